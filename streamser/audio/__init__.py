@@ -1,0 +1,1 @@
+"""Sound: sources, conversion to 16 kHz mono, storage."""

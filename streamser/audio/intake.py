@@ -1,0 +1,123 @@
+"""From whatever a source gives to the program's own sound: mono float32 at 16 kHz."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.audio.source import Frames
+from streamser.errors import AudioError
+
+__all__ = ["FULL_SCALE", "MAX_RATE", "MIN_RATE", "Intake"]
+
+MIN_RATE = 4_000
+MAX_RATE = 384_000
+FULL_SCALE = 32767 / 32768
+"""Magnitude from which a sample counts as clipped: the largest positive 16-bit value."""
+
+# libsoxr's "high quality". Its delay is that of "medium" (both hold back at most 37 ms at 48 kHz,
+# 40 ms at 44.1 kHz, 115 ms at 8 kHz: measured) and its pass band is wider.
+_QUALITY = "HQ"
+_SILENCE_BLOCK = 65_536
+
+
+class Intake:
+    """Turn chunks of (frames, channels) at ``rate`` into mono samples at 16 kHz, as a stream.
+
+    ``channel`` picks one channel, counted from 0; ``None`` takes the mean of all. NaN and
+    infinite values become 0, others are clipped to [-1, 1]. ``repaired`` and ``clipped`` count
+    the input frames in which a used channel was not finite, or at full scale or beyond.
+
+    The output is the same to the last bit however the input is chopped: every step before the
+    resampler works sample by sample, and libsoxr's stream is itself indifferent to chunking.
+    After ``flush`` it holds ``round(frames * 16000 / rate)`` samples, give or take one.
+
+    Raises ``AudioError`` for a rate outside 4 to 384 kHz or a channel that does not exist.
+    """
+
+    def __init__(self, rate: int, channels: int, channel: int | None = None) -> None:
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise AudioError(
+                f"a sample rate of {rate} Hz cannot be used: {MIN_RATE} to {MAX_RATE} Hz can"
+            )
+        if channels < 1:
+            raise AudioError("sound without any channel cannot be used")
+        if channel is not None and not 0 <= channel < channels:
+            valid = "0" if channels == 1 else f"0 to {channels - 1}"
+            raise AudioError(f"there is no channel {channel}: this source has {valid}")
+        self.rate = rate
+        self.channels = channels
+        self.repaired = 0
+        self.clipped = 0
+        self._used = list(range(channels)) if channel is None else [channel]
+        self._resampler = _open_resampler(rate) if rate != SAMPLE_RATE else None
+        self._flushed = False
+
+    def feed(self, frames: Frames) -> Samples:
+        """Take frames of shape (n, channels), n may be 0; return what is ready of the output.
+
+        The resampler holds some back, up to 37 ms at 48 kHz. Raises ``AudioError`` for another
+        number of channels than announced, ``ValueError`` after ``flush``.
+        """
+        if frames.ndim != 2 or frames.shape[1] != self.channels:
+            raise AudioError(
+                f"expected frames of {self.channels} channel(s), got an array of shape"
+                f" {frames.shape}"
+            )
+        return self._resample(self._mix(frames))
+
+    def fill(self, gap_frames: int) -> Samples:
+        """Put silence in the place of ``gap_frames`` lost frames, so that time stays true."""
+        if gap_frames < 0:
+            raise ValueError(f"a gap cannot be {gap_frames} frames long")
+        whole, rest = divmod(gap_frames, _SILENCE_BLOCK)
+        silence: Samples = np.zeros(min(gap_frames, _SILENCE_BLOCK), dtype=np.float32)
+        parts = [self._resample(silence) for _ in range(whole)]
+        parts.append(self._resample(silence[:rest]))
+        return np.concatenate(parts)
+
+    def flush(self) -> Samples:
+        """Return what the resampler still held; nothing may be fed after it."""
+        if self._flushed or self._resampler is None:
+            self._flushed = True
+            return np.empty(0, dtype=np.float32)
+        self._flushed = True
+        tail: Samples = self._resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+        return np.clip(tail, -1.0, 1.0, out=tail)
+
+    def _mix(self, frames: Frames) -> Samples:
+        # Channels are added one after another, not by np.mean over an axis, whose order of
+        # summation may depend on the chunk's length.
+        mixed: Samples = np.zeros(len(frames), dtype=np.float32)
+        bad = np.zeros(len(frames), dtype=np.bool_)
+        loud = np.zeros(len(frames), dtype=np.bool_)
+        for index in self._used:
+            voice = frames[:, index].astype(np.float32)
+            finite = np.isfinite(voice)
+            if not finite.all():
+                bad |= ~finite
+                voice[~finite] = 0.0
+            loud |= np.abs(voice) >= FULL_SCALE
+            mixed += np.clip(voice, -1.0, 1.0, out=voice)
+        self.repaired += int(np.count_nonzero(bad))
+        self.clipped += int(np.count_nonzero(loud))
+        if len(self._used) > 1:
+            mixed *= np.float32(1 / len(self._used))
+        return mixed
+
+    def _resample(self, samples: Samples) -> Samples:
+        if self._flushed:
+            raise ValueError("this intake was flushed: make a new one for a new stream")
+        if self._resampler is None:
+            return samples
+        out: Samples = self._resampler.resample_chunk(samples)
+        # A filter overshoots at steep edges, a square wave's for one.
+        return np.clip(out, -1.0, 1.0, out=out)
+
+
+def _open_resampler(rate: int) -> Any:
+    import soxr
+
+    return soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=_QUALITY)

@@ -1,0 +1,157 @@
+"""``streamser analyze``: files, as fast as the machine allows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import msgspec
+import typer
+
+from streamser.cli.common import Common, takes_settings
+from streamser.cli.formats import Format, Writer, open_writer
+from streamser.cli.talk import clock, complain, tell
+from streamser.cli.utterance import read_utterance
+from streamser.errors import ConfigError, StreamserError
+from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+
+if TYPE_CHECKING:
+    from streamser.cli.batch import FileItem
+
+__all__ = ["analyze"]
+
+
+@takes_settings
+def analyze(
+    common: Common,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings.")],
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="jsonl: every event; csv: a row an utterance; table: for people."
+            " [by the ending of OUT, else table on a terminal, else jsonl]",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Write to a file.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Files read at once.")
+    ] = 2,
+    partials: Annotated[
+        bool, typer.Option("--partials", help="Also tell what is told while somebody speaks.")
+    ] = False,
+) -> None:
+    """Analyse files as fast as the machine allows.
+
+    Results come in the order of the files. Exit code 1 if a file could not be read or not
+    to its end; the others are still done.
+    """
+    settings = common.load({"partial.every_ms": None if partials else 0}).settings
+    if out is not None and any(_same(out, file) for file in files):
+        raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
+    from streamser import Analyzer
+    from streamser.cli.batch import analyse_files
+    from streamser.cli.progress import watching
+
+    form = form or _format_of(out)
+    scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
+    with Analyzer(settings, tell=tell) as analyzer:
+        # A missing model is told once, not once for each file.
+        analyzer.models()
+        with (
+            watching(shown=not scrolling and sys.stderr.isatty()) as watch,
+            _output(out) as stream,
+            contextlib.closing(analyse_files(analyzer, files, jobs, watch)) as items,
+        ):
+            outcome = _write(items, open_writer(form, stream))
+            if not outcome.analysed:
+                # An older OUT is worth more than an empty one.
+                raise typer.Exit(1)
+    if outcome.faults:
+        raise typer.Exit(1)
+
+
+class _Outcome(msgspec.Struct):
+    """How many files were analysed, and how many faults were met."""
+
+    analysed: int = 0
+    faults: int = 0
+
+
+def _write(items: Iterator[FileItem], writer: Writer) -> _Outcome:
+    """Write what comes of all files, and tell people of faults as they are met."""
+    outcome = _Outcome()
+    transcribed = True
+    for file, item in items:
+        fault: str | None = None
+        if isinstance(item, StreamserError):
+            fault = str(item)
+        else:
+            if isinstance(item, SessionCreated):
+                transcribed = item.session.models.asr is not None
+            writer.event(item)
+            if spoken := read_utterance(item, transcribed=transcribed):
+                writer.utterance(file, spoken)
+            fault = _fault(item)
+            if isinstance(item, SessionClosed):
+                outcome.analysed += 1
+                writer.end(file)
+                if not item.utterances:
+                    tell(f"{file}: nobody speaks in it ({clock(item.audio_ms)} of sound).")
+        if fault is not None:
+            outcome.faults += 1
+            complain(_naming(file, fault))
+    return outcome
+
+
+def _fault(event: Event) -> str | None:
+    match event:
+        case ErrorRaised():
+            return event.error.message
+        case TranscriptionFailed():
+            return f"{clock(event.audio_start_ms)} not analysed: {event.error.message}"
+    return None
+
+
+def _naming(file: Path, message: str) -> str:
+    return message if str(file) in message else f"{file}: {message}"
+
+
+def _format_of(out: Path | None) -> Format:
+    if out is None:
+        return Format.TABLE if sys.stdout.isatty() else Format.JSONL
+    return {".csv": Format.CSV, ".txt": Format.TABLE}.get(out.suffix.lower(), Format.JSONL)
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _output(out: Path | None) -> Iterator[TextIO]:
+    """Open stdout, or a file that takes its name only when it is complete."""
+    if out is None:
+        yield sys.stdout
+        return
+    if out.is_dir() or not out.parent.is_dir():
+        what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
+        raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        with part.open("x", encoding="utf-8", newline="") as stream:
+            yield stream
+        part.replace(out)
+    except OSError as error:
+        why = error.strerror or error
+        raise StreamserError(f"-o {out}: {why}.", code="output_failed") from None
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,305 @@
+"""What ``streamser doctor`` looks at: each check tries the thing and says how it went."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from streamser.audio.source import Frames, Gap
+from streamser.cli.demo import demo_recording
+from streamser.config import AsrSettings, Settings, load_settings
+
+if TYPE_CHECKING:
+    from streamser.audio.source import AudioSource
+
+__all__ = ["Check", "Status", "can_listen", "run_checks"]
+
+Status = Literal["works", "absent", "broken"]
+
+_SPEED_S = 2.0
+_NEEDED = ("audio", "vad", "emotion")
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the outcome of one check; ``absent`` is no fault, only something not there."""
+
+    group: str
+    name: str
+    status: Status
+    found: str
+    advice: str = ""
+
+
+def run_checks() -> Iterator[Check]:
+    """Try everything, one thing after another; nothing that fails stops the rest."""
+    checks: list[tuple[str, str, Callable[[str, str], Iterator[Check]]]] = [
+        ("machine", "Python", _python),
+        ("machine", "processor", _processor),
+        ("machine", "memory", _memory),
+        ("machine", "torch", _torch),
+        ("machine", "CUDA for whisper", _cuda),
+        ("microphone", "PortAudio", _portaudio),
+        *(("audio", name, _library) for name in ("soxr", "soundfile", "av")),
+        ("vad", "silero", _vad),
+        ("vad", "webrtc", _vad),
+        ("asr", "recognisers", _recognisers),
+        ("emotion", "rules", _emotion),
+        ("speed", "2 s of speech", _speed),
+    ]
+    for group, name, check in checks:
+        try:
+            yield from check(group, name)
+        # A doctor that dies of the illness helps nobody.
+        except Exception as error:
+            yield Check(group=group, name=name, status="broken", found=_told(error))
+
+
+def can_listen(checks: list[Check]) -> bool:
+    """Return whether `listen` could run with something: sound read, speech found, emotion read."""
+    return all(
+        any(check.status == "works" for check in checks if check.group == group)
+        for group in _NEEDED
+    ) and not any(check.name == "soxr" and check.status != "works" for check in checks)
+
+
+def _python(group: str, name: str) -> Iterator[Check]:
+    right = sys.version_info >= (3, 11)
+    yield Check(
+        group=group,
+        name=name,
+        status="works" if right else "broken",
+        found=f"{platform.python_version()} on {platform.platform(terse=True)}",
+        advice="" if right else "streamser needs Python 3.11 or later",
+    )
+
+
+def _processor(group: str, name: str) -> Iterator[Check]:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Check(
+        group=group,
+        name=name,
+        status="works",
+        found=f"{usable or 1} cores for us, {platform.machine() or 'unknown'}",
+    )
+
+
+def _memory(group: str, name: str) -> Iterator[Check]:
+    total, free = _memory_bytes()
+    if total is None:
+        yield Check(group=group, name=name, status="absent", found="this system does not say")
+        return
+    gib = 1024**3
+    scarce = (free if free is not None else total) < gib
+    available = "" if free is None else f", {free / gib:.1f} GiB available"
+    yield Check(
+        group=group,
+        name=name,
+        status="works",
+        found=f"{total / gib:.1f} GiB{available}",
+        advice="scarce: prefer --config embedded, or whisper tiny" if scarce else "",
+    )
+
+
+def _memory_bytes() -> tuple[int | None, int | None]:
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            table = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        return table["MemTotal"], table.get("MemAvailable")
+    except (OSError, KeyError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), None
+    except (AttributeError, OSError, ValueError):
+        return None, None
+
+
+def _torch(group: str, name: str) -> Iterator[Check]:
+    version = _version("torch")
+    if version is None:
+        found = "not installed, and not needed"
+        yield Check(group=group, name=name, status="absent", found=found)
+        return
+    # In a process of its own: a torch built for another machine can end the one it is in.
+    asked = "import torch; print(torch.cuda.device_count(), torch.version.cuda)"
+    try:
+        answer = subprocess.run(
+            [sys.executable, "-c", asked], capture_output=True, text=True, timeout=120, check=True
+        ).stdout.split()
+    except (subprocess.SubprocessError, OSError):
+        advice = "nothing here needs it; install it again, or remove it"
+        found = f"{version}, but it cannot be imported"
+        yield Check(group=group, name=name, status="absent", found=found, advice=advice)
+        return
+    devices, cuda = int(answer[0]), answer[1]
+    built = "without CUDA" if cuda == "None" else f"CUDA {cuda}, {devices} device(s)"
+    yield Check(group=group, name=name, status="works", found=f"{version}, {built}; not needed")
+
+
+def _cuda(group: str, name: str) -> Iterator[Check]:
+    import ctranslate2
+
+    devices = ctranslate2.get_cuda_device_count()
+    if not devices:
+        found = "no CUDA device; whisper runs on the processor"
+        yield Check(group=group, name=name, status="absent", found=found)
+        return
+    ready = sys.platform != "linux" or _version("nvidia-cublas-cu12") or _loads("libcublas.so.12")
+    yield Check(
+        group=group,
+        name=name,
+        status="works" if ready else "broken",
+        found=f"{devices} device(s)" + ("" if ready else ", but cuBLAS 12 is missing"),
+        advice="" if ready else "pip install 'streamser[cuda]'",
+    )
+
+
+def _loads(library: str) -> bool:
+    import ctypes
+
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _portaudio(group: str, name: str) -> Iterator[Check]:
+    from streamser.audio.microphone import list_inputs
+    from streamser.errors import AudioError
+
+    try:
+        inputs = list_inputs()
+    except AudioError as error:
+        found = "no microphone can be used; files still can"
+        yield Check(group=group, name=name, status="broken", found=found, advice=str(error))
+        return
+    default = next((device.name for device in inputs if device.is_default), None)
+    listed = f"{len(inputs)} input(s)" + (f", default {default!r}" if default else "")
+    yield Check(
+        group=group,
+        name=name,
+        status="works" if inputs else "absent",
+        found=listed if inputs else "no sound input was found",
+        advice="" if inputs else "connect a microphone and see that the sound server runs",
+    )
+
+
+def _library(group: str, name: str) -> Iterator[Check]:
+    __import__(name)
+    yield Check(group=group, name=name, status="works", found=_version(name) or "unknown version")
+
+
+def _vad(group: str, name: str) -> Iterator[Check]:
+    import numpy as np
+
+    from streamser.runtime.assembly import build_vads
+
+    vad = build_vads(load_settings(flags={"vad.engine": name}, environ={}).settings)()
+    silence = np.zeros(vad.window, np.float32)
+    begun = time.perf_counter()
+    windows = 16_000 // vad.window
+    for _ in range(windows):
+        vad.probability(silence)
+    took = (time.perf_counter() - begun) / windows
+    found = f"{took * 1e6:.0f} µs for each {vad.window / 16:.0f} ms"
+    yield Check(group=group, name=name, status="works", found=found)
+
+
+def _recognisers(group: str, name: str) -> Iterator[Check]:
+    from streamser.speech.choose import asr_inventory
+
+    for engine in asr_inventory():
+        yield Check(
+            group=group,
+            name=engine.name,
+            status="works" if engine.found else "absent",
+            found=str(engine.where) if engine.found else "not on this machine",
+            advice="" if engine.found else engine.how_to_get,
+        )
+
+
+def _emotion(group: str, name: str) -> Iterator[Check]:
+    import numpy as np
+
+    from streamser.emotion.model import Spoken
+    from streamser.runtime.assembly import build_model
+
+    model = build_model(Settings())
+    # A buzz with the pitch of a voice, falling as in a statement.
+    pitch = np.linspace(150, 100, 16_000) / 16_000
+    buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)
+    (finding,) = model.observe([Spoken(samples=buzz, text="it works wonderfully")])
+    reading = model.listener().interpret(finding)
+    found = f"reads {', '.join(reading.modalities) or 'nothing'}"
+    yield Check(group=group, name=model.name, status="works", found=found)
+
+
+def _speed(group: str, name: str) -> Iterator[Check]:
+    from streamser import Analyzer
+    from streamser.audio.file import FileSource
+
+    engine: Literal["pocketsphinx", "none"] = (
+        "pocketsphinx" if _version("pocketsphinx") is not None else "none"
+    )
+    settings = Settings(offline=True, asr=AsrSettings(engine=engine))
+    recording = FileSource(demo_recording())
+    with Analyzer(settings, tell=lambda line: None) as analyzer:
+        names = analyzer.models()
+        begun = time.perf_counter()
+        for _ in analyzer.stream(_Excerpt(recording, _SPEED_S)):
+            pass
+        took = time.perf_counter() - begun
+    used = f"{names.vad}, {names.asr or 'no words'}, {names.emotion}"
+    speed = _SPEED_S / took
+    yield Check(
+        group=group,
+        name=name,
+        status="works",
+        found=f"{took:.2f} s, {speed:.1f} × real time ({used})",
+        advice="" if speed >= 1.5 else "too slow to keep up: try --config voice-only",
+    )
+
+
+class _Excerpt:
+    """The beginning of a source."""
+
+    def __init__(self, source: AudioSource, seconds: float) -> None:
+        self.name = source.name
+        self.rate = source.rate
+        self.channels = source.channels
+        self.live = False
+        self.duration: float | None = seconds
+        self._source = source
+        self._left = round(seconds * source.rate)
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        for piece in self._source.chunks():
+            if isinstance(piece, Gap):
+                continue
+            yield piece[: self._left]
+            self._left -= len(piece)
+            if self._left <= 0:
+                self._source.stop()
+                return
+
+    def stop(self) -> None:
+        self._source.stop()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

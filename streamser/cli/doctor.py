@@ -1,0 +1,61 @@
+"""``streamser doctor``: what works on this machine, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from streamser.cli.checks import Check
+
+__all__ = ["doctor"]
+
+_MARKS = {"works": ("✓", "green"), "absent": ("–", "bright_black"), "broken": ("✗", "red")}
+_TITLES = {
+    "machine": "This machine",
+    "microphone": "Microphone",
+    "audio": "Reading sound",
+    "vad": "Finding speech",
+    "asr": "Understanding words",
+    "emotion": "Reading emotion",
+    "speed": "Speed",
+}
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="A list of checks as JSON.")] = False,
+) -> None:
+    """Say what works on this machine.
+
+    And what does not, and what to do about it. Exit code 0 if `listen` can run with
+    something, else 1.
+    """
+    from streamser.cli.checks import can_listen, run_checks
+
+    done: list[Check] = []
+    for check in run_checks():
+        if not as_json:
+            _print(check, first=all(check.group != earlier.group for earlier in done))
+        done.append(check)
+    ready = can_listen(done)
+    if as_json:
+        import msgspec
+
+        report = {"can_listen": ready, "checks": done}
+        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+    else:
+        verdict = "streamser can run here." if ready else "streamser cannot run here: see ✗ above."
+        typer.secho(f"\n{verdict}", bold=True)
+    if not ready:
+        raise typer.Exit(1)
+
+
+def _print(check: Check, *, first: bool) -> None:
+    if first:
+        typer.secho(_TITLES[check.group], bold=True)
+    mark, colour = _MARKS[check.status]
+    typer.secho(f"  {mark} ", fg=colour, nl=False)
+    typer.echo(f"{check.name:<18} {check.found}")
+    if check.advice:
+        typer.secho(f"{'':<23}→ {check.advice}", dim=True)

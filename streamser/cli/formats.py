@@ -1,0 +1,188 @@
+"""The three forms in which ``analyze`` writes what it found."""
+
+from __future__ import annotations
+
+import csv
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from streamser.cli.talk import clock, signed
+from streamser.cli.utterance import Utterance, likeliest
+from streamser.events import Event, encode_event
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["CSV_COLUMNS", "CsvRows", "Format", "Tables", "Writer", "open_writer"]
+
+CSV_COLUMNS = (
+    "file",
+    "start",
+    "end",
+    "category",
+    "confidence",
+    *(f"score_{name}" for name in CATEGORIES),
+    *DIMENSIONS,
+    "uncertainty",
+    "modalities",
+    "transcript",
+    "model",
+)
+
+
+class Format(StrEnum):
+    """What ``analyze`` writes."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    TABLE = "table"
+
+
+class Writer(Protocol):
+    """Take files one after another: their events, their utterances, their end."""
+
+    def event(self, event: Event) -> None:
+        """Take an event of the present file."""
+        ...
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Take an utterance of the present file, right after the event that finished it."""
+        ...
+
+    def end(self, file: Path) -> None:
+        """Take note that the file is done."""
+        ...
+
+
+def open_writer(form: Format, out: TextIO) -> Writer:
+    """Return the writer of a format."""
+    match form:
+        case Format.JSONL:
+            return _EventLines(out)
+        case Format.CSV:
+            return CsvRows(out)
+        case Format.TABLE:
+            return Tables(out)
+
+
+class _EventLines:
+    """Write every event as one line of JSON; each file is a session of its own."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def event(self, event: Event) -> None:
+        self._out.write(encode_event(event).decode() + "\n")
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        pass
+
+    def end(self, file: Path) -> None:
+        self._out.flush()
+
+
+class CsvRows:
+    """Write one row an utterance, times in seconds; what was not measured is left empty."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._rows = csv.writer(out, lineterminator="\n")
+        self._rows.writerow(CSV_COLUMNS)
+
+    def event(self, event: Event) -> None:
+        """Need no events."""
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Write a row; one that could not be analysed has no row."""
+        emotion = spoken.emotion
+        if emotion is None:
+            return
+        dimensions = [getattr(emotion.dimensions, name) for name in DIMENSIONS]
+        self._rows.writerow(
+            [
+                file,
+                f"{spoken.start_ms / 1000:.3f}",
+                f"{spoken.end_ms / 1000:.3f}",
+                emotion.category,
+                _figure(emotion.confidence),
+                *(_figure(emotion.scores.get(name)) for name in CATEGORIES),
+                *(_figure(value) for value in dimensions),
+                _figure(emotion.uncertainty),
+                "+".join(emotion.modalities),
+                spoken.transcript or "",
+                emotion.model,
+            ]
+        )
+
+    def end(self, file: Path) -> None:
+        """Let the rows go."""
+        self._out.flush()
+
+
+class Tables:
+    """Draw one table a file when it is done."""
+
+    def __init__(self, out: TextIO) -> None:
+        from rich.console import Console
+
+        # A file has no width of its own: one that fits most screens and printers.
+        width = None if out.isatty() else 120
+        self._console = Console(file=out, width=width, highlight=False)
+        self._utterances: list[Utterance] = []
+
+    def event(self, event: Event) -> None:
+        """Need no events."""
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Keep a row for the file's table."""
+        self._utterances.append(spoken)
+
+    def end(self, file: Path) -> None:
+        """Draw the file's table, unless nobody spoke in it."""
+        utterances, self._utterances = self._utterances, []
+        if not utterances:
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=Text(str(file), style="bold"), title_justify="left", box=box.SIMPLE_HEAD
+        )
+        for name in ("start", "end"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("words", ratio=1, overflow="fold", min_width=16)
+        table.add_column("emotion", no_wrap=True)
+        table.add_column("", justify="right", no_wrap=True)
+        for name in DIMENSIONS:
+            table.add_column(name, justify="right", no_wrap=True)
+        for spoken in utterances:
+            table.add_row(*_cells(spoken))
+        self._console.print(table)
+
+
+def _cells(spoken: Utterance) -> list[Text | str]:
+    from rich.text import Text
+
+    from streamser.cli.gauges import category_text
+
+    span: list[Text | str] = [clock(spoken.start_ms), clock(spoken.end_ms)]
+    emotion = spoken.emotion
+    if emotion is None:
+        return [*span, Text(f"not analysed: {spoken.fault}", style="red"), "", "", "", "", ""]
+    category, best = category_text(emotion.category), likeliest(emotion)
+    if best != emotion.category:
+        category.append(f" ({best})", style="bright_black")
+    return [
+        *span,
+        Text(spoken.transcript or "–"),
+        category,
+        f"{emotion.confidence:.0%}",
+        *(signed(getattr(emotion.dimensions, name)) for name in DIMENSIONS),
+    ]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

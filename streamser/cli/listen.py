@@ -1,0 +1,142 @@
+"""``streamser listen``: a microphone, or a file at real speed, analysed as it sounds."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamser.cli.common import Common, takes_settings
+from streamser.errors import ConfigError
+
+if TYPE_CHECKING:
+    from streamser.audio.source import AudioSource
+    from streamser.cli.sinks import Sink
+    from streamser.config import Settings
+
+__all__ = ["NOTICE", "Encoding", "listen", "listen_to"]
+
+NOTICE = (
+    "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
+    " at work or in education (AI Act, Art. 5(1)(f))."
+)
+
+
+class Encoding(StrEnum):
+    """How raw PCM from stdin is written."""
+
+    S16LE = "s16le"
+    F32LE = "f32le"
+
+
+@takes_settings
+def listen(
+    common: Common,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="N|NAME", help="Microphone: index or part of its name."),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", metavar="F|-", help="Play a file at real speed; -: raw PCM from stdin."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout.")] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DIR", help="Keep events and sound in a new folder."),
+    ] = None,
+    rate: Annotated[
+        int | None, typer.Option("--rate", metavar="HZ", help="With --file -: rate. [16000]")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option("--channels", metavar="N", help="With --file -: channels. [1]")
+    ] = None,
+    encoding: Annotated[
+        Encoding | None, typer.Option("--encoding", help="With --file -: encoding. [s16le]")
+    ] = None,
+    speaker: Annotated[
+        str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks, for the events.")
+    ] = None,
+    channel: Annotated[
+        int | None,
+        typer.Option("--channel", metavar="N", help="Listen to one channel only, from 0."),
+    ] = None,
+) -> None:
+    """Analyse a microphone, or a file at real speed, as it sounds.
+
+    Ctrl-C ends it: the open utterance is still analysed, and a summary follows. Nothing is
+    stored without --record.
+    """
+    from streamser.cli.talk import tell
+
+    if device is not None and file is not None:
+        raise ConfigError("--device and --file exclude each other: listen to one of them.")
+    if file != "-" and not (rate is None and channels is None and encoding is None):
+        raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
+    settings = common.load({"audio.device": device, "audio.channel": channel}).settings
+    tell(NOTICE)
+    source = _open(settings, file, rate or 16_000, channels or 1, encoding or Encoding.S16LE)
+    listen_to(source, settings, as_json=as_json, record=record, speaker=speaker)
+
+
+def listen_to(
+    source: AudioSource,
+    settings: Settings,
+    *,
+    as_json: bool = False,
+    record: Path | None = None,
+    speaker: str | None = None,
+) -> None:
+    """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
+
+    Exit code 1 where the source broke off.
+    """
+    from streamser import Analyzer
+    from streamser.cli.follow import follow, summary_lines
+    from streamser.cli.recording import Recording
+    from streamser.cli.talk import tell
+
+    with Analyzer(settings, tell=tell) as analyzer:
+        # Before the screen is taken, so that what the models have to say stays readable.
+        analyzer.models()
+        sinks: list[Sink] = [] if record is None else [Recording(record)]
+        sinks.append(_sink(source, as_json=as_json))
+        summary = follow(analyzer, source, sinks, speaker=speaker)
+    if summary is not None:
+        for line in summary_lines(summary):
+            tell(line)
+        if summary.fault is not None:
+            raise typer.Exit(1)
+
+
+def _open(
+    settings: Settings, file: str | None, rate: int, channels: int, encoding: Encoding
+) -> AudioSource:
+    if file is None:
+        from streamser.audio.microphone import MicrophoneSource
+
+        return MicrophoneSource(settings.audio.device)
+    if file == "-":
+        from streamser.audio.raw import RawSource
+
+        return RawSource(sys.stdin.buffer, rate, channels, encoding.value)
+    from streamser.audio.file import FileSource
+
+    return FileSource(file, paced=True)
+
+
+def _sink(source: AudioSource, *, as_json: bool) -> Sink:
+    from streamser.cli.sinks import JsonLines, PlainLines
+
+    if as_json:
+        return JsonLines(sys.stdout)
+    if sys.stdout.isatty():
+        from streamser.cli.screen import LiveScreen
+
+        return LiveScreen(source.name)
+    return PlainLines(sys.stdout)

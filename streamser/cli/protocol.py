@@ -1,0 +1,36 @@
+"""``streamser protocol``: the document of all events, from the events themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamser.errors import StreamserError
+
+__all__ = ["protocol"]
+
+
+def protocol(
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="PATH", help="Write it to a file.")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Only the JSON Schema of all events.")
+    ] = False,
+) -> None:
+    """Print the protocol of all events.
+
+    As Markdown; docs/protocol.md is made by this command.
+    """
+    from streamser.cli.protocol_document import event_schema, protocol_document
+
+    text = event_schema() + "\n" if schema else protocol_document()
+    if write is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        write.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise StreamserError(f"--write {write}: {error.strerror or error}.") from None

@@ -1,0 +1,42 @@
+"""What the program says to people: one line at a time, on stderr, never on stdout."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["clock", "complain", "counted", "signed", "tell", "warn"]
+
+
+def tell(line: str) -> None:
+    """Say something that is good to know; dim on a terminal."""
+    typer.secho(line, dim=True, err=True)
+
+
+def warn(line: str) -> None:
+    """Say that something is not as it should be, while the work goes on."""
+    typer.secho(f"streamser: {line}", fg="yellow", err=True)
+
+
+def complain(line: str) -> None:
+    """Say why the work cannot be done."""
+    typer.secho(f"streamser: error: {line}", fg="red", err=True)
+
+
+def clock(ms: float) -> str:
+    """Write a place in the audio, in ms, as ``m:ss.t`` or ``h:mm:ss.t``."""
+    tenths = int(ms) // 100
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{tenths // 10:02d}.{tenths % 10}"
+    return f"{hours}:{minutes:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
+
+
+def signed(value: float | None) -> str:
+    """Write a value in [-1, 1] with its sign and two digits; a dash if it was not measured."""
+    # Adding 0.0 turns -0.0 into 0.0.
+    return "–" if value is None else f"{round(value, 2) + 0.0:+.2f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: ``1 utterance``, ``2 utterances``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

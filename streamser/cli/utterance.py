@@ -1,0 +1,115 @@
+"""One utterance as people see it: its two final events read as one line."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from streamser.events import (
+    EmotionBody,
+    EmotionCompleted,
+    Event,
+    SessionClosed,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+)
+
+__all__ = ["Summary", "Utterance", "likeliest", "read_utterance", "summarise"]
+
+
+class Utterance(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what came of one utterance; ``emotion`` is ``None`` where the analysis failed.
+
+    ``transcript`` is ``None`` where the session is not transcribed, ``""`` where nothing was
+    understood. Times are ms of audio.
+    """
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcript: str | None = None
+    distrusted: str | None = None
+    emotion: EmotionBody | None = None
+    lag_ms: float | None = None
+    fault: str | None = None
+
+
+def likeliest(emotion: EmotionBody) -> str:
+    """Return the category with the highest score, also where the judgement is ``unsure``."""
+    return max(emotion.scores, key=emotion.scores.__getitem__, default=emotion.category)
+
+
+def read_utterance(event: Event, *, transcribed: bool) -> Utterance | None:
+    """Read the utterance that an event finishes; ``None`` for every other event.
+
+    A session that is transcribed finishes an utterance with two events, both carrying the
+    emotion; the one with the words counts then, and the other one else.
+    """
+    match event:
+        case TranscriptionCompleted():
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.audio_start_ms,
+                end_ms=event.audio_end_ms,
+                transcript=event.transcript,
+                distrusted=event.distrusted,
+                emotion=event.emotion,
+                lag_ms=event.lag_ms,
+            )
+        case EmotionCompleted() if not transcribed:
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.emotion.window.start_ms,
+                end_ms=event.emotion.window.end_ms,
+                emotion=event.emotion,
+                lag_ms=event.lag_ms,
+            )
+        case TranscriptionFailed():
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.audio_start_ms,
+                end_ms=event.audio_end_ms,
+                fault=event.error.message,
+                lag_ms=event.lag_ms,
+            )
+    return None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what there is to say when a session is over."""
+
+    closed: SessionClosed
+    fault: str | None
+    """Why the source broke off, if it did."""
+    shares: dict[str, float]
+    """Share of the utterances by category, ``unsure`` among them, the largest first."""
+    valence: float | None
+    arousal: float | None
+    lag_median_ms: float | None
+    lag_p95_ms: float | None
+
+
+def summarise(
+    utterances: Sequence[Utterance], closed: SessionClosed, fault: str | None = None
+) -> Summary:
+    """Sum a session up from its utterances, its last event and its source's fault."""
+    emotions = [spoken.emotion for spoken in utterances if spoken.emotion is not None]
+    counts = Counter(emotion.category for emotion in emotions)
+    lags = sorted(spoken.lag_ms for spoken in utterances if spoken.lag_ms is not None)
+    return Summary(
+        closed=closed,
+        fault=fault,
+        shares={name: count / len(emotions) for name, count in counts.most_common()},
+        valence=_mean([emotion.dimensions.valence for emotion in emotions]),
+        arousal=_mean([emotion.dimensions.arousal for emotion in emotions]),
+        lag_median_ms=statistics.median(lags) if lags else None,
+        lag_p95_ms=lags[min(len(lags) - 1, int(len(lags) * 0.95))] if lags else None,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

@@ -1,0 +1,287 @@
+"""The picture of a live session: a pure state moved by events, and its drawing.
+
+``update`` and ``hear`` return new states, ``render`` and ``render_utterance`` draw them for
+a width; nothing here knows a clock, a thread or a terminal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from streamser.cli.gauges import (
+    CATEGORY_STYLES,
+    FLOOR_DB,
+    category_text,
+    gauge,
+    level_meter,
+    probability_bar,
+)
+from streamser.cli.talk import clock
+from streamser.cli.utterance import Utterance, likeliest, read_utterance
+from streamser.events import (
+    Committed,
+    EmotionBody,
+    EmotionDelta,
+    Event,
+    MoodUpdated,
+    Overload,
+    SessionClosed,
+    SessionCreated,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptPartial,
+)
+from streamser.taxonomy import DIMENSIONS
+
+if TYPE_CHECKING:
+    from streamser.audio.clip import Samples
+
+__all__ = [
+    "NARROW",
+    "Level",
+    "ViewState",
+    "hear",
+    "render",
+    "render_utterance",
+    "update",
+]
+
+NARROW = 110
+"""Below this width an utterance takes two rows: words, and what they sounded like."""
+
+_FALL_DB_PER_S = 26.0
+_PEAK_HOLD_S = 1.2
+_BAR = 8
+_MARGIN = 11
+
+Speech = Literal["silent", "speaking", "thinking"]
+
+
+class Level(msgspec.Struct, frozen=True):
+    """Hold what a level meter shows; levels in dBFS, times in seconds of audio.
+
+    ``rms_db`` rises at once and falls at 26 dB/s; ``peak_db`` is held for 1.2 s.
+    """
+
+    rms_db: float = FLOOR_DB
+    peak_db: float = FLOOR_DB
+    peak_at: float = 0.0
+    seconds: float = 0.0
+
+
+class ViewState(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what the view shows below the finished utterances."""
+
+    source: str
+    models: str = ""
+    transcribed: bool = True
+    speaking: bool = False
+    waiting: int = 0
+    committed: str = ""
+    revisable: str = ""
+    delta: EmotionBody | None = None
+    mood: MoodUpdated | None = None
+    dropped: str = ""
+    finished: Utterance | None = None
+    """The utterance that the last event finished, if it finished one."""
+
+    @property
+    def speech(self) -> Speech:
+        """Return what is going on: somebody speaks, the models think, or neither."""
+        return "speaking" if self.speaking else "thinking" if self.waiting else "silent"
+
+
+def hear(level: Level, samples: Samples) -> Level:
+    """Move the level meter on by mono samples at 16 kHz."""
+    if not len(samples):
+        return level
+    lasted = len(samples) / 16_000
+    rms = _decibels(math.sqrt(float(samples @ samples) / len(samples)))
+    peak = _decibels(float(abs(samples).max()))
+    now = level.seconds + lasted
+    falling = level.rms_db - _FALL_DB_PER_S * lasted
+    held = now - level.peak_at < _PEAK_HOLD_S and level.peak_db > peak
+    return Level(
+        rms_db=max(rms, falling, FLOOR_DB),
+        peak_db=level.peak_db if held else peak,
+        peak_at=level.peak_at if held else now,
+        seconds=now,
+    )
+
+
+def update(state: ViewState, event: Event) -> ViewState:
+    """Return the state after an event."""
+    finished = read_utterance(event, transcribed=state.transcribed)
+    changes: dict[str, object] = {"finished": finished}
+    if finished is not None:
+        changes["waiting"] = max(0, state.waiting - 1)
+        if not state.speaking:
+            changes |= {"committed": "", "revisable": "", "delta": None}
+    match event:
+        case SessionCreated():
+            models = event.session.models
+            names = [models.vad, models.asr or "no words", models.emotion]
+            changes |= {"models": " · ".join(names), "transcribed": models.asr is not None}
+        case SpeechStarted():
+            changes |= {"speaking": True, "committed": "", "revisable": "", "delta": None}
+        case SpeechStopped():
+            changes["speaking"] = False
+        case Committed():
+            changes["waiting"] = state.waiting + 1
+        case TranscriptPartial():
+            changes |= {"committed": event.committed, "revisable": event.revisable}
+        case EmotionDelta():
+            changes["delta"] = event.emotion
+        case MoodUpdated():
+            changes["mood"] = event
+        case Overload(kind="partials"):
+            changes["dropped"] = f"{event.total} readings skipped"
+        case Overload(kind="audio"):
+            changes["dropped"] = f"{event.total} ms of sound lost"
+        case SessionClosed():
+            changes |= {"speaking": False, "waiting": 0}
+    return msgspec.structs.replace(state, **changes)
+
+
+def render(state: ViewState, level: Level, width: int) -> RenderableType:
+    """Draw the live part: always six rows, so that nothing below or above it jumps."""
+    return Group(
+        Rule(style="bright_black", characters="─"),
+        _sound(state, level, width),
+        *_partial(state, width),
+        _delta(state, width),
+        _footer(state, width),
+    )
+
+
+def render_utterance(spoken: Utterance, width: int) -> RenderableType:
+    """Draw a finished utterance: one row where there is room, else words above figures."""
+    words, figures, lag = _words(spoken), _figures(spoken), _lag(spoken)
+    grid = Table.grid(padding=(0, 2, 0, 0), expand=False)
+    grid.width = width
+    grid.add_column(width=_MARGIN - 2, no_wrap=True, justify="right")
+    grid.add_column(ratio=1, overflow="fold")
+    time = Text(clock(spoken.start_ms), style="bright_black")
+    if width >= NARROW:
+        grid.add_column(no_wrap=True, width=figures.cell_len)
+        grid.add_column(no_wrap=True, width=8, justify="right")
+        grid.add_row(time, words, figures, lag)
+        return grid
+    grid.add_row(time, words)
+    below = Table.grid(expand=False)
+    below.width = width
+    below.add_column(width=_MARGIN)
+    below.add_column(no_wrap=True, ratio=1)
+    below.add_column(no_wrap=True, width=8, justify="right")
+    below.add_row("", figures, lag)
+    return Group(grid, below)
+
+
+def _sound(state: ViewState, level: Level, width: int) -> Text:
+    marks = {
+        "silent": ("○ silent  ", "bright_black"),
+        "speaking": ("● speaking", "bold green"),
+        "thinking": ("◌ thinking", "yellow"),
+    }
+    decibels = f" {level.rms_db:4.0f} dBFS  peak {level.peak_db:4.0f}  "
+    mark = Text(*marks[state.speech])
+    time = Text(f"  {clock(level.seconds * 1000):>9}", style="bright_black")
+    rest = mark.cell_len + time.cell_len + len(decibels)
+    meter = level_meter(level.rms_db, level.peak_db, min(48, max(8, width - rest)))
+    return _one_row(meter + Text(decibels, style="bright_black") + mark + time, width)
+
+
+def _partial(state: ViewState, width: int) -> list[Text]:
+    """Draw the end of what has been understood so far, on two rows."""
+    if not (state.committed or state.revisable):
+        hint = "…" if state.speech != "silent" else "waiting for speech"
+        return [Text(hint, style="bright_black"), Text()]
+    text = Text.assemble(
+        state.committed, " " if state.committed else "", (state.revisable, "dim italic")
+    )
+    rows = _wrapped(text, width)
+    if len(rows) > 2:
+        rows = rows[-2:]
+        rows[0] = _one_row(Text("… ", style="bright_black") + rows[0], width)
+    return [*rows, Text()][:2]
+
+
+def _delta(state: ViewState, width: int) -> Text:
+    if state.delta is None:
+        return Text()
+    return _one_row(Text("now ", style="bright_black") + _emotion(state.delta), width)
+
+
+def _footer(state: ViewState, width: int) -> Text:
+    parts = [Text(state.source), Text(state.models)]
+    if state.dropped:
+        parts.insert(0, Text(state.dropped, style="yellow"))
+    if state.mood is not None:
+        mood = Text("mood ") + category_text(state.mood.category)
+        share = state.mood.scores.get(state.mood.category)
+        parts.insert(0, mood + Text(f" {share:.0%}") if share is not None else mood)
+    footer = Text("  ·  ", style="bright_black").join(part for part in parts if part.plain)
+    footer.style = "bright_black"
+    return _one_row(footer, width)
+
+
+def _words(spoken: Utterance) -> Text:
+    if spoken.fault is not None:
+        return Text(f"not analysed: {spoken.fault}", style="red")
+    if spoken.transcript:
+        return Text(spoken.transcript)
+    if spoken.distrusted:
+        return Text(f"(words withheld: {spoken.distrusted})", style="bright_black")
+    seconds = (spoken.end_ms - spoken.start_ms) / 1000
+    hint = "no words understood" if spoken.transcript == "" else "speech"
+    return Text(f"({hint}, {seconds:.1f} s)", style="bright_black")
+
+
+def _figures(spoken: Utterance) -> Text:
+    return _emotion(spoken.emotion) if spoken.emotion is not None else Text()
+
+
+def _emotion(emotion: EmotionBody) -> Text:
+    """Write category, probability and dimensions in cells of fixed width."""
+    best = likeliest(emotion)
+    style = CATEGORY_STYLES.get(best, "magenta")
+    category = category_text(emotion.category)
+    category.pad_right(max(0, 8 - category.cell_len))
+    doubt = f" {best}?" if best != emotion.category else ""
+    return Text.assemble(
+        category,
+        probability_bar(emotion.confidence, _BAR, style),
+        f" {emotion.confidence:>4.0%}",
+        (f"{doubt:<9}", "bright_black"),
+        *(
+            Text(" ") + gauge(name[0].upper(), getattr(emotion.dimensions, name))
+            for name in DIMENSIONS
+        ),
+    )
+
+
+def _lag(spoken: Utterance) -> Text:
+    return Text("" if spoken.lag_ms is None else f"{spoken.lag_ms:.0f} ms", style="bright_black")
+
+
+def _wrapped(text: Text, width: int) -> list[Text]:
+    from rich.console import Console
+
+    return list(text.wrap(Console(width=width), width, overflow="fold"))
+
+
+def _one_row(text: Text, width: int) -> Text:
+    text.truncate(width, overflow="ellipsis")
+    text.no_wrap = True
+    return text
+
+
+def _decibels(amplitude: float) -> float:
+    return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB

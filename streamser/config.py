@@ -1,0 +1,340 @@
+"""Typed settings: defaults, then a preset or TOML file, then the environment, then flags."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streamser.errors import ConfigError
+
+__all__ = [
+    "AsrSettings",
+    "AudioSettings",
+    "EffectiveSettings",
+    "EmotionSettings",
+    "EndpointingSettings",
+    "MoodSettings",
+    "PartialSettings",
+    "Settings",
+    "VadSettings",
+    "WorkerSettings",
+    "load_settings",
+    "preset_names",
+]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of settings."""
+
+
+class AudioSettings(Section, frozen=True):
+    """Where the sound comes from."""
+
+    device: Annotated[
+        str | None, Meta(description="Microphone by index or part of its name; none: the default.")
+    ] = None
+    channel: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Channel to listen to, from 0; none: the mean of all."),
+    ] = None
+
+
+class VadSettings(Section, frozen=True):
+    """How speech is told from other sound."""
+
+    engine: Annotated[
+        Literal["silero", "webrtc"], Meta(description="silero holds in noise; webrtc is lighter.")
+    ] = "silero"
+    webrtc_mode: Annotated[
+        int, Meta(ge=0, le=3, description="webrtc: 0 lets much pass, 3 little.")
+    ] = 2
+
+
+class EndpointingSettings(Section, frozen=True):
+    """Where utterances begin and end."""
+
+    threshold: Annotated[
+        float, Meta(gt=0, lt=1, description="Speech probability that counts as speech.")
+    ] = 0.5
+    release: Annotated[
+        float, Meta(ge=0, lt=1, description="Probability below which speech is over.")
+    ] = 0.35
+    min_speech_ms: Annotated[
+        int, Meta(ge=0, description="Speech that must be heard before an utterance opens.")
+    ] = 96
+    silence_ms: Annotated[
+        int, Meta(ge=60, description="Silence that ends an utterance (hangover).")
+    ] = 500
+    pre_roll_ms: Annotated[
+        int, Meta(ge=0, description="Sound before the first speech that is kept.")
+    ] = 200
+    tail_ms: Annotated[int, Meta(ge=0, description="Sound after the last speech that is kept.")] = (
+        160
+    )
+    max_utterance_ms: Annotated[
+        int, Meta(ge=1000, le=600_000, description="Longest utterance; longer ones are cut.")
+    ] = 20_000
+    cut_search_ms: Annotated[
+        int, Meta(ge=0, description="How far back the quietest place for such a cut is sought.")
+    ] = 3_000
+    speculative: Annotated[
+        bool, Meta(description="Start the final analysis at half the hangover.")
+    ] = True
+
+
+class PartialSettings(Section, frozen=True):
+    """What is told while somebody is still speaking."""
+
+    every_ms: Annotated[
+        int, Meta(ge=0, description="A reading after so much more speech; 0: none.")
+    ] = 500
+    window_ms: Annotated[
+        int, Meta(ge=500, description="Emotion is read from at most the last so many ms.")
+    ] = 10_000
+
+
+class AsrSettings(Section, frozen=True):
+    """How speech becomes words."""
+
+    engine: Annotated[
+        Literal["auto", "whisper", "pocketsphinx", "none"],
+        Meta(description="auto: whisper if it can be had, else the embedded pocketsphinx."),
+    ] = "auto"
+    model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = "base"
+    language: Annotated[
+        str | None, Meta(description="Code such as en; none: detected (whisper).")
+    ] = None
+    device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="Where whisper runs.")] = (
+        "auto"
+    )
+    compute_type: Annotated[str, Meta(description="whisper: int8, float16, … or auto.")] = "auto"
+    beam_size: Annotated[int, Meta(ge=1, le=20, description="whisper: hypotheses kept.")] = 1
+    word_times: Annotated[bool, Meta(description="whisper: place each word in time (slower).")] = (
+        False
+    )
+    threads: Annotated[int, Meta(ge=0, description="whisper: CPU threads; 0: as many as help.")] = 0
+
+
+class EmotionSettings(Section, frozen=True):
+    """Which model reads emotion."""
+
+    model: Annotated[Literal["rules"], Meta(description="rules: explainable, training-free.")] = (
+        "rules"
+    )
+
+
+class MoodSettings(Section, frozen=True):
+    """How the mood of a session is smoothed."""
+
+    time_constant_s: Annotated[
+        float, Meta(gt=0, description="Seconds after which a reading has lost 63 % of its weight.")
+    ] = 30.0
+
+
+class WorkerSettings(Section, frozen=True):
+    """How work is shared out on the device thread."""
+
+    max_batch: Annotated[int, Meta(ge=1, description="Utterances analysed at once.")] = 8
+    max_wait_ms: Annotated[
+        int, Meta(ge=0, description="Wait for more before a batch, with several sessions.")
+    ] = 5
+    max_partials: Annotated[
+        int, Meta(ge=1, description="Waiting partials; the oldest beyond are dropped and counted.")
+    ] = 32
+    max_finals: Annotated[
+        int, Meta(ge=1, description="Waiting finals; beyond, utterances fail with a typed event.")
+    ] = 256
+
+
+class Settings(Section, frozen=True):
+    """Every setting of the program."""
+
+    offline: Annotated[bool, Meta(description="Never look for anything on the network.")] = False
+    audio: AudioSettings = AudioSettings()
+    vad: VadSettings = VadSettings()
+    endpointing: EndpointingSettings = EndpointingSettings()
+    partial: PartialSettings = PartialSettings()
+    asr: AsrSettings = AsrSettings()
+    emotion: EmotionSettings = EmotionSettings()
+    mood: MoodSettings = MoodSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+
+class EffectiveSettings(msgspec.Struct, frozen=True):
+    """Hold the settings in force and where each comes from, by dotted key."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+    def rows(self) -> list[tuple[str, Any, str, str]]:
+        """List key, value, origin and description of every setting, in order."""
+        return [
+            (key, _look_up(self.settings, key), self.origins[key], info)
+            for key, info in _describe().items()
+        ]
+
+
+def load_settings(
+    config: str | None = None,
+    *,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> EffectiveSettings:
+    """Join defaults, a preset or file, the environment and flags, the later winning.
+
+    ``config`` names a preset (``"embedded"``) or a TOML file; ``flags`` maps dotted keys
+    (``"asr.engine"``) to values, ``None`` meaning not given; environment variables are
+    ``STREAMSER_`` and the key in capitals with underscores (``STREAMSER_ASR_ENGINE``).
+
+    Raises ``ConfigError`` for a file that is missing or not TOML, an unknown key (naming the
+    nearest), or a value that does not fit.
+    """
+    known = _describe()
+    variables = {f"STREAMSER_{key.upper().replace('.', '_')}": key for key in known}
+    environ = os.environ if environ is None else environ
+    config = config or environ.get("STREAMSER_CONFIG") or None
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(known, "default")
+
+    if config is not None:
+        path = _find_config(config)
+        for key, value in _flatten(_read_toml(path)).items():
+            _refuse_unknown(key, known, f"config {path.name}")
+            values[key], origins[key] = value, f"config {path.name}"
+    for variable, text in environ.items():
+        if variable in variables:
+            key = variables[variable]
+            values[key], origins[key] = text, f"environment {variable}"
+        elif _belongs_to_a_section(variable):
+            raise ConfigError(f"environment: {_unknown(variable, variables)}")
+    for key, value in (flags or {}).items():
+        if value is not None:
+            _refuse_unknown(key, known, "flags")
+            values[key], origins[key] = value, "flag"
+    return EffectiveSettings(_convert(values, origins), origins)
+
+
+def preset_names() -> list[str]:
+    """List the presets that come with the program."""
+    return sorted(path.stem for path in _preset_folder().glob("*.toml"))
+
+
+def _preset_folder() -> Path:
+    package = Path(__file__).parent
+    packed = package / "configs"
+    # In a checkout the presets stand beside the package, where people look for them.
+    return packed if packed.is_dir() else package.parent / "configs"
+
+
+def _find_config(config: str) -> Path:
+    path = Path(config)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise ConfigError(f"config file {config} does not exist.")
+        return path
+    preset = _preset_folder() / f"{config}.toml"
+    if not preset.is_file():
+        raise ConfigError(
+            f"no preset is called {config!r}; there are {', '.join(preset_names())}; "
+            "or give the path of a .toml file."
+        )
+    return preset
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path.name} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"config {path.name} cannot be read: {error.strerror}.") from None
+
+
+def _describe() -> dict[str, str]:
+    """Map every dotted key to its description, in the order of the classes."""
+    found: dict[str, str] = {}
+
+    def visit(section: type[msgspec.Struct], prefix: str) -> None:
+        info = msgspec.inspect.type_info(section)
+        assert isinstance(info, msgspec.inspect.StructType)
+        for field in info.fields:
+            inner = field.type
+            if isinstance(inner, msgspec.inspect.StructType):
+                visit(inner.cls, f"{prefix}{field.name}.")
+            else:
+                meta = (
+                    inner.extra_json_schema if isinstance(inner, msgspec.inspect.Metadata) else {}
+                )
+                found[prefix + field.name] = (meta or {}).get("description", "")
+
+    visit(Settings, "")
+    return found
+
+
+def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _look_up(settings: Settings, key: str) -> Any:
+    value: Any = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _refuse_unknown(key: str, known: Mapping[str, str], where: str) -> None:
+    if key not in known:
+        raise ConfigError(f"{where}: {_unknown(key, known)}")
+
+
+def _unknown(name: str, known: Mapping[str, str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "`streamser config show` lists them all."
+    return f"unknown key {name!r}; {hint}"
+
+
+def _belongs_to_a_section(variable: str) -> bool:
+    sections = [key.split(".")[0].upper() for key in _describe() if "." in key]
+    return any(variable.startswith(f"STREAMSER_{section}_") for section in sections)
+
+
+def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *sections, name = key.split(".")
+        branch = tree
+        for section in sections:
+            branch = branch.setdefault(section, {})
+        # Text from the environment; the rest is typed already, but "none" serves both.
+        branch[name] = None if value == "" or (value == "none" and key != "asr.engine") else value
+    try:
+        return msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        key = place.strip("`").removeprefix("$.")
+        raise ConfigError(
+            f"{origins.get(key, 'config')}: {key}: {reason}{_choices(key)}."
+        ) from None
+
+
+def _choices(key: str) -> str:
+    kind: Any = msgspec.inspect.type_info(Settings)
+    for name in key.split("."):
+        fields = {field.name: field.type for field in getattr(kind, "fields", ())}
+        kind = fields.get(name)
+    kind = getattr(kind, "type", kind)
+    values = getattr(kind, "values", ())
+    return f"; choose from {', '.join(map(str, values))}" if values else ""

@@ -1,0 +1,1 @@
+"""Emotion: models that read voice and words, and the mood that follows."""

@@ -1,0 +1,75 @@
+"""What every emotion model looks like from outside.
+
+A model has two halves. ``observe`` is heavy, stateless and batched: it runs on the device
+thread and sees one clip at a time. A ``Listener`` is light and belongs to one session: it
+reads a finding in the light of what that speaker sounded like before. So results do not
+depend on which sessions shared a batch, and a session's events do not depend on timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from streamser.audio.clip import Samples
+from streamser.taxonomy import Dimensions
+
+__all__ = ["EmotionModel", "Finding", "Listener", "Reading", "Spoken"]
+
+
+class Spoken(msgspec.Struct, frozen=True, eq=False):
+    """Hold what a model is asked about: sound, and its words where there are any to trust."""
+
+    samples: Samples
+    text: str | None
+
+
+Finding = Any
+"""What a model's ``observe`` found; only the listener of the same model can read it."""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """Hold one judgement of emotion.
+
+    ``scores`` maps every category of ``streamser.taxonomy.CATEGORIES`` to a probability and
+    sums to 1; ``category`` is the likeliest, or ``"unsure"`` where the scores are flat;
+    ``confidence`` is the likeliest one's probability; ``uncertainty`` is the normalised entropy
+    of the scores in [0, 1]; ``modalities`` says what was used (``"audio"``, ``"text"``);
+    ``evidence`` names the measurements behind the judgement.
+    """
+
+    category: str
+    confidence: float
+    scores: dict[str, float]
+    dimensions: Dimensions
+    uncertainty: float
+    modalities: tuple[str, ...]
+    evidence: dict[str, float] = {}
+
+
+class Listener(Protocol):
+    """Read findings as one session's speaker makes them sound; pure, small, never blocks."""
+
+    def interpret(self, finding: Finding) -> Reading:
+        """Judge a finding against what was learnt so far; learns nothing itself."""
+        ...
+
+    def learn(self, finding: Finding) -> None:
+        """Take a finished utterance into the speaker's baseline; called in utterance order."""
+        ...
+
+
+class EmotionModel(Protocol):
+    """Find the traces of emotion in clips; lives on the device thread."""
+
+    name: str
+
+    def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
+        """Measure a batch; one finding per item, in order, independent of its neighbours."""
+        ...
+
+    def listener(self) -> Listener:
+        """Return a listener for a new session, knowing nobody yet."""
+        ...

@@ -1,0 +1,176 @@
+"""The library's front door: sound in, events out, one set of models for any number of streams."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from streamser.audio.file import FileSource
+from streamser.audio.source import AudioSource
+from streamser.config import Settings
+from streamser.events import Event, ModelNames
+from streamser.runtime.assembly import build_engine, build_session, build_vads, name_models
+from streamser.runtime.driver import Tap, Venue, drive
+from streamser.runtime.engine import Engine
+from streamser.runtime.worker import DeviceThread, WorkerStats
+from streamser.speech.vad import Vad
+
+__all__ = ["Analyzer"]
+
+
+class Analyzer:
+    """Analyse streams of sound with one set of models.
+
+    Models are loaded at the first stream, once. Streams may run at the same time from several
+    threads; the device thread batches across them. Use it as a context manager, or ``close``
+    it. ``tell`` gets single lines meant for people; by default they go to stderr.
+    """
+
+    def __init__(
+        self, settings: Settings | None = None, *, tell: Callable[[str], None] | None = None
+    ) -> None:
+        self.settings = settings if settings is not None else Settings()
+        self._tell = tell if tell is not None else _tell_stderr
+        self._lock = threading.Lock()
+        self._device: DeviceThread | None = None
+        self._make_vad: Callable[[], Vad] | None = None
+
+    def __enter__(self) -> Analyzer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def models(self) -> ModelNames:
+        """Load the models if need be and name them; raises ``ModelError`` if one cannot be had."""
+        make_vad, device = self._load()
+        return name_models(make_vad(), device.engine())
+
+    def stats(self) -> WorkerStats:
+        """Return what the device thread has done so far."""
+        return self._device.stats if self._device is not None else WorkerStats()
+
+    def stream(
+        self,
+        source: AudioSource | str | Path,
+        *,
+        live: bool | None = None,
+        speaker: str | None = None,
+        on_audio: Tap | None = None,
+    ) -> Iterator[Event]:
+        """Analyse a source, or the file at a path, and yield its events as they come.
+
+        A ``live`` stream tells every event at once, with its lag. Any other is read as fast
+        as it can be analysed, and its events come in one order, without lag, whatever the
+        timing; that is the default for a file that is not paced. ``on_audio`` gets all sound,
+        mono at 16 kHz, before it is analysed. Dropping the iterator stops the source.
+
+        Raises ``AudioError`` or ``ModelError`` before the first event; a source that breaks
+        off later ends in an ``error`` event, after everything heard before it was analysed.
+        """
+        sound = FileSource(source) if isinstance(source, str | Path) else source
+        return self._events(sound, sound.live if live is None else live, speaker, on_audio)
+
+    async def astream(
+        self,
+        source: AudioSource | str | Path,
+        *,
+        live: bool | None = None,
+        speaker: str | None = None,
+        on_audio: Tap | None = None,
+    ) -> AsyncIterator[Event]:
+        """Do what ``stream`` does for ``async for``, without blocking the event loop.
+
+        ``on_audio`` is called on another thread.
+        """
+        loop = asyncio.get_running_loop()
+        sound: AudioSource
+        if isinstance(source, str | Path):
+            sound = await asyncio.to_thread(FileSource, source)
+        else:
+            sound = source
+        inbox: asyncio.Queue[Event | BaseException | None] = asyncio.Queue(maxsize=64)
+        gone = threading.Event()
+
+        def put(item: Event | BaseException | None) -> None:
+            # Waiting for room here lets a slow consumer slow the source, not fill the memory.
+            asyncio.run_coroutine_threadsafe(inbox.put(item), loop).result()
+
+        def run() -> None:
+            try:
+                for event in self.stream(sound, live=live, speaker=speaker, on_audio=on_audio):
+                    if gone.is_set():
+                        return
+                    put(event)
+                put(None)
+            except BaseException as error:
+                put(error)
+
+        running = asyncio.ensure_future(asyncio.to_thread(run))
+        try:
+            while (item := await inbox.get()) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            gone.set()
+            sound.stop()
+            while not running.done():
+                while not inbox.empty():
+                    inbox.get_nowait()
+                await asyncio.wait([running], timeout=0.05)
+
+    def close(self) -> None:
+        """Finish what waits on the device thread and let the models go."""
+        with self._lock:
+            device, self._device, self._make_vad = self._device, None, None
+        if device is not None:
+            device.close()
+
+    def _events(
+        self, source: AudioSource, live: bool, speaker: str | None, on_audio: Tap | None
+    ) -> Iterator[Event]:
+        make_vad, device = self._load()
+        session_id = f"sess_{uuid.uuid4().hex[:12]}"
+        session = build_session(
+            self.settings,
+            session_id,
+            make_vad(),
+            device.engine(),
+            ordered=not live,
+            speaker=speaker,
+        )
+        venue = Venue(
+            session_id=session_id,
+            session=session,
+            worker=device,
+            ahead=None if live else 2 * self.settings.worker.max_batch,
+            channel=self.settings.audio.channel,
+            tell=self._tell,
+            on_audio=on_audio,
+        )
+        yield from drive(source, venue)
+
+    def _load(self) -> tuple[Callable[[], Vad], DeviceThread]:
+        with self._lock:
+            if self._device is None or self._make_vad is None:
+                self._make_vad = build_vads(self.settings)
+                self._device = DeviceThread(self._build_engine, self.settings.worker)
+            return self._make_vad, self._device
+
+    def _build_engine(self) -> Engine:
+        return build_engine(self.settings, self._tell)
+
+
+def _tell_stderr(line: str) -> None:
+    print(f"streamser: {line}", file=sys.stderr)

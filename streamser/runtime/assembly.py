@@ -1,0 +1,97 @@
+"""Make what the settings ask for: detector, recogniser, emotion model, session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamser.audio.clip import to_samples
+from streamser.config import EndpointingSettings, Settings
+from streamser.emotion.model import EmotionModel
+from streamser.errors import ConfigError
+from streamser.events import ModelNames
+from streamser.runtime.engine import Engine
+from streamser.runtime.session import Session, SessionProfile
+from streamser.speech.segmenter import SegmenterSettings
+from streamser.speech.vad import Vad
+
+__all__ = [
+    "build_engine",
+    "build_model",
+    "build_session",
+    "build_vads",
+    "name_models",
+    "segmenter_settings",
+]
+
+
+def segmenter_settings(settings: EndpointingSettings) -> SegmenterSettings:
+    """Turn the endpointing settings, in ms, into the segmenter's, in samples."""
+    return SegmenterSettings.from_ms(
+        threshold=settings.threshold,
+        release=settings.release,
+        min_speech_ms=settings.min_speech_ms,
+        silence_ms=settings.silence_ms,
+        pre_roll_ms=settings.pre_roll_ms,
+        tail_ms=settings.tail_ms,
+        max_length_ms=settings.max_utterance_ms,
+        cut_search_ms=settings.cut_search_ms,
+    )
+
+
+def build_vads(settings: Settings) -> Callable[[], Vad]:
+    """Load the voice activity detector; the result makes one for each stream."""
+    if settings.vad.engine == "webrtc":
+        from streamser.speech.webrtc import WebRtcVad
+
+        return lambda: WebRtcVad(settings.vad.webrtc_mode)
+    from streamser.speech.silero import load_silero
+
+    return load_silero().stream
+
+
+def build_model(settings: Settings) -> EmotionModel:
+    """Load the emotion model."""
+    match settings.emotion.model:
+        case "rules":
+            from streamser.emotion.rules import RulesModel
+
+            return RulesModel()
+    raise ConfigError(f"no emotion model is called {settings.emotion.model!r}.")
+
+
+def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
+    """Load the recogniser and the emotion model."""
+    from streamser.speech.choose import choose_transcriber
+
+    transcriber = choose_transcriber(settings.asr, offline=settings.offline, tell=tell)
+    return Engine(transcriber, build_model(settings))
+
+
+def name_models(vad: Vad, engine: Engine) -> ModelNames:
+    """Name the engines at work, as events report them."""
+    asr = engine.transcriber.name if engine.transcriber is not None else None
+    return ModelNames(vad=vad.name, asr=asr, emotion=engine.model.name)
+
+
+def build_session(
+    settings: Settings,
+    session_id: str,
+    vad: Vad,
+    engine: Engine,
+    *,
+    ordered: bool,
+    speaker: str | None,
+) -> Session:
+    """Make a session core for one stream."""
+    profile = SessionProfile(
+        session_id=session_id,
+        models=name_models(vad, engine),
+        endpointing=segmenter_settings(settings.endpointing),
+        partial_every=to_samples(settings.partial.every_ms),
+        window=to_samples(settings.partial.window_ms),
+        speculative=settings.endpointing.speculative,
+        ordered=ordered,
+        speaker=speaker,
+        mood_seconds=settings.mood.time_constant_s,
+    )
+    return Session(profile, vad, engine.model.listener())

@@ -1,0 +1,95 @@
+"""Join one session to the device thread and the clock; driven by one thread or task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from streamser.audio.clip import Samples, to_samples
+from streamser.events import Event
+from streamser.runtime.clock import ArrivalClock
+from streamser.runtime.jobs import Cancel, Job, Outcome
+from streamser.runtime.session import Output, Session
+from streamser.runtime.worker import DeviceThread
+
+__all__ = ["Conductor"]
+
+
+class Conductor:
+    """Carry a session's jobs to the device thread and put the lag into its events.
+
+    ``post`` is called on the device thread with each outcome, and has to bring it to whoever
+    drives the conductor, who hands it to ``take``. Without a ``clock`` (a file read as fast as
+    possible) events tell no lag.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        worker: DeviceThread,
+        post: Callable[[Job, Outcome], None],
+        clock: Callable[[], float] | None,
+    ) -> None:
+        self._session = session
+        self._worker = worker
+        self._post = post
+        self._clock = clock
+        self._arrivals = ArrivalClock()
+        self._pending: set[int] = set()
+
+    @property
+    def pending(self) -> int:
+        """Return how many jobs are with the device thread."""
+        return len(self._pending)
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the last event has been told."""
+        return self._session.closed
+
+    def begin(self) -> list[Event]:
+        """Open the session."""
+        return self._carry(self._session.begin())
+
+    def hear(self, samples: Samples, arrived: float) -> list[Event]:
+        """Push sound that arrived at a time of the clock."""
+        if self._clock is not None:
+            self._arrivals.note(self._session.position + len(samples), arrived)
+        return self._carry(self._session.push(samples))
+
+    def miss(self, samples: int, reason: str) -> list[Event]:
+        """Note sound that was lost."""
+        return self._carry(self._session.lose_audio(samples, reason))
+
+    def report(self, code: str, message: str) -> list[Event]:
+        """Tell of a fault of the source."""
+        return self._carry(self._session.report(code, message))
+
+    def take(self, job: Job, outcome: Outcome) -> list[Event]:
+        """Hand an outcome to the session."""
+        self._pending.discard(job.id)
+        return self._carry(self._session.resolve(job.id, outcome))
+
+    def end(self) -> list[Event]:
+        """Flush the session; outcomes still to come must be taken until it is closed."""
+        return self._carry(self._session.flush())
+
+    def _carry(self, output: list[Output]) -> list[Event]:
+        events: list[Event] = []
+        for item in output:
+            if isinstance(item, Job):
+                self._pending.add(item.id)
+                self._worker.submit(item, self._post)
+            elif isinstance(item, Cancel):
+                self._pending.discard(item.job_id)
+                self._worker.cancel(item.session_id, item.job_id)
+            else:
+                events.append(self._timed(item))
+        return events
+
+    def _timed(self, event: Event) -> Event:
+        if self._clock is None or event.clock_ms is None:
+            return event
+        lag = self._arrivals.lag_ms(to_samples(event.clock_ms), self._clock())
+        return replace(event, lag_ms=lag)

@@ -1,0 +1,79 @@
+"""Words and emotion for a batch of jobs: what the device thread runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from streamser.emotion.model import EmotionModel, Spoken
+from streamser.errors import StreamserError
+from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.speech.guards import guarded
+from streamser.speech.transcriber import Transcriber, Transcript
+
+__all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Hold the models of a device and run jobs through them.
+
+    A batch that fails is halved when memory ran out and else retried one by one, so that one
+    bad item fails alone.
+    """
+
+    def __init__(self, transcriber: Transcriber | None, model: EmotionModel) -> None:
+        self.transcriber = transcriber
+        self.model = model
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Answer a batch of jobs, each with a result or a fault, in order."""
+        try:
+            return list(self._attempt(jobs))
+        except Exception as error:
+            if len(jobs) == 1:
+                return [_fault(error)]
+            if _memory_ran_out(error):
+                half = len(jobs) // 2
+                return self.run(jobs[:half]) + self.run(jobs[half:])
+            logger.warning("a batch of %d failed (%s); retrying one by one", len(jobs), error)
+            return [outcome for job in jobs for outcome in self.run([job])]
+
+    def forget(self, session_id: str) -> None:
+        """Drop what the models keep for a session that has ended."""
+        if self.transcriber is not None:
+            self.transcriber.forget(session_id)
+
+    def _attempt(self, jobs: Sequence[Job]) -> list[Result]:
+        transcripts = self._transcribe(jobs)
+        spoken = [
+            Spoken(samples=job.heard, text=_trusted(transcript))
+            for job, transcript in zip(jobs, transcripts, strict=True)
+        ]
+        findings = self.model.observe(spoken)
+        return [Result(*pair) for pair in zip(transcripts, findings, strict=True)]
+
+    def _transcribe(self, jobs: Sequence[Job]) -> list[Transcript | None]:
+        if self.transcriber is None:
+            return [None] * len(jobs)
+        clips = [job.clip for job in jobs]
+        heard = self.transcriber.transcribe(clips)
+        return [guarded(*pair) for pair in zip(heard, clips, strict=True)]
+
+
+def _trusted(transcript: Transcript | None) -> str | None:
+    if transcript is None or transcript.distrust or not transcript.text:
+        return None
+    return transcript.text
+
+
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, StreamserError):
+        return Fault(error.code, str(error))
+    logger.exception("a job failed", exc_info=error)
+    return Fault("internal_error", f"{type(error).__name__}: {error}")
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

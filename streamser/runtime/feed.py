@@ -1,0 +1,123 @@
+"""Bring a source's sound to a session: a thread that reads, converts and never runs ahead."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from streamser.audio.clip import Samples
+from streamser.audio.intake import Intake
+from streamser.audio.source import AudioSource, Gap
+from streamser.errors import AudioError
+
+__all__ = ["Ended", "Feed", "FeedItem", "Heard", "Missed"]
+
+_AHEAD = 64
+"""Pieces that may wait to be heard; a live source's own queue, which counts, comes after."""
+_PIECE = 8000
+"""Longest piece in samples: half a second keeps memory and latency small."""
+
+
+class Heard(msgspec.Struct, frozen=True, eq=False):
+    """Hold a stretch of sound and the time at which it arrived."""
+
+    samples: Samples
+    arrived: float
+
+
+class Missed(msgspec.Struct, frozen=True):
+    """Say that sound was lost here; the silence that stands for it follows as ``Heard``."""
+
+    samples: int
+    reason: str
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """Say that nothing more will come, and why if it is not the plain end.
+
+    ``repaired`` counts frames that were no numbers; ``clipped_share`` is the share of frames
+    at full scale or beyond.
+    """
+
+    error: BaseException | None
+    repaired: int
+    clipped_share: float
+
+
+FeedItem: TypeAlias = Heard | Missed | Ended
+
+
+class Feed:
+    """Read a source on a thread of its own and post what it gives, in order.
+
+    At most a bounded number of pieces is posted before the receiver says ``heard`` for each:
+    a file waits, and a microphone's own bounded queue fills and counts what it drops.
+    """
+
+    def __init__(
+        self,
+        source: AudioSource,
+        channel: int | None,
+        post: Callable[[FeedItem], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._source = source
+        self._intake = Intake(source.rate, source.channels, channel)
+        self._post = post
+        self._clock = clock
+        self._room = threading.Semaphore(_AHEAD)
+        self._stopped = False
+        self._thread = threading.Thread(target=self._read, name="streamser-feed", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def heard(self) -> None:
+        """Say that a piece has been dealt with, and another may come."""
+        self._room.release()
+
+    def stop(self) -> None:
+        """End the source; what it has given already still comes."""
+        self._source.stop()
+
+    def abandon(self) -> None:
+        """End the source and wait for nothing it has given."""
+        self._stopped = True
+        self._source.stop()
+        self._room.release()
+        self._thread.join()
+
+    def _read(self) -> None:
+        error: BaseException | None = None
+        frames = 0
+        try:
+            for piece in self._source.chunks():
+                if self._stopped:
+                    return
+                if isinstance(piece, Gap):
+                    lost = self._intake.fill(piece.frames)
+                    self._post(Missed(len(lost), piece.reason))
+                    self._give(lost)
+                else:
+                    frames += len(piece)
+                    self._give(self._intake.feed(piece))
+            self._give(self._intake.flush())
+        except AudioError as fault:
+            self._give(self._intake.flush())
+            error = fault
+        except BaseException as fault:
+            error = fault
+        share = self._intake.clipped / frames if frames else 0.0
+        self._post(Ended(error, self._intake.repaired, share))
+
+    def _give(self, samples: Samples) -> None:
+        arrived = self._clock()
+        for offset in range(0, len(samples), _PIECE):
+            self._room.acquire()
+            if self._stopped:
+                return
+            self._post(Heard(samples[offset : offset + _PIECE], arrived))

@@ -1,0 +1,63 @@
+"""What crosses the wall between a session and the device thread."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamser.audio.clip import Clip, Samples
+from streamser.emotion.model import Finding
+from streamser.speech.transcriber import Transcript
+
+__all__ = ["Cancel", "Fault", "Job", "Outcome", "Result", "Skipped"]
+
+
+class Job(msgspec.Struct, frozen=True, eq=False):
+    """Ask for the words and the emotion of a clip.
+
+    ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
+    that emotion is read from. A ``droppable`` job may be left out under pressure.
+    """
+
+    id: int
+    clip: Clip
+    window: int
+    droppable: bool
+
+    @property
+    def heard(self) -> Samples:
+        """Return the samples that emotion is read from."""
+        return self.clip.samples[-self.window :]
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    """Take a job back: its result is of no more use to the session."""
+
+    session_id: str
+    job_id: int
+
+
+class Result(msgspec.Struct, frozen=True, eq=False):
+    """Answer a job; ``transcript`` is ``None`` where nothing transcribes."""
+
+    transcript: Transcript | None
+    finding: Finding
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Say why a job has no result: a code for programs and a line for people."""
+
+    code: str
+    message: str
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Say that a droppable job was left out.
+
+    ``reason`` is ``"coalesced"`` (a newer one took its place before it began) or ``"full"``
+    (too many were waiting).
+    """
+
+    reason: str
+
+
+Outcome = Result | Fault | Skipped

@@ -1,0 +1,80 @@
+"""Which job is next: finals before partials, oldest first, and what is left out when it is late."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from streamser.config import WorkerSettings
+from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+
+__all__ = ["JobQueue", "Ticket"]
+
+
+class Ticket(msgspec.Struct, frozen=True, eq=False):
+    """Hold a waiting job and where its outcome goes."""
+
+    job: Job
+    done: Callable[[Job, Outcome], None]
+
+    @property
+    def session_id(self) -> str:
+        """Return the session that asks."""
+        return self.job.clip.session_id
+
+
+class JobQueue:
+    """Keep waiting jobs in order; pure, so callers bring their own lock.
+
+    Droppable jobs are taken after all others, and a newer one of the same session takes the
+    place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
+    a job that is not droppable is refused with a fault: never silently.
+    """
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._max_droppable = settings.max_partials
+        self._max_firm = settings.max_finals
+        self._firm: list[Ticket] = []
+        self._droppable: list[Ticket] = []
+
+    def __len__(self) -> int:
+        return len(self._firm) + len(self._droppable)
+
+    def offer(self, ticket: Ticket) -> list[tuple[Ticket, Outcome]]:
+        """Take a job in; returns the tickets that are over because of it, with their outcome."""
+        if not ticket.job.droppable:
+            if len(self._firm) >= self._max_firm:
+                message = f"{self._max_firm} utterances are waiting already"
+                return [(ticket, Fault("overloaded", message))]
+            self._firm.append(ticket)
+            return []
+        over: list[tuple[Ticket, Outcome]] = [
+            (old, Skipped("coalesced"))
+            for old in self._droppable
+            if old.session_id == ticket.session_id
+        ]
+        self._droppable = [
+            old for old in self._droppable if old.session_id != ticket.session_id
+        ] + [ticket]
+        if len(self._droppable) > self._max_droppable:
+            over.append((self._droppable.pop(0), Skipped("full")))
+        return over
+
+    def take(self, most: int) -> list[Ticket]:
+        """Remove and return the next jobs, at most so many."""
+        batch, self._firm = self._firm[:most], self._firm[most:]
+        room = most - len(batch)
+        batch += self._droppable[:room]
+        self._droppable = self._droppable[room:]
+        return batch
+
+    def withdraw(self, session_id: str, job_id: int | None = None) -> None:
+        """Forget a session's job, or all its jobs, if they still wait; nothing is answered."""
+
+        def stays(ticket: Ticket) -> bool:
+            other = ticket.session_id != session_id
+            return other or (job_id is not None and ticket.job.id != job_id)
+
+        self._firm = [ticket for ticket in self._firm if stays(ticket)]
+        self._droppable = [ticket for ticket in self._droppable if stays(ticket)]

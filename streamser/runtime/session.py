@@ -1,0 +1,363 @@
+"""The session core: sound and results in, events and jobs out.
+
+Pure: it knows no clock, thread, socket, file or model. Whoever drives it pushes sound, runs
+the jobs that come out, and hands their results back, in any order and at any time.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+
+from streamser.audio.clip import Clip, Samples, to_ms
+from streamser.audio.ring import Ring
+from streamser.emotion.model import Listener
+from streamser.emotion.mood import Mood
+from streamser.events import (
+    Committed,
+    ErrorRaised,
+    Event,
+    Marker,
+    ModelNames,
+    SessionClosed,
+    SessionCreated,
+    SessionInfo,
+    SpeechStarted,
+    SpeechStopped,
+)
+from streamser.runtime.jobs import Cancel, Fault, Job, Outcome, Result, Skipped
+from streamser.runtime.losses import Losses
+from streamser.runtime.outbox import Outbox, draft
+from streamser.runtime.utterance import Utterance
+from streamser.runtime.wording import Wording, server_error
+from streamser.speech.segmenter import (
+    Closed,
+    Extended,
+    Hesitated,
+    Opened,
+    Resumed,
+    Segmenter,
+    SegmenterSettings,
+    SegmentEvent,
+)
+from streamser.speech.stable import agree
+from streamser.speech.vad import Vad
+
+__all__ = ["Output", "Session", "SessionProfile"]
+
+Output: TypeAlias = Event | Job | Cancel
+
+
+class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a session is set up to do; lengths in samples.
+
+    ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
+    a partial's emotion is read from. An ``ordered`` session puts all its events in the one
+    order that does not depend on when results come: for files, where nobody waits.
+    """
+
+    session_id: str
+    models: ModelNames
+    endpointing: SegmenterSettings
+    partial_every: int
+    window: int
+    speculative: bool = True
+    ordered: bool = False
+    speaker: str | None = None
+    mood_seconds: float = 30.0
+
+
+class Session:
+    """Follow one stream of sound from its first sample to its last event.
+
+    The same samples give the same jobs in any chunking; with the same results handed back
+    after the same samples (or ``ordered``, after any) they give the same events.
+    """
+
+    def __init__(self, profile: SessionProfile, vad: Vad, listener: Listener) -> None:
+        endpointing = profile.endpointing
+        self._profile = profile
+        self._vad = vad
+        self._listener = listener
+        self._mood = Mood(profile.mood_seconds)
+        self._wording = Wording(profile.models.emotion, profile.speaker)
+        self._segmenter = Segmenter(endpointing, vad.window)
+        reach = endpointing.max_length + endpointing.silence + endpointing.pre_roll
+        self._ring = Ring(reach + 4 * vad.window)
+        self._block = np.zeros(vad.window, np.float32)
+        self._filled = 0
+        self._heard = 0
+        self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
+        self._tasks: list[Job | Cancel] = []
+        self._job_ids = 0
+        self._jobs: dict[int, tuple[Utterance, Job]] = {}
+        self._open: Utterance | None = None
+        self._last: Utterance | None = None
+        self._markers: list[tuple[str, int]] = []
+        self._lost_partials = Losses("partials")
+        self._lost_audio = Losses("audio")
+        self._speech = 0
+        self._failed = 0
+        self._ending = False
+        self.closed = False
+
+    @property
+    def position(self) -> int:
+        """Return how many samples have been pushed."""
+        return self._heard
+
+    def begin(self) -> list[Output]:
+        """Introduce the session; to be called once, before anything else."""
+        profile = self._profile
+        info = SessionInfo(
+            id=profile.session_id,
+            models=profile.models,
+            silence_ms=to_ms(profile.endpointing.silence),
+            max_utterance_ms=to_ms(profile.endpointing.max_length),
+            speaker=profile.speaker,
+        )
+        self._outbox.say(draft(SessionCreated, session=info))
+        return self._output()
+
+    def push(self, samples: Samples) -> list[Output]:
+        """Hear mono float32 samples at 16 kHz, any number of them."""
+        offset = 0
+        while offset < len(samples):
+            take = min(len(samples) - offset, len(self._block) - self._filled)
+            self._block[self._filled : self._filled + take] = samples[offset : offset + take]
+            self._filled += take
+            self._heard += take
+            offset += take
+            if self._filled == len(self._block):
+                self._hear_block()
+        return self._output()
+
+    def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:
+        """Take the outcome of a job; one that was cancelled is ignored."""
+        if job_id in self._jobs:
+            utterance, job = self._jobs.pop(job_id)
+            if job_id in utterance.partials:
+                self._take_partial(utterance, job, outcome)
+            else:
+                utterance.outcome = outcome
+                if utterance.slot is not None:
+                    utterance.slot.ready = True
+            self._outbox.settle()
+        return self._output()
+
+    def mark(self, marker_id: str) -> list[Output]:
+        """Ask for an echo once everything about the sound so far has been told."""
+        self._markers.append((marker_id, self._heard))
+        if self._open is None:
+            self._place_markers()
+        return self._output()
+
+    def lose_audio(self, samples: int, reason: str) -> list[Output]:
+        """Note that sound was lost (0: nobody knows how much); silence stands for it."""
+        told = self._lost_audio.note(samples, reason, self._heard)
+        if told is not None:
+            self._outbox.say(told)
+        return self._output()
+
+    def report(self, code: str, message: str) -> list[Output]:
+        """Tell clients of a fault of the session's source."""
+        self._outbox.say(draft(ErrorRaised, error=server_error(code, message)))
+        return self._output()
+
+    def flush(self) -> list[Output]:
+        """End the stream: close what is open; ``closed`` turns true after the last final."""
+        if not self._ending:
+            self._ending = True
+            if self._filled:
+                self._block[self._filled :] = 0
+                self._hear_block()
+            for event in self._segmenter.flush():
+                self._follow(event)
+            for losses in (self._lost_partials, self._lost_audio):
+                told = losses.tell(self._heard)
+                if told is not None:
+                    self._outbox.say(told)
+            self._outbox.reserve(self._close).ready = True
+            self._outbox.settle()
+        return self._output()
+
+    def _output(self) -> list[Output]:
+        output: list[Output] = [*self._tasks, *self._outbox.collect()]
+        self._tasks.clear()
+        return output
+
+    # Sound → utterances
+
+    def _hear_block(self) -> None:
+        block = self._block
+        self._filled = 0
+        self._ring.append(block)
+        level = 10.0 * float(np.log10(np.dot(block, block) / len(block) + 1e-10))
+        for event in self._segmenter.push(self._vad.probability(block), level):
+            self._follow(event)
+
+    def _follow(self, event: SegmentEvent) -> None:
+        match event:
+            case Opened(start=start):
+                self._start(start)
+            case Extended(end=end):
+                self._extend(end)
+            case Hesitated(end=end):
+                if self._profile.speculative:
+                    self._ask_final(end)
+            case Resumed():
+                self._withdraw_final()
+            case Closed(end=end, reason=reason):
+                self._stop(min(end, self._heard), reason)
+
+    def _start(self, start: int) -> None:
+        number = self._last.number + 1 if self._last else 1
+        item_id = f"item_{self._profile.session_id}_{number}"
+        self._open = Utterance(number=number, item_id=item_id, start=start)
+        self._outbox.say(draft(SpeechStarted, item_id=item_id, audio_start_ms=to_ms(start)))
+
+    def _extend(self, end: int) -> None:
+        utterance = self._opened()
+        every = self._profile.partial_every
+        utterance.speech += self._vad.window
+        if every and utterance.speech >= every * (utterance.readings + 1):
+            utterance.readings += 1
+            self._ask_partial(utterance, end)
+
+    def _stop(self, end: int, reason: str) -> None:
+        utterance = self._opened()
+        if utterance.final_job is not None and utterance.end != end:
+            self._withdraw_final()
+        if utterance.final_job is None:
+            self._ask_final(end)
+        previous = self._last.item_id if self._last else None
+        item_id = utterance.item_id
+        say = self._outbox.say
+        say(draft(SpeechStopped, item_id=item_id, audio_end_ms=to_ms(end), reason=reason))
+        say(draft(Committed, item_id=item_id, previous_item_id=previous))
+        self._speech += end - utterance.start
+        self._open, self._last = None, utterance
+        utterance.slot = self._outbox.reserve(partial(self._tell_final, utterance))
+        utterance.slot.ready = utterance.outcome is not None
+        self._place_markers()
+
+    def _opened(self) -> Utterance:
+        assert self._open is not None, "the segmenter speaks of an utterance it never opened"
+        return self._open
+
+    # Utterances → jobs
+
+    def _ask_partial(self, utterance: Utterance, end: int) -> None:
+        window = min(self._profile.window, end - utterance.start)
+        ordered = self._profile.ordered
+        job = self._ask(utterance, end, window, droppable=not ordered)
+        # An ordered session keeps the partial's place; a live one tells it when it comes.
+        utterance.partials[job.id] = self._outbox.reserve(lambda: None) if ordered else None
+
+    def _ask_final(self, end: int) -> None:
+        utterance = self._opened()
+        if not self._profile.ordered:
+            # A partial that comes after the final serves nobody, and would only delay it.
+            for job_id in utterance.partials:
+                self._cancel(job_id)
+            utterance.partials.clear()
+        utterance.end = end
+        utterance.final_job = self._ask(utterance, end, end - utterance.start, final=True).id
+
+    def _withdraw_final(self) -> None:
+        utterance = self._opened()
+        if utterance.final_job is not None:
+            self._cancel(utterance.final_job)
+            utterance.final_job = utterance.outcome = None
+
+    def _ask(
+        self,
+        utterance: Utterance,
+        end: int,
+        window: int,
+        *,
+        final: bool = False,
+        droppable: bool = False,
+    ) -> Job:
+        self._job_ids += 1
+        clip = Clip(
+            session_id=self._profile.session_id,
+            utterance=utterance.number,
+            start=utterance.start,
+            samples=self._ring.read(utterance.start, end),
+            final=final,
+        )
+        job = Job(id=self._job_ids, clip=clip, window=window, droppable=droppable)
+        self._jobs[job.id] = (utterance, job)
+        self._tasks.append(job)
+        return job
+
+    def _cancel(self, job_id: int) -> None:
+        if self._jobs.pop(job_id, None) is not None:
+            self._tasks.append(Cancel(session_id=self._profile.session_id, job_id=job_id))
+
+    # Results → events
+
+    def _take_partial(self, utterance: Utterance, job: Job, outcome: Outcome) -> None:
+        slot = utterance.partials.pop(job.id)
+        if isinstance(outcome, Skipped):
+            if outcome.reason == "coalesced":
+                self._lost_partials.count(1)
+            elif told := self._lost_partials.note(1, outcome.reason, self._heard):
+                self._outbox.say(told)
+        if slot is not None:
+            slot.ready = True
+        if isinstance(outcome, Result):
+            tell = partial(self._tell_partial, utterance, job, outcome)
+            if slot is not None:
+                slot.tell = tell
+            else:
+                tell()
+
+    def _tell_partial(self, utterance: Utterance, job: Job, result: Result) -> None:
+        end = job.clip.end
+        transcript = result.transcript
+        if transcript is not None and not transcript.distrust:
+            utterance.stable = agree(utterance.stable, transcript.text.split())
+            self._outbox.emit(self._wording.partial(utterance, end))
+        reading = self._listener.interpret(result.finding)
+        self._outbox.emit(self._wording.delta(utterance, reading, end - job.window, end))
+
+    def _tell_final(self, utterance: Utterance) -> None:
+        outcome = utterance.outcome
+        if not isinstance(outcome, Result):
+            fault = outcome if isinstance(outcome, Fault) else Fault("skipped", "was left out")
+            self._failed += 1
+            self._outbox.emit(self._wording.failure(utterance, fault))
+            return
+        reading = self._listener.interpret(outcome.finding)
+        self._listener.learn(outcome.finding)
+        for told in self._wording.final(utterance, outcome.transcript, reading):
+            self._outbox.emit(told)
+        length = to_ms(utterance.end - utterance.start)
+        mood = self._mood.update(reading, to_ms(utterance.end), length)
+        self._outbox.emit(self._wording.mood(mood, utterance))
+
+    def _place_markers(self) -> None:
+        for marker_id, position in self._markers:
+            echo = draft(Marker, id=marker_id, audio_ms=to_ms(position))
+            self._outbox.reserve(partial(self._outbox.emit, echo)).ready = True
+        self._markers.clear()
+        self._outbox.settle()
+
+    def _close(self) -> None:
+        self.closed = True
+        self._outbox.emit(
+            draft(
+                SessionClosed,
+                audio_ms=to_ms(self._heard),
+                speech_ms=to_ms(self._speech),
+                utterances=self._last.number if self._last else 0,
+                failed=self._failed,
+                partials_dropped=self._lost_partials.total,
+                audio_dropped_ms=self._lost_audio.total_ms,
+            )
+        )

@@ -1,0 +1,129 @@
+"""Put what the models found into the words of the protocol."""
+
+from __future__ import annotations
+
+from streamser.audio.clip import SAMPLE_RATE, to_ms
+from streamser.emotion.model import Reading
+from streamser.emotion.mood import MoodState
+from streamser.events import (
+    EmotionBody,
+    EmotionCompleted,
+    EmotionDelta,
+    ErrorBody,
+    MoodUpdated,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+    TranscriptPartial,
+    Usage,
+    Window,
+    WordTiming,
+)
+from streamser.runtime.jobs import Fault
+from streamser.runtime.outbox import Draft, draft
+from streamser.runtime.utterance import Utterance
+from streamser.speech.stable import committed_text, revisable_text
+from streamser.speech.transcriber import Transcript, Word
+
+__all__ = ["Wording", "server_error"]
+
+
+def server_error(code: str, message: str) -> ErrorBody:
+    """Word a fault that is not the client's."""
+    return ErrorBody(type="server_error", code=code, message=message)
+
+
+class Wording:
+    """Word the events about utterances of one session."""
+
+    def __init__(self, model: str, speaker: str | None) -> None:
+        self._model = model
+        self._speaker = speaker
+
+    def partial(self, utterance: Utterance, end: int) -> Draft:
+        """Word what has been understood up to an absolute sample."""
+        committed = committed_text(utterance.stable)
+        revisable = revisable_text(utterance.stable)
+        return draft(
+            TranscriptPartial,
+            item_id=utterance.item_id,
+            text=f"{committed} {revisable}".strip(),
+            committed=committed,
+            revisable=revisable,
+            audio_start_ms=to_ms(utterance.start),
+            audio_end_ms=to_ms(end),
+        )
+
+    def delta(self, utterance: Utterance, reading: Reading, start: int, end: int) -> Draft:
+        """Word the emotion of a window of an utterance that goes on."""
+        body = self._body(reading, start, end)
+        return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
+
+    def final(
+        self, utterance: Utterance, transcript: Transcript | None, reading: Reading
+    ) -> list[Draft]:
+        """Word the end of the analysis of an utterance."""
+        body = self._body(reading, utterance.start, utterance.end)
+        emotion = draft(EmotionCompleted, item_id=utterance.item_id, emotion=body)
+        if transcript is None:
+            return [emotion]
+        trusted = not transcript.distrust
+        words = draft(
+            TranscriptionCompleted,
+            item_id=utterance.item_id,
+            transcript=transcript.text if trusted else "",
+            language=transcript.language,
+            confidence=transcript.confidence,
+            words=tuple(_timing(word) for word in transcript.words) if trusted else (),
+            distrusted=transcript.distrust or None,
+            usage=Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
+            audio_start_ms=to_ms(utterance.start),
+            audio_end_ms=to_ms(utterance.end),
+            emotion=body,
+        )
+        return [words, emotion]
+
+    def failure(self, utterance: Utterance, fault: Fault) -> Draft:
+        """Word that an utterance could not be analysed."""
+        return draft(
+            TranscriptionFailed,
+            item_id=utterance.item_id,
+            error=server_error(fault.code, fault.message),
+            audio_start_ms=to_ms(utterance.start),
+            audio_end_ms=to_ms(utterance.end),
+        )
+
+    def mood(self, state: MoodState, utterance: Utterance) -> Draft:
+        """Word the session's mood after an utterance."""
+        return draft(
+            MoodUpdated,
+            category=state.category,
+            scores=state.scores,
+            dimensions=state.dimensions,
+            shift=state.shift,
+            previous=state.previous,
+            speaker=self._speaker,
+            audio_end_ms=to_ms(utterance.end),
+        )
+
+    def _body(self, reading: Reading, start: int, end: int) -> EmotionBody:
+        return EmotionBody(
+            category=reading.category,
+            confidence=reading.confidence,
+            scores=reading.scores,
+            dimensions=reading.dimensions,
+            uncertainty=reading.uncertainty,
+            modalities=reading.modalities,
+            speaker=self._speaker,
+            window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
+            model=self._model,
+            evidence=reading.evidence,
+        )
+
+
+def _timing(word: Word) -> WordTiming:
+    return WordTiming(
+        word=word.text,
+        start_ms=to_ms(word.start),
+        end_ms=to_ms(word.end),
+        confidence=word.confidence,
+    )

@@ -1,0 +1,1 @@
+"""Speech: where it is, where utterances begin and end, what was said."""

@@ -1,0 +1,479 @@
+"""Whisper through faster-whisper and CTranslate2, batched over utterances of many streams.
+
+faster-whisper itself batches only within one recording, so encoding and decoding are done
+here with its parts: one padded 30 s window per utterance, stacked, one prompt each. Greedy or
+beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
+left to ``streamser.speech.guards``, for a retry would take the time of the utterances behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.errors import ModelError
+from streamser.speech.transcriber import Transcript, Word
+
+__all__ = ["WHISPER_SIZES", "WhisperOptions", "WhisperTranscriber", "find_whisper", "hub_name"]
+
+WHISPER_SIZES: Final = {
+    "tiny.en": "Systran/faster-whisper-tiny.en",
+    "tiny": "Systran/faster-whisper-tiny",
+    "base.en": "Systran/faster-whisper-base.en",
+    "base": "Systran/faster-whisper-base",
+    "small.en": "Systran/faster-whisper-small.en",
+    "small": "Systran/faster-whisper-small",
+    "medium.en": "Systran/faster-whisper-medium.en",
+    "medium": "Systran/faster-whisper-medium",
+    "large-v1": "Systran/faster-whisper-large-v1",
+    "large-v2": "Systran/faster-whisper-large-v2",
+    "large-v3": "Systran/faster-whisper-large-v3",
+    "large": "Systran/faster-whisper-large-v3",
+    "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
+    "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
+    "distil-small.en": "Systran/faster-distil-whisper-small.en",
+    "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
+    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
+    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
+}
+"""Hub repository of each size: faster-whisper's own list, here so that looking for a model
+does not import faster-whisper."""
+
+_REQUIRED = ("model.bin", "config.json", "tokenizer.json")
+_WINDOW = 30 * SAMPLE_RATE
+_EARLIEST_CUT = 20 * SAMPLE_RATE
+_MAX_LENGTH = 448
+_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
+_Features = npt.NDArray[np.float32]
+
+
+class WhisperOptions(msgspec.Struct, frozen=True):
+    """Say which Whisper runs, and how.
+
+    ``model``: a directory in CTranslate2 form, a size of ``WHISPER_SIZES``, or a hub
+    repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it
+    for every utterance. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``. ``compute_type``:
+    CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest that the device has.
+    ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
+    """
+
+    model: str = "base"
+    language: str | None = None
+    device: str = "auto"
+    compute_type: str = "auto"
+    beam_size: int = 1
+    word_times: bool = False
+    threads: int = 0
+    offline: bool = False
+
+
+class _Piece(msgspec.Struct, frozen=True, eq=False):
+    """Hold at most 30 s of one clip; ``start`` is absolute."""
+
+    clip: int
+    start: int
+    samples: Samples
+
+
+class WhisperTranscriber:
+    """Recognise batches of clips with a Whisper model.
+
+    Raises ``ModelError`` where the model is missing or cannot be run.
+    """
+
+    name: str
+
+    def __init__(self, options: WhisperOptions) -> None:
+        self.name = f"faster-whisper/{_short_name(options.model)}"
+        self._options = options
+        self._model = _load(options)
+        multilingual = bool(self._model.model.is_multilingual)
+        self._detects = multilingual and options.language is None
+        self._check_language(multilingual)
+        self._extract = _extractor(self._model)
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Recognise a batch of clips; one transcript per clip, in order.
+
+        A clip over 30 s is cut at its quietest places, and its pieces are joined:
+        ``avg_logprob`` is the mean over all tokens, ``no_speech`` the least of any piece.
+        """
+        pieces = [piece for number, clip in enumerate(clips) for piece in _pieces(number, clip)]
+        if not pieces:
+            return [Transcript("") for _ in clips]
+        try:
+            heard = self._hear(pieces)
+        except RuntimeError as error:
+            raise _runtime_fault(error) from error
+        return [
+            _joined(clip, [heard[i] for i, piece in enumerate(pieces) if piece.clip == number])
+            for number, clip in enumerate(clips)
+        ]
+
+    def forget(self, session_id: str) -> None:
+        """Do nothing: no clip is read in the light of another."""
+
+    def _check_language(self, multilingual: bool) -> None:
+        from faster_whisper.tokenizer import _LANGUAGE_CODES
+
+        language = self._options.language
+        if not multilingual and language not in (None, "en"):
+            raise ModelError(
+                f"{self.name} knows only English, but language is {language!r}: choose a model"
+                " whose name does not end in .en, or leave the language out"
+            )
+        if language is not None and language not in _LANGUAGE_CODES:
+            raise ModelError(
+                f"Whisper does not know the language {language!r}: give a code such as en, de"
+                " or zh, or none to have it detected"
+            )
+
+    def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
+        import ctranslate2
+        from faster_whisper.transcribe import get_suppressed_tokens
+
+        model = self._model.model
+        features = np.stack([self._features(piece.samples) for piece in pieces])
+        encoded = model.encode(ctranslate2.StorageView.from_array(features))
+        languages = self._languages(encoded, pieces)
+        tokenizers = {language: self._tokenizer(language) for language in set(languages)}
+        prompts = [
+            [*tokenizers[language].sot_sequence, tokenizers[language].no_timestamps]
+            for language in languages
+        ]
+        results = model.generate(
+            encoded,
+            prompts,
+            beam_size=self._options.beam_size,
+            max_length=_MAX_LENGTH,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_blank=True,
+            suppress_tokens=get_suppressed_tokens(tokenizers[languages[0]], [-1]),
+        )
+        tokens = [list(result.sequences_ids[0]) for result in results]
+        words = self._words(encoded, pieces, tokens, languages) if self._options.word_times else {}
+        return [
+            _Heard(
+                text=tokenizers[languages[i]].decode(tokens[i]).strip(),
+                # The score is a mean over the tokens without <|endoftext|>, whose
+                # log-probability it holds nevertheless.
+                logprob=float(result.scores[0]) * len(tokens[i]),
+                tokens=len(tokens[i]) + 1,
+                no_speech=float(result.no_speech_prob),
+                language=languages[i],
+                words=tuple(words.get(i, ())),
+            )
+            for i, result in enumerate(results)
+        ]
+
+    def _features(self, samples: Samples) -> _Features:
+        """Return the log-mel spectrogram of 30 s that begin with ``samples``, then silence.
+
+        As OpenAI's ``pad_or_trim`` before ``log_mel_spectrogram``, but without transforming
+        the silence: its value is known, for the dynamic range is cut 8 decades (2.0 after
+        scaling) below the peak and at 1e-10.
+        """
+        extractor = self._extract
+        # More than one transform's length of zeros, so that no window reflects off the end.
+        features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
+        frames = extractor.nb_max_frames
+        floor = max(-1.5, float(features.max()) - 2.0)
+        padded = np.full((features.shape[0], frames), floor, dtype=np.float32)
+        content = features[:, :frames]
+        padded[:, : content.shape[1]] = content
+        return padded
+
+    def _languages(self, encoded: Any, pieces: Sequence[_Piece]) -> list[str]:
+        if not self._detects:
+            return [self._options.language or "en"] * len(pieces)
+        found = [best[0][0].strip("<|>") for best in self._model.model.detect_language(encoded)]
+        # The pieces of one clip are one utterance: its first piece speaks for all.
+        first: dict[int, str] = {}
+        return [
+            first.setdefault(piece.clip, language)
+            for piece, language in zip(pieces, found, strict=True)
+        ]
+
+    def _tokenizer(self, language: str) -> Any:
+        from faster_whisper.tokenizer import Tokenizer
+
+        return Tokenizer(
+            self._model.hf_tokenizer,
+            self._model.model.is_multilingual,
+            task="transcribe",
+            language=language,
+        )
+
+    def _words(
+        self,
+        encoded: Any,
+        pieces: Sequence[_Piece],
+        tokens: Sequence[Sequence[int]],
+        languages: Sequence[str],
+    ) -> dict[int, list[Word]]:
+        """Place words in time by the decoder's cross-attention; by index of the piece."""
+        from faster_whisper.transcribe import merge_punctuations
+
+        frames = [
+            math.ceil(len(piece.samples) / SAMPLE_RATE * self._model.frames_per_second)
+            for piece in pieces
+        ]
+        words: dict[int, list[Word]] = {}
+        for language in set(languages):
+            # The whole batch is aligned for each language in it, since the encoder's output
+            # cannot be taken apart; it is nearly always one language.
+            tokenizer = self._tokenizer(language)
+            text = [[token for token in row if token < tokenizer.eot] for row in tokens]
+            alignments = self._model.find_alignment(tokenizer, text, encoded, frames)
+            for i, alignment in enumerate(alignments):
+                if languages[i] == language:
+                    merge_punctuations(alignment, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
+                    words[i] = list(_placed(alignment, pieces[i]))
+        return words
+
+
+class _Heard(msgspec.Struct, frozen=True):
+    """Hold what was heard in one piece; ``logprob`` is the sum over ``tokens`` tokens."""
+
+    text: str
+    logprob: float
+    tokens: int
+    no_speech: float
+    language: str
+    words: tuple[Word, ...]
+
+
+def find_whisper(name: str) -> Path | None:
+    """Return the directory of a model that can be loaded without a download, or ``None``.
+
+    Looks for a directory of that name, then into the hub's cache. Imports nothing heavy.
+    """
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        return directory if not _missing_files(directory) else None
+    repository = hub_name(name)
+    if repository is None:
+        return None
+    cached = _hub_cache() / f"models--{repository.replace('/', '--')}"
+    try:
+        revision = (cached / "refs" / "main").read_text().strip()
+    except OSError:
+        return None
+    snapshot = cached / "snapshots" / revision
+    return snapshot if snapshot.is_dir() and not _missing_files(snapshot) else None
+
+
+def hub_name(name: str) -> str | None:
+    """Return the hub repository (``owner/name``) that a size or name stands for, if any."""
+    if name in WHISPER_SIZES:
+        return WHISPER_SIZES[name]
+    owner, slash, rest = name.partition("/")
+    is_path = name.startswith((".", "~")) or "\\" in name
+    return name if slash and owner and rest and "/" not in rest and not is_path else None
+
+
+def _hub_cache() -> Path:
+    """Return where ``huggingface_hub`` keeps models (its environment variables, its order)."""
+    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("HF_HOME", os.path.join(home, "huggingface"))
+    cache = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
+    return Path(os.path.expandvars(os.environ.get("HF_HUB_CACHE", cache))).expanduser()
+
+
+def _missing_files(directory: Path) -> list[str]:
+    missing = [name for name in _REQUIRED if not (directory / name).is_file()]
+    if not any((directory / f"vocabulary.{kind}").is_file() for kind in ("json", "txt")):
+        missing.append("vocabulary.json")
+    return missing
+
+
+def _located(options: WhisperOptions) -> Path:
+    """Return the model's directory, downloading it where that is needed and allowed."""
+    name = options.model
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        # Never left to faster-whisper, which would silently ask the hub for a tokenizer.
+        if missing := _missing_files(directory):
+            raise ModelError(
+                f"The Whisper directory {directory} lacks {', '.join(missing)}: convert the"
+                " model with ct2-transformers-converter --copy_files tokenizer.json"
+                " preprocessor_config.json, or choose a size such as base"
+            )
+        return directory
+    found = find_whisper(name)
+    if found is not None:
+        return found
+    repository = hub_name(name)
+    if repository is None:
+        raise ModelError(
+            f"No Whisper model {name!r}: there is no such directory (it should hold"
+            f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size"
+            f" ({', '.join(WHISPER_SIZES)})"
+        )
+    if options.offline:
+        raise ModelError(
+            f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
+            " are switched off: run once without --offline, or give the directory of a model"
+        )
+    return _download(name, repository)
+
+
+def _download(name: str, repository: str) -> Path:
+    """Fetch a model into the hub's cache; its progress bars go to stderr."""
+    from huggingface_hub import snapshot_download
+
+    print(f"Downloading the Whisper model {name} ({repository})", file=sys.stderr, flush=True)
+    wanted = [*_REQUIRED, "preprocessor_config.json", "vocabulary.*"]
+    try:
+        directory = Path(snapshot_download(repository, allow_patterns=wanted))
+    # The hub's own, its HTTP library's and the disk's errors have no common ancestor.
+    except Exception as error:
+        raise ModelError(
+            f"The Whisper model {name!r} could not be downloaded from {repository}"
+            f" ({_first_line(error)}): check the name and the connection, or give the"
+            " directory of a model"
+        ) from error
+    if missing := _missing_files(directory):
+        raise ModelError(
+            f"{repository} is no Whisper model in CTranslate2 form: it lacks {', '.join(missing)}"
+        )
+    return directory
+
+
+def _load(options: WhisperOptions) -> Any:
+    location = _located(options)
+    try:
+        from faster_whisper import WhisperModel
+    except ImportError as error:
+        raise ModelError(
+            f"faster-whisper cannot be imported ({_first_line(error)}):"
+            " run pip install faster-whisper"
+        ) from error
+    if options.device != "cpu":
+        _preload_cublas()
+    try:
+        model = WhisperModel(
+            str(location),
+            device=options.device,
+            compute_type=options.compute_type,
+            cpu_threads=options.threads or min(4, os.cpu_count() or 1),
+            local_files_only=True,
+        )
+        if model.model.device == "cuda":
+            _try_cuda(model)
+    # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
+    except Exception as error:
+        raise _runtime_fault(error, f"The Whisper model in {location} cannot be loaded") from error
+    return model
+
+
+def _try_cuda(model: Any) -> None:
+    """Encode silence now: cuBLAS is looked for at the first encoding, not at loading."""
+    import ctranslate2
+
+    silence = np.zeros((1, model.model.n_mels, 3000), dtype=np.float32)
+    model.model.encode(ctranslate2.StorageView.from_array(silence))
+
+
+def _preload_cublas() -> None:
+    """Load the cuBLAS 12 of a pip wheel, which lies where the dynamic loader does not look."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for library in ("libcublasLt.so.12", "libcublas.so.12"):
+            path = Path(folder) / "cublas" / "lib" / library
+            if path.is_file():
+                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+def _runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError:
+    reason = _first_line(error)
+    if "libcublas" in reason or "libcudart" in reason:
+        return ModelError(
+            f"CUDA's libraries for Whisper were not found ({reason}): run pip install"
+            " 'streamser[cuda]', or choose the device cpu",
+            code="cuda_unavailable",
+        )
+    return ModelError(f"{what}: {reason}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _short_name(model: str) -> str:
+    return Path(model).expanduser().resolve().name if Path(model).is_dir() else model
+
+
+def _extractor(model: Any) -> Any:
+    """Return the model's feature extractor, with as many mel bands as the model wants.
+
+    Models of 128 bands (large-v3) converted without preprocessor_config.json would else be
+    fed 80.
+    """
+    from faster_whisper.feature_extractor import FeatureExtractor
+
+    bands = int(model.model.n_mels)
+    extractor = model.feature_extractor
+    if extractor.mel_filters.shape[0] == bands:
+        return extractor
+    return FeatureExtractor(feature_size=bands)
+
+
+def _pieces(number: int, clip: Clip) -> Iterator[_Piece]:
+    """Cut a clip into pieces of at most 30 s, each cut at the quietest 100 ms of its last 10."""
+    start, end = 0, len(clip.samples)
+    while end - start > _WINDOW:
+        cut = start + _quietest(clip.samples[start : start + _WINDOW])
+        yield _Piece(number, clip.start + start, clip.samples[start:cut])
+        start = cut
+    if end > start:
+        yield _Piece(number, clip.start + start, clip.samples[start:])
+
+
+def _quietest(samples: Samples) -> int:
+    """Return the middle of the quietest 100 ms of the part in which a piece may end."""
+    width = SAMPLE_RATE // 10
+    power = np.square(samples[_EARLIEST_CUT:], dtype=np.float64)
+    sums = np.concatenate(([0.0], np.cumsum(power)))
+    return _EARLIEST_CUT + int(np.argmin(sums[width:] - sums[:-width])) + width // 2
+
+
+def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
+    if not heard:
+        return Transcript("")
+    language = heard[0].language
+    texts = [piece.text for piece in heard if piece.text]
+    text = ("" if language in _UNSPACED else " ").join(texts)
+    logprob = sum(piece.logprob for piece in heard) / sum(piece.tokens for piece in heard)
+    return Transcript(
+        text=text,
+        words=tuple(word for piece in heard for word in piece.words),
+        language=language,
+        confidence=min(1.0, math.exp(logprob)) if text else None,
+        no_speech=min(piece.no_speech for piece in heard),
+        avg_logprob=logprob,
+    )
+
+
+def _placed(alignment: Sequence[dict[str, Any]], piece: _Piece) -> Iterator[Word]:
+    end = piece.start + len(piece.samples)
+    for word in alignment:
+        text = word["word"].strip()
+        if text:
+            first = min(end, piece.start + round(float(word["start"]) * SAMPLE_RATE))
+            last = min(end, piece.start + round(float(word["end"]) * SAMPLE_RATE))
+            yield Word(text, first, max(first, last), float(word["probability"]))

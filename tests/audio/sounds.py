@@ -1,0 +1,63 @@
+"""Sound made on the spot for the audio tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from streamser.audio.source import Frames, Gap
+
+__all__ = ["encode", "heard", "tone", "write"]
+
+
+def tone(seconds: float, rate: int, channels: int = 1, hz: float = 440.0) -> Frames:
+    """Make a sine at half of full scale; every further channel is half as loud as the last."""
+    sine = 0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
+    frames: Frames = (sine[:, None] * 0.5 ** np.arange(channels)).astype(np.float32)
+    return frames
+
+
+def write(path: Path, frames: Frames, rate: int, subtype: str = "PCM_16") -> Path:
+    """Write a file by libsndfile; the format is that of the name."""
+    import soundfile
+
+    soundfile.write(path, frames, rate, subtype=subtype)
+    return path
+
+
+def encode(
+    path: Path, frames: Frames, rate: int, codec: str, *, video: bool = False, fast: bool = False
+) -> Path:
+    """Write a file by FFmpeg, with a grey picture before the sound if ``video``.
+
+    ``fast`` puts an MP4's index at its head, so that a cut file can still be opened.
+    """
+    import av
+
+    layout = {1: "mono", 2: "stereo"}[frames.shape[1]]
+    options = {"movflags": "faststart"} if fast else {}
+    with av.open(str(path), "w", options=options) as container:
+        picture = container.add_stream("mpeg4", rate=25) if video else None
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        assert isinstance(stream, av.AudioStream)
+        if picture is not None:
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            grey = np.full((48, 64, 3), 127, dtype=np.uint8)
+            for _ in range(5):
+                container.mux(picture.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(picture.encode(None))
+        for at in range(0, len(frames), 1024):
+            piece = np.ascontiguousarray(frames[at : at + 1024].T)
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+            frame.rate, frame.pts = rate, at
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def heard(chunks: list[Frames | Gap]) -> Frames:
+    """Join the sound of some chunks, without the gaps."""
+    sound = [chunk for chunk in chunks if not isinstance(chunk, Gap)]
+    joined: Frames = np.concatenate(sound)
+    return joined

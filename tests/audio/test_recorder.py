@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from streamser.audio.clip import SAMPLE_RATE
+from streamser.audio.file import FileSource
+from streamser.audio.recorder import FlacRecorder
+from streamser.errors import AudioError
+from tests.audio.sounds import heard
+from tests.data import shared_data
+
+
+def test_recording_of_16_bit_sound_is_exact(tmp_path: Path) -> None:
+    """A real recording written in pieces and read again is the same to the bit."""
+    source = sorted(shared_data("speech/audio").glob("*.flac"))[0]
+    sound, rate = soundfile.read(source, dtype="float32")
+    with FlacRecorder(tmp_path / "a.flac") as recorder:
+        for at in range(0, len(sound), 777):
+            recorder.write(sound[at : at + 777])
+    again, again_rate = soundfile.read(tmp_path / "a.flac", dtype="float32")
+    assert rate == again_rate == SAMPLE_RATE
+    assert soundfile.info(tmp_path / "a.flac").subtype == "PCM_16"
+    assert np.array_equal(again, sound)
+
+
+def test_too_loud_is_clipped_and_does_not_wrap_around(tmp_path: Path) -> None:
+    """Full scale and beyond stay at full scale; no samples and three samples can be written."""
+    with FlacRecorder(tmp_path / "a.flac") as recorder:
+        recorder.write(np.array([], dtype=np.float32))
+        recorder.write(np.array([1.0, 7.0, -7.0], dtype=np.float32))
+    again, _ = soundfile.read(tmp_path / "a.flac", dtype="int16")
+    assert again.tolist() == [32767, 32767, -32768]
+
+
+def test_killed_writer_leaves_all_but_the_last_second(tmp_path: Path) -> None:
+    """A process that dies at once, without closing, leaves a file that reads without error."""
+    code = (
+        "import os, sys, numpy as np; from streamser.audio.recorder import FlacRecorder\n"
+        "recorder = FlacRecorder(sys.argv[1])\n"
+        "sound = np.arange(80_000, dtype=np.float32) % 1000 / 32768\n"
+        "for at in range(0, 80_000, 500): recorder.write(sound[at:at + 500])\n"
+        "os._exit(0)\n"
+    )
+    path = tmp_path / "a.flac"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    source = FileSource(path)
+    assert source.duration is None
+    got = heard(list(source.chunks()))[:, 0]
+    assert 64_000 <= len(got) < 80_000
+    assert np.array_equal(got, (np.arange(len(got)) % 1000 / 32768).astype(np.float32))
+
+
+def test_open_recording_can_be_read_along(tmp_path: Path) -> None:
+    """While the recorder is still open, all but about the last second is in the file."""
+    with FlacRecorder(tmp_path / "a.flac") as recorder:
+        for _ in range(100):
+            recorder.write(np.full(800, 0.25, dtype=np.float32))
+        got = heard(list(FileSource(tmp_path / "a.flac").chunks()))
+        assert len(got) >= 64_000
+        assert np.all(got == 0.25)
+
+
+def test_closing_twice_is_harmless(tmp_path: Path) -> None:
+    """Whoever closes second finds nothing to do."""
+    recorder = FlacRecorder(tmp_path / "a.flac")
+    recorder.write(np.zeros(10, dtype=np.float32))
+    recorder.close()
+    recorder.close()
+    assert soundfile.info(tmp_path / "a.flac").frames == 10
+
+
+def test_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """A missing folder, or a folder in the file's place, is one line that names it."""
+    for path in (tmp_path / "none" / "a.flac", tmp_path):
+        with pytest.raises(AudioError, match="cannot record to") as caught:
+            FlacRecorder(path)
+        assert str(path) in str(caught.value)
+        assert caught.value.code == "recording_failed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limits")
+def test_full_disk_is_an_error_and_keeps_what_fitted(tmp_path: Path) -> None:
+    """Where the file cannot grow, write raises; the sound up to there can be read."""
+    code = (
+        "import resource, signal, sys, numpy as np\n"
+        "from streamser.audio.recorder import FlacRecorder\n"
+        "from streamser.errors import AudioError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+        "noise = np.random.default_rng(0).uniform(-.5, .5, 1600).astype(np.float32)\n"
+        "recorder = FlacRecorder(sys.argv[1])\n"
+        "try:\n"
+        "    for _ in range(200): recorder.write(noise)\n"
+        "except AudioError as error: print(error.code, error)\n"
+        "try: recorder.close()\n"
+        "except AudioError: pass\n"
+    )
+    path = tmp_path / "a.flac"
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith(f"recording_failed cannot record to {path}: ")
+    assert run.stderr == ""
+    assert len(heard(list(FileSource(path).chunks()))) > 10_000

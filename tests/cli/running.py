@@ -1,0 +1,52 @@
+"""Run the command line: in this process where that is enough, in a child where it is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamser
+from streamser.cli.main import app
+from streamser.events import AnyEvent, decode_event
+from typer.testing import CliRunner, Result
+
+__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "start"]
+
+PROGRAM = [sys.executable, "-c", "from streamser.cli.main import main; main()"]
+DEMO = Path(streamser.__file__).parent / "assets" / "demo.flac"
+
+
+def run(*arguments: str | Path) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def start(
+    *arguments: str | Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a command in a child process, its output and errors in pipes."""
+    return subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        env=dict(os.environ if env is None else env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def events_of(output: str) -> list[AnyEvent]:
+    """Decode JSON lines; a line that is no event fails the test."""
+    return [decode_event(line) for line in output.splitlines()]
+
+
+def refuses(result: Result, code: int, *parts: str) -> None:
+    """Assert that a command said one line to people, with these parts, and ended with a code."""
+    lines = result.stderr.splitlines()
+    assert result.exit_code == code, result.output
+    assert len(lines) == 1, lines
+    assert all(part in lines[0] for part in parts), lines[0]
+    assert "Traceback" not in result.output

@@ -1,0 +1,144 @@
+"""Plain stand-ins for detector and models, so that the runtime can be tested for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streamser.audio.clip import Clip, Samples, to_samples
+from streamser.emotion.model import Reading, Spoken
+from streamser.events import Event, ModelNames
+from streamser.runtime.jobs import Cancel, Job, Result
+from streamser.runtime.session import Output, Session, SessionProfile
+from streamser.speech.segmenter import SegmenterSettings
+from streamser.speech.transcriber import Transcript
+from streamser.taxonomy import Dimensions
+
+__all__ = [
+    "CountingListener",
+    "LevelVad",
+    "LoudnessModel",
+    "SpellingTranscriber",
+    "answer",
+    "events_of",
+    "jobs_of",
+    "make_session",
+    "speech",
+]
+
+WINDOW = 512
+
+
+def speech(*pattern: tuple[float, float], seed: int = 0) -> Samples:
+    """Make sound from (seconds, level) pairs: noise at that level, or silence at 0."""
+    random = np.random.default_rng(seed)
+    parts = [
+        level * random.uniform(-1, 1, to_samples(1000 * seconds)) for seconds, level in pattern
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+class LevelVad:
+    """Call a window speech if it is loud."""
+
+    name = "level"
+    window = WINDOW
+
+    def probability(self, window: Samples) -> float:
+        """Return 1 above -34 dB, else 0."""
+        return float(np.sqrt(np.mean(window**2)) > 0.02)
+
+    def reset(self) -> None:
+        """Forget nothing: there is no state."""
+
+
+class CountingListener:
+    """Read a finding together with the number of utterances learnt before it."""
+
+    def __init__(self) -> None:
+        self.learnt = 0
+
+    def interpret(self, finding: float) -> Reading:
+        """Judge loudness as arousal."""
+        return Reading(
+            category="neutral",
+            confidence=1.0,
+            scores={"neutral": 1.0, "happy": 0.0, "sad": 0.0, "angry": 0.0},
+            dimensions=Dimensions(arousal=round(min(1.0, finding), 6)),
+            uncertainty=0.0,
+            modalities=("audio",),
+            evidence={"learnt": float(self.learnt)},
+        )
+
+    def learn(self, finding: float) -> None:
+        """Count an utterance."""
+        self.learnt += 1
+
+
+class LoudnessModel:
+    """Measure the loudness of clips."""
+
+    name = "loudness"
+
+    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        """Return the root mean square of each item."""
+        return [float(np.sqrt(np.mean(item.samples**2))) for item in batch]
+
+    def listener(self) -> CountingListener:
+        """Return a listener that has learnt nothing."""
+        return CountingListener()
+
+
+class SpellingTranscriber:
+    """Hear one word for each half second of sound."""
+
+    name = "spelling"
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Return "word0 word1 …" for each clip."""
+        return [
+            Transcript(" ".join(f"word{n}" for n in range(len(clip.samples) // 8000)))
+            for clip in clips
+        ]
+
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: there is no state."""
+
+
+def answer(job: Job) -> Result:
+    """Answer a job as the doubles would."""
+    transcript = SpellingTranscriber().transcribe([job.clip])[0]
+    finding = float(np.sqrt(np.mean(job.heard**2)))
+    return Result(transcript, finding)
+
+
+def make_session(
+    *,
+    ordered: bool = False,
+    speculative: bool = True,
+    partial_every_ms: int = 500,
+    max_length_ms: int = 20_000,
+) -> Session:
+    """Make a session on doubles, with a hangover of 500 ms."""
+    profile = SessionProfile(
+        session_id="s",
+        models=ModelNames(vad="level", asr="spelling", emotion="loudness"),
+        endpointing=SegmenterSettings.from_ms(max_length_ms=max_length_ms),
+        partial_every=to_samples(partial_every_ms),
+        window=to_samples(10_000),
+        speculative=speculative,
+        ordered=ordered,
+    )
+    return Session(profile, LevelVad(), CountingListener())
+
+
+def events_of(output: Sequence[Output]) -> list[Event]:
+    """Return the events among a session's output."""
+    return [item for item in output if isinstance(item, Event)]
+
+
+def jobs_of(output: Sequence[Output]) -> list[Job]:
+    """Return the jobs among a session's output that were not taken back in it."""
+    cancelled = {item.job_id for item in output if isinstance(item, Cancel)}
+    return [item for item in output if isinstance(item, Job) and item.id not in cancelled]

@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+
+from streamser import Analyzer
+from streamser.audio.source import Frames, Gap
+from streamser.config import AsrSettings, PartialSettings, Settings
+from streamser.errors import AudioError, ModelError
+from streamser.events import (
+    EmotionCompleted,
+    EmotionDelta,
+    ErrorRaised,
+    Event,
+    Overload,
+    SessionClosed,
+    SpeechStarted,
+    SpeechStopped,
+    decode_event,
+    encode_event,
+)
+
+DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
+VOICE_ONLY = Settings(asr=AsrSettings(engine="none"))
+
+
+class ListSource:
+    """Yield prepared pieces, and break off with an error if told to."""
+
+    name = "list"
+    rate = 16_000
+    channels = 1
+    duration = None
+
+    def __init__(
+        self,
+        pieces: list[Frames | Gap],
+        *,
+        live: bool = False,
+        error: BaseException | None = None,
+    ) -> None:
+        self.live = live
+        self.stopped = False
+        self.given = 0
+        self._pieces = pieces
+        self._error = error
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        for piece in self._pieces:
+            if self.stopped:
+                return
+            self.given += 1
+            yield piece
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+@pytest.fixture(scope="module")
+def analyzer() -> Iterator[Analyzer]:
+    """Share one analyzer without a recogniser."""
+    with Analyzer(VOICE_ONLY) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def demo() -> Frames:
+    """Read the first 20 seconds of the bundled recording."""
+    frames, rate = soundfile.read(DEMO, frames=20 * 16_000, dtype="float32", always_2d=True)
+    assert rate == 16_000
+    found: Frames = frames
+    return found
+
+
+def plain(events: list[Event]) -> list[dict[str, Any]]:
+    """Strip what differs between two runs by its nature: the session's name."""
+    session_id = events[0].session_id
+    text = "\n".join(encode_event(event).decode() for event in events)
+    return [msgspec.json.decode(line) for line in text.replace(session_id, "S").split("\n")]
+
+
+def spans(events: list[Event]) -> list[tuple[int, int]]:
+    """List where utterances begin and end."""
+    starts = [event.audio_start_ms for event in events if isinstance(event, SpeechStarted)]
+    ends = [event.audio_end_ms for event in events if isinstance(event, SpeechStopped)]
+    return list(zip(starts, ends, strict=True))
+
+
+def test_a_file_gives_the_same_events_every_time_and_however_it_is_chopped(
+    analyzer: Analyzer, demo: Frames
+) -> None:
+    """Readings of partials included."""
+    whole = list(analyzer.stream(ListSource([demo])))
+    odd = list(analyzer.stream(ListSource(list(np.split(demo, [1, 2, 700, 50_001, 50_001])))))
+    assert len(spans(whole)) >= 4
+    assert any(isinstance(event, EmotionDelta) for event in whole)
+    assert plain(whole) == plain(odd)
+
+
+def test_two_streams_at_once_give_what_each_gives_alone(analyzer: Analyzer, demo: Frames) -> None:
+    """Nothing leaks between sessions that share the models."""
+    quiet = demo[::-1] * np.float32(0.3)
+    alone = [plain(list(analyzer.stream(ListSource([sound])))) for sound in (demo, quiet)]
+    with ThreadPoolExecutor() as pool:
+        together = list(
+            pool.map(lambda sound: plain(list(analyzer.stream(ListSource([sound])))), (demo, quiet))
+        )
+    assert together == alone
+
+
+def test_every_event_survives_its_encoding(analyzer: Analyzer, demo: Frames) -> None:
+    """What is written can be read back."""
+    for event in analyzer.stream(ListSource([demo])):
+        assert decode_event(encode_event(event)) == event
+
+
+def test_a_live_stream_tells_its_lag_and_a_file_does_not(analyzer: Analyzer, demo: Frames) -> None:
+    """There is nothing to lag behind in a file that is read at full speed."""
+    pieces: list[Frames | Gap] = list(np.split(demo, range(320, len(demo), 320)))
+    live = list(analyzer.stream(ListSource(pieces, live=True)))
+    filed = list(analyzer.stream(ListSource(pieces)))
+    assert spans(live) == spans(filed)
+    assert all(
+        event.lag_ms is not None and event.lag_ms >= 0
+        for event in live
+        if isinstance(event, EmotionCompleted | SpeechStarted)
+    )
+    assert all(event.lag_ms is None for event in filed)
+
+
+def test_a_source_that_breaks_off_loses_nothing_that_was_heard(
+    analyzer: Analyzer, demo: Frames
+) -> None:
+    """The open utterance is flushed, the fault is told, and the session closes."""
+    fault = AudioError("the microphone has gone.", code="device_lost")
+    speaking = demo[: 16_000 * 3]
+    events = list(analyzer.stream(ListSource([speaking], error=fault)))
+    (error,) = [event for event in events if isinstance(event, ErrorRaised)]
+    assert (error.error.code, error.error.message) == ("device_lost", "the microphone has gone.")
+    closed = events[-1]
+    assert isinstance(closed, SessionClosed)
+    assert closed.audio_ms == 3000
+    finals = [event for event in events if isinstance(event, EmotionCompleted)]
+    assert len(finals) == closed.utterances >= 1
+
+
+def test_lost_sound_is_told_and_the_audio_clock_stays_true(
+    analyzer: Analyzer, demo: Frames
+) -> None:
+    """Silence stands for what was lost, so later times are right."""
+    gap = Gap(16_000, "dropped")
+    silence = np.zeros((16_000, 1), np.float32)
+    lossy = list(analyzer.stream(ListSource([gap, demo])))
+    filled = list(analyzer.stream(ListSource([silence, demo])))
+    (overload,) = [event for event in lossy if isinstance(event, Overload)]
+    assert (overload.kind, overload.dropped, overload.reason) == ("audio", 1000, "dropped")
+    assert spans(lossy) == spans(filled)
+
+
+def test_dropping_the_iterator_stops_the_source(analyzer: Analyzer, demo: Frames) -> None:
+    """A consumer that has seen enough leaves no thread behind."""
+    source = ListSource([demo] * 1000)
+    events = analyzer.stream(source)
+    for event in events:
+        if isinstance(event, EmotionCompleted):
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert source.stopped
+    assert source.given < 1000
+    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+
+
+def test_the_async_twin_gives_the_same_events(analyzer: Analyzer, demo: Frames) -> None:
+    """For those who live in an event loop."""
+
+    async def collect() -> list[Event]:
+        return [event async for event in analyzer.astream(ListSource([demo]))]
+
+    assert plain(asyncio.run(collect())) == plain(list(analyzer.stream(ListSource([demo]))))
+
+
+def test_the_async_twin_may_be_left_early(analyzer: Analyzer, demo: Frames) -> None:
+    """Its source is stopped, and its thread ends."""
+    source = ListSource([demo] * 1000)
+
+    async def peek() -> None:
+        events = analyzer.astream(source)
+        async for _ in events:
+            break
+        await events.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(peek())
+    assert source.stopped
+    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+
+
+def test_the_async_twin_raises_what_the_plain_one_raises(tmp_path: Path) -> None:
+    """A file that does not exist is an audio error in both."""
+
+    async def collect() -> list[Event]:
+        return [event async for event in Analyzer(VOICE_ONLY).astream(tmp_path / "no.wav")]
+
+    with pytest.raises(AudioError, match=r"no\.wav"):
+        asyncio.run(collect())
+    with pytest.raises(AudioError, match=r"no\.wav"):
+        list(Analyzer(VOICE_ONLY).stream(tmp_path / "no.wav"))
+
+
+def test_numbers_that_are_none_are_told_in_one_line(demo: Frames) -> None:
+    """NaN samples are taken as silence, and people hear of it."""
+    broken = demo.copy()
+    broken[100:200] = np.nan
+    told: list[str] = []
+    with Analyzer(VOICE_ONLY, tell=told.append) as analyzer:
+        assert spans(list(analyzer.stream(ListSource([broken]))))
+    assert told == ["list: 100 samples were not numbers and were taken as silence."]
+
+
+def test_a_missing_whisper_model_is_told_before_the_first_event(tmp_path: Path) -> None:
+    """By its path, and without a session having begun."""
+    asr = AsrSettings(engine="whisper", model=str(tmp_path / "nowhere"))
+    with Analyzer(Settings(asr=asr)) as analyzer, pytest.raises(ModelError, match="nowhere"):
+        next(iter(analyzer.stream(DEMO)))
+
+
+def test_the_embedded_recogniser_hears_the_same_however_a_file_is_chopped(
+    demo: Frames,
+) -> None:
+    """With words, and with partials that grow an utterance piece by piece."""
+    settings = Settings(
+        asr=AsrSettings(engine="pocketsphinx"), partial=PartialSettings(every_ms=1000)
+    )
+    short = demo[: 16_000 * 8]
+    with Analyzer(settings) as analyzer:
+        whole = plain(list(analyzer.stream(ListSource([short]))))
+        odd = plain(list(analyzer.stream(ListSource(list(np.split(short, [7, 12_345, 60_000]))))))
+    assert whole == odd
+    assert any(event.get("transcript") for event in whole)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streamser.audio.clip import Clip
+from streamser.emotion.model import Spoken
+from streamser.errors import ModelError
+from streamser.runtime.engine import Engine
+from streamser.runtime.jobs import Fault, Job, Result
+from streamser.speech.transcriber import Transcript
+from tests.runtime.doubles import LoudnessModel, SpellingTranscriber, speech
+
+
+def job(number: int, level: float = 0.3) -> Job:
+    """Make a job of one second of sound."""
+    clip = Clip("a", number, 0, speech((1.0, level), seed=number), final=True)
+    return Job(number, clip, 8000, droppable=False)
+
+
+class FragileModel(LoudnessModel):
+    """Fail on any batch that holds silence, or on batches beyond a size."""
+
+    def __init__(self, most: int = 99) -> None:
+        self.most = most
+        self.sizes: list[int] = []
+
+    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        self.sizes.append(len(batch))
+        if len(batch) > self.most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        if any(not item.samples.any() for item in batch):
+            raise ModelError("the model cannot bear silence.", code="too_silent")
+        return super().observe(batch)
+
+
+class Parrot(SpellingTranscriber):
+    """Repeat itself on every clip."""
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+        return [Transcript("thank you " * 30) for _ in clips]
+
+
+class Listening(LoudnessModel):
+    """Keep the text that it was given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str | None] = []
+
+    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        self.texts += [item.text for item in batch]
+        return super().observe(batch)
+
+
+def test_one_bad_item_of_a_batch_fails_alone() -> None:
+    """Its neighbours have the results that they have by themselves."""
+    engine = Engine(None, FragileModel())
+    good, bad, other = engine.run([job(1), job(2, level=0.0), job(3)])
+    assert bad == Fault("too_silent", "the model cannot bear silence.")
+    alone = Engine(None, FragileModel()).run([job(3)])[0]
+    assert isinstance(good, Result)
+    assert isinstance(other, Result)
+    assert isinstance(alone, Result)
+    assert other.finding == alone.finding
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
+    """Until it fits, and no further."""
+    model = FragileModel(most=2)
+    outcomes = Engine(None, model).run([job(n) for n in range(8)])
+    assert all(isinstance(outcome, Result) for outcome in outcomes)
+    assert model.sizes == [8, 4, 2, 2, 4, 2, 2]
+
+
+def test_a_fault_nobody_foresaw_names_its_kind() -> None:
+    """Programs get a code, people a line."""
+
+    class Broken(LoudnessModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            raise ZeroDivisionError("division by zero")
+
+    (outcome,) = Engine(None, Broken()).run([job(1)])
+    assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
+
+
+def test_without_a_recogniser_there_is_no_transcript() -> None:
+    """Emotion from the voice alone."""
+    (outcome,) = Engine(None, LoudnessModel()).run([job(1)])
+    assert isinstance(outcome, Result)
+    assert outcome.transcript is None
+
+
+def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
+    """The model reads at most the window, and all the words."""
+    model = Listening()
+    (outcome,) = Engine(SpellingTranscriber(), model).run([job(1)])
+    assert model.texts == ["word0 word1"]
+    assert isinstance(outcome, Result)
+    expected = np.sqrt(np.mean(job(1).clip.samples[-8000:] ** 2))
+    assert outcome.finding == float(expected)
+
+
+def test_distrusted_text_never_reaches_the_emotion_model() -> None:
+    """A recogniser that babbles leaves the voice to speak for itself."""
+    model = Listening()
+    (outcome,) = Engine(Parrot(), model).run([job(1)])
+    assert model.texts == [None]
+    assert isinstance(outcome, Result)
+    assert outcome.transcript is not None
+    assert outcome.transcript.distrust == "repetitive"

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+
+from streamser.audio.clip import Clip
+from streamser.config import WorkerSettings
+from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+from streamser.runtime.queue import JobQueue, Ticket
+
+
+def ticket(job_id: int, session: str = "a", *, droppable: bool = False) -> Ticket:
+    """Make a waiting job."""
+    clip = Clip(session, 1, 0, np.zeros(16, np.float32), final=not droppable)
+    return Ticket(Job(job_id, clip, 16, droppable), lambda job, outcome: None)
+
+
+def ids(tickets: list[Ticket]) -> list[int]:
+    """Name tickets by their job."""
+    return [each.job.id for each in tickets]
+
+
+def over(left: list[tuple[Ticket, Outcome]]) -> list[tuple[int, Outcome]]:
+    """Name what is over by its job."""
+    return [(each.job.id, outcome) for each, outcome in left]
+
+
+def test_finals_go_before_partials_and_the_oldest_goes_first() -> None:
+    """The order of asking decides only within a kind."""
+    queue = JobQueue(WorkerSettings())
+    for each in (ticket(1, "a", droppable=True), ticket(2, "b"), ticket(3, "c")):
+        assert queue.offer(each) == []
+    assert ids(queue.take(2)) == [2, 3]
+    assert ids(queue.take(2)) == [1]
+    assert len(queue) == 0
+
+
+def test_a_newer_partial_takes_the_place_of_one_that_waits() -> None:
+    """Only within its own session."""
+    queue = JobQueue(WorkerSettings())
+    queue.offer(ticket(1, "a", droppable=True))
+    queue.offer(ticket(2, "b", droppable=True))
+    assert over(queue.offer(ticket(3, "a", droppable=True))) == [(1, Skipped("coalesced"))]
+    assert ids(queue.take(9)) == [2, 3]
+
+
+def test_beyond_the_bound_the_oldest_partial_is_left_out() -> None:
+    """What is heard now is worth more than what was."""
+    queue = JobQueue(WorkerSettings(max_partials=2))
+    for n in range(2):
+        assert queue.offer(ticket(n, f"s{n}", droppable=True)) == []
+    assert over(queue.offer(ticket(2, "s2", droppable=True))) == [(0, Skipped("full"))]
+    assert ids(queue.take(9)) == [1, 2]
+
+
+def test_a_final_beyond_the_bound_is_refused_with_a_fault() -> None:
+    """Never silently."""
+    queue = JobQueue(WorkerSettings(max_finals=1))
+    queue.offer(ticket(1))
+    ((job_id, outcome),) = over(queue.offer(ticket(2)))
+    assert job_id == 2
+    assert isinstance(outcome, Fault)
+    assert outcome.code == "overloaded"
+
+
+def test_a_withdrawn_job_is_not_run() -> None:
+    """One job by its number, or all of a session's."""
+    queue = JobQueue(WorkerSettings())
+    for each in (ticket(1, "a"), ticket(2, "a"), ticket(1, "b"), ticket(3, "a", droppable=True)):
+        queue.offer(each)
+    queue.withdraw("a", 1)
+    assert len(queue) == 3
+    queue.withdraw("a")
+    assert [(t.session_id, t.job.id) for t in queue.take(9)] == [("b", 1)]

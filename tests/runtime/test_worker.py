@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from streamser.audio.clip import Clip
+from streamser.config import WorkerSettings
+from streamser.emotion.model import Spoken
+from streamser.errors import ModelError
+from streamser.runtime.engine import Engine
+from streamser.runtime.jobs import Fault, Job, Outcome, Result, Skipped
+from streamser.runtime.worker import DeviceThread
+from tests.runtime.doubles import LoudnessModel, SpellingTranscriber, speech
+
+Answers = queue.SimpleQueue[tuple[str, int, Outcome]]
+
+
+class GatedModel(LoudnessModel):
+    """Wait at a gate before each batch, so that a test decides what is waiting meanwhile."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Semaphore(0)
+        self.batches: list[int] = []
+        self.threads: set[str] = set()
+
+    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        self.threads.add(threading.current_thread().name)
+        self.batches.append(len(batch))
+        self.entered.release()
+        assert self.gate.acquire(timeout=20)
+        return super().observe(batch)
+
+
+def job(number: int, session: str = "a", *, droppable: bool = False) -> Job:
+    """Make a job of a tenth of a second."""
+    clip = Clip(session, number, 0, speech((0.1, 0.3), seed=number), final=not droppable)
+    return Job(number, clip, 1600, droppable)
+
+
+def into(answers: Answers) -> Callable[[Job, Outcome], None]:
+    """Post outcomes where the test can wait for them."""
+    return lambda job, outcome: answers.put((job.clip.session_id, job.id, outcome))
+
+
+@contextmanager
+def gated(settings: WorkerSettings) -> Iterator[tuple[DeviceThread, GatedModel, Answers]]:
+    """Run a device thread whose model waits at a gate, busy with job 0."""
+    model = GatedModel()
+    worker = DeviceThread(lambda: Engine(None, model), settings)
+    answers: Answers = queue.SimpleQueue()
+    worker.submit(job(0), into(answers))
+    assert model.entered.acquire(timeout=20)
+    try:
+        yield worker, model, answers
+    finally:
+        model.gate.release(1000)
+        worker.close()
+
+
+def test_jobs_that_wait_are_run_as_one_batch() -> None:
+    """Up to the largest batch, across sessions, and all on the one thread."""
+    with gated(WorkerSettings(max_batch=4)) as (worker, model, answers):
+        for n in range(1, 7):
+            worker.submit(job(n, f"s{n}"), into(answers))
+        model.gate.release(9)
+        got = [answers.get(timeout=20) for _ in range(7)]
+    assert model.batches == [1, 4, 2]
+    assert [number for _, number, _ in got] == list(range(7))
+    assert all(isinstance(outcome, Result) for *_, outcome in got)
+    assert model.threads == {"streamser-device"}
+    assert worker.stats.jobs == 7
+    assert worker.stats.largest_batch == 4
+
+
+def test_a_cancelled_job_is_not_run_and_not_answered() -> None:
+    """Unless it had begun."""
+    with gated(WorkerSettings()) as (worker, model, answers):
+        worker.submit(job(1), into(answers))
+        worker.submit(job(2), into(answers))
+        worker.cancel("a", 1)
+        model.gate.release(9)
+        assert [answers.get(timeout=20)[1] for _ in range(2)] == [0, 2]
+
+
+def test_overtaken_partials_are_answered_as_skipped() -> None:
+    """So that nobody waits for them."""
+    with gated(WorkerSettings()) as (worker, model, answers):
+        worker.submit(job(1, droppable=True), into(answers))
+        worker.submit(job(2, droppable=True), into(answers))
+        assert answers.get(timeout=20) == ("a", 1, Skipped("coalesced"))
+        model.gate.release(9)
+
+
+def test_closing_finishes_what_waits_and_refuses_what_comes_later() -> None:
+    """No final is lost at shutdown."""
+    answers: Answers = queue.SimpleQueue()
+    worker = DeviceThread(lambda: Engine(None, LoudnessModel()), WorkerSettings(max_batch=1))
+    for n in range(20):
+        worker.submit(job(n), into(answers))
+    worker.close()
+    assert [answers.get(timeout=1)[1] for _ in range(20)] == list(range(20))
+    worker.submit(job(99), into(answers))
+    assert isinstance(answers.get(timeout=1)[2], Fault)
+
+
+def test_a_model_that_cannot_be_loaded_is_told_to_whoever_asks() -> None:
+    """The error of the loader, not a hang."""
+
+    def build() -> Engine:
+        raise ModelError("no such model.")
+
+    worker = DeviceThread(build, WorkerSettings())
+    with pytest.raises(ModelError, match="no such model"):
+        worker.engine()
+    answers: Answers = queue.SimpleQueue()
+    worker.submit(job(1), into(answers))
+    assert answers.get(timeout=20)[2] == Fault("model_unavailable", "no such model.")
+    worker.close()
+
+
+def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> None:
+    """On the device thread, and together with the session's waiting jobs."""
+
+    class Keeping(SpellingTranscriber):
+        def __init__(self) -> None:
+            self.forgotten: list[str] = []
+
+        def forget(self, session_id: str) -> None:
+            self.forgotten.append(session_id)
+
+    recogniser = Keeping()
+    worker = DeviceThread(lambda: Engine(recogniser, LoudnessModel()), WorkerSettings())
+    worker.enter("a")
+    worker.leave("a")
+    worker.close()
+    assert recogniser.forgotten == ["a"]

@@ -1,0 +1,200 @@
+"""Silero VAD: the streaming detector says what the batch call says, for any number of streams."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from streamser.audio.clip import Samples
+from streamser.errors import ModelError
+from streamser.speech.silero import SileroModel, SileroVad, find_weights, load_silero
+from streamser.speech.vad import Vad
+from tests.data import shared_data
+
+WINDOW = SileroVad.window
+
+
+@pytest.fixture(scope="module")
+def model() -> SileroModel:
+    """Load the weights once."""
+    return load_silero()
+
+
+@pytest.fixture(scope="module")
+def speech() -> Samples:
+    """Return 60 s of conversation with pauses."""
+    sound, _ = soundfile.read(shared_data("speech/audio/silero_test.flac"), dtype="float32")
+    return np.asarray(sound, np.float32)
+
+
+def windows(sound: Samples) -> list[Samples]:
+    """Cut sound into whole windows."""
+    return list(sound[: len(sound) // WINDOW * WINDOW].reshape(-1, WINDOW))
+
+
+def tone(seed: int, count: int = 40) -> list[Samples]:
+    """Return windows of a gliding, pulsing harmonic tone: enough to move the detector."""
+    t = np.arange(count * WINDOW) / 16_000
+    f0 = 110 + 20 * seed + 30 * np.sin(2 * np.pi * (1 + seed) * t)
+    phase = 2 * np.pi * np.cumsum(f0) / 16_000
+    sound = sum(np.sin(k * phase) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * t) > 0)
+    return windows((0.1 * np.asarray(sound)).astype(np.float32))
+
+
+def test_streaming_equals_the_batch_call_on_real_speech(
+    model: SileroModel, speech: Samples
+) -> None:
+    """Windows one by one give the probabilities of faster-whisper's call on the whole sound."""
+    from faster_whisper.vad import SileroVADModel
+
+    judged = windows(speech)
+    # The batch call blanks the end of the sound it is given (it zeroes a view): one more window.
+    padded = np.concatenate([*judged, np.zeros(WINDOW, np.float32)])
+    batch = SileroVADModel(str(find_weights()))(padded).ravel()[: len(judged)]
+    vad = model.stream()
+    stream = np.array([vad.probability(window) for window in judged])
+    assert np.abs(stream - batch).max() <= 1e-4
+    assert (stream > 0.9).mean() > 0.3, "the recording holds much speech"
+    assert (stream < 0.1).mean() > 0.1, "and pauses"
+
+
+def test_interleaved_streams_equal_each_alone(model: SileroModel) -> None:
+    """Twenty streams that take turns on one session do not disturb each other."""
+    sounds = [tone(seed) for seed in range(20)]
+    alone = []
+    for sound in sounds:
+        vad = model.stream()
+        alone.append([vad.probability(window) for window in sound])
+    streams = [model.stream() for _ in sounds]
+    together: list[list[float]] = [[] for _ in sounds]
+    for turn in range(len(sounds[0])):
+        for stream, sound, heard in zip(streams, sounds, together, strict=True):
+            heard.append(stream.probability(sound[turn]))
+    assert together == alone
+    assert len({tuple(heard) for heard in alone}) == len(alone), "the sounds do differ"
+
+
+def test_streams_in_threads_equal_each_alone(model: SileroModel) -> None:
+    """The shared session is safe to use from several threads at once."""
+    sounds = [tone(seed) for seed in range(4)]
+    expected = []
+    for sound in sounds:
+        vad = model.stream()
+        expected.append([vad.probability(window) for window in sound])
+    heard: list[list[float]] = [[] for _ in sounds]
+
+    def listen(index: int) -> None:
+        vad = model.stream()
+        heard[index] = [vad.probability(window) for window in sounds[index]]
+
+    threads = [threading.Thread(target=listen, args=(index,)) for index in range(len(sounds))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert heard == expected
+
+
+@pytest.mark.parametrize("pushed", [7, 8])
+def test_reset_equals_a_new_stream(model: SileroModel, pushed: int) -> None:
+    """After reset, at an odd or even window, the stream answers as if it had heard nothing."""
+    used, new = model.stream(), model.stream()
+    for window in tone(1)[:pushed]:
+        used.probability(window)
+    used.reset()
+    assert [used.probability(w) for w in tone(2)] == [new.probability(w) for w in tone(2)]
+
+
+def test_the_window_is_not_changed_or_kept(model: SileroModel) -> None:
+    """The caller may reuse its buffer as soon as the call returns."""
+    sound = tone(3)
+    vad, reference = model.stream(), model.stream()
+    buffer = np.empty(WINDOW, np.float32)
+    reused = []
+    for window in sound:
+        buffer[:] = window
+        reused.append(vad.probability(buffer))
+        np.testing.assert_array_equal(buffer, window)
+        buffer[:] = 1
+    assert reused == [reference.probability(window) for window in sound]
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_broken_window_does_not_deafen_the_stream(
+    model: SileroModel, speech: Samples, broken: float
+) -> None:
+    """Speech is heard again within 0.3 s after samples that are not finite."""
+    judged = windows(speech)
+    vad, healthy = model.stream(), model.stream()
+    expected = [healthy.probability(window) for window in judged[:200]]
+    for window in judged[:100]:
+        vad.probability(window)
+    assert 0 <= vad.probability(np.full(WINDOW, broken, np.float32)) <= 1
+    after = [vad.probability(window) for window in judged[101:200]]
+    assert np.isfinite(after).all()
+    assert np.abs(np.subtract(after, expected[101:]))[10:].mean() < 0.05
+
+
+def test_a_probability_that_is_not_a_number_starts_the_stream_anew(
+    model: SileroModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the runtime lets NaN through, the answer is 0 and the state does not keep it."""
+    vad, new = model.stream(), model.stream()
+    with monkeypatch.context() as patch:
+        patch.setattr(vad, "_run", lambda _: vad._output.fill(np.nan))
+        assert vad.probability(tone(1)[0]) == 0
+    assert [vad.probability(w) for w in tone(2)] == [new.probability(w) for w in tone(2)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 513, 1024])
+def test_a_window_of_another_length_is_refused(model: SileroModel, length: int) -> None:
+    """A window that would be spread or cut silently is an error of the caller."""
+    with pytest.raises(ValueError, match="512"):
+        model.stream().probability(np.zeros(length, np.float32))
+
+
+def test_it_is_a_vad(model: SileroModel) -> None:
+    """The stream fulfils the contract, and hears nothing in silence."""
+    vad: Vad = model.stream()
+    assert (vad.name, vad.window) == ("silero", 512)
+    assert all(vad.probability(np.zeros(512, np.float32)) < 0.2 for _ in range(50))
+
+
+def test_missing_package_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without faster-whisper the user learns what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install .*faster-whisper") as caught:
+        load_silero()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_silero_is_one_clear_line(tmp_path: Path) -> None:
+    """A broken weights file gives ModelError that names it."""
+    broken = tmp_path / "silero_vad_v6.onnx"
+    broken.write_bytes(b"not a network")
+    with pytest.raises(ModelError, match=r"silero_vad_v6\.onnx") as caught:
+        load_silero(broken)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"absent\.onnx"):
+        load_silero(tmp_path / "absent.onnx")
+
+
+def test_loading_does_not_import_faster_whisper() -> None:
+    """The weights are found without paying for the import of the package that carries them."""
+    program = (
+        "import sys; from streamser.speech import silero;"
+        "assert 'onnxruntime' not in sys.modules, 'onnxruntime imported too early';"
+        "silero.load_silero().stream();"
+        "print(sorted({'faster_whisper', 'ctranslate2', 'torch'} & set(sys.modules)))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == "[]"

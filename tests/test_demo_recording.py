@@ -1,0 +1,163 @@
+"""The bundled recording is what demo.json says, and the embedded recogniser understands it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
+from streamser.emotion.prosody import measure
+from streamser.taxonomy import CATEGORIES
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "make_demo.py"
+RECORDING = ROOT / "streamser" / "assets" / "demo.flac"
+
+
+class Line(msgspec.Struct):
+    speaker: str
+    style: str
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+class Truth(msgspec.Struct):
+    synthesiser: str
+    duration_ms: int
+    utterances: list[Line]
+
+
+def read(recording: Path) -> tuple[Samples, Truth]:
+    """Return a recording and the truth that lies beside it."""
+    import soundfile
+
+    sound, rate = soundfile.read(recording, dtype="float32")
+    assert rate == SAMPLE_RATE
+    return sound, msgspec.json.decode(recording.with_suffix(".json").read_bytes(), type=Truth)
+
+
+def level(sound: Samples, start_ms: float, end_ms: float) -> float:
+    """Return the RMS of a stretch in dBFS."""
+    piece = sound[to_samples(start_ms) : to_samples(end_ms)].astype(np.float64)
+    return float(10 * np.log10(np.mean(piece**2)))
+
+
+def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as a user does, with some of the environment changed."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo() -> tuple[Samples, Truth]:
+    """Read the bundled recording once."""
+    return read(RECORDING)
+
+
+def test_it_is_a_short_mono_recording_without_clipping(demo: tuple[Samples, Truth]) -> None:
+    """Sound at 16 kHz in one channel, 40 to 70 s, under 1.5 MB, never at full scale."""
+    sound, truth = demo
+    assert sound.ndim == 1
+    assert 40 <= len(sound) / SAMPLE_RATE <= 70
+    assert len(sound) * 1000 // SAMPLE_RATE == truth.duration_ms
+    assert RECORDING.stat().st_size < 1_500_000
+    assert np.abs(sound).max() < 0.99
+
+
+def test_speech_is_where_the_truth_says(demo: tuple[Samples, Truth]) -> None:
+    """Between utterances there is only the room, within them speech from edge to edge."""
+    sound, truth = demo
+    room_from = 0
+    for line in truth.utterances:
+        assert line.start_ms - room_from >= (700 if room_from else 500)
+        assert level(sound, room_from + 1, line.start_ms - 1) == pytest.approx(-65, abs=1)
+        assert level(sound, line.start_ms, line.end_ms) > -35
+        assert level(sound, line.start_ms, line.start_ms + 100) > -55
+        assert level(sound, line.end_ms - 100, line.end_ms) > -60
+        room_from = line.end_ms
+    assert truth.duration_ms - room_from >= 1000
+    assert level(sound, room_from + 1, truth.duration_ms) == pytest.approx(-65, abs=1)
+
+
+def test_it_has_several_speakers_and_every_category(demo: tuple[Samples, Truth]) -> None:
+    """Three people speak, in all four styles, and the first three utterances are neutral."""
+    _, truth = demo
+    assert {line.speaker for line in truth.utterances} == {"Anna", "Ben", "Carl"}
+    assert {line.style for line in truth.utterances} == set(CATEGORIES)
+    assert [line.style for line in truth.utterances[:3]] == ["neutral"] * 3
+
+
+def test_the_voice_follows_the_emotion(demo: tuple[Samples, Truth]) -> None:
+    """One speaker is higher and louder from sad over neutral and happy to angry."""
+    sound, truth = demo
+    pitch, loudness = [], []
+    for style in ("sad", "neutral", "happy", "angry"):
+        line = next(u for u in truth.utterances if (u.speaker, u.style) == ("Ben", style))
+        prosody = measure(sound[to_samples(line.start_ms) : to_samples(line.end_ms)])
+        assert prosody.median_log_f0 is not None
+        pitch.append(prosody.median_log_f0)
+        loudness.append(level(sound, line.start_ms, line.end_ms))
+    assert min(np.diff(pitch)) > 0.1
+    assert min(np.diff(loudness)) > 2
+
+
+def test_pocketsphinx_hears_the_words_and_vader_their_valence(tmp_path: Path) -> None:
+    """At most one word in ten is misheard, and what is heard has the sign that was meant."""
+    pytest.importorskip("pocketsphinx", reason="pocketsphinx has no wheel for this Python")
+    shutil.copy(RECORDING, tmp_path)
+    # Only the emotional half: hearing it all takes twice as long.
+    truth = json.loads(RECORDING.with_suffix(".json").read_bytes())
+    truth["utterances"] = [u for u in truth["utterances"] if u["style"] != "neutral"]
+    (tmp_path / "demo.json").write_text(json.dumps(truth))
+    checked = run_script("--check", "--out", str(tmp_path / "demo.flac"))
+    assert checked.returncode == 0, checked.stderr
+    _, *rows, total = checked.stdout.splitlines()
+    wrong, words = map(int, re.findall(r"\((\d+) of (\d+) words\)", total)[0])
+    assert words > 70
+    assert wrong / words <= 0.10
+    assert len(rows) == 6
+    for row in rows:
+        intended, _, compound, _ = row.split(" | ")
+        valence = float(compound)
+        if intended.startswith("happy:"):
+            assert valence > 0.3, row
+        else:
+            assert valence < -0.2, row
+
+
+def test_the_script_says_what_is_missing(tmp_path: Path) -> None:
+    """Without flite it ends with 1 and one line that says how to install it."""
+    failed = run_script("--out", str(tmp_path / "x.flac"), PATH=str(tmp_path))
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert "apt-get install flite" in failed.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_script_makes_this_very_recording(demo: tuple[Samples, Truth], tmp_path: Path) -> None:
+    """The version of flite that made it makes it again."""
+    if shutil.which("flite") is None:
+        pytest.skip("flite is not installed: apt-get install flite")
+    made = run_script("--out", str(tmp_path / "demo.flac"))
+    assert made.returncode == 0, made.stderr
+    sound, truth = read(tmp_path / "demo.flac")
+    if truth.synthesiser != demo[1].synthesiser:
+        pytest.skip(f"made with {demo[1].synthesiser}, here is {truth.synthesiser}")
+    assert truth == demo[1]
+    # Other processors and FFTs round differently; 1e-3 is the loudness of the room.
+    np.testing.assert_allclose(sound, demo[0], atol=1e-3)
