@@ -136,8 +136,8 @@ class _SndFile:
 
         self._fault: type[Exception] = soundfile.SoundFileError
         self._file = soundfile.SoundFile(path)
-        # Else it seeks to where it stands after every block: FLAC then decodes at a fifth of
-        # its speed in small blocks, and the last whole block before damage fails.
+        # Else it seeks to where it stands after every block: FLAC then decodes at less than
+        # half its speed in small blocks, and the last whole block before damage fails.
         self._file.seekable = lambda: False
         self.rate = int(self._file.samplerate)
         self.channels = int(self._file.channels)
@@ -186,7 +186,8 @@ class _Container:
         try:
             counted = _XING.search(self._raw.read(65_536)) is not None
             self._raw.seek(0)
-            self._container = av.open(self._raw, mode="r", options={"protocol_whitelist": "file"})
+            # No protocol is called "none": a playlist must not lead to other files or addresses.
+            self._container = av.open(self._raw, mode="r", options={"protocol_whitelist": "none"})
             if not self._container.streams.audio:
                 raise _holds_no_audio(path)
             self._frames = self._decode()

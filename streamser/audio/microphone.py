@@ -47,7 +47,7 @@ def pick_input(devices: Sequence[InputDevice], spec: str | int | None) -> InputD
         return default or devices[0]
     wanted = str(spec).strip().casefold()
     named = [device for device in devices if device.name.strip().casefold() == wanted]
-    if not named and wanted.lstrip("-").isdecimal():
+    if not named and (isinstance(spec, int) or wanted.isdecimal()):
         named = [device for device in devices if device.index == int(wanted)]
     elif not named and wanted:
         named = [

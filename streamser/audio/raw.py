@@ -20,7 +20,7 @@ Encoding: TypeAlias = Literal["s16le", "f32le"]
 _WIDTH = {"s16le": 2, "f32le": 4}
 _READ_BYTES = 32_768
 _BLOCKS_AHEAD = 4
-_HEADERS = {b"RIFF": "WAV", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
+_HEADERS = {b"RIFF": "WAV", b"FORM": "AIFF", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
 
 
 class RawSource:

@@ -37,7 +37,7 @@ class AudioSource(Protocol):
     rate: int
     channels: int
     live: bool
-    """True if the world paces it (microphone, pipe, paced file): whoever is late loses sound."""
+    """True if the world paces it (microphone, paced file): whoever is late lags, or loses sound."""
     duration: float | None
     """Seconds, where known beforehand."""
 

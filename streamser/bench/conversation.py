@@ -155,7 +155,7 @@ def load_demo() -> Conversation:
 
 
 def load_recordings(folder: Path) -> Conversation:
-    """String the WAV and FLAC files below a folder together, in a seeded order.
+    """Join the WAV and FLAC files below a folder to one conversation, in a seeded order.
 
     Pauses of digital silence, 0.8 to 1.6 s, are put between them. At most ten minutes are
     used. Raises ``AudioError`` where the folder holds none, or one cannot be read.

@@ -117,7 +117,7 @@ class Feed:
     def _give(self, samples: Samples) -> None:
         arrived = self._clock()
         for offset in range(0, len(samples), _PIECE):
-            self._room.acquire()
-            if self._stopped:
+            # Looked at on both sides: ``abandon`` gives room only once.
+            if self._stopped or not self._room.acquire() or self._stopped:
                 return
             self._post(Heard(samples[offset : offset + _PIECE], arrived))

@@ -149,6 +149,15 @@ def test_text_under_any_name_is_refused(tmp_path: Path, name: str) -> None:
         FileSource(path)
 
 
+def test_playlist_does_not_lead_to_other_files(tmp_path: Path) -> None:
+    """FFmpeg would follow a playlist to whatever it names; we read the file we were given."""
+    encode(tmp_path / "other.mp3", tone(1.0, 16_000), 16_000, "libmp3lame")
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nother.mp3\n#EXT-X-ENDLIST\n"
+    (tmp_path / "list.m3u8").write_text(playlist)
+    with pytest.raises(AudioError, match="is not audio"):
+        FileSource(tmp_path / "list.m3u8")
+
+
 def test_silent_film_is_refused(tmp_path: Path) -> None:
     """A video without a sound track holds no audio."""
     import av

@@ -120,7 +120,7 @@ def test_input_is_picked_by_number_name_or_part_of_a_name(
     assert pick_input(DEVICES, spec).index == index
 
 
-@pytest.mark.parametrize("spec", ["headset", 1, "99", -1, ""])
+@pytest.mark.parametrize("spec", ["headset", 1, "99", -1, "--2", ""])
 def test_unknown_input_lists_those_there_are(spec: str | int) -> None:
     """The error has the number and name of every device that could be given instead."""
     with pytest.raises(AudioError, match="there is no input") as caught:

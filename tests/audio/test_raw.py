@@ -154,7 +154,7 @@ def test_stream_without_sound_is_an_error() -> None:
         assert caught.value.code == "no_audio"
 
 
-@pytest.mark.parametrize(("head", "kind"), [(b"RIFF", "WAV"), (b"fLaC", "FLAC")])
+@pytest.mark.parametrize(("head", "kind"), [(b"RIFF", "WAV"), (b"FORM", "AIFF"), (b"fLaC", "FLAC")])
 def test_file_with_a_header_is_not_played_as_noise(head: bytes, kind: str) -> None:
     """A WAV file piped in as raw sound is recognised and refused."""
     with pytest.raises(AudioError, match=f"carries a {kind} file"):

@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from typer.testing import CliRunner, Result
+
 import streamser
 from streamser.cli.main import app
 from streamser.events import AnyEvent, decode_event
-from typer.testing import CliRunner, Result
 
 __all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "start"]
 
@@ -24,9 +25,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def start(
-    *arguments: str | Path, env: Mapping[str, str] | None = None
-) -> subprocess.Popen[str]:
+def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a command in a child process, its output and errors in pipes."""
     return subprocess.Popen(
         [*PROGRAM, *map(str, arguments)],
@@ -46,7 +45,7 @@ def events_of(output: str) -> list[AnyEvent]:
 def refuses(result: Result, code: int, *parts: str) -> None:
     """Assert that a command said one line to people, with these parts, and ended with a code."""
     lines = result.stderr.splitlines()
-    assert result.exit_code == code, result.output
+    assert result.exit_code == code, result.stderr
     assert len(lines) == 1, lines
     assert all(part in lines[0] for part in parts), lines[0]
     assert "Traceback" not in result.output

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from streamser.audio.clip import Samples
 
+from streamser.audio.clip import Samples
 from tests.cli.running import DEMO
 
 __all__ = ["spoken", "write"]

@@ -1,0 +1,113 @@
+"""``streamser bench``: how fast and how late, on this machine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streamser.errors import ConfigError
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure how fast this machine is and how late events come.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+class Part(StrEnum):
+    """A part of the measurement."""
+
+    FRONT = "front"
+    PARTIALS = "partials"
+    STARTUP = "startup"
+    LATENCY = "latency"
+    MEMORY = "memory"
+
+
+@app.callback()
+def _bench() -> None:
+    """Measure how fast this machine is and how late events come."""
+
+
+@app.command()
+def pipeline(
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
+    ] = None,
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Write the report as Markdown."),
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--recordings",
+            metavar="DIR",
+            help="WAV and FLAC files to measure with. [the bundled demo]",
+        ),
+    ] = None,
+    utterances: Annotated[
+        int | None,
+        typer.Option(
+            "--utterances", min=1, metavar="N", help="Turns played live to each recogniser. [48]"
+        ),
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            "--hours", min=0.005, max=1000, metavar="H", help="Stream that memory is read on. [3]"
+        ),
+    ] = None,
+    only: Annotated[
+        list[Part] | None, typer.Option("--only", help="Measure only this part; repeat.")
+    ] = None,
+    live_rate: Annotated[
+        int | None,
+        typer.Option(
+            "--live-rate",
+            min=8000,
+            max=192_000,
+            metavar="HZ",
+            help="Rate of the sound played live. [16000]",
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Try everything for seconds; no figures to quote."),
+    ] = False,
+) -> None:
+    """Measure the pipeline: speed, cost, latency, memory, start-up, each beside its goal.
+
+    Takes about half an hour, most of it sound played in real time and a stream of three
+    hours. Keep the machine otherwise idle.
+    """
+    for option, file in (("--json", json_file), ("--markdown", markdown_file)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise ConfigError(f"{option} {file}: its folder does not exist; make it first.")
+    import msgspec
+    from msgspec.structs import replace
+    from rich.console import Console
+
+    from streamser.bench.pipeline import FULL, QUICK, run_pipeline
+    from streamser.bench.tables import markdown, print_report
+    from streamser.cli.talk import tell
+
+    given: dict[str, Any] = {
+        "recordings": recordings,
+        "utterances": utterances,
+        "hours": hours,
+        "live_rate": live_rate,
+        "parts": tuple(part.value for part in only) if only else None,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    report = run_pipeline(replace(QUICK if quick else FULL, **chosen), tell)
+    print_report(report, Console(highlight=False))
+    if json_file is not None:
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(report), encoding="utf-8")

@@ -1,0 +1,222 @@
+"""The live view as a pure function of events and sound."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from streamser.cli.utterance import Utterance, read_utterance
+from streamser.cli.view import (
+    Level,
+    ViewState,
+    hear,
+    render,
+    render_utterance,
+    update,
+)
+from streamser.events import (
+    Committed,
+    EmotionDelta,
+    Event,
+    MoodUpdated,
+    Overload,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptPartial,
+)
+from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said
+
+LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenfabrikantenverein" * 2
+
+
+def started() -> Event:
+    """Make the event of somebody beginning to speak."""
+    return SpeechStarted(**ENVELOPE, item_id="item_s_1", audio_start_ms=1000)
+
+
+def partial(committed: str, revisable: str) -> Event:
+    """Make the event of what has been understood so far."""
+    return TranscriptPartial(
+        **ENVELOPE,
+        item_id="item_s_1",
+        text=f"{committed} {revisable}".strip(),
+        committed=committed,
+        revisable=revisable,
+        audio_start_ms=1000,
+        audio_end_ms=2000,
+    )
+
+
+def stopped() -> list[Event]:
+    """Make the events of somebody having spoken."""
+    return [
+        SpeechStopped(**ENVELOPE, item_id="item_s_1", audio_end_ms=3000, reason="pause"),
+        Committed(**ENVELOPE, item_id="item_s_1", previous_item_id=None),
+    ]
+
+
+def after(*events: Event) -> ViewState:
+    """Return the state of a view after some events."""
+    state = ViewState(source="pulse")
+    for event in events:
+        state = update(state, event)
+    return state
+
+
+def rows(drawing: RenderableType, width: int) -> list[str]:
+    """Draw for a width and return the rows without colour."""
+    console = Console(file=io.StringIO(), width=width, legacy_windows=False)
+    lines = console.render_lines(drawing, console.options.update(width=width), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in lines]
+
+
+def spoken(event: Event, *, transcribed: bool = True) -> Utterance:
+    """Return the utterance that an event finishes."""
+    utterance = read_utterance(event, transcribed=transcribed)
+    assert utterance is not None
+    return utterance
+
+
+def test_speech_is_silent_then_speaking_then_thinking_then_silent() -> None:
+    """The state follows the utterance from its first sound to its answer."""
+    life = [created(), started(), *stopped(), said("good morning")]
+    states = [after(*life[: n + 1]).speech for n in range(len(life))]
+    assert states == ["silent", "speaking", "silent", "thinking", "silent"]
+
+
+def test_a_new_utterance_keeps_its_words_while_the_last_one_is_answered() -> None:
+    """An answer that comes late does not wipe what is being said by then."""
+    state = after(
+        created(), started(), *stopped(), started(), partial("and", "then"), said("before")
+    )
+    assert state.speech == "speaking"
+    assert (state.committed, state.revisable) == ("and", "then")
+
+
+def test_the_partial_disappears_with_its_answer() -> None:
+    """What was provisional gives way to the finished line."""
+    state = after(created(), started(), partial("good", "mourning"), *stopped(), said("good"))
+    assert (state.committed, state.revisable, state.delta) == ("", "", None)
+    assert state.finished is not None
+    assert update(state, closed()).finished is None
+
+
+def test_an_utterance_without_words_is_finished_by_its_emotion() -> None:
+    """Without a recogniser the other final is the one to show."""
+    assert after(created(asr=None), started(), *stopped(), felt()).finished is not None
+    assert after(created(), started(), *stopped(), felt()).finished is None
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 140, 200])
+def test_the_live_part_has_always_six_rows_that_fit(width: int) -> None:
+    """Nothing jumps while people talk, however much they say."""
+    delta = EmotionDelta(**ENVELOPE, item_id="item_s_1", emotion=emotion())
+    mood = MoodUpdated(
+        **ENVELOPE,
+        category="happy",
+        scores={"happy": 0.6},
+        dimensions=emotion().dimensions,
+        shift=False,
+        previous=None,
+        audio_end_ms=3000,
+    )
+    loss = Overload(
+        **ENVELOPE, kind="partials", dropped=1, total=12, since_ms=0, reason="queue_full"
+    )
+    talk = [created(), started(), partial("one two " * 60, LONG), delta, mood, loss]
+    for n in range(len(talk) + 1):
+        drawn = rows(render(after(*talk[:n]), Level(), width), width)
+        assert len(drawn) == 6
+        assert max(map(len, drawn)) <= width
+
+
+def test_the_end_of_a_long_partial_stays_in_sight() -> None:
+    """The newest words are the ones people wait for."""
+    drawn = rows(render(after(created(), partial("word " * 100, "newest")), Level(), 80), 80)
+    assert drawn[2].startswith("…")
+    assert drawn[3].endswith("newest")
+
+
+def test_revisable_words_are_dim() -> None:
+    """Settled words and words that may still change look different."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
+    with console.capture() as captured:
+        console.print(render(after(created(), partial("settled", "maybe")), Level(), 80))
+    assert "\nsettled \x1b[2;3mmaybe" in captured.get()
+
+
+def test_the_footer_names_mood_losses_device_and_models() -> None:
+    """Who wonders what is at work finds it in the last row."""
+    footer = rows(render(after(created()), Level(), 120), 120)[-1]
+    assert footer == "pulse  ·  silero · pocketsphinx/en-us · rules"
+
+
+def test_a_wide_terminal_shows_an_utterance_in_one_row() -> None:
+    """Time, words, category, probability, gauges and lag stand side by side."""
+    (row,) = rows(render_utterance(spoken(said("good morning")), 140), 140)
+    for part in ["0:01.0", "good morning", "happy", "72%", "V ···│█▌·", "D    –", "80 ms"]:
+        assert part in row
+
+
+def test_a_narrow_terminal_shows_words_above_figures() -> None:
+    """At 80 columns nothing is squeezed out."""
+    words, figures = rows(render_utterance(spoken(said("good morning")), 80), 80)
+    assert "good morning" in words
+    for part in ["happy", "72%", "V ···│█▌·", "A ·▐█│···", "D    –", "80 ms"]:
+        assert part in figures
+
+
+@pytest.mark.parametrize("width", [60, 80, 109, 110, 140])
+def test_long_words_are_broken_and_lost_nowhere(width: int) -> None:
+    """Every letter is there, and no row is too wide."""
+    drawn = rows(render_utterance(spoken(said(LONG)), width), width)
+    assert max(map(len, drawn)) <= width
+    assert "".join(row[11:].partition("happy")[0].strip() for row in drawn) == LONG
+
+
+def test_unsure_says_what_it_leans_to() -> None:
+    """Flat scores are told as such, in words and not only in colour."""
+    (row,) = rows(render_utterance(spoken(said("well", emotion("unsure"))), 140), 140)
+    assert "unsure" in row
+    assert "neutral?" in row
+
+
+def test_what_has_no_words_says_why() -> None:
+    """Nothing understood, nothing transcribed and nothing analysed are three different things."""
+    nothing = rows(render_utterance(spoken(said("")), 80), 80)[0]
+    voice = rows(render_utterance(spoken(felt(), transcribed=False), 80), 80)[0]
+    broken = rows(render_utterance(spoken(failed()), 80), 80)[0]
+    assert "(no words understood, 2.0 s)" in nothing
+    assert "(speech, 2.0 s)" in voice
+    assert "not analysed: the queue is full" in broken
+
+
+def test_the_level_rises_at_once_and_falls_slowly() -> None:
+    """A meter that fell as fast as it rises could not be read."""
+    loud = hear(Level(), np.full(1600, 0.1, np.float32))
+    assert loud.rms_db == pytest.approx(-20, abs=0.01)
+    quiet = hear(loud, np.zeros(1600, np.float32))
+    assert quiet.rms_db == pytest.approx(-22.6, abs=0.01)
+    assert quiet.seconds == pytest.approx(0.2)
+
+
+def test_the_peak_is_held_for_a_while_and_then_let_go() -> None:
+    """A single click stays visible for 1.2 s."""
+    click = np.zeros(1600, np.float32)
+    click[5] = 0.5
+    level = hear(Level(), click)
+    for _ in range(11):
+        level = hear(level, np.zeros(1600, np.float32))
+        assert level.peak_db == pytest.approx(-6.02, abs=0.01)
+    for _ in range(2):
+        level = hear(level, np.zeros(1600, np.float32))
+    assert level.peak_db == -60.0
+
+
+def test_no_sound_leaves_the_level_as_it_is() -> None:
+    """An empty stretch is no silence."""
+    level = hear(Level(), np.full(160, 0.1, np.float32))
+    assert hear(level, np.empty(0, np.float32)) == level

@@ -1,0 +1,146 @@
+"""Guards against invented text."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.speech.guards import GuardLimits, distrust, guarded, loudest_dbfs
+from streamser.speech.transcriber import Transcript
+
+
+def noise(seconds: float, dbfs: float = -25.0) -> Samples:
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal(round(seconds * SAMPLE_RATE)) * 10 ** (dbfs / 20)
+    return samples.astype(np.float32)
+
+
+def clip(seconds: float = 3.0, dbfs: float = -25.0) -> Clip:
+    return Clip("s", 1, 0, noise(seconds, dbfs), final=True)
+
+
+def judged(text: str, seconds: float = 3.0) -> str:
+    return distrust(Transcript(text), clip(seconds))
+
+
+def test_plain_speech_is_trusted() -> None:
+    """An ordinary sentence with ordinary numbers passes every guard."""
+    transcript = Transcript("I am so happy today.", no_speech=0.1, avg_logprob=-0.3)
+    assert distrust(transcript, clip()) == ""
+
+
+def test_engines_that_report_no_numbers_are_not_punished() -> None:
+    """Missing probabilities are no reason for distrust."""
+    assert judged("go forward ten meters") == ""
+
+
+def test_text_over_near_silence_is_too_quiet() -> None:
+    """A recogniser that hears words in -80 dBFS of hiss is not believed."""
+    assert distrust(Transcript("thank you"), clip(dbfs=-80)) == "too_quiet"
+    assert distrust(Transcript("thank you"), clip(dbfs=-50)) == ""
+
+
+def test_a_short_word_in_a_long_silence_is_loud_enough() -> None:
+    """The gate looks at the loudest 100 ms, not at the mean."""
+    samples = np.zeros(10 * SAMPLE_RATE, np.float32)
+    samples[80_000:83_200] = noise(0.2, -40)
+    assert distrust(Transcript("yes"), Clip("s", 1, 0, samples, final=True)) == ""
+
+
+@pytest.mark.parametrize(("no_speech", "logprob", "reason"), [
+    (0.9, -1.2, "no_speech"),
+    (0.9, -0.4, ""),
+    (0.5, -1.2, "low_logprob"),
+    (0.5, -0.9, ""),
+    (0.9, None, "no_speech"),
+    (None, -1.2, "low_logprob"),
+])  # fmt: skip
+def test_probabilities_count_as_in_whisper(
+    no_speech: float | None, logprob: float | None, reason: str
+) -> None:
+    """The no-speech token counts only where the text is doubtful; doubtful text always does."""
+    transcript = Transcript("a sentence", no_speech=no_speech, avg_logprob=logprob)
+    assert distrust(transcript, clip()) == reason
+
+
+@pytest.mark.parametrize("text", [
+    "thank you thank you thank you thank you",
+    "So so so so many",
+    "It is what it is, it is what it is, it is what it is. It is what it is.",
+    "谢谢谢谢谢谢谢谢",
+    "ご視聴ありがとうございましたご視聴ありがとうございましたご視聴ありがとうございました"
+    "ご視聴ありがとうございましたご視聴ありがとうございました",
+    "spasibo " * 40,
+    "ha" * 60,
+])  # fmt: skip
+def test_loops_are_repetitive_in_any_script(text: str) -> None:
+    """Runs of words, of phrases and of characters are recognised as loops."""
+    assert judged(text, seconds=25) == "repetitive"
+
+
+@pytest.mark.parametrize("text", [
+    "no no no",
+    "very very very good",
+    "the cat sat on the mat and the dog sat on the log and the frog sat on the bog",
+    "我今天非常高兴, 因为天气很好",
+    "Donaudampfschifffahrtsgesellschaft",
+    "one two three four five six seven eight nine ten",
+])  # fmt: skip
+def test_emphasis_and_long_sentences_are_not(text: str) -> None:
+    """What people do say again is left alone."""
+    assert judged(text, seconds=10) == ""
+
+
+def test_more_words_than_a_mouth_can_say_are_too_fast() -> None:
+    """Twelve different words in one second were not spoken."""
+    words = "please do not forget to like and subscribe to our lovely channel"
+    assert judged(words, seconds=1.0) == "too_fast"
+    assert judged(words, seconds=4.0) == ""
+
+
+def test_speed_is_measured_without_spaces_too() -> None:
+    """Sixteen Chinese characters in half a second are as impossible as English words."""
+    text = "请不吝点赞订阅转发打赏支持明镜与"
+    assert judged(text, seconds=0.5) == "too_fast"
+    assert judged(text, seconds=4.0) == ""
+
+
+def test_the_energy_gate_comes_first() -> None:
+    """Of several reasons the first in the documented order is given."""
+    transcript = Transcript("no " * 50, no_speech=0.9, avg_logprob=-3)
+    assert distrust(transcript, clip(0.5, dbfs=-90)) == "too_quiet"
+    assert distrust(transcript, clip(0.5)) == "no_speech"
+
+
+def test_an_empty_text_claims_nothing() -> None:
+    """Hearing nothing in silence is right."""
+    silence = Clip("s", 1, 0, np.zeros(0, np.float32), final=True)
+    assert distrust(Transcript("  ", no_speech=1.0, avg_logprob=-9), silence) == ""
+    assert distrust(Transcript("words"), silence) == "too_quiet"
+
+
+def test_limits_can_be_moved() -> None:
+    """A caller's limits replace the defaults."""
+    limits = GuardLimits(min_dbfs=-20)
+    assert distrust(Transcript("hello"), clip(), limits) == "too_quiet"
+
+
+def test_guarded_only_fills_in_the_reason() -> None:
+    """The transcript stays what it was, so that the event can still say what was heard."""
+    transcript = Transcript("la la la la", language="en", confidence=0.5)
+    result = guarded(transcript, clip())
+    assert result.distrust == "repetitive"
+    assert (result.text, result.language, result.confidence) == ("la la la la", "en", 0.5)
+
+
+def test_loudness_is_relative_to_a_full_scale_square_wave() -> None:
+    """A full-scale square wave is 0 dBFS, a sine -3, silence and junk minus infinity."""
+    time = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    sine = np.sin(2 * np.pi * 440 * time).astype(np.float32)
+    assert loudest_dbfs(np.sign(sine) + (sine == 0)) == pytest.approx(0.0, abs=0.01)
+    assert loudest_dbfs(sine) == pytest.approx(-3.01, abs=0.05)
+    assert loudest_dbfs(np.full(3, 0.1, np.float32)) == pytest.approx(-20.0, abs=0.01)
+    assert loudest_dbfs(np.full(800, math.nan, np.float32)) == -math.inf

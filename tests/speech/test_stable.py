@@ -1,0 +1,138 @@
+"""Stable partials as a pure function."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamser.speech.stable import Stable, agree, committed_text, revisable_text
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "A", "b,", "d"]), max_size=8)
+HYPOTHESES = st.lists(WORDS, max_size=8)
+
+
+def heard(*hypotheses: str) -> Stable:
+    return reduce(lambda state, text: agree(state, text.split()), hypotheses, Stable())
+
+
+def bare(words: tuple[str, ...] | list[str]) -> list[str]:
+    return [word.casefold().strip(",") for word in words]
+
+
+def test_nothing_is_committed_by_a_single_hypothesis() -> None:
+    """One hypothesis alone is all revisable."""
+    assert heard("I am so") == Stable((), ("I", "am", "so"))
+
+
+def test_two_hypotheses_commit_their_common_prefix() -> None:
+    """What two hypotheses in a row share from the start is settled, the rest is not."""
+    state = heard("I am so sappy", "I am so happy today")
+    assert committed_text(state) == "I am so"
+    assert revisable_text(state) == "happy today"
+
+
+def test_agreement_needs_successive_hypotheses() -> None:
+    """A word that vanishes in between starts anew."""
+    state = heard("one two", "one three", "one two")
+    assert state == Stable(("one",), ("two",))
+
+
+def test_case_and_punctuation_do_not_hinder_agreement() -> None:
+    """Words are compared bare; the spelling at commitment stays, the pending one is the latest."""
+    state = heard("well", "Well, then", "WELL then? yes", "well THEN! Yes. no")
+    assert state == Stable(("Well,", "then?", "Yes."), ("no",))
+
+
+def test_a_contradiction_revises_only_what_comes_after() -> None:
+    """A changed committed word stays as it was, and the words behind it still go on."""
+    state = heard("we are here", "we are here now", "he are here now then")
+    assert committed_text(state) == "we are here now"
+    assert revisable_text(state) == "then"
+
+
+def test_a_word_slipped_in_or_left_out_does_not_repeat_committed_text() -> None:
+    """The tail is aligned with the committed words, not counted off."""
+    settled = ("a b c d e", "a b c d e")
+    assert heard(*settled, "a b x c d e f").pending == ("f",)
+    assert heard(*settled, "a b d e f").pending == ("f",)
+
+
+def test_a_shorter_hypothesis_takes_nothing_back() -> None:
+    """Committed text outlives an empty hypothesis."""
+    assert heard("a b", "a b c", "") == Stable(("a", "b"), ())
+
+
+def test_marks_that_are_vowels_are_not_taken_for_punctuation() -> None:
+    """Hindi words that differ in a vowel sign only are different words."""
+    assert heard("\u0915\u0940", "\u0915\u093e").committed == ()
+
+
+def test_punctuation_alone_is_a_word_like_any_other() -> None:
+    """Tokens without letters agree with themselves and with nothing else."""
+    assert heard("—", "—").committed == ("—",)
+    assert heard("—", "…").committed == ()
+
+
+@given(HYPOTHESES)
+def test_committed_text_only_grows(hypotheses: list[list[str]]) -> None:
+    """Every state's committed words begin with those of the state before, spelling included."""
+    state = Stable()
+    for words in hypotheses:
+        later = agree(state, words)
+        assert later.committed[: len(state.committed)] == state.committed
+        state = later
+
+
+@given(HYPOTHESES, WORDS)
+def test_newly_committed_words_were_in_both_hypotheses(
+    hypotheses: list[list[str]], words: list[str]
+) -> None:
+    """What is added was pending before and stands in the new hypothesis, in that order."""
+    before = reduce(agree, hypotheses, Stable())
+    after = agree(before, words)
+    new = after.committed[len(before.committed) :]
+    assert bare(new) == bare(before.pending)[: len(new)]
+    rest = [*new, *after.pending]
+    assert words[len(words) - len(rest) :] == rest
+
+
+@given(HYPOTHESES, WORDS)
+def test_no_agreement_is_missed(hypotheses: list[list[str]], words: list[str]) -> None:
+    """The words left pending differ from the last ones at their first word."""
+    before = reduce(agree, hypotheses, Stable())
+    after = agree(before, words)
+    unused = bare(before.pending)[len(after.committed) - len(before.committed) :]
+    assert not unused or not after.pending or unused[0] != bare(after.pending)[0]
+
+
+@given(WORDS, WORDS)
+def test_the_first_two_hypotheses_commit_exactly_their_common_prefix(
+    first: list[str], second: list[str]
+) -> None:
+    """LocalAgreement-2 is the longest common prefix."""
+    state = agree(agree(Stable(), first), second)
+    n = len(state.committed)
+    assert bare(first)[:n] == bare(second)[:n]
+    assert bare(first)[n : n + 1] != bare(second)[n : n + 1] or n == len(first) == len(second)
+
+
+@given(WORDS)
+def test_a_hypothesis_said_twice_is_settled_and_said_again_changes_nothing(
+    words: list[str],
+) -> None:
+    """Repetition settles everything at once and is idempotent from then on."""
+    settled = agree(agree(Stable(), words), words)
+    assert settled == Stable(tuple(words), ())
+    assert agree(settled, words) == settled
+
+
+@given(HYPOTHESES, WORDS)
+def test_growing_a_settled_hypothesis_keeps_its_words(
+    hypotheses: list[list[str]], more: list[str]
+) -> None:
+    """A hypothesis that repeats the committed words and goes on is pending from there."""
+    state = reduce(agree, hypotheses, Stable())
+    later = agree(state, [*state.committed, *more])
+    assert [*later.committed, *later.pending] == [*state.committed, *more]
