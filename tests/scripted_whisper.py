@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["build_scripted_whisper"]
+__all__ = ["build_babbling_whisper", "build_scripted_whisper"]
 
 _WIDTH = 64
 _ENGLISH_PROMPT = 2  # <|startoftranscript|><|notimestamps|>
@@ -30,26 +30,15 @@ def build_scripted_whisper(
 
     English-only, unless a ``language`` code makes it a multilingual model that always detects
     that one. ``no_speech`` makes it sure that nobody spoke (while it says the text all the
-    same). Words are separated by single spaces.
+    same). Words are separated by single spaces; the alignment heads place the first in the
+    first half second of the sound, the second in the second, and so on.
     """
-    from ctranslate2.specs.whisper_spec import WhisperSpec
-
-    directory.mkdir(parents=True, exist_ok=True)
     tokenizer, vocabulary = _tokenizer(text, multilingual=language is not None)
-    if language is not None:
-        # CTranslate2 takes a model as multilingual by its 51,865 tokens (before 4.7) or, later,
-        # by the empty token that only OpenAI's multilingual vocabulary has.
-        vocabulary[vocabulary.index("unused0")] = ""
-    tokenizer.save(str(directory / "tokenizer.json"))
-    preprocessor = {"feature_size": 80, "hop_length": 160, "chunk_length": 30, "n_fft": 400}
-    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-
     identify = tokenizer.token_to_id
     end = identify("<|endoftext|>")
     answer = [*tokenizer.encode(" " + text.strip()).ids, end] if text.strip() else [end]
     rng = np.random.default_rng(0)
-    embeddings = rng.standard_normal((len(vocabulary), _WIDTH)).astype(np.float32)
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    embeddings = _unit_rows(len(vocabulary), rng)
     positions = np.repeat(10 * embeddings[[end]], 448, axis=0)
     prompt = _ENGLISH_PROMPT if language is None else _MULTILINGUAL_PROMPT
     for step, token in enumerate(answer):
@@ -60,18 +49,54 @@ def build_scripted_whisper(
     if no_speech:
         positions[0] = 10 * embeddings[identify("<|nospeech|>")]
 
-    spec = WhisperSpec(2, 2, 2, 2)
-    _fill_encoder(spec.encoder, rng)
+    spec = _spec()
+    _fill_encoder(spec.encoder, rng, hearing=0.0)
     _fill_decoder(spec.decoder, embeddings, positions)
+    _point_heads(spec, [embeddings[token] for token in answer])
+    return _save(spec, directory, tokenizer, vocabulary)
+
+
+def build_babbling_whisper(directory: Path, seed: int = 0) -> Path:
+    """Write an English CTranslate2 Whisper of random weights: what it says depends on the sound."""
+    rng = np.random.default_rng(seed)
+    tokenizer, vocabulary = _tokenizer("ba da ga bu du gu bi di gi be de ge", multilingual=False)
+    embeddings = _unit_rows(len(vocabulary), rng)
+    spec = _spec()
+    _fill_encoder(spec.encoder, rng, hearing=0.3)
+    _fill_decoder(spec.decoder, embeddings, _unit_rows(448, rng))
+    for layer in spec.decoder.layer:
+        for linear, rows, columns in _linears(layer):
+            linear.weight = (0.3 * rng.standard_normal((rows, columns))).astype(np.float32)
+    return _save(spec, directory, tokenizer, vocabulary)
+
+
+def _spec() -> Any:
+    from ctranslate2.specs.whisper_spec import WhisperSpec
+
+    return WhisperSpec(2, 2, 2, 2)
+
+
+def _save(spec: Any, directory: Path, tokenizer: Any, vocabulary: Sequence[str]) -> Path:
+    identify = tokenizer.token_to_id
     spec.config.suppress_ids = []
-    spec.config.suppress_ids_begin = [end]
+    spec.config.suppress_ids_begin = [identify("<|endoftext|>")]
     spec.config.alignment_heads = [[1, 0], [1, 1]]
     spec.config.lang_ids = [identify(f"<|{code}|>") for code in _languages()]
     spec.register_vocabulary(vocabulary)
     spec.validate()
     spec.optimize(quantization=None)
+    directory.mkdir(parents=True, exist_ok=True)
     spec.save(str(directory))
+    tokenizer.save(str(directory / "tokenizer.json"))
+    preprocessor = {"feature_size": 80, "hop_length": 160, "chunk_length": 30, "n_fft": 400}
+    (directory / "preprocessor_config.json").write_text(json.dumps(preprocessor))
     return directory
+
+
+def _unit_rows(rows: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    matrix = rng.standard_normal((rows, _WIDTH)).astype(np.float32)
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    return matrix
 
 
 def _languages() -> Sequence[str]:
@@ -109,18 +134,23 @@ def _tokenizer(text: str, *, multilingual: bool) -> tuple[Any, list[str]]:
     tokenizer.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
     times = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in times])
-    return tokenizer, [*tokens, *special, *times]
+    vocabulary = [*tokens, *special, *times]
+    if multilingual:
+        # CTranslate2 takes a model as multilingual by its 51,865 tokens or, lately, by the
+        # empty token that only OpenAI's multilingual vocabulary has.
+        vocabulary[vocabulary.index("unused0")] = ""
+    return tokenizer, vocabulary
 
 
-def _fill_encoder(encoder: Any, rng: np.random.Generator) -> None:
-    """Give the encoder small random weights: what it hears is real, only never listened to."""
+def _fill_encoder(encoder: Any, rng: np.random.Generator, hearing: float) -> None:
+    """Fill in random weights of the given scale; 0 makes the encoder deaf."""
 
     def random(*shape: int) -> npt.NDArray[np.float32]:
-        return (0.05 * rng.standard_normal(shape)).astype(np.float32)
+        return (hearing * rng.standard_normal(shape)).astype(np.float32)
 
     encoder.conv1.weight, encoder.conv1.bias = random(_WIDTH, 80, 3), _flat(0)
     encoder.conv2.weight, encoder.conv2.bias = random(_WIDTH, _WIDTH, 3), _flat(0)
-    encoder.position_encodings.encodings = random(1500, _WIDTH)
+    encoder.position_encodings.encodings = _unit_rows(1500, rng)
     _fill_norm(encoder.layer_norm)
     for layer in encoder.layer:
         _fill_norm(layer.self_attention.layer_norm)
@@ -142,6 +172,23 @@ def _fill_decoder(decoder: Any, embeddings: Any, positions: Any) -> None:
         for linear, rows, columns in _linears(layer):
             linear.weight = np.zeros((rows, columns), np.float32)
             linear.bias = _flat(0, rows)
+
+
+def _point_heads(spec: Any, answer: Sequence[npt.NDArray[np.float32]]) -> None:
+    """Make the last layer's cross-attention of step k look at the k-th half second.
+
+    The values stay zero, so that what is attended to changes nothing in the answer. Encoder
+    positions of one half second share a key, towards which the step's query is turned.
+    """
+    half_second = 25  # encoder steps of 20 ms
+    keys = np.eye(_WIDTH, dtype=np.float32)
+    seconds = np.minimum(np.arange(1500) // half_second, len(answer) - 1) % (_WIDTH // 2)
+    spec.encoder.position_encodings.encodings = keys[seconds]
+    queries, keys_values, _ = spec.decoder.layer[-1].attention.linear
+    for head in (0, _WIDTH // 2):
+        for step, embedding in enumerate(answer[: _WIDTH // 2]):
+            queries.weight[head + step] = 3 * embedding
+            keys_values.weight[head + step, step] = 3
 
 
 def _linears(layer: Any) -> Iterator[tuple[Any, int, int]]:

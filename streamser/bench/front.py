@@ -36,8 +36,8 @@ class FrontHalf(msgspec.Struct, frozen=True, kw_only=True):
     ``times_real`` is seconds of audio per second of wall time, ``times_real_cpu`` per second
     of CPU time of the process; both are medians over the passes. The shares come from a
     pass of their own, with a stopwatch around each call, and sum to 1; ``rest`` is segmenter,
-    ring, session core and events. ``over_plain`` is the time of the front half divided by that
-    of the detector alone in a plain loop.
+    ring, session core and events. ``over_plain`` is the CPU time of the front half divided by
+    that of the detector alone in a plain loop.
     """
 
     vad: str
@@ -175,7 +175,7 @@ class _Trial:
             times_real_cpu=round(self._seconds / _cpu(alone), 1),
         )
         halves = [
-            self._half(rate, blocks, through[rate], _wall(alone)) for rate, blocks in sound.items()
+            self._half(rate, blocks, through[rate], _cpu(alone)) for rate, blocks in sound.items()
         ]
         return plain, tuple(halves)
 
@@ -193,7 +193,7 @@ class _Trial:
             resample_share=round(resampling.seconds / whole, 3),
             vad_share=round(judging.seconds / whole, 3),
             rest_share=round(1 - (resampling.seconds + judging.seconds) / whole, 3),
-            over_plain=round(_wall(took) / alone, 3),
+            over_plain=round(_cpu(took) / alone, 3),
             utterances=heard.utterances,
             jobs=heard.jobs,
         )

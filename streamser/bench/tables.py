@@ -22,10 +22,10 @@ def print_report(report: PipelineReport, console: Console) -> None:
     from rich.table import Table
 
     for line in _preamble(report):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     for head in _HEADS:
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", no_wrap=head in ("goal", ""))
     part = ""
     for figure in report.figures:
         if figure.part != part and part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ import typer
 from streamser.errors import ConfigError
 
 __all__ = ["app"]
+
+_WIDTH = 160
 
 app = typer.Typer(
     help="Measure how fast this machine is and how late events come.",
@@ -106,7 +109,9 @@ def pipeline(
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     report = run_pipeline(replace(QUICK if quick else FULL, **chosen), tell)
-    print_report(report, Console(highlight=False))
+    # In a file or a log nobody wants the 80 columns of a terminal that is not there.
+    width = None if sys.stdout.isatty() else _WIDTH
+    print_report(report, Console(highlight=False, width=width))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     if markdown_file is not None:

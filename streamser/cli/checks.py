@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -16,6 +17,8 @@ import msgspec
 from streamser.audio.source import Frames, Gap
 from streamser.cli.demo import demo_recording
 from streamser.config import AsrSettings, Settings, load_settings
+from streamser.errors import AudioError, ModelError, StreamserError
+from streamser.events import ModelNames
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
@@ -26,6 +29,8 @@ Status = Literal["works", "absent", "broken"]
 
 _SPEED_S = 2.0
 _NEEDED = ("audio", "vad", "emotion")
+_RESAMPLER = "soxr"
+_TRIAL = "2 s of speech"
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,12 +52,12 @@ def run_checks() -> Iterator[Check]:
         ("machine", "torch", _torch),
         ("machine", "CUDA for whisper", _cuda),
         ("microphone", "PortAudio", _portaudio),
-        *(("audio", name, _library) for name in ("soxr", "soundfile", "av")),
+        *(("audio", name, _library) for name in (_RESAMPLER, "soundfile", "av")),
         ("vad", "silero", _vad),
         ("vad", "webrtc", _vad),
         ("asr", "recognisers", _recognisers),
         ("emotion", "rules", _emotion),
-        ("speed", "2 s of speech", _speed),
+        ("speed", _TRIAL, _speed),
     ]
     for group, name, check in checks:
         try:
@@ -63,11 +68,13 @@ def run_checks() -> Iterator[Check]:
 
 
 def can_listen(checks: list[Check]) -> bool:
-    """Return whether `listen` could run with something: sound read, speech found, emotion read."""
-    return all(
-        any(check.status == "works" for check in checks if check.group == group)
-        for group in _NEEDED
-    ) and not any(check.name == "soxr" and check.status != "works" for check in checks)
+    """Return whether `listen` could run with something.
+
+    Sound can be read, speech found, emotion read, and the whole of it did not break down.
+    """
+    works = {check.group for check in checks if check.status == "works"}
+    broken = {check.name for check in checks if check.status == "broken"}
+    return works.issuperset(_NEEDED) and not broken & {_RESAMPLER, _TRIAL}
 
 
 def _python(group: str, name: str) -> Iterator[Check]:
@@ -173,7 +180,6 @@ def _loads(library: str) -> bool:
 
 def _portaudio(group: str, name: str) -> Iterator[Check]:
     from streamser.audio.microphone import list_inputs
-    from streamser.errors import AudioError
 
     try:
         inputs = list_inputs()
@@ -243,21 +249,16 @@ def _emotion(group: str, name: str) -> Iterator[Check]:
 
 
 def _speed(group: str, name: str) -> Iterator[Check]:
-    from streamser import Analyzer
-    from streamser.audio.file import FileSource
-
-    engine: Literal["pocketsphinx", "none"] = (
-        "pocketsphinx" if _version("pocketsphinx") is not None else "none"
-    )
-    settings = Settings(offline=True, asr=AsrSettings(engine=engine))
-    recording = FileSource(demo_recording())
-    with Analyzer(settings, tell=lambda line: None) as analyzer:
-        names = analyzer.models()
-        begun = time.perf_counter()
-        for _ in analyzer.stream(_Excerpt(recording, _SPEED_S)):
-            pass
-        took = time.perf_counter() - begun
-    used = f"{names.vad}, {names.asr or 'no words'}, {names.emotion}"
+    try:
+        recording = demo_recording()
+    except StreamserError as error:
+        yield Check(group=group, name=name, status="absent", found=str(error))
+        return
+    try:
+        models, took = _run_excerpt(recording, "pocketsphinx")
+    except ModelError:
+        models, took = _run_excerpt(recording, "none")
+    used = f"{models.vad}, {models.asr or 'no words'}, {models.emotion}"
     speed = _SPEED_S / took
     yield Check(
         group=group,
@@ -266,6 +267,21 @@ def _speed(group: str, name: str) -> Iterator[Check]:
         found=f"{took:.2f} s, {speed:.1f} × real time ({used})",
         advice="" if speed >= 1.5 else "too slow to keep up: try --config voice-only",
     )
+
+
+def _run_excerpt(
+    recording: Path, engine: Literal["pocketsphinx", "none"]
+) -> tuple[ModelNames, float]:
+    from streamser import Analyzer
+    from streamser.audio.file import FileSource
+
+    settings = Settings(offline=True, asr=AsrSettings(engine=engine))
+    with Analyzer(settings, tell=lambda line: None) as analyzer:
+        models = analyzer.models()
+        begun = time.perf_counter()
+        for _ in analyzer.stream(_Excerpt(FileSource(recording), _SPEED_S)):
+            pass
+        return models, time.perf_counter() - begun
 
 
 class _Excerpt:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
+_NAME = 29
 _MARKS = {"works": ("✓", "green"), "absent": ("–", "bright_black"), "broken": ("✗", "red")}
 _TITLES = {
     "machine": "This machine",
@@ -56,6 +57,6 @@ def _print(check: Check, *, first: bool) -> None:
         typer.secho(_TITLES[check.group], bold=True)
     mark, colour = _MARKS[check.status]
     typer.secho(f"  {mark} ", fg=colour, nl=False)
-    typer.echo(f"{check.name:<18} {check.found}")
+    typer.echo(f"{check.name:<{_NAME}} {check.found}")
     if check.advice:
-        typer.secho(f"{'':<23}→ {check.advice}", dim=True)
+        typer.secho(f"{'':<{_NAME + 5}}→ {check.advice}", dim=True)

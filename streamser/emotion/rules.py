@@ -27,7 +27,6 @@ _ENOUGH_VOICED_SECONDS = 0.6  # what a second of speech usually has
 # On EmoDB the squared rank correlation of the score with the arousal of the labels grows with
 # the number n of utterances heard before about as (n + 1) / (n + 1 + .5).
 _HALF_KNOWN = 0.5
-_NO_LEXICON_WORD = 0.25  # of the squared correlation: what plain words still say
 
 
 class RulesFinding(msgspec.Struct, frozen=True):
@@ -67,14 +66,15 @@ class RulesListener:
         """Judge a finding; ``dimensions`` are the proxies' own scores, each in [-1, 1].
 
         Valence is VADER's compound, arousal the fused percentile score relative to this
-        speaker, dominance what the category probabilities let expect.
+        speaker, dominance what the category probabilities let expect. Words without any that
+        the lexicon knows have valence 0 and leave the scores alone.
         """
         features = features_of(finding.prosody) if _is_voiced(finding.prosody) else None
         arousal = self._baseline.score(features) if features is not None else None
         words = finding.words
         found = posterior(
             _reliable(arousal, finding.prosody, len(self._baseline)),
-            _weighed(words),
+            _telling(words),
             _strength(finding.prosody),
         )
         likeliest = max(found.scores, key=found.scores.__getitem__)
@@ -111,10 +111,10 @@ def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> Measured
     return Measured(arousal.score, known * voiced)
 
 
-def _weighed(words: Words | None) -> Measured | None:
-    if words is None:
-        return None
-    return Measured(words.valence, 1.0 if words.lexicon_words else _NO_LEXICON_WORD)
+def _telling(words: Words | None) -> Measured | None:
+    # Plain words have valence 0, but that is no measurement: in EmoBank they are rated like the
+    # average sentence. Taken as one, it would decide between angry and happy.
+    return Measured(words.valence) if words is not None and words.lexicon_words else None
 
 
 def _strength(prosody: Prosody) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import asdict
+
 from streamser.audio.clip import to_samples
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import EmotionModel
@@ -61,10 +63,10 @@ def build_model(settings: Settings) -> EmotionModel:
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
     """Load the recogniser and the emotion model."""
-    from streamser.speech.choose import choose_transcriber
+    from streamser.speech.choose import AsrOptions, choose_transcriber
 
-    transcriber = choose_transcriber(settings.asr, offline=settings.offline, tell=tell)
-    return Engine(transcriber, build_model(settings))
+    options = AsrOptions(**asdict(settings.asr), offline=settings.offline)
+    return Engine(choose_transcriber(options, tell), build_model(settings))
 
 
 def name_models(vad: Vad, engine: Engine) -> ModelNames:

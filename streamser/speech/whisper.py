@@ -12,7 +12,11 @@ import ctypes
 import importlib.util
 import math
 import os
+import ssl
 import sys
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -55,6 +59,9 @@ _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
+_FEWEST_FRAMES = 16
+"""The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
+_YES = frozenset({"1", "ON", "YES", "TRUE"})
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 _Features = npt.NDArray[np.float32]
@@ -229,8 +236,7 @@ class WhisperTranscriber:
         from faster_whisper.transcribe import merge_punctuations
 
         frames = [
-            math.ceil(len(piece.samples) / SAMPLE_RATE * self._model.frames_per_second)
-            for piece in pieces
+            max(_FEWEST_FRAMES, len(piece.samples) // self._extract.hop_length) for piece in pieces
         ]
         words: dict[int, list[Word]] = {}
         for language in set(languages):
@@ -324,7 +330,7 @@ def _located(options: WhisperOptions) -> Path:
             f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size"
             f" ({', '.join(WHISPER_SIZES)})"
         )
-    if options.offline:
+    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
         raise ModelError(
             f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
             " are switched off: run once without --offline, or give the directory of a model"
@@ -336,6 +342,13 @@ def _download(name: str, repository: str) -> Path:
     """Fetch a model into the hub's cache; its progress bars go to stderr."""
     from huggingface_hub import snapshot_download
 
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    # The hub's own client tries for minutes before it gives up.
+    if not _answers(hub, seconds=3.0):
+        raise ModelError(
+            f"The Whisper model {name!r} is not on this machine, and {hub} does not answer:"
+            " check the connection, or give the directory of a model"
+        )
     print(f"Downloading the Whisper model {name} ({repository})", file=sys.stderr, flush=True)
     wanted = [*_REQUIRED, "preprocessor_config.json", "vocabulary.*"]
     try:
@@ -352,6 +365,29 @@ def _download(name: str, repository: str) -> Path:
             f"{repository} is no Whisper model in CTranslate2 form: it lacks {', '.join(missing)}"
         )
     return directory
+
+
+def _answers(url: str, seconds: float) -> bool:
+    """Tell whether a server answers at all, in time, whatever it says."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        request = urllib.request.Request(url, method="HEAD")
+        try:
+            urllib.request.urlopen(request, timeout=seconds).close()
+        except urllib.error.HTTPError:
+            pass
+        except urllib.error.URLError as error:
+            # Certificates are for the real client to judge, which brings its own.
+            if not isinstance(error.reason, ssl.SSLError):
+                return
+        except (OSError, ValueError):
+            return
+        answered.set()
+
+    # In a thread, because looking up a name heeds no timeout.
+    threading.Thread(target=ask, daemon=True).start()
+    return answered.wait(seconds)
 
 
 def _load(options: WhisperOptions) -> Any:
@@ -474,6 +510,9 @@ def _placed(alignment: Sequence[dict[str, Any]], piece: _Piece) -> Iterator[Word
     for word in alignment:
         text = word["word"].strip()
         if text:
-            first = min(end, piece.start + round(float(word["start"]) * SAMPLE_RATE))
-            last = min(end, piece.start + round(float(word["end"]) * SAMPLE_RATE))
+            # Without audio to hold on to, the alignment begins one step before the first.
+            first, last = (
+                min(end, piece.start + max(0, round(float(word[edge]) * SAMPLE_RATE)))
+                for edge in ("start", "end")
+            )
             yield Word(text, first, max(first, last), float(word["probability"]))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
@@ -90,8 +92,14 @@ def failed(message: str = "the queue is full") -> TranscriptionFailed:
 
 
 def closed(utterances: int = 2, **changes: int) -> SessionClosed:
-    """Make the last event of a session."""
-    counts = {"failed": 0, "partials_dropped": 0, "audio_dropped_ms": 0} | changes
-    return SessionClosed(
-        **ENVELOPE, audio_ms=65_000, speech_ms=12_300, utterances=utterances, **counts
+    """Make the last event of a session, without losses but for ``changes``."""
+    event = SessionClosed(
+        **ENVELOPE,
+        audio_ms=65_000,
+        speech_ms=12_300,
+        utterances=utterances,
+        failed=0,
+        partials_dropped=0,
+        audio_dropped_ms=0,
     )
+    return msgspec.structs.replace(event, **changes)

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from typer.testing import Result
 
+from streamser.events import SessionClosed, SpeechStarted
 from tests.cli.running import DEMO, events_of, refuses, run, start
 from tests.cli.sounds import spoken, write
 from tests.virtual_mic import virtual_microphone
@@ -23,11 +24,8 @@ def analyze(*arguments: str | Path) -> Result:
 
 def starts(result: Result) -> list[int]:
     """Return where the utterances begin, in ms."""
-    return [
-        event.audio_start_ms
-        for event in events_of(result.stdout)
-        if event.__struct_config__.tag == "input_audio_buffer.speech_started"
-    ]
+    events = events_of(result.stdout)
+    return [event.audio_start_ms for event in events if isinstance(event, SpeechStarted)]
 
 
 def test_a_wav_file_without_samples_is_refused(tmp_path: Path) -> None:
@@ -128,7 +126,7 @@ def test_a_file_cut_short_is_analysed_as_far_as_it_goes(tmp_path: Path) -> None:
     result = analyze(cut)
     refuses(result, 1, "cut.wav", "cut short")
     assert starts(result)
-    assert events_of(result.stdout)[-1].__struct_config__.tag == "streamser.session.closed"
+    assert isinstance(events_of(result.stdout)[-1], SessionClosed)
 
 
 def test_an_unknown_config_key_names_the_nearest() -> None:

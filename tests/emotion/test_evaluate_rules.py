@@ -17,6 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_rules.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
+    """Load the script as a module; scripts/ is no package."""
     spec = importlib.util.spec_from_file_location("evaluate_rules", SCRIPT)
     assert spec is not None
     assert spec.loader is not None

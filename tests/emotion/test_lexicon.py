@@ -12,6 +12,7 @@ from streamser.errors import ModelError
 
 @pytest.fixture(scope="module")
 def lexicon() -> Lexicon:
+    """Load the lexicon once."""
     return Lexicon()
 
 

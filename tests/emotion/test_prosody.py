@@ -27,7 +27,7 @@ def errors(samples: Samples, truth: Floats) -> tuple[Floats, float]:
 def test_pitch_follows_a_glide_in_any_register_and_in_noise(
     start_hz: float, snr_db: float | None
 ) -> None:
-    """A glide of half an octave is followed within 1.5 %, 99 of 100 frames without an octave error."""
+    """Half an octave is followed within 1.5 %, 99 of 100 frames without a gross error."""
     truth = glide(start_hz, start_hz * 1.4, 1.5)
     voice = sing(truth)
     off, voiced = errors(voice if snr_db is None else in_noise(voice, snr_db), truth)

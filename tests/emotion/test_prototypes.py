@@ -20,14 +20,14 @@ def test_nothing_measured_returns_the_prior_and_is_unsure() -> None:
     assert is_unsure(found.scores)
 
 
-@pytest.mark.parametrize("arousal", [-1.0, -0.5, 0.0, 0.5, 0.9])
+@pytest.mark.parametrize("arousal", [-0.8, -0.5, 0.0, 0.5, 0.8])
 def test_voice_alone_cannot_tell_angry_from_happy(arousal: float) -> None:
-    """The two differ by valence: without words neither is twice as likely, and none is named."""
+    """The two differ by valence: without words both are about as likely, and none is named."""
     found = posterior(Measured(arousal), None)
     high, low = sorted((found.scores["angry"], found.scores["happy"]), reverse=True)
-    assert high < 2.0 * low
-    assert high - low < 0.17
-    assert is_unsure(found.scores) or arousal > 0.7
+    assert high < 1.8 * low
+    assert high - low < 0.15
+    assert is_unsure(found.scores)
 
 
 def test_a_raised_voice_makes_both_aroused_categories_likely() -> None:

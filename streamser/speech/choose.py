@@ -1,0 +1,178 @@
+"""Choosing a recogniser: what was asked for, or the best that this machine has or can get."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from streamser.errors import ModelError
+from streamser.speech.sphinx import SphinxTranscriber
+from streamser.speech.transcriber import Transcriber
+from streamser.speech.whisper import (
+    WHISPER_SIZES,
+    WhisperOptions,
+    WhisperTranscriber,
+    find_whisper,
+    hub_name,
+)
+
+__all__ = ["AsrFound", "AsrOptions", "asr_inventory", "choose_transcriber"]
+
+_SECOND_CHOICES = ("small", "base", "tiny", "large-v3-turbo", "turbo", "medium")
+"""Cached models that stand in for the one asked for: first what one CPU core or two can carry,
+the largest of them first."""
+
+_LISTED = ("tiny", "base", "small", "medium", "large-v3-turbo")
+
+
+class AsrOptions(msgspec.Struct, frozen=True):
+    """Say how speech is to become words.
+
+    ``engine``: ``"auto"``, ``"whisper"``, ``"pocketsphinx"`` or ``"none"``; the rest is for
+    Whisper (see ``streamser.speech.whisper.WhisperOptions``).
+    """
+
+    engine: str = "auto"
+    model: str = "base"
+    language: str | None = None
+    device: str = "auto"
+    compute_type: str = "auto"
+    beam_size: int = 1
+    word_times: bool = False
+    threads: int = 0
+    offline: bool = False
+
+
+class AsrFound(msgspec.Struct, frozen=True):
+    """Report a recogniser: whether it is on this machine, where, or else how to get it."""
+
+    name: str
+    found: bool
+    where: str = ""
+    how_to_get: str = ""
+
+
+def choose_transcriber(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
+    """Load the recogniser that the options ask for; ``None`` where there is to be no text.
+
+    ``"auto"`` takes, in this order: a directory given as model; the model asked for, or
+    another suitable size, if it is in the hub's cache; the model asked for by download, unless
+    offline; pocketsphinx for English; nothing. Whatever was not asked for is told in one line
+    through ``tell``. Raises ``ModelError`` for what was asked for by name and cannot be had.
+    """
+    if options.engine == "none":
+        return None
+    if options.engine == "pocketsphinx":
+        if not _is_english(options):
+            raise ModelError(
+                f"pocketsphinx knows only English, but language is {options.language!r}:"
+                " use whisper, or leave the language out"
+            )
+        return SphinxTranscriber()
+    if options.engine == "whisper":
+        return _whisper(options, options.model, tell)
+    if options.engine != "auto":
+        raise ModelError(
+            f"There is no recogniser {options.engine!r}: choose auto, whisper, pocketsphinx or none"
+        )
+    # A directory or a misspelt size was asked for by name: no stand-in for it.
+    if Path(options.model).expanduser().is_dir() or hub_name(options.model) is None:
+        return _whisper(options, options.model, tell)
+    return _best_available(options, tell)
+
+
+def asr_inventory() -> list[AsrFound]:
+    """List the recognisers that are here, and the usual ones that are not; imports none."""
+    found = [_sphinx_found()]
+    if importlib.util.find_spec("faster_whisper") is None:
+        how = "pip install faster-whisper"
+        return [*found, AsrFound("faster-whisper", False, how_to_get=how)]
+    for size in WHISPER_SIZES:
+        where = find_whisper(size)
+        if where is not None:
+            found.append(AsrFound(f"faster-whisper/{size}", True, str(where)))
+        elif size in _LISTED:
+            how = f'downloaded at the first use of asr.model = "{size}" ({WHISPER_SIZES[size]})'
+            found.append(AsrFound(f"faster-whisper/{size}", False, how_to_get=how))
+    return found
+
+
+def _best_available(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
+    tried = set()
+    for name in _candidates(options):
+        location = find_whisper(name)
+        if location is None or location in tried:
+            continue
+        tried.add(location)
+        if name != options.model:
+            tell(f"Whisper {options.model!r} is not on this machine; using {name!r}, which is.")
+        try:
+            return _whisper(options, name, tell)
+        except ModelError as error:
+            tell(f"{error}.")
+    if not options.offline and find_whisper(options.model) is None:
+        try:
+            return _whisper(options, options.model, tell)
+        except ModelError as error:
+            tell(f"{error}.")
+    return _fallback(options, tell)
+
+
+def _candidates(options: AsrOptions) -> Iterator[str]:
+    yield options.model
+    for size in _SECOND_CHOICES:
+        if options.language == "en" and f"{size}.en" in WHISPER_SIZES:
+            yield f"{size}.en"
+        yield size
+
+
+def _fallback(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
+    better = (
+        f"for better text let Whisper {options.model!r} be downloaded once (without --offline),"
+        " or set asr.model to the directory of one"
+    )
+    if not _is_english(options):
+        tell(f"No text: no recogniser for language {options.language!r} is here; {better}.")
+        return None
+    try:
+        transcriber = SphinxTranscriber()
+    except ModelError as error:
+        tell(f"No text: {error}; {better}.")
+        return None
+    tell(f"Recognising with pocketsphinx (English only, many errors); {better}.")
+    return transcriber
+
+
+def _whisper(options: AsrOptions, model: str, tell: Callable[[str], None]) -> WhisperTranscriber:
+    whisper = WhisperOptions(
+        model=model,
+        language=options.language,
+        device=options.device,
+        compute_type=options.compute_type,
+        beam_size=options.beam_size,
+        word_times=options.word_times,
+        threads=options.threads,
+        offline=options.offline,
+    )
+    try:
+        return WhisperTranscriber(whisper)
+    except ModelError as error:
+        if error.code != "cuda_unavailable" or options.device != "auto":
+            raise
+        tell(f"{error}. Going on with the CPU.")
+        return WhisperTranscriber(msgspec.structs.replace(whisper, device="cpu"))
+
+
+def _is_english(options: AsrOptions) -> bool:
+    return options.language is None or options.language.partition("-")[0].lower() == "en"
+
+
+def _sphinx_found() -> AsrFound:
+    spec = importlib.util.find_spec("pocketsphinx")
+    if spec is None or spec.origin is None:
+        how = "pip install pocketsphinx (Python before 3.14)"
+        return AsrFound(SphinxTranscriber.name, False, how_to_get=how)
+    return AsrFound(SphinxTranscriber.name, True, str(Path(spec.origin).parent / "model" / "en-us"))

@@ -1,0 +1,193 @@
+"""pocketsphinx with the model in its package: no download, real partials, modest accuracy.
+
+Clips of one utterance share their beginning, so a decoder is only ever fed what is new. An
+utterance is never closed to get its final text: closing cannot be undone, a speculative
+final may still be followed by a longer clip, and the passes that closing would add cost up to
+half a second without being better (see ``_PARAMETERS``).
+
+What a session hears must not depend on others. A decoder is lent to one session at a time; at
+the start of every utterance everything it has learnt is replaced by what the session had
+learnt (the cepstral mean), so a session that lost its decoder gets the same text from another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.errors import ModelError
+from streamser.speech.transcriber import Transcript, Word
+
+__all__ = ["SphinxTranscriber"]
+
+_PARAMETERS: Final[dict[str, Any]] = {
+    "samprate": float(SAMPLE_RATE),
+    "loglevel": "FATAL",
+    "fwdflat": False,
+    "bestpath": False,
+    "maxhmmpf": 10_000,
+    # Gaussians of senones that are not asked for keep their ranking from earlier frames, even
+    # across utterances; asked for all, a decoder gives the same text whatever it did before.
+    "compallsen": True,
+}
+
+_PIECE = 512
+"""Samples per call (32 ms): the decoder holds the interpreter's lock while it works."""
+
+_FRAME = SAMPLE_RATE // 100
+
+
+class _Voice(msgspec.Struct):
+    """Hold what is kept of a session: its utterance and the cepstral means around it."""
+
+    utterance: int
+    before: str
+    """Mean at the utterance's start."""
+    after: str | None = None
+    """Mean at its end, once a final clip of it was heard and its decoder was closed."""
+
+
+class _Seat(msgspec.Struct):
+    """Hold a decoder and what it has been fed: samples of one utterance of one session."""
+
+    decoder: Any
+    session_id: str | None = None
+    utterance: int = 0
+    fed: int = 0
+    final: bool = False
+    """Whether all that was fed is a final clip."""
+    open: bool = False
+
+
+class SphinxTranscriber:
+    """Recognise English with pocketsphinx, going on where the last clip of an utterance ended.
+
+    ``max_decoders`` bounds memory; with more live sessions than decoders, the one whose turn
+    is longest ago decodes its utterance from the start when it comes back. Raises
+    ``ModelError`` where pocketsphinx is not installed or its model cannot be read.
+    """
+
+    name = "pocketsphinx/en-us"
+
+    def __init__(self, max_decoders: int = 4) -> None:
+        self._max_decoders = max(1, max_decoders)
+        self._voices: dict[str, _Voice] = {}
+        # Least recently used first.
+        self._seats: list[_Seat] = [_Seat(_new_decoder())]
+        self._first_mean: str = self._seats[0].decoder.get_cmn()
+
+    def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+        """Recognise clips one after another; a longer clip of an utterance costs what is new."""
+        return [self._recognise(clip) for clip in clips]
+
+    def forget(self, session_id: str) -> None:
+        """Drop a session's state; its decoder is free for the next."""
+        self._voices.pop(session_id, None)
+        for seat in self._seats:
+            if seat.session_id == session_id:
+                _close(seat)
+                seat.session_id = None
+                self._seats.remove(seat)
+                self._seats.insert(0, seat)
+                return
+
+    def _recognise(self, clip: Clip) -> Transcript:
+        seat = self._seat(clip.session_id)
+        if not seat.open or seat.utterance != clip.utterance or seat.fed > len(clip.samples):
+            self._begin(seat, clip)
+        _feed(seat.decoder, clip.samples[seat.fed :])
+        seat.fed, seat.final = len(clip.samples), clip.final
+        words = _words(seat.decoder, clip)
+        return Transcript(text=" ".join(word.text for word in words), words=words, language="en")
+
+    def _seat(self, session_id: str) -> _Seat:
+        """Return the session's decoder, a free or new one, or the least recently used."""
+        seat = next((seat for seat in self._seats if seat.session_id == session_id), None)
+        if seat is None:
+            seat = next((seat for seat in self._seats if seat.session_id is None), None)
+        if seat is None and len(self._seats) < self._max_decoders:
+            seat = _Seat(_new_decoder())
+            self._seats.append(seat)
+        if seat is None:
+            seat = self._seats[0]
+            self._leave(seat)
+        seat.session_id = session_id
+        self._seats.remove(seat)
+        self._seats.append(seat)
+        return seat
+
+    def _leave(self, seat: _Seat) -> None:
+        """Close what a decoder has open and note what its session has learnt by it.
+
+        Only a finished utterance counts: how much of an unfinished one was heard is chance.
+        """
+        is_open = seat.open
+        _close(seat)
+        voice = self._voices.get(seat.session_id or "")
+        if is_open and seat.final and voice is not None and voice.utterance == seat.utterance:
+            voice.after = seat.decoder.get_cmn()
+
+    def _begin(self, seat: _Seat, clip: Clip) -> None:
+        self._leave(seat)
+        voice = self._voices.get(clip.session_id)
+        if voice is None:
+            voice = _Voice(clip.utterance, self._first_mean)
+            self._voices[clip.session_id] = voice
+        elif voice.utterance != clip.utterance:
+            voice.before = voice.after or voice.before
+            voice.utterance, voice.after = clip.utterance, None
+        # A new front end forgets the noise it has heard.
+        seat.decoder.reinit_feat()
+        seat.decoder.set_cmn(voice.before)
+        seat.decoder.start_utt()
+        seat.utterance, seat.fed, seat.open = clip.utterance, 0, True
+
+
+def _new_decoder() -> Any:
+    try:
+        from pocketsphinx import Decoder
+    except ImportError as error:
+        raise ModelError(
+            "pocketsphinx is not installed: run pip install pocketsphinx"
+            " (there is no wheel for Python 3.14 and later)"
+        ) from error
+    try:
+        return Decoder(**_PARAMETERS)
+    except RuntimeError as error:
+        raise ModelError(
+            f"pocketsphinx cannot read its model ({error}):"
+            " run pip install --force-reinstall pocketsphinx"
+        ) from error
+
+
+def _close(seat: _Seat) -> None:
+    if seat.open:
+        seat.decoder.end_utt()
+        seat.open = False
+
+
+def _feed(decoder: Any, samples: Samples) -> None:
+    pcm = (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
+    for offset in range(0, len(pcm), 2 * _PIECE):
+        decoder.process_raw(pcm[offset : offset + 2 * _PIECE], False, False)
+        # Lets go of the interpreter's lock, so that audio and events of other threads move on.
+        time.sleep(0)
+
+
+def _words(decoder: Any, clip: Clip) -> tuple[Word, ...]:
+    """Return the words of the best path so far, without silences, noises and variant marks."""
+    if decoder.hyp() is None:
+        return ()
+    words = []
+    for segment in decoder.seg() or ():
+        text = segment.word.partition("(")[0].strip().lower()
+        if text and text[0] not in "<[+":
+            start = clip.start + segment.start_frame * _FRAME
+            end = clip.start + (segment.end_frame + 1) * _FRAME
+            words.append(Word(text, min(start, clip.end), min(end, clip.end)))
+    return tuple(words)

@@ -1,0 +1,175 @@
+"""`streamser analyze`: several files, three formats, one order."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamser.cli.formats import CSV_COLUMNS
+from streamser.events import (
+    AnyEvent,
+    EmotionCompleted,
+    EmotionDelta,
+    SessionClosed,
+    SessionCreated,
+)
+from tests.cli.running import events_of, run
+from tests.cli.sounds import spoken, write
+
+QUIET = ("--asr", "none")
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recording of two utterances."""
+    return write(tmp_path_factory.mktemp("talk") / "talk.wav", spoken(7.0))
+
+
+@pytest.fixture(scope="module")
+def silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recording of nobody."""
+    return write(tmp_path_factory.mktemp("silence") / "silence.wav", np.zeros(16_000, np.float32))
+
+
+def sessions(events: list[AnyEvent]) -> list[list[AnyEvent]]:
+    """Split events at the beginnings of sessions."""
+    found: list[list[AnyEvent]] = []
+    for event in events:
+        if isinstance(event, SessionCreated):
+            found.append([])
+        found[-1].append(event)
+    return found
+
+
+def anonymous(event: AnyEvent) -> tuple[object, ...]:
+    """Return what an event says besides whose it is."""
+    fields = event.__struct_fields__
+    return tuple(
+        getattr(event, name)
+        for name in fields
+        if name not in {"event_id", "session_id", "item_id", "previous_item_id", "session"}
+    )
+
+
+def test_every_event_of_a_file_is_a_line_in_order(talk: Path) -> None:
+    """The events of a session are numbered without a gap, from its creation to its end."""
+    result = run("analyze", talk, *QUIET, "--format", "jsonl")
+    events = events_of(result.stdout)
+    assert result.exit_code == 0
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert isinstance(events[-1], SessionClosed)
+    assert events[-1].utterances == 2
+    assert sum(isinstance(event, EmotionCompleted) for event in events) == 2
+
+
+def test_partials_are_told_only_where_they_are_asked_for(talk: Path) -> None:
+    """By default a file yields its results, not the way to them."""
+    plain = events_of(run("analyze", talk, *QUIET, "--format", "jsonl").stdout)
+    full = events_of(run("analyze", talk, *QUIET, "--format", "jsonl", "--partials").stdout)
+    assert not any(isinstance(event, EmotionDelta) for event in plain)
+    assert any(isinstance(event, EmotionDelta) for event in full)
+
+
+@pytest.mark.parametrize("jobs", ["1", "3"])
+def test_files_come_out_in_the_order_of_the_arguments(talk: Path, silence: Path, jobs: str) -> None:
+    """Files read at the same time do not mix, and a short one does not overtake a long one."""
+    files = [talk, silence, talk, silence, silence, talk, silence, talk]
+    result = run("analyze", *files, *QUIET, "--format", "jsonl", "--jobs", jobs)
+    found = sessions(events_of(result.stdout))
+    counts = [closed.utterances for *_, closed in found if isinstance(closed, SessionClosed)]
+    assert result.exit_code == 0
+    assert counts == [2 if file is talk else 0 for file in files]
+    for session in found:
+        assert len({event.session_id for event in session}) == 1
+
+
+def test_results_do_not_depend_on_the_other_files(talk: Path, silence: Path) -> None:
+    """What a file says alone it says in company, to the last digit."""
+    alone = events_of(run("analyze", talk, *QUIET, "--format", "jsonl").stdout)
+    company = run("analyze", silence, talk, talk, *QUIET, "--format", "jsonl", "--jobs", "3")
+    for session in sessions(events_of(company.stdout))[1:]:
+        assert [anonymous(event) for event in session] == [anonymous(event) for event in alone]
+
+
+def test_an_unreadable_file_does_not_keep_the_others_back(talk: Path, tmp_path: Path) -> None:
+    """One line for each file that cannot be read, exit code 1, and all the rest."""
+    files = [tmp_path / "no.wav", talk, tmp_path / "neither.wav", talk]
+    result = run("analyze", *files, *QUIET, "--format", "jsonl")
+    assert result.exit_code == 1
+    assert len(sessions(events_of(result.stdout))) == 2
+    first, second = result.stderr.splitlines()
+    assert "no.wav does not exist" in first
+    assert "neither.wav does not exist" in second
+
+
+def test_a_csv_row_tells_all_of_an_utterance(talk: Path) -> None:
+    """Spreadsheets get seconds, scores that sum to one, and nothing where nothing was measured."""
+    result = run("analyze", talk, *QUIET, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert result.stdout.splitlines()[0] == ",".join(CSV_COLUMNS)
+    assert len(rows) == 2
+    for row in rows:
+        assert row["file"] == str(talk)
+        assert 0 <= float(row["start"]) < float(row["end"]) <= 7.0
+        assert sum(float(row[name]) for name in row if name.startswith("score_")) == pytest.approx(
+            1, abs=1e-3
+        )
+        assert row["valence"] == ""
+        assert -1 <= float(row["arousal"]) <= 1
+        assert (row["modalities"], row["model"]) == ("audio", "rules")
+
+
+def test_the_table_has_a_row_an_utterance(talk: Path, silence: Path) -> None:
+    """People see the file's name, the times and the categories; an empty file has no table."""
+    result = run("analyze", talk, silence, *QUIET, "--format", "table")
+    lines = result.stdout.splitlines()
+    assert "talk.wav" in result.stdout
+    assert len([line for line in lines if "0:0" in line]) == 2
+    assert "silence.wav" not in result.stdout
+    assert "silence.wav: nobody speaks" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("out.csv", "file,start"), ("out.jsonl", "{"), ("out.any", "{")]
+)
+def test_an_output_file_chooses_its_format_by_its_ending(
+    talk: Path, tmp_path: Path, name: str, beginning: str
+) -> None:
+    """`-o talk.csv` means CSV; the file holds what stdout would, and stdout nothing."""
+    out = tmp_path / name
+    result = run("analyze", talk, *QUIET, "-o", out)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert out.read_text(encoding="utf-8").startswith(beginning)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_an_older_output_survives_a_call_that_yields_nothing(tmp_path: Path) -> None:
+    """A slip in the file's name does not cost last night's results."""
+    out = tmp_path / "out.csv"
+    out.write_text("precious")
+    result = run("analyze", tmp_path / "nothing.wav", *QUIET, "-o", out)
+    assert result.exit_code == 1
+    assert out.read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_an_output_in_no_folder_is_refused_before_anything_is_analysed(
+    talk: Path, tmp_path: Path
+) -> None:
+    """An hour of work must not end at a door that was shut from the beginning."""
+    result = run("analyze", talk, *QUIET, "-o", tmp_path / "none" / "out.csv")
+    assert result.exit_code == 2
+    assert "a folder that does not exist" in result.stderr
+
+
+def test_a_recording_is_never_its_own_output(talk: Path) -> None:
+    """The one file that must not be written is the one that is read."""
+    before = talk.read_bytes()
+    result = run("analyze", talk, *QUIET, "-o", talk)
+    assert result.exit_code == 2
+    assert talk.read_bytes() == before

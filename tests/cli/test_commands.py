@@ -1,0 +1,162 @@
+"""The commands that look at the machine, the settings and the protocol."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+import streamser
+from streamser.cli.checks import Check, Status, can_listen
+from streamser.cli.protocol_document import protocol_document
+from streamser.cli.protocol_examples import examples
+from streamser.config import preset_names
+from streamser.events import AnyEvent, SessionCreated, decode_event, encode_event
+from tests.cli.running import events_of, run, start
+from tests.virtual_mic import virtual_microphone
+
+PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
+
+
+def test_config_show_tells_where_each_value_comes_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Default, preset, environment and flag, the later winning."""
+    monkeypatch.setenv("STREAMSER_PARTIAL_EVERY_MS", "750")
+    result = run("config", "show", "--config", "embedded", "--set", "asr.beam_size=3", "--json")
+    rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(result.stdout)}
+    assert rows["asr.beam_size"] == (3, "flag")
+    assert rows["partial.every_ms"] == (750, "environment STREAMSER_PARTIAL_EVERY_MS")
+    assert rows["asr.engine"] == ("pocketsphinx", "config embedded.toml")
+    assert rows["vad.engine"] == ("silero", "default")
+
+
+def test_config_show_draws_a_table() -> None:
+    """People get the same rows: `none` and `true` as they would write them."""
+    lines = run("config", "show", "--offline").stdout.splitlines()
+    assert any(line.split() == ["offline", "true", "flag"] for line in lines)
+    assert any(line.split() == ["audio.device", "none", "default"] for line in lines)
+
+
+def test_a_named_option_and_its_dotted_key_are_the_same_setting() -> None:
+    """`--asr none` is short for `--set asr.engine=none`."""
+    short = run("config", "show", "--json", "--asr", "none", "--language", "de")
+    long = run("config", "show", "--json", "--set", "asr.engine=none", "--set", "asr.language=de")
+    assert short.exit_code == 0
+    assert short.stdout == long.stdout
+
+
+def test_config_presets_says_what_each_is_for() -> None:
+    """Every preset has a sentence."""
+    lines = run("config", "presets").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == preset_names()
+    assert all(line.endswith(".") and len(line) > 30 for line in lines)
+
+
+def test_the_protocol_document_is_up_to_date(tmp_path: Path) -> None:
+    """docs/protocol.md is what `streamser protocol --write docs/protocol.md` writes today."""
+    written = tmp_path / "protocol.md"
+    assert run("protocol", "--write", written).exit_code == 0
+    assert written.read_text(encoding="utf-8") == PROTOCOL_DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_the_protocol_document_shows_every_event() -> None:
+    """Each has its own section and a real example that decodes to itself."""
+    document = protocol_document()
+    shown = examples()
+    assert {type(example) for example in shown} == set(get_args(AnyEvent))
+    assert [example.seq for example in shown] == list(range(1, len(shown) + 1))
+    for example in shown:
+        assert decode_event(encode_event(example)) == example
+        assert f"### `{example.__struct_config__.tag}`" in document
+        assert msgspec.json.format(encode_event(example), indent=2).decode() in document
+
+
+def test_the_schema_knows_every_event() -> None:
+    """Programs in other languages can generate their types from it."""
+    schema = json.loads(run("protocol", "--schema").stdout)
+    assert len(schema["anyOf"]) == len(get_args(AnyEvent))
+    assert all(each["$ref"].removeprefix("#/$defs/") in schema["$defs"] for each in schema["anyOf"])
+
+
+def test_a_protocol_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """A folder that is not there gives one line."""
+    result = run("protocol", "--write", tmp_path / "none" / "protocol.md")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_the_doctor_finds_this_machine_fit() -> None:
+    """Where the tests run, speech can be found, emotion read, and the speed measured."""
+    result = run("doctor", "--json")
+    report = json.loads(result.stdout)
+    checks = {check["name"]: check for check in report["checks"]}
+    assert result.exit_code == 0
+    assert report["can_listen"] is True
+    for name in ["Python", "soxr", "soundfile", "av", "silero", "webrtc", "rules"]:
+        assert checks[name]["status"] == "works", checks[name]
+    assert "× real time" in checks["2 s of speech"]["found"]
+    assert any(check["group"] == "asr" for check in report["checks"])
+
+
+def test_the_doctor_speaks_plainly() -> None:
+    """Marks at the head of lines, an arrow before advice, a verdict at the end."""
+    result = run("doctor")
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "streamser can run here."
+    assert any(line.startswith("  ✓ silero") for line in lines)
+    assert "Traceback" not in result.output
+
+
+def check(group: str, status: Status, name: str = "any") -> Check:
+    """Make the outcome of a check."""
+    return Check(group=group, name=name, status=status, found="")
+
+
+@pytest.mark.parametrize("lacking", ["audio", "vad", "emotion"])
+def test_without_sound_speech_or_emotion_nobody_can_listen(lacking: str) -> None:
+    """One working thing of each kind is enough, none of a kind is not."""
+    checks = [check(group, "works") for group in ("audio", "vad", "emotion")]
+    checks += [check("vad", "broken"), check("asr", "absent"), check("microphone", "broken")]
+    assert can_listen(checks)
+    assert not can_listen([*checks, check("speed", "broken", "2 s of speech")])
+    assert not can_listen([each for each in checks if each.group != lacking])
+
+
+def test_devices_marks_the_default() -> None:
+    """The table lists the inputs by the number that `listen --device` takes."""
+    with virtual_microphone() as microphone:
+        out, err = start("devices", env=microphone.env).communicate(timeout=60)
+        as_json, _ = start("devices", "--json", env=microphone.env).communicate(timeout=60)
+    inputs = json.loads(as_json)
+    assert err == ""
+    assert [device["is_default"] for device in inputs].count(True) == 1
+    for device in inputs:
+        (row,) = [line for line in out.splitlines() if line.split()[:1] == [str(device["index"])]]
+        assert device["name"] in row
+        assert row.rstrip().endswith("default") == device["is_default"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_the_demo_plays_the_bundled_recording_with_words() -> None:
+    """It uses the embedded recogniser, says that the voices are synthetic, and stops on Ctrl-C."""
+    playing = start("demo", "--json")
+    assert playing.stdout is not None
+    head = []
+    for line in playing.stdout:
+        head.append(line)
+        if "transcription.completed" in line:
+            break
+    playing.send_signal(signal.SIGINT)
+    tail, err = playing.communicate(timeout=60)
+    created = events_of("".join(head) + tail)[0]
+    assert playing.returncode == 0
+    assert isinstance(created, SessionCreated)
+    assert created.session.models.asr is not None
+    assert "pocketsphinx" in created.session.models.asr
+    assert "synthetic" in err.splitlines()[0]

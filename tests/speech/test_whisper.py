@@ -1,0 +1,248 @@
+"""Whisper through the real CTranslate2, with models made on the spot."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, to_samples
+from streamser.errors import ModelError
+from streamser.speech import whisper
+from streamser.speech.guards import distrust
+from streamser.speech.whisper import WHISPER_SIZES, WhisperOptions, WhisperTranscriber, find_whisper
+from tests.scripted_whisper import build_babbling_whisper, build_scripted_whisper
+
+SENTENCE = "I am so happy today"
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a model that says one sentence, and one that says what it hears."""
+    folder = tmp_path_factory.mktemp("whisper")
+    build_scripted_whisper(folder / "scripted", SENTENCE)
+    build_babbling_whisper(folder / "babbling")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _empty_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test see, or fill, the cache of whoever runs it."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+def clip(seconds: float, start: int = 0, seed: int = 0) -> Clip:
+    """Return a clip of noise."""
+    rng = np.random.default_rng(seed)
+    samples = (0.1 * rng.standard_normal(to_samples(1000 * seconds))).astype(np.float32)
+    return Clip(f"session {seed}", 1, start, samples, final=True)
+
+
+def scripted(models: Path, **options: Any) -> WhisperTranscriber:
+    """Load the model that says one sentence."""
+    return WhisperTranscriber(WhisperOptions(model=str(models / "scripted"), **options))
+
+
+def test_text_and_probabilities_come_from_the_model(models: Path) -> None:
+    """The scripted sentence is heard with certainty, by a model named after its directory."""
+    transcriber = scripted(models)
+    (transcript,) = transcriber.transcribe([clip(2.0)])
+    assert transcriber.name == "faster-whisper/scripted"
+    assert transcript.text == SENTENCE
+    assert transcript.language == "en"
+    assert transcript.words == ()
+    assert transcript.avg_logprob == pytest.approx(0.0, abs=1e-3)
+    assert transcript.confidence == pytest.approx(1.0, abs=1e-3)
+    assert transcript.no_speech == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_clip_is_heard_alike_alone_and_in_a_batch(models: Path) -> None:
+    """Neighbours change neither text nor probabilities, whatever their lengths."""
+    transcriber = WhisperTranscriber(WhisperOptions(model=str(models / "babbling")))
+    clips = [clip(seconds, seed=i) for i, seconds in enumerate((1.0, 7.0, 0.3, 41.0, 3.0))]
+    together = transcriber.transcribe(clips)
+    assert len({transcript.text for transcript in together}) > 2
+    for one, transcript in zip(clips, together, strict=True):
+        (alone,) = transcriber.transcribe([one])
+        assert alone.text == transcript.text
+        assert alone.avg_logprob == pytest.approx(transcript.avg_logprob, abs=1e-3)
+        assert alone.no_speech == pytest.approx(transcript.no_speech, abs=1e-3)
+
+
+def test_the_batch_hears_what_faster_whisper_hears(models: Path) -> None:
+    """On the same features, text and log-probability are those of faster-whisper itself."""
+    from faster_whisper.transcribe import BatchedInferencePipeline
+
+    transcriber = WhisperTranscriber(WhisperOptions(model=str(models / "babbling")))
+    sound = clip(30.0, seed=9)
+    (ours,) = transcriber.transcribe([sound])
+    pipeline = BatchedInferencePipeline(transcriber._model)
+    segments, _ = pipeline.transcribe(
+        sound.samples, language="en", beam_size=1, temperature=0.0, without_timestamps=True,
+        vad_filter=False, clip_timestamps=[{"start": 0.0, "end": 30.0}],
+        log_prob_threshold=None, no_speech_threshold=None, compression_ratio_threshold=None,
+    )  # fmt: skip
+    theirs = list(segments)
+    assert "".join(segment.text for segment in theirs).strip() == ours.text
+    assert theirs[0].avg_logprob == pytest.approx(ours.avg_logprob, abs=1e-3)
+
+
+def test_features_are_those_of_a_clip_padded_with_silence(models: Path) -> None:
+    """Padding after the transform gives what OpenAI's padding before it gives."""
+    transcriber = scripted(models)
+    for sound in (clip(1.3).samples, np.zeros(8_000, np.float32), clip(30.0).samples):
+        padded = np.pad(sound, (0, 30 * SAMPLE_RATE - len(sound)))
+        expected = transcriber._extract(padded, padding=560)[:, :3000]
+        np.testing.assert_allclose(transcriber._features(sound), expected, atol=1e-5)
+
+
+def test_beam_search_works_on_a_batch(models: Path) -> None:
+    """More hypotheses still give the scripted sentence to every clip."""
+    heard = scripted(models, beam_size=3).transcribe([clip(1.0), clip(2.0)])
+    assert [transcript.text for transcript in heard] == [SENTENCE, SENTENCE]
+
+
+def test_word_times_are_absolute_and_inside_the_clip(models: Path) -> None:
+    """The scripted model attends to half a second a word; clips shift and bound that."""
+    transcriber = scripted(models, word_times=True)
+    long, short = transcriber.transcribe([clip(3.0, start=160_000), clip(0.8, start=500)])
+    assert [word.text for word in long.words] == SENTENCE.split()
+    for number, word in enumerate(long.words):
+        assert word.start == pytest.approx(160_000 + 8_000 * number, abs=640)
+        assert word.end == pytest.approx(160_000 + 8_000 * (number + 1), abs=640)
+        assert word.confidence == pytest.approx(1.0, abs=1e-3)
+    assert all(500 <= word.start <= word.end <= 500 + 12_800 for word in short.words)
+
+
+def test_a_clip_over_thirty_seconds_is_cut_where_it_is_quiet(models: Path) -> None:
+    """Each piece says the sentence; the second begins in the pause, not at 30 s."""
+    samples = clip(40.0).samples.copy()
+    samples[25 * SAMPLE_RATE : 26 * SAMPLE_RATE] = 0.0
+    transcriber = scripted(models, word_times=True)
+    (transcript,) = transcriber.transcribe([Clip("s", 1, 1_000, samples, final=True)])
+    assert transcript.text == f"{SENTENCE} {SENTENCE}"
+    assert len(transcript.words) == 10
+    assert 1_000 + 25 * SAMPLE_RATE <= transcript.words[5].start <= 1_000 + 26 * SAMPLE_RATE
+    assert transcript.words[5].text == "I"
+
+
+def test_pieces_lose_no_sample(models: Path) -> None:
+    """Pieces of a long clip follow each other without gap or overlap and are short enough."""
+    sound = clip(95.0, start=77)
+    pieces = list(whisper._pieces(0, sound))
+    assert [piece.start for piece in pieces[1:]] == [
+        piece.start + len(piece.samples) for piece in pieces[:-1]
+    ]
+    np.testing.assert_array_equal(np.concatenate([p.samples for p in pieces]), sound.samples)
+    assert max(len(piece.samples) for piece in pieces) <= 30 * SAMPLE_RATE
+    assert pieces[0].start == 77
+
+
+def test_empty_clips_and_batches_are_silence(models: Path) -> None:
+    """No sound gives no text, alone or beside others."""
+    transcriber = scripted(models)
+    assert transcriber.transcribe([]) == []
+    assert [t.text for t in transcriber.transcribe([clip(0.0)])] == [""]
+    assert [t.text for t in transcriber.transcribe([clip(0.0), clip(1.0)])] == ["", SENTENCE]
+
+
+def test_the_language_is_detected_for_every_utterance(tmp_path: Path) -> None:
+    """A multilingual model says which language it heard; a fixed one is not asked about."""
+    build_scripted_whisper(tmp_path / "multi", "Ich bin so glücklich", language="de")
+    options = WhisperOptions(model=str(tmp_path / "multi"))
+    (detected,) = WhisperTranscriber(options).transcribe([clip(1.0)])
+    assert (detected.text, detected.language) == ("Ich bin so glücklich", "de")
+    fixed = WhisperOptions(model=str(tmp_path / "multi"), language="fr")
+    assert WhisperTranscriber(fixed).transcribe([clip(1.0)])[0].language == "fr"
+    with pytest.raises(ModelError, match="does not know the language 'klingon'"):
+        WhisperTranscriber(WhisperOptions(model=str(tmp_path / "multi"), language="klingon"))
+
+
+def test_a_model_that_hears_nobody_is_reported_as_such(tmp_path: Path) -> None:
+    """The no-speech probability arrives, and with doubtful text the guards act on it."""
+    build_scripted_whisper(tmp_path / "nobody", "Thank you for watching", no_speech=True)
+    transcriber = WhisperTranscriber(WhisperOptions(model=str(tmp_path / "nobody")))
+    sound = clip(2.0)
+    (transcript,) = transcriber.transcribe([sound])
+    assert transcript.no_speech == pytest.approx(1.0, abs=1e-3)
+    assert distrust(transcript, sound) == ""
+
+
+def test_an_english_model_refuses_another_language(models: Path) -> None:
+    """Better no start than German written down in English sounds."""
+    with pytest.raises(ModelError, match="knows only English"):
+        scripted(models, language="de")
+
+
+@pytest.mark.parametrize("missing", ["model.bin", "config.json", "tokenizer.json"])
+def test_an_incomplete_directory_names_what_is_missing(
+    models: Path, tmp_path: Path, missing: str
+) -> None:
+    """A directory without one of its files is refused by that file's name."""
+    shutil.copytree(models / "scripted", tmp_path / "copy")
+    (tmp_path / "copy" / missing).unlink()
+    assert find_whisper(str(tmp_path / "copy")) is None
+    with pytest.raises(ModelError, match=rf"copy lacks {missing}"):
+        WhisperTranscriber(WhisperOptions(model=str(tmp_path / "copy")))
+
+
+def test_a_damaged_model_is_refused_in_one_line(models: Path, tmp_path: Path) -> None:
+    """A file that is no model gives a line, not a traceback of CTranslate2."""
+    shutil.copytree(models / "scripted", tmp_path / "copy")
+    (tmp_path / "copy" / "model.bin").write_bytes(b"not a model")
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        WhisperTranscriber(WhisperOptions(model=str(tmp_path / "copy")))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_directory_is_named_with_what_it_should_hold() -> None:
+    """A path that is not there is not mistaken for a hub name."""
+    with pytest.raises(ModelError, match=r"No Whisper model './nowhere'.*model.bin"):
+        WhisperTranscriber(WhisperOptions(model="./nowhere"))
+
+
+def test_offline_a_model_that_is_not_cached_says_how_to_get_it() -> None:
+    """Without the hub, the message names the repository and the way out."""
+    with pytest.raises(ModelError, match=r"Systran/faster-whisper-base.*--offline"):
+        WhisperTranscriber(WhisperOptions(model="base", offline=True))
+
+
+def test_an_unreachable_hub_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub that does not answer costs one look, not minutes of retries."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=r"http://127.0.0.1:9 does not answer"):
+        WhisperTranscriber(WhisperOptions(model="base"))
+
+
+def test_a_cached_model_is_found_and_used_without_the_hub(models: Path, tmp_path: Path) -> None:
+    """The cache's layout (refs, snapshots) leads from a size to its files."""
+    assert find_whisper("tiny.en") is None
+    cached = tmp_path / "hub" / "models--Systran--faster-whisper-tiny.en"
+    shutil.copytree(models / "scripted", cached / "snapshots" / "abc")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc")
+    assert find_whisper("tiny.en") == cached / "snapshots" / "abc"
+    transcriber = WhisperTranscriber(WhisperOptions(model="tiny.en", offline=True))
+    assert transcriber.name == "faster-whisper/tiny.en"
+    assert transcriber.transcribe([clip(1.0)])[0].text == SENTENCE
+    (cached / "snapshots" / "abc" / "model.bin").unlink()
+    assert find_whisper("tiny.en") is None
+
+
+def test_the_known_sizes_are_those_of_faster_whisper() -> None:
+    """Our copy of the list has not fallen behind the library's."""
+    from faster_whisper.utils import _MODELS
+
+    assert WHISPER_SIZES == _MODELS
+
+
+def test_missing_cuda_libraries_are_explained() -> None:
+    """CTranslate2's message about cuBLAS becomes the command that installs it."""
+    error = RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
+    fault = whisper._runtime_fault(error)
+    assert "pip install 'streamser[cuda]'" in str(fault)
+    assert fault.code == "cuda_unavailable"
