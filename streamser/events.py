@@ -86,7 +86,8 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     ]
     confidence: Annotated[float, Meta(description="Probability of the likeliest category, 0 to 1.")]
     scores: Annotated[
-        dict[str, float], Meta(description="Probability of every category; they sum to 1.")
+        dict[str, float],
+        Meta(description="Probability of every category; they sum to 1, but for rounding."),
     ]
     dimensions: Annotated[
         Dimensions, Meta(description="Valence, arousal, dominance in [-1, 1]; null: not measured.")

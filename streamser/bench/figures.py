@@ -15,7 +15,7 @@ from streamser.bench.startup import StartupSection
 __all__ = ["figures_of"]
 
 _FRONT = Goal(150, "× real time", at_least=True)
-_GROWTH = Goal(5, "MB growth")
+_GROWTH = Goal(5, "MiB growth")
 _PARTIALS = Goal(10, "% of a core")
 _BEYOND = {"none": Goal(30, "ms p95"), "pocketsphinx": Goal(300, "ms p95")}
 _HELP = Goal(0.3, "s")
@@ -159,16 +159,16 @@ def _memory(section: MemorySection) -> Iterator[Figure]:
         yield Figure(
             part=part,
             name=f"after {reading.audio_minutes:g} min",
-            value=f"{reading.resident_mb:.1f} MB",
+            value=f"{reading.resident_mib:.1f} MiB",
         )
-    if section.growth_mb is not None:
+    if section.growth_mib is not None:
         yield Figure(
             part=part,
             name="growth, first to last",
-            value=f"{section.growth_mb:+.2f} MB ({section.utterances} utterances,"
+            value=f"{section.growth_mib:+.2f} MiB ({section.utterances} utterances,"
             f" {section.events} events, {section.times_real:.0f} × real time)",
             goal=str(_GROWTH),
-            met=_GROWTH.met_by(section.growth_mb),
+            met=_GROWTH.met_by(section.growth_mib),
         )
 
 

@@ -34,7 +34,8 @@ class FrontHalf(msgspec.Struct, frozen=True, kw_only=True):
     """Hold how fast one stream of one rate goes through the front half.
 
     ``times_real`` is seconds of audio per second of wall time, ``times_real_cpu`` per second
-    of CPU time of the process; both are medians over the passes. The shares come from a
+    of CPU time of the process; both are medians over the passes, and the goal is held against
+    the first. The shares come from a
     pass of their own, with a stopwatch around each call, and sum to 1; ``rest`` is segmenter,
     ring, session core and events. ``over_plain`` is the CPU time of the front half divided by
     that of the detector alone in a plain loop.

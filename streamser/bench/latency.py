@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import Literal
@@ -32,6 +32,8 @@ Recogniser = Literal["none", "pocketsphinx"]
 _NEAR_S = 0.4
 """A speech end farther than this from every true one belongs to none of them."""
 _READY_MS = 1.0
+"""An emotion that follows its endpoint within this was there already."""
+_TELL_EVERY = 12
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,9 +52,10 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     endpoint (``speech_stopped``) until the emotion; ``ready_share`` is the share of it below
     1 ms: the result was there already.
 
-    ``discarded`` counts jobs whose result was of no use: speculative finals that were taken
-    back after they had begun, and partials overtaken by the final. ``fault`` says why a
-    configuration could not be measured.
+    ``utterances`` counts those that ended by a pause, ``matched`` those of them whose end lies
+    near a true one (``None``: no truth is known). ``discarded`` counts jobs whose result was
+    of no use: speculative finals that were taken back after they had begun, and partials
+    overtaken by the final. ``fault`` says why a configuration could not be measured.
     """
 
     asr: str
@@ -117,8 +120,13 @@ def measure_latency(listening: Listening, tell: Callable[[str], None]) -> Latenc
     A recogniser that cannot be had is reported with its reason, and the others are measured.
     """
     plans = list(product(listening.recognisers, (True, False)))
-    with ThreadPoolExecutor(len(plans) if listening.together else 1) as pool:
-        live = tuple(pool.map(lambda plan: _measure(listening, plan[0], plan[1], tell), plans))
+    if listening.together:
+        with ThreadPoolExecutor(len(plans)) as pool:
+            running = [pool.submit(_measure, listening, *plan, tell) for plan in plans]
+            live = [future.result() for future in running]
+    else:
+        # On this thread, so that Ctrl-C ends it at once.
+        live = [_measure(listening, *plan, tell) for plan in plans]
     endpointing = EndpointingSettings()
     return LatencySection(
         rate=listening.conversation.rate,
@@ -127,7 +135,7 @@ def measure_latency(listening: Listening, tell: Callable[[str], None]) -> Latenc
         tail_ms=endpointing.tail_ms,
         together=listening.together,
         percentiles=METHOD,
-        live=live,
+        live=tuple(live),
     )
 
 
@@ -141,7 +149,7 @@ def _measure(
     turns = listening.conversation.first(listening.turns)
     source = _play(listening.conversation, turns, endpointing)
     blank = Live(asr=recogniser, speculative=speculative, spoken=len(turns), utterances=0)
-    with Analyzer(settings, tell=lambda line: None) as analyzer:
+    with Analyzer(settings, tell=tell) as analyzer:
         try:
             analyzer.models()
         except ModelError as error:
@@ -149,11 +157,11 @@ def _measure(
         manner = "with" if speculative else "without"
         title = f"latency, asr {recogniser}, {manner} speculative finals"
         tell(f"{title}: {source.duration:.0f} s in real time")
-        heard = _collect(analyzer.stream(source, live=True))
+        heard = _collect(_told(analyzer.stream(source, live=True), title, tell))
         jobs = analyzer.stats().jobs
     truths = _true_ends(turns, source.rate)
     live = _judge(blank, heard, source, endpointing, truths)
-    return replace(live, jobs=jobs, discarded=jobs - heard.useful)
+    return replace(live, jobs=jobs, discarded=jobs - heard.useful - heard.failed)
 
 
 def _play(
@@ -164,6 +172,15 @@ def _play(
     # The last hangover must be over before the sound is, or its utterance would be flushed.
     rest = endpointing.silence_ms / 1000 + 0.5
     return Playback(conversation, spoken + rest, paced=True, turns=len(turns))
+
+
+def _told(events: Iterable[Event], title: str, tell: Callable[[str], None]) -> Iterator[Event]:
+    finals = 0
+    for event in events:
+        yield event
+        finals += isinstance(event, EmotionCompleted)
+        if isinstance(event, EmotionCompleted) and finals % _TELL_EVERY == 0:
+            tell(f"{title}: {finals} utterances")
 
 
 def _collect(events: Iterable[Event]) -> _Heard:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["Machine", "describe_machine", "memory_kind", "pinned", "resident_mb"]
+__all__ = ["Machine", "describe_machine", "memory_kind", "pinned", "resident_mib"]
 
 _PACKAGES = (
     "numpy",
@@ -72,13 +72,13 @@ def pinned() -> Iterator[int | None]:
 
 
 def memory_kind() -> str:
-    """Say what ``resident_mb`` returns here: ``current``, ``peak`` or ``not measured``."""
+    """Say what ``resident_mib`` returns here: ``current``, ``peak`` or ``not measured``."""
     if Path("/proc/self/statm").exists():
         return "current"
     return "not measured" if sys.platform == "win32" else "peak"
 
 
-def resident_mb() -> float | None:
+def resident_mib() -> float | None:
     """Return the resident memory of this process in MiB; ``None`` where it cannot be had."""
     if sys.platform == "win32":
         return None

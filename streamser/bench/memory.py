@@ -12,39 +12,39 @@ import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.bench.conversation import Conversation, load_demo, load_recordings
-from streamser.bench.machine import memory_kind, resident_mb
+from streamser.bench.machine import memory_kind, resident_mib
 from streamser.bench.playback import Playback
 from streamser.config import AsrSettings, Settings
 from streamser.errors import StreamserError
 from streamser.events import SessionClosed
 
-__all__ = ["MemorySection", "Reading", "measure_memory"]
+__all__ = ["MemoryReading", "MemorySection", "measure_memory"]
 
 _PLACES = (1 / 18, 1 / 3, 1.0)
 """Shares of the stream at which memory is read: 10, 60 and 180 minutes of three hours."""
 _INPUT_RATE = 48_000
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class MemoryReading(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the resident memory after so much audio."""
 
     audio_minutes: float
-    resident_mb: float
+    resident_mib: float
 
 
 class MemorySection(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the memory of a process that analysed one long stream as fast as it could.
 
     ``kind`` is ``current``, ``peak`` (where the system tells no more) or ``not measured``.
-    ``growth_mb`` is the last reading minus the first.
+    ``growth_mib`` is the last reading minus the first.
     """
 
     hours: float
     input_rate: int
     kind: str
-    at_start_mb: float | None
-    readings: tuple[Reading, ...]
-    growth_mb: float | None
+    at_start_mib: float | None
+    readings: tuple[MemoryReading, ...]
+    growth_mib: float | None
     utterances: int
     events: int
     times_real: float
@@ -114,7 +114,7 @@ class _Gauge:
     def __init__(self, total: int) -> None:
         self._places = [round(share * total) for share in _PLACES]
         self._heard = 0
-        self.readings: list[Reading] = []
+        self.readings: list[MemoryReading] = []
 
     def hear(self, samples: Samples) -> None:
         self._heard += len(samples)
@@ -123,11 +123,11 @@ class _Gauge:
             self.read()
 
     def read(self) -> None:
-        resident = resident_mb()
+        resident = resident_mib()
         if resident is not None:
             minutes = round(self._heard / SAMPLE_RATE / 60, 2)
-            self.readings.append(Reading(audio_minutes=minutes, resident_mb=resident))
-            _say(_Progress(f"memory: {resident:.1f} MB after {minutes:g} min of audio"))
+            self.readings.append(MemoryReading(audio_minutes=minutes, resident_mib=resident))
+            _say(_Progress(f"memory: {resident:.1f} MiB after {minutes:g} min of audio"))
 
 
 def _analyse(conversation: Conversation, hours: float) -> MemorySection:
@@ -138,7 +138,7 @@ def _analyse(conversation: Conversation, hours: float) -> MemorySection:
     events, utterances = 0, 0
     with Analyzer(Settings(asr=AsrSettings(engine="none"))) as analyzer:
         analyzer.models()
-        at_start = resident_mb()
+        at_start = resident_mib()
         began = time.perf_counter()
         for event in analyzer.stream(source, on_audio=gauge.hear):
             events += 1
@@ -146,14 +146,14 @@ def _analyse(conversation: Conversation, hours: float) -> MemorySection:
                 utterances = event.utterances
         took = time.perf_counter() - began
     readings = tuple(gauge.readings)
-    growth = readings[-1].resident_mb - readings[0].resident_mb if readings else None
+    growth = readings[-1].resident_mib - readings[0].resident_mib if readings else None
     return MemorySection(
         hours=hours,
         input_rate=_INPUT_RATE,
         kind=memory_kind(),
-        at_start_mb=at_start,
+        at_start_mib=at_start,
         readings=readings,
-        growth_mb=None if growth is None else round(growth, 2),
+        growth_mib=None if growth is None else round(growth, 2),
         utterances=utterances,
         events=events,
         times_real=round(hours * 3600 / took, 1),

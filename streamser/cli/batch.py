@@ -72,6 +72,8 @@ class _Run:
             if self._stopped:
                 return
             for event in self._analyzer.stream(source, on_audio=self._tap(file, source)):
+                if self._stopped:
+                    return
                 out.put(event)
             self._sources.remove(source)
         except BaseException as fault:

@@ -86,7 +86,7 @@ def pipeline(
 ) -> None:
     """Measure the pipeline: speed, cost, latency, memory, start-up, each beside its goal.
 
-    Takes about half an hour, most of it sound played in real time and a stream of three
+    Takes about twenty minutes, most of it sound played in real time and a stream of three
     hours. Keep the machine otherwise idle.
     """
     for option, file in (("--json", json_file), ("--markdown", markdown_file)):

@@ -127,6 +127,7 @@ class Tables:
     def __init__(self, out: TextIO) -> None:
         from rich.console import Console
 
+        self._out = out
         # A file has no width of its own: one that fits most screens and printers.
         width = None if out.isatty() else 120
         self._console = Console(file=out, width=width, highlight=False)
@@ -160,7 +161,11 @@ class Tables:
             table.add_column(name, justify="right", no_wrap=True)
         for spoken in utterances:
             table.add_row(*_cells(spoken))
-        self._console.print(table)
+        with self._console.capture() as drawn:
+            self._console.print(table)
+        # Through the stream's own write, so that a progress bar on the same terminal gives way.
+        self._out.write(drawn.get())
+        self._out.flush()
 
 
 def _cells(spoken: Utterance) -> list[Text | str]:

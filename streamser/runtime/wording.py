@@ -23,8 +23,13 @@ from streamser.runtime.outbox import Draft, draft
 from streamser.runtime.utterance import Utterance
 from streamser.speech.stable import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
+from streamser.taxonomy import Dimensions
 
 __all__ = ["Wording", "server_error"]
+
+
+_PLACES = 4
+"""Decimal places of what is judged: more would only look like precision."""
 
 
 def server_error(code: str, message: str) -> ErrorBody:
@@ -97,8 +102,8 @@ class Wording:
         return draft(
             MoodUpdated,
             category=state.category,
-            scores=state.scores,
-            dimensions=state.dimensions,
+            scores=_rounded(state.scores),
+            dimensions=_rounded_dimensions(state.dimensions),
             shift=state.shift,
             previous=state.previous,
             speaker=self._speaker,
@@ -108,10 +113,10 @@ class Wording:
     def _body(self, reading: Reading, start: int, end: int) -> EmotionBody:
         return EmotionBody(
             category=reading.category,
-            confidence=reading.confidence,
-            scores=reading.scores,
-            dimensions=reading.dimensions,
-            uncertainty=reading.uncertainty,
+            confidence=round(reading.confidence, _PLACES),
+            scores=_rounded(reading.scores),
+            dimensions=_rounded_dimensions(reading.dimensions),
+            uncertainty=round(reading.uncertainty, _PLACES),
             modalities=reading.modalities,
             speaker=self._speaker,
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
@@ -127,3 +132,12 @@ def _timing(word: Word) -> WordTiming:
         end_ms=to_ms(word.end),
         confidence=word.confidence,
     )
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, _PLACES) for name, score in scores.items()}
+
+
+def _rounded_dimensions(dimensions: Dimensions) -> Dimensions:
+    values = (dimensions.valence, dimensions.arousal, dimensions.dominance)
+    return Dimensions(*(None if value is None else round(value, _PLACES) for value in values))

@@ -11,13 +11,8 @@ import msgspec
 from streamser.errors import ModelError
 from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcriber
-from streamser.speech.whisper import (
-    WHISPER_SIZES,
-    WhisperOptions,
-    WhisperTranscriber,
-    find_whisper,
-    hub_name,
-)
+from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper, hub_name
 
 __all__ = ["AsrFound", "AsrOptions", "asr_inventory", "choose_transcriber"]
 

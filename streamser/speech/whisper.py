@@ -12,14 +12,9 @@ import ctypes
 import importlib.util
 import math
 import os
-import ssl
-import sys
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,40 +23,15 @@ import numpy.typing as npt
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.whisper_files import locate_whisper
 
-__all__ = ["WHISPER_SIZES", "WhisperOptions", "WhisperTranscriber", "find_whisper", "hub_name"]
+__all__ = ["WhisperOptions", "WhisperTranscriber"]
 
-WHISPER_SIZES: Final = {
-    "tiny.en": "Systran/faster-whisper-tiny.en",
-    "tiny": "Systran/faster-whisper-tiny",
-    "base.en": "Systran/faster-whisper-base.en",
-    "base": "Systran/faster-whisper-base",
-    "small.en": "Systran/faster-whisper-small.en",
-    "small": "Systran/faster-whisper-small",
-    "medium.en": "Systran/faster-whisper-medium.en",
-    "medium": "Systran/faster-whisper-medium",
-    "large-v1": "Systran/faster-whisper-large-v1",
-    "large-v2": "Systran/faster-whisper-large-v2",
-    "large-v3": "Systran/faster-whisper-large-v3",
-    "large": "Systran/faster-whisper-large-v3",
-    "distil-large-v2": "Systran/faster-distil-whisper-large-v2",
-    "distil-medium.en": "Systran/faster-distil-whisper-medium.en",
-    "distil-small.en": "Systran/faster-distil-whisper-small.en",
-    "distil-large-v3": "Systran/faster-distil-whisper-large-v3",
-    "distil-large-v3.5": "distil-whisper/distil-large-v3.5-ct2",
-    "large-v3-turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-    "turbo": "mobiuslabsgmbh/faster-whisper-large-v3-turbo",
-}
-"""Hub repository of each size: faster-whisper's own list, here so that looking for a model
-does not import faster-whisper."""
-
-_REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
 _FEWEST_FRAMES = 16
 """The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
-_YES = frozenset({"1", "ON", "YES", "TRUE"})
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 _Features = npt.NDArray[np.float32]
@@ -263,135 +233,8 @@ class _Heard(msgspec.Struct, frozen=True):
     words: tuple[Word, ...]
 
 
-def find_whisper(name: str) -> Path | None:
-    """Return the directory of a model that can be loaded without a download, or ``None``.
-
-    Looks for a directory of that name, then into the hub's cache. Imports nothing heavy.
-    """
-    directory = Path(name).expanduser()
-    if directory.is_dir():
-        return directory if not _missing_files(directory) else None
-    repository = hub_name(name)
-    if repository is None:
-        return None
-    cached = _hub_cache() / f"models--{repository.replace('/', '--')}"
-    try:
-        revision = (cached / "refs" / "main").read_text().strip()
-    except OSError:
-        return None
-    snapshot = cached / "snapshots" / revision
-    return snapshot if snapshot.is_dir() and not _missing_files(snapshot) else None
-
-
-def hub_name(name: str) -> str | None:
-    """Return the hub repository (``owner/name``) that a size or name stands for, if any."""
-    if name in WHISPER_SIZES:
-        return WHISPER_SIZES[name]
-    owner, slash, rest = name.partition("/")
-    is_path = name.startswith((".", "~")) or "\\" in name
-    return name if slash and owner and rest and "/" not in rest and not is_path else None
-
-
-def _hub_cache() -> Path:
-    """Return where ``huggingface_hub`` keeps models (its environment variables, its order)."""
-    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("HF_HOME", os.path.join(home, "huggingface"))
-    cache = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
-    return Path(os.path.expandvars(os.environ.get("HF_HUB_CACHE", cache))).expanduser()
-
-
-def _missing_files(directory: Path) -> list[str]:
-    missing = [name for name in _REQUIRED if not (directory / name).is_file()]
-    if not any((directory / f"vocabulary.{kind}").is_file() for kind in ("json", "txt")):
-        missing.append("vocabulary.json")
-    return missing
-
-
-def _located(options: WhisperOptions) -> Path:
-    """Return the model's directory, downloading it where that is needed and allowed."""
-    name = options.model
-    directory = Path(name).expanduser()
-    if directory.is_dir():
-        # Never left to faster-whisper, which would silently ask the hub for a tokenizer.
-        if missing := _missing_files(directory):
-            raise ModelError(
-                f"The Whisper directory {directory} lacks {', '.join(missing)}: convert the"
-                " model with ct2-transformers-converter --copy_files tokenizer.json"
-                " preprocessor_config.json, or choose a size such as base"
-            )
-        return directory
-    found = find_whisper(name)
-    if found is not None:
-        return found
-    repository = hub_name(name)
-    if repository is None:
-        raise ModelError(
-            f"No Whisper model {name!r}: there is no such directory (it should hold"
-            f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size"
-            f" ({', '.join(WHISPER_SIZES)})"
-        )
-    if options.offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
-        raise ModelError(
-            f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
-            " are switched off: run once without --offline, or give the directory of a model"
-        )
-    return _download(name, repository)
-
-
-def _download(name: str, repository: str) -> Path:
-    """Fetch a model into the hub's cache; its progress bars go to stderr."""
-    from huggingface_hub import snapshot_download
-
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    # The hub's own client tries for minutes before it gives up.
-    if not _answers(hub, seconds=3.0):
-        raise ModelError(
-            f"The Whisper model {name!r} is not on this machine, and {hub} does not answer:"
-            " check the connection, or give the directory of a model"
-        )
-    print(f"Downloading the Whisper model {name} ({repository})", file=sys.stderr, flush=True)
-    wanted = [*_REQUIRED, "preprocessor_config.json", "vocabulary.*"]
-    try:
-        directory = Path(snapshot_download(repository, allow_patterns=wanted))
-    # The hub's own, its HTTP library's and the disk's errors have no common ancestor.
-    except Exception as error:
-        raise ModelError(
-            f"The Whisper model {name!r} could not be downloaded from {repository}"
-            f" ({_first_line(error)}): check the name and the connection, or give the"
-            " directory of a model"
-        ) from error
-    if missing := _missing_files(directory):
-        raise ModelError(
-            f"{repository} is no Whisper model in CTranslate2 form: it lacks {', '.join(missing)}"
-        )
-    return directory
-
-
-def _answers(url: str, seconds: float) -> bool:
-    """Tell whether a server answers at all, in time, whatever it says."""
-    answered = threading.Event()
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=seconds).close()
-        except urllib.error.HTTPError:
-            pass
-        except urllib.error.URLError as error:
-            # Certificates are for the real client to judge, which brings its own.
-            if not isinstance(error.reason, ssl.SSLError):
-                return
-        except (OSError, ValueError):
-            return
-        answered.set()
-
-    # In a thread, because looking up a name heeds no timeout.
-    threading.Thread(target=ask, daemon=True).start()
-    return answered.wait(seconds)
-
-
 def _load(options: WhisperOptions) -> Any:
-    location = _located(options)
+    location = locate_whisper(options.model, options.offline)
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:

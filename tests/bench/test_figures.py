@@ -5,7 +5,7 @@ import pytest
 
 from streamser.bench.figures import figures_of
 from streamser.bench.machine import Machine
-from streamser.bench.memory import MemorySection, Reading
+from streamser.bench.memory import MemoryReading, MemorySection
 from streamser.bench.report import Goal, PipelineReport, Sections
 from streamser.bench.startup import StartupSection
 from streamser.bench.tables import markdown
@@ -26,16 +26,16 @@ def startup(help_s: float, loaded: tuple[str, ...] = ()) -> StartupSection:
 def memory(growth: float) -> MemorySection:
     """Make a memory measurement that grew by so many MB."""
     readings = tuple(
-        Reading(audio_minutes=minutes, resident_mb=100 + growth * share)
+        MemoryReading(audio_minutes=minutes, resident_mib=100 + growth * share)
         for minutes, share in ((10, 0), (60, 0.3), (180, 1))
     )
     return MemorySection(
         hours=3,
         input_rate=48_000,
         kind="current",
-        at_start_mb=90,
+        at_start_mib=90,
         readings=readings,
-        growth_mb=growth,
+        growth_mib=growth,
         utterances=2400,
         events=20_000,
         times_real=100,

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from streamser.bench.conversation import load_demo
 from streamser.bench.latency import Live
-from streamser.bench.machine import pinned, resident_mb
+from streamser.bench.machine import pinned, resident_mib
 from streamser.bench.pipeline import QUICK
 from streamser.bench.report import PipelineReport
 from streamser.bench.spread import Spread
@@ -160,7 +160,7 @@ def test_memory_was_read_in_a_process_of_its_own(printed: Printed) -> None:
     assert section is not None
     minutes = [reading.audio_minutes for reading in section.readings]
     assert minutes == pytest.approx([QUICK.hours * 60 * s for s in (1 / 18, 1 / 3, 1)], abs=0.02)
-    assert all(reading.resident_mb > 10 for reading in section.readings)
+    assert all(reading.resident_mib > 10 for reading in section.readings)
     assert section.utterances == pytest.approx(turns_begun(QUICK.hours * 3600), abs=1)
     assert section.events > 5 * section.utterances
 
@@ -222,7 +222,7 @@ def test_pinning_is_undone() -> None:
 
 def test_resident_memory_is_this_process_s() -> None:
     """A Python process with numpy holds more than 10 MB and less than the machine has."""
-    resident = resident_mb()
+    resident = resident_mib()
     if resident is None:
         pytest.skip("this system does not tell")
     assert 10 < resident < 100_000
