@@ -88,24 +88,29 @@ class Intake:
         return np.clip(tail, -1.0, 1.0, out=tail)
 
     def _mix(self, frames: Frames) -> Samples:
+        # The usual case costs one pass; a comparison with NaN is false, so it is not usual.
+        if len(frames) and not np.abs(frames).max() < FULL_SCALE:
+            frames = self._repair(frames)
         # Channels are added one after another, not by np.mean over an axis, whose order of
         # summation may depend on the chunk's length.
-        mixed: Samples = np.zeros(len(frames), dtype=np.float32)
-        bad = np.zeros(len(frames), dtype=np.bool_)
-        loud = np.zeros(len(frames), dtype=np.bool_)
-        for index in self._used:
-            voice = frames[:, index].astype(np.float32)
-            finite = np.isfinite(voice)
-            if not finite.all():
-                bad |= ~finite
-                voice[~finite] = 0.0
-            loud |= np.abs(voice) >= FULL_SCALE
-            mixed += np.clip(voice, -1.0, 1.0, out=voice)
-        self.repaired += int(np.count_nonzero(bad))
-        self.clipped += int(np.count_nonzero(loud))
-        if len(self._used) > 1:
+        first, *others = self._used
+        mixed: Samples = frames[:, first].astype(np.float32)
+        for index in others:
+            mixed += frames[:, index]
+        if others:
             mixed *= np.float32(1 / len(self._used))
         return mixed
+
+    def _repair(self, frames: Frames) -> Frames:
+        """Return frames in [-1, 1], and count those whose used channels needed it."""
+        used = frames[:, self._used]
+        finite = np.isfinite(used)
+        self.repaired += int(np.count_nonzero(~finite.all(axis=1)))
+        whole = np.where(finite, used, np.float32(0))
+        self.clipped += int(np.count_nonzero((np.abs(whole) >= FULL_SCALE).any(axis=1)))
+        repaired = frames.copy()
+        repaired[:, self._used] = np.clip(whole, -1.0, 1.0)
+        return repaired
 
     def _resample(self, samples: Samples) -> Samples:
         if self._flushed:
@@ -114,7 +119,8 @@ class Intake:
             return samples
         out: Samples = self._resampler.resample_chunk(samples)
         # A filter overshoots at steep edges, a square wave's for one.
-        return np.clip(out, -1.0, 1.0, out=out)
+        np.minimum(out, np.float32(1), out=out)
+        return np.maximum(out, np.float32(-1), out=out)
 
 
 def _open_resampler(rate: int) -> Any:

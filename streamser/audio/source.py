@@ -33,13 +33,30 @@ class AudioSource(Protocol):
     was heard before.
     """
 
-    name: str
-    rate: int
-    channels: int
-    live: bool
-    """True if the world paces it (microphone, paced file): whoever is late lags, or loses sound."""
-    duration: float | None
-    """Seconds, where known beforehand."""
+    @property
+    def name(self) -> str:
+        """What people call it: a device's or file's name."""
+        ...
+
+    @property
+    def rate(self) -> int:
+        """Frames a second."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Samples in a frame."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """Whether the world paces it (microphone, paced file): who is late lags, or loses sound."""
+        ...
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds, where known beforehand."""
+        ...
 
     def chunks(self) -> Iterator[Frames | Gap]:
         """Yield sound in order, in pieces of any length; called once."""

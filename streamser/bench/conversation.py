@@ -160,6 +160,8 @@ def load_recordings(folder: Path) -> Conversation:
     Pauses of digital silence, 0.8 to 1.6 s, are put between them. At most ten minutes are
     used. Raises ``AudioError`` where the folder holds none, or one cannot be read.
     """
+    if not folder.is_dir():
+        raise AudioError(f"{folder} is not a folder of recordings.", code="file_not_found")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".wav", ".flac"))
     if not found:
         raise AudioError(f"{folder} holds no .wav or .flac file.", code="file_not_found")

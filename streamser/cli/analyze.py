@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from streamser.cli.common import Common, takes_settings
+from streamser.cli.ending import leaving_at_once
 from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.talk import clock, complain, tell
 from streamser.cli.utterance import read_utterance
@@ -61,7 +62,7 @@ def analyze(
 
     form = form or _format_of(out)
     scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
-    with Analyzer(settings, tell=tell) as analyzer:
+    with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
         # A missing model is told once, not once for each file.
         analyzer.models()
         with (

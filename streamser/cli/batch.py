@@ -38,19 +38,19 @@ def analyse_files(
     """
     run = _Run(analyzer, watch)
     queues: list[queue.SimpleQueue[_Item]] = []
-    with ThreadPoolExecutor(jobs) as pool:
-        try:
-            for index, file in enumerate(files):
-                while len(queues) < min(len(files), index + 2 * jobs):
-                    queues.append(queue.SimpleQueue())
-                    pool.submit(run.read, files[len(queues) - 1], queues[-1])
-                while (item := queues[index].get()) is not None:
-                    if isinstance(item, BaseException) and not isinstance(item, StreamserError):
-                        raise item
-                    yield file, item
-        finally:
-            run.stop()
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        for index, file in enumerate(files):
+            while len(queues) < min(len(files), index + 2 * jobs):
+                queues.append(queue.SimpleQueue())
+                pool.submit(run.read, files[len(queues) - 1], queues[-1])
+            while (item := queues[index].get()) is not None:
+                if isinstance(item, BaseException) and not isinstance(item, StreamserError):
+                    raise item
+                yield file, item
+    finally:
+        run.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 class _Run:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from streamser.cli.ending import INTERRUPTED, leave_at_once
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
 from streamser.cli.utterance import Summary, Utterance, read_utterance, summarise
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
 
 __all__ = ["follow", "summary_lines"]
-
-_INTERRUPTED = 130
 
 
 def follow(
@@ -98,7 +95,7 @@ def _stopping(source: AudioSource) -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         nonlocal asked
         if asked:
-            _leave()
+            leave_at_once(INTERRUPTED)
         asked = True
         source.stop()
 
@@ -108,10 +105,3 @@ def _stopping(source: AudioSource) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _leave() -> None:
-    # Waits for nothing: no lock, no thread, no model. Only the cursor is given back.
-    if sys.stdout.isatty():
-        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
-    os._exit(_INTERRUPTED)

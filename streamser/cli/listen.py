@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -97,14 +98,18 @@ def listen_to(
     Exit code 1 where the source broke off.
     """
     from streamser import Analyzer
+    from streamser.cli.ending import leaving_at_once
     from streamser.cli.follow import follow, summary_lines
     from streamser.cli.recording import Recording
     from streamser.cli.talk import tell
 
-    with Analyzer(settings, tell=tell) as analyzer:
+    with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
         # Before the screen is taken, so that what the models have to say stays readable.
         analyzer.models()
-        sinks: list[Sink] = [] if record is None else [Recording(record)]
+        sinks: list[Sink] = []
+        if record is not None:
+            sinks.append(Recording(record))
+            tell(f"Events and sound are kept in {record}.")
         sinks.append(_sink(source, as_json=as_json))
         summary = follow(analyzer, source, sinks, speaker=speaker)
     if summary is not None:
@@ -135,7 +140,7 @@ def _sink(source: AudioSource, *, as_json: bool) -> Sink:
 
     if as_json:
         return JsonLines(sys.stdout)
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from streamser.cli.screen import LiveScreen
 
         return LiveScreen(source.name)

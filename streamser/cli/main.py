@@ -11,9 +11,11 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
+from streamser.cli.bench import app as bench_app
 from streamser.cli.demo import demo
 from streamser.cli.devices import devices
 from streamser.cli.doctor import doctor
+from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED
 from streamser.cli.listen import listen
 from streamser.cli.protocol import protocol
 from streamser.cli.show import config_app
@@ -22,7 +24,7 @@ from streamser.errors import ConfigError, StreamserError
 
 __all__ = ["app", "main"]
 
-_USAGE, _FAULT, _INTERRUPTED, _PIPE = 2, 1, 130, 141
+_USAGE, _FAULT = 2, 1
 
 
 class Commands(TyperGroup):
@@ -38,11 +40,11 @@ class Commands(TyperGroup):
             wrong_use = isinstance(error, ConfigError) or error.code == "unknown_device"
             raise typer.Exit(_USAGE if wrong_use else _FAULT) from None
         except KeyboardInterrupt:
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             # Whoever read our output has had enough; the interpreter must not try again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(_PIPE) from None
+            raise typer.Exit(BROKEN_PIPE) from None
         return result
 
 
@@ -82,6 +84,7 @@ app.command()(devices)
 app.command()(doctor)
 app.command()(protocol)
 app.add_typer(config_app, name="config")
+app.add_typer(bench_app, name="bench")
 
 
 def main() -> None:

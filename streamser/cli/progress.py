@@ -49,7 +49,7 @@ def watching(*, shown: bool) -> Iterator[Watcher | None]:
                 task = tasks[file] = progress.add_task(file.name, total=duration, place="")
             done = progress.tasks[progress.task_ids.index(task)].completed + seconds
             place = f"{clock(done * 1000)} of {clock(duration * 1000)}"
-            progress.update(task, completed=done, place=place, visible=done < duration)
+            progress.update(task, completed=done, place=place, visible=done < duration - 1)
 
     with progress:
         yield watch

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from typing import Any
+
 import typer
 
 __all__ = ["clock", "complain", "counted", "signed", "tell", "warn"]
@@ -9,17 +13,17 @@ __all__ = ["clock", "complain", "counted", "signed", "tell", "warn"]
 
 def tell(line: str) -> None:
     """Say something that is good to know; dim on a terminal."""
-    typer.secho(line, dim=True, err=True)
+    _say(line, dim=True)
 
 
 def warn(line: str) -> None:
     """Say that something is not as it should be, while the work goes on."""
-    typer.secho(f"streamser: {line}", fg="yellow", err=True)
+    _say(f"streamser: {line}", fg="yellow")
 
 
 def complain(line: str) -> None:
     """Say why the work cannot be done."""
-    typer.secho(f"streamser: error: {line}", fg="red", err=True)
+    _say(f"streamser: error: {line}", fg="red")
 
 
 def clock(ms: float) -> str:
@@ -40,3 +44,9 @@ def signed(value: float | None) -> str:
 def counted(number: int, noun: str) -> str:
     """Write a number with its noun: ``1 utterance``, ``2 utterances``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _say(line: str, **style: Any) -> None:
+    # Not typer.secho: it writes past the proxy by which a live display keeps out of the way.
+    plain = "NO_COLOR" in os.environ or not sys.stderr.isatty()
+    print(line if plain else typer.style(line, **style), file=sys.stderr)

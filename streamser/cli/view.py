@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
@@ -175,6 +175,8 @@ def render_utterance(spoken: Utterance, width: int) -> RenderableType:
         grid.add_row(time, words, figures, lag)
         return grid
     grid.add_row(time, words)
+    if not figures:
+        return grid
     below = Table.grid(expand=False)
     below.width = width
     below.add_column(width=_MARGIN)
@@ -206,10 +208,10 @@ def _partial(state: ViewState, width: int) -> list[Text]:
     text = Text.assemble(
         state.committed, " " if state.committed else "", (state.revisable, "dim italic")
     )
-    rows = _wrapped(text, width)
+    before = Text("… ", style="bright_black")
+    rows = _wrapped(text, width - before.cell_len)
     if len(rows) > 2:
-        rows = rows[-2:]
-        rows[0] = _one_row(Text("… ", style="bright_black") + rows[0], width)
+        rows = [before + rows[-2], rows[-1]]
     return [*rows, Text()][:2]
 
 
@@ -272,8 +274,6 @@ def _lag(spoken: Utterance) -> Text:
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:
-    from rich.console import Console
-
     return list(text.wrap(Console(width=width), width, overflow="fold"))
 
 

@@ -52,10 +52,10 @@ class Conductor:
         """Open the session."""
         return self._carry(self._session.begin())
 
-    def hear(self, samples: Samples, arrived: float) -> list[Event]:
-        """Push sound that arrived at a time of the clock."""
+    def hear(self, samples: Samples, arrived: float, reached: int) -> list[Event]:
+        """Push sound; at the clock's ``arrived``, all up to the sample ``reached`` was here."""
         if self._clock is not None:
-            self._arrivals.note(self._session.position + len(samples), arrived)
+            self._arrivals.note(reached, arrived)
         return self._carry(self._session.push(samples))
 
     def miss(self, samples: int, reason: str) -> list[Event]:

@@ -71,13 +71,13 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
                     waiting.append(item)
                     continue
             match item:
-                case Heard(samples, arrived):
+                case Heard():
                     if venue.on_audio is not None:
-                        venue.on_audio(samples)
+                        venue.on_audio(item.samples)
                     feed.heard()
-                    yield from conductor.hear(samples, arrived)
-                case Missed(samples, reason):
-                    yield from conductor.miss(samples, reason)
+                    yield from conductor.hear(item.samples, item.arrived, item.reached)
+                case Missed():
+                    yield from conductor.miss(item.samples, item.reason)
                 case Ended():
                     yield from _end(item, source, venue, conductor)
                 case (job, outcome):

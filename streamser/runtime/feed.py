@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import Samples
+from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.intake import Intake
 from streamser.audio.source import AudioSource, Gap
-from streamser.errors import AudioError
+from streamser.errors import StreamserError
 
 __all__ = ["Ended", "Feed", "FeedItem", "Heard", "Missed"]
 
@@ -22,10 +22,15 @@ _PIECE = 8000
 
 
 class Heard(msgspec.Struct, frozen=True, eq=False):
-    """Hold a stretch of sound and the time at which it arrived."""
+    """Hold a stretch of sound and when it arrived.
+
+    At ``arrived`` seconds all sound up to the absolute sample ``reached`` was here: somewhat
+    more than ``samples``, because the resampler holds a little back.
+    """
 
     samples: Samples
     arrived: float
+    reached: int
 
 
 class Missed(msgspec.Struct, frozen=True):
@@ -69,6 +74,7 @@ class Feed:
         self._post = post
         self._clock = clock
         self._room = threading.Semaphore(_AHEAD)
+        self._frames = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="streamser-feed", daemon=True)
 
@@ -93,31 +99,31 @@ class Feed:
 
     def _read(self) -> None:
         error: BaseException | None = None
-        frames = 0
+        intake = self._intake
         try:
             for piece in self._source.chunks():
                 if self._stopped:
                     return
+                arrived = self._clock()
                 if isinstance(piece, Gap):
-                    lost = self._intake.fill(piece.frames)
+                    self._frames += piece.frames
+                    lost = intake.fill(piece.frames)
                     self._post(Missed(len(lost), piece.reason))
-                    self._give(lost)
+                    self._give(lost, arrived)
                 else:
-                    frames += len(piece)
-                    self._give(self._intake.feed(piece))
-            self._give(self._intake.flush())
-        except AudioError as fault:
-            self._give(self._intake.flush())
-            error = fault
+                    self._frames += len(piece)
+                    self._give(intake.feed(piece), arrived)
         except BaseException as fault:
             error = fault
-        share = self._intake.clipped / frames if frames else 0.0
-        self._post(Ended(error, self._intake.repaired, share))
+        if error is None or isinstance(error, StreamserError):
+            self._give(intake.flush(), self._clock())
+        share = intake.clipped / self._frames if self._frames else 0.0
+        self._post(Ended(error, intake.repaired, share))
 
-    def _give(self, samples: Samples) -> None:
-        arrived = self._clock()
+    def _give(self, samples: Samples, arrived: float) -> None:
+        reached = self._frames * SAMPLE_RATE // self._source.rate
         for offset in range(0, len(samples), _PIECE):
             # Looked at on both sides: ``abandon`` gives room only once.
             if self._stopped or not self._room.acquire() or self._stopped:
                 return
-            self._post(Heard(samples[offset : offset + _PIECE], arrived))
+            self._post(Heard(samples[offset : offset + _PIECE], arrived, reached))

@@ -6,6 +6,7 @@ the jobs that come out, and hands their results back, in any order and at any ti
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TypeAlias
 
@@ -195,7 +196,7 @@ class Session:
         block = self._block
         self._filled = 0
         self._ring.append(block)
-        level = 10.0 * float(np.log10(np.dot(block, block) / len(block) + 1e-10))
+        level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
         for event in self._segmenter.push(self._vad.probability(block), level):
             self._follow(event)
 

@@ -191,7 +191,7 @@ def test_parts_can_be_picked(tmp_path: Path) -> None:
     ("arguments", "kind", "line"),
     [
         (["--json", "missing/r.json"], ConfigError, "its folder does not exist"),
-        (["--recordings", "missing"], AudioError, "holds no .wav or .flac"),
+        (["--recordings", "missing"], AudioError, "is not a folder"),
     ],
 )
 def test_bad_options_are_told_before_anything_is_measured(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ HEAVY = ("numpy", "torch", "transformers", "onnxruntime", "rich", "ctranslate2",
 
 
 @pytest.mark.parametrize(
-    "command", ["", "listen", "analyze", "demo", "devices", "doctor", "protocol", "config"]
+    "command", ["", "listen", "analyze", "demo", "devices", "doctor", "protocol", "config", "bench"]
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     """Who asks for help does not wait for models, and neither does anybody's shell."""
@@ -54,3 +56,18 @@ def test_a_reader_that_has_had_enough_ends_the_program_quietly() -> None:
     assert analysing.wait(timeout=60) == 141
     assert analysing.stderr.read() == ""
     analysing.stderr.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupted_analysis_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Ctrl-C ends it quietly; no half output takes the place of a whole one."""
+    out = tmp_path / "out.jsonl"
+    arguments: list[str | Path] = [*[DEMO] * 6, "--asr", "pocketsphinx", "-o", out]
+    analysing = start("analyze", *arguments)
+    while not list(tmp_path.iterdir()):
+        assert analysing.poll() is None
+    analysing.send_signal(signal.SIGINT)
+    printed, err = analysing.communicate(timeout=60)
+    assert analysing.returncode == 130
+    assert (printed, err) == ("", "")
+    assert list(tmp_path.iterdir()) == []
