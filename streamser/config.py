@@ -27,6 +27,7 @@ __all__ = [
     "WorkerSettings",
     "load_settings",
     "preset_names",
+    "preset_path",
 ]
 
 
@@ -223,14 +224,16 @@ def load_settings(
 
 def preset_names() -> list[str]:
     """List the presets that come with the program."""
-    return sorted(path.stem for path in _preset_folder().glob("*.toml"))
+    return sorted(path.stem for path in preset_path("any").parent.glob("*.toml"))
 
 
-def _preset_folder() -> Path:
+def preset_path(name: str) -> Path:
+    """Return where the preset of a name stands, or would stand."""
     package = Path(__file__).parent
     packed = package / "configs"
     # In a checkout the presets stand beside the package, where people look for them.
-    return packed if packed.is_dir() else package.parent / "configs"
+    folder = packed if packed.is_dir() else package.parent / "configs"
+    return folder / f"{name}.toml"
 
 
 def _find_config(config: str) -> Path:
@@ -239,7 +242,7 @@ def _find_config(config: str) -> Path:
         if not path.is_file():
             raise ConfigError(f"config file {config} does not exist.")
         return path
-    preset = _preset_folder() / f"{config}.toml"
+    preset = preset_path(config)
     if not preset.is_file():
         raise ConfigError(
             f"no preset is called {config!r}; there are {', '.join(preset_names())}; "

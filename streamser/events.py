@@ -164,7 +164,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What every event carries."""
 
     event_id: Annotated[str, Meta(description="Unique; made of session and `seq`.")]
-    session_id: str
+    session_id: Annotated[str, Meta(description="The stream of sound that the event belongs to.")]
     seq: Annotated[int, Meta(description="Counts the session's events from 1, without gaps.")]
     lag_ms: Annotated[
         float | None,
@@ -304,12 +304,16 @@ class TranscriptionFailed(
 class MoodUpdated(Event, frozen=True, kw_only=True, tag="streamser.mood.updated"):
     """The smoothed mood of the session after a final."""
 
-    category: str
-    scores: dict[str, float]
-    dimensions: Dimensions
+    category: Annotated[
+        str, Meta(description="The leading category; it changes with hysteresis, or is `unsure`.")
+    ]
+    scores: Annotated[dict[str, float], Meta(description="The smoothed scores.")]
+    dimensions: Annotated[
+        Dimensions, Meta(description="The smoothed dimensions; null: never measured so far.")
+    ]
     shift: Annotated[bool, Meta(description="True if the leading category has just changed.")]
     previous: Annotated[str | None, Meta(description="The leading category before the shift.")]
-    speaker: str | None = None
+    speaker: Annotated[str | None, Meta(description="Who spoke, where the client has said.")] = None
     audio_end_ms: Annotated[int, Meta(description="Up to where the mood was followed.")]
 
     @property
@@ -330,13 +334,16 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     ]
     total: Annotated[int, Meta(description="The same since the session began.")]
     since_ms: Annotated[int, Meta(description="Since where in the audio.")]
-    reason: str
+    reason: Annotated[
+        str,
+        Meta(description="`full`: too many waited; `dropped`, `overflow`: sound came too fast."),
+    ]
 
 
 class Marker(Event, frozen=True, kw_only=True, tag="streamser.marker"):
     """Echo of a marker: everything about the sound before it has been sent."""
 
-    id: str
+    id: Annotated[str, Meta(description="The marker's own name.")]
     audio_ms: Annotated[int, Meta(description="Where in the audio the marker was set.")]
 
 
@@ -351,10 +358,12 @@ class SessionClosed(Event, frozen=True, kw_only=True, tag="streamser.session.clo
 
     audio_ms: Annotated[int, Meta(description="Length of the audio.")]
     speech_ms: Annotated[int, Meta(description="Length of all utterances together.")]
-    utterances: int
+    utterances: Annotated[int, Meta(description="How many there were.")]
     failed: Annotated[int, Meta(description="Utterances that could not be analysed.")]
-    partials_dropped: int
-    audio_dropped_ms: int
+    partials_dropped: Annotated[
+        int, Meta(description="Readings left out, or overtaken by a newer one before they began.")
+    ]
+    audio_dropped_ms: Annotated[int, Meta(description="Sound lost, where known how much.")]
 
 
 AnyEvent: TypeAlias = (

@@ -43,7 +43,7 @@ def follow(
         for sink in sinks:
             stack.callback(sink.close)
         stack.enter_context(_stopping(source))
-        for event in analyzer.stream(source, speaker=speaker, on_audio=hear):
+        for event in analyzer.stream(source, live=True, speaker=speaker, on_audio=hear):
             for sink in sinks:
                 sink.take(event)
             if isinstance(event, SessionCreated):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -83,14 +82,9 @@ def _written(value: Any) -> str:
 
 def _purpose(preset: str) -> str:
     """Return the first sentence of the comment at the head of a preset."""
-    import streamser
+    from streamser.config import preset_path
 
-    package = Path(streamser.__file__).parent
-    for folder in (package / "configs", package.parent / "configs"):
-        file = folder / f"{preset}.toml"
-        if file.is_file():
-            lines = file.read_text(encoding="utf-8").splitlines()
-            comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
-            whole = " ".join(line.lstrip("# ") for line in comment)
-            return re.split(r"(?<=\.) ", whole)[0]
-    return ""
+    lines = preset_path(preset).read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    whole = " ".join(line.lstrip("# ") for line in comment)
+    return re.split(r"(?<=\.) ", whole)[0]

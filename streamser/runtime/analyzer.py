@@ -70,10 +70,10 @@ class Analyzer:
     ) -> Iterator[Event]:
         """Analyse a source, or the file at a path, and yield its events as they come.
 
-        A ``live`` stream tells every event at once, with its lag. Any other is read as fast
-        as it can be analysed, and its events come in one order, without lag, whatever the
-        timing; that is the default for a file that is not paced. ``on_audio`` gets all sound,
-        mono at 16 kHz, before it is analysed. Dropping the iterator stops the source.
+        A ``live`` stream tells every event as soon as it can, with its lag. In any other,
+        events come in one order, without lag, whatever the timing. By default that depends on
+        whether the source is live. ``on_audio`` gets all sound, mono at 16 kHz, before it is
+        analysed. Dropping the iterator stops the source.
 
         Raises ``AudioError`` or ``ModelError`` before the first event; a source that breaks
         off later ends in an ``error`` event, after everything heard before it was analysed.
@@ -154,7 +154,8 @@ class Analyzer:
             session_id=session_id,
             session=session,
             worker=device,
-            ahead=None if live else 2 * self.settings.worker.max_batch,
+            live=live,
+            ahead=2 * self.settings.worker.max_batch,
             channel=self.settings.audio.channel,
             tell=self._tell,
             on_audio=on_audio,

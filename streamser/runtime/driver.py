@@ -31,14 +31,16 @@ _WAKE_S = 0.25
 class Venue(msgspec.Struct, frozen=True, eq=False):
     """Hold what a stream needs besides its source.
 
-    ``ahead`` bounds the jobs a file may have waiting; ``None`` for what is live. ``tell``
-    gets single lines meant for people, ``on_audio`` all sound before it is analysed.
+    ``live`` events tell their lag. A source that can wait waits while ``ahead`` jobs are with
+    the device thread. ``tell`` gets single lines meant for people, ``on_audio`` all sound
+    before it is analysed.
     """
 
     session_id: str
     session: Session
     worker: DeviceThread
-    ahead: int | None
+    live: bool
+    ahead: int
     channel: int | None
     tell: Callable[[str], None]
     on_audio: Tap | None
@@ -47,7 +49,7 @@ class Venue(msgspec.Struct, frozen=True, eq=False):
 def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
     """Yield a stream's events until it has ended; stops the source if the iterator is dropped."""
     mailbox: queue.SimpleQueue[FeedItem | tuple[Job, Outcome]] = queue.SimpleQueue()
-    clock = time.monotonic if venue.ahead is None else None
+    clock = time.monotonic if venue.live else None
     conductor = Conductor(
         venue.session, venue.worker, lambda job, outcome: mailbox.put((job, outcome)), clock
     )
@@ -58,7 +60,7 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
         yield from conductor.begin()
         feed.start()
         while not conductor.closed:
-            free = venue.ahead is None or conductor.pending < venue.ahead
+            free = source.live or conductor.pending < venue.ahead
             item: FeedItem | tuple[Job, Outcome]
             if waiting and free and mailbox.empty():
                 item = waiting.popleft()

@@ -32,7 +32,7 @@ __all__ = ["SphinxTranscriber"]
 # default passes: 0.1 s at the median, 0.4 s at the 95th percentile, WER .508 -> .524. Active
 # HMMs, with the means below: 30,000 (default) WER .348, RTF .36; 10,000 .348, .25; 5,000 .348,
 # .21; 3,000 .356, .15 (two words in 250 for a third of the time). At 5,000: topn=2 WER .404;
-# pl_window=0 .348, a third slower. Without the means below, WER fell from .508 to .576 with
+# pl_window=0 .348, a third slower. Without the means below, WER rose from .508 to .576 with
 # ds=2, .560 with lw=8, .536 with topn=2.
 _PARAMETERS: Final[dict[str, Any]] = {
     "samprate": float(SAMPLE_RATE),
@@ -72,7 +72,7 @@ _CEPSTRA = 13
 _Mean = npt.NDArray[np.float64]
 
 
-class _Voice(msgspec.Struct):
+class _Voice(msgspec.Struct, eq=False):
     """Hold what is kept of a session: its utterance and the cepstral means around it."""
 
     utterance: int
@@ -84,7 +84,7 @@ class _Voice(msgspec.Struct):
     """Of the session with it, once a final clip of it was heard and its decoder was closed."""
 
 
-class _Seat(msgspec.Struct):
+class _Seat(msgspec.Struct, eq=False):
     """Hold a decoder and what it has been fed: samples of one utterance of one session."""
 
     decoder: Any
@@ -177,10 +177,9 @@ class SphinxTranscriber:
         if voice is None:
             voice = _Voice(clip.utterance, self._guess, _GUESS_FRAMES)
             self._voices[clip.session_id] = voice
-        elif voice.utterance != clip.utterance:
-            if voice.after is not None:
-                voice.before, voice.weight = voice.after, _HISTORY_FRAMES
-            voice.utterance, voice.after = clip.utterance, None
+        elif voice.utterance != clip.utterance and voice.after is not None:
+            voice.before, voice.weight = voice.after, _HISTORY_FRAMES
+        voice.utterance, voice.after = clip.utterance, None
         frames = head // _FRAME
         total = voice.before * voice.weight
         if frames:

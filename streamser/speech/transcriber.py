@@ -46,10 +46,10 @@ class Transcriber(Protocol):
     """
 
     name: str
-    """Engine and model, as events report it: ``"faster-whisper/tiny"``, ``"pocketsphinx/en-us"``."""
+    """Engine and model, as events report it: ``"faster-whisper/tiny"``."""
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
-        """Recognise a batch of clips, of one or many sessions; one transcript per clip, in order."""
+        """Recognise clips of one or many sessions; one transcript per clip, in order."""
         ...
 
     def forget(self, session_id: str) -> None:

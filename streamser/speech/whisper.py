@@ -104,15 +104,13 @@ class WhisperTranscriber:
         """Do nothing: no clip is read in the light of another."""
 
     def _check_language(self, multilingual: bool) -> None:
-        from faster_whisper.tokenizer import _LANGUAGE_CODES
-
         language = self._options.language
         if not multilingual and language not in (None, "en"):
             raise ModelError(
                 f"{self.name} knows only English, but language is {language!r}: choose a model"
                 " whose name does not end in .en, or leave the language out"
             )
-        if language is not None and language not in _LANGUAGE_CODES:
+        if language is not None and language not in self._model.supported_languages:
             raise ModelError(
                 f"Whisper does not know the language {language!r}: give a code such as en, de"
                 " or zh, or none to have it detected"
@@ -286,7 +284,8 @@ def _runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError
             " 'streamser[cuda]', or choose the device cpu",
             code="cuda_unavailable",
         )
-    return ModelError(f"{what}: {reason}")
+    code = "out_of_memory" if "out of memory" in reason else None
+    return ModelError(f"{what}: {reason}", code=code)
 
 
 def _first_line(error: BaseException) -> str:

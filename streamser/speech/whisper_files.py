@@ -73,7 +73,7 @@ def hub_name(name: str) -> str | None:
     if name in WHISPER_SIZES:
         return WHISPER_SIZES[name]
     owner, slash, rest = name.partition("/")
-    is_path = name.startswith((".", "~")) or "\\" in name
+    is_path = name.startswith((".", "~")) or not {"\\", ":"}.isdisjoint(name)
     return name if slash and owner and rest and "/" not in rest and not is_path else None
 
 
@@ -141,7 +141,11 @@ def _download(name: str, repository: str) -> Path:
     print(f"Downloading the Whisper model {name} ({repository})", file=sys.stderr, flush=True)
     wanted = [*_REQUIRED, "preprocessor_config.json", "vocabulary.*"]
     try:
-        directory = Path(snapshot_download(repository, allow_patterns=wanted))
+        directory = Path(
+            snapshot_download(
+                repository, allow_patterns=wanted, endpoint=hub, cache_dir=_hub_cache()
+            )
+        )
     # The hub's own, its HTTP library's and the disk's errors have no common ancestor.
     except Exception as error:
         raise ModelError(

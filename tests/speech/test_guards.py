@@ -13,16 +13,19 @@ from streamser.speech.transcriber import Transcript
 
 
 def noise(seconds: float, dbfs: float = -25.0) -> Samples:
+    """Return white noise of a level."""
     rng = np.random.default_rng(0)
     samples = rng.standard_normal(round(seconds * SAMPLE_RATE)) * 10 ** (dbfs / 20)
     return samples.astype(np.float32)
 
 
 def clip(seconds: float = 3.0, dbfs: float = -25.0) -> Clip:
+    """Return a clip of noise, as loud as speech."""
     return Clip("s", 1, 0, noise(seconds, dbfs), final=True)
 
 
 def judged(text: str, seconds: float = 3.0) -> str:
+    """Return the verdict on a text that is said to be heard in so many seconds."""
     return distrust(Transcript(text), clip(seconds))
 
 

@@ -14,10 +14,12 @@ HYPOTHESES = st.lists(WORDS, max_size=8)
 
 
 def heard(*hypotheses: str) -> Stable:
+    """Return the state after hypotheses in a row."""
     return reduce(lambda state, text: agree(state, text.split()), hypotheses, Stable())
 
 
 def bare(words: tuple[str, ...] | list[str]) -> list[str]:
+    """Take case and commas off words."""
     return [word.casefold().strip(",") for word in words]
 
 

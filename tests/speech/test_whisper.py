@@ -239,9 +239,10 @@ def test_the_known_sizes_are_those_of_faster_whisper() -> None:
     assert WHISPER_SIZES == _MODELS
 
 
-def test_missing_cuda_libraries_are_explained() -> None:
-    """CTranslate2's message about cuBLAS becomes the command that installs it."""
+def test_faults_of_the_gpu_are_explained() -> None:
+    """A missing cuBLAS becomes the command that installs it; exhausted memory has a code."""
     error = RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
     fault = whisper._runtime_fault(error)
     assert "pip install 'streamser[cuda]'" in str(fault)
     assert fault.code == "cuda_unavailable"
+    assert whisper._runtime_fault(RuntimeError("CUDA out of memory")).code == "out_of_memory"

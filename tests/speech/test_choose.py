@@ -1,0 +1,259 @@
+"""Choosing a recogniser, with a hub of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamser.audio.clip import Clip
+from streamser.errors import ModelError
+from streamser.speech import choose
+from streamser.speech.choose import AsrOptions, asr_inventory, choose_transcriber
+from streamser.speech.transcriber import Transcriber
+from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+from tests.scripted_whisper import build_scripted_whisper
+
+SENTENCE = "I am so happy today"
+NOBODY = "http://127.0.0.1:9"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a model that says one sentence."""
+    return build_scripted_whisper(tmp_path_factory.mktemp("whisper") / "scripted", SENTENCE)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty cache and a hub that does not answer."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_ENDPOINT", NOBODY)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """Collect the lines that a user would see."""
+    return []
+
+
+def put_into_cache(cache: Path, model: Path, size: str) -> None:
+    """Lay a model out as the hub's client does after a download."""
+    folder = cache / f"models--Systran--faster-whisper-{size}"
+    shutil.copytree(model, folder / "snapshots" / COMMIT)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(COMMIT)
+
+
+def says(transcriber: Transcriber | None) -> str:
+    """Return what a recogniser hears in a second of noise."""
+    assert transcriber is not None
+    noise = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    return transcriber.transcribe([Clip("s", 1, 0, noise, final=True)])[0].text
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serve one repository as the hub's API does."""
+
+    def __init__(self, folder: Path, *args: object) -> None:
+        self.folder = folder
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/api/models/Systran/faster-whisper-tiny"):
+            files = [
+                {"type": "file", "path": path.name, "rfilename": path.name, "oid": COMMIT,
+                 "size": path.stat().st_size}
+                for path in self.folder.iterdir()
+            ]  # fmt: skip
+            info = {"id": "Systran/faster-whisper-tiny", "sha": COMMIT, "siblings": files}
+            found = files if "/tree/" in self.path else info
+            self.answer(json.dumps(found).encode(), "application/json")
+        elif (file := self.folder / self.path.rpartition("/")[2]).is_file():
+            self.answer(file.read_bytes(), "application/octet-stream")
+        else:
+            self.send_error(404)
+
+    def answer(self, body: bytes, kind: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub(model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a hub that has the model as Systran/faster-whisper-tiny, and nothing else."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, model))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_none_means_no_recogniser(told: list[str]) -> None:
+    """Emotion from sound alone is a choice, and needs no remark."""
+    assert choose_transcriber(AsrOptions(engine="none"), told.append) is None
+    assert told == []
+
+
+def test_pocketsphinx_by_name(told: list[str]) -> None:
+    """The embedded engine comes as asked for; it refuses languages that it does not know."""
+    chosen = choose_transcriber(AsrOptions(engine="pocketsphinx"), told.append)
+    assert chosen is not None
+    assert chosen.name == "pocketsphinx/en-us"
+    assert told == []
+    with pytest.raises(ModelError, match="knows only English"):
+        choose_transcriber(AsrOptions(engine="pocketsphinx", language="de"), told.append)
+
+
+def test_whisper_by_name_is_whisper_or_an_error(model: Path, told: list[str]) -> None:
+    """Who asks for Whisper gets no stand-in."""
+    chosen = choose_transcriber(AsrOptions(engine="whisper", model=str(model)), told.append)
+    assert says(chosen) == SENTENCE
+    with pytest.raises(ModelError, match="does not answer"):
+        choose_transcriber(AsrOptions(engine="whisper", model="tiny"), told.append)
+    assert told == []
+
+
+def test_an_unknown_engine_is_refused(told: list[str]) -> None:
+    """The message lists the engines that there are."""
+    with pytest.raises(ModelError, match="auto, whisper, pocketsphinx or none"):
+        choose_transcriber(AsrOptions(engine="siri"), told.append)
+
+
+def test_auto_takes_a_directory_without_remark(model: Path, told: list[str]) -> None:
+    """A model given by path is used as it is."""
+    assert says(choose_transcriber(AsrOptions(model=str(model)), told.append)) == SENTENCE
+    assert told == []
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "bsae"])
+def test_auto_does_not_hide_a_misspelt_model(name: str, told: list[str]) -> None:
+    """A path or size that does not exist is an error, not a reason for another engine."""
+    with pytest.raises(ModelError, match="No Whisper model"):
+        choose_transcriber(AsrOptions(model=name), told.append)
+
+
+def test_auto_uses_the_cached_model_that_was_asked_for(
+    model: Path, cache: Path, told: list[str]
+) -> None:
+    """What is on disk is taken, also with no network and with larger models beside it."""
+    put_into_cache(cache, model, "base")
+    put_into_cache(cache, model, "small")
+    chosen = choose_transcriber(AsrOptions(model="base", offline=True), told.append)
+    assert chosen is not None
+    assert chosen.name == "faster-whisper/base"
+    assert told == []
+
+
+def test_auto_uses_another_cached_size_and_says_so(
+    model: Path, cache: Path, told: list[str]
+) -> None:
+    """Rather than download, it takes the largest suitable model that is there, in one line."""
+    put_into_cache(cache, model, "tiny")
+    put_into_cache(cache, model, "small")
+    chosen = choose_transcriber(AsrOptions(model="base"), told.append)
+    assert chosen is not None
+    assert chosen.name == "faster-whisper/small"
+    assert told == ["Whisper 'base' is not on this machine; using 'small', which is."]
+
+
+@pytest.mark.usefixtures("hub")
+def test_auto_downloads_what_is_not_there(
+    cache: Path, told: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From a hub that has it the model comes, visibly, and the next time it is there."""
+    chosen = choose_transcriber(AsrOptions(model="tiny"), told.append)
+    assert says(chosen) == SENTENCE
+    captured = capfd.readouterr()
+    assert "Downloading the Whisper model tiny (Systran/faster-whisper-tiny)" in captured.err
+    assert captured.out == ""
+    assert told == []
+    again = WhisperTranscriber(WhisperOptions(model="tiny", offline=True))
+    assert says(again) == SENTENCE
+    assert cache.is_dir()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_that_the_hub_does_not_have_falls_back(told: list[str]) -> None:
+    """A failed download is told in one line, then the embedded engine takes over."""
+    chosen = choose_transcriber(AsrOptions(model="base"), told.append)
+    assert chosen is not None
+    assert chosen.name == "pocketsphinx/en-us"
+    assert len(told) == 2
+    assert "could not be downloaded from Systran/faster-whisper-base" in told[0]
+    assert "pocketsphinx" in told[1]
+
+
+def test_auto_offline_falls_back_to_pocketsphinx_in_one_line(told: list[str]) -> None:
+    """The line says what is used, and how to get better."""
+    chosen = choose_transcriber(AsrOptions(offline=True), told.append)
+    assert chosen is not None
+    assert chosen.name == "pocketsphinx/en-us"
+    (line,) = told
+    assert "pocketsphinx" in line
+    assert "--offline" in line
+
+
+def test_auto_gives_no_english_for_another_language(told: list[str]) -> None:
+    """German is not written down as English: then there is no text, and a line says why."""
+    assert choose_transcriber(AsrOptions(language="de", offline=True), told.append) is None
+    (line,) = told
+    assert line.startswith("No text: no recogniser for language 'de'")
+
+
+def test_missing_cuda_libraries_send_auto_to_the_cpu(
+    model: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the GPU cannot be used, it goes on without, and says what to install."""
+    devices = []
+
+    def on_gpu(options: WhisperOptions) -> WhisperTranscriber:
+        devices.append(options.device)
+        if options.device != "cpu":
+            raise ModelError("run pip install 'streamser[cuda]'", code="cuda_unavailable")
+        return WhisperTranscriber(options)
+
+    monkeypatch.setattr(choose, "WhisperTranscriber", on_gpu)
+    assert says(choose_transcriber(AsrOptions(model=str(model)), told.append)) == SENTENCE
+    assert devices == ["auto", "cpu"]
+    assert told == ["run pip install 'streamser[cuda]'. Going on with the CPU."]
+    with pytest.raises(ModelError, match="pip install"):
+        choose_transcriber(AsrOptions(model=str(model), device="cuda"), told.append)
+
+
+def test_the_inventory_tells_what_is_here_and_how_to_get_the_rest(model: Path, cache: Path) -> None:
+    """Found models have a place, the others a way to them."""
+    put_into_cache(cache, model, "tiny")
+    inventory = {found.name: found for found in asr_inventory()}
+    assert inventory["pocketsphinx/en-us"].found
+    assert Path(inventory["pocketsphinx/en-us"].where).is_dir()
+    assert inventory["faster-whisper/tiny"].where.endswith(COMMIT)
+    assert not inventory["faster-whisper/base"].found
+    assert all(bool(found.where) == found.found for found in inventory.values())
+    assert all(bool(found.how_to_get) != found.found for found in inventory.values())
