@@ -65,8 +65,9 @@ class EndpointingSettings(Section, frozen=True):
         float, Meta(gt=0, lt=1, description="Speech probability that counts as speech.")
     ] = 0.5
     release: Annotated[
-        float, Meta(ge=0, lt=1, description="Probability below which speech is over.")
-    ] = 0.35
+        Annotated[float, Meta(gt=0, lt=1)] | None,
+        Meta(description="Probability below which speech is over; none: threshold - 0.15."),
+    ] = None
     min_speech_ms: Annotated[
         int, Meta(ge=0, description="Speech that must be heard before an utterance opens.")
     ] = 96
@@ -83,8 +84,9 @@ class EndpointingSettings(Section, frozen=True):
         int, Meta(ge=1000, le=600_000, description="Longest utterance; longer ones are cut.")
     ] = 20_000
     cut_search_ms: Annotated[
-        int, Meta(ge=0, description="How far back the quietest place for such a cut is sought.")
-    ] = 3_000
+        Annotated[int, Meta(gt=0)] | None,
+        Meta(description="How far back the best place for a cut is sought; none: 3000, or less."),
+    ] = None
     speculative: Annotated[
         bool, Meta(description="Start the final analysis at half the hangover.")
     ] = True
@@ -183,16 +185,16 @@ class EffectiveSettings(msgspec.Struct, frozen=True):
 
 
 def load_settings(
-    config: str | None = None,
-    *,
+    *configs: str,
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> EffectiveSettings:
     """Join defaults, a preset or file, the environment and flags, the later winning.
 
-    ``config`` names a preset (``"embedded"``) or a TOML file; ``flags`` maps dotted keys
-    (``"asr.engine"``) to values, ``None`` meaning not given; environment variables are
-    ``STREAMSER_`` and the key in capitals with underscores (``STREAMSER_ASR_ENGINE``).
+    Each of ``configs`` names a preset (``"embedded"``) or a TOML file; without any,
+    ``STREAMSER_CONFIG`` may name one. ``flags`` maps dotted keys (``"asr.engine"``) to values,
+    ``None`` meaning not given; environment variables are ``STREAMSER_`` and the key in capitals
+    with underscores (``STREAMSER_ASR_ENGINE``).
 
     Raises ``ConfigError`` for a file that is missing or not TOML, an unknown key (naming the
     nearest), or a value that does not fit.
@@ -200,12 +202,12 @@ def load_settings(
     known = _describe()
     variables = {f"STREAMSER_{key.upper().replace('.', '_')}": key for key in known}
     environ = os.environ if environ is None else environ
-    config = config or environ.get("STREAMSER_CONFIG") or None
+    named = environ.get("STREAMSER_CONFIG")
+    files = [_find_config(config) for config in (configs or ([named] if named else []))]
     values: dict[str, Any] = {}
     origins = dict.fromkeys(known, "default")
 
-    if config is not None:
-        path = _find_config(config)
+    for path in files:
         for key, value in _flatten(_read_toml(path)).items():
             _refuse_unknown(key, known, f"config {path.name}")
             values[key], origins[key] = value, f"config {path.name}"

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
+from streamser.audio.clip import to_ms
 from streamser.bench.conversation import Conversation, Placed
 from streamser.bench.playback import BLOCK_MS, Playback
 from streamser.bench.spread import METHOD, Spread, spread
@@ -132,7 +133,7 @@ def measure_latency(listening: Listening, tell: Callable[[str], None]) -> Latenc
         rate=listening.conversation.rate,
         block_ms=BLOCK_MS,
         silence_ms=endpointing.silence_ms,
-        tail_ms=endpointing.tail_ms,
+        tail_ms=_tail_ms(endpointing),
         together=listening.together,
         percentiles=METHOD,
         live=tuple(live),
@@ -215,6 +216,12 @@ def _true_ends(turns: Sequence[Placed], rate: int) -> list[float]:
     ]
 
 
+def _tail_ms(endpointing: EndpointingSettings) -> int:
+    from streamser.runtime.assembly import segmenter_settings
+
+    return to_ms(segmenter_settings(endpointing).tail)
+
+
 def _judge(
     blank: Live,
     heard: _Heard,
@@ -222,7 +229,7 @@ def _judge(
     endpointing: EndpointingSettings,
     truths: Sequence[float],
 ) -> Live:
-    silence, tail = endpointing.silence_ms, endpointing.tail_ms
+    silence, tail = endpointing.silence_ms, _tail_ms(endpointing)
     beyond, by_lag, beyond_truth, deviation, waited = [], [], [], [], []
     for final in heard.finals:
         end = (final.stopped.audio_end_ms - tail) / 1000

@@ -20,7 +20,7 @@ P = ParamSpec("P")
 class Common(msgspec.Struct, frozen=True):
     """Hold the shared options as they were typed."""
 
-    config: str | None
+    configs: tuple[str, ...]
     flags: dict[str, Any]
 
     def load(
@@ -33,14 +33,17 @@ class Common(msgspec.Struct, frozen=True):
         Raises ``ConfigError``.
         """
         own = {key: value for key, value in (flags or {}).items() if value is not None}
-        return load_settings(self.config or preset, flags=own | self.flags)
+        configs = self.configs or ((preset,) if preset is not None else ())
+        return load_settings(*configs, flags=own | self.flags)
 
 
 def _common(
     *,
     config: Annotated[
-        str | None,
-        typer.Option("--config", metavar="NAME|PATH", help="Preset or TOML file of settings."),
+        list[str] | None,
+        typer.Option(
+            "--config", metavar="NAME|PATH", help="Preset or TOML file of settings; repeat."
+        ),
     ] = None,
     asr: Annotated[
         str | None,
@@ -69,7 +72,7 @@ def _common(
         "offline": True if offline else None,
     }
     given = {key: value for key, value in flags.items() if value is not None}
-    return Common(config, given | _assignments(assign or ()))
+    return Common(tuple(config or ()), given | _assignments(assign or ()))
 
 
 def _assignments(pairs: Sequence[str]) -> dict[str, str]:

@@ -125,7 +125,10 @@ def _open(
     if file is None:
         from streamser.audio.microphone import MicrophoneSource
 
-        return MicrophoneSource(settings.audio.device)
+        channel = settings.audio.channel
+        return MicrophoneSource(
+            settings.audio.device, channels=None if channel is None else channel + 1
+        )
     if file == "-":
         from streamser.audio.raw import RawSource
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec.structs import asdict
-
 from streamser.audio.clip import to_samples
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import EmotionModel
@@ -63,10 +61,10 @@ def build_model(settings: Settings) -> EmotionModel:
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
     """Load the recogniser and the emotion model."""
-    from streamser.speech.choose import AsrOptions, choose_transcriber
+    from streamser.speech.choose import choose_transcriber
 
-    options = AsrOptions(**asdict(settings.asr), offline=settings.offline)
-    return Engine(choose_transcriber(options, tell), build_model(settings))
+    transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
+    return Engine(transcriber, build_model(settings))
 
 
 def name_models(vad: Vad, engine: Engine) -> ModelNames:

@@ -8,37 +8,20 @@ from pathlib import Path
 
 import msgspec
 
+from streamser.config import AsrSettings
 from streamser.errors import ModelError
 from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper, hub_name
 
-__all__ = ["AsrFound", "AsrOptions", "asr_inventory", "choose_transcriber"]
+__all__ = ["AsrFound", "asr_inventory", "choose_transcriber"]
 
 _SECOND_CHOICES = ("small", "base", "tiny", "large-v3-turbo", "turbo", "medium")
 """Cached models that stand in for the one asked for: first what one CPU core or two can carry,
 the largest of them first."""
 
 _LISTED = ("tiny", "base", "small", "medium", "large-v3-turbo")
-
-
-class AsrOptions(msgspec.Struct, frozen=True):
-    """Say how speech is to become words.
-
-    ``engine``: ``"auto"``, ``"whisper"``, ``"pocketsphinx"`` or ``"none"``; the rest is for
-    Whisper (see ``streamser.speech.whisper.WhisperOptions``).
-    """
-
-    engine: str = "auto"
-    model: str = "base"
-    language: str | None = None
-    device: str = "auto"
-    compute_type: str = "auto"
-    beam_size: int = 1
-    word_times: bool = False
-    threads: int = 0
-    offline: bool = False
 
 
 class AsrFound(msgspec.Struct, frozen=True):
@@ -50,33 +33,31 @@ class AsrFound(msgspec.Struct, frozen=True):
     how_to_get: str = ""
 
 
-def choose_transcriber(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
-    """Load the recogniser that the options ask for; ``None`` where there is to be no text.
+def choose_transcriber(
+    settings: AsrSettings, tell: Callable[[str], None], *, offline: bool = False
+) -> Transcriber | None:
+    """Load the recogniser that the settings ask for; ``None`` where there is to be no text.
 
     ``"auto"`` takes, in this order: a directory given as model; the model asked for, or
     another suitable size, if it is in the hub's cache; the model asked for by download, unless
     offline; pocketsphinx for English; nothing. Whatever was not asked for is told in one line
     through ``tell``. Raises ``ModelError`` for what was asked for by name and cannot be had.
     """
-    if options.engine == "none":
+    if settings.engine == "none":
         return None
-    if options.engine == "pocketsphinx":
-        if not _is_english(options):
+    if settings.engine == "pocketsphinx":
+        if not _is_english(settings):
             raise ModelError(
-                f"pocketsphinx knows only English, but language is {options.language!r}:"
+                f"pocketsphinx knows only English, but language is {settings.language!r}:"
                 " use whisper, or leave the language out"
             )
         return SphinxTranscriber()
-    if options.engine == "whisper":
-        return _whisper(options, options.model, tell)
-    if options.engine != "auto":
-        raise ModelError(
-            f"There is no recogniser {options.engine!r}: choose auto, whisper, pocketsphinx or none"
-        )
+    if settings.engine == "whisper":
+        return _whisper(settings, settings.model, tell, offline)
     # A directory or a misspelt size was asked for by name: no stand-in for it.
-    if Path(options.model).expanduser().is_dir() or hub_name(options.model) is None:
-        return _whisper(options, options.model, tell)
-    return _best_available(options, tell)
+    if Path(settings.model).expanduser().is_dir() or hub_name(settings.model) is None:
+        return _whisper(settings, settings.model, tell, offline)
+    return _best_available(settings, tell, offline)
 
 
 def asr_inventory() -> list[AsrFound]:
@@ -95,42 +76,44 @@ def asr_inventory() -> list[AsrFound]:
     return found
 
 
-def _best_available(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
+def _best_available(
+    settings: AsrSettings, tell: Callable[[str], None], offline: bool
+) -> Transcriber | None:
     tried = set()
-    for name in _candidates(options):
+    for name in _candidates(settings):
         location = find_whisper(name)
         if location is None or location in tried:
             continue
         tried.add(location)
-        if name != options.model:
-            tell(f"Whisper {options.model!r} is not on this machine; using {name!r}, which is.")
+        if name != settings.model:
+            tell(f"Whisper {settings.model!r} is not on this machine; using {name!r}, which is.")
         try:
-            return _whisper(options, name, tell)
+            return _whisper(settings, name, tell, offline)
         except ModelError as error:
             tell(f"{error}.")
-    if not options.offline and find_whisper(options.model) is None:
+    if not offline and find_whisper(settings.model) is None:
         try:
-            return _whisper(options, options.model, tell)
+            return _whisper(settings, settings.model, tell, offline)
         except ModelError as error:
             tell(f"{error}.")
-    return _fallback(options, tell)
+    return _fallback(settings, tell)
 
 
-def _candidates(options: AsrOptions) -> Iterator[str]:
-    yield options.model
+def _candidates(settings: AsrSettings) -> Iterator[str]:
+    yield settings.model
     for size in _SECOND_CHOICES:
-        if options.language == "en" and f"{size}.en" in WHISPER_SIZES:
+        if settings.language == "en" and f"{size}.en" in WHISPER_SIZES:
             yield f"{size}.en"
         yield size
 
 
-def _fallback(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber | None:
+def _fallback(settings: AsrSettings, tell: Callable[[str], None]) -> Transcriber | None:
     better = (
-        f"for better text let Whisper {options.model!r} be downloaded once (without --offline),"
+        f"for better text let Whisper {settings.model!r} be downloaded once (without --offline),"
         " or set asr.model to the directory of one"
     )
-    if not _is_english(options):
-        tell(f"No text: no recogniser for language {options.language!r} is here; {better}.")
+    if not _is_english(settings):
+        tell(f"No text: no recogniser for language {settings.language!r} is here; {better}.")
         return None
     try:
         transcriber = SphinxTranscriber()
@@ -141,28 +124,30 @@ def _fallback(options: AsrOptions, tell: Callable[[str], None]) -> Transcriber |
     return transcriber
 
 
-def _whisper(options: AsrOptions, model: str, tell: Callable[[str], None]) -> WhisperTranscriber:
+def _whisper(
+    settings: AsrSettings, model: str, tell: Callable[[str], None], offline: bool
+) -> WhisperTranscriber:
     whisper = WhisperOptions(
         model=model,
-        language=options.language,
-        device=options.device,
-        compute_type=options.compute_type,
-        beam_size=options.beam_size,
-        word_times=options.word_times,
-        threads=options.threads,
-        offline=options.offline,
+        language=settings.language,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        beam_size=settings.beam_size,
+        word_times=settings.word_times,
+        threads=settings.threads,
+        offline=offline,
     )
     try:
         return WhisperTranscriber(whisper)
     except ModelError as error:
-        if error.code != "cuda_unavailable" or options.device != "auto":
+        if error.code != "cuda_unavailable" or settings.device != "auto":
             raise
         tell(f"{error}. Going on with the CPU.")
         return WhisperTranscriber(msgspec.structs.replace(whisper, device="cpu"))
 
 
-def _is_english(options: AsrOptions) -> bool:
-    return options.language is None or options.language.partition("-")[0].lower() == "en"
+def _is_english(settings: AsrSettings) -> bool:
+    return settings.language is None or settings.language.partition("-")[0].lower() == "en"
 
 
 def _sphinx_found() -> AsrFound:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections import deque
 from typing import Literal, TypeAlias
@@ -13,7 +12,6 @@ from streamser.audio.clip import to_ms, to_samples
 from streamser.errors import ConfigError
 
 __all__ = [
-    "PRESETS",
     "Closed",
     "Extended",
     "Hesitated",
@@ -23,9 +21,6 @@ __all__ = [
     "Segmenter",
     "SegmenterSettings",
 ]
-
-PRESETS: dict[str, int] = {"responsive": 300, "balanced": 500, "patient": 800}
-"""Hangover in ms by name: for quick dialogue, for most uses, for people who think aloud."""
 
 _GAP_WINDOWS = 2
 """Windows without speech that a word's beginning may contain (a stop consonant: 30-60 ms)."""
@@ -37,7 +32,7 @@ _FEWEST_WINDOWS = 8
 class SegmenterSettings(msgspec.Struct, frozen=True):
     """Hold the settings of endpointing; lengths in samples at 16 kHz.
 
-    Raises ``ConfigError`` for combinations that cannot work. ``from_ms`` and ``preset`` fill
+    Raises ``ConfigError`` for combinations that cannot work. ``from_ms`` fills
     in what depends on other fields.
     """
 
@@ -129,21 +124,6 @@ class SegmenterSettings(msgspec.Struct, frozen=True):
             release=release,
             **{name: to_samples(ms) for name, ms in lengths.items()},
         )
-
-    @classmethod
-    def preset(cls, name: str) -> SegmenterSettings:
-        """Return the settings named ``responsive``, ``balanced`` or ``patient``.
-
-        They differ in the hangover: 300, 500 and 800 ms. Another name raises ``ConfigError``
-        that says which is nearest.
-        """
-        if name not in PRESETS:
-            near = difflib.get_close_matches(name, PRESETS, n=1, cutoff=0.0)[0]
-            raise ConfigError(
-                f"unknown segmenter preset {name!r}: did you mean {near!r}? "
-                f"(there are {', '.join(PRESETS)})"
-            )
-        return cls.from_ms(silence_ms=PRESETS[name])
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from streamser.events import (
     SessionCreated,
     SpeechStopped,
 )
-from streamser.runtime.assembly import build_vads
+from streamser.runtime.assembly import build_vads, segmenter_settings
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Job, Outcome
 
@@ -42,5 +42,5 @@ def test_a_core_on_one_thread_finds_the_utterances_of_the_demo() -> None:
     for stop, placed in zip(stops, demo.first(len(stops)), strict=True):
         assert placed.turn.speech is not None
         true_end = placed.start / demo.rate + placed.turn.speech[1]
-        tail = Settings().endpointing.tail_ms / 1000
+        tail = segmenter_settings(Settings().endpointing).tail / 16_000
         assert abs(stop.audio_end_ms / 1000 - tail - true_end) < 0.15
