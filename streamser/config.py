@@ -69,7 +69,7 @@ class EndpointingSettings(Section, frozen=True):
         Meta(description="Probability below which speech is over; none: threshold - 0.15."),
     ] = None
     min_speech_ms: Annotated[
-        int, Meta(ge=0, description="Speech that must be heard before an utterance opens.")
+        int, Meta(ge=1, description="Speech that must be heard before an utterance opens.")
     ] = 96
     silence_ms: Annotated[
         int, Meta(ge=60, description="Silence that ends an utterance (hangover).")
@@ -77,9 +77,10 @@ class EndpointingSettings(Section, frozen=True):
     pre_roll_ms: Annotated[
         int, Meta(ge=0, description="Sound before the first speech that is kept.")
     ] = 200
-    tail_ms: Annotated[int, Meta(ge=0, description="Sound after the last speech that is kept.")] = (
-        160
-    )
+    tail_ms: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="Sound after the last speech that is kept; none: 160, or what fits."),
+    ] = None
     max_utterance_ms: Annotated[
         int, Meta(ge=1000, le=600_000, description="Longest utterance; longer ones are cut.")
     ] = 20_000

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamser.config import Settings, load_settings, preset_names, preset_path
+from streamser.errors import ConfigError
+
+
+def test_without_anything_the_defaults_are_in_force() -> None:
+    """And every row says that it comes from them."""
+    effective = load_settings(environ={})
+    assert effective.settings == Settings()
+    assert {origin for _, _, origin, _ in effective.rows()} == {"default"}
+
+
+def test_every_setting_is_described() -> None:
+    """A key whose meaning one has to guess is half a key."""
+    for key, _, _, description in load_settings(environ={}).rows():
+        assert description, key
+
+
+def test_the_later_source_wins(tmp_path: Path) -> None:
+    """Default, file, environment, flag."""
+    file = tmp_path / "mine.toml"
+    file.write_text("[partial]\nevery_ms = 1\n[mood]\ntime_constant_s = 2\n[worker]\nmax_batch = 3")
+    effective = load_settings(
+        str(file),
+        environ={"STREAMSER_MOOD_TIME_CONSTANT_S": "20", "STREAMSER_WORKER_MAX_BATCH": "30"},
+        flags={"worker.max_batch": 33, "asr.engine": None},
+    )
+    settings, origins = effective.settings, effective.origins
+    assert settings.partial.every_ms == 1
+    assert settings.mood.time_constant_s == 20
+    assert settings.worker.max_batch == 33
+    assert origins["partial.every_ms"] == "config mine.toml"
+    assert origins["mood.time_constant_s"] == "environment STREAMSER_MOOD_TIME_CONSTANT_S"
+    assert origins["worker.max_batch"] == "flag"
+    assert origins["asr.engine"] == "default"
+
+
+def test_of_several_configs_the_last_wins() -> None:
+    """So that presets can be joined."""
+    effective = load_settings("embedded", "patient", "voice-only", environ={})
+    assert effective.settings.asr.engine == "none"
+    assert effective.settings.endpointing.silence_ms == 800
+    assert effective.origins["asr.engine"] == "config voice-only.toml"
+
+
+def test_the_environment_may_name_the_config() -> None:
+    """Unless one is given."""
+    named = {"STREAMSER_CONFIG": "voice-only"}
+    assert load_settings(environ=named).settings.asr.engine == "none"
+    assert load_settings("embedded", environ=named).settings.asr.engine == "pocketsphinx"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_can_be_used(name: str) -> None:
+    """And changes something."""
+    from streamser.runtime.assembly import segmenter_settings
+
+    settings = load_settings(name, environ={}).settings
+    assert settings != Settings()
+    assert segmenter_settings(settings.endpointing).silence > 0
+    assert preset_path(name).is_file()
+
+
+def test_none_takes_a_setting_back() -> None:
+    """Where a setting may have no value, the word for it is none."""
+    asked = {"asr.language": "none", "asr.engine": "none"}
+    settings = load_settings(flags={"asr.language": "en"} | asked, environ={}).settings
+    assert settings.asr.language is None
+    assert settings.asr.engine == "none"
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ({"asr.engin": "none"}, "flags: unknown key 'asr.engin'; did you mean 'asr.engine'?"),
+        (
+            {"asr.engine": "parrot"},
+            "flag: asr.engine: Invalid enum value 'parrot'; "
+            "choose from auto, none, pocketsphinx, whisper.",
+        ),
+        ({"worker.max_batch": 0}, "flag: worker.max_batch: Expected `int` >= 1."),
+        ({"partial.every_ms": "soon"}, "flag: partial.every_ms: Expected `int`, got `str`."),
+    ],
+)
+def test_a_wrong_flag_is_told_in_one_line(flags: dict[str, object], line: str) -> None:
+    """With the nearest key, or what the value may be."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings(flags=flags, environ={})
+    assert str(caught.value) == line
+
+
+def test_a_wrong_environment_variable_names_the_nearest() -> None:
+    """Others that only begin alike are none of ours."""
+    with pytest.raises(ConfigError, match="did you mean 'STREAMSER_ASR_ENGINE'"):
+        load_settings(environ={"STREAMSER_ASR_ENGIN": "none"})
+    load_settings(environ={"STREAMSER_DATA": "somewhere"})
+
+
+def test_a_wrong_key_in_a_file_names_the_file_and_the_nearest(tmp_path: Path) -> None:
+    """So that it can be found."""
+    file = tmp_path / "mine.toml"
+    file.write_text("[endpointing]\nsilense_ms = 300")
+    with pytest.raises(ConfigError, match=r"mine\.toml.*'endpointing\.silence_ms'"):
+        load_settings(str(file), environ={})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("gone.toml", None, "does not exist"),
+        ("broken.toml", "asr = [", "not valid TOML"),
+        ("bytes.toml", "\udcff", "not valid TOML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_told_in_one_line(
+    tmp_path: Path, name: str, text: str | None, reason: str
+) -> None:
+    """By its name, and without a word of Python."""
+    file = tmp_path / name
+    if text is not None:
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_settings(str(file), environ={})
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_lists_those_there_are() -> None:
+    """And says that a file would do as well."""
+    with pytest.raises(ConfigError, match=r"embedded, patient.*\.toml file"):
+        load_settings("turbo", environ={})

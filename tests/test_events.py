@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import msgspec
+import pytest
+
+from streamser.events import AnyEvent, Event, SpeechStarted, decode_event, encode_event
+
+STARTED = SpeechStarted(
+    event_id="event_s_2", session_id="s", seq=2, item_id="item_s_1", audio_start_ms=312
+)
+
+
+def test_an_event_is_one_line_of_json_that_names_its_type() -> None:
+    """The type is the protocol's, not the class's."""
+    line = encode_event(STARTED)
+    assert b"\n" not in line
+    assert json.loads(line) == {
+        "type": "input_audio_buffer.speech_started",
+        "event_id": "event_s_2",
+        "session_id": "s",
+        "seq": 2,
+        "lag_ms": None,
+        "item_id": "item_s_1",
+        "audio_start_ms": 312,
+    }
+    assert decode_event(line) == STARTED
+
+
+def test_unknown_fields_are_ignored_and_unknown_types_are_not() -> None:
+    """A newer program may say more; what it says must still be of a known kind."""
+    fields = json.loads(encode_event(STARTED))
+    assert decode_event(json.dumps(fields | {"mood": "bright"})) == STARTED
+    with pytest.raises(msgspec.ValidationError):
+        decode_event(json.dumps(fields | {"type": "streamser.unheard_of"}))
+
+
+def test_every_event_is_of_the_open_protocol_or_named_ours() -> None:
+    """Names that are not OpenAI's are ``streamser.*``."""
+    ours_or_theirs = (
+        "streamser.",
+        "session.",
+        "input_audio_buffer.",
+        "conversation.item.input_audio_transcription.",
+        "error",
+    )
+    tags = [msgspec.inspect.type_info(kind).tag for kind in get_args(AnyEvent)]  # type: ignore[attr-defined]
+    assert len(set(tags)) == len(tags) == len(Event.__subclasses__())
+    assert all(tag.startswith(ours_or_theirs) for tag in tags)
+
+
+def test_events_cannot_be_changed() -> None:
+    """What was told was told."""
+    with pytest.raises(AttributeError):
+        STARTED.seq = 3  # type: ignore[misc]
