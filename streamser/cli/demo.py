@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,17 @@ def demo(
     """Show the bundled conversation, live.
 
     It is played at real speed, with no sound card and no download. Uses the preset
-    `embedded` where no other --config is named.
+    `embedded` (or `voice-only`, where there is no pocketsphinx) if no --config is named.
     """
     from streamser.cli.talk import tell
 
-    settings = common.load(preset="embedded").settings
+    # There is none for the newest Python for a while after each release.
+    has_recogniser = find_spec("pocketsphinx") is not None
+    settings = common.load(preset="embedded" if has_recogniser else "voice-only").settings
     recording = demo_recording()
     tell("The voices of the demonstration are synthetic; nobody feels anything here.")
+    if not has_recogniser and settings.asr.engine == "none":
+        tell("No words: pocketsphinx is not installed, or there is none for this Python yet.")
     from streamser.audio.file import FileSource
     from streamser.cli.listen import listen_to
 

@@ -60,11 +60,13 @@ def build_model(settings: Settings) -> EmotionModel:
 
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
-    """Load the recogniser and the emotion model."""
+    """Load the recogniser and the emotion model, and warm them up."""
     from streamser.speech.choose import choose_transcriber
 
     transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
-    return Engine(transcriber, build_model(settings))
+    engine = Engine(transcriber, build_model(settings))
+    engine.warm()
+    return engine
 
 
 def name_models(vad: Vad, engine: Engine) -> ModelNames:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+import numpy as np
+
+from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.emotion.model import EmotionModel, Spoken
 from streamser.errors import StreamserError
 from streamser.runtime.jobs import Fault, Job, Outcome, Result
@@ -39,6 +42,16 @@ class Engine:
                 return self.run(jobs[:half]) + self.run(jobs[half:])
             logger.warning("a batch of %d failed (%s); retrying one by one", len(jobs), error)
             return [outcome for job in jobs for outcome in self.run([job])]
+
+    def warm(self) -> None:
+        """Run a second of faint noise through the models, so that nobody waits for a first time.
+
+        Raises what the models raise: one that cannot run at all is better known at the start.
+        """
+        noise = np.random.default_rng(0).uniform(-0.01, 0.01, SAMPLE_RATE).astype(np.float32)
+        clip = Clip(session_id="warm-up", utterance=1, start=0, samples=noise, final=True)
+        self._attempt([Job(id=0, clip=clip, window=SAMPLE_RATE, droppable=False)])
+        self.forget(clip.session_id)
 
     def forget(self, session_id: str) -> None:
         """Drop what the models keep for a session that has ended."""

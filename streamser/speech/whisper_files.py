@@ -5,6 +5,7 @@ Kept apart from running them, so that asking what there is imports nothing heavy
 
 from __future__ import annotations
 
+import difflib
 import http.client
 import os
 import queue
@@ -116,8 +117,7 @@ def locate_whisper(name: str, offline: bool) -> Path:
     if repository is None:
         raise ModelError(
             f"No Whisper model {name!r}: there is no such directory (it should hold"
-            f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size"
-            f" ({', '.join(WHISPER_SIZES)})"
+            f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size; {_near_sizes(name)}"
         )
     if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
         raise ModelError(
@@ -125,6 +125,11 @@ def locate_whisper(name: str, offline: bool) -> Path:
             " are switched off: run once without --offline, or give the directory of a model"
         )
     return _download(name, repository)
+
+
+def _near_sizes(name: str) -> str:
+    near = difflib.get_close_matches(name, WHISPER_SIZES, n=3)
+    return f"did you mean {' or '.join(near)}?" if near else "sizes are tiny, base, small, …"
 
 
 def _download(name: str, repository: str) -> Path:

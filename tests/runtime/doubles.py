@@ -17,6 +17,7 @@ from streamser.taxonomy import Dimensions
 
 __all__ = [
     "CountingListener",
+    "ForgetfulTranscriber",
     "LevelVad",
     "LoudnessModel",
     "SpellingTranscriber",
@@ -104,6 +105,17 @@ class SpellingTranscriber:
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: there is no state."""
+
+
+class ForgetfulTranscriber(SpellingTranscriber):
+    """Keep the names of the sessions that it was told to forget."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[str] = []
+
+    def forget(self, session_id: str) -> None:
+        """Note a session that has ended."""
+        self.forgotten.append(session_id)
 
 
 def answer(job: Job) -> Result:

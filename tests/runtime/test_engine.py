@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from streamser.audio.clip import Clip
 from streamser.emotion.model import Spoken
@@ -10,7 +11,7 @@ from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Result
 from streamser.speech.transcriber import Transcript
-from tests.runtime.doubles import LoudnessModel, SpellingTranscriber, speech
+from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 
 def job(number: int, level: float = 0.3) -> Job:
@@ -109,3 +110,18 @@ def test_distrusted_text_never_reaches_the_emotion_model() -> None:
     assert isinstance(outcome, Result)
     assert outcome.transcript is not None
     assert outcome.transcript.distrust == "repetitive"
+
+
+def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
+    """A model that cannot run at all says so at the start."""
+    model, recogniser = Listening(), ForgetfulTranscriber()
+    Engine(recogniser, model).warm()
+    assert model.texts == ["word0 word1"]
+    assert recogniser.forgotten == ["warm-up"]
+
+    class Broken(LoudnessModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            raise ModelError("it does not run here.")
+
+    with pytest.raises(ModelError, match="does not run"):
+        Engine(None, Broken()).warm()

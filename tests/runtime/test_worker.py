@@ -14,7 +14,7 @@ from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Outcome, Result, Skipped
 from streamser.runtime.worker import DeviceThread
-from tests.runtime.doubles import LoudnessModel, SpellingTranscriber, speech
+from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, speech
 
 Answers = queue.SimpleQueue[tuple[str, int, Outcome]]
 
@@ -125,15 +125,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_whoever_asks() -> None:
 
 def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> None:
     """On the device thread, and together with the session's waiting jobs."""
-
-    class Keeping(SpellingTranscriber):
-        def __init__(self) -> None:
-            self.forgotten: list[str] = []
-
-        def forget(self, session_id: str) -> None:
-            self.forgotten.append(session_id)
-
-    recogniser = Keeping()
+    recogniser = ForgetfulTranscriber()
     worker = DeviceThread(lambda: Engine(recogniser, LoudnessModel()), WorkerSettings())
     worker.enter("a")
     worker.leave("a")
