@@ -6,13 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_library_snippet_runs_as_it_stands(tmp_path: Path) -> None:
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.S)
+
+
+def test_the_readme_shows_both_ways_to_use_the_library() -> None:
+    """The plain one and the one for event loops."""
+    assert len(SNIPPETS) == 2
+    assert "astream" in SNIPPETS[1]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["plain", "async"])
+def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
     """A reader who copies it gets one line for each utterance."""
-    (snippet,) = re.findall(r"```python\n(.*?)```", README, re.S)
     shutil.copy(ROOT / "streamser" / "assets" / "demo.flac", tmp_path / "conversation.flac")
     run = subprocess.run(
         [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -20,7 +31,7 @@ def test_the_library_snippet_runs_as_it_stands(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert len(lines) == 12
-    assert any(" angry " in line for line in lines)
+    assert any(" angry" in line for line in lines)
 
 
 def test_every_file_the_readme_points_to_exists() -> None:

@@ -60,12 +60,17 @@ def _common(
     offline: Annotated[
         bool, typer.Option("--offline", help="Never look for anything on the network.")
     ] = False,
+    channel: Annotated[
+        int | None,
+        typer.Option("--channel", metavar="N", help="Listen to one channel only, from 0."),
+    ] = None,
     assign: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its dotted key; repeat."),
     ] = None,
 ) -> Common:
     flags: dict[str, Any] = {
+        "audio.channel": channel,
         "asr.engine": asr,
         "asr.model": asr_model,
         "asr.language": language,

@@ -63,10 +63,6 @@ def listen(
     speaker: Annotated[
         str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks, for the events.")
     ] = None,
-    channel: Annotated[
-        int | None,
-        typer.Option("--channel", metavar="N", help="Listen to one channel only, from 0."),
-    ] = None,
 ) -> None:
     """Analyse a microphone, or a file at real speed, as it sounds.
 
@@ -79,7 +75,7 @@ def listen(
         raise ConfigError("--device and --file exclude each other: listen to one of them.")
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
-    settings = common.load({"audio.device": device, "audio.channel": channel}).settings
+    settings = common.load({"audio.device": device}).settings
     tell(NOTICE)
     source = _open(settings, file, rate or 16_000, channels or 1, encoding or Encoding.S16LE)
     listen_to(source, settings, as_json=as_json, record=record, speaker=speaker)
