@@ -76,8 +76,8 @@ def listen(
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
     settings = common.load({"audio.device": device}).settings
-    tell(NOTICE)
     source = _open(settings, file, rate or 16_000, channels or 1, encoding or Encoding.S16LE)
+    tell(NOTICE)
     listen_to(source, settings, as_json=as_json, record=record, speaker=speaker)
 
 
