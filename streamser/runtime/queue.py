@@ -62,11 +62,14 @@ class JobQueue:
         return over
 
     def take(self, most: int) -> list[Ticket]:
-        """Remove and return the next jobs, at most so many."""
-        batch, self._firm = self._firm[:most], self._firm[most:]
-        room = most - len(batch)
-        batch += self._droppable[:room]
-        self._droppable = self._droppable[room:]
+        """Remove and return the next jobs, at most so many.
+
+        Never both kinds: a batch is answered as a whole, and finals must not wait for partials.
+        """
+        if self._firm:
+            batch, self._firm = self._firm[:most], self._firm[most:]
+        else:
+            batch, self._droppable = self._droppable[:most], self._droppable[most:]
         return batch
 
     def withdraw(self, session_id: str, job_id: int | None = None) -> None:
