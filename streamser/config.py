@@ -39,7 +39,8 @@ class AudioSettings(Section, frozen=True):
     """Where the sound comes from."""
 
     device: Annotated[
-        str | None, Meta(description="Microphone by index or part of its name; none: the default.")
+        int | str | None,
+        Meta(description="Microphone by index or part of its name; none: the default."),
     ] = None
     channel: Annotated[
         Annotated[int, Meta(ge=0)] | None,
@@ -69,13 +70,14 @@ class EndpointingSettings(Section, frozen=True):
         Meta(description="Probability below which speech is over; none: threshold - 0.15."),
     ] = None
     min_speech_ms: Annotated[
-        int, Meta(ge=1, description="Speech that must be heard before an utterance opens.")
+        int,
+        Meta(ge=1, le=10_000, description="Speech that must be heard before an utterance opens."),
     ] = 96
     silence_ms: Annotated[
-        int, Meta(ge=60, description="Silence that ends an utterance (hangover).")
+        int, Meta(ge=60, le=60_000, description="Silence that ends an utterance (hangover).")
     ] = 500
     pre_roll_ms: Annotated[
-        int, Meta(ge=0, description="Sound before the first speech that is kept.")
+        int, Meta(ge=0, le=10_000, description="Sound before the first speech that is kept.")
     ] = 200
     tail_ms: Annotated[
         Annotated[int, Meta(ge=0)] | None,
@@ -138,7 +140,12 @@ class MoodSettings(Section, frozen=True):
     """How the mood of a session is smoothed."""
 
     time_constant_s: Annotated[
-        float, Meta(gt=0, description="Seconds after which a reading has lost 63 % of its weight.")
+        float,
+        Meta(
+            gt=0,
+            le=86_400,
+            description="Seconds after which a reading has lost 63 % of its weight.",
+        ),
     ] = 30.0
 
 
@@ -147,7 +154,8 @@ class WorkerSettings(Section, frozen=True):
 
     max_batch: Annotated[int, Meta(ge=1, description="Utterances analysed at once.")] = 8
     max_wait_ms: Annotated[
-        int, Meta(ge=0, description="Wait for more before a batch, with several sessions.")
+        int,
+        Meta(ge=0, le=1000, description="Wait for more before a batch, with several sessions."),
     ] = 5
     max_partials: Annotated[
         int, Meta(ge=1, description="Waiting partials; the oldest beyond are dropped and counted.")
@@ -169,6 +177,13 @@ class Settings(Section, frozen=True):
     emotion: EmotionSettings = EmotionSettings()
     mood: MoodSettings = MoodSettings()
     worker: WorkerSettings = WorkerSettings()
+
+
+_SECTIONS = tuple(
+    field.name
+    for field in msgspec.structs.fields(Settings)
+    if isinstance(field.default, msgspec.Struct)
+)
 
 
 class EffectiveSettings(msgspec.Struct, frozen=True):
@@ -213,10 +228,11 @@ def load_settings(
             _refuse_unknown(key, known, f"config {path.name}")
             values[key], origins[key] = value, f"config {path.name}"
     for variable, text in environ.items():
-        if variable in variables:
+        # An empty variable is as good as none.
+        if variable in variables and text:
             key = variables[variable]
             values[key], origins[key] = text, f"environment {variable}"
-        elif _belongs_to_a_section(variable):
+        elif variable not in variables and _looks_like_ours(variable, variables):
             raise ConfigError(f"environment: {_unknown(variable, variables)}")
     for key, value in (flags or {}).items():
         if value is not None:
@@ -241,17 +257,24 @@ def preset_path(name: str) -> Path:
 
 def _find_config(config: str) -> Path:
     path = Path(config)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    if path.suffix == ".toml" or _is_file(path):
+        if not _is_file(path):
             raise ConfigError(f"config file {config} does not exist.")
         return path
     preset = preset_path(config)
-    if not preset.is_file():
+    if not _is_file(preset):
         raise ConfigError(
             f"no preset is called {config!r}; there are {', '.join(preset_names())}; "
             "or give the path of a .toml file."
         )
     return preset
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -287,7 +310,8 @@ def _describe() -> dict[str, str]:
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        if isinstance(value, Mapping):
+        is_section = not prefix and name in _SECTIONS
+        if isinstance(value, Mapping) and (value or is_section):
             flat |= _flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = value
@@ -312,9 +336,12 @@ def _unknown(name: str, known: Mapping[str, str]) -> str:
     return f"unknown key {name!r}; {hint}"
 
 
-def _belongs_to_a_section(variable: str) -> bool:
-    sections = [key.split(".")[0].upper() for key in _describe() if "." in key]
-    return any(variable.startswith(f"STREAMSER_{section}_") for section in sections)
+def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
+    sections = tuple(f"STREAMSER_{name.upper()}" for name in _SECTIONS)
+    if variable in sections or variable.startswith(tuple(f"{name}_" for name in sections)):
+        return True
+    ours = variable.startswith("STREAMSER_") and variable != "STREAMSER_CONFIG"
+    return ours and bool(difflib.get_close_matches(variable, known, n=1, cutoff=0.85))
 
 
 def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
@@ -329,8 +356,8 @@ def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     try:
         return msgspec.convert(tree, Settings, strict=False)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at ")
-        key = place.strip("`").removeprefix("$.")
+        reason, _, place = str(error).rpartition(" - at `$.")
+        key = place.rstrip("`")
         raise ConfigError(
             f"{origins.get(key, 'config')}: {key}: {reason}{_choices(key)}."
         ) from None

@@ -157,7 +157,12 @@ class SessionInfo(Record, frozen=True, kw_only=True):
     scales: dict[str, Scale] = msgspec.field(default_factory=_scales)
     silence_ms: Annotated[int, Meta(description="Silence that ends an utterance (hangover).")]
     max_utterance_ms: Annotated[int, Meta(description="An utterance is cut at this length.")]
-    speaker: str | None = None
+    source: Annotated[
+        str | None, Meta(description="Where the sound comes from: a file or a device.")
+    ] = None
+    speaker: Annotated[str | None, Meta(description="Who speaks, where the client has said.")] = (
+        None
+    )
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -336,7 +341,7 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     since_ms: Annotated[int, Meta(description="Since where in the audio.")]
     reason: Annotated[
         str,
-        Meta(description="`full`: too many waited; `dropped`, `overflow`: sound came too fast."),
+        Meta(description="`full`, `failed`: partials; `dropped`, `overflow`: sound."),
     ]
 
 

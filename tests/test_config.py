@@ -101,6 +101,58 @@ def test_a_wrong_environment_variable_names_the_nearest() -> None:
     load_settings(environ={"STREAMSER_DATA": "somewhere"})
 
 
+def test_an_empty_environment_variable_is_as_good_as_none() -> None:
+    """As shells and container files like to set them."""
+    assert load_settings(environ={"STREAMSER_OFFLINE": "", "STREAMSER_CONFIG": ""}).settings == (
+        Settings()
+    )
+
+
+@pytest.mark.parametrize("variable", ["STREAMSER_OFLINE", "STREAMSER_ASR", "STREAMSER_VAD_"])
+def test_a_variable_that_is_nearly_ours_is_not_passed_over(variable: str) -> None:
+    """Somebody meant something by it."""
+    with pytest.raises(ConfigError, match=variable):
+        load_settings(environ={variable: "1"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[foo]",
+        "[asr.engine]",
+        "settings = {}",
+        "asr = 3",
+        "[mood]\ntime_constant_s = inf",
+        "[endpointing]\nsilence_ms = 1000000000000",
+        "[worker]\nmax_wait_ms = 1000000000000000",
+        '[asr]\nengine = "x - at y"',
+        "[vad]\nengine = [1]",
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    """Whatever is wrong with it."""
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(str(file), environ={})
+    assert "mine.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_may_be_given_by_index_in_a_file(tmp_path: Path) -> None:
+    """As a number, as one would write it."""
+    file = tmp_path / "mine.toml"
+    file.write_text("[audio]\ndevice = 0")
+    assert load_settings(str(file), environ={}).settings.audio.device == 0
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "nul\0byte"])
+def test_a_name_that_no_file_can_have_is_no_preset(name: str) -> None:
+    """And no traceback."""
+    with pytest.raises(ConfigError, match="no preset"):
+        load_settings(name, environ={})
+
+
 def test_a_wrong_key_in_a_file_names_the_file_and_the_nearest(tmp_path: Path) -> None:
     """So that it can be found."""
     file = tmp_path / "mine.toml"

@@ -135,7 +135,8 @@ class _SndFile:
         import soundfile
 
         self._fault: type[Exception] = soundfile.SoundFileError
-        self._file = soundfile.SoundFile(path)
+        # Elsewhere than on Windows a name may be bytes that no encoding knows.
+        self._file = soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path))
         # Else it seeks to where it stands after every block: FLAC then decodes at less than
         # half its speed in small blocks, and the last whole block before damage fails.
         self._file.seekable = lambda: False

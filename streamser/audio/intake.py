@@ -45,8 +45,8 @@ class Intake:
         if channels < 1:
             raise AudioError("sound without any channel cannot be used")
         if channel is not None and not 0 <= channel < channels:
-            valid = "0" if channels == 1 else f"0 to {channels - 1}"
-            raise AudioError(f"there is no channel {channel}: this source has {valid}")
+            valid = "its only channel is 0" if channels == 1 else f"there are 0 to {channels - 1}"
+            raise AudioError(f"there is no channel {channel}: {valid}")
         self.rate = rate
         self.channels = channels
         self.repaired = 0

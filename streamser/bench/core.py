@@ -60,7 +60,9 @@ def answer_nothing(job: Job) -> Outcome:
 
 def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:
     """Make a live session core, as the analyzer would."""
-    return build_session(settings, "bench", vad, engine, ordered=False, speaker=None)
+    return build_session(
+        settings, "bench", vad, engine, ordered=False, patient=False, source=None, speaker=None
+    )
 
 
 def run_core(

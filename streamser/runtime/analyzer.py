@@ -14,7 +14,13 @@ from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
 from streamser.config import Settings
 from streamser.events import Event, ModelNames
-from streamser.runtime.assembly import build_engine, build_session, build_vads, name_models
+from streamser.runtime.assembly import (
+    build_engine,
+    build_session,
+    build_vads,
+    name_models,
+    segmenter_settings,
+)
 from streamser.runtime.driver import Tap, Venue, drive
 from streamser.runtime.engine import Engine
 from streamser.runtime.worker import DeviceThread, WorkerStats
@@ -28,13 +34,16 @@ class Analyzer:
 
     Models are loaded at the first stream, once. Streams may run at the same time from several
     threads; the device thread batches across them. Use it as a context manager, or ``close``
-    it. ``tell`` gets single lines meant for people; by default they go to stderr.
+    it. ``tell`` gets single lines meant for people; by default they go to stderr. Raises
+    ``ConfigError`` where settings do not go together.
     """
 
     def __init__(
         self, settings: Settings | None = None, *, tell: Callable[[str], None] | None = None
     ) -> None:
         self.settings = settings if settings is not None else Settings()
+        # Before any model is loaded: settings that do not go together are no fault of a file.
+        segmenter_settings(self.settings.endpointing)
         self._tell = tell if tell is not None else _tell_stderr
         self._lock = threading.Lock()
         self._device: DeviceThread | None = None
@@ -140,14 +149,21 @@ class Analyzer:
     def _events(
         self, source: AudioSource, live: bool, speaker: str | None, on_audio: Tap | None
     ) -> Iterator[Event]:
-        make_vad, device = self._load()
+        try:
+            make_vad, device = self._load()
+            engine = device.engine()
+        except BaseException:
+            source.stop()
+            raise
         session_id = f"sess_{uuid.uuid4().hex[:12]}"
         session = build_session(
             self.settings,
             session_id,
             make_vad(),
-            device.engine(),
+            engine,
             ordered=not live,
+            patient=not source.live,
+            source=_name(source),
             speaker=speaker,
         )
         venue = Venue(
@@ -164,13 +180,21 @@ class Analyzer:
 
     def _load(self) -> tuple[Callable[[], Vad], DeviceThread]:
         with self._lock:
-            if self._device is None or self._make_vad is None:
+            if self._device is None or self._make_vad is None or self._device.has_failed:
+                if self._device is not None:
+                    self._device.close()
                 self._make_vad = build_vads(self.settings)
                 self._device = DeviceThread(self._build_engine, self.settings.worker)
             return self._make_vad, self._device
 
     def _build_engine(self) -> Engine:
         return build_engine(self.settings, self._tell)
+
+
+def _name(source: AudioSource) -> str:
+    name = str(source.path) if isinstance(source, FileSource) else source.name
+    # A file name may hold bytes that are no text in any encoding, and JSON may not.
+    return name.encode("utf-8", "replace").decode()
 
 
 def _tell_stderr(line: str) -> None:

@@ -25,17 +25,23 @@ __all__ = [
 
 
 def segmenter_settings(settings: EndpointingSettings) -> SegmenterSettings:
-    """Turn the endpointing settings, in ms, into the segmenter's, in samples."""
-    return SegmenterSettings.from_ms(
-        threshold=settings.threshold,
-        release=settings.release,
-        min_speech_ms=settings.min_speech_ms,
-        silence_ms=settings.silence_ms,
-        pre_roll_ms=settings.pre_roll_ms,
-        tail_ms=settings.tail_ms,
-        max_length_ms=settings.max_utterance_ms,
-        cut_search_ms=settings.cut_search_ms,
-    )
+    """Turn the endpointing settings, in ms, into the segmenter's, in samples.
+
+    Raises ``ConfigError`` where they do not go together.
+    """
+    try:
+        return SegmenterSettings.from_ms(
+            threshold=settings.threshold,
+            release=settings.release,
+            min_speech_ms=settings.min_speech_ms,
+            silence_ms=settings.silence_ms,
+            pre_roll_ms=settings.pre_roll_ms,
+            tail_ms=settings.tail_ms,
+            max_length_ms=settings.max_utterance_ms,
+            cut_search_ms=settings.cut_search_ms,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"endpointing: {error}") from None
 
 
 def build_vads(settings: Settings) -> Callable[[], Vad]:
@@ -82,6 +88,8 @@ def build_session(
     engine: Engine,
     *,
     ordered: bool,
+    patient: bool,
+    source: str | None,
     speaker: str | None,
 ) -> Session:
     """Make a session core for one stream."""
@@ -93,6 +101,8 @@ def build_session(
         window=to_samples(settings.partial.window_ms),
         speculative=settings.endpointing.speculative,
         ordered=ordered,
+        patient=patient,
+        source=source,
         speaker=speaker,
         mood_seconds=settings.mood.time_constant_s,
     )

@@ -58,9 +58,9 @@ class Conductor:
             self._arrivals.note(reached, arrived)
         return self._carry(self._session.push(samples))
 
-    def miss(self, samples: int, reason: str) -> list[Event]:
-        """Note sound that was lost."""
-        return self._carry(self._session.lose_audio(samples, reason))
+    def miss(self, samples: int, reason: str, at: int) -> list[Event]:
+        """Note sound that was lost at an absolute sample."""
+        return self._carry(self._session.lose_audio(samples, reason, at))
 
     def report(self, code: str, message: str) -> list[Event]:
         """Tell of a fault of the source."""

@@ -6,6 +6,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TypeAlias
 
 import msgspec
@@ -53,10 +54,13 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
     conductor = Conductor(
         venue.session, venue.worker, lambda job, outcome: mailbox.put((job, outcome)), clock
     )
-    feed = Feed(source, venue.channel, mailbox.put, time.monotonic)
     waiting: deque[FeedItem] = deque()
-    venue.worker.enter(venue.session_id)
-    try:
+    with ExitStack() as stack:
+        stack.callback(source.stop)
+        feed = Feed(source, venue.channel, mailbox.put, time.monotonic)
+        venue.worker.enter(venue.session_id)
+        stack.callback(venue.worker.leave, venue.session_id)
+        stack.callback(feed.abandon)
         yield from conductor.begin()
         feed.start()
         while not conductor.closed:
@@ -79,14 +83,11 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
                     feed.heard()
                     yield from conductor.hear(item.samples, item.arrived, item.reached)
                 case Missed():
-                    yield from conductor.miss(item.samples, item.reason)
+                    yield from conductor.miss(item.samples, item.reason, item.at)
                 case Ended():
                     yield from _end(item, source, venue, conductor)
                 case (job, outcome):
                     yield from conductor.take(job, outcome)
-    finally:
-        feed.abandon()
-        venue.worker.leave(venue.session_id)
 
 
 def _end(ended: Ended, source: AudioSource, venue: Venue, conductor: Conductor) -> Iterator[Event]:

@@ -11,7 +11,6 @@ import msgspec
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.intake import Intake
 from streamser.audio.source import AudioSource, Gap
-from streamser.errors import StreamserError
 
 __all__ = ["Ended", "Feed", "FeedItem", "Heard", "Missed"]
 
@@ -34,10 +33,14 @@ class Heard(msgspec.Struct, frozen=True, eq=False):
 
 
 class Missed(msgspec.Struct, frozen=True):
-    """Say that sound was lost here; the silence that stands for it follows as ``Heard``."""
+    """Say that sound was lost at an absolute sample; silence for it follows as ``Heard``.
+
+    ``samples`` is 0 where nobody knows how many.
+    """
 
     samples: int
     reason: str
+    at: int
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -95,7 +98,8 @@ class Feed:
         self._stopped = True
         self._source.stop()
         self._room.release()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _read(self) -> None:
         error: BaseException | None = None
@@ -106,22 +110,28 @@ class Feed:
                     return
                 arrived = self._clock()
                 if isinstance(piece, Gap):
+                    at = self._reached
                     self._frames += piece.frames
-                    lost = intake.fill(piece.frames)
-                    self._post(Missed(len(lost), piece.reason))
-                    self._give(lost, arrived)
+                    self._post(Missed(self._reached - at, piece.reason, at))
+                    self._give(intake.fill(piece.frames), arrived)
                 else:
                     self._frames += len(piece)
                     self._give(intake.feed(piece), arrived)
         except BaseException as fault:
             error = fault
-        if error is None or isinstance(error, StreamserError):
+        try:
             self._give(intake.flush(), self._clock())
+        except BaseException as fault:
+            error = error or fault
         share = intake.clipped / self._frames if self._frames else 0.0
         self._post(Ended(error, intake.repaired, share))
 
+    @property
+    def _reached(self) -> int:
+        return self._frames * SAMPLE_RATE // self._source.rate
+
     def _give(self, samples: Samples, arrived: float) -> None:
-        reached = self._frames * SAMPLE_RATE // self._source.rate
+        reached = self._reached
         for offset in range(0, len(samples), _PIECE):
             # Looked at on both sides: ``abandon`` gives room only once.
             if self._stopped or not self._room.acquire() or self._stopped:

@@ -15,13 +15,15 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     """Ask for the words and the emotion of a clip.
 
     ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
-    that emotion is read from. A ``droppable`` job may be left out under pressure.
+    that emotion is read from. A ``droppable`` job may be left out under pressure; one that is
+    ``refusable`` fails where too many wait already.
     """
 
     id: int
     clip: Clip
     window: int
     droppable: bool
+    refusable: bool = True
 
     @property
     def heard(self) -> Samples:

@@ -29,7 +29,7 @@ class JobQueue:
 
     Droppable jobs are taken after all others, and a newer one of the same session takes the
     place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
-    a job that is not droppable is refused with a fault: never silently.
+    a refusable job that is not droppable fails: never silently.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -44,7 +44,7 @@ class JobQueue:
     def offer(self, ticket: Ticket) -> list[tuple[Ticket, Outcome]]:
         """Take a job in; returns the tickets that are over because of it, with their outcome."""
         if not ticket.job.droppable:
-            if len(self._firm) >= self._max_firm:
+            if ticket.job.refusable and len(self._firm) >= self._max_firm:
                 message = f"{self._max_firm} utterances are waiting already"
                 return [(ticket, Fault("overloaded", message))]
             self._firm.append(ticket)

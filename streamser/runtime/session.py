@@ -57,7 +57,8 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
     a partial's emotion is read from. An ``ordered`` session puts all its events in the one
-    order that does not depend on when results come: for files, where nobody waits.
+    order that does not depend on when results come: for files, where nobody waits. Jobs of a
+    ``patient`` session are never refused: its source waits while they do.
     """
 
     session_id: str
@@ -67,6 +68,8 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     window: int
     speculative: bool = True
     ordered: bool = False
+    patient: bool = False
+    source: str | None = None
     speaker: str | None = None
     mood_seconds: float = 30.0
 
@@ -118,6 +121,7 @@ class Session:
             models=profile.models,
             silence_ms=to_ms(profile.endpointing.silence),
             max_utterance_ms=to_ms(profile.endpointing.max_length),
+            source=profile.source,
             speaker=profile.speaker,
         )
         self._outbox.say(draft(SessionCreated, session=info))
@@ -151,14 +155,14 @@ class Session:
 
     def mark(self, marker_id: str) -> list[Output]:
         """Ask for an echo once everything about the sound so far has been told."""
-        self._markers.append((marker_id, self._heard))
-        if self._open is None:
+        if not self._ending:
+            self._markers.append((marker_id, self._heard))
             self._place_markers()
         return self._output()
 
-    def lose_audio(self, samples: int, reason: str) -> list[Output]:
-        """Note that sound was lost (0: nobody knows how much); silence stands for it."""
-        told = self._lost_audio.note(samples, reason, self._heard)
+    def lose_audio(self, samples: int, reason: str, at: int) -> list[Output]:
+        """Note that sound was lost at a sample (0: nobody knows how much); push silence for it."""
+        told = self._lost_audio.note(samples, reason, at)
         if told is not None:
             self._outbox.say(told)
         return self._output()
@@ -172,11 +176,10 @@ class Session:
         """End the stream: close what is open; ``closed`` turns true after the last final."""
         if not self._ending:
             self._ending = True
-            if self._filled:
-                self._block[self._filled :] = 0
-                self._hear_block()
+            self._hear_rest()
             for event in self._segmenter.flush():
                 self._follow(event)
+            self._place_markers()
             for losses in (self._lost_partials, self._lost_audio):
                 told = losses.tell(self._heard)
                 if told is not None:
@@ -199,20 +202,37 @@ class Session:
         level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
         for event in self._segmenter.push(self._vad.probability(block), level):
             self._follow(event)
+        if self._markers:
+            self._place_markers()
+
+    def _hear_rest(self) -> None:
+        """Hear a last block that was not filled, silence standing for what is missing."""
+        if not self._filled:
+            return
+        self._block[self._filled :] = 0
+        # An utterance may be cut in the middle of a block, which must have been heard.
+        if self._filled > len(self._block) // 2:
+            self._hear_block()
+        else:
+            self._ring.append(self._block)
 
     def _follow(self, event: SegmentEvent) -> None:
         match event:
             case Opened(start=start):
                 self._start(start)
             case Extended(end=end):
-                self._extend(end)
+                self._extend(min(end, self._heard))
             case Hesitated(end=end):
                 if self._profile.speculative:
-                    self._ask_final(end)
+                    self._ask_final(min(end, self._heard))
             case Resumed():
                 self._withdraw_final()
             case Closed(end=end, reason=reason):
-                self._stop(min(end, self._heard), reason)
+                # What is left at the end of a stream, less than a block, belongs to whoever
+                # speaks there.
+                whole = self._heard - self._heard % self._vad.window
+                at_the_end = reason == "flush" and end == whole
+                self._stop(self._heard if at_the_end else min(end, self._heard), reason)
 
     def _start(self, start: int) -> None:
         number = self._last.number + 1 if self._last else 1
@@ -243,7 +263,7 @@ class Session:
         self._open, self._last = None, utterance
         utterance.slot = self._outbox.reserve(partial(self._tell_final, utterance))
         utterance.slot.ready = utterance.outcome is not None
-        self._place_markers()
+        self._outbox.settle()
 
     def _opened(self) -> Utterance:
         assert self._open is not None, "the segmenter speaks of an utterance it never opened"
@@ -264,6 +284,7 @@ class Session:
             # A partial that comes after the final serves nobody, and would only delay it.
             for job_id in utterance.partials:
                 self._cancel(job_id)
+            self._lost_partials.count(len(utterance.partials))
             utterance.partials.clear()
         utterance.end = end
         utterance.final_job = self._ask(utterance, end, end - utterance.start, final=True).id
@@ -291,7 +312,13 @@ class Session:
             samples=self._ring.read(utterance.start, end),
             final=final,
         )
-        job = Job(id=self._job_ids, clip=clip, window=window, droppable=droppable)
+        job = Job(
+            id=self._job_ids,
+            clip=clip,
+            window=window,
+            droppable=droppable,
+            refusable=not self._profile.patient,
+        )
         self._jobs[job.id] = (utterance, job)
         self._tasks.append(job)
         return job
@@ -304,10 +331,11 @@ class Session:
 
     def _take_partial(self, utterance: Utterance, job: Job, outcome: Outcome) -> None:
         slot = utterance.partials.pop(job.id)
-        if isinstance(outcome, Skipped):
-            if outcome.reason == "coalesced":
-                self._lost_partials.count(1)
-            elif told := self._lost_partials.note(1, outcome.reason, self._heard):
+        if outcome == Skipped("coalesced"):
+            self._lost_partials.count(1)
+        elif not isinstance(outcome, Result):
+            reason = outcome.reason if isinstance(outcome, Skipped) else "failed"
+            if told := self._lost_partials.note(1, reason, self._heard):
                 self._outbox.say(told)
         if slot is not None:
             slot.ready = True
@@ -343,6 +371,9 @@ class Session:
         self._outbox.emit(self._wording.mood(mood, utterance))
 
     def _place_markers(self) -> None:
+        # A word that has just begun will be told of with a start before the marker.
+        if not (self._segmenter.idle or self._ending):
+            return
         for marker_id, position in self._markers:
             echo = draft(Marker, id=marker_id, audio_ms=to_ms(position))
             self._outbox.reserve(partial(self._outbox.emit, echo)).ready = True

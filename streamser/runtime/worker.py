@@ -58,6 +58,11 @@ class DeviceThread:
         """Wait until the models are loaded; raises what loading them raised."""
         return self._engine.result()
 
+    @property
+    def has_failed(self) -> bool:
+        """Return whether loading the models has failed."""
+        return self._engine.done() and self._engine.exception() is not None
+
     def enter(self, session_id: str) -> None:
         """Announce a session; with several of them a batch waits a moment for company."""
         with self._condition:
@@ -109,7 +114,7 @@ class DeviceThread:
         self._engine.set_result(engine)
         while batch := self._next_batch(engine):
             began = time.perf_counter()
-            outcomes = engine.run([ticket.job for ticket in batch])
+            outcomes = _run(engine, [ticket.job for ticket in batch])
             self._count(len(batch), time.perf_counter() - began)
             for ticket, outcome in zip(batch, outcomes, strict=True):
                 ticket.done(ticket.job, outcome)
@@ -135,9 +140,13 @@ class DeviceThread:
 
     def _forget(self, engine: Engine | None) -> None:
         gone, self._gone = self._gone, []
-        if engine is not None:
-            for session_id in gone:
+        if engine is None:
+            return
+        for session_id in gone:
+            try:
                 engine.forget(session_id)
+            except Exception:
+                logger.exception("what was kept of a session could not be dropped")
 
     def _count(self, jobs: int, seconds: float) -> None:
         stats = self._stats
@@ -147,3 +156,13 @@ class DeviceThread:
             largest_batch=max(stats.largest_batch, jobs),
             busy_s=stats.busy_s + seconds,
         )
+
+
+def _run(engine: Engine, jobs: list[Job]) -> list[Outcome]:
+    try:
+        return engine.run(jobs)
+    except BaseException as error:
+        # Were this thread to end, every stream would wait for ever: even for a model that
+        # calls exit, others are answered.
+        logger.exception("a batch of %d was lost", len(jobs))
+        return [Fault("internal_error", f"{type(error).__name__}: {error}")] * len(jobs)

@@ -13,7 +13,7 @@ from streamser.errors import ModelError
 from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper, hub_name
+from streamser.speech.whisper_files import WHISPER_SIZES, existing_directory, find_whisper, hub_name
 
 __all__ = ["AsrFound", "asr_inventory", "choose_transcriber"]
 
@@ -55,7 +55,7 @@ def choose_transcriber(
     if settings.engine == "whisper":
         return _whisper(settings, settings.model, tell, offline)
     # A directory or a misspelt size was asked for by name: no stand-in for it.
-    if Path(settings.model).expanduser().is_dir() or hub_name(settings.model) is None:
+    if existing_directory(settings.model) is not None or hub_name(settings.model) is None:
         return _whisper(settings, settings.model, tell, offline)
     return _best_available(settings, tell, offline)
 

@@ -194,6 +194,11 @@ class Segmenter:
         self._recent: deque[_Window] = deque(maxlen=max(1, settings.cut_search // window))
         self.reset()
 
+    @property
+    def idle(self) -> bool:
+        """Return whether no utterance is open and none has begun to."""
+        return self._start is None and self._onset is None
+
     def reset(self) -> None:
         """Forget everything, as at the start of a stream."""
         self._recent.clear()

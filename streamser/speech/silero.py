@@ -10,6 +10,7 @@ import numpy as np
 
 from streamser.audio.clip import Samples
 from streamser.errors import ModelError
+from streamser.speech.telemetry import forbid_telemetry
 
 __all__ = ["SileroModel", "SileroVad", "find_weights", "load_silero"]
 
@@ -42,6 +43,7 @@ def load_silero(weights: Path | None = None) -> SileroModel:
     file). Takes about 25 ms. Raises ``ModelError`` where it is missing or is something else.
     """
     path = weights or find_weights()
+    forbid_telemetry()
     try:
         import onnxruntime
     except ImportError as error:

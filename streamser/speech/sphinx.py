@@ -139,7 +139,12 @@ class SphinxTranscriber:
         goes_on = seat.open and seat.utterance == clip.utterance and seat.head == head
         if not goes_on or seat.fed > len(clip.samples):
             self._begin(seat, clip, head)
-        _feed(seat.decoder, clip.samples[seat.fed :])
+        try:
+            _feed(seat.decoder, clip.samples[seat.fed :])
+        except RuntimeError:
+            # How much was taken is not known: begin anew next time.
+            _close(seat)
+            raise
         seat.fed, seat.final = len(clip.samples), clip.final
         words = _words(seat.decoder, clip)
         return Transcript(text=" ".join(word.text for word in words), words=words, language="en")

@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ModelError
+from streamser.speech.telemetry import forbid_telemetry
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_files import locate_whisper
+from streamser.speech.whisper_files import existing_directory, locate_whisper
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
 
@@ -233,6 +234,7 @@ class _Heard(msgspec.Struct, frozen=True):
 
 def _load(options: WhisperOptions) -> Any:
     location = locate_whisper(options.model, options.offline)
+    forbid_telemetry()
     try:
         from faster_whisper import WhisperModel
     except ImportError as error:
@@ -293,7 +295,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _short_name(model: str) -> str:
-    return Path(model).expanduser().resolve().name if Path(model).is_dir() else model
+    directory = existing_directory(model)
+    return directory.resolve().name if directory is not None else model
 
 
 def _extractor(model: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Final
 
 from streamser.errors import ModelError
 
-__all__ = ["WHISPER_SIZES", "find_whisper", "hub_name", "locate_whisper"]
+__all__ = ["WHISPER_SIZES", "existing_directory", "find_whisper", "hub_name", "locate_whisper"]
 
 WHISPER_SIZES: Final = {
     "tiny.en": "Systran/faster-whisper-tiny.en",
@@ -54,8 +54,8 @@ def find_whisper(name: str) -> Path | None:
 
     Looks for a directory of that name, then into the hub's cache. Imports nothing heavy.
     """
-    directory = Path(name).expanduser()
-    if directory.is_dir():
+    directory = existing_directory(name)
+    if directory is not None:
         return directory if not _missing_files(directory) else None
     repository = hub_name(name)
     if repository is None:
@@ -67,6 +67,15 @@ def find_whisper(name: str) -> Path | None:
         return None
     snapshot = cached / "snapshots" / revision
     return snapshot if snapshot.is_dir() and not _missing_files(snapshot) else None
+
+
+def existing_directory(name: str) -> Path | None:
+    """Return the directory of a name, ``~`` expanded, if there is one."""
+    try:
+        directory = Path(name).expanduser()
+        return directory if directory.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long; nobody's home; a NUL in it
+        return None
 
 
 def hub_name(name: str) -> str | None:
@@ -100,8 +109,8 @@ def locate_whisper(name: str, offline: bool) -> Path:
     the environment's ``HF_HUB_OFFLINE``) forbids downloads. Raises ``ModelError``, and soon
     where the hub cannot be reached.
     """
-    directory = Path(name).expanduser()
-    if directory.is_dir():
+    directory = existing_directory(name)
+    if directory is not None:
         # Never left to faster-whisper, which would silently ask the hub for a tokenizer.
         if missing := _missing_files(directory):
             raise ModelError(

@@ -88,7 +88,8 @@ def test_192_khz_with_8_channels_works() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "channel", "valid"), [(2, 2, "0 to 1"), (2, -1, "0 to 1"), (1, 1, "has 0")]
+    ("channels", "channel", "valid"),
+    [(2, 2, "0 to 1"), (2, -1, "0 to 1"), (1, 1, "only channel is 0")],
 )
 def test_channel_that_does_not_exist_is_refused(channels: int, channel: int, valid: str) -> None:
     """The error names the channels that there are."""

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +18,14 @@ import soundfile
 
 from streamser import Analyzer
 from streamser.audio.source import Frames, Gap
-from streamser.config import AsrSettings, PartialSettings, Settings
-from streamser.errors import AudioError, ModelError
+from streamser.config import (
+    AsrSettings,
+    EndpointingSettings,
+    PartialSettings,
+    Settings,
+    WorkerSettings,
+)
+from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -23,6 +33,7 @@ from streamser.events import (
     Event,
     Overload,
     SessionClosed,
+    SessionCreated,
     SpeechStarted,
     SpeechStopped,
     decode_event,
@@ -166,6 +177,63 @@ def test_lost_sound_is_told_and_the_audio_clock_stays_true(
     (overload,) = [event for event in lossy if isinstance(event, Overload)]
     assert (overload.kind, overload.dropped, overload.reason) == ("audio", 1000, "dropped")
     assert spans(lossy) == spans(filled)
+
+
+def test_files_wait_for_each_other_and_lose_nothing(demo: Frames) -> None:
+    """However small the queue of the device thread is."""
+    settings = msgspec.structs.replace(VOICE_ONLY, worker=WorkerSettings(max_finals=1))
+    with Analyzer(settings) as analyzer, ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(lambda _: plain(list(analyzer.stream(ListSource([demo])))), range(8)))
+    assert all(run == runs[0] for run in runs)
+    assert runs[0][-1]["failed"] == 0
+    assert runs[0][-1]["utterances"] >= 4
+
+
+@pytest.mark.parametrize("seen", [0, 1, 2, 9])
+def test_the_iterator_may_be_dropped_after_any_event(
+    analyzer: Analyzer, demo: Frames, seen: int
+) -> None:
+    """Also after the first, before any sound was read."""
+    source = ListSource([demo] * 100)
+    events = analyzer.stream(source)
+    for _ in range(seen):
+        next(events)
+    events.close()  # type: ignore[attr-defined]
+    assert source.stopped or seen == 0
+    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+
+
+def test_a_session_says_where_its_sound_comes_from(analyzer: Analyzer, tmp_path: Path) -> None:
+    """By its path, even where that is no text in any encoding."""
+    odd = tmp_path / os.fsdecode(b"odd\xff.flac")
+    shutil.copy(DEMO, odd)
+    first = next(iter(analyzer.stream(odd)))
+    assert isinstance(first, SessionCreated)
+    assert first.session.source == str(tmp_path / "odd?.flac")
+    encode_event(first)
+
+
+def test_settings_that_do_not_go_together_are_refused_before_any_model_is_loaded() -> None:
+    """They are no fault of a file."""
+    endpointing = EndpointingSettings(pre_roll_ms=400, max_utterance_ms=1000)
+    with pytest.raises(ConfigError, match="endpointing: max_length"):
+        Analyzer(Settings(endpointing=endpointing))
+
+
+def test_nothing_is_written_below_the_home_directory(tmp_path: Path) -> None:
+    """No library's telemetry either."""
+    code = (
+        "from streamser import Analyzer, load_settings\n"
+        "settings = load_settings('voice-only').settings\n"
+        f"with Analyzer(settings) as analyzer: print(len(list(analyzer.stream({str(DEMO)!r}))))"
+    )
+    environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(run.stdout) > 12
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_dropping_the_iterator_stops_the_source(analyzer: Analyzer, demo: Frames) -> None:

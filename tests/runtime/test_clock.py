@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from streamser.runtime.clock import ArrivalClock
 
 
@@ -18,11 +20,14 @@ def test_there_is_no_lag_before_any_sound() -> None:
     assert ArrivalClock().lag_ms(0, 5.0) is None
 
 
-def test_memory_is_bounded_and_keeps_the_promised_while() -> None:
-    """After hours, the last two minutes are still known."""
-    clock = ArrivalClock(memory_s=120)
-    for n in range(1, 500_001):
+def test_a_backlog_of_an_hour_is_told_as_one_and_memory_is_bounded() -> None:
+    """To the block for the last minute, to the second for the last hour, then not at all."""
+    clock = ArrivalClock()
+    blocks = 500_000
+    for n in range(1, blocks + 1):
         clock.note(n * 320, n * 0.02)
-    assert len(clock._ends) < 20_000
-    position = (500_000 - 5_500) * 320
-    assert clock.lag_ms(position, 500_000 * 0.02) == 110_000.0
+    now = blocks * 0.02
+    assert len(clock._ends) < 16_000
+    assert clock.lag_ms((blocks - 2_900) * 320, now) == 58_000.0
+    assert clock.lag_ms((blocks - 100_000) * 320, now) == pytest.approx(2_000_000, abs=1_000)
+    assert clock.lag_ms(320, now) is None

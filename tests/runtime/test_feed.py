@@ -5,6 +5,7 @@ import queue
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
@@ -90,12 +91,39 @@ def test_silence_stands_for_what_was_lost() -> None:
     """The loss is told at its place, and the audio clock stays true."""
     items = play(Tape([frames(160), Gap(1600, "dropped"), frames(160)]))
     assert [type(item) for item in items] == [Heard, Missed, Heard, Heard, Ended]
-    assert items[1] == Missed(1600, "dropped")
+    assert items[1] == Missed(1600, "dropped", at=160)
     lost = items[2]
     assert isinstance(lost, Heard)
     assert len(lost.samples) == 1600
     assert not lost.samples.any()
     assert samples(items) == 1920
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
+def test_lost_sound_is_measured_truly_at_any_rate(rate: int) -> None:
+    """Not by what the resampler happens to let out."""
+    gaps: list[Frames | Gap] = []
+    for _ in range(50):
+        gaps += [frames(rate // 10), Gap(rate // 50, "overflow")]
+    missed = [item for item in play(Tape(gaps, rate=rate)) if isinstance(item, Missed)]
+    assert sum(item.samples for item in missed) == 50 * 320
+    assert missed[0].at == 1600
+
+
+def test_a_feed_that_never_began_can_be_abandoned() -> None:
+    """A consumer may leave before the first sound."""
+    tape = Tape([frames(16)])
+    Feed(tape, None, lambda item: None, lambda: 0.0).abandon()
+    assert tape.stopped
+
+
+def test_a_source_that_breaks_in_an_unforeseen_way_still_gives_what_was_held() -> None:
+    """Whatever the fault, what was heard is analysed."""
+    items = play(Tape([frames(48_000)], rate=48_000, error=OSError("no such device")))
+    assert samples(items) == 16_000
+    ended = items[-1]
+    assert isinstance(ended, Ended)
+    assert isinstance(ended.error, OSError)
 
 
 def test_a_source_that_breaks_off_still_gives_what_the_resampler_held() -> None:

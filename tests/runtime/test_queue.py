@@ -8,10 +8,12 @@ from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
 from streamser.runtime.queue import JobQueue, Ticket
 
 
-def ticket(job_id: int, session: str = "a", *, droppable: bool = False) -> Ticket:
+def ticket(
+    job_id: int, session: str = "a", *, droppable: bool = False, refusable: bool = True
+) -> Ticket:
     """Make a waiting job."""
     clip = Clip(session, 1, 0, np.zeros(16, np.float32), final=not droppable)
-    return Ticket(Job(job_id, clip, 16, droppable), lambda job, outcome: None)
+    return Ticket(Job(job_id, clip, 16, droppable, refusable), lambda job, outcome: None)
 
 
 def ids(tickets: list[Ticket]) -> list[int]:
@@ -60,6 +62,14 @@ def test_a_final_beyond_the_bound_is_refused_with_a_fault() -> None:
     assert job_id == 2
     assert isinstance(outcome, Fault)
     assert outcome.code == "overloaded"
+
+
+def test_a_job_whose_source_waits_is_never_refused() -> None:
+    """Reading files does not fail for want of room."""
+    queue = JobQueue(WorkerSettings(max_finals=1))
+    for n in range(50):
+        assert queue.offer(ticket(n, refusable=False)) == []
+    assert len(queue) == 50
 
 
 def test_a_withdrawn_job_is_not_run() -> None:

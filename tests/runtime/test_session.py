@@ -250,6 +250,38 @@ def test_the_last_samples_count_even_if_they_fill_no_window() -> None:
     assert of(SpeechStopped, told)[0].audio_end_ms == 1510
 
 
+@settings(max_examples=60, deadline=None)
+@given(pattern=patterns, rest=st.integers(0, 511))
+def test_a_stream_may_end_anywhere(pattern: list[tuple[float, float]], rest: int) -> None:
+    """Also where an utterance is as long as it may be, in the middle of a window."""
+    sound = speech(*pattern, (2.0, 0.3))
+    sound = sound[: len(sound) - len(sound) % 512 - 512 + rest]
+    told = run(make_session(ordered=True, max_length_ms=1200), [sound])
+    (closed,) = of(SessionClosed, told)
+    stopped = of(SpeechStopped, told)
+    assert len(of(EmotionCompleted, told)) == closed.utterances == len(stopped)
+    assert stopped[-1].audio_end_ms == closed.audio_ms == to_ms(len(sound))
+    assert all(partial.audio_end_ms <= closed.audio_ms for partial in of(TranscriptPartial, told))
+
+
+def test_every_partial_asked_for_is_told_or_counted() -> None:
+    """Those that a final overtakes, and those that fail, too."""
+    session = make_session()
+    session.begin()
+    jobs = jobs_of(session.push(speech((0.5, 0), (2.0, 0.3))))
+    told = events_of(session.resolve(jobs[0].id, Fault("model_broke", "it broke")))
+    assert of(Overload, told)[0].reason == "failed"
+    told += events_of(session.resolve(jobs[1].id, answer(jobs[1])))
+    output = session.push(speech((1.0, 0))) + session.flush()
+    told += events_of(output)
+    for job in jobs_of(output):
+        told += events_of(session.resolve(job.id, answer(job)))
+    (closed,) = of(SessionClosed, told)
+    assert len(jobs) >= 3
+    assert len(of(EmotionDelta, told)) == 1
+    assert closed.partials_dropped == len(jobs) - 1
+
+
 def test_an_utterance_that_cannot_be_analysed_says_so_and_the_next_ones_go_on() -> None:
     """A fault takes the place of the final events of its utterance alone."""
     session = make_session(partial_every_ms=0)
@@ -281,7 +313,7 @@ def test_lost_sound_is_told_at_most_once_a_second() -> None:
     session.begin()
     told: list[Event] = []
     for _ in range(20):
-        told += events_of(session.lose_audio(160, "overflow"))
+        told += events_of(session.lose_audio(160, "overflow", session.position))
         told += events_of(session.push(speech((0.1, 0))))
     told += events_of(session.flush())
     overloads = of(Overload, told)
@@ -301,6 +333,45 @@ def test_a_marker_comes_back_once_everything_before_it_is_told() -> None:
     told = events_of(session.resolve(job.id, answer(job)))
     assert isinstance(told[-1], Marker)
     assert (told[-1].id, told[-1].audio_ms) == ("later", 1500)
+
+
+def test_a_marker_waits_for_a_word_that_has_just_begun() -> None:
+    """Its utterance will be told with a start before the marker."""
+    session = make_session(partial_every_ms=0)
+    session.begin()
+    session.push(speech((0.512, 0), (0.064, 0.3)))
+    assert events_of(session.mark("now")) == []
+    output = session.push(speech((1.0, 0.3), (1.0, 0)))
+    told = events_of(output)
+    for job in jobs_of(output):
+        told += events_of(session.resolve(job.id, answer(job)))
+    kinds = [type(event) for event in told]
+    assert kinds.index(EmotionCompleted) < kinds.index(Marker)
+
+
+def test_a_marker_after_a_cut_waits_for_the_second_half() -> None:
+    """The cut lies before the marker, and so does the beginning of the next utterance."""
+    session = make_session(partial_every_ms=0, max_length_ms=2000)
+    session.begin()
+    output = session.push(speech((0.512, 0), (1.5, 0.3)))
+    output += session.mark("now")
+    output += session.push(speech((1.0, 0.3), (1.0, 0)))
+    told = events_of(output)
+    for job in jobs_of(output):
+        told += events_of(session.resolve(job.id, answer(job)))
+    assert len(of(EmotionCompleted, told)) == 2
+    (marker,) = of(Marker, told)
+    assert marker.seq > of(EmotionCompleted, told)[-1].seq
+
+
+def test_a_session_that_has_ended_tells_nothing_more() -> None:
+    """The last event is the last."""
+    session = make_session()
+    session.begin()
+    session.flush()
+    assert session.closed
+    assert session.mark("late") == []
+    assert session.flush() == []
 
 
 def test_partials_tell_settled_and_open_words_apart() -> None:

@@ -14,7 +14,7 @@ from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Outcome, Result, Skipped
 from streamser.runtime.worker import DeviceThread
-from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, speech
+from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 Answers = queue.SimpleQueue[tuple[str, int, Outcome]]
 
@@ -120,6 +120,33 @@ def test_a_model_that_cannot_be_loaded_is_told_to_whoever_asks() -> None:
     answers: Answers = queue.SimpleQueue()
     worker.submit(job(1), into(answers))
     assert answers.get(timeout=20)[2] == Fault("model_unavailable", "no such model.")
+    worker.close()
+
+
+def test_nothing_that_a_model_does_ends_the_thread() -> None:
+    """Even a model that calls exit, or cannot forget, leaves the others served."""
+
+    class Leaving(LoudnessModel):
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            self.calls += 1
+            if self.calls == 1:
+                raise SystemExit("I have had enough")
+            return super().observe(batch)
+
+    class Clinging(SpellingTranscriber):
+        def forget(self, session_id: str) -> None:
+            raise RuntimeError("I cannot forget")
+
+    answers: Answers = queue.SimpleQueue()
+    worker = DeviceThread(lambda: Engine(Clinging(), Leaving()), WorkerSettings(max_batch=1))
+    worker.submit(job(1), into(answers))
+    assert answers.get(timeout=20)[2] == Fault("internal_error", "SystemExit: I have had enough")
+    worker.leave("a")
+    worker.submit(job(2, "b"), into(answers))
+    assert isinstance(answers.get(timeout=20)[2], Result)
     worker.close()
 
 
