@@ -33,7 +33,8 @@ class FlacRecorder:
         self._since_flush = 0
         try:
             # libsndfile does not say why it cannot open a file; the system does.
-            self.path.open("wb").close()
+            # A new file is for its owner only: what people say is theirs.
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
             self._file = soundfile.SoundFile(
                 self.path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -166,6 +167,8 @@ def _say(word: _Word) -> None:
 
 
 def _main() -> None:
+    # Ctrl-C reaches the whole group of processes; whoever started this one ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=_Task)
     try:
         folder = task.recordings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import typer
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.ending import leaving_at_once
 from streamser.cli.formats import Format, Writer, open_writer
-from streamser.cli.talk import clock, complain, tell
+from streamser.cli.talk import clock, complain, printable, tell
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
@@ -29,7 +30,10 @@ __all__ = ["analyze"]
 @takes_settings
 def analyze(
     common: Common,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings.")],
+    files: Annotated[
+        # Unreadable ones are told one by one, and do not keep the others back.
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings.", readable=False)
+    ],
     form: Annotated[
         Format | None,
         typer.Option(
@@ -38,8 +42,9 @@ def analyze(
             " [by the ending of OUT, else table on a terminal, else jsonl]",
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="OUT", help="Write to a file.")
+    target: Annotated[
+        str | None,
+        typer.Option("-o", "--out", metavar="OUT", help="Write to a file; -: to stdout."),
     ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, max=64, metavar="N", help="Files read at once.")
@@ -54,6 +59,7 @@ def analyze(
     to its end; the others are still done.
     """
     settings = common.load({"partial.every_ms": None if partials else 0}).settings
+    out = None if target is None or target == "-" else Path(target)
     if out is not None and any(_same(out, file) for file in files):
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
     from streamser import Analyzer
@@ -121,7 +127,11 @@ def _fault(event: Event) -> str | None:
 
 
 def _naming(file: Path, message: str) -> str:
-    return message if str(file) in message else f"{file}: {message}"
+    """Name the file once, with its own line ends and blanks, which messages do not keep."""
+    flat = " ".join(str(file).split())
+    if flat and flat in message:
+        return message.replace(flat, printable(str(file)), 1)
+    return f"{file}: {message}"
 
 
 def _format_of(out: Path | None) -> Format:
@@ -139,20 +149,40 @@ def _same(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def _output(out: Path | None) -> Iterator[TextIO]:
-    """Open stdout, or a file that takes its name only when it is complete."""
+    """Open stdout, or a file that takes its name only when it is complete.
+
+    What is there but is no regular file (a named pipe, a device) is written as it is.
+    """
     if out is None:
         yield sys.stdout
         return
-    if out.is_dir() or not out.parent.is_dir():
-        what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
-        raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        with part.open("x", encoding="utf-8", newline="") as stream:
+        if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
+            what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
+            raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
+        with _directly(out) if out.exists() and not out.is_file() else _whole(out) as stream:
             yield stream
-        part.replace(out)
     except OSError as error:
         why = error.strerror or error
         raise StreamserError(f"-o {out}: {why}.", code="output_failed") from None
+
+
+@contextlib.contextmanager
+def _directly(out: Path) -> Iterator[TextIO]:
+    with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _whole(out: Path) -> Iterator[TextIO]:
+    """Write beside a regular file, or the one a link leads to; then replace it, not its mode."""
+    file = Path(os.path.realpath(out))
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            if file.exists():
+                part.chmod(stat.S_IMODE(file.stat().st_mode))
+            yield stream
+        part.replace(file)
     finally:
         part.unlink(missing_ok=True)

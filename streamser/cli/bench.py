@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from streamser.errors import ConfigError
+from streamser.errors import ConfigError, StreamserError
 
 __all__ = ["app"]
 
@@ -40,11 +41,14 @@ def _bench() -> None:
 @app.command()
 def pipeline(
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the report as JSON.")
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
     ] = None,
     markdown_file: Annotated[
         Path | None,
-        typer.Option("--markdown", metavar="FILE", help="Write the report as Markdown."),
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
+        ),
     ] = None,
     recordings: Annotated[
         Path | None,
@@ -90,14 +94,15 @@ def pipeline(
     hours. Keep the machine otherwise idle.
     """
     for option, file in (("--json", json_file), ("--markdown", markdown_file)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise ConfigError(f"{option} {file}: its folder does not exist; make it first.")
+        if file is not None:
+            _check_writable(option, file)
     import msgspec
     from msgspec.structs import replace
     from rich.console import Console
 
     from streamser.bench.pipeline import FULL, QUICK, run_pipeline
     from streamser.bench.tables import markdown, print_report
+    from streamser.cli.ending import ending_soon
     from streamser.cli.talk import tell
 
     given: dict[str, Any] = {
@@ -108,11 +113,41 @@ def pipeline(
         "parts": tuple(part.value for part in only) if only else None,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
-    report = run_pipeline(replace(QUICK if quick else FULL, **chosen), tell)
+    with ending_soon():
+        report = run_pipeline(replace(QUICK if quick else FULL, **chosen), tell)
     # In a file or a log nobody wants the 80 columns of a terminal that is not there.
     width = None if sys.stdout.isatty() else _WIDTH
-    print_report(report, Console(highlight=False, width=width))
-    if json_file is not None:
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    if markdown_file is not None:
-        markdown_file.write_text(markdown(report), encoding="utf-8")
+    try:
+        print_report(report, Console(highlight=False, width=width))
+    finally:
+        # A full stdout does not cost the report of twenty minutes.
+        if json_file is not None:
+            encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+            _save("--json", json_file, encoded + b"\n")
+        if markdown_file is not None:
+            _save("--markdown", markdown_file, markdown(report).encode())
+
+
+def _check_writable(option: str, file: Path) -> None:
+    """Refuse a file that cannot be written before twenty minutes are spent on it."""
+    target = Path(os.path.realpath(file))
+    why = None
+    try:
+        if target.is_dir():
+            why = "it is a folder; name a file."
+        elif not target.parent.is_dir():
+            why = "its folder does not exist; make it first."
+        elif not os.access(target if target.exists() else target.parent, os.W_OK):
+            why = "it cannot be written; name another file."
+    except OSError as error:
+        why = f"{error.strerror}."
+    if why is not None:
+        raise ConfigError(f"{option} {file}: {why}")
+
+
+def _save(option: str, file: Path, content: bytes) -> None:
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        why = error.strerror or error
+        raise StreamserError(f"{option} {file}: {why}.", code="output_failed") from None

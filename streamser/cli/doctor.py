@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from streamser.cli.talk import coloured
 
 if TYPE_CHECKING:
     from streamser.cli.checks import Check
@@ -47,16 +50,20 @@ def doctor(
         typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
     else:
         verdict = "streamser can run here." if ready else "streamser cannot run here: see ✗ above."
-        typer.secho(f"\n{verdict}", bold=True)
+        _write(f"\n{verdict}", bold=True)
     if not ready:
         raise typer.Exit(1)
 
 
 def _print(check: Check, *, first: bool) -> None:
     if first:
-        typer.secho(_TITLES[check.group], bold=True)
+        _write(_TITLES[check.group], bold=True)
     mark, colour = _MARKS[check.status]
-    typer.secho(f"  {mark} ", fg=colour, nl=False)
-    typer.echo(f"{check.name:<{_NAME}} {check.found}")
+    _write(f"  {mark} ", fg=colour, nl=False)
+    _write(f"{check.name:<{_NAME}} {check.found}")
     if check.advice:
-        typer.secho(f"{'':<{_NAME + 5}}→ {check.advice}", dim=True)
+        _write(f"{'':<{_NAME + 5}}→ {check.advice}", dim=True)
+
+
+def _write(text: str, *, nl: bool = True, **style: Any) -> None:
+    typer.echo(typer.style(text, **style) if coloured(sys.stdout) else text, nl=nl)

@@ -1,38 +1,129 @@
-"""How the program ends when somebody has had enough of it."""
+"""How the program ends when somebody has had enough of it, or nothing can be written any more."""
 
 from __future__ import annotations
 
 import os
+import queue
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TextIO, TypeAlias
 
-__all__ = ["BROKEN_PIPE", "INTERRUPTED", "leave_at_once", "leaving_at_once"]
+__all__ = [
+    "BROKEN_PIPE",
+    "INTERRUPTED",
+    "Stopped",
+    "catching",
+    "ending_soon",
+    "leave_at_once",
+    "leaving_at_once",
+    "mute",
+]
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 BROKEN_PIPE = 141
 """Exit code where the reader of our output has gone, as shells have it."""
 
+_GRACE_S = 0.5
+_DEADLY = ("SIGTERM", "SIGHUP")
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], None]
+
+
+class Stopped(KeyboardInterrupt):
+    """Unwind the program as Ctrl-C does, because a signal asks for its end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+@contextmanager
+def catching(handler: _Handler, *names: str) -> Iterator[None]:
+    """Handle signals by name while the block runs, where the platform has them.
+
+    Does nothing outside the main thread. A SIGHUP that is ignored (nohup) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    ignored = {number for number in numbers if signal.getsignal(number) is signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if not (number in ignored and number == getattr(signal, "SIGHUP", None))
+    }
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
 
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """End the process where Ctrl-C or a broken pipe ends the block.
+    """End the process where Ctrl-C, SIGTERM, SIGHUP or a broken pipe ends the block.
 
     For the inside of ``with Analyzer``, whose own end would finish what is in work, or wait
-    for a model that is on its way, though nobody wants the result any more.
+    for a model that is on its way, though nobody wants the result any more. What lies inside
+    the block is unwound, so that files which are not complete are taken away.
     """
     try:
-        yield
+        with catching(_unwind, *_DEADLY):
+            yield
+    except Stopped as stopped:
+        leave_at_once(stopped.code)
     except KeyboardInterrupt:
         leave_at_once(INTERRUPTED)
     except BrokenPipeError:
         leave_at_once(BROKEN_PIPE)
 
 
+@contextmanager
+def ending_soon() -> Iterator[None]:
+    """End the process half a second after a signal, whatever the block still waits for.
+
+    Until then it is unwound, so that the processes it has started can be ended.
+    """
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def end() -> None:
+        code = asked.get()
+        time.sleep(_GRACE_S)
+        leave_at_once(code)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped = Stopped(number)
+        asked.put(stopped.code)
+        raise stopped
+
+    threading.Thread(target=end, name="end soon", daemon=True).start()
+    with catching(stop, "SIGINT", *_DEADLY):
+        yield
+
+
 def leave_at_once(code: int) -> None:
     """End the process and wait for nothing: no lock, no thread, no model."""
-    if sys.stdout.isatty():
-        # The live view hides the cursor.
-        os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
+    with suppress(OSError, ValueError):
+        if sys.stdout.isatty():
+            # The live view hides the cursor.
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
     os._exit(code)
+
+
+def mute(stream: TextIO) -> None:
+    """Lead a stream to nowhere, so that the interpreter's end does not try it again."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import threading
+import stat
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from streamser.cli.ending import INTERRUPTED, leave_at_once
+from streamser.cli.ending import INTERRUPTED, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
 from streamser.cli.utterance import Summary, Utterance, read_utterance, summarise
@@ -25,10 +28,11 @@ __all__ = ["follow", "summary_lines"]
 def follow(
     analyzer: Analyzer, source: AudioSource, sinks: Sequence[Sink], *, speaker: str | None = None
 ) -> Summary | None:
-    """Stream a source into sinks until it ends or SIGINT or SIGTERM stops it; sum it up.
+    """Stream a source into sinks until it ends or a signal stops it; sum it up.
 
-    The first signal ends the source, so that the open utterance is analysed and shown; the
-    second ends the program at once, with exit code 130. The sinks are closed in any case.
+    The first of SIGINT, SIGTERM and SIGHUP ends the source, so that the open utterance is
+    analysed and shown; the second ends the program at once, with exit code 130. The sinks are
+    closed in any case.
     """
     utterances: list[Utterance] = []
     closed: SessionClosed | None = None
@@ -86,22 +90,26 @@ def summary_lines(summary: Summary) -> list[str]:
 
 @contextmanager
 def _stopping(source: AudioSource) -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop the source, and a second of them the program."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    """Let SIGINT, SIGTERM and SIGHUP stop the source, and a second of them the program."""
     asked = False
 
-    def stop(number: int, frame: Any) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             leave_at_once(INTERRUPTED)
         asked = True
+        if number == getattr(signal, "SIGHUP", None):
+            _let_go_of_terminals()
         source.stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with catching(stop, "SIGINT", "SIGTERM", "SIGHUP"):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+
+
+def _let_go_of_terminals() -> None:
+    """Write no more to a terminal that has gone, so that the recording still gets its end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            # Not isatty(): it denies a terminal that has hung up.
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                mute(stream)

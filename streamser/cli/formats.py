@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from streamser.cli.talk import clock, signed
+from streamser.cli.talk import clock, printable, signed
 from streamser.cli.utterance import Utterance, likeliest
 from streamser.events import Event, encode_event
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
@@ -150,7 +150,9 @@ class Tables:
         from rich.text import Text
 
         table = Table(
-            title=Text(str(file), style="bold"), title_justify="left", box=box.SIMPLE_HEAD
+            title=Text(printable(str(file)), style="bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
         )
         for name in ("start", "end"):
             table.add_column(name, justify="right", no_wrap=True)

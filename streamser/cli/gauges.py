@@ -13,6 +13,7 @@ __all__ = [
     "category_text",
     "gauge",
     "level_meter",
+    "number",
     "probability_bar",
 ]
 
@@ -63,6 +64,19 @@ def gauge(name: str, value: float | None, arm: int = 3) -> Text:
     middle = Text(f"{left}│{right}", style="bright_black")
     middle.highlight_regex(r"[▐█▌]+", "magenta" if value < 0 else "green")
     return text + middle
+
+
+def number(name: str, value: float | None) -> Text:
+    """Write a value in [-1, 1] with one digit: a gauge for where bars have no room.
+
+    The width is ``len(name) + 5`` cells; a value that was not measured is a dash.
+    """
+    text = Text(f"{name} ", style="bright_black")
+    if value is None:
+        return text + Text("–".center(4), style="bright_black")
+    # Adding 0.0 turns -0.0 into 0.0.
+    value = round(min(max(value, -1.0), 1.0), 1) + 0.0
+    return text + Text(f"{value:+.1f}", style="magenta" if value < 0 else "green")
 
 
 def level_meter(rms_db: float, peak_db: float, width: int) -> Text:

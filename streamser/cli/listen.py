@@ -48,14 +48,18 @@ def listen(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout.")] = False,
     record: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--record", metavar="DIR", help="Keep events and sound in a new folder."),
     ] = None,
     rate: Annotated[
-        int | None, typer.Option("--rate", metavar="HZ", help="With --file -: rate. [16000]")
+        int | None,
+        typer.Option(
+            "--rate", min=1, max=768_000, metavar="HZ", help="With --file -: rate. [16000]"
+        ),
     ] = None,
     channels: Annotated[
-        int | None, typer.Option("--channels", metavar="N", help="With --file -: channels. [1]")
+        int | None,
+        typer.Option("--channels", min=1, max=64, metavar="N", help="With --file -: channels. [1]"),
     ] = None,
     encoding: Annotated[
         Encoding | None, typer.Option("--encoding", help="With --file -: encoding. [s16le]")
@@ -71,14 +75,24 @@ def listen(
     """
     from streamser.cli.talk import tell
 
+    for option, value in (("--device", device), ("--file", file), ("--record", record)):
+        if value is not None and not value.strip():
+            raise ConfigError(f"{option}: it is empty; give it a name or leave it out.")
     if device is not None and file is not None:
         raise ConfigError("--device and --file exclude each other: listen to one of them.")
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
     settings = common.load({"audio.device": device}).settings
-    source = _open(settings, file, rate or 16_000, channels or 1, encoding or Encoding.S16LE)
+    source = _open(
+        settings,
+        file,
+        16_000 if rate is None else rate,
+        1 if channels is None else channels,
+        encoding or Encoding.S16LE,
+    )
     tell(NOTICE)
-    listen_to(source, settings, as_json=as_json, record=record, speaker=speaker)
+    folder = None if record is None else Path(record)
+    listen_to(source, settings, as_json=as_json, record=folder, speaker=speaker)
 
 
 def listen_to(
@@ -91,7 +105,7 @@ def listen_to(
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
-    Exit code 1 where the source broke off.
+    Exit code 1 where the source broke off or the recording is not complete.
     """
     from streamser import Analyzer
     from streamser.cli.ending import leaving_at_once
@@ -103,8 +117,10 @@ def listen_to(
         # Before the screen is taken, so that what the models have to say stays readable.
         analyzer.models()
         sinks: list[Sink] = []
+        recording: Recording | None = None
         if record is not None:
-            sinks.append(Recording(record))
+            recording = Recording(record)
+            sinks.append(recording)
             tell(f"Events and sound are kept in {record}.")
         sinks.append(_sink(source, as_json=as_json))
         summary = follow(analyzer, source, sinks, speaker=speaker)
@@ -113,6 +129,8 @@ def listen_to(
             tell(line)
         if summary.fault is not None:
             raise typer.Exit(1)
+    if recording is not None and not recording.complete:
+        raise typer.Exit(1)
 
 
 def _open(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -15,7 +17,7 @@ from streamser.cli.bench import app as bench_app
 from streamser.cli.demo import demo
 from streamser.cli.devices import devices
 from streamser.cli.doctor import doctor
-from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED
+from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.listen import listen
 from streamser.cli.protocol import protocol
 from streamser.cli.show import config_app
@@ -33,19 +35,20 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command: exit code 2 for wrong use, 1 for a fault, 130 for Ctrl-C."""
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
         except StreamserError as error:
             complain(str(error))
             wrong_use = isinstance(error, ConfigError) or error.code == "unknown_device"
             raise typer.Exit(_USAGE if wrong_use else _FAULT) from None
+        except Stopped as stopped:
+            raise typer.Exit(stopped.code) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            # Whoever read our output has had enough; the interpreter must not try again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BROKEN_PIPE) from None
-        return result
+        except OSError as error:
+            raise typer.Exit(_end_unwritten(error)) from None
 
 
 app = typer.Typer(
@@ -89,4 +92,42 @@ app.add_typer(bench_app, name="bench")
 
 def main() -> None:
     """Run the program."""
-    app()
+    _mend_streams()
+    try:
+        app()
+    except OSError as error:
+        # The help is printed before any command is run.
+        sys.exit(_end_unwritten(error))
+
+
+def _mend_streams() -> None:
+    """Replace streams that the caller has closed, and let no character be unprintable."""
+    # In this order: each takes the lowest free descriptor, which is the one that is missing.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    codecs.register_error("streamser-escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="streamser-escape")
+
+
+def _escape(fault: UnicodeError) -> tuple[str, int]:
+    """Escape what an encoding lacks as JSON does, so that JSON lines stay JSON."""
+    if not isinstance(fault, UnicodeEncodeError):
+        raise fault
+    import json
+
+    return json.dumps(fault.object[fault.start : fault.end])[1:-1], fault.end
+
+
+def _end_unwritten(error: OSError) -> int:
+    """Say that stdout takes no more, unless its reader has just had enough; return the code."""
+    if error.errno is None:
+        raise error
+    mute(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    what = "cannot write to stdout" if error.filename is None else str(error.filename)
+    complain(f"{what}: {error.strerror}.")
+    return _FAULT

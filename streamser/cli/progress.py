@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamser.cli.batch import Watcher
-from streamser.cli.talk import clock
+from streamser.cli.talk import clock, printable
 
 __all__ = ["LONG_S", "watching"]
 
@@ -27,7 +27,7 @@ def watching(*, shown: bool) -> Iterator[Watcher | None]:
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%"),
         TextColumn("{task.fields[place]}"),
@@ -46,7 +46,9 @@ def watching(*, shown: bool) -> Iterator[Watcher | None]:
         with lock:
             task = tasks.get(file)
             if task is None:
-                task = tasks[file] = progress.add_task(file.name, total=duration, place="")
+                task = tasks[file] = progress.add_task(
+                    printable(file.name), total=duration, place=""
+                )
             done = progress.tasks[progress.task_ids.index(task)].completed + seconds
             place = f"{clock(done * 1000)} of {clock(duration * 1000)}"
             progress.update(task, completed=done, place=place, visible=done < duration - 1)

@@ -14,7 +14,52 @@ from streamser import events
 from streamser.cli.protocol_examples import examples
 from streamser.events import PROTOCOL, AnyEvent, Event
 
-__all__ = ["event_schema", "protocol_document"]
+__all__ = ["ERROR_CODES", "RULES_EVIDENCE", "event_schema", "protocol_document"]
+
+ERROR_CODES = {
+    "bench_failed": "a measurement of `streamser bench` broke off",
+    "closed": "the analyser was closed while the utterance waited",
+    "cuda_unavailable": "CUDA's libraries were not found or do not fit",
+    "device_lost": "the microphone was unplugged or taken away; what was heard is still analysed",
+    "device_unavailable": "the microphone is there but cannot be opened or started",
+    "file_not_found": "there is no such file or folder",
+    "file_unreadable": "the file is there but may not or cannot be read",
+    "internal_error": "a fault of streamser itself, or one without a code of its own",
+    "invalid_audio": "a source of sound cannot be used, for a reason without a code of its own",
+    "invalid_config": "a setting, flag or preset cannot be used",
+    "model_unavailable": "a model is missing, cannot be loaded, or failed",
+    "no_audio": "the source ended, or the file was empty, before any sound came",
+    "no_input_device": "this machine has no sound input",
+    "no_portaudio": "the library PortAudio, which microphones need, is not installed",
+    "not_audio": "the file is not sound, or of an unknown format",
+    "not_raw_audio": "a file with a header was given where raw samples were promised",
+    "out_of_memory": "a model did not fit into the memory of the device it runs on",
+    "output_failed": "`analyze -o` could not write its output",
+    "overloaded": "too many utterances were waiting already, so this one was not analysed",
+    "recording_failed": "`--record` could not write; the disk may be full",
+    "skipped": "the final analysis of the utterance was left out",
+    "truncated_audio": "the sound broke off early; what came before is still analysed",
+    "unknown_device": "no input has that name or number, or more than one has",
+}
+"""Every value of `error.code`, in alphabetical order, with what it says."""
+
+RULES_EVIDENCE = {
+    "voiced_seconds": ("s", "voiced sound; below 0.3 s arousal is not judged"),
+    "speech_seconds": ("s", "sound within 30 dB of the loudest"),
+    "baseline_utterances": ("count", "earlier utterances that the voice was compared with"),
+    "f0_median_hz": ("Hz", "median pitch of voiced frames"),
+    "intensity_db": ("dB re full scale", "median level of voiced frames"),
+    "hf500_db": ("dB", "energy above 500 Hz over energy from 80 to 500 Hz in voiced frames"),
+    "f0_score": ("-1 to 1", "pitch among this speaker's own: 2 P(higher than the baseline) - 1"),
+    "f0_weight": ("0 to 1", "share of pitch in arousal; the three weights sum to 1"),
+    "intensity_score": ("-1 to 1", "level among this speaker's own, likewise"),
+    "intensity_weight": ("0 to 1", "share of level in arousal"),
+    "hf500_score": ("-1 to 1", "brightness among this speaker's own, likewise"),
+    "hf500_weight": ("0 to 1", "share of brightness in arousal"),
+    "vader_compound": ("-1 to 1", "VADER's compound score of the words, which is the valence"),
+    "lexicon_words": ("count", "words that the lexicon knows; with 0 the scores ignore the words"),
+}
+"""Every measurement in the evidence of the model `rules`: unit or range, and meaning."""
 
 _INTRODUCTION = f"""\
 # Protocol `{PROTOCOL}`
@@ -31,6 +76,23 @@ and then its finals: `conversation.item.input_audio_transcription.completed` (wh
 transcribed), `streamser.emotion.completed` and `streamser.mood.updated`, or one
 `conversation.item.input_audio_transcription.failed` in their place. Finals come in the order of
 the utterances; the next utterance may begin before they come.
+"""
+
+_ERRORS = """\
+## Error codes
+
+The values of `error.code`, in the events `error` and
+`conversation.item.input_audio_transcription.failed`. Faults that end a command before its session
+begins have codes as well; these come as an exception's `code` in Python, never as an event. Later
+versions may add codes: treat one that you do not know like `internal_error`.
+"""
+
+_EVIDENCE = """\
+## Evidence of the model `rules`
+
+What `emotion.evidence` holds where `emotion.model` is `rules`. A key is absent where nothing was
+measured: without voiced sound there are no `f0_`, `intensity_` and `hf500_` keys, below 0.3 s of
+it no scores and weights, and without a transcript none of the last two.
 """
 
 
@@ -54,6 +116,15 @@ def protocol_document() -> str:
         *(_event_section(_struct(event), shown[event]) for event in kinds_of_events),
         "## Values inside events\n",
         *(_value_section(value) for value in values),
+        _ERRORS,
+        _table(
+            ("code", "what it says"), ((f"`{code}`", says) for code, says in ERROR_CODES.items())
+        ),
+        _EVIDENCE,
+        _table(
+            ("key", "unit or range", "meaning"),
+            ((f"`{key}`", *meant) for key, meant in RULES_EVIDENCE.items()),
+        ),
         "## JSON Schema\n",
         "<details><summary>Schema of all events</summary>\n",
         f"```json\n{event_schema()}\n```\n",
@@ -106,6 +177,13 @@ def _type_row_table(
         for field in fields
     ]
     return "\n".join(rows) + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    rule = "|".join("---" for _ in head)
+    lines = (" | ".join(row) for row in (head, *rows))
+    written = [f"| {line} |" for line in lines]
+    return "\n".join([written[0], f"|{rule}|", *written[1:]]) + "\n"
 
 
 def _type(kind: kinds.Type) -> str:

@@ -94,15 +94,15 @@ def examples() -> list[Event]:
             dropped=3,
             total=3,
             since_ms=4200,
-            reason="queue_full",
+            reason="full",
         ),
         TranscriptionFailed(
             **_envelope(11, 912.5),
             item_id=_SECOND,
             error=ErrorBody(
                 type="server_error",
-                code="queue_full",
-                message="too many utterances wait to be analysed",
+                code="overloaded",
+                message="32 utterances are waiting already",
             ),
             audio_start_ms=4010,
             audio_end_ms=6230,

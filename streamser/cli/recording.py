@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ class Recording:
     """Write ``session.jsonl``, each event as it happens, and ``audio.flac``.
 
     Raises ``ConfigError`` where the folder holds a session already or cannot be made. A fault
-    later on (disk full) stops the recording with one line; the session goes on. Of a session
-    that never began nothing is left behind.
+    later on (disk full) stops the recording with one line and ``complete`` turns false; the
+    session goes on. Of a session that never began nothing is left behind. What people say is
+    theirs: a new folder and its files are for their owner's eyes only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,23 +30,30 @@ class Recording:
 
         events, sound = folder / "session.jsonl", folder / "audio.flac"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if sound.exists():
                 raise FileExistsError
-            self._events = events.open("xb")
+            self._events = open(events, "xb", opener=_private)  # noqa: SIM115
         except FileExistsError:
             held = "holds a session already" if folder.is_dir() else "is not a folder"
             raise ConfigError(f"--record {folder}: it {held}; name another folder.") from None
         except OSError as error:
             raise ConfigError(f"--record {folder}: {error.strerror or error}.") from None
-        self._sound = FlacRecorder(sound)
+        try:
+            self._sound = FlacRecorder(sound)
+        except StreamserError:
+            self._events.close()
+            events.unlink()
+            raise
         self._files = (events, sound)
         self._begun = False
-        self._stopped = False
+        self.complete = True
 
     def take(self, event: Event) -> None:
         """Write an event."""
         self._begun = True
+        if not self.complete:
+            return
         try:
             self._events.write(encode_event(event) + b"\n")
             self._events.flush()
@@ -53,7 +62,7 @@ class Recording:
 
     def hear(self, samples: Samples) -> None:
         """Write sound."""
-        if not self._stopped:
+        if self.complete:
             try:
                 self._sound.write(samples)
             except StreamserError as error:
@@ -61,15 +70,21 @@ class Recording:
 
     def close(self) -> None:
         """Finish both files."""
-        try:
-            self._events.close()
-            self._sound.close()
-            for file in () if self._begun else self._files:
-                file.unlink()
-        except (OSError, StreamserError) as error:
-            self._stop(str(error))
+        for finish in (self._events.close, self._sound.close, self._tidy):
+            try:
+                finish()
+            except (OSError, StreamserError) as error:
+                self._stop(str(error))
+
+    def _tidy(self) -> None:
+        for file in () if self._begun else self._files:
+            file.unlink(missing_ok=True)
 
     def _stop(self, why: str) -> None:
-        if not self._stopped:
-            self._stopped = True
+        if self.complete:
+            self.complete = False
             warn(f"the recording is not complete: {why}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

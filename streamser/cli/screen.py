@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType, Segment
 from rich.text import Text
 
 from streamser.cli.sinks import advice_of
@@ -20,6 +24,35 @@ __all__ = ["LiveScreen"]
 _FRAMES_PER_S = 12
 
 
+class _Reflowed(Live):
+    """Take away the rows that a terminal made of ours when it became narrower.
+
+    Rich goes up by as many rows as it drew; terminals break rows that no longer fit.
+    """
+
+    _drawn: Sequence[int] = ()
+
+    def note(self, widths: Sequence[int]) -> None:
+        """Remember how wide the rows are that are being drawn."""
+        self._drawn = widths
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Go up by the rows that rich does not know of, clearing them."""
+        processed = super().process_renderables(renderables)
+        width = max(1, self.console.width)
+        more = sum(max(0, (drawn - 1) // width) for drawn in self._drawn)
+        if not (more and self.console.is_interactive and _breaks_rows()):
+            return processed
+        clear = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * more
+        return [Control(ControlType.CARRIAGE_RETURN, *clear), *processed]
+
+
+def _breaks_rows() -> bool:
+    """Tell whether the terminal breaks rows, as most do; these few cut them off."""
+    term = os.environ.get("TERM", "")
+    return "XTERM_VERSION" not in os.environ and not term.startswith(("linux", "rxvt"))
+
+
 class LiveScreen:
     """Show a session on a terminal: finished utterances scroll up, the present stays below.
 
@@ -30,7 +63,7 @@ class LiveScreen:
         self._console = console or Console(highlight=False)
         self._state = ViewState(source=source)
         self._level = Level()
-        self._live = Live(
+        self._live = _Reflowed(
             self,
             console=self._console,
             refresh_per_second=_FRAMES_PER_S,
@@ -40,7 +73,12 @@ class LiveScreen:
         self._live.start()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield render(self._state, self._level, options.max_width)
+        drawing = render(self._state, self._level, options.max_width)
+        rows = console.render_lines(drawing, options, pad=False)
+        self._live.note([Segment.get_line_length(row) for row in rows])
+        for row in rows:
+            yield from row
+            yield Segment.line()
 
     def take(self, event: Event) -> None:
         """Follow an event."""

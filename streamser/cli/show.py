@@ -11,11 +11,14 @@ import typer
 from streamser.cli.common import Common, takes_settings
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from streamser.config import EffectiveSettings
 
 __all__ = ["config_app"]
 
 _ROOMY = 110
+_TIGHT = 70
 
 config_app = typer.Typer(
     help="Show settings and presets.", no_args_is_help=True, rich_markup_mode=None
@@ -40,7 +43,7 @@ def show(
         rows = [dict(zip(names, row, strict=True)) for row in effective.rows()]
         typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
-        _print_table(effective)
+        _print(effective)
 
 
 @config_app.command("presets")
@@ -54,16 +57,26 @@ def presets() -> None:
         typer.echo(f"{name:<{width}}  {_purpose(name)}")
 
 
-def _print_table(effective: EffectiveSettings) -> None:
-    from rich import box
+def _print(effective: EffectiveSettings) -> None:
+    """Print a table, or plain lines where its columns would be a few letters wide."""
     from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.width >= _TIGHT:
+        _print_table(effective, console)
+        return
+    for key, value, origin, _ in effective.rows():
+        typer.echo(f"{key} = {_written(value)}  ({origin})")
+
+
+def _print_table(effective: EffectiveSettings, console: Console) -> None:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("key", "value", "origin"):
         table.add_column(name, no_wrap=name == "key", overflow="fold")
-    console = Console(highlight=False)
     roomy = console.width >= _ROOMY
     if roomy:
         table.add_column("what it is", overflow="fold", style="dim")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
-__all__ = ["clock", "complain", "counted", "signed", "tell", "warn"]
+from streamser.cli.ending import mute
+
+__all__ = ["clock", "coloured", "complain", "counted", "printable", "signed", "tell", "warn"]
 
 
 def tell(line: str) -> None:
@@ -46,7 +48,25 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def coloured(stream: TextIO) -> bool:
+    """Tell whether colours may be written: to a terminal that has them, unless NO_COLOR is set."""
+    refused = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not refused
+
+
+def printable(text: str) -> str:
+    """Write line ends, control characters and broken bytes, as file names hold them, as escapes."""
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def _say(line: str, **style: Any) -> None:
     # Not typer.secho: it writes past the proxy by which a live display keeps out of the way.
-    plain = "NO_COLOR" in os.environ or not sys.stderr.isatty()
-    print(line if plain else typer.style(line, **style), file=sys.stderr)
+    line = printable(line)
+    said = typer.style(line, **style) if coloured(sys.stderr) else line
+    try:
+        print(said, file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody is left to be told; the work itself may still be wanted.
+        mute(sys.stderr)

@@ -21,6 +21,7 @@ from streamser.cli.gauges import (
     category_text,
     gauge,
     level_meter,
+    number,
     probability_bar,
 )
 from streamser.cli.talk import clock
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NARROW",
+    "TIGHT",
     "Level",
     "ViewState",
     "hear",
@@ -56,10 +58,16 @@ __all__ = [
 NARROW = 110
 """Below this width an utterance takes two rows: words, and what they sounded like."""
 
+TIGHT = 79
+"""Below this width numbers take the place of gauges, and rows are broken: fit for 40 columns."""
+
 _FALL_DB_PER_S = 26.0
 _PEAK_HOLD_S = 1.2
 _BAR = 8
+_TIGHT_BAR = 6
 _MARGIN = 11
+_LAG = 8
+_ROOM_FOR_PEAK = 60
 
 Speech = Literal["silent", "speaking", "thinking"]
 
@@ -151,39 +159,43 @@ def update(state: ViewState, event: Event) -> ViewState:
 
 
 def render(state: ViewState, level: Level, width: int) -> RenderableType:
-    """Draw the live part: always six rows, so that nothing below or above it jumps."""
+    """Draw the live part: as many rows as ever at this width, so that nothing around it jumps.
+
+    Six of them, or more where the terminal is too narrow for these.
+    """
     return Group(
         Rule(style="bright_black", characters="─"),
         _sound(state, level, width),
         *_partial(state, width),
-        _delta(state, width),
-        _footer(state, width),
+        *_delta(state, width),
+        *_footer(state, width),
     )
 
 
 def render_utterance(spoken: Utterance, width: int) -> RenderableType:
     """Draw a finished utterance: one row where there is room, else words above figures."""
-    words, figures, lag = _words(spoken), _figures(spoken), _lag(spoken)
+    words, lag = _words(spoken), _lag(spoken)
     grid = Table.grid(padding=(0, 2, 0, 0), expand=False)
     grid.width = width
     grid.add_column(width=_MARGIN - 2, no_wrap=True, justify="right")
     grid.add_column(ratio=1, overflow="fold")
     time = Text(clock(spoken.start_ms), style="bright_black")
     if width >= NARROW:
+        figures = Text() if spoken.emotion is None else _gauges(spoken.emotion)
         grid.add_column(no_wrap=True, width=figures.cell_len)
-        grid.add_column(no_wrap=True, width=8, justify="right")
+        grid.add_column(no_wrap=True, width=_LAG, justify="right")
         grid.add_row(time, words, figures, lag)
         return grid
     grid.add_row(time, words)
-    if not figures:
+    if spoken.emotion is None:
         return grid
-    below = Table.grid(expand=False)
-    below.width = width
-    below.add_column(width=_MARGIN)
-    below.add_column(no_wrap=True, ratio=1)
-    below.add_column(no_wrap=True, width=8, justify="right")
-    below.add_row("", figures, lag)
-    return Group(grid, below)
+    margin = Text(" " * _MARGIN)
+    *above, last = _emotion(spoken.emotion, width, besides=_MARGIN + _LAG)
+    last = margin + last
+    last.pad_right(width - last.cell_len - lag.cell_len)
+    return Group(
+        grid, *(_one_row(margin + row, width) for row in above), _one_row(last + lag, width)
+    )
 
 
 def _sound(state: ViewState, level: Level, width: int) -> Text:
@@ -193,6 +205,8 @@ def _sound(state: ViewState, level: Level, width: int) -> Text:
         "thinking": ("◌ thinking", "yellow"),
     }
     decibels = f" {level.rms_db:4.0f} dBFS  peak {level.peak_db:4.0f}  "
+    if width < _ROOM_FOR_PEAK:
+        decibels = f" {level.rms_db:3.0f} dB  "
     mark = Text(*marks[state.speech])
     time = Text(f"  {clock(level.seconds * 1000):>9}", style="bright_black")
     rest = mark.cell_len + time.cell_len + len(decibels)
@@ -215,13 +229,19 @@ def _partial(state: ViewState, width: int) -> list[Text]:
     return [*rows, Text()][:2]
 
 
-def _delta(state: ViewState, width: int) -> Text:
+def _delta(state: ViewState, width: int) -> list[Text]:
+    """Draw what the voice sounds like now, on one row, or two where a row is too short."""
+    before = Text("now ", style="bright_black")
+    tall = 1 if width >= TIGHT else 2
     if state.delta is None:
-        return Text()
-    return _one_row(Text("now ", style="bright_black") + _emotion(state.delta), width)
+        return [Text()] * tall
+    first, *more = _emotion(state.delta, width, besides=before.cell_len)
+    rows = [before + first, *(Text(" " * before.cell_len) + row for row in more)]
+    return [_one_row(row, width) for row in [*rows, Text()][:tall]]
 
 
-def _footer(state: ViewState, width: int) -> Text:
+def _footer(state: ViewState, width: int) -> list[Text]:
+    """Draw what is at work, on one row, or two or three where a row is too short."""
     parts = [Text(state.source), Text(state.models)]
     if state.dropped:
         parts.insert(0, Text(state.dropped, style="yellow"))
@@ -231,7 +251,13 @@ def _footer(state: ViewState, width: int) -> Text:
         parts.insert(0, mood + Text(f" {share:.0%}") if share is not None else mood)
     footer = Text("  ·  ", style="bright_black").join(part for part in parts if part.plain)
     footer.style = "bright_black"
-    return _one_row(footer, width)
+    tall = 1 if width >= TIGHT else 2 if width >= _ROOM_FOR_PEAK else 3
+    if tall == 1:
+        return [_one_row(footer, width)]
+    rows = _wrapped(footer, width)
+    if len(rows) > tall:
+        rows[tall - 1] = _one_row(rows[tall - 1] + Text("…" * width), width)
+    return [*rows, *[Text()] * tall][:tall]
 
 
 def _words(spoken: Utterance) -> Text:
@@ -246,12 +272,24 @@ def _words(spoken: Utterance) -> Text:
     return Text(f"({hint}, {seconds:.1f} s)", style="bright_black")
 
 
-def _figures(spoken: Utterance) -> Text:
-    return _emotion(spoken.emotion) if spoken.emotion is not None else Text()
+def _emotion(emotion: EmotionBody, width: int, *, besides: int) -> list[Text]:
+    """Write a judgement on one row, or on two where they do not leave room for ``besides``."""
+    if width >= TIGHT:
+        return [_gauges(emotion)]
+    numbers = [number(name[0].upper(), getattr(emotion.dimensions, name)) for name in DIMENSIONS]
+    rows = [_judged(emotion, _TIGHT_BAR), Text(" ").join(numbers)]
+    whole = Text(" ").join(rows)
+    return [whole] if whole.cell_len + besides <= width else rows
 
 
-def _emotion(emotion: EmotionBody) -> Text:
+def _gauges(emotion: EmotionBody) -> Text:
     """Write category, probability and dimensions in cells of fixed width."""
+    drawn = (gauge(name[0].upper(), getattr(emotion.dimensions, name)) for name in DIMENSIONS)
+    return Text(" ").join([_judged(emotion, _BAR), *drawn])
+
+
+def _judged(emotion: EmotionBody, bar: int) -> Text:
+    """Write category and probability in cells of fixed width."""
     best = likeliest(emotion)
     style = CATEGORY_STYLES.get(best, "magenta")
     category = category_text(emotion.category)
@@ -259,13 +297,9 @@ def _emotion(emotion: EmotionBody) -> Text:
     doubt = f" {best}?" if best != emotion.category else ""
     return Text.assemble(
         category,
-        probability_bar(emotion.confidence, _BAR, style),
+        probability_bar(emotion.confidence, bar, style),
         f" {emotion.confidence:>4.0%}",
         (f"{doubt:<9}", "bright_black"),
-        *(
-            Text(" ") + gauge(name[0].upper(), getattr(emotion.dimensions, name))
-            for name in DIMENSIONS
-        ),
     )
 
 

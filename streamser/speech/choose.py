@@ -91,12 +91,16 @@ def _best_available(
             return _whisper(settings, name, tell, offline)
         except ModelError as error:
             tell(f"{error}.")
+    why = (
+        f"for better text let Whisper {settings.model!r} be downloaded once (without --offline),"
+        " or set asr.model to the directory of one"
+    )
     if not offline and find_whisper(settings.model) is None:
         try:
             return _whisper(settings, settings.model, tell, offline)
         except ModelError as error:
-            tell(f"{error}.")
-    return _fallback(settings, tell)
+            why = str(error)
+    return _fallback(settings, tell, why)
 
 
 def _candidates(settings: AsrSettings) -> Iterator[str]:
@@ -107,20 +111,17 @@ def _candidates(settings: AsrSettings) -> Iterator[str]:
         yield size
 
 
-def _fallback(settings: AsrSettings, tell: Callable[[str], None]) -> Transcriber | None:
-    better = (
-        f"for better text let Whisper {settings.model!r} be downloaded once (without --offline),"
-        " or set asr.model to the directory of one"
-    )
+def _fallback(settings: AsrSettings, tell: Callable[[str], None], why: str) -> Transcriber | None:
+    """Take what is embedded, and say in one line why, or how to get better."""
     if not _is_english(settings):
-        tell(f"No text: no recogniser for language {settings.language!r} is here; {better}.")
+        tell(f"No text: no recogniser for language {settings.language!r} is here; {why}.")
         return None
     try:
         transcriber = SphinxTranscriber()
     except ModelError as error:
-        tell(f"No text: {error}; {better}.")
+        tell(f"No text: {error}; {why}.")
         return None
-    tell(f"Recognising with pocketsphinx (English only, many errors); {better}.")
+    tell(f"Recognising with pocketsphinx (English only, many errors); {why}.")
     return transcriber
 
 

@@ -14,7 +14,7 @@ import streamser
 from streamser.cli.main import app
 from streamser.events import AnyEvent, decode_event
 
-__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "start"]
+__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "shell", "start"]
 
 PROGRAM = [sys.executable, "-c", "from streamser.cli.main import main; main()"]
 DEMO = Path(streamser.__file__).parent / "assets" / "demo.flac"
@@ -34,6 +34,21 @@ def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subpr
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+    )
+
+
+def shell(
+    line: str, *arguments: str | Path, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell line in which ``"$@"`` stands for the program with these arguments."""
+    return subprocess.run(
+        ["sh", "-c", line, "sh", *PROGRAM, *map(str, arguments)],
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +23,7 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
 )
-from tests.cli.running import events_of, run
+from tests.cli.running import PROGRAM, events_of, refuses, run
 from tests.cli.sounds import spoken, write
 
 QUIET = ("--asr", "none")
@@ -173,3 +179,74 @@ def test_a_recording_is_never_its_own_output(talk: Path) -> None:
     result = run("analyze", talk, *QUIET, "-o", talk)
     assert result.exit_code == 2
     assert talk.read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
+def test_a_named_pipe_is_written_and_stays_a_pipe(talk: Path, tmp_path: Path) -> None:
+    """`-o` replaces files, never what only looks like one: its reader gets the rows."""
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    result = run("analyze", talk, *QUIET, "-o", pipe)
+    reader.join(30)
+    assert result.exit_code == 0
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert len(list(csv.DictReader(io.StringIO(read[0])))) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.csv"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and modes of POSIX")
+def test_a_link_is_followed_and_the_mode_is_kept(talk: Path, tmp_path: Path) -> None:
+    """The file a link leads to is replaced, and stays as private as it was."""
+    real, link = tmp_path / "real.csv", tmp_path / "link.csv"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    assert run("analyze", talk, *QUIET, "-o", link).exit_code == 0
+    assert link.is_symlink()
+    assert real.read_text().startswith("file,start")
+    assert stat.S_IMODE(real.stat().st_mode) == 0o640
+
+
+def test_a_dash_means_stdout(talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-o -` makes no file named so."""
+    monkeypatch.chdir(tmp_path)
+    result = run("analyze", talk, *QUIET, "--format", "jsonl", "-o", "-")
+    assert result.exit_code == 0
+    assert isinstance(events_of(result.stdout)[-1], SessionClosed)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_may_not_be_read_costs_one_line(talk: Path, tmp_path: Path) -> None:
+    """The others are done, also where the system forbids one of them."""
+    locked = tmp_path / "locked.wav"
+    shutil.copy(talk, locked)
+    locked.chmod(0)
+    command = [*PROGRAM, "analyze", str(locked), str(talk), *QUIET, "--format", "jsonl"]
+    if os.access(locked, os.R_OK):
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            pytest.skip("this user may read everything, and there is no setpriv to change that")
+        rights = "-dac_override,-dac_read_search"
+        command = [setpriv, "--bounding-set", rights, "--inh-caps", rights, *command]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "locked.wav cannot be read: Permission denied" in line
+    assert len(sessions(events_of(done.stdout))) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names that Windows forbids")
+def test_control_characters_of_a_name_are_escaped(talk: Path, tmp_path: Path) -> None:
+    """A name can neither break the line nor colour the terminal, and is told once."""
+    name = "two\nlines\x1b[31m.wav"
+    shown = r"two\nlines\x1b[31m.wav"
+    result = run("analyze", tmp_path / name, *QUIET)
+    refuses(result, 1, shown)
+    assert result.stderr.count("lines") == 1
+    shutil.copy(talk, tmp_path / name)
+    result = run("analyze", tmp_path / name, *QUIET, "--format", "table")
+    assert "\x1b" not in result.stdout
+    assert shown in result.stdout.replace("\n", "")

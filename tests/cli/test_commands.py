@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import signal
 import sys
@@ -9,14 +11,28 @@ from pathlib import Path
 from typing import get_args
 
 import msgspec
+import numpy as np
 import pytest
 
 import streamser
+from streamser.audio.clip import SAMPLE_RATE
 from streamser.cli.checks import Check, Status, can_listen
-from streamser.cli.protocol_document import protocol_document
+from streamser.cli.doctor import doctor
+from streamser.cli.protocol_document import ERROR_CODES, RULES_EVIDENCE, protocol_document
 from streamser.cli.protocol_examples import examples
+from streamser.cli.talk import complain, tell
 from streamser.config import preset_names
-from streamser.events import AnyEvent, SessionCreated, decode_event, encode_event
+from streamser.emotion.model import Spoken
+from streamser.emotion.rules import RulesModel
+from streamser.events import (
+    AnyEvent,
+    ErrorRaised,
+    Overload,
+    SessionCreated,
+    TranscriptionFailed,
+    decode_event,
+    encode_event,
+)
 from tests.cli.running import events_of, run, start
 from tests.virtual_mic import virtual_microphone
 
@@ -41,6 +57,16 @@ def test_config_show_draws_a_table() -> None:
     lines = run("config", "show", "--offline").stdout.splitlines()
     assert any(line.split() == ["offline", "true", "flag"] for line in lines)
     assert any(line.split() == ["audio.device", "none", "default"] for line in lines)
+
+
+def test_config_show_is_plain_where_a_table_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At 40 columns each setting is one line, which the terminal may break."""
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run("config", "show", "--offline").stdout.splitlines()
+    keys = [row["key"] for row in json.loads(run("config", "show", "--json").stdout)]
+    assert [line.partition(" = ")[0] for line in lines] == keys
+    assert "offline = true  (flag)" in lines
+    assert "audio.device = none  (default)" in lines
 
 
 def test_a_named_option_and_its_dotted_key_are_the_same_setting() -> None:
@@ -75,6 +101,64 @@ def test_the_protocol_document_shows_every_event() -> None:
         assert decode_event(encode_event(example)) == example
         assert f"### `{example.__struct_config__.tag}`" in document
         assert msgspec.json.format(encode_event(example), indent=2).decode() in document
+
+
+def codes_in(tree: ast.AST) -> set[str]:
+    """Return the error codes that a module gives to faults and exceptions."""
+    found: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            found += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in {"Fault", "report", "server_error"}:
+                found += node.args[:1]
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
+            value = node.value
+            found += [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
+    return {
+        value.value
+        for value in found
+        if isinstance(value, ast.Constant) and isinstance(value.value, str)
+    }
+
+
+def test_the_protocol_document_explains_every_error_code() -> None:
+    """A code in the source is in the document, and none is there that does not occur."""
+    sources = Path(streamser.__file__).parent.rglob("*.py")
+    real = [
+        codes_in(ast.parse(source.read_text(encoding="utf-8")))
+        for source in sources
+        if not source.name.startswith("protocol_")
+    ]
+    assert set().union(*real) == set(ERROR_CODES)
+    document = protocol_document()
+    for code, says in ERROR_CODES.items():
+        assert f"| `{code}` | {says} |" in document
+
+
+def test_the_protocol_examples_use_real_codes_and_reasons() -> None:
+    """What an example shows can be met in life."""
+    shown = examples()
+    errors = [each for each in shown if isinstance(each, ErrorRaised | TranscriptionFailed)]
+    assert errors
+    assert {each.error.code for each in errors} <= set(ERROR_CODES)
+    losses = [each for each in shown if isinstance(each, Overload)]
+    assert [(loss.kind, loss.reason) for loss in losses] == [("partials", "full")]
+
+
+def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
+    """A reading of voice and words gives all the keys that the document lists, and no other."""
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    harmonics = np.arange(1, 9)[:, None]
+    buzz = np.sum(np.sin(2 * np.pi * 150 * harmonics * time) / harmonics, axis=0)
+    voice = (0.1 * buzz).astype(np.float32)
+    model = RulesModel()
+    (finding,) = model.observe([Spoken(samples=voice, text="a wonderful surprise")])
+    evidence = model.listener().interpret(finding).evidence
+    assert set(evidence) == set(RULES_EVIDENCE)
+    document = protocol_document()
+    for key, (unit, meaning) in RULES_EVIDENCE.items():
+        assert f"| `{key}` | {unit} | {meaning} |" in document
 
 
 def test_the_schema_knows_every_event() -> None:
@@ -116,6 +200,44 @@ def test_the_doctor_speaks_plainly() -> None:
 def check(group: str, status: Status, name: str = "any") -> Check:
     """Make the outcome of a check."""
     return Check(group=group, name=name, status=status, found="")
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        """Claim to be one."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("variables", "colours"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "xterm-256color", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colours_are_for_terminals_that_want_them(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], colours: bool
+) -> None:
+    """NO_COLOR=1 and TERM=dumb give plain text, from the doctor as from what is said on stderr."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    checks = [check(group, "works") for group in ("audio", "vad", "emotion")]
+    checks.append(Check(group="asr", name="any", status="absent", found="", advice="do this"))
+    monkeypatch.setattr("streamser.cli.checks.run_checks", lambda: checks)
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    doctor(as_json=False)
+    tell("good to know")
+    complain("not good")
+    assert "→ do this" in out.getvalue()
+    assert "good to know" in err.getvalue()
+    assert ("\x1b" in out.getvalue(), "\x1b" in err.getvalue()) == (colours, colours)
 
 
 @pytest.mark.parametrize("lacking", ["audio", "vad", "emotion"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamser.cli.gauges import category_text, gauge, level_meter, probability_bar
+from streamser.cli.gauges import category_text, gauge, level_meter, number, probability_bar
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,21 @@ def test_a_probability_fills_its_share_of_the_bar(probability: float, bar: str) 
 def test_a_gauge_grows_from_the_middle(value: float | None, drawn: str) -> None:
     """Negative values go left, positive right; what was not measured is a dash, not a zero."""
     assert gauge("V", value).plain == drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "drawn"),
+    [
+        (-0.94, "V -0.9"),
+        (0.55, "V +0.6"),
+        (-0.04, "V +0.0"),
+        (7.0, "V +1.0"),
+        (None, "V  –  "),
+    ],
+)
+def test_a_number_takes_the_place_of_a_gauge(value: float | None, drawn: str) -> None:
+    """It has a sign and one digit, and is a dash of the same width where nothing was measured."""
+    assert number("V", value).plain == drawn
 
 
 @pytest.mark.parametrize(

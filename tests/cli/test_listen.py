@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, start
+from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, shell, start
 from tests.cli.sounds import spoken, write
 from tests.data import shared_data
 from tests.virtual_mic import virtual_microphone
@@ -40,8 +41,8 @@ def spans(events: list[AnyEvent]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_flushes_the_open_utterance_and_ends_well(number: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_flushes_the_open_utterance_and_ends_well(name: str) -> None:
     """Nothing that was said is lost, stdout holds only events, and the exit code is 0."""
     listening = start("listen", "--file", DEMO, "--json", *QUIET)
     assert listening.stdout is not None
@@ -50,7 +51,7 @@ def test_a_signal_flushes_the_open_utterance_and_ends_well(number: signal.Signal
         head.append(line)
         if "speech_started" in line:
             break
-    listening.send_signal(number)
+    listening.send_signal(signal.Signals[name])
     tail, err = listening.communicate(timeout=60)
     events = events_of("".join(head) + tail)
     assert listening.returncode == 0
@@ -107,6 +108,39 @@ def test_a_recording_holds_the_events_and_the_sound(tmp_path: Path) -> None:
     sound, rate = soundfile.read(folder / "audio.flac", dtype="float32")
     assert rate == 16_000
     np.testing.assert_allclose(sound, samples, atol=1 / 32768)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_recording_is_for_its_owner_only(tmp_path: Path) -> None:
+    """What people say at home is nobody's business on a shared machine."""
+    folder = tmp_path / "kept"
+    file = write(tmp_path / "talk.wav", spoken(1.0))
+    assert run("listen", "--file", file, "--record", folder, *QUIET).exit_code == 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
+    assert modes == {"kept": 0o700, "session.jsonl": 0o600, "audio.flac": 0o600}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_recording_that_is_not_complete_fails(tmp_path: Path) -> None:
+    """The session goes on without it, and scripts learn of it; the limit plays a full disk."""
+    file = write(tmp_path / "talk.wav", spoken(3.0))
+    arguments = ["--file", str(file), "--json", "--record", str(tmp_path / "kept"), *QUIET]
+    done = shell('ulimit -f 1; "$@"', "listen", *arguments)
+    assert done.returncode == 1
+    assert isinstance(events_of(done.stdout)[-1], SessionClosed)
+    assert done.stderr.count("the recording is not complete") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--rate", "0"), ("--channels", "0"), ("--channels", "65")]
+)
+def test_raw_sound_of_no_rate_or_channels_is_refused(option: str, value: str) -> None:
+    """Zero is a slip, not a wish for the default."""
+    result = run("listen", "--file", "-", option, value, *QUIET)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "than or equal to" in result.stderr
 
 
 def test_a_recording_never_replaces_another(tmp_path: Path) -> None:
@@ -183,9 +217,12 @@ def test_a_pipe_without_sound_is_told(tmp_path: Path) -> None:
         (["--device", "0", "--file", "talk.wav"], "exclude each other"),
         (["--rate", "8000"], "--file -"),
         (["--file", "talk.wav", "--encoding", "f32le"], "--file -"),
+        (["--device", ""], "--device: it is empty"),
+        (["--file", ""], "--file: it is empty"),
+        (["--file", "talk.wav", "--record", ""], "--record: it is empty"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(arguments: list[str], part: str) -> None:
+def test_options_that_make_no_sense_are_refused(arguments: list[str], part: str) -> None:
     """What cannot all be meant is not guessed at."""
     refuses(run("listen", *arguments), 2, part)
 

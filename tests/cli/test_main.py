@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import streamser
-from tests.cli.running import DEMO, run, start
+from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, shell, start
+from tests.cli.sounds import spoken, write
 
 HEAVY = ("numpy", "torch", "transformers", "onnxruntime", "rich", "ctranslate2", "sounddevice")
 
@@ -59,15 +60,129 @@ def test_a_reader_that_has_had_enough_ends_the_program_quietly() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_an_interrupted_analysis_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_an_interrupted_analysis_leaves_nothing_behind(
+    tmp_path: Path, name: str, code: int
+) -> None:
     """Ctrl-C ends it quietly; no half output takes the place of a whole one."""
     out = tmp_path / "out.jsonl"
     arguments: list[str | Path] = [*[DEMO] * 6, "--asr", "pocketsphinx", "-o", out]
     analysing = start("analyze", *arguments)
     while not list(tmp_path.iterdir()):
         assert analysing.poll() is None
-    analysing.send_signal(signal.SIGINT)
+    analysing.send_signal(signal.Signals[name])
     printed, err = analysing.communicate(timeout=60)
-    assert analysing.returncode == 130
+    assert analysing.returncode == code
     assert (printed, err) == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="shells and limits of POSIX")
+
+
+@posix
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["protocol"], ["config", "show"], ["analyze", DEMO, "--asr", "none"]],
+    ids=lambda command: command[0],
+)
+def test_a_full_disk_is_told_in_one_line(command: list[str | Path], tmp_path: Path) -> None:
+    """Output that finds no room ends the program with its reason; the limit plays the disk."""
+    done = shell(f'ulimit -f 0; "$@" > {tmp_path / "out"}', *command)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert "cannot write to stdout: File too large" in line
+
+
+@posix
+def test_without_stdout_or_stderr_the_work_is_done(tmp_path: Path) -> None:
+    """A caller that closes a stream does not want it; the exit code still counts."""
+    out = tmp_path / "out.jsonl"
+    talk = write(tmp_path / "talk.wav", spoken(3.0))
+    for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = shell(f'"$@" {closed}', "analyze", talk, "--asr", "none", "-o", out)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), closed
+        assert events_of(out.read_text())
+        out.unlink()
+    done = shell('"$@" 2>&-', "analyze", tmp_path / "none.wav")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@posix
+def test_raw_sound_from_a_closed_stdin_is_refused() -> None:
+    """After the notice there is one line, and no traceback."""
+    done = shell('"$@" <&-', "listen", "--file", "-", "--asr", "none")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert "stdin ended before any sound came" in line
+
+
+@posix
+def test_what_an_encoding_lacks_is_escaped_and_json_stays_json(tmp_path: Path) -> None:
+    """In a bare locale words may look odd, but nothing breaks and programs read the same."""
+    talk = write(tmp_path / "talk.wav", spoken(1.0))
+    arguments = ["--file", str(talk), "--json", "--asr", "none", "--speaker", "Zoë 🙂"]
+    done = shell('"$@"', "listen", *arguments, env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert r"Zo\u00eb" in done.stdout
+    assert "Zoë 🙂" in str(events_of(done.stdout)[0])
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys, importlib.abc
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "streamser.cli.analyze":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from streamser.__main__ import main
+main()
+"""
+
+
+@posix
+def test_an_interrupt_during_the_start_is_quiet() -> None:
+    """Who changes their mind in the first moment sees no traceback."""
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+def test_a_report_that_cannot_be_written_is_refused_before_measuring(
+    option: str, tmp_path: Path
+) -> None:
+    """Twenty minutes must not end at a folder's name."""
+    refuses(run("bench", "pipeline", "--quick", option, tmp_path), 2, option, "folder")
+    nowhere = tmp_path / "none" / "report"
+    refuses(run("bench", "pipeline", "--quick", option, nowhere), 2, option, "does not exist")
+
+
+@posix
+def test_an_interrupted_bench_waits_for_nothing() -> None:
+    """Ctrl-C ends it although sound is still being played on other threads."""
+    command = [*PROGRAM, "bench", "pipeline", "--quick", "--only", "latency", "--utterances", "48"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as bench:
+        assert bench.stderr is not None
+        while "in real time" not in bench.stderr.readline():
+            assert bench.poll() is None
+        bench.send_signal(signal.SIGINT)
+        _, err = bench.communicate(timeout=20)
+    assert bench.returncode == 130
+    assert "Traceback" not in err
+
+
+@posix
+def test_a_report_that_finds_no_room_is_told_in_one_line(tmp_path: Path) -> None:
+    """The figures are printed all the same; the limit plays the full disk."""
+    options = ["--quick", "--only", "startup", "--json", str(tmp_path / "report.json")]
+    done = shell('ulimit -f 0; "$@"', "bench", "pipeline", *options)
+    assert done.returncode == 1
+    assert "start-up" in done.stdout.lower()
+    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+    assert "report.json: File too large" in line
+    assert "Traceback" not in done.stderr
