@@ -372,7 +372,7 @@ class Session:
 
     def _place_markers(self) -> None:
         # A word that has just begun will be told of with a start before the marker.
-        if not (self._segmenter.idle or self._ending):
+        if not self._segmenter.idle:
             return
         for marker_id, position in self._markers:
             echo = draft(Marker, id=marker_id, audio_ms=to_ms(position))

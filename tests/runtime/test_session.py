@@ -14,6 +14,7 @@ from streamser.events import (
     EmotionDelta,
     Event,
     Marker,
+    MoodUpdated,
     Overload,
     SessionClosed,
     SessionCreated,
@@ -362,6 +363,19 @@ def test_a_marker_after_a_cut_waits_for_the_second_half() -> None:
     assert len(of(EmotionCompleted, told)) == 2
     (marker,) = of(Marker, told)
     assert marker.seq > of(EmotionCompleted, told)[-1].seq
+
+
+def test_a_marker_in_the_last_words_comes_after_their_final() -> None:
+    """Also where the stream ends in the middle of a window."""
+    session = make_session(partial_every_ms=0)
+    session.begin()
+    session.push(speech((0.512, 0), (1.0, 0.3))[: 512 * 46 + 400])
+    output = session.mark("end") + session.flush()
+    told = events_of(output)
+    assert of(Marker, told) == []
+    for job in jobs_of(output):
+        told += events_of(session.resolve(job.id, answer(job)))
+    assert [type(event) for event in told[-3:]] == [MoodUpdated, Marker, SessionClosed]
 
 
 def test_a_session_that_has_ended_tells_nothing_more() -> None:
