@@ -15,9 +15,10 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     """Follow one utterance; positions are absolute samples.
 
     ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
-    ``partials`` holds those still on their way, each with the window it reads. ``final_job``
-    and ``end`` are set when the final is asked for, speculatively or not; ``outcome`` is its
-    answer and ``slot`` its place among the session's events once the utterance is closed.
+    ``partials`` holds the jobs of those still on their way, in an ordered session with their
+    place among its events. ``final_job`` and ``end`` are set when the final is asked for,
+    speculatively or not; ``outcome`` is its answer and ``slot`` its place among the session's
+    events once the utterance is closed.
     """
 
     number: int

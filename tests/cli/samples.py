@@ -85,7 +85,7 @@ def failed(message: str = "the queue is full") -> TranscriptionFailed:
     return TranscriptionFailed(
         **ENVELOPE,
         item_id="item_s_2",
-        error=ErrorBody(type="server_error", code="queue_full", message=message),
+        error=ErrorBody(type="server_error", code="overloaded", message=message),
         audio_start_ms=4000,
         audio_end_ms=5000,
     )

@@ -127,9 +127,7 @@ def test_the_live_part_has_always_as_many_rows_that_fit(width: int, height: int)
         previous=None,
         audio_end_ms=3000,
     )
-    loss = Overload(
-        **ENVELOPE, kind="partials", dropped=1, total=12, since_ms=0, reason="queue_full"
-    )
+    loss = Overload(**ENVELOPE, kind="partials", dropped=1, total=12, since_ms=0, reason="full")
     talk = [created(), started(), partial("one two " * 60, LONG), delta, mood, loss]
     for n in range(len(talk) + 1):
         drawn = rows(render(after(*talk[:n]), Level(), width), width)
