@@ -1,0 +1,1 @@
+"""The fused multi-task model: encoders, bridge-token fusion, heads, checkpoint. Needs torch."""

@@ -1,0 +1,1 @@
+"""Train and measure the fused model: corpora, manifest, loop, cross-validation, report."""

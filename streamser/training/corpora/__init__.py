@@ -1,0 +1,1 @@
+"""Readers that turn a user's own copy of a corpus into one manifest table."""

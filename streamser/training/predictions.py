@@ -1,0 +1,109 @@
+"""What a model said of a list of items, beside what is true: all that evaluation needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streamser.errors import ModelError
+
+__all__ = ["Predictions", "load_predictions", "save_predictions"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Predictions(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """Hold N answers of a model.
+
+    ``logits`` is [N, K] before any temperature, ``dimensions`` [N, D] in (0, 1) before any map;
+    K or D may be 0. ``votes`` [N, K] sums to 1 in a row, or is all ``nan`` without a label;
+    ``truth`` [N, D] is in [0, 1], or ``nan``. ``categories`` and ``names`` (of the dimensions)
+    say what the columns are.
+    """
+
+    categories: tuple[str, ...]
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    speakers: tuple[str, ...]
+    corpora: tuple[str, ...]
+    logits: Floats
+    dimensions: Floats
+    votes: Floats
+    truth: Floats
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, keep: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Predictions:
+        """Return the answers that a mask [N] or an index array names, in its order."""
+        picked = np.arange(len(self))[keep]
+        return Predictions(
+            categories=self.categories,
+            names=self.names,
+            ids=tuple(self.ids[i] for i in picked),
+            speakers=tuple(self.speakers[i] for i in picked),
+            corpora=tuple(self.corpora[i] for i in picked),
+            logits=self.logits[picked],
+            dimensions=self.dimensions[picked],
+            votes=self.votes[picked],
+            truth=self.truth[picked],
+        )
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Return the category with most votes, int64 [N]; -1 without votes or at a draw."""
+        if not self.categories:
+            return np.full(len(self), -1, dtype=np.int64)
+        votes = np.nan_to_num(self.votes, nan=-1.0)
+        most = votes.max(axis=1, keepdims=True)
+        decided = (votes == most).sum(axis=1) == 1
+        return np.where(decided & (most[:, 0] > 0), votes.argmax(axis=1), -1).astype(np.int64)
+
+    @staticmethod
+    def join(parts: list[Predictions]) -> Predictions:
+        """Put the answers of several folds in one table; their columns must agree."""
+        first = parts[0]
+        for part in parts[1:]:
+            if (part.categories, part.names) != (first.categories, first.names):
+                raise ValueError("predictions of different label sets cannot be joined")
+        stack: Any = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in ("logits", "dimensions", "votes", "truth")
+        }
+        return Predictions(
+            categories=first.categories,
+            names=first.names,
+            ids=tuple(i for part in parts for i in part.ids),
+            speakers=tuple(s for part in parts for s in part.speakers),
+            corpora=tuple(c for part in parts for c in part.corpora),
+            **stack,
+        )
+
+
+def save_predictions(predictions: Predictions, path: Path) -> None:
+    """Write a table as a compressed ``.npz`` of plain arrays (no pickle)."""
+    arrays: Any = {
+        name: np.asarray(getattr(predictions, name)) for name in Predictions.__struct_fields__
+    }
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, **arrays)
+    part.replace(path)
+
+
+def load_predictions(path: Path) -> Predictions:
+    """Read a table that ``save_predictions`` wrote.
+
+    Raises ``ModelError`` where the file is missing, damaged or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found: Any = {name: arrays[name] for name in Predictions.__struct_fields__}
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise ModelError(f"{path} holds no predictions: {error}.") from None
+    texts = ("categories", "names", "ids", "speakers", "corpora")
+    found |= {name: tuple(str(value) for value in found[name]) for name in texts}
+    return Predictions(**found)
