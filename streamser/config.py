@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from streamser.errors import ConfigError
+from streamser.toml import Key, choices, find_file, flatten, keys_of, nearest, read_toml
 
 __all__ = [
     "AsrSettings",
@@ -131,9 +131,19 @@ class AsrSettings(Section, frozen=True):
 class EmotionSettings(Section, frozen=True):
     """Which model reads emotion."""
 
-    model: Annotated[Literal["rules"], Meta(description="rules: explainable, training-free.")] = (
-        "rules"
-    )
+    model: Annotated[
+        str, Meta(description="rules (training-free), or a checkpoint: a directory or a hub name.")
+    ] = "rules"
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], Meta(description="checkpoint: where it runs.")
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"],
+        Meta(description="checkpoint: auto is bfloat16 on cuda, float32 on the processor."),
+    ] = "auto"
+    threads: Annotated[
+        int, Meta(ge=0, description="checkpoint: CPU threads; 0: as many as torch likes.")
+    ] = 0
 
 
 class MoodSettings(Section, frozen=True):
@@ -184,6 +194,7 @@ _SECTIONS = tuple(
     for field in msgspec.structs.fields(Settings)
     if isinstance(field.default, msgspec.Struct)
 )
+_ALL_LISTED = "`streamser config show` lists them all."
 
 
 class EffectiveSettings(msgspec.Struct, frozen=True):
@@ -195,8 +206,8 @@ class EffectiveSettings(msgspec.Struct, frozen=True):
     def rows(self) -> list[tuple[str, Any, str, str]]:
         """List key, value, origin and description of every setting, in order."""
         return [
-            (key, _look_up(self.settings, key), self.origins[key], info)
-            for key, info in _describe().items()
+            (key, _look_up(self.settings, key), self.origins[key], info.description)
+            for key, info in keys_of(Settings).items()
         ]
 
 
@@ -215,16 +226,17 @@ def load_settings(
     Raises ``ConfigError`` for a file that is missing or not TOML, an unknown key (naming the
     nearest), or a value that does not fit.
     """
-    known = _describe()
+    known = keys_of(Settings)
     variables = {f"STREAMSER_{key.upper().replace('.', '_')}": key for key in known}
     environ = os.environ if environ is None else environ
     named = environ.get("STREAMSER_CONFIG")
-    files = [_find_config(config) for config in (configs or ([named] if named else []))]
+    folder = preset_path("any").parent
+    files = [find_file(config, folder) for config in (configs or ([named] if named else []))]
     values: dict[str, Any] = {}
     origins = dict.fromkeys(known, "default")
 
     for path in files:
-        for key, value in _flatten(_read_toml(path)).items():
+        for key, value in flatten(read_toml(path), known).items():
             _refuse_unknown(key, known, f"config {path.name}")
             values[key], origins[key] = value, f"config {path.name}"
     for variable, text in environ.items():
@@ -233,12 +245,12 @@ def load_settings(
             key = variables[variable]
             values[key], origins[key] = text, f"environment {variable}"
         elif variable not in variables and _looks_like_ours(variable, variables):
-            raise ConfigError(f"environment: {_unknown(variable, variables)}")
+            raise ConfigError(f"environment: {nearest(variable, variables, _ALL_LISTED)}")
     for key, value in (flags or {}).items():
         if value is not None:
             _refuse_unknown(key, known, "flags")
             values[key], origins[key] = value, "flag"
-    return EffectiveSettings(_convert(values, origins), origins)
+    return EffectiveSettings(_convert(values, origins, known), origins)
 
 
 def preset_names() -> list[str]:
@@ -255,69 +267,6 @@ def preset_path(name: str) -> Path:
     return folder / f"{name}.toml"
 
 
-def _find_config(config: str) -> Path:
-    path = Path(config)
-    if path.suffix == ".toml" or _is_file(path):
-        if not _is_file(path):
-            raise ConfigError(f"config file {config} does not exist.")
-        return path
-    preset = preset_path(config)
-    if not _is_file(preset):
-        raise ConfigError(
-            f"no preset is called {config!r}; there are {', '.join(preset_names())}; "
-            "or give the path of a .toml file."
-        )
-    return preset
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a NUL in it
-        return False
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path.name} is not valid TOML: {error}.") from None
-    except OSError as error:
-        raise ConfigError(f"config {path.name} cannot be read: {error.strerror}.") from None
-
-
-def _describe() -> dict[str, str]:
-    """Map every dotted key to its description, in the order of the classes."""
-    found: dict[str, str] = {}
-
-    def visit(section: type[msgspec.Struct], prefix: str) -> None:
-        info = msgspec.inspect.type_info(section)
-        assert isinstance(info, msgspec.inspect.StructType)
-        for field in info.fields:
-            inner = field.type
-            if isinstance(inner, msgspec.inspect.StructType):
-                visit(inner.cls, f"{prefix}{field.name}.")
-            else:
-                meta = (
-                    inner.extra_json_schema if isinstance(inner, msgspec.inspect.Metadata) else {}
-                )
-                found[prefix + field.name] = (meta or {}).get("description", "")
-
-    visit(Settings, "")
-    return found
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        is_section = not prefix and name in _SECTIONS
-        if isinstance(value, Mapping) and (value or is_section):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 def _look_up(settings: Settings, key: str) -> Any:
     value: Any = settings
     for name in key.split("."):
@@ -325,15 +274,9 @@ def _look_up(settings: Settings, key: str) -> Any:
     return value
 
 
-def _refuse_unknown(key: str, known: Mapping[str, str], where: str) -> None:
+def _refuse_unknown(key: str, known: Mapping[str, Key], where: str) -> None:
     if key not in known:
-        raise ConfigError(f"{where}: {_unknown(key, known)}")
-
-
-def _unknown(name: str, known: Mapping[str, str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "`streamser config show` lists them all."
-    return f"unknown key {name!r}; {hint}"
+        raise ConfigError(f"{where}: {nearest(key, known, _ALL_LISTED)}")
 
 
 def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
@@ -344,7 +287,9 @@ def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
     return ours and bool(difflib.get_close_matches(variable, known, n=1, cutoff=0.85))
 
 
-def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+def _convert(
+    values: Mapping[str, Any], origins: Mapping[str, str], known: Mapping[str, Key]
+) -> Settings:
     tree: dict[str, Any] = {}
     for key, value in values.items():
         *sections, name = key.split(".")
@@ -359,15 +304,5 @@ def _convert(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
         reason, _, place = str(error).rpartition(" - at `$.")
         key = place.rstrip("`")
         raise ConfigError(
-            f"{origins.get(key, 'config')}: {key}: {reason}{_choices(key)}."
+            f"{origins.get(key, 'config')}: {key}: {reason}{choices(known.get(key))}."
         ) from None
-
-
-def _choices(key: str) -> str:
-    kind: Any = msgspec.inspect.type_info(Settings)
-    for name in key.split("."):
-        fields = {field.name: field.type for field in getattr(kind, "fields", ())}
-        kind = fields.get(name)
-    kind = getattr(kind, "type", kind)
-    values = getattr(kind, "values", ())
-    return f"; choose from {', '.join(map(str, values))}" if values else ""

@@ -98,7 +98,7 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     ]
     speaker: Annotated[str | None, Meta(description="Who spoke, where the client has said.")]
     window: Annotated[Window, Meta(description="The sound that was judged.")]
-    model: Annotated[str, Meta(description="The model that judged, such as `rules`.")]
+    model: Annotated[str, Meta(description="What judged: `rules`, or a trained model by its name.")]
     evidence: Annotated[
         dict[str, float], Meta(description="Named measurements behind the judgement.")
     ] = {}

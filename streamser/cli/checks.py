@@ -17,6 +17,7 @@ import msgspec
 from streamser.audio.source import Frames, Gap
 from streamser.cli.demo import demo_recording
 from streamser.config import AsrSettings, Settings, load_settings
+from streamser.emotion.choose import RULES
 from streamser.errors import AudioError, ModelError, StreamserError
 from streamser.events import ModelNames
 
@@ -56,7 +57,8 @@ def run_checks() -> Iterator[Check]:
         ("vad", "silero", _vad),
         ("vad", "webrtc", _vad),
         ("asr", "recognisers", _recognisers),
-        ("emotion", "rules", _emotion),
+        ("emotion", RULES, _emotion),
+        ("emotion", "emotion.model", _chosen_emotion),
         ("speed", _TRIAL, _speed),
     ]
     for group, name, check in checks:
@@ -131,8 +133,9 @@ def _memory_bytes() -> tuple[int | None, int | None]:
 def _torch(group: str, name: str) -> Iterator[Check]:
     version = _version("torch")
     if version is None:
-        found = "not installed, and not needed"
-        yield Check(group=group, name=name, status="absent", found=found)
+        found = "not installed (needed for trained models)"
+        advice = "pip install 'streamser[torch]'"
+        yield Check(group=group, name=name, status="absent", found=found, advice=advice)
         return
     # In a process of its own: a torch built for another machine can end the one it is in.
     asked = "import torch; print(torch.cuda.device_count(), torch.version.cuda)"
@@ -141,13 +144,13 @@ def _torch(group: str, name: str) -> Iterator[Check]:
             [sys.executable, "-c", asked], capture_output=True, text=True, timeout=120, check=True
         ).stdout.split()
     except (subprocess.SubprocessError, OSError):
-        advice = "nothing here needs it; install it again, or remove it"
+        advice = "trained models need it: install it again; without it there is the model rules"
         found = f"{version}, but it cannot be imported"
         yield Check(group=group, name=name, status="absent", found=found, advice=advice)
         return
     devices, cuda = int(answer[0]), answer[1]
     built = "without CUDA" if cuda == "None" else f"CUDA {cuda}, {devices} device(s)"
-    yield Check(group=group, name=name, status="works", found=f"{version}, {built}; not needed")
+    yield Check(group=group, name=name, status="works", found=f"{version}, {built}")
 
 
 def _cuda(group: str, name: str) -> Iterator[Check]:
@@ -233,19 +236,30 @@ def _recognisers(group: str, name: str) -> Iterator[Check]:
 
 
 def _emotion(group: str, name: str) -> Iterator[Check]:
+    yield _try_emotion(group, Settings())
+
+
+def _chosen_emotion(group: str, name: str) -> Iterator[Check]:
+    settings = load_settings().settings
+    # Where nothing else is set up there is nothing to load, which may take a while.
+    if settings.emotion.model != RULES:
+        yield _try_emotion(group, settings)
+
+
+def _try_emotion(group: str, settings: Settings) -> Check:
     import numpy as np
 
     from streamser.emotion.model import Spoken
     from streamser.runtime.assembly import build_model
 
-    model = build_model(Settings())
+    model = build_model(settings)
     # A buzz with the pitch of a voice, falling as in a statement.
     pitch = np.linspace(150, 100, 16_000) / 16_000
     buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)
     (finding,) = model.observe([Spoken(samples=buzz, text="it works wonderfully")])
     reading = model.listener().interpret(finding)
     found = f"reads {', '.join(reading.modalities) or 'nothing'}"
-    yield Check(group=group, name=model.name, status="works", found=found)
+    return Check(group=group, name=model.name, status="works", found=found)
 
 
 def _speed(group: str, name: str) -> Iterator[Check]:

@@ -53,6 +53,12 @@ def _common(
         str | None,
         typer.Option("--asr-model", metavar="MODEL", help="Whisper size, hub name or directory."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="PATH", help="Emotion model: rules, a checkpoint or a hub name."
+        ),
+    ] = None,
     language: Annotated[
         str | None,
         typer.Option("--language", metavar="CODE", help="Language spoken, such as en."),
@@ -74,6 +80,7 @@ def _common(
         "asr.engine": asr,
         "asr.model": asr_model,
         "asr.language": language,
+        "emotion.model": model,
         "offline": True if offline else None,
     }
     given = {key: value for key, value in flags.items() if value is not None}

@@ -14,14 +14,18 @@ from typer.core import TyperGroup
 from streamser import __version__
 from streamser.cli.analyze import analyze
 from streamser.cli.bench import app as bench_app
+from streamser.cli.corpus import app as corpus_app
+from streamser.cli.crossval import crossval
 from streamser.cli.demo import demo
 from streamser.cli.devices import devices
 from streamser.cli.doctor import doctor
 from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
+from streamser.cli.evaluate import evaluate
 from streamser.cli.listen import listen
 from streamser.cli.protocol import protocol
 from streamser.cli.show import config_app
 from streamser.cli.talk import complain
+from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 
 __all__ = ["app", "main"]
@@ -86,8 +90,12 @@ app.command()(demo)
 app.command()(devices)
 app.command()(doctor)
 app.command()(protocol)
+app.command()(evaluate)
+app.command()(train)
+app.command()(crossval)
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
+app.add_typer(corpus_app, name="corpus")
 
 
 def main() -> None:

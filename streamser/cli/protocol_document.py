@@ -14,7 +14,7 @@ from streamser import events
 from streamser.cli.protocol_examples import examples
 from streamser.events import PROTOCOL, AnyEvent, Event
 
-__all__ = ["ERROR_CODES", "RULES_EVIDENCE", "event_schema", "protocol_document"]
+__all__ = ["ERROR_CODES", "FUSED_EVIDENCE", "RULES_EVIDENCE", "event_schema", "protocol_document"]
 
 ERROR_CODES = {
     "bench_failed": "a measurement of `streamser bench` broke off",
@@ -61,6 +61,13 @@ RULES_EVIDENCE = {
 }
 """Every measurement in the evidence of the model `rules`: unit or range, and meaning."""
 
+FUSED_EVIDENCE = {
+    "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
+    "temperature": ("> 0", "what the logits were divided by; 1 where nothing was calibrated"),
+    "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
+}
+"""Every key in the evidence of trained models: unit or range, and meaning."""
+
 _INTRODUCTION = f"""\
 # Protocol `{PROTOCOL}`
 
@@ -95,6 +102,13 @@ measured: without voiced sound there are no `f0_`, `intensity_` and `hf500_` key
 it no scores and weights, and without a transcript none of the last two.
 """
 
+_FUSED_EVIDENCE = """\
+## Evidence of trained models
+
+What `emotion.evidence` holds where `emotion.model` is a trained checkpoint. It is empty where the
+model knows no categories, or there was neither sound nor text that it reads.
+"""
+
 
 def protocol_document() -> str:
     """Write the whole document, as Markdown; the same classes give the same text."""
@@ -124,6 +138,11 @@ def protocol_document() -> str:
         _table(
             ("key", "unit or range", "meaning"),
             ((f"`{key}`", *meant) for key, meant in RULES_EVIDENCE.items()),
+        ),
+        _FUSED_EVIDENCE,
+        _table(
+            ("key", "unit or range", "meaning"),
+            ((f"`{key}`", *meant) for key, meant in FUSED_EVIDENCE.items()),
         ),
         "## JSON Schema\n",
         "<details><summary>Schema of all events</summary>\n",

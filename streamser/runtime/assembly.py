@@ -57,12 +57,9 @@ def build_vads(settings: Settings) -> Callable[[], Vad]:
 
 def build_model(settings: Settings) -> EmotionModel:
     """Load the emotion model."""
-    match settings.emotion.model:
-        case "rules":
-            from streamser.emotion.rules import RulesModel
+    from streamser.emotion.choose import choose_model
 
-            return RulesModel()
-    raise ConfigError(f"no emotion model is called {settings.emotion.model!r}.")
+    return choose_model(settings.emotion, offline=settings.offline)
 
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:

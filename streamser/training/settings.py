@@ -110,7 +110,7 @@ class AugmentSettings(Section, frozen=True):
     )
     noise: Annotated[float, Meta(ge=0, le=1, description="Probability of noise.")] = 0.0
     noise_folder: Annotated[
-        str, Meta(description="WAV and FLAC noises; empty: white and pink.")
+        str, Meta(description="WAV and FLAC noises; empty: white, pink and brown.")
     ] = ""
     snr_db: Annotated[
         tuple[float, float], Meta(description="Signal to noise ratio, lowest and highest.")

@@ -102,8 +102,8 @@ class FusedOutput(NamedTuple):
     """Hold what the model says of a batch.
 
     ``category_logits`` is [B, K] (K may be 0), ``dimensions`` [B, D] in (0, 1) (D may be 0);
-    ``audio_embedding`` and ``text_embedding`` are [B, width]: what each path gave the fused
-    vector; zero where the item lacks the modality.
+    ``audio_embedding`` and ``text_embedding`` are [B, width]: the mean of each path's refined
+    sequence over its real positions; zero where the item lacks the modality.
     """
 
     category_logits: Tensor

@@ -1,0 +1,139 @@
+"""Models of a configuration's full size with random weights, whether or not they can be fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+from torch import nn
+
+from streamser.emotion.neural.compact_audio import CompactAcoustic
+from streamser.emotion.neural.compact_text import CompactText
+from streamser.emotion.neural.config import (
+    AcousticConfig,
+    CompactAcousticConfig,
+    CompactTextConfig,
+    FusedConfig,
+    PretrainedAcousticConfig,
+    PretrainedTextConfig,
+    TextConfig,
+)
+from streamser.emotion.neural.network import FusedModel
+from streamser.emotion.neural.pretrained import (
+    ACOUSTIC_FAMILIES,
+    TEXT_FAMILIES,
+    Family,
+    read_architecture,
+    rebuild,
+)
+from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
+from streamser.emotion.neural.pretrained_text import PretrainedText
+from streamser.emotion.neural.word_pieces import train_word_pieces
+
+__all__ = ["KNOWN", "random_model", "vocabulary_of"]
+
+_HUBERT: Final[Mapping[str, Any]] = {
+    "model_type": "hubert",
+    "conv_dim": [512] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "feat_proj_layer_norm": True,
+}
+
+_DEBERTA_V3: Final[Mapping[str, Any]] = {
+    "model_type": "deberta-v2",
+    "vocab_size": 128_100,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "max_relative_positions": -1,
+    "position_buckets": 256,
+    "norm_rel_ebd": "layer_norm",
+    "share_att_key": True,
+    "pos_att_type": ["p2c", "c2p"],
+    "position_biased_input": False,
+    "layer_norm_eps": 1e-7,
+    "pad_token_id": 0,
+}
+
+
+def _sizes(width: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+    }
+
+
+_LARGE, _BASE = _sizes(1024, 24, 16), _sizes(768, 12, 12)
+_LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+_GROUP_NORM = {"feat_extract_norm": "group", "do_stable_layer_norm": False, "conv_bias": False}
+
+KNOWN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "hubert-large-ll60k": {**_HUBERT, **_LARGE, **_LAYER_NORM},
+    "hubert-base-ls960": {**_HUBERT, **_BASE, **_GROUP_NORM},
+    "deberta-v3-large": {**_DEBERTA_V3, **_LARGE},
+    "deberta-v3-base": {**_DEBERTA_V3, **_BASE},
+}
+"""The architectures of the presets, as published, by the last part of their names.
+
+Sources: arXiv 2106.07447 table 1 (HuBERT), arXiv 2111.09543 table 2 (DeBERTaV3), and the
+``config.json`` of each on the hub.
+"""
+
+_WORDS = ("how are you today", "leave me alone", "that is wonderful news", "nothing is wrong")
+
+
+def random_model(config: FusedConfig) -> FusedModel:
+    """Build a model at full size with random weights, by torch's global generator.
+
+    A pretrained encoder's architecture is the one in ``config``, that of a local directory, or
+    of ``KNOWN``; one that is none of these is asked of the hub. A text encoder comes without
+    its words: feed it token ids. Raises ``ModelError`` where an architecture cannot be had.
+    """
+    acoustic = None if config.acoustic is None else _acoustic(config.acoustic)
+    text = None if config.text is None else _text(config.text)
+    return FusedModel(config, acoustic, text)
+
+
+def vocabulary_of(text: nn.Module) -> int:
+    """Return how many token ids a text encoder knows; they are counted from 0."""
+    if isinstance(text, PretrainedText):
+        return int(text.model.config.vocab_size)
+    assert isinstance(text, CompactText)
+    return text.embedding.num_embeddings
+
+
+def _acoustic(config: AcousticConfig) -> nn.Module:
+    if isinstance(config, CompactAcousticConfig):
+        return CompactAcoustic(config)
+    architecture = _architecture(config, ACOUSTIC_FAMILIES)
+    filled = replace(config, architecture=architecture, normalize=True)
+    return PretrainedAcoustic(filled, rebuild(architecture, ACOUSTIC_FAMILIES))
+
+
+def _text(config: TextConfig) -> nn.Module:
+    from tokenizers import Tokenizer, models
+
+    if isinstance(config, CompactTextConfig):
+        return CompactText(config, train_word_pieces(_WORDS, config.vocabulary))
+    architecture = _architecture(config, TEXT_FAMILIES)
+    model = rebuild(architecture, TEXT_FAMILIES)
+    nothing = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    return PretrainedText(replace(config, architecture=architecture), model, nothing)
+
+
+def _architecture(
+    config: PretrainedAcousticConfig | PretrainedTextConfig, families: Mapping[str, Family]
+) -> dict[str, Any]:
+    if config.architecture is not None:
+        return config.architecture
+    known = KNOWN.get(config.name.rpartition("/")[2])
+    if known is not None and not Path(config.name).expanduser().is_dir():
+        return dict(known)
+    return read_architecture(config.name, families, offline=False)

@@ -1,0 +1,174 @@
+"""``streamser evaluate``: how good a checkpoint is on utterances whose emotion is known."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamser.cli.talk import counted, tell, warn
+from streamser.errors import ConfigError, ModelError
+
+__all__ = ["evaluate"]
+
+_WIDTH = 160
+
+
+class Modality(StrEnum):
+    """What the model gets."""
+
+    AUDIO = "audio"
+    TEXT = "text"
+    BOTH = "both"
+    ALL = "all"
+
+
+class Words(StrEnum):
+    """Whose words the model reads."""
+
+    GOLD = "gold"
+    ASR = "asr"
+
+
+class Part(StrEnum):
+    """Which utterances of a manifest."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    TEST = "test"
+    ALL = "all"
+
+
+class Device(StrEnum):
+    """Where the model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def evaluate(
+    context: typer.Context,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="Directory of a model, or its hub name.")
+    ],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
+    ],
+    split: Annotated[
+        Part | None,
+        typer.Option("--split", help="Utterances to answer. [test; all where none is marked]"),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where report and pictures go.")
+    ] = Path("runs/evaluate"),
+    modality: Annotated[
+        Modality, typer.Option("--modality", help="What the model gets; all: each in turn.")
+    ] = Modality.ALL,
+    text: Annotated[
+        Words | None,
+        typer.Option("--text", help="Transcripts or a recogniser's words. [each that is there]"),
+    ] = None,
+    snr: Annotated[
+        str,
+        typer.Option("--snr", metavar="DB,DB", help="Add noise as well, at each of these ratios."),
+    ] = "",
+    noise: Annotated[
+        Path | None,
+        typer.Option("--noise", metavar="DIR", help="WAV and FLAC noises. [white, pink, brown]"),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="N", help="Of the bootstrap's draws.")
+    ] = 0,
+    device: Annotated[Device, typer.Option("--device", help="auto: cuda if there.")] = Device.AUTO,
+    bootstrap: Annotated[
+        int, typer.Option("--bootstrap", min=0, metavar="N", help="Draws; 0: no intervals.")
+    ] = 1000,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a clip that cannot be read, not skip it.")
+    ] = False,
+) -> None:
+    """Measure a checkpoint on labelled utterances, each figure with its 95 % interval.
+
+    Writes evaluation.json, evaluation.md and pictures into --out.
+    """
+    ratios = _ratios(snr)
+    _check_folder(out)
+    from rich.console import Console
+
+    from streamser.bench.machine import describe_machine
+
+    try:
+        from streamser.training.evaluate import Request, bare, write_evaluation
+        from streamser.training.evaluate import evaluate as measure
+        from streamser.training.report import summary
+    except ImportError as error:
+        raise ModelError(
+            f"an evaluation needs what is not installed ({error.name}): "
+            "run pip install 'streamser[train]'."
+        ) from None
+
+    request = Request(
+        checkpoint=checkpoint,
+        manifest=manifest,
+        split=None if split is None else split.value,
+        modality=modality.value,
+        text=None if text is None else text.value,
+        snrs=ratios,
+        noise=noise,
+        seed=seed,
+        device=device.value,
+        replicates=bootstrap,
+        strict=strict,
+        command=_command(context, bare),
+        cpu=describe_machine().cpu,
+    )
+    evaluated = measure(request, lambda title: tell(f"{title} …"))
+    if skipped := evaluated.evaluation.provenance.skipped:
+        warn(f"{counted(skipped, 'clip')} of {manifest.name} could not be read, left out.")
+    files = write_evaluation(evaluated, out)
+    # In a file or a log nobody wants the 80 columns of a terminal that is not there.
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(highlight=False, width=width).print(summary(evaluated.evaluation))
+    tell(f"written: {', '.join(str(file) for file in files)}")
+
+
+def _ratios(text: str) -> tuple[float, ...]:
+    try:
+        ratios = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        ratios = (math.nan,)
+    if not all(-60 <= ratio <= 120 for ratio in ratios):
+        raise ConfigError(f"--snr {text}: give ratios in dB with commas, such as 20,10,5,0.")
+    return tuple(dict.fromkeys(ratios))
+
+
+def _check_folder(out: Path) -> None:
+    """Refuse a folder that cannot be written before minutes are spent on it."""
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise ConfigError(f"--out {out}: {nearest} is a file; name a folder.")
+    if not os.access(nearest, os.W_OK):
+        raise ConfigError(f"--out {out}: {nearest} cannot be written; name another folder.")
+
+
+def _command(context: typer.Context, bare: Callable[[str | Path], str]) -> str:
+    """Write the command as it was typed, but for paths that only this machine has."""
+    words = ["streamser", "evaluate"]
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if value is None or value == parameter.default:
+            continue
+        name = [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
+        is_place = parameter.name in ("checkpoint", "manifest", "out", "noise")
+        if parameter.name != "strict":
+            name.append(bare(value) if is_place else str(value))
+        words += name
+    return shlex.join(words)

@@ -1,0 +1,72 @@
+"""Choosing an emotion model: the rules, or a trained checkpoint by its place or name."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from streamser.config import EmotionSettings
+from streamser.emotion.model import EmotionModel
+from streamser.errors import ConfigError, ModelError
+
+__all__ = ["RULES", "choose_model", "model_names"]
+
+RULES = "rules"
+
+_BUNDLED = Path(__file__).parents[1] / "assets" / "models"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def choose_model(settings: EmotionSettings, *, offline: bool = False) -> EmotionModel:
+    """Load the emotion model that the settings ask for.
+
+    Raises ``ConfigError`` for a name that no model has, ``ModelError`` for a checkpoint that
+    cannot be had or used, also where torch is not installed.
+    """
+    name = settings.model
+    if name == RULES:
+        from streamser.emotion.rules import RulesModel
+
+        return RulesModel()
+    where = str(_BUNDLED / name) if name in model_names() else name
+    if not _may_be_checkpoint(where):
+        raise ConfigError(
+            f"no emotion model is called {name!r}: there are {', '.join(model_names())}, the"
+            " directory of any checkpoint, and names on the hub such as owner/name."
+        )
+    try:
+        from streamser.emotion.neural.fused import load_fused
+    except (ImportError, OSError) as error:  # torch without its libraries is an OSError
+        raise _lacking(name, error) from error
+    try:
+        return load_fused(
+            where,
+            device=settings.device,
+            precision=settings.precision,
+            threads=settings.threads,
+            offline=offline,
+        )
+    except ImportError as error:  # transformers and peft come in only where a model needs them
+        raise _lacking(name, error) from error
+
+
+def model_names() -> list[str]:
+    """List the models that come with the program, by the names that the settings know."""
+    packed = _BUNDLED.iterdir() if _BUNDLED.is_dir() else ()
+    return [RULES, *sorted(path.name for path in packed if (path / "config.json").is_file())]
+
+
+def _lacking(name: str, error: Exception) -> ModelError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ModelError(
+        f"the emotion model {name} needs what is not installed ({reason}): run"
+        f" pip install 'streamser[torch]', or choose the model {RULES}."
+    )
+
+
+def _may_be_checkpoint(where: str) -> bool:
+    """Tell whether there is something of that name on the disk, or can be one on the hub."""
+    try:
+        return Path(where).expanduser().exists() or _HUB_NAME.fullmatch(where) is not None
+    except (OSError, RuntimeError, ValueError):  # too long; nobody's home; a NUL in it
+        return False

@@ -1,0 +1,90 @@
+"""Making a fused model: a new one to be trained, or the random shell of one to be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec.structs import replace
+from torch import nn
+
+from streamser.emotion.neural.compact_audio import CompactAcoustic
+from streamser.emotion.neural.compact_text import CompactText, load_compact_text
+from streamser.emotion.neural.config import (
+    AcousticConfig,
+    CompactAcousticConfig,
+    CompactTextConfig,
+    FusedConfig,
+    TextConfig,
+)
+from streamser.emotion.neural.network import FusedModel, check_config
+from streamser.emotion.neural.pretrained_audio import (
+    build_pretrained_acoustic,
+    load_pretrained_acoustic,
+)
+from streamser.emotion.neural.pretrained_text import build_pretrained_text, load_pretrained_text
+from streamser.emotion.neural.word_pieces import train_word_pieces
+
+__all__ = ["build_model", "rebuild_model"]
+
+
+def build_model(
+    config: FusedConfig, *, texts: Iterable[str] = (), offline: bool = False
+) -> FusedModel:
+    """Make a new model to be trained.
+
+    Pretrained encoders come with their published weights, from the hub's cache alone where
+    ``offline``; everything else is random, by torch's global generator. The compact text
+    encoder learns its word pieces from ``texts``. The model's ``config`` is the one given, with
+    the architectures of pretrained encoders filled in. Raises ``ConfigError`` for a
+    configuration that makes no model, ``ModelError`` for an encoder that cannot be had.
+    """
+    check_config(config)
+    acoustic = None if config.acoustic is None else _new_acoustic(config.acoustic, offline)
+    text = None if config.text is None else _new_text(config.text, texts, offline)
+    return FusedModel(_described(config, acoustic, text), acoustic, text)
+
+
+def rebuild_model(config: FusedConfig, directory: Path) -> FusedModel:
+    """Make the model of a checkpoint's configuration, its weights random and of no use yet.
+
+    ``directory`` holds what the text encoder's ``save_assets`` wrote. Raises what
+    ``build_model`` raises; looks for nothing on the network.
+    """
+    check_config(config)
+    acoustic = None if config.acoustic is None else _old_acoustic(config.acoustic)
+    text = None if config.text is None else _old_text(config.text, directory)
+    return FusedModel(config, acoustic, text)
+
+
+def _new_acoustic(config: AcousticConfig, offline: bool) -> nn.Module:
+    if isinstance(config, CompactAcousticConfig):
+        return CompactAcoustic(config)
+    return load_pretrained_acoustic(config, offline=offline)
+
+
+def _new_text(config: TextConfig, texts: Iterable[str], offline: bool) -> nn.Module:
+    if isinstance(config, CompactTextConfig):
+        return CompactText(config, train_word_pieces(texts, config.vocabulary))
+    return load_pretrained_text(config, offline=offline)
+
+
+def _old_acoustic(config: AcousticConfig) -> nn.Module:
+    if isinstance(config, CompactAcousticConfig):
+        return CompactAcoustic(config)
+    return build_pretrained_acoustic(config)
+
+
+def _old_text(config: TextConfig, directory: Path) -> nn.Module:
+    if isinstance(config, CompactTextConfig):
+        return load_compact_text(config, directory)
+    return build_pretrained_text(config, directory)
+
+
+def _described(
+    config: FusedConfig, acoustic: nn.Module | None, text: nn.Module | None
+) -> FusedConfig:
+    """Return the configuration as the encoders completed it."""
+    if acoustic is not None:
+        config = replace(config, acoustic=acoustic.config)
+    return config if text is None else replace(config, text=text.config)

@@ -1,0 +1,193 @@
+"""The fused model at work in a live stream: clips and words in, calibrated readings out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import torch
+
+from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.neural.calibration import (
+    Calibration,
+    calibration_of,
+    is_unsure,
+    map_dimensions,
+    modality_set,
+    probabilities,
+)
+from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
+from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.prototypes import entropy
+from streamser.errors import ModelError
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+
+__all__ = ["FusedEmotionModel", "FusedFinding", "FusedListener", "Precision", "load_fused"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+_NAMELESS = "model"
+
+
+class FusedFinding(msgspec.Struct, frozen=True):
+    """Hold the raw answer to one clip, in the order of the model's heads.
+
+    ``logits`` [K] are before any temperature, ``dimensions`` [D] in (0, 1) before any map;
+    ``modalities`` says which of ``"audio"`` and ``"text"`` there were, perhaps none.
+    """
+
+    logits: tuple[float, ...]
+    dimensions: tuple[float, ...]
+    modalities: tuple[str, ...]
+
+
+class FusedEmotionModel:
+    """Run a checkpoint on batches of clips; it belongs to the device thread.
+
+    Stateless: an item's finding depends neither on its neighbours nor on what came before.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, name: str, precision: Precision = "auto") -> None:
+        self.name = name
+        self._model = checkpoint.model
+        self._calibrations = checkpoint.calibrations
+        self._device = next(checkpoint.model.parameters()).device
+        on_cuda = self._device.type == "cuda"
+        self._halved = precision == "bfloat16" or (precision == "auto" and on_cuda)
+
+    def observe(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
+        """Answer to clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
+
+        Raises ``ModelError`` where memory runs out, or an answer is no number.
+        """
+        if not batch:
+            return []
+        try:
+            with torch.inference_mode():
+                return self._answer(batch)
+        except torch.OutOfMemoryError as error:
+            reason = str(error).partition("\n")[0]
+            raise ModelError(f"{self.name}: {reason}", code="out_of_memory") from error
+
+    def listener(self) -> FusedListener:
+        """Return a listener; all of them are alike, for the model keeps nothing of a session."""
+        return FusedListener(self._model.config.heads, self._calibrations)
+
+    def _answer(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
+        prepared = self._model.prepare(
+            [spoken.samples for spoken in batch], [spoken.text for spoken in batch]
+        )
+        given = list(zip(prepared.has_audio.tolist(), prepared.has_text.tolist(), strict=True))
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
+            output = self._model(prepared.to(self._device))
+        logits = output.category_logits.float().cpu()
+        dimensions = output.dimensions.float().cpu()
+        if not (torch.isfinite(logits).all() and torch.isfinite(dimensions).all()):
+            raise ModelError(f"{self.name} gave an answer that is no number")
+        return [
+            FusedFinding(
+                logits=tuple(of_categories),
+                dimensions=tuple(of_dimensions),
+                modalities=tuple(
+                    name for name, there in (("audio", audio), ("text", text)) if there
+                ),
+            )
+            for of_categories, of_dimensions, (audio, text) in zip(
+                logits.tolist(), dimensions.tolist(), given, strict=True
+            )
+        ]
+
+
+class FusedListener:
+    """Read findings as the calibration of their modalities says; learns nothing."""
+
+    def __init__(self, heads: HeadsConfig, calibrations: Mapping[str, Calibration]) -> None:
+        self._heads = heads
+        self._calibrations = calibrations
+
+    def interpret(self, finding: FusedFinding) -> Reading:
+        """Judge a finding; each dimension in [-1, 1], ``None`` where the model has none.
+
+        Categories that the model does not know have the score 0. Where it knows none at all,
+        or had neither sound nor words, all are equally likely and the reading is unsure.
+        """
+        modalities = finding.modalities
+        calibration = calibration_of(
+            self._calibrations, modality_set(audio="audio" in modalities, text="text" in modalities)
+        )
+        names = self._heads.categories
+        judged = bool(modalities and names)
+        if judged:
+            likely = probabilities(np.array(finding.logits), calibration)
+            scores = dict.fromkeys(CATEGORIES, 0.0) | dict(zip(names, likely.tolist(), strict=True))
+            unsure = bool(is_unsure(likely, calibration))
+        else:
+            scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
+            unsure = True
+        likeliest = max(scores, key=scores.__getitem__)
+        return Reading(
+            category=UNSURE if unsure else likeliest,
+            confidence=scores[likeliest],
+            scores=scores,
+            dimensions=self._dimensions(finding, calibration) if modalities else Dimensions(),
+            uncertainty=entropy(scores),
+            modalities=modalities,
+            evidence=_evidence(finding, calibration) if judged else {},
+        )
+
+    def learn(self, finding: FusedFinding) -> None:
+        """Learn nothing: what a voice usually sounds like is not asked for."""
+
+    def _dimensions(self, finding: FusedFinding, calibration: Calibration) -> Dimensions:
+        names = self._heads.dimensions
+        mapped = map_dimensions(np.array(finding.dimensions), names, calibration)
+        return Dimensions(**dict(zip(names, (2.0 * mapped - 1.0).tolist(), strict=True)))
+
+
+def load_fused(
+    where: str,
+    *,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    offline: bool = False,
+) -> FusedEmotionModel:
+    """Load a checkpoint, a directory or a name on the hub, as an emotion model.
+
+    Its name is that of the directory (of the one above, where it is called "model"), or the
+    one on the hub. To be called on the device thread, whose number of CPU threads it sets
+    where ``threads`` is not 0. Raises ``ModelError`` for a checkpoint that cannot be used, or
+    where there is no CUDA.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            "emotion.device is cuda, but torch finds no CUDA device here: choose cpu or auto",
+            code="cuda_unavailable",
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    checkpoint = load_checkpoint(where, offline=offline, device=device)
+    return FusedEmotionModel(checkpoint, _name(where), precision)
+
+
+def _name(where: str) -> str:
+    directory = Path(where).expanduser()
+    if not directory.is_dir():
+        return where
+    resolved = directory.resolve()
+    # A training calls its checkpoint "model", which says nothing in an event.
+    return resolved.parent.name if resolved.name == _NAMELESS else resolved.name
+
+
+def _evidence(finding: FusedFinding, calibration: Calibration) -> dict[str, float]:
+    first, second = sorted(finding.logits, reverse=True)[:2]
+    return {
+        "logit_margin": round(first - second, 3),
+        "temperature": round(calibration.temperature, 3),
+        "unsure_below": round(calibration.unsure_below, 3),
+    }

@@ -1,0 +1,226 @@
+"""Published acoustic encoders: HuBERT, wav2vec 2.0, WavLM and the encoder of Whisper."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+from torch import Tensor, nn
+
+from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.emotion.neural.adapt import LayerSum, adapt, checkpoint_layers, recorded
+from streamser.emotion.neural.config import PretrainedAcousticConfig
+from streamser.emotion.neural.interfaces import AudioBatch, Encoded, Mel, Sound
+from streamser.emotion.neural.pretrained import (
+    ACOUSTIC_FAMILIES,
+    family_of,
+    load_published,
+    read_preprocessor,
+    rebuild,
+)
+from streamser.errors import ModelError
+
+__all__ = ["PretrainedAcoustic", "build_pretrained_acoustic", "load_pretrained_acoustic"]
+
+_HOP: Final = 160
+"""Samples that become one log-mel frame of Whisper."""
+
+
+class PretrainedAcoustic(nn.Module):
+    """Encode recordings with a published encoder: one vector of ``width`` for each 20 ms.
+
+    Implements ``AcousticEncoder``. ``model`` is the bare transformers model; which of its
+    weights learn is decided here, by ``config``. Random layer dropping and masking of the
+    pretraining are off (the paper names neither). Raises ``ConfigError``, see ``adapt``.
+    """
+
+    def __init__(self, config: PretrainedAcousticConfig, model: Any) -> None:
+        super().__init__()
+        self._family = family_of(config.name, model.config.model_type, ACOUSTIC_FAMILIES)
+        self._whisper = self._family.name == "whisper"
+        self.config = config
+        self.width = int(model.config.hidden_size)
+        adapt(model, self._family, config.frozen, config.lora)
+        self.model = model
+        self.layer_sum = LayerSum(model.config.num_hidden_layers) if config.layer_sum else None
+        if config.gradient_checkpointing:
+            checkpoint_layers(model)
+        if self._whisper:
+            self._most = min(int(config.max_seconds * SAMPLE_RATE), self._window)
+            self._least = 1
+        else:
+            # Else it lets gradients begin at the samples, for another kind of checkpointing.
+            model.feature_extractor._requires_grad = False
+            self._most = int(config.max_seconds * SAMPLE_RATE)
+            self._least = _least_samples(model.config.conv_kernel, model.config.conv_stride)
+        self.train()
+
+    def train(self, mode: bool = True) -> PretrainedAcoustic:
+        """Switch dropout; a frozen encoder stays without."""
+        super().train(mode)
+        if self.config.frozen == "all":
+            self.model.eval()
+        return self
+
+    def prepare(self, clips: Sequence[Sound]) -> AudioBatch:
+        """Turn clips into waveforms [B, S], or for Whisper log-mel frames [B, F, mels].
+
+        Clips are cut at ``max_seconds``, brought to zero mean and unit variance each if
+        ``normalize``, and padded to the least that the convolutions take. Whisper's frames (10
+        ms) are always those of its whole window, 30 s, and their padding is what silence looks
+        like there; ``lengths`` counts the frames of the clip. Raises ``ModelError`` for ``Mel``.
+        """
+        sounds = [self._waveform(clip) for clip in clips]
+        if self._whisper:
+            return self._log_mel(sounds)
+        lengths = [max(len(sound), self._least) for sound in sounds]
+        values = torch.zeros(len(sounds), max(lengths, default=self._least))
+        for row, sound in zip(values, sounds, strict=True):
+            row[: len(sound)] = torch.from_numpy(sound)
+        return AudioBatch(values, torch.tensor(lengths, dtype=torch.int64))
+
+    def forward(self, batch: AudioBatch) -> Encoded:
+        """Encode a batch into float [B, T, width]; a clip gives at least one vector."""
+        learning = self.config.frozen != "all"
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learning):
+            states, frames = self._read(batch) if self._whisper else self._listen(batch)
+        hidden = states[-1] if self.layer_sum is None else self.layer_sum(states)
+        hidden = hidden[:, : int(frames.max())]
+        mask = torch.arange(hidden.shape[1], device=frames.device) < frames[:, None]
+        return Encoded(hidden.masked_fill(~mask[:, :, None], 0.0), mask)
+
+    def _listen(self, batch: AudioBatch) -> tuple[Sequence[Tensor], Tensor]:
+        """Return the layers to use, the last one at the end, and the vectors of each clip."""
+        lengths = batch.lengths.clamp(min=self._least)
+        frames = self.model._get_feat_extract_output_lengths(lengths)
+        # Gradients through seven convolutions over samples would cost most of the memory.
+        frozen = self.config.frozen != "none" or self.config.lora is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+            features = self._convolve(batch.values, lengths, frames)
+            projected = self.model.feature_projection(features)
+        hidden = projected[0] if isinstance(projected, tuple) else projected
+        mask = torch.arange(hidden.shape[1], device=frames.device) < frames[:, None]
+        encoder = self.model.encoder
+        with warnings.catch_warnings():
+            # WavLM's attention gives torch masks of two types.
+            warnings.filterwarnings("ignore", "Support for mismatched", UserWarning)
+            if self.layer_sum is None:
+                return (encoder(hidden, attention_mask=mask).last_hidden_state,), frames
+            with recorded(encoder.layers) as states:
+                last = encoder(hidden, attention_mask=mask).last_hidden_state
+        # Some end in a norm over the last layer: it is the normed output that is used.
+        return (*states[:-1], last), frames
+
+    def _convolve(self, values: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
+        """Return the features [B, T, channels] of the convolutions, zero where padded."""
+        longest = int(frames.max())
+        extractor = self.model.feature_extractor
+        if self.model.config.feat_extract_norm != "group":
+            features: Tensor = extractor(values)[:, :, :longest]
+            return features.transpose(1, 2)
+        # Their first norm is over all time: padding would be a part of its statistics, so only
+        # clips of one length go together.
+        rows, parts = [], []
+        for length in sorted(set(lengths.tolist())):
+            chosen = (lengths == length).nonzero().squeeze(1)
+            part = extractor(values[chosen, :length])
+            rows.append(chosen)
+            parts.append(nn.functional.pad(part, (0, longest - part.shape[2])))
+        order = torch.cat(rows).argsort()
+        return torch.cat(parts).index_select(0, order).transpose(1, 2)
+
+    def _read(self, batch: AudioBatch) -> tuple[Sequence[Tensor], Tensor]:
+        frames = self.model._get_feat_extract_output_lengths(batch.lengths.clamp(min=1))
+        given = batch.values.transpose(1, 2)
+        if self.layer_sum is None:
+            return (self.model(given).last_hidden_state,), frames
+        with recorded(self.model.layers) as states:
+            last = self.model(given).last_hidden_state
+        return (*states[:-1], last), frames
+
+    def _waveform(self, clip: Sound) -> Samples:
+        if isinstance(clip, Mel):
+            raise ModelError(
+                f"{self.config.name}: a pretrained acoustic encoder needs the recording itself, "
+                "and a clip has log-mel features only; use the compact encoder, or give audio."
+            )
+        sound = np.asarray(clip, dtype=np.float32)[: self._most]
+        if not self.config.normalize or not len(sound):
+            return np.ascontiguousarray(sound)
+        exact = sound.astype(np.float64)
+        # The small term is transformers': silence stays silence.
+        normal: Samples = (exact - exact.mean()) / np.sqrt(exact.var() + 1e-7)
+        return normal.astype(np.float32)
+
+    def _log_mel(self, sounds: Sequence[Samples]) -> AudioBatch:
+        from transformers import WhisperFeatureExtractor
+
+        mels = self.model.config.num_mel_bins
+        window = self._window
+        if not sounds:
+            empty = torch.zeros(0, window // _HOP, mels)
+            return AudioBatch(empty, torch.zeros(0, dtype=torch.int64))
+        extractor = WhisperFeatureExtractor(feature_size=mels, sampling_rate=SAMPLE_RATE)
+        features = extractor(
+            list(sounds), sampling_rate=SAMPLE_RATE, max_length=window, return_tensors="pt"
+        )
+        lengths = [max(1, -(-len(sound) // _HOP)) for sound in sounds]
+        values = features["input_features"].transpose(1, 2).contiguous()
+        return AudioBatch(values, torch.tensor(lengths, dtype=torch.int64))
+
+    @property
+    def _window(self) -> int:
+        """Samples that Whisper always takes: two log-mel frames for each of its positions."""
+        return 2 * _HOP * int(self.model.config.max_source_positions)
+
+
+def load_pretrained_acoustic(
+    config: PretrainedAcousticConfig, *, offline: bool = False
+) -> PretrainedAcoustic:
+    """Build an encoder with its published weights, from the hub or a local directory.
+
+    Its ``config`` has ``architecture`` and ``normalize`` filled in: the latter as the
+    checkpoint's ``preprocessor_config.json`` says, else where the convolutions are normed layer
+    by layer (what their authors did). Raises ``ModelError``, see ``load_published``, and where
+    the model was made for another rate than 16 kHz.
+    """
+    model, architecture = load_published(config.name, ACOUSTIC_FAMILIES, offline=offline)
+    wanted = read_preprocessor(config.name, offline=offline)
+    rate = wanted.get("sampling_rate", SAMPLE_RATE)
+    if rate != SAMPLE_RATE:
+        raise ModelError(
+            f"{config.name}: it is made for sound at {rate} Hz; here it is {SAMPLE_RATE}."
+        )
+    normalize = config.normalize
+    if normalize is None:
+        layered = architecture.get("feat_extract_norm") == "layer"
+        normalize = bool(wanted.get("do_normalize", layered))
+    return PretrainedAcoustic(
+        replace(config, architecture=architecture, normalize=normalize), model
+    )
+
+
+def build_pretrained_acoustic(config: PretrainedAcousticConfig) -> PretrainedAcoustic:
+    """Build an encoder of ``config.architecture`` with random weights, without any network.
+
+    The state of what ``load_pretrained_acoustic`` gave for the same settings fits exactly.
+    Raises ``ModelError`` where there is no architecture, or one that cannot be built.
+    """
+    if config.architecture is None:
+        raise ModelError(
+            f"{config.name}: its architecture is not written down, so that it cannot be rebuilt; "
+            "load it with its published weights first."
+        )
+    return PretrainedAcoustic(config, rebuild(config.architecture, ACOUSTIC_FAMILIES))
+
+
+def _least_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
+    """Return how many samples the convolutions need for one vector."""
+    needed = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed

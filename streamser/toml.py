@@ -1,0 +1,145 @@
+"""Read settings from TOML files into typed sections; every fault is one line that names its key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamser.errors import ConfigError
+
+__all__ = ["Key", "choices", "find_file", "flatten", "is_file", "keys_of", "nearest", "read_toml"]
+
+
+class Key(NamedTuple):
+    """Hold what is known of a setting: what it is for, and what fits it."""
+
+    description: str
+    kind: msgspec.inspect.Type
+
+    @property
+    def may_be_none(self) -> bool:
+        """Say whether there may be no value."""
+        return any(isinstance(kind, msgspec.inspect.NoneType) for kind in _parts(self.kind))
+
+    @property
+    def is_list(self) -> bool:
+        """Say whether it takes several values."""
+        lists = (msgspec.inspect.VarTupleType, msgspec.inspect.TupleType, msgspec.inspect.ListType)
+        return any(isinstance(kind, lists) for kind in _parts(self.kind))
+
+
+def keys_of(section: type[msgspec.Struct]) -> dict[str, Key]:
+    """Map every dotted key under a section to what is known of it, in the order of the classes.
+
+    Where a section may be one of several kinds, the keys of all of them are there, and the one
+    that tells them apart; where it may be none, it is a key itself.
+    """
+    found: dict[str, Key] = {}
+
+    def visit(info: msgspec.inspect.StructType, prefix: str) -> None:
+        if info.tag_field is not None and info.tag_field not in info.cls.__struct_fields__:
+            tags = msgspec.inspect.LiteralType(values=(info.tag,))
+            known = found.get(prefix + info.tag_field)
+            if known is not None and isinstance(known.kind, msgspec.inspect.LiteralType):
+                tags = msgspec.inspect.LiteralType(values=(*known.kind.values, info.tag))
+            found[prefix + info.tag_field] = Key("Which kind it is.", tags)
+        for field in info.fields:
+            name = prefix + field.name
+            parts = _parts(field.type)
+            sections = [part for part in parts if isinstance(part, msgspec.inspect.StructType)]
+            if not sections or len(parts) > len(sections):
+                found.setdefault(name, Key(_description(field.type), field.type))
+            for inner in sections:
+                visit(inner, f"{name}.")
+
+    top = msgspec.inspect.type_info(section)
+    assert isinstance(top, msgspec.inspect.StructType)
+    visit(top, "")
+    return found
+
+
+def find_file(config: str, folder: Path) -> Path:
+    """Return the TOML file that a path names, or the preset of a name in a folder.
+
+    Raises ``ConfigError`` where there is neither, listing the presets.
+    """
+    path = Path(config)
+    if path.suffix == ".toml" or is_file(path):
+        if not is_file(path):
+            raise ConfigError(f"config file {config} does not exist.")
+        return path
+    preset = folder / f"{config}.toml"
+    if not is_file(preset):
+        names = sorted(path.stem for path in folder.glob("*.toml"))
+        raise ConfigError(
+            f"no preset is called {config!r}; there are {', '.join(names)}; "
+            "or give the path of a .toml file."
+        )
+    return preset
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a file is there; a name that none can have is no file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a NUL in it
+        return False
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; raises ``ConfigError`` where it cannot be read or is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path.name} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"config {path.name} cannot be read: {error.strerror}.") from None
+
+
+def flatten(table: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
+    """Bring the tables of a TOML file to dotted keys; a table that is a value itself stays one."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        key = prefix + name
+        is_section = any(other.startswith(f"{key}.") for other in known)
+        if isinstance(value, Mapping) and (is_section or (value and key not in known)):
+            flat |= flatten(value, known, f"{key}.")
+        else:
+            flat[key] = value
+    return flat
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
+    """Say that a key is unknown, and which one was perhaps meant."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"unknown key {name!r}; {f'did you mean {near[0]!r}?' if near else otherwise}"
+
+
+def choices(key: Key | None) -> str:
+    """List what a setting may be, where that can be counted; begins with a semicolon."""
+    values = {
+        str(value)
+        for part in (_parts(key.kind) if key else ())
+        for value in getattr(part, "values", ())
+    }
+    return f"; choose from {', '.join(sorted(values))}" if values else ""
+
+
+def _parts(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
+    """Take a type apart: what is annotated, and the members of a union."""
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return _parts(kind.type)
+    if isinstance(kind, msgspec.inspect.UnionType):
+        return tuple(part for member in kind.types for part in _parts(member))
+    return (kind,)
+
+
+def _description(kind: msgspec.inspect.Type) -> str:
+    if isinstance(kind, msgspec.inspect.Metadata):
+        return str((kind.extra_json_schema or {}).get("description", ""))
+    return ""

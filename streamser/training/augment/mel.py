@@ -1,0 +1,108 @@
+"""The variations of log-mel frames, for corpora whose recordings cannot be had.
+
+Each follows what ``sound`` does to a recording as far as powers in 64 bands can tell; phases
+are unknown, so powers of independent sounds add.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.emotion.neural.frontend import BANDS, HOP, RANGE_DB
+from streamser.training.augment.bands import (
+    BINS,
+    band_centres,
+    band_gain,
+    band_power,
+    band_weights,
+    bin_hertz,
+    hertz_to_mel,
+)
+from streamser.training.augment.levels import noise_scale
+from streamser.training.augment.noise import noise_piece
+from streamser.training.augment.recordings import Recording
+from streamser.training.augment.responses import Response
+from streamser.training.augment.rooms import band_decay
+from streamser.training.augment.variation import Variation
+
+__all__ = ["add_noise", "change_speed", "filter_bands", "reverberate", "vary_mel"]
+
+Array = npt.NDArray[np.float64]
+
+
+def vary_mel(
+    decibels: npt.NDArray[np.float32],
+    variation: Variation,
+    noises: tuple[Recording, ...],
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Apply a variation to frames [T, 64] in dB; the very same array where it changes nothing.
+
+    A gain changes nothing by definition: only differences mean something in these features.
+    The result spans 80 dB below its largest value at most, as the ready-made features do.
+    """
+    speed, room, snr_db, responses, _ = variation
+    if (speed == 1 and room is None and snr_db is None and not responses) or not len(decibels):
+        return decibels
+    varied: Array = decibels.astype(np.float64)
+    if speed != 1:
+        varied = change_speed(varied, speed)
+    power = 10 ** (varied / 10)
+    if room is not None:
+        power = reverberate(power, room)
+    if snr_db is not None:
+        noise = noise_piece(noises, HOP * (len(power) - 1) + 2 * (BINS - 1), rng)
+        power = add_noise(power, noise, snr_db)
+    for response in responses:
+        power = filter_bands(power, response)
+    levels: Array = 10 * np.log10(np.maximum(power, power.max() * 10 ** (-RANGE_DB / 10)))
+    return levels.astype(np.float32)
+
+
+def change_speed(decibels: Array, factor: float) -> Array:
+    """Play ``factor`` times as fast: frames / factor, every frequency × factor.
+
+    Linear interpolation of dB along both axes. What comes from above 8 kHz is nothing.
+    """
+    frames = max(1, round(len(decibels) / factor))
+    time = np.minimum(np.arange(frames) * factor, len(decibels) - 1)
+    before = np.minimum(time.astype(np.int64), max(len(decibels) - 2, 0))
+    after = np.minimum(before + 1, len(decibels) - 1)
+    share = (time - before)[:, None]
+    stretched = decibels[before] * (1 - share) + decibels[after] * share
+    source_hz = band_centres() / factor
+    place = np.interp(hertz_to_mel(source_hz), hertz_to_mel(band_centres()), np.arange(BANDS))
+    below = np.minimum(place.astype(np.int64), BANDS - 2)
+    share = place - below
+    shifted: Array = stretched[:, below] * (1 - share) + stretched[:, below + 1] * share
+    shifted[:, source_hz > SAMPLE_RATE / 2] = decibels.max() - RANGE_DB
+    return shifted
+
+
+def reverberate(power: Array, response: Samples) -> Array:
+    """Smear powers in time as a room of this response does; their weighted sum stays."""
+    wet = np.zeros_like(power)
+    for late, gains in enumerate(band_decay(response)[: len(power)]):
+        wet[late:] += gains * power[: len(power) - late]
+    scale = (power @ band_weights()).sum() / (wet @ band_weights()).sum()
+    scaled: Array = wet * scale
+    return scaled
+
+
+def add_noise(power: Array, noise: Samples, snr_db: float) -> Array:
+    """Add the powers of a noise of 256 (T - 1) + 1024 samples at a ratio held during speech.
+
+    A frame's power is the sum of its bands, weighted by their widths (see ``noise_scale``).
+    """
+    beside = band_power(noise, len(power)).astype(np.float64)
+    noisy: Array = power + beside * noise_scale(
+        power @ band_weights(), beside @ band_weights(), snr_db
+    )
+    return noisy
+
+
+def filter_bands(power: Array, response: Response) -> Array:
+    """Weight each band by the mean of a response over it."""
+    return power * band_gain(response.power_gain(bin_hertz()))

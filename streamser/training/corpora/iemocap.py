@@ -1,0 +1,150 @@
+"""IEMOCAP: twelve hours of acted dialogues by five pairs of actors."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from streamser.errors import ConfigError
+from streamser.taxonomy import CATEGORIES
+from streamser.training.corpora.files import Source, find, read_text
+from streamser.training.corpora.labels import Categories, one_hot, rated
+from streamser.training.items import Item
+from streamser.training.manifest import Scale
+
+__all__ = ["SOURCE", "Votes", "read"]
+
+Votes = Literal["raters", "summary"]
+
+SOURCE: Final = Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
+_SCALE: Final = Scale(1.0, 5.0)
+_SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
+_RATED: Final = {
+    "neutral": "neutral",
+    "neutral state": "neutral",
+    "happiness": "happy",
+    "excited": "happy",
+    "sadness": "sad",
+    "anger": "angry",
+}
+_TURN: Final = re.compile(
+    r"\[\s*([\d.]+) - ([\d.]+)\]\s+(Ses\d\d[FM]_\w+_([FM])\w+)\s+(\w+)\s+"
+    r"\[\s*(\d+(?:\.\d+)?),\s*(\d+(?:\.\d+)?),\s*(\d+(?:\.\d+)?)\]"
+)
+# C-E2 is an outside evaluator; C-F1 and C-M1 are the actors on themselves.
+_VOTE: Final = re.compile(r"C-E\w*:\s*([^()]*)")
+_SPOKEN: Final = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\w+)\s+\[[\d.]+-[\d.]+\]:?\s*(.*)")
+
+
+class _Turn(NamedTuple):
+    id: str
+    gender: str
+    label: str
+    ratings: tuple[float, float, float]
+    counts: Mapping[str, float]
+
+
+def read(root: Path, *, votes: Votes = "raters", categories: Categories = "four") -> list[Item]:
+    """Read IEMOCAP (Busso et al., LREC 2008): its full release, or any of its sessions.
+
+    ``SessionN/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words),
+    ``sentences/wav/DIALOG/UTTERANCE.wav``.
+
+    Category: that of the summary line, which is the evaluators' majority: ``neu`` neutral,
+    ``hap`` and ``exc`` happy, ``sad``, ``ang``; the customary 5,531 utterances (1,708, 1,636,
+    1,084, 1,103). The others (``fru``, ``sur``, ``fea``, ``dis``, ``oth``, and ``xxx`` without a
+    majority) are left out, or kept without a category by ``categories="all"``. ``votes="raters"``
+    gives the shares of the outside evaluators' votes (lines ``C-E…``; an evaluator may give
+    several; the actors' own are not counted) within the four; where these do not favour the
+    summary's category, and with ``"summary"``, the summary has all votes. So the hard label is
+    always the summary's.
+
+    Dimensions: the summary's means, in its order valence, activation, dominance, on 1 to 5. A
+    few lie outside, from .5 to 5.5, and are clipped. Split: none; see ``folds``. Speaker: session
+    and gender of who speaks, such as ``Ses01_F``; the letter before the dialogue's name only says
+    who wore the markers.
+
+    Raises ``ConfigError`` for a folder without sessions, and files that are not as described.
+    """
+    find(root, ("Session1", "Session2", "Session3", "Session4", "Session5"), SOURCE)
+    items = []
+    for session in sorted(path for path in root.glob("Session[1-5]") if path.is_dir()):
+        folder = find(session, ("dialog/EmoEvaluation",), SOURCE)
+        for path in _texts(folder):
+            words = _words(session / "dialog" / "transcriptions" / path.name)
+            for turn in _turns(path):
+                category = _SUMMARY.get(turn.label)
+                if category is None and categories == "four":
+                    continue
+                items.append(
+                    Item(
+                        id=turn.id,
+                        corpus="iemocap",
+                        speaker=f"{turn.id[:5]}_{turn.gender}",
+                        session=turn.id[:5],
+                        audio=session / "sentences" / "wav" / path.stem / f"{turn.id}.wav",
+                        text=words.get(turn.id),
+                        votes=_label(category, turn.counts if votes == "raters" else {}),
+                        dimensions=rated(*turn.ratings, _SCALE, clip=True),
+                    )
+                )
+    if not items:
+        raise ConfigError(f"{root}: no utterance in Session*/dialog/EmoEvaluation/*.txt.")
+    return items
+
+
+def _texts(folder: Path) -> list[Path]:
+    # The release carries macOS's ._ files, which are no text.
+    return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
+
+
+def _turns(path: Path) -> Iterator[_Turn]:
+    """Read the summary lines, each with the evaluators' lines that follow it."""
+    found = None
+    counts: dict[str, float] = defaultdict(float)
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.startswith("["):
+            if found is not None:
+                yield _turn(found, counts)
+            found = _TURN.match(line)
+            if found is None:
+                raise ConfigError(
+                    f"{path} line {number} is no summary line "
+                    "`[start - end] turn label [valence, activation, dominance]`."
+                )
+            counts = defaultdict(float)
+        elif vote := _VOTE.match(line):
+            for name in vote[1].split(";"):
+                if name.strip():
+                    emotion = name.strip().casefold()
+                    counts[_RATED.get(emotion, emotion)] += 1
+    if found is not None:
+        yield _turn(found, counts)
+
+
+def _turn(found: re.Match[str], counts: Mapping[str, float]) -> _Turn:
+    valence, activation, dominance = (float(found[group]) for group in (6, 7, 8))
+    return _Turn(found[3], found[4], found[5], (valence, activation, dominance), counts)
+
+
+def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
+    if category is None:
+        return None
+    votes = [counts.get(name, 0.0) for name in CATEGORIES]
+    most = max(votes)
+    if votes.count(most) > 1 or votes[CATEGORIES.index(category)] < most:
+        return one_hot(category)
+    return tuple(vote / sum(votes) for vote in votes)
+
+
+def _words(path: Path) -> dict[str, str]:
+    """Read what was said in a dialogue, by utterance."""
+    if not path.exists():
+        raise ConfigError(
+            f"{path} is missing: {SOURCE.title}'s transcriptions are read with its labels."
+        )
+    spoken = (_SPOKEN.match(line) for line in read_text(path).splitlines())
+    return {found[1]: found[2].strip() for found in spoken if found and found[2].strip()}

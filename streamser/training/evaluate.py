@@ -1,0 +1,229 @@
+"""Measure a checkpoint on a manifest: load, answer under each condition, score, write down."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import torch
+
+from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
+from streamser.errors import AudioError, ConfigError, StreamserError
+from streamser.training.augment import degrade_at_snr
+from streamser.training.batches import Inputs
+from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
+from streamser.training.items import Item
+from streamser.training.manifest import read_manifest
+from streamser.training.plots import save_plots
+from streamser.training.report import Entry, Evaluation, Provenance, encode, markdown
+from streamser.training.scores import Answers, score
+from streamser.training.sounds import Sounds
+from streamser.training.targets import labels_of
+
+__all__ = ["Evaluated", "Request", "bare", "evaluate", "write_evaluation"]
+
+_PACKAGES = ("torch", "numpy", "transformers", "scikit-learn", "scipy")
+_DIGITS = 16
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what is to be measured, and how.
+
+    ``split`` of ``None`` is the test split, or everything where the manifest marks none;
+    ``text`` of ``None`` is every source of words that there is. ``snrs`` are in dB. ``command``
+    and ``cpu`` go into the report as they are.
+    """
+
+    checkpoint: str
+    manifest: Path
+    split: Literal["train", "dev", "test", "all"] | None = None
+    modality: Literal["audio", "text", "both", "all"] = "all"
+    text: Literal["gold", "asr"] | None = None
+    snrs: tuple[float, ...] = ()
+    noise: Path | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    replicates: int = 1000
+    strict: bool = False
+    command: str = ""
+    cpu: str = ""
+
+
+class Evaluated(NamedTuple):
+    """Hold an evaluation and the answers under each condition without noise, by its title."""
+
+    evaluation: Evaluation
+    answers: list[tuple[str, Answers]]
+
+
+class _Data(NamedTuple):
+    """Hold the utterances that are asked about, what they are, and how many could not be read."""
+
+    items: Sequence[Item]
+    split: str
+    skipped: int = 0
+
+
+def evaluate(request: Request, report: Callable[[str], None] = lambda line: None) -> Evaluated:
+    """Measure a checkpoint under every condition that was asked for; the richest comes first.
+
+    ``report`` is told each condition as it begins. Clips that cannot be read are left out and
+    counted, unless ``strict``. Raises ``ConfigError`` for a manifest or condition that leaves
+    nothing to measure, ``ModelError`` for the checkpoint, ``AudioError`` for the sound.
+    """
+    _check_noise(request)
+    data = _select(read_manifest(request.manifest), request)
+    checkpoint = load_checkpoint(request.checkpoint, device=_device(request.device))
+    _check_labels(data, checkpoint, request.manifest)
+    sounds = Sounds()
+    if any("audio" in each.modalities for each in _plan(request, checkpoint, data)):
+        readable = sounds.readable(data.items, strict=request.strict)
+        data = _Data(readable.items, data.split, readable.unreadable)
+        if not data.items:
+            raise AudioError(f"not one clip of {request.manifest} can be read; --strict says why.")
+    trial = Trial(
+        checkpoint.model,
+        checkpoint.calibrations,
+        sounds,
+        Inputs(checkpoint.model, sounds),
+        request.noise,
+    )
+    entries: list[Entry] = []
+    clean: list[tuple[str, Answers]] = []
+    for condition in _plan(request, checkpoint, data):
+        report(condition.title)
+        answers = try_condition(trial, data.items, condition)
+        result = score([answers], replicates=request.replicates, seed=request.seed)
+        entries.append(Entry(condition, result))
+        if condition.snr_db is None:
+            clean.append((condition.title, answers))
+    provenance = _provenance(request, data, checkpoint)
+    return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
+
+
+def write_evaluation(evaluated: Evaluated, folder: Path) -> list[Path]:
+    """Write evaluation.json, evaluation.md and the pictures; return their paths.
+
+    Raises ``StreamserError`` where the disk refuses.
+    """
+    evaluation, answers = evaluated
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        plots = save_plots(answers, evaluation.entries, folder)
+        record, text = folder / "evaluation.json", folder / "evaluation.md"
+        record.write_bytes(encode(evaluation))
+        text.write_text(markdown(evaluation, plots), encoding="utf-8")
+    except OSError as error:
+        raise StreamserError(
+            f"the evaluation cannot be written to {folder}: {error.strerror or error}."
+        ) from None
+    return [record, text, *(folder / file for _, file in plots)]
+
+
+def _check_noise(request: Request) -> None:
+    """Refuse noise that cannot be had before minutes are spent without it."""
+    if request.noise is not None and not request.snrs:
+        raise ConfigError("--noise is added at the ratios of --snr; give some, such as 20,10,5,0.")
+    for ratio in request.snrs:
+        degrade_at_snr(request.noise, ratio)
+
+
+def bare(place: str | Path) -> str:
+    """Return a path as given, or its last part where the whole path is this machine's own."""
+    path = Path(place)
+    return path.name if path.is_absolute() or ".." in path.parts else str(place)
+
+
+def _select(items: Sequence[Item], request: Request) -> _Data:
+    marked = any(item.split for item in items)
+    split = request.split or ("test" if marked else "all")
+    if split == "all":
+        return _Data(items, "all utterances")
+    chosen = [item for item in items if item.split == split]
+    if not chosen:
+        there = sorted({item.split for item in items if item.split})
+        known = f"it has {', '.join(there)}" if there else "it marks none"
+        raise ConfigError(
+            f"{request.manifest} has no utterance in the split {split} ({known}); "
+            "choose another --split, or all."
+        )
+    return _Data(chosen, f"{split} split")
+
+
+def _plan(request: Request, checkpoint: Checkpoint, data: _Data) -> list[Condition]:
+    return plan_conditions(
+        checkpoint.model,
+        data.items,
+        modality=request.modality,
+        text=request.text,
+        snrs=request.snrs,
+    )
+
+
+def _check_labels(data: _Data, checkpoint: Checkpoint, manifest: Path) -> None:
+    heads = checkpoint.model.config.heads
+    labels = labels_of(data.items, heads)
+    if (labels.votes == labels.votes).any() or (labels.truth == labels.truth).any():
+        return
+    raise ConfigError(
+        f"{manifest}: no utterance ({data.split}) has a label of what the model answers: "
+        f"{', '.join((*heads.categories, *heads.dimensions))}."
+    )
+
+
+def _device(name: str) -> str:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device here; use --device cpu.")
+    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Provenance:
+    noise = ""
+    if request.snrs:
+        source = (
+            f"sound files of {bare(request.noise)}"
+            if request.noise
+            else "white, pink and brown noise"
+        )
+        noise = f"{source}, at ratios that hold where there is speech"
+        if any(item.mel is not None for item in data.items):
+            noise += "; where only features are there, it was added to their energies"
+    device = next(checkpoint.model.parameters()).device
+    return Provenance(
+        manifest=request.manifest.name,
+        manifest_sha256=_digest(request.manifest),
+        split=data.split,
+        items=len(data.items),
+        speakers=len({(item.corpus, item.speaker or item.id) for item in data.items}),
+        skipped=data.skipped,
+        checkpoint=bare(request.checkpoint),
+        weights_sha256=_digest(checkpoint.directory / "model.safetensors"),
+        calibrations={name: each.fitted_on for name, each in checkpoint.calibrations.items()},
+        seed=request.seed,
+        replicates=request.replicates,
+        noise=noise,
+        command=request.command,
+        cpu=request.cpu,
+        threads=torch.get_num_threads(),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        versions={name: version for name in _PACKAGES if (version := _version(name))},
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,217 @@
+"""``streamser evaluate`` measures a checkpoint, or says in one line why it cannot."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from streamser.emotion.neural.config import FusedConfig
+from streamser.training.items import Item
+from streamser.training.manifest import write_manifest
+from streamser.training.report import Evaluation
+from tests.cli.running import refuses, run
+from tests.emotion.neural.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
+from tests.training.tiny import items
+
+
+class Place:
+    """A folder with utterances of two splits, and what belongs to them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.out = folder / "out"
+        made = items(folder, train=4, dev=8)
+        self.items = [replace(item, split="test" if item.split == "dev" else "") for item in made]
+
+    def manifest(self, some: list[Item] | None = None) -> Path:
+        """Write a manifest of utterances."""
+        write_manifest(self.items if some is None else some, self.folder / "made.csv")
+        return self.folder / "made.csv"
+
+    def checkpoint(self, config: FusedConfig = TINY) -> Path:
+        """Save a tiny random model."""
+        return tiny_checkpoint(self.folder / "model", config)
+
+    def words(self, some: list[Item] | None = None) -> list[str]:
+        """Return the command that measures a tiny random model on utterances."""
+        places = (self.checkpoint(), self.manifest(some), "--out", self.out)
+        return ["evaluate", *map(str, places)]
+
+    def evaluation(self) -> Evaluation:
+        """Read what was written."""
+        return msgspec.json.decode((self.out / "evaluation.json").read_bytes(), type=Evaluation)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Return a folder with utterances."""
+    return Place(tmp_path)
+
+
+def test_a_checkpoint_is_measured(place: Place) -> None:
+    """Record, text and pictures are written, a table is printed, all of the test split."""
+    result = run(*place.words(), "--snr", "20,0", "--bootstrap", "50", "--seed", "3")
+    assert result.exit_code == 0, result.stderr
+    assert sorted(path.name for path in place.out.iterdir()) == [
+        "confusion.png",
+        "dimensions.png",
+        "evaluation.json",
+        "evaluation.md",
+        "noise.png",
+        "reliability.png",
+    ]
+    found = place.evaluation()
+    assert [entry.condition.title for entry in found.entries] == [
+        "audio + text, transcripts",
+        "audio",
+        "text, transcripts",
+        "audio + text, transcripts, 20 dB SNR",
+        "audio + text, transcripts, 0 dB SNR",
+        "audio, 20 dB SNR",
+        "audio, 0 dB SNR",
+    ]
+    for entry in found.entries:
+        assert entry.result.overall.items == 8
+        assert entry.result.overall.speakers == 2
+        assert entry.result.overall.classes is not None
+        assert entry.result.overall.classes.uar.value is not None
+        assert set(entry.result.overall.dimensions) == {"valence", "arousal"}
+    assert (found.provenance.split, found.provenance.items) == ("test split", 8)
+    assert (found.provenance.seed, found.provenance.replicates) == (3, 50)
+    assert "audio + text" in result.stdout
+    assert "CCC valence" in result.stdout
+
+
+def test_the_report_names_no_place_of_this_machine(place: Place) -> None:
+    """Files go by their names, so that a report can be shown; the command can be typed again."""
+    run(*place.words(), "--bootstrap", "20")
+    text = (place.out / "evaluation.md").read_text(encoding="utf-8")
+    assert "`streamser evaluate model made.csv --out out --bootstrap 20`" in text
+    for file in ("evaluation.md", "evaluation.json"):
+        assert str(place.folder) not in (place.out / file).read_text(encoding="utf-8")
+
+
+def test_the_same_command_gives_the_same_record(place: Place) -> None:
+    """Answers, noise and draws follow from the seed alone."""
+    words = [*place.words(), "--snr", "10", "--modality", "audio", "--bootstrap", "50"]
+    run(*words)
+    first = place.evaluation()
+    run(*words)
+    assert place.evaluation() == first
+
+
+def test_a_split_can_be_chosen(place: Place) -> None:
+    """The default is test; all means the unmarked ones as well; unmarked manifests go whole."""
+    words = [*place.words(), "--bootstrap", "0", "--modality", "text"]
+    run(*words, "--split", "all")
+    assert place.evaluation().provenance.items == 12
+    place.manifest([replace(item, split="") for item in place.items])
+    run(*words)
+    assert place.evaluation().provenance.items == 12
+    assert place.evaluation().entries[0].result.overall.classes is not None
+
+
+def test_a_split_that_nobody_is_in_is_refused(place: Place) -> None:
+    """One line names the split and those that there are."""
+    words = place.words()
+    refuses(run(*words, "--split", "dev"), 2, "made.csv", "dev", "it has test", "--split")
+
+
+def test_a_manifest_without_labels_is_refused(place: Place) -> None:
+    """One line says which labels the model would need."""
+    bare = [replace(item, votes=None, dimensions=(math.nan,) * 3) for item in place.items]
+    words = place.words(bare)
+    refuses(run(*words), 2, "made.csv", "has a label", "neutral, happy, sad, angry, valence")
+
+
+def test_a_model_that_cannot_read_is_not_asked_about_words(place: Place) -> None:
+    """Neither on words alone nor where words are asked for."""
+    words = [replace(item, audio=None) for item in place.items]
+    checkpoint = place.checkpoint(VOICE_ONLY)
+    text_only = run("evaluate", checkpoint, place.manifest(words), "--out", place.out)
+    refuses(text_only, 2, "no utterance has what is needed: audio")
+    both = run("evaluate", checkpoint, place.manifest(), "--modality", "text", "--out", place.out)
+    refuses(both, 2, "the model takes no text", "--modality")
+
+
+def test_a_single_task_model_is_measured_in_its_task(place: Place) -> None:
+    """A model of arousal alone has no confusion matrix."""
+    checkpoint = place.checkpoint(VOICE_ONLY)
+    result = run("evaluate", checkpoint, place.manifest(), "--out", place.out, "--bootstrap", "0")
+    assert result.exit_code == 0, result.stderr
+    overall = place.evaluation().entries[0].result.overall
+    assert overall.classes is None
+    assert set(overall.dimensions) == {"arousal"}
+    assert not (place.out / "confusion.png").exists()
+
+
+def test_unreadable_clips_are_left_out_and_counted(place: Place) -> None:
+    """A damaged clip is skipped with a warning; --strict makes it the end."""
+    damaged = place.items[-1].audio
+    assert damaged is not None
+    damaged.write_bytes(b"no sound")
+    words = [*place.words(), "--bootstrap", "0", "--modality", "audio"]
+    result = run(*words)
+    assert result.exit_code == 0
+    assert "1 clip of made.csv could not be read" in result.stderr
+    assert place.evaluation().provenance.skipped == 1
+    assert place.evaluation().entries[0].result.overall.items == 7
+    refuses(run(*words, "--strict"), 1, damaged.name)
+
+
+def test_nothing_readable_is_refused(place: Place) -> None:
+    """Where no clip is left, one line says so."""
+    for item in place.items:
+        assert item.audio is not None
+        item.audio.unlink()
+    words = place.words()
+    refuses(run(*words), 1, "not one clip", "made.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--snr", "loud"], ("--snr loud", "20,10,5,0")),
+        (["--snr", "nan"], ("--snr nan",)),
+        (["--noise", "nowhere"], ("--noise", "--snr")),
+        (["--noise", "nowhere", "--snr", "10"], ("nowhere",)),
+        (["--text", "asr"], ("recognised words",)),
+        (["--out", "made.csv/out"], ("--out", "is a file")),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(
+    place: Place, options: list[str], parts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be meant is refused before anything is measured."""
+    monkeypatch.chdir(place.folder)
+    result = run("evaluate", place.checkpoint(), place.manifest(), "--modality", "both", *options)
+    refuses(result, 2, *parts)
+
+
+def test_missing_files_are_told_in_one_line(place: Place) -> None:
+    """Neither a manifest nor a checkpoint that is not there ends in a traceback."""
+    nowhere = place.folder / "nowhere"
+    checkpoint, out = place.checkpoint(), place.out
+    refuses(run("evaluate", checkpoint, f"{nowhere}.csv", "--out", out), 2, "nowhere.csv")
+    (place.folder / "empty").mkdir()
+    empty = run("evaluate", place.folder / "empty", place.manifest(), "--out", out)
+    refuses(empty, 1, "is no checkpoint of streamser")
+
+
+def test_help_needs_no_torch() -> None:
+    """The command can be looked up where only the runtime is installed."""
+    code = (
+        "import sys\n"
+        "from streamser.cli.main import app\n"
+        "from typer.testing import CliRunner\n"
+        "assert CliRunner().invoke(app, ['evaluate', '--help']).exit_code == 0\n"
+        "assert not {'torch', 'matplotlib', 'sklearn', 'streamser.training'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
