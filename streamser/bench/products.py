@@ -104,11 +104,11 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Note the products of every operation that passes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.found: Counter[Product] = Counter()
 
     def __torch_dispatch__(
@@ -141,10 +141,10 @@ def _within(name: str, given: tuple[Any, ...]) -> Iterator[Product]:
         scores, values = _attention(query, key, value)
         # The weights anew, then the gradients of values, weights, queries and keys.
         yield scores
-        yield values._replace(m=values.k, k=values.m)
-        yield values._replace(k=values.n, n=values.k)
-        yield scores._replace(k=scores.n, n=scores.k)
-        yield scores._replace(m=scores.n, k=scores.m, n=scores.k)
+        yield values._replace(m=values.k, k=values.m, left=True)
+        yield values._replace(k=values.n, n=values.k, right=True)
+        yield scores._replace(k=scores.n, n=scores.k, right=False)
+        yield scores._replace(m=scores.n, k=scores.m, n=scores.k, left=True, right=False)
     elif name.startswith("_scaled_dot_product"):
         yield from _attention(*given[:3])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from streamser.errors import ConfigError, StreamserError
+from streamser.cli.bench_model import model
+from streamser.cli.report_files import check_writable, save_report
 
 __all__ = ["app"]
 
@@ -95,7 +95,7 @@ def pipeline(
     """
     for option, file in (("--json", json_file), ("--markdown", markdown_file)):
         if file is not None:
-            _check_writable(option, file)
+            check_writable(option, file)
     import msgspec
     from msgspec.structs import replace
     from rich.console import Console
@@ -123,31 +123,9 @@ def pipeline(
         # A full stdout does not cost the report of twenty minutes.
         if json_file is not None:
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-            _save("--json", json_file, encoded + b"\n")
+            save_report("--json", json_file, encoded + b"\n")
         if markdown_file is not None:
-            _save("--markdown", markdown_file, markdown(report).encode())
+            save_report("--markdown", markdown_file, markdown(report).encode())
 
 
-def _check_writable(option: str, file: Path) -> None:
-    """Refuse a file that cannot be written before twenty minutes are spent on it."""
-    target = Path(os.path.realpath(file))
-    why = None
-    try:
-        if target.is_dir():
-            why = "it is a folder; name a file."
-        elif not target.parent.is_dir():
-            why = "its folder does not exist; make it first."
-        elif not os.access(target if target.exists() else target.parent, os.W_OK):
-            why = "it cannot be written; name another file."
-    except OSError as error:
-        why = f"{error.strerror}."
-    if why is not None:
-        raise ConfigError(f"{option} {file}: {why}")
-
-
-def _save(option: str, file: Path, content: bytes) -> None:
-    try:
-        file.write_bytes(content)
-    except OSError as error:
-        why = error.strerror or error
-        raise StreamserError(f"{option} {file}: {why}.", code="output_failed") from None
+app.command()(model)

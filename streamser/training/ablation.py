@@ -105,8 +105,8 @@ def systems(settings: TrainSettings, rows: tuple[str, ...], tasks: tuple[str, ..
 
     Every row but ``rmm`` trains without Random Modality Masking. ``rmm`` is ``bridge-tokens``
     with it. The rows that the paper lacks are made for both tasks together alone, where those
-    are asked for: there they answer how the fusion compares. Raises ``ConfigError`` for a row or task that there is not, or where the settings
-    lack what a row needs.
+    are asked for. Raises ``ConfigError`` for a row or task that there is not, or where the
+    settings lack what a row needs.
     """
     for asked, known, what in (
         (rows, tuple(row.name for row in ROWS), "row"),

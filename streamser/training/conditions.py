@@ -12,7 +12,7 @@ from streamser.emotion.neural.calibration import Calibration, calibration_of
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import ConfigError
 from streamser.training.augment import degrade_at_snr
-from streamser.training.batches import Inputs
+from streamser.training.inputs import Inputs
 from streamser.training.items import Item
 from streamser.training.predict import predict
 from streamser.training.scores import Answers, judge

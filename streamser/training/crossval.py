@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
-from streamser.errors import ConfigError
+from streamser.errors import ConfigError, StreamserError
 from streamser.training.ablation import System
 from streamser.training.folds import Fold
 from streamser.training.items import Item
 from streamser.training.predictions import Predictions, load_predictions, save_predictions
 from streamser.training.settings import TrainSettings
+from streamser.training.workers import run_side_by_side
 
-__all__ = ["Cell", "Plan", "conditions", "pending", "read_cell", "run_cells"]
-
-logger = logging.getLogger(__name__)
+__all__ = [
+    "Cell",
+    "Plan",
+    "conditions",
+    "fingerprint",
+    "pending",
+    "read_cell",
+    "run_cells",
+    "total_seconds",
+]
 
 CONDITIONS = {
     "both": frozenset({"audio", "text"}),
@@ -40,8 +45,15 @@ class Cell(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Return where the cell's results stand, relative to the experiment."""
-        return f"{self.system.name}/{self.fold.name}/seed{self.seed}"
+        """Return where the cell's results stand, relative to the experiment.
+
+        A fold is named after a speaker, and speakers may be called anything.
+        """
+        fold = "".join(
+            sign if sign.isalnum() or sign in "-_" else f"%{ord(sign):02x}"
+            for sign in self.fold.name
+        )
+        return f"{self.system.name}/{fold}/seed{self.seed}"
 
     @property
     def settings(self) -> TrainSettings:
@@ -108,26 +120,23 @@ def run_cells(
 
     With one job, the cells run in this process with the threads that the settings ask for.
     ``report`` is called with each finished cell and the seconds it took. A cell that was
-    interrupted goes on where it stopped. What a cell raises ends the run; the results of the
-    others stay.
+    interrupted goes on where it stopped. A ``StreamserError`` of a cell, with its name, ends the
+    run at once, as Ctrl-C does; the results of the others stay.
+
+    A test clip that cannot be read is left out for every system, unless ``data.strict``.
     """
     if jobs == 1:
         for cell in cells:
             report(cell, _run(cell, plan.folder(cell)))
         return
-    # A forked child of a process that has used torch's threads can hang.
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(_run_alone, cell, plan.folder(cell)): cell for cell in cells}
-        try:
-            for future in as_completed(running):
-                report(running[future], future.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    works = [(cell, plan.folder(cell)) for cell in cells]
+    run_side_by_side(_run_alone, works, jobs=jobs, report=lambda work, took: report(work[0], took))
 
 
-def _run_alone(cell: Cell, folder: Path) -> float:
+def _run_alone(work: tuple[Cell, Path]) -> float:
     import torch
+
+    cell, folder = work
 
     torch.set_num_threads(1)
     settings = cell.system.settings
@@ -136,29 +145,46 @@ def _run_alone(cell: Cell, folder: Path) -> float:
 
 
 def _run(cell: Cell, folder: Path) -> float:
+    try:
+        return _train_and_test(cell, folder)
+    except StreamserError as error:
+        raise type(error)(f"{cell.name}: {error}", code=error.code) from None
+
+
+def _train_and_test(cell: Cell, folder: Path) -> float:
     import time
 
+    from streamser.training.inputs import Inputs
     from streamser.training.loop import train
     from streamser.training.predict import predict
 
     began = time.monotonic()
-    settings = cell.settings
-    trained = folder / "training"
+    settings, mark = cell.settings, fingerprint(cell)
+    # What an interrupted training of other settings has left here is not gone on with.
+    trained = folder / f"training-{mark[:12]}"
     result = train(settings, _learnt(cell.fold), trained, calibrated=False)
+    # For words alone, too: systems can be compared on the same items only.
+    tested = result.sounds.readable(cell.fold.test, strict=settings.data.strict).items
+    if not tested:
+        raise ConfigError("not one of the test clips can be read.")
+    inputs = Inputs(result.model, result.sounds)
     for name in conditions(cell.system):
         found = predict(
             result.model,
-            cell.fold.test,
+            tested,
             modalities=CONDITIONS[name],
             text="asr" if settings.data.text == "asr" else "gold",
+            sounds=result.sounds,
+            inputs=inputs,
         )
         save_predictions(found, folder / f"test-{name}.npz")
     seconds = time.monotonic() - began
-    receipt = _Receipt(fingerprint(cell), result.epochs, result.best_epoch, seconds)
+    shutil.copyfile(trained / "log.csv", folder / "log.csv")
+    receipt = _Receipt(mark, result.epochs, result.best_epoch, seconds)
     _write(folder / "receipt.json", msgspec.json.encode(receipt))
     # Hundreds of checkpoints are of no use once they have been tested.
-    shutil.copyfile(trained / "log.csv", folder / "log.csv")
-    shutil.rmtree(trained)
+    for left in folder.glob("training*"):
+        shutil.rmtree(left)
     return seconds
 
 
@@ -177,7 +203,7 @@ def _learnt(fold: Fold) -> list[Item]:
 
 
 def _bare(settings: TrainSettings) -> TrainSettings:
-    # Threads and the machine's paths change nothing that is meant to be compared.
+    # Threads and where the manifest lies change nothing that is meant to be compared.
     return replace(
         settings,
         run=replace(settings.run, threads=0),
@@ -186,7 +212,10 @@ def _bare(settings: TrainSettings) -> TrainSettings:
 
 
 def _identity(item: Item) -> str:
-    return f"{item.id} {item.text} {item.votes} {item.dimensions}"
+    identity = f"{item.id} {item.text} {item.votes} {item.dimensions}"
+    if item.text_asr is not None:
+        identity += f" {item.text_asr}"
+    return identity if item.has_sound else f"{identity} silent"
 
 
 def _is_done(plan: Plan, cell: Cell) -> bool:
@@ -197,8 +226,8 @@ def _is_done(plan: Plan, cell: Cell) -> bool:
         return False
     if receipt.fingerprint != fingerprint(cell):
         raise ConfigError(
-            f"{folder.name} of {cell.system.name} in {plan.out.name} was made with other settings "
-            "or items; give another --out, or delete that folder."
+            f"cells/{cell.name} in {plan.out} was made with other settings or items; "
+            "give another --out, or delete that folder."
         )
     return all((folder / f"test-{name}.npz").is_file() for name in conditions(cell.system))
 

@@ -14,8 +14,8 @@ import torch
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.errors import AudioError, ConfigError, StreamserError
 from streamser.training.augment import degrade_at_snr
-from streamser.training.batches import Inputs
 from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
+from streamser.training.inputs import Inputs
 from streamser.training.items import Item
 from streamser.training.manifest import read_manifest
 from streamser.training.plots import save_plots

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,9 @@ def load_predictions(path: Path) -> Predictions:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found: Any = {name: arrays[name] for name in Predictions.__struct_fields__}
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except FileNotFoundError:
+        raise ModelError(f"{path} holds no predictions: it does not exist.") from None
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"{path} holds no predictions: {error}.") from None
     texts = ("categories", "names", "ids", "speakers", "corpora")
     found |= {name: tuple(str(value) for value in found[name]) for name in texts}

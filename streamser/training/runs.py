@@ -112,15 +112,17 @@ def open_run(
     """Take a directory for a training, and write there whose it is.
 
     ``resume`` goes on with what is there, if anything; ``new`` refuses what is there; ``fresh``
-    deletes what an earlier training left. Raises ``ConfigError`` where a training of other
-    settings or items is to go on, or the directory cannot be written.
+    deletes what an earlier training left, and nothing else. Raises ``ConfigError`` where a
+    training of other settings or items is to go on, where files stand in the way that are no
+    training's, or where the directory cannot be written.
     """
     run = RunDirectory(path)
     owner = _Owner(_bare(settings), _digest(items))
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if how == "fresh" or not run.has_begun:
-            _clear(run)
+        found = _read_owner(run)
+        if found is None or how == "fresh" or not run.has_begun:
+            _clear(run, ours=found is not None)
             _write(run.settings, msgspec.json.format(msgspec.json.encode(owner), indent=2))
             return run
     except OSError as error:
@@ -131,7 +133,7 @@ def open_run(
             f"{path} holds {state} training: go on with --resume, begin anew with --fresh, "
             "or give another --out."
         )
-    if (difference := _difference(_read_owner(run), owner)) is not None:
+    if (difference := _difference(found, owner)) is not None:
         raise ConfigError(
             f"{path} holds a training with {difference}: "
             "begin anew with --fresh, or give another --out."
@@ -139,22 +141,32 @@ def open_run(
     return run
 
 
-def _read_owner(run: RunDirectory) -> _Owner:
+def _read_owner(run: RunDirectory) -> _Owner | None:
     try:
         return msgspec.json.decode(run.settings.read_bytes(), type=_Owner)
-    except (OSError, msgspec.DecodeError):
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
         raise ConfigError(
-            f"{run.settings} is missing, damaged or of another version: begin anew with --fresh."
+            f"{run.settings} is damaged, or no training's of this version: "
+            "delete it and what is beside it, or give another --out."
         ) from None
 
 
-def _clear(run: RunDirectory) -> None:
-    run.forget_bests()
-    for file in (run.result, run.state, run.log, run.settings):
-        file.unlink(missing_ok=True)
-    for directory in (run.start, run.model):
-        if directory.exists():
-            shutil.rmtree(directory)
+def _clear(run: RunDirectory, *, ours: bool) -> None:
+    """Delete what a training left; refuse where it was not one that left it."""
+    bests = list(run.path.glob("best-*.safetensors"))
+    left = [run.result, run.state, run.log, run.start, run.model, *bests]
+    for path in left:
+        if path.exists():
+            if not ours:
+                raise ConfigError(
+                    f"{path} is in the way, and is no training's: give another --out."
+                )
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _bare(settings: TrainSettings) -> TrainSettings:

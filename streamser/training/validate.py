@@ -75,7 +75,8 @@ def judge(
 ) -> Figures:
     """Measure answers; losses are over all items at once, in float64.
 
-    ``score`` is what ``run.select`` names, larger being better. Raises ``StreamserError`` where
+    ``score`` is what ``run.select`` names, larger being better, 0 where nothing is known (all
+    items may be draws between categories). Raises ``StreamserError`` where
     the model answers with nan: it has diverged.
     """
     if not (np.isfinite(predictions.logits).all() and np.isfinite(predictions.dimensions).all()):
@@ -104,7 +105,7 @@ def judge(
     whole = float(found.total) if any(task is not None for task in tasks) else None
     match settings.run.select:
         case "loss":
-            score = math.nan if whole is None else -whole
+            score = -(whole or 0.0)
         case "uar":
             score = _mean([recall])
         case "ccc":
@@ -133,6 +134,6 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _mean(values: Sequence[float | None] | Iterable[float | None]) -> float:
+def _mean(values: Iterable[float | None]) -> float:
     there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else math.nan
+    return sum(there) / len(there) if there else 0.0

@@ -17,7 +17,11 @@ HEAVY = ("numpy", "torch", "transformers", "onnxruntime", "rich", "ctranslate2",
 
 
 @pytest.mark.parametrize(
-    "command", ["", "listen", "analyze", "demo", "devices", "doctor", "protocol", "config", "bench"]
+    "command",
+    [
+        *("", "listen", "analyze", "demo", "devices", "doctor", "protocol", "config", "bench"),
+        *("corpus", "train", "evaluate"),
+    ],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:
     """Who asks for help does not wait for models, and neither does anybody's shell."""

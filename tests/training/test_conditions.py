@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from streamser.emotion.neural.calibration import Calibration
 from streamser.errors import ConfigError
-from streamser.training.batches import Inputs
 from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
+from streamser.training.inputs import Inputs
 from streamser.training.items import Item
 from streamser.training.sounds import Sounds
 from tests.emotion.neural.checkpoints import CALIBRATIONS, VOICE_ONLY, tiny_model

@@ -49,6 +49,23 @@ def test_each_weight_learns_once_and_only_matrices_decay(tmp_path: Path) -> None
     assert {group["lr"] for group in optimizer.param_groups} == {5e-4}
 
 
+def test_pretrained_encoders_learn_at_their_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The schedule moves both."""
+    model = build_model(tiny.model_config(), texts=["a few words"])
+    encoder = model.acoustic
+    assert encoder is not None
+    monkeypatch.setattr(model, "encoder_parameters", encoder.parameters)
+    settings = OptimizerSettings(learning_rate=1e-5, head_learning_rate=1e-3)
+    optimizer = build_optimizer(settings, model)
+    assert set_rate(optimizer, 0.5) == 5e-4
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    inside = {id(parameter) for parameter in encoder.parameters()}
+    for parameter in model.parameters():
+        assert rates[id(parameter)] == (5e-6 if id(parameter) in inside else 5e-4)
+    alone = build_optimizer(OptimizerSettings(learning_rate=1e-5), model)
+    assert {group["lr"] for group in alone.param_groups} == {1e-5}
+
+
 def test_adam_and_adamw_are_told_apart() -> None:
     """The paper's is Adam."""
     model = build_model(replace(tiny.model_config(), text=None))

@@ -12,9 +12,9 @@ from streamser.training.presets import load_train_settings, train_preset_folder
 PRESETS = sorted(path.stem for path in train_preset_folder().glob("*.toml"))
 
 
-def test_three_presets_come_with_the_program() -> None:
-    """For a cluster, for one GPU, for two CPU cores."""
-    assert PRESETS == ["base", "compact", "paper"]
+def test_presets_come_with_the_program() -> None:
+    """For a cluster, for one GPU, for two CPU cores, for the report in docs."""
+    assert PRESETS == ["ablation", "base", "compact", "paper"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -151,5 +151,5 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, part: str) 
 
 def test_an_unknown_preset_lists_those_there_are() -> None:
     """Those of trainings, not those of listening."""
-    with pytest.raises(ConfigError, match="there are base, compact, paper"):
+    with pytest.raises(ConfigError, match="there are ablation, base, compact, paper"):
         load_train_settings("embedded")

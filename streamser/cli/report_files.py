@@ -1,0 +1,36 @@
+"""The files a report is asked for: refused before the work, written after it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from streamser.errors import ConfigError, StreamserError
+
+__all__ = ["check_writable", "save_report"]
+
+
+def check_writable(option: str, file: Path) -> None:
+    """Refuse a file that cannot be written, before minutes are spent on it: ``ConfigError``."""
+    target = Path(os.path.realpath(file))
+    why = None
+    try:
+        if target.is_dir():
+            why = "it is a folder; name a file."
+        elif not target.parent.is_dir():
+            why = "its folder does not exist; make it first."
+        elif not os.access(target if target.exists() else target.parent, os.W_OK):
+            why = "it cannot be written; name another file."
+    except OSError as error:
+        why = f"{error.strerror}."
+    if why is not None:
+        raise ConfigError(f"{option} {file}: {why}")
+
+
+def save_report(option: str, file: Path, content: bytes) -> None:
+    """Write a file; raise ``StreamserError`` where that fails after all."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        why = error.strerror or error
+        raise StreamserError(f"{option} {file}: {why}.", code="output_failed") from None
