@@ -142,7 +142,7 @@ class EmotionSettings(Section, frozen=True):
         Meta(description="checkpoint: auto is bfloat16 on cuda, float32 on the processor."),
     ] = "auto"
     threads: Annotated[
-        int, Meta(ge=0, description="checkpoint: CPU threads; 0: as many as torch likes.")
+        int, Meta(ge=0, le=1024, description="checkpoint: CPU threads; 0: as many as torch likes.")
     ] = 0
 
 

@@ -25,6 +25,7 @@ class NullModel:
     """Find nothing, at no cost."""
 
     name = "null"
+    modalities = ("audio",)
 
     def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
         """Return nothing for each item."""

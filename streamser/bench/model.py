@@ -87,9 +87,7 @@ def run_model_bench(bench: ModelBench, tell: Callable[[str], None]) -> ModelRepo
         text=_named(model.text),
         fusion=f"{model.fusion.mode}, width {model.fusion.width}",
         checkpointing=any(getattr(part, "gradient_checkpointing", False) for part in encoders),
-        machine=msgspec.structs.replace(
-            describe_machine(), packages={name: metadata.version(name) for name in _PACKAGES}
-        ),
+        machine=msgspec.structs.replace(describe_machine(), packages=dict(_versions())),
         seconds=bench.seconds,
         tokens=bench.tokens,
         cases=tuple(cases),
@@ -103,6 +101,13 @@ def available_mib() -> float | None:
     """
     found = list(_memory_left())
     return min(found) if found else None
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        # A compact model needs no transformers.
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)
 
 
 def _memory_left() -> Iterator[float]:

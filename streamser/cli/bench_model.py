@@ -95,13 +95,6 @@ def model(
     for option, file in (("--json", json_file), ("--markdown", markdown_file)):
         if file is not None:
             check_writable(option, file)
-    import importlib.util
-
-    if importlib.util.find_spec("torch") is None:
-        raise ModelError(
-            "measuring a model needs torch, which is not installed: "
-            "run pip install 'streamser[train]'."
-        )
     import msgspec
     from msgspec.structs import replace
     from rich.console import Console
@@ -116,8 +109,14 @@ def model(
     if checkpointing:
         settings = replace(settings, model=_checkpointed(settings.model))
 
-    from streamser.bench.model import MODES, ModelBench, run_model_bench
-    from streamser.bench.model_tables import model_markdown, print_model_report
+    try:
+        from streamser.bench.model import MODES, ModelBench, run_model_bench
+        from streamser.bench.model_tables import model_markdown, print_model_report
+    except (ImportError, OSError) as error:  # torch without its libraries is an OSError
+        raise ModelError(
+            f"measuring a model needs what is not installed ({error}): "
+            "run pip install 'streamser[train]'."
+        ) from error
 
     bench = ModelBench(
         config=config,

@@ -87,6 +87,14 @@ class MeldSplits(StrEnum):
     NONE = "none"
 
 
+class SplitBy(StrEnum):
+    """What is left out for the test."""
+
+    SPEAKER = "speaker"
+    SESSION = "session"
+    GROUPS = "groups"
+
+
 Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The top folder of your copy.")]
 Output = Annotated[
     Path,
@@ -284,6 +292,39 @@ def pair(
 
     texts = [item for path in words for item in read_manifest(path)]
     items = paired(read_manifest(voices), texts, seed=seed, repeats=repeats)
+    write_manifest(items, output)
+    _tell_of(items, output)
+
+
+@app.command()
+def split(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="What to part.")],
+    output: Output,
+    by: Annotated[
+        SplitBy, typer.Option("--by", help="What is left out for the test: see crossval.")
+    ] = SplitBy.GROUPS,
+    groups: Annotated[
+        int, typer.Option("--groups", min=3, metavar="K", help="Groups of speakers.")
+    ] = 5,
+    fold: Annotated[
+        str | None, typer.Option("--fold", metavar="NAME", help="Which fold. [the first]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other groups.")] = 0,
+) -> None:
+    """Part speakers into train, dev and test.
+
+    For corpora that have no splits of their own; no speaker is in two.
+    """
+    from streamser.training.folds import folds
+    from streamser.training.manifest import read_manifest, write_manifest
+
+    made = {
+        each.name: each for each in folds(read_manifest(manifest), by.value, k=groups, seed=seed)
+    }
+    chosen = made.get(fold) if fold is not None else next(iter(made.values()))
+    if chosen is None:
+        raise ConfigError(f"--fold {fold}: there is no such fold; there are {', '.join(made)}.")
+    items = chosen.as_splits()
     write_manifest(items, output)
     _tell_of(items, output)
 

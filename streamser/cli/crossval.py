@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamser.cli.ending import Stopped, catching
+from streamser.cli.extras import needs_extra
+from streamser.cli.report_files import check_folder
+from streamser.cli.talk import counted, tell
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
-    from streamser.training.crossval import Cell
+    from types import FrameType
+
+    from streamser.training.crossval import Cell, Plan
 
 __all__ = ["crossval"]
 
@@ -61,7 +69,10 @@ def crossval(
         ),
     ] = "both,category,dimension",
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, metavar="N", help="Trainings of every system.")
+        int,
+        typer.Option(
+            "--seeds", min=1, metavar="N", help="Trainings of every system, from run.seed on."
+        ),
     ] = 3,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, metavar="N", help="Trainings at a time, on CPU.")
@@ -81,11 +92,10 @@ def crossval(
 
     Writes report.md and report.json into --out, and every test prediction below it.
     """
+    check_folder("--out", out)
     from streamser.training.ablation import systems
-    from streamser.training.crossval import Plan, pending, run_cells
+    from streamser.training.crossval import Plan, check_labels, pending
     from streamser.training.folds import folds
-    from streamser.training.grid import measure
-    from streamser.training.grid_report import origin_of, write_grid
     from streamser.training.manifest import read_manifest
     from streamser.training.presets import load_train_settings
 
@@ -97,36 +107,67 @@ def crossval(
     plan = Plan(
         systems=tuple(systems(settings, _rows(rows), _names(tasks))),
         folds=tuple(folds(items, protocol.value, k=groups)),
-        seeds=tuple(range(seeds)),
+        seeds=tuple(range(settings.run.seed, settings.run.seed + seeds)),
         out=out,
     )
+    check_labels(plan)
     cells = plan.cells()
     left = pending(plan)
-    typer.echo(
-        f"{len(plan.systems)} systems x {len(plan.folds)} folds x {seeds} seeds = "
-        f"{len(cells)} trainings, {len(cells) - len(left)} done.",
-        err=True,
+    if left and report_only:
+        raise ConfigError(
+            f"{len(left)} of {counted(len(cells), 'training')} missing; run without --report first."
+        )
+    parts = ((plan.systems, "system"), (plan.folds, "fold"), (plan.seeds, "seed"))
+    tell(
+        f"{' x '.join(counted(len(part), noun) for part, noun in parts)} = "
+        f"{counted(len(cells), 'training')}, {len(cells) - len(left)} done."
     )
-    if not report_only:
-        finished = len(cells) - len(left)
+    _run(plan, left, jobs)
 
-        def tell(cell: Cell, seconds: float) -> None:
-            nonlocal finished
-            finished += 1
-            typer.echo(f"[{finished}/{len(cells)}] {cell.name}: {seconds:.0f} s", err=True)
+    from streamser.training.grid import measure
+    from streamser.training.grid_report import origin_of, write_grid
 
-        run_cells(plan, left, jobs=jobs, report=tell)
-    elif left:
-        raise ConfigError(f"{len(left)} trainings are missing; run without --report first.")
-    command = " ".join(["streamser", *(_bare(word) for word in sys.argv[1:])])
-    origin = origin_of(plan, source, protocol=protocol.value, command=command)
+    origin = origin_of(plan, source, protocol=protocol.value, command=_command(sys.argv[1:]))
     report = write_grid(measure(plan, bootstrap=bootstrap), origin, settings, out)
     typer.echo(report.read_text(encoding="utf-8"))
 
 
+def _run(plan: Plan, left: Sequence[Cell], jobs: int) -> None:
+    """Run the trainings that are left; Ctrl-C and the like end all processes at once."""
+    from streamser.training.crossval import run_cells
+
+    with needs_extra("train", "a training"):
+        import streamser.training.loop  # noqa: F401
+
+    total = len(plan.cells())
+    finished = total - len(left)
+
+    def hear(cell: Cell, seconds: float) -> None:
+        nonlocal finished
+        finished += 1
+        tell(f"[{finished}/{total}] {cell.name}: {seconds:.0f} s")
+
+    try:
+        with catching(_stop, "SIGTERM", "SIGHUP"):
+            run_cells(plan, left, jobs=jobs, report=hear)
+    except KeyboardInterrupt:
+        tell(f"stopped after {finished} of {total}; the same command goes on.")
+        raise
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+def _command(words: Sequence[str]) -> str:
+    """Write the command as it was typed, but for folders that only this machine has."""
+    return shlex.join(["streamser", *map(_bare, words)])
+
+
 def _bare(word: str) -> str:
-    """Strip the folders of a path: they are the machine's, not the experiment's."""
-    return Path(word).name if word.startswith("/") else word
+    before, equals, place = word.rpartition("=")
+    path = Path(place)
+    return before + equals + path.name if path.is_absolute() or ".." in path.parts else word
 
 
 def _rows(text: str) -> tuple[str, ...]:
@@ -137,4 +178,4 @@ def _rows(text: str) -> tuple[str, ...]:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

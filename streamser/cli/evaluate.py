@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import sys
 from collections.abc import Callable
@@ -13,8 +12,10 @@ from typing import Annotated
 
 import typer
 
+from streamser.cli.extras import needs_extra
+from streamser.cli.report_files import check_folder
 from streamser.cli.talk import counted, tell, warn
-from streamser.errors import ConfigError, ModelError
+from streamser.errors import ConfigError
 
 __all__ = ["evaluate"]
 
@@ -67,8 +68,13 @@ def evaluate(
         typer.Option("--split", help="Utterances to answer. [test; all where none is marked]"),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Where report and pictures go.")
-    ] = Path("runs/evaluate"),
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where report and pictures go. [runs/evaluate-MODEL-MANIFEST]",
+        ),
+    ] = None,
     modality: Annotated[
         Modality, typer.Option("--modality", help="What the model gets; all: each in turn.")
     ] = Modality.ALL,
@@ -100,20 +106,16 @@ def evaluate(
     Writes evaluation.json, evaluation.md and pictures into --out.
     """
     ratios = _ratios(snr)
-    _check_folder(out)
+    place = out or Path("runs") / f"evaluate-{_named(checkpoint)}-{manifest.stem}"
+    check_folder("--out", place)
     from rich.console import Console
 
     from streamser.bench.machine import describe_machine
 
-    try:
+    with needs_extra("train", "an evaluation"):
         from streamser.training.evaluate import Request, bare, write_evaluation
         from streamser.training.evaluate import evaluate as measure
         from streamser.training.report import summary
-    except ImportError as error:
-        raise ModelError(
-            f"an evaluation needs what is not installed ({error.name}): "
-            "run pip install 'streamser[train]'."
-        ) from None
 
     request = Request(
         checkpoint=checkpoint,
@@ -133,7 +135,7 @@ def evaluate(
     evaluated = measure(request, lambda title: tell(f"{title} …"))
     if skipped := evaluated.evaluation.provenance.skipped:
         warn(f"{counted(skipped, 'clip')} of {manifest.name} could not be read, left out.")
-    files = write_evaluation(evaluated, out)
+    files = write_evaluation(evaluated, place)
     # In a file or a log nobody wants the 80 columns of a terminal that is not there.
     width = None if sys.stdout.isatty() else _WIDTH
     Console(highlight=False, width=width).print(summary(evaluated.evaluation))
@@ -150,13 +152,10 @@ def _ratios(text: str) -> tuple[float, ...]:
     return tuple(dict.fromkeys(ratios))
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that cannot be written before minutes are spent on it."""
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise ConfigError(f"--out {out}: {nearest} is a file; name a folder.")
-    if not os.access(nearest, os.W_OK):
-        raise ConfigError(f"--out {out}: {nearest} cannot be written; name another folder.")
+def _named(checkpoint: str) -> str:
+    """Name a checkpoint; `streamser train` calls each ``model``, in a folder that has a name."""
+    path = Path(checkpoint).absolute()
+    return (path.parent if path.name == "model" else path).name
 
 
 def _command(context: typer.Context, bare: Callable[[str | Path], str]) -> str:

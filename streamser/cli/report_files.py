@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streamser.errors import ConfigError, StreamserError
 
-__all__ = ["check_writable", "save_report"]
+__all__ = ["check_folder", "check_writable", "save_report"]
 
 
 def check_writable(option: str, file: Path) -> None:
@@ -25,6 +25,18 @@ def check_writable(option: str, file: Path) -> None:
         why = f"{error.strerror}."
     if why is not None:
         raise ConfigError(f"{option} {file}: {why}")
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written or made, before the work: ``ConfigError``."""
+    try:
+        nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    except OSError as error:
+        raise ConfigError(f"{option} {folder}: {error.strerror}.") from None
+    if not nearest.is_dir():
+        raise ConfigError(f"{option} {folder}: {nearest} is a file; name a folder.")
+    if not os.access(nearest, os.W_OK):
+        raise ConfigError(f"{option} {folder}: {nearest} cannot be written; name another folder.")
 
 
 def save_report(option: str, file: Path, content: bytes) -> None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamser.cli.ending import INTERRUPTED, Stopped, catching
+from streamser.cli.extras import needs_extra
 from streamser.cli.talk import tell
-from streamser.errors import ConfigError, ModelError
+from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -80,13 +81,8 @@ def train(
 def _train(
     settings: TrainSettings, items: list[Item], out: Path, begin: Beginning, *, offline: bool
 ) -> Path:
-    try:
+    with needs_extra("train", "a training"):
         from streamser.training import loop
-    except ImportError as error:
-        raise ModelError(
-            f"a training needs what is not installed ({error.name}): "
-            "run pip install 'streamser[train]'."
-        ) from None
     wish = _Wish()
     with _reporting() as report, catching(wish.take, "SIGINT", "SIGTERM", "SIGHUP"):
         wish.report = report

@@ -38,7 +38,12 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def likeliest(emotion: EmotionBody) -> str:
-    """Return the category with the highest score, also where the judgement is ``unsure``."""
+    """Return the category with the highest score, also where the judgement is ``unsure``.
+
+    Where all are alike, as of a model that knows dimensions alone, none is the likeliest.
+    """
+    if len(set(emotion.scores.values())) == 1:
+        return emotion.category
     return max(emotion.scores, key=emotion.scores.__getitem__, default=emotion.category)
 
 

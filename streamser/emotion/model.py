@@ -65,6 +65,8 @@ class EmotionModel(Protocol):
     """Find the traces of emotion in clips; lives on the device thread."""
 
     name: str
+    modalities: tuple[str, ...]
+    """What it can make use of: ``"audio"``, ``"text"`` or both."""
 
     def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
         """Measure a batch; one finding per item, in order, independent of its neighbours."""

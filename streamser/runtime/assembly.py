@@ -63,11 +63,20 @@ def build_model(settings: Settings) -> EmotionModel:
 
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
-    """Load the recogniser and the emotion model, and warm them up."""
+    """Load the recogniser and the emotion model, and warm them up.
+
+    Raises ``ConfigError`` where the model reads words alone and nothing shall recognise any.
+    """
     from streamser.speech.choose import choose_transcriber
 
     transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
-    engine = Engine(transcriber, build_model(settings))
+    model = build_model(settings)
+    if transcriber is None and "audio" not in model.modalities:
+        raise ConfigError(
+            f"the emotion model {model.name} reads words alone, and asr.engine is none: choose"
+            " another asr.engine, such as auto, or another model."
+        )
+    engine = Engine(transcriber, model)
     engine.warm()
     return engine
 

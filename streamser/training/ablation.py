@@ -108,6 +108,8 @@ def systems(settings: TrainSettings, rows: tuple[str, ...], tasks: tuple[str, ..
     are asked for. Raises ``ConfigError`` for a row or task that there is not, or where the
     settings lack what a row needs.
     """
+    if not rows or not tasks:
+        raise ConfigError("no row or no task of the grid is named.")
     for asked, known, what in (
         (rows, tuple(row.name for row in ROWS), "row"),
         (tasks, TASKS, "task"),

@@ -29,7 +29,8 @@ _LEVEL = 0.95
 class Estimate(msgspec.Struct, frozen=True):
     """Hold a figure and its 95 % interval; ``None`` where it is not defined.
 
-    There is no interval for fewer than two speakers, or where none was asked for.
+    There is no interval for fewer than two speakers, where none was asked for, and where most
+    draws of speakers lack what the figure is of, such as a class.
     """
 
     value: float | None
@@ -146,11 +147,20 @@ def _values(
 ) -> Floats:
     """Return the mean over runs of each measure under weights [R, speakers]: [R, measures]."""
     columns = [
-        [measure.value(weights @ sums) for measure, sums in zip(measures, table, strict=True)]
+        [_value(measure, weights, sums) for measure, sums in zip(measures, table, strict=True)]
         for table in tables
     ]
     mean: Floats = np.mean(np.array(columns), axis=0).T
     return mean
+
+
+def _value(measure: Measure, weights: Floats, sums: Floats) -> Floats:
+    """Return a measure under weights [R, speakers], ``nan`` where it is of something else."""
+    drawn = weights @ sums
+    values = measure.value(drawn)
+    if measure.alike is None:
+        return values
+    return np.where(measure.alike(drawn, sums.sum(axis=0)), values, np.nan)
 
 
 def _draw(rng: np.random.Generator, replicates: int, speakers: int) -> Floats:

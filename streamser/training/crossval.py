@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError, StreamserError
+from streamser.taxonomy import DIMENSIONS
 from streamser.training.ablation import System
 from streamser.training.folds import Fold
 from streamser.training.items import Item
@@ -21,6 +23,7 @@ from streamser.training.workers import run_side_by_side
 __all__ = [
     "Cell",
     "Plan",
+    "check_labels",
     "conditions",
     "fingerprint",
     "pending",
@@ -97,6 +100,29 @@ def conditions(system: System) -> tuple[str, ...]:
     if len(system.modalities) == 2:
         return ("both", "audio", "text")
     return system.modalities
+
+
+def check_labels(plan: Plan) -> None:
+    """Refuse to learn and measure what nobody has rated, before hours are spent on the rest.
+
+    Raises ``ConfigError`` where a system answers what no test item of any fold has a label of.
+    """
+    tested = [item for fold in plan.folds for item in fold.test]
+    heads = [system.settings.model.heads for system in plan.systems]
+    if any(each.categories for each in heads) and not any(item.category for item in tested):
+        raise ConfigError("no utterance to test on has a category; take --tasks dimension.")
+    names = dict.fromkeys(name for each in heads for name in each.dimensions)
+    rated = [
+        name
+        for name in names
+        if not all(math.isnan(item.dimensions[DIMENSIONS.index(name)]) for item in tested)
+    ]
+    missing = [name for name in names if name not in rated]
+    if missing:
+        instead = f"--set model.heads.dimensions={','.join(rated)}" if rated else "--tasks category"
+        raise ConfigError(
+            f"no utterance to test on has a rating of {' or '.join(missing)}; take {instead}."
+        )
 
 
 def pending(plan: Plan) -> list[Cell]:

@@ -12,6 +12,7 @@ import msgspec.structs
 
 from streamser.errors import ConfigError
 from streamser.training.items import SPLITS, Item
+from streamser.training.pairing import normalise, paired_text
 
 __all__ = [
     "SCHEMES",
@@ -30,9 +31,11 @@ SCHEMES: Final = ("speaker", "session", "groups", "own")
 Speaker = tuple[str, str]
 """A corpus and a speaker's name in it."""
 
+_MOST: Final = 200
+
 
 class Fold(msgspec.Struct, frozen=True):
-    """Hold one way to part items; no speaker is in two of the three parts.
+    """Hold one way to part items; no speaker and no paired text is in two of the three parts.
 
     ``dev`` chooses the epoch, calibrates and stops the training; ``test`` is for figures only.
     """
@@ -56,7 +59,11 @@ class Fold(msgspec.Struct, frozen=True):
 
 
 def folds(items: Sequence[Item], scheme: Scheme, *, k: int = 10, seed: int = 0) -> list[Fold]:
-    """Make the folds of a scheme; ``k`` and ``seed`` are for ``groups`` alone."""
+    """Make the folds of a scheme; ``k`` and ``seed`` are for ``groups`` alone.
+
+    Raises ``ConfigError`` where the items cannot be parted so: see each scheme, and ``Fold``. What
+    was paired has to keep its ``own`` splits, for the same text goes with several voices.
+    """
     if scheme == "speaker":
         return leave_one_speaker_out(items)
     if scheme == "session":
@@ -75,9 +82,15 @@ def leave_one_speaker_out(items: Sequence[Item]) -> list[Fold]:
     shares its dialogues and its room with test, so an epoch chosen on dev is a little too well
     chosen for test. Otherwise dev is the next speaker by name, the first after the last.
 
-    Raises ``ConfigError`` with fewer than three speakers.
+    Raises ``ConfigError`` with fewer than three speakers, and with more than 200, for whom
+    nobody would wait (words alone are a speaker each).
     """
     speakers = _speakers(items)
+    if len(speakers) > _MOST:
+        raise ConfigError(
+            f"leaving out each of {len(speakers)} speakers would be as many folds; "
+            "take groups of speakers, or the manifest's own splits."
+        )
     if len(speakers) < 3:
         raise ConfigError(
             f"{len(speakers)} speakers are too few to leave one out: one each to train, "
@@ -174,7 +187,11 @@ def _fold(
 
 
 def _checked(fold: Fold) -> Fold:
-    """Refuse a fold in which a speaker is in two parts: the promise of this module."""
+    """Refuse a fold in which a speaker is in two parts: the promise of this module.
+
+    So too with a text that was paired with voices of two parts: the words would tell the label.
+    """
+    _check_texts(fold)
     seen: dict[Speaker, str] = {}
     for split, part in zip(SPLITS, (fold.train, fold.dev, fold.test), strict=True):
         for speaker in {_speaker(item) for item in part}:
@@ -184,6 +201,23 @@ def _checked(fold: Fold) -> Fold:
                     f"{seen[speaker]} and in {split}; a speaker in two parts is leakage."
                 )
     return fold
+
+
+def _check_texts(fold: Fold) -> None:
+    # Corpora with fixed sentences share these between all speakers, and may: only paired ones tell.
+    seen: dict[tuple[str, str], str] = {}
+    for split, part in zip(SPLITS, (fold.train, fold.dev, fold.test), strict=True):
+        for item in part:
+            name = paired_text(item)
+            if name is None or not item.text:
+                continue
+            first = seen.setdefault((name, normalise(item.text)), split)
+            if first != split:
+                raise ConfigError(
+                    f"fold {fold.name}: the text {name!r} was paired with voices that are in "
+                    f"{first} and in {split}, which is leakage; keep the splits that it was "
+                    "paired in (the manifest's own)."
+                )
 
 
 def _speaker(item: Item) -> Speaker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
@@ -26,8 +27,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
 
     ``pooled`` is taken over the test items of all folds together, averaged over the seeds, with
     its 95 % interval over speakers; ``seed_sd`` is the deviation of the pooled figure over
-    seeds; ``fold_mean`` and ``fold_sd`` are over the folds (each averaged over seeds), ``None``
-    with one fold. ``paper`` is what arXiv 2401.00536 reports, where the corpus is IEMOCAP.
+    seeds; ``fold_mean`` and ``fold_sd`` are over the folds that have it (each averaged over
+    seeds), ``None`` with one fold. ``paper`` is what arXiv 2401.00536 reports, where the corpus
+    is IEMOCAP.
     """
 
     name: str
@@ -59,11 +61,12 @@ class Contrast(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold all that an experiment shows."""
+    """Hold all that an experiment shows; ``skipped`` counts test clips that cannot be read."""
 
     systems: tuple[SystemFigures, ...]
     contrasts: tuple[Contrast, ...]
     hours: float
+    skipped: int = 0
 
 
 def measure(plan: Plan, *, bootstrap: int) -> Grid:
@@ -92,6 +95,7 @@ def measure(plan: Plan, *, bootstrap: int) -> Grid:
         systems=tuple(found),
         contrasts=tuple(_contrasts(plan.systems, pooled, bootstrap)),
         hours=total_seconds(plan, plan.cells()) / 3600,
+        skipped=_skipped(plan, pooled),
     )
 
 
@@ -105,6 +109,11 @@ def _pool(plan: Plan, system: System, tables: dict[str, dict[str, Predictions]])
         ]
         for condition in conditions(system)
     }
+
+
+def _skipped(plan: Plan, pooled: dict[str, Runs]) -> int:
+    answered = len(next(iter(pooled[plan.systems[0].name].values()))[0])
+    return sum(len(fold.test) for fold in plan.folds) - answered
 
 
 def _measures(system: System) -> dict[str, Measure]:
@@ -143,7 +152,7 @@ def _figures(
                 name=name,
                 pooled=whole,
                 seed_sd=_deviation(seeds),
-                fold_mean=_rounded(statistics.fmean(folds)) if len(folds) > 1 else None,
+                fold_mean=_mean(folds) if len(folds) > 1 else None,
                 fold_sd=_deviation(folds),
                 paper=_paper(system, condition, name) if iemocap else None,
             )
@@ -156,11 +165,18 @@ def _value(predictions: Predictions, one: Measure) -> float:
 
 
 def _deviation(values: Sequence[float]) -> float | None:
-    return _rounded(statistics.stdev(values)) if len(values) > 1 else None
+    known = _known(values)
+    return statistics.stdev(known) if len(known) > 1 else None
 
 
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _mean(values: Sequence[float]) -> float | None:
+    known = _known(values)
+    return statistics.fmean(known) if known else None
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    # A fold may have no label of a kind.
+    return [value for value in values if not math.isnan(value)]
 
 
 def _paper(system: System, condition: str, name: str) -> float | None:

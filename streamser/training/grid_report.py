@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from streamser.bench.machine import describe_machine
+from streamser.errors import StreamserError
 from streamser.training.ablation import title_of
 from streamser.training.bootstrap import Difference, Estimate
 from streamser.training.crossval import Plan
@@ -60,12 +62,20 @@ def origin_of(plan: Plan, manifest: Path, *, protocol: str, command: str) -> Ori
 
 
 def write_grid(grid: Grid, origin: Origin, settings: TrainSettings, out: Path) -> Path:
-    """Write ``report.json`` and ``report.md`` into a folder; return the latter's path."""
-    out.mkdir(parents=True, exist_ok=True)
-    whole = {"origin": origin, "settings": settings, "grid": grid}
-    (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
+    """Write ``report.json`` and ``report.md`` into a folder; return the latter's path.
+
+    Raises ``StreamserError`` where the disk refuses.
+    """
+    whole = {"origin": origin, "settings": _public(settings), "grid": grid}
     path = out / "report.md"
-    path.write_text(markdown(grid, origin), encoding="utf-8")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
+        path.write_text(markdown(grid, origin), encoding="utf-8")
+    except OSError as error:
+        raise StreamserError(
+            f"the report cannot be written to {out}: {error.strerror or error}."
+        ) from None
     return path
 
 
@@ -90,6 +100,8 @@ def markdown(grid: Grid, origin: Origin) -> str:
             "",
             *_systems_table(alone, names, many=origin.folds > 1, tested=True),
         ]
+    if not grid.contrasts:
+        return "\n".join([*lines, ""])
     lines += [
         "",
         "## Which differences are real",
@@ -105,19 +117,25 @@ def markdown(grid: Grid, origin: Origin) -> str:
 
 def _preamble(origin: Origin, grid: Grid) -> list[str]:
     parts = ", ".join(
-        f"{name} {count} utterances of {origin.speakers[name]} speakers"
+        f"{name} {_counted(count, 'utterance')} of {_counted(origin.speakers[name], 'speaker')}"
         for name, count in origin.items.items()
     )
     return [
         f"- made by: `{origin.command}`",
         f"- data: `{origin.manifest}` (sha256 {origin.manifest_sha256}…), corpus "
         f"{', '.join(origin.corpora)}",
-        f"- protocol: {origin.protocol}, {origin.folds} fold(s), {origin.seeds} seed(s); "
+        f"- protocol: {origin.protocol}, {_counted(origin.folds, 'fold')}, "
+        f"{_counted(origin.seeds, 'seed')}; "
         f"{'in the first fold ' if origin.folds > 1 else ''}{parts}",
         f"- machine: {origin.machine}; {origin.packages}; {grid.hours:.1f} hours of training, "
         "added up over all trainings",
         "- a figure: pooled over the test items of all folds, mean over the seeds, ± standard "
         "deviation over the seeds [95 % interval of a bootstrap over the test speakers]",
+        *(
+            [f"- {_counted(grid.skipped, 'test clip')} could not be read, left out everywhere"]
+            if grid.skipped
+            else []
+        ),
     ]
 
 
@@ -200,6 +218,22 @@ def _find(system: SystemFigures, name: str) -> Figure | None:
 def _only(system: SystemFigures) -> str:
     """Return the condition of a system that takes one modality, which is all that it takes."""
     return {"voice": "audio", "words": "text"}.get(system.row, "both")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _public(settings: TrainSettings) -> TrainSettings:
+    """Take out what tells of somebody's disk."""
+    names = {
+        name: Path(getattr(settings.augment, name)).name for name in ("noise_folder", "room_folder")
+    }
+    return replace(
+        settings,
+        data=replace(settings.data, manifest=Path(settings.data.manifest).name),
+        augment=replace(settings.augment, **names),
+    )
 
 
 def _speakers(items: Iterable[Item]) -> int:

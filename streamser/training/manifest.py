@@ -49,7 +49,9 @@ class Scale(NamedTuple):
 
 def parse_scale(text: str) -> Scale:
     """Read a scale such as ``1:5``, ``0:1`` or ``-1:1``; raises ``ValueError``."""
-    low, _, high = text.partition(":")
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise ValueError(f"scale {text!r} is not two numbers with a colon")
     scale = Scale(_number(low, "scale"), _number(high, "scale"))
     if scale.low >= scale.high:
         raise ValueError(f"scale {text!r} does not rise")
@@ -92,7 +94,7 @@ def parse_row(row: Mapping[str, str], folder: Path) -> Item:
             raise ValueError(f"the {name} is empty")
     if row["split"] and row["split"] not in SPLITS:
         raise ValueError(f"split {row['split']!r} is none of {', '.join(SPLITS)} (or empty)")
-    if not (row["audio"] or row["mel"] or row["text"]):
+    if not (row["audio"] or row["mel"] or row["text"] or row["text_asr"]):
         raise ValueError("neither sound (audio, mel) nor text")
     heard = bool(row["audio"] or row["mel"])
     if heard and not row["speaker"]:
@@ -153,6 +155,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = next(reader, [])
+            if not header:
+                raise ConfigError(f"{path} is empty; `streamser corpus` writes manifests.")
             _check_header(header, path)
             line = reader.line_num + 1
             for cells in reader:

@@ -47,10 +47,13 @@ class Measure(NamedTuple):
 
     ``parts`` gives each item's numbers, float64 [N, M], zero where the item does not count;
     ``value`` makes the figure of their sums [..., M], ``nan`` where it is not defined.
+    ``alike`` tells, for the sums of draws [..., M] and those of all items [M], in which draws
+    the figure is of the same thing; ``None``: in all.
     """
 
     parts: Callable[[Predictions], Floats]
     value: Callable[[Floats], Floats]
+    alike: Callable[[Floats, Floats], npt.NDArray[np.bool_]] | None = None
 
 
 def ccc_of(column: int) -> Measure:
@@ -116,6 +119,17 @@ def _square(sums: Floats) -> Floats:
     return sums.reshape(*sums.shape[:-1], classes, classes)
 
 
+def _same_classes(sums: Floats, whole: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which draws hold every true class that all items hold.
+
+    The mean recall of fewer classes is another figure: one answer for all has a UAR of 1/4 with
+    four classes, and of 1/2 in a draw of speakers who have two of them.
+    """
+    there = _square(sums).sum(axis=-1) > 0
+    expected = _square(whole).sum(axis=-1) > 0
+    return np.asarray((there == expected).all(axis=-1))
+
+
 def _mean_of_known(scores: Floats) -> Floats:
     known = ~np.isnan(scores)
     return _share(np.where(known, scores, 0.0).sum(axis=-1), known.sum(axis=-1))
@@ -179,9 +193,13 @@ def _share(part: Floats, whole: Floats) -> Floats:
     return result
 
 
-UAR: Final = Measure(_confusion_parts, lambda sums: _mean_of_known(recalls(_square(sums))))
+UAR: Final = Measure(
+    _confusion_parts, lambda sums: _mean_of_known(recalls(_square(sums))), _same_classes
+)
 WAR: Final = Measure(_confusion_parts, _right)
-MACRO_F1: Final = Measure(_confusion_parts, lambda sums: _mean_of_known(f1_scores(_square(sums))))
+MACRO_F1: Final = Measure(
+    _confusion_parts, lambda sums: _mean_of_known(f1_scores(_square(sums))), _same_classes
+)
 NLL: Final = Measure(_nll_parts, _mean)
 BRIER: Final = Measure(_brier_parts, _mean)
 ECE: Final = Measure(_ece_parts, _ece_value)

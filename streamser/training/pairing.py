@@ -14,8 +14,9 @@ import msgspec.structs
 from streamser.errors import ConfigError
 from streamser.training.items import SPLITS, Item, Split
 
-__all__ = ["normalise", "pair"]
+__all__ = ["normalise", "pair", "paired_text"]
 
+_JOINT: Final = "+"
 _TEST_SHARE: Final = 0.2
 _DEV_SHARE: Final = 0.1
 
@@ -77,6 +78,15 @@ def normalise(text: str) -> str:
     return " ".join("".join(sign if sign.isalnum() else " " for sign in joined).split())
 
 
+def paired_text(item: Item) -> str | None:
+    """Return the id of the text that a pair has got its words from; ``None`` for what is no pair.
+
+    It is told by the id: ``voice+text``.
+    """
+    _, joint, text = item.id.rpartition(_JOINT)
+    return text if joint else None
+
+
 def _pools(words: Sequence[Item], seed: int) -> dict[tuple[Split, str], list[Item]]:
     """Sort the usable texts by split and category; each text is in one list, once."""
     said: dict[str, list[Item]] = defaultdict(list)
@@ -129,7 +139,7 @@ class _Draws:
 def _joined(voice: Item, text: Item) -> Item:
     return msgspec.structs.replace(
         voice,
-        id=f"{voice.id}+{text.id}",
+        id=f"{voice.id}{_JOINT}{text.id}",
         text=text.text,
         text_asr=text.text_asr,
     )

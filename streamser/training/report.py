@@ -125,7 +125,8 @@ def _preamble(provenance: Provenance, overall: Scores) -> list[str]:
             for name, words in provenance.calibrations.items()
         ),
         f"- command: `{provenance.command}`",
-        f"- machine: {provenance.cpu}, {provenance.threads} threads, {provenance.device}",
+        f"- machine: {provenance.cpu}, {provenance.threads} "
+        f"thread{'s' if provenance.threads > 1 else ''}, {provenance.device}",
         f"- versions: {versions}",
         f"- UAR, WAR and macro-F1 in percent. In brackets: 95 % intervals, percentiles of "
         f"{provenance.replicates} draws of speakers with replacement (seed {provenance.seed})."

@@ -133,7 +133,7 @@ class AugmentSettings(Section, frozen=True):
 class RunSettings(Section, frozen=True):
     """Where and how a training runs."""
 
-    seed: int = 0
+    seed: Annotated[int, Meta(ge=0, description="Another seed, another training.")] = 0
     device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="auto: cuda if there.")] = (
         "auto"
     )
@@ -142,7 +142,7 @@ class RunSettings(Section, frozen=True):
         Meta(description="auto: bfloat16 autocast on cuda, float32 on the CPU."),
     ] = "auto"
     compile: Annotated[bool, Meta(description="torch.compile the model.")] = False
-    threads: Annotated[int, Meta(ge=0, description="CPU threads; 0: as torch likes.")] = 0
+    threads: Annotated[int, Meta(ge=0, le=1024, description="CPU threads; 0: as torch likes.")] = 0
     select: Annotated[
         Literal["loss", "uar", "ccc", "score"],
         Meta(description="What the best epoch is chosen by; score: mean of UAR and CCCs."),

@@ -43,9 +43,9 @@ def run_side_by_side(
             for future in as_completed(running):
                 report(running[future], future.result())
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
             for child in set(active_children()) - others:
                 child.terminate()
+            pool.shutdown(cancel_futures=True)
             if isinstance(error, BrokenProcessPool):
                 raise StreamserError(
                     "a process has died in its work, perhaps for want of memory; run the same "

@@ -110,3 +110,28 @@ def test_the_help_loads_neither_torch_nor_the_readers() -> None:
         "sys.exit(any(m.startswith(('torch', 'streamser.training')) for m in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_corpus_without_splits_is_parted_by_speakers(tmp_path: Path) -> None:
+    """Train, dev and test share no speaker; a fold that there is not is refused by name."""
+    rows = "".join(f"well {n},{n % 5},sad\n" for n in range(20))
+    lay(tmp_path, {"t.csv": f"text,speaker,category\n{rows}"})
+    run("corpus", "csv", tmp_path / "t.csv", "-o", tmp_path / "m.csv")
+    out = tmp_path / "s.csv"
+    parted = run("corpus", "split", tmp_path / "m.csv", "-o", out, "--by", "speaker")
+    assert parted.exit_code == 0, parted.stderr
+    speakers: dict[str, set[str]] = {}
+    for item in read_manifest(out):
+        speakers.setdefault(item.split, set()).add(item.speaker)
+    assert {split: len(names) for split, names in speakers.items()} == {
+        "train": 3,
+        "dev": 1,
+        "test": 1,
+    }
+    assert set.union(*speakers.values()) == {"0", "1", "2", "3", "4"}
+    refuses(
+        run("corpus", "split", tmp_path / "m.csv", "-o", out, "--by", "speaker", "--fold", "9"),
+        2,
+        "there is no such fold",
+        "there are 0, 1",
+    )

@@ -215,3 +215,14 @@ def test_help_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_results_go_where_their_model_and_manifest_are_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --out: another model, or another manifest, does not overwrite them."""
+    monkeypatch.chdir(place.folder)
+    trained = tiny_checkpoint(place.folder / "compact-0" / "model", TINY)
+    result = run("evaluate", trained, place.manifest(), "--bootstrap", "0")
+    assert result.exit_code == 0, result.stderr
+    assert (place.folder / "runs" / "evaluate-compact-0-made" / "evaluation.md").is_file()

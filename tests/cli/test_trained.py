@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from streamser.cli.protocol_document import FUSED_EVIDENCE, protocol_document
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.neural.checkpoints import SPOILT, tiny_checkpoint
+from tests.emotion.neural.checkpoints import SPOILT, TINY, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +112,7 @@ def test_a_spoilt_checkpoint_costs_one_line(talk: Path, tmp_path: Path, fault: s
         (["--set", "emotion.device=tpu"], 2, ("emotion.device", "auto, cpu, cuda")),
         (["--set", "emotion.precision=int4"], 2, ("emotion.precision", "bfloat16")),
         (["--set", "emotion.threads=-1"], 2, ("emotion.threads", ">= 0")),
+        (["--set", "emotion.threads=100000"], 2, ("emotion.threads", "<= 1024")),
     ],
 )
 def test_a_wish_that_cannot_be_met_costs_one_line(
@@ -125,6 +127,14 @@ def test_cuda_that_is_not_there_costs_one_line(model: Path, talk: Path) -> None:
     """Where it was asked for by name."""
     asked = ["--model", str(model), "--set", "emotion.device=cuda"]
     refuses(run("analyze", talk, "--asr", "none", *asked), 1, "torch finds no CUDA device")
+
+
+def test_a_model_of_words_alone_needs_words(talk: Path, tmp_path: Path) -> None:
+    """Else it would be unsure of everything, and nobody knew why."""
+    where = tiny_checkpoint(tmp_path / "reader", replace(TINY, acoustic=None))
+    result = run("analyze", talk, "--asr", "none", "--model", where)
+    refuses(result, 2, "reader reads words alone", "asr.engine")
+    assert result.stdout == ""
 
 
 WITHOUT_TORCH = """

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamser.cli.follow import summary_lines
 from streamser.cli.utterance import likeliest, read_utterance, summarise
 from streamser.events import Event
+from streamser.taxonomy import CATEGORIES
 from tests.cli.samples import closed, created, emotion, failed, felt, said
 
 
@@ -44,6 +46,12 @@ def test_other_events_finish_no_utterance(event: Event) -> None:
 def test_the_likeliest_category_is_known_where_the_judgement_is_unsure() -> None:
     """Unsure is an answer; what it leans to is still told."""
     assert likeliest(emotion("unsure")) == "neutral"
+
+
+def test_where_all_categories_are_alike_none_is_the_likeliest() -> None:
+    """A model of dimensions alone leans to nothing."""
+    flat = msgspec.structs.replace(emotion("unsure"), scores=dict.fromkeys(CATEGORIES, 0.25))
+    assert likeliest(flat) == "unsure"
 
 
 def test_a_summary_counts_shares_means_and_lags() -> None:

@@ -81,6 +81,7 @@ class LoudnessModel:
     """Measure the loudness of clips."""
 
     name = "loudness"
+    modalities = ("audio",)
 
     def observe(self, batch: Sequence[Spoken]) -> list[float]:
         """Return the root mean square of each item."""

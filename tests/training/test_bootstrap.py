@@ -147,6 +147,15 @@ def test_one_speaker_has_no_interval() -> None:
     assert found.high is None
 
 
+def test_a_draw_without_one_of_the_classes_is_of_another_figure() -> None:
+    """One answer for all has a UAR of 1/4, however few classes the drawn speakers have."""
+    labels = [0, 1, 2, 3] * 4 + [0, 1]
+    speakers = tuple(f"s{i // 4}" for i in range(len(labels)))
+    made = table(np.eye(4)[[0] * len(labels)], labels, speakers=speakers)
+    found = estimate([made], [UAR])[0]
+    assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+
+
 def test_items_without_a_speaker_stand_alone() -> None:
     """Sentences by nobody are as many speakers; equal names in two corpora are two people."""
     made = table(

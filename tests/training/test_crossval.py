@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -8,10 +9,18 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.errors import ConfigError, ModelError
+from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.ablation import systems
-from streamser.training.crossval import Cell, Plan, pending, read_cell, run_cells
+from streamser.training.crossval import (
+    Cell,
+    Plan,
+    check_labels,
+    fingerprint,
+    pending,
+    read_cell,
+    run_cells,
+)
 from streamser.training.folds import folds
 from streamser.training.grid import measure
 from streamser.training.grid_report import markdown, origin_of, write_grid
@@ -211,3 +220,107 @@ def test_the_papers_figures_stand_beside_those_of_its_corpus(
         [0.7571, 0.746, 0.748, 0.677]
     )
     assert {figure.paper for figure in found["audio"]} == {None}
+
+
+def test_what_a_cell_is_made_of_tells_it_from_others(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """Seed, augmentation, noise and labels count; threads and the manifest's place do not."""
+    cell = plan_of(items, settings, tmp_path, "words").cells()[0]
+
+    def print_of(changed: TrainSettings) -> str:
+        return fingerprint(replace(cell, system=replace(cell.system, settings=changed)))
+
+    own = cell.system.settings
+    noisy = replace(own, augment=replace(own.augment, noise=0.5))
+    elsewhere = replace(noisy, augment=replace(noisy.augment, noise_folder="cafe"))
+    relabelled = [replace(cell.fold.train[0], votes=None), *cell.fold.train[1:]]
+    recognised = [replace(cell.fold.train[0], text_asr="hm"), *cell.fold.train[1:]]
+    others = [
+        print_of(noisy),
+        print_of(elsewhere),
+        fingerprint(replace(cell, seed=7)),
+        *(
+            fingerprint(replace(cell, fold=replace(cell.fold, train=tuple(part))))
+            for part in (relabelled, recognised)
+        ),
+    ]
+    assert len({fingerprint(cell), *others}) == 1 + len(others)
+    moved = replace(own, data=replace(own.data, manifest="elsewhere/made.csv"))
+    assert print_of(replace(moved, run=replace(moved.run, threads=8))) == fingerprint(cell)
+
+
+def test_a_fold_named_by_an_odd_speaker_stays_below_the_experiment(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """Speakers may be called anything; two of them never share a folder."""
+    plan = plan_of(items, settings, tmp_path, "words")
+    folders = {
+        plan.folder(replace(plan.cells()[0], fold=replace(plan.folds[0], name=name)))
+        for name in ("../../up", "..", "a/b", "a_b", "a b", "anna")
+    }
+    assert len(folders) == 6
+    assert {folder.parent.parent.parent for folder in folders} == {tmp_path / "cells"}
+
+
+def test_a_fault_names_the_training_it_is_of(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """In the program's own process and in another one."""
+    broken = [replace(item, mel=None, audio=tmp_path / "gone.wav") for item in items]
+    strict = replace(settings, data=replace(settings.data, strict=True))
+    plan = replace(plan_of(broken, strict, tmp_path, "voice"), seeds=(0,))
+    for jobs in (1, 2):
+        with pytest.raises(AudioError, match=r"^voice\.both/group1/seed0: .*gone\.wav"):
+            run_cells(plan, plan.cells()[:1], jobs=jobs, report=lambda *_: None)
+
+
+def test_a_test_clip_that_cannot_be_read_is_left_out_for_all(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """Words alone could answer it, but systems are compared on the same items; it is counted."""
+    plan = plan_of(items, settings, tmp_path, "voice", "words")
+    lost = plan.folds[0].test[0]
+    broken = [
+        replace(item, mel=None, audio=tmp_path / "gone.wav") if item.id == lost.id else item
+        for item in items
+    ]
+    plan = replace(plan_of(broken, settings, tmp_path, "voice", "words"), seeds=(0,))
+    finish(plan)
+    for cell in plan.cells()[:2]:
+        for answers in read_cell(plan, cell).values():
+            assert set(answers.ids) == {item.id for item in cell.fold.test} - {lost.id}
+    assert measure(plan, bootstrap=100).skipped == 1
+
+
+def test_a_fold_without_a_label_is_no_part_of_the_mean_over_folds(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """A corpus may have ratings of some speakers only."""
+    plan = plan_of(items, settings, tmp_path, "words")
+    who = {item.speaker for item in plan.folds[0].test}
+    bare = [
+        replace(item, dimensions=(math.nan,) * 3) if item.speaker in who else item for item in items
+    ]
+    plan = replace(plan_of(bare, settings, tmp_path, "words"), seeds=(0,))
+    finish(plan)
+    figures = {each.name: each for each in measure(plan, bootstrap=100).systems[0].figures}
+    assert figures["CCC valence"].fold_mean is not None
+    assert figures["CCC valence"].fold_sd is None
+    assert figures["UAR"].fold_sd is not None
+
+
+def test_what_nobody_has_rated_is_refused_before_hours_of_training(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """The line says what to ask for instead."""
+    check_labels(plan_of(items, settings, tmp_path, "words"))
+    unrated = [replace(item, dimensions=(math.nan, 0.5, 0.5)) for item in items]
+    with pytest.raises(ConfigError, match=r"rating of valence; take --set .*=arousal\."):
+        check_labels(plan_of(unrated, settings, tmp_path, "words"))
+    bare = [replace(item, dimensions=(math.nan,) * 3) for item in items]
+    with pytest.raises(ConfigError, match="take --tasks category"):
+        check_labels(plan_of(bare, settings, tmp_path, "words"))
+    nameless = [replace(item, votes=None) for item in items]
+    with pytest.raises(ConfigError, match="take --tasks dimension"):
+        check_labels(plan_of(nameless, settings, tmp_path, "words"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.training.corpora import cremad
@@ -159,3 +160,22 @@ def test_cremads_own_split_has_63_9_and_19_actors() -> None:
     """On the real labels."""
     (fold,) = own_splits(cremad.read(shared_data("cremad_mel"), votes="intended"))
     assert [len(_who(part)) for part in (fold.train, fold.dev, fold.test)] == [63, 9, 19]
+
+
+def test_a_paired_text_in_two_parts_is_refused() -> None:
+    """Its words would tell the label; that fixed sentences come back does no harm."""
+    voices = [
+        Item(id=f"v{i}", corpus="c", speaker=f"s{i}", text="It's eleven o'clock.") for i in range(6)
+    ]
+    assert len(speaker_groups(voices, 3, 0)) == 3
+    paired = [replace(item, id=f"{item.id}+t{i % 5}") for i, item in enumerate(voices)]
+    with pytest.raises(ConfigError, match="the text 't0' was paired with voices that are in"):
+        leave_one_speaker_out(paired)
+    once = [replace(item, id=f"{item.id}+t{i}") for i, item in enumerate(voices)]
+    assert len(leave_one_speaker_out(once)) == 6
+
+
+def test_nobody_waits_for_thousands_of_folds() -> None:
+    """Sentences without a speaker are each their own."""
+    with pytest.raises(ConfigError, match="leaving out each of 201 speakers"):
+        leave_one_speaker_out([_item(f"{i}", f"s{i}") for i in range(201)])

@@ -109,7 +109,7 @@ def test_words_alone_are_their_own_speaker(tmp_path: Path) -> None:
         ({"arousal": "-.1", "scale": "0:1"}, "arousal -.1 is off the scale 0:1"),
         ({"valence": "3"}, "ratings without a scale"),
         ({"valence": "3", "scale": "5:1"}, "scale '5:1' does not rise"),
-        ({"valence": "3", "scale": "five"}, "scale 'five' is not a number"),
+        ({"valence": "3", "scale": "five"}, "scale 'five' is not two numbers"),
         ({"valence": "high", "scale": "1:5"}, "valence 'high' is not a number"),
         ({"valence": "nan", "scale": "1:5"}, "valence 'nan' is not a number"),
         ({"happy": "-1", "sad": "2"}, "the votes for happy are negative: -1"),
@@ -190,7 +190,8 @@ def test_columns_must_be_those_of_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "lacks the columns"),
+        (b"", "is empty"),
+        (b"path,emotion\n", "lacks the columns"),
         (b"\xff\xfe\x00i", "not UTF-8"),
         (",".join(COLUMNS).encode(), "holds no utterances"),
         (",".join(COLUMNS).encode() + b"\na,b\n", "line 2 has 2 cells, its header 17"),

@@ -8,6 +8,7 @@ random, and no pickle is ever opened.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -49,13 +50,15 @@ _SCALE: Final = (0.0, 1.0)
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Say what a checkpoint is: its ``config.json``.
 
-    ``dimension_scale`` are the ends of the scale that the regressor answers on.
+    ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``
+    is the SHA-256 of ``tokenizer.json``, empty where there is none, or none was written down.
     """
 
     format: str
     version: int
     dimension_scale: tuple[float, float]
     model: FusedConfig
+    tokenizer: str = ""
 
 
 class _Heading(msgspec.Struct):
@@ -132,10 +135,14 @@ def load_checkpoint(
     directory = _whole(Path(where).expanduser())
     if directory is None:
         directory = fetch(str(where), request or HubRequest(offline=offline))
-    _refuse_other_formats(directory)
-    config = _read_config(directory / _CONFIG)
+    try:
+        _refuse_other_formats(directory)
+    except OSError as error:  # a directory that may not be looked into
+        raise ModelError(f"{directory} cannot be read: {error.strerror or error}") from None
+    description = _read_description(directory / _CONFIG)
+    _refuse_other_tokenizer(directory / _TOKENIZER, description.tokenizer)
     with torch.random.fork_rng(devices=[]):
-        model = _rebuild(directory, config)
+        model = _rebuild(directory, description.model)
     read_weights(directory / _WEIGHTS, model)
     return Checkpoint(
         model=model.to(device).eval(),
@@ -148,16 +155,24 @@ def load_checkpoint(
 def _write(
     directory: Path, model: FusedModel, calibrations: Mapping[str, Calibration], card: str
 ) -> None:
+    if model.text is not None:
+        cast(TextEncoder, model.text).save_assets(directory)
     description = Description(
-        format=FORMAT, version=VERSION, dimension_scale=_SCALE, model=model.config
+        format=FORMAT,
+        version=VERSION,
+        dimension_scale=_SCALE,
+        model=model.config,
+        tokenizer=_fingerprint(directory / _TOKENIZER),
     )
     text = msgspec.json.format(msgspec.json.encode(description), indent=2)
     (directory / _CONFIG).write_bytes(text + b"\n")
     write_weights(directory / _WEIGHTS, model)
     write_calibrations(directory / _CALIBRATION, calibrations)
     (directory / _CARD).write_text(card, encoding="utf-8")
-    if model.text is not None:
-        cast(TextEncoder, model.text).save_assets(directory)
+
+
+def _fingerprint(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -197,12 +212,14 @@ def _refuse_other_formats(directory: Path) -> None:
     pickles = sorted(path for path in directory.iterdir() if path.suffix.lower() in _PICKLES)
     if _WEIGHTS in lacking and pickles:
         raise ModelError(f"{pickles[0]}: only safetensors are loaded, never pickles")
-    inner = sorted(path.parent for path in directory.glob(f"*/{_CONFIG}"))
+    inner = sorted(
+        path.parent for path in directory.glob(f"*/{_WEIGHTS}") if (path.parent / _CONFIG).is_file()
+    )
     hint = f"; there is one in {inner[0]}" if inner else ""
     raise ModelError(f"{directory} is no checkpoint of streamser: it lacks {lacking[0]}{hint}")
 
 
-def _read_config(path: Path) -> FusedConfig:
+def _read_description(path: Path) -> Description:
     try:
         text = path.read_bytes()
         heading = msgspec.json.decode(text, type=_Heading)
@@ -214,7 +231,7 @@ def _read_config(path: Path) -> FusedConfig:
                 " run pip install --upgrade streamser"
             )
         found = msgspec.json.decode(text, type=Description)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -223,7 +240,20 @@ def _read_config(path: Path) -> FusedConfig:
             f"{path}: version {found.version} with the scale {list(found.dimension_scale)} was"
             " never written by streamser"
         )
-    return found.model
+    return found
+
+
+def _refuse_other_tokenizer(path: Path, fingerprint: str) -> None:
+    """Refuse another tokenizer of as many tokens, which would give each word another's vector."""
+    try:
+        found = _fingerprint(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+    # One that is missing is told by whoever needs it.
+    if found and fingerprint and found != fingerprint:
+        raise ModelError(
+            f"{path} is damaged, or of another model than config.json: copy the checkpoint again"
+        )
 
 
 def _rebuild(directory: Path, config: FusedConfig) -> FusedModel:

@@ -52,6 +52,8 @@ class FusedEmotionModel:
 
     def __init__(self, checkpoint: Checkpoint, name: str, precision: Precision = "auto") -> None:
         self.name = name
+        encoders = {"audio": checkpoint.model.acoustic, "text": checkpoint.model.text}
+        self.modalities = tuple(name for name, encoder in encoders.items() if encoder is not None)
         self._model = checkpoint.model
         self._calibrations = checkpoint.calibrations
         self._device = next(checkpoint.model.parameters()).device
@@ -111,7 +113,8 @@ class FusedListener:
     def interpret(self, finding: FusedFinding) -> Reading:
         """Judge a finding; each dimension in [-1, 1], ``None`` where the model has none.
 
-        Categories that the model does not know have the score 0. Where it knows none at all,
+        Categories that the model does not know have the score 0, and do not count in the
+        uncertainty: 1 is all that it knows being alike. Where it knows none at all,
         or had neither sound nor words, all are equally likely and the reading is unsure.
         """
         modalities = finding.modalities
@@ -133,7 +136,7 @@ class FusedListener:
             confidence=scores[likeliest],
             scores=scores,
             dimensions=self._dimensions(finding, calibration) if modalities else Dimensions(),
-            uncertainty=entropy(scores),
+            uncertainty=entropy({name: scores[name] for name in names} if judged else scores),
             modalities=modalities,
             evidence=_evidence(finding, calibration) if judged else {},
         )
@@ -181,7 +184,9 @@ def _name(where: str) -> str:
         return where
     resolved = directory.resolve()
     # A training calls its checkpoint "model", which says nothing in an event.
-    return resolved.parent.name if resolved.name == _NAMELESS else resolved.name
+    named = resolved.parent.name if resolved.name == _NAMELESS else resolved.name
+    # A name is a line at most wherever it is shown.
+    return " ".join(named.split())
 
 
 def _evidence(finding: FusedFinding, calibration: Calibration) -> dict[str, float]:

@@ -83,7 +83,11 @@ ACOUSTIC_FAMILIES: Mapping[str, Family] = {
         renamed=((r"^(model\.)?encoder\.", ""),),
     ),
 }
-"""By ``model_type``. The positional convolution counts as an embedding."""
+"""By ``model_type``.
+
+The projection of the features counts as a part of their extractor, the positional convolution
+as an embedding: the paper does not say.
+"""
 
 TEXT_FAMILIES: Mapping[str, Family] = {
     "deberta-v2": Family(
@@ -167,6 +171,7 @@ def load_published(
     place = _place(name)
     if Path(place).is_dir():
         _refuse_pickles(name, Path(place))
+    _refuse_adapters(name, offline=offline)
     try:
         with quiet():
             model, found = _model_class(family).from_pretrained(
@@ -250,18 +255,9 @@ def rebuild(architecture: Mapping[str, Any], families: Mapping[str, Family]) -> 
 
 def read_preprocessor(name: str, *, offline: bool) -> dict[str, Any]:
     """Return a checkpoint's ``preprocessor_config.json``; empty if it has none."""
-    from transformers.utils import cached_file
-
     try:
-        with quiet():
-            file = cached_file(
-                _place(name),
-                "preprocessor_config.json",
-                local_files_only=offline,
-                _raise_exceptions_for_missing_entries=False,
-                _raise_exceptions_for_connection_errors=False,
-            )
-        content = json.loads(Path(file).read_text("utf-8")) if file else {}
+        file = _file(name, "preprocessor_config.json", offline=offline)
+        content = json.loads(file.read_text("utf-8")) if file else {}
     except (OSError, ValueError) as error:
         why = first_line(error)
         raise ModelError(f"{name}: preprocessor_config.json cannot be read: {why}") from None
@@ -362,6 +358,38 @@ def _not_there(
             "check the network, or give a local directory."
         )
     return ModelError(f"{name}: it is no directory here, and on the hub: {first_line(error)}")
+
+
+def _file(name: str, file: str, *, offline: bool) -> Path | None:
+    """Return a file of a checkpoint, fetched if need be; ``None`` if it has none."""
+    from transformers.utils import cached_file
+
+    with quiet():
+        found = cached_file(
+            _place(name),
+            file,
+            local_files_only=offline,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    return None if found is None else Path(found)
+
+
+def _refuse_adapters(name: str, *, offline: bool) -> None:
+    """Refuse what transformers would put an adapter on, by itself.
+
+    It would read the adapter's pickle where there are no safetensors, and then tell what the
+    adapter lacks instead of what the encoder does.
+    """
+    try:
+        found = _file(name, "adapter_config.json", offline=offline)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name}: its files cannot be looked at: {first_line(error)}") from None
+    if found is not None:
+        raise ModelError(
+            f"{name}: it carries an adapter (adapter_config.json), which is never loaded; merge it "
+            "into its model with peft's merge_and_unload and name what that saves."
+        )
 
 
 def _refuse_pickles(name: str, directory: Path) -> None:

@@ -51,8 +51,10 @@ class Transformer(nn.Module):
         return out.masked_fill(~mask[:, :, None], 0.0)
 
     def _rotation(self, vectors: Tensor) -> Rotation:
-        steps = torch.arange(vectors.shape[1], device=vectors.device, dtype=torch.float32)
-        halves = torch.arange(self._channels // 2, device=vectors.device, dtype=torch.float32)
+        # Angles in half precision would put far positions anywhere.
+        exact = torch.promote_types(vectors.dtype, torch.float32)
+        steps = torch.arange(vectors.shape[1], device=vectors.device, dtype=exact)
+        halves = torch.arange(self._channels // 2, device=vectors.device, dtype=exact)
         angles = steps[:, None] * 10_000 ** (-2 * halves / self._channels)
         return Rotation(angles.cos(), angles.sin())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +40,11 @@ def write_weights(path: Path, model: nn.Module) -> None:
     }
     for name, tensor in tensors.items():
         _refuse_unreal(f"{path.parent} is not written", name, tensor)
+    # It is written as a temporary file, which nobody else may read, and then renamed.
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
     save_file(tensors, path, metadata={"format": "pt"})
+    path.chmod(mode)
 
 
 def read_weights(path: Path, model: nn.Module) -> None:
@@ -51,6 +56,8 @@ def read_weights(path: Path, model: nn.Module) -> None:
     """
     wanted = _stored(model)
     try:
+        # One that may not be read is missing, says safetensors.
+        path.open("rb").close()
         with safe_open(path, framework="pt", device="cpu") as file:
             _check_names(path, list(file.keys()), list(wanted))
             for name, tensor in wanted.items():

@@ -61,7 +61,7 @@ def read(
         try:
             parse_scale(scale)
         except ValueError as fault:
-            raise ConfigError(f"scale {scale!r}: {fault}; write it as 1:5.") from None
+            raise ConfigError(f"{fault}; write it as 1:5.") from None
     fixed = {"corpus": corpus, "scale": scale}
     defaults = {name: value for name, value in fixed.items() if value}
     items = []

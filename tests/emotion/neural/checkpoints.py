@@ -109,6 +109,15 @@ def _disguised_pickle(directory: Path) -> None:
     torch.save({"classifier.bias": torch.zeros(4)}, directory / "model.safetensors")
 
 
+def _swapped_words(directory: Path) -> None:
+    file = directory / "tokenizer.json"
+    tree = json.loads(file.read_text())
+    words = tree["model"]["vocab"]
+    one, other = [word for word in words if not word.startswith("[")][:2]
+    words[one], words[other] = words[other], words[one]
+    file.write_text(json.dumps(tree))
+
+
 def _cut(directory: Path) -> None:
     file = directory / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
@@ -154,6 +163,10 @@ SPOILT = {
         lambda directory: (directory / "config.json").write_text("{"),
         ("config.json", "does not describe a model"),
     ),
+    "config in no encoding": Spoilt(
+        lambda directory: (directory / "config.json").write_bytes(b'{"format": "\xff"}'),
+        ("config.json", "does not describe a model"),
+    ),
     "unknown key": Spoilt(
         _config(lambda tree: tree["model"].update(colour="red")), ("config.json", "colour")
     ),
@@ -191,6 +204,9 @@ SPOILT = {
         lambda directory: (directory / "tokenizer.json").write_text("{}"),
         ("tokenizer.json", "damaged"),
     ),
+    "other tokenizer": Spoilt(
+        _swapped_words, ("tokenizer.json", "of another model than config.json")
+    ),
     "temperature 0": Spoilt(
         _calibration('{"audio": {"temperature": 0}}'), ("calibration.json", "temperature")
     ),
@@ -199,6 +215,10 @@ SPOILT = {
         ("calibration.json", "must not fall"),
     ),
     "unknown modality": Spoilt(_calibration('{"smell": {}}'), ("calibration.json", "'smell'")),
+    "calibration in no encoding": Spoilt(
+        lambda directory: (directory / "calibration.json").write_bytes(b'{"\xff": {}}'),
+        ("calibration.json",),
+    ),
     "broken calibration": Spoilt(_calibration('{"audio": {"temp'), ("calibration.json",)),
 }
 """Everything that can be wrong with a checkpoint of ``TINY``, by name."""

@@ -65,6 +65,12 @@ def test_a_checkpoint_is_five_files_on_the_disk(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
+def test_all_files_of_a_checkpoint_may_be_read_by_the_same_people(tmp_path: Path) -> None:
+    """The weights too, which safetensors writes for their owner alone."""
+    directory = tiny_checkpoint(tmp_path / "tiny")
+    assert len({path.stat().st_mode for path in directory.iterdir()}) == 1
+
+
 def test_a_model_of_the_voice_alone_has_no_tokenizer(tmp_path: Path) -> None:
     """Nor needs one."""
     directory = tiny_checkpoint(tmp_path / "voice", VOICE_ONLY)
@@ -222,3 +228,28 @@ def test_a_name_that_nothing_can_have_is_refused(name: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_checkpoint(name, offline=True)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("question", "asked", "told"),
+    [("is_file", "config.json", ""), ("open", "model.safetensors", "model.safetensors")],
+    ids=["folder", "file"],
+)
+def test_what_may_not_be_read_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str, asked: str, told: str
+) -> None:
+    """The system refuses whoever asks, and the line says which path it is."""
+    directory = tiny_checkpoint(tmp_path / "tiny")
+
+    kept = getattr(Path, question)
+
+    def refuse(path: Path, *arguments: object, **named: object) -> object:
+        if path.name == asked:
+            raise PermissionError(13, "Permission denied", str(path))
+        return kept(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, question, refuse)
+    with pytest.raises(ModelError) as caught:
+        load_checkpoint(directory)
+    monkeypatch.undo()
+    assert str(caught.value) == f"{directory / told} cannot be read: Permission denied"

@@ -189,6 +189,13 @@ def test_a_category_that_the_model_lacks_has_the_score_0() -> None:
     assert reading.category == "neutral"
 
 
+def test_the_uncertainty_is_measured_among_the_categories_that_the_model_knows() -> None:
+    """Of two that are alike it can be no less certain."""
+    heads = HeadsConfig(categories=("happy", "sad"))
+    assert interpret(heads, logits=(2.0, 2.0)).uncertainty == pytest.approx(1)
+    assert interpret(heads, logits=(50.0, 0.0)).uncertainty == pytest.approx(0, abs=1e-6)
+
+
 def test_a_model_without_categories_is_unsure_and_still_measures() -> None:
     """Only dimensions were asked of it."""
     reading = interpret(HeadsConfig(categories=()), logits=())
@@ -255,6 +262,18 @@ def test_the_model_of_a_training_is_called_like_the_training(tmp_path: Path) -> 
     """All of their checkpoints are called "model"."""
     where = tiny_checkpoint(tmp_path / "third-try" / "model")
     assert load_fused(str(where)).name == "third-try"
+
+
+def test_a_name_is_one_line(tmp_path: Path) -> None:
+    """Whatever directories may be called."""
+    assert load_fused(str(tiny_checkpoint(tmp_path / "two\nlines\t"))).name == "two lines"
+
+
+def test_a_model_tells_what_it_can_make_use_of() -> None:
+    """So that words which nobody recognises are not waited for."""
+    assert tiny().modalities == BOTH
+    assert tiny(text=None).modalities == ("audio",)
+    assert tiny(acoustic=None).modalities == ("text",)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")

@@ -34,6 +34,7 @@ from streamser.emotion.neural.interfaces import (
 from streamser.emotion.neural.network import FusedModel, check_config
 from streamser.emotion.neural.word_pieces import train_word_pieces
 from streamser.errors import ConfigError
+from tests.emotion.neural.reference import gelu, linear, randomise, weights_of
 
 FRAME = 400
 TEXTS = ("I am so happy to see you", "go away", "nothing was wrong, she said, and then she cried")
@@ -336,6 +337,28 @@ def test_heads_answer_what_the_configuration_names() -> None:
     told = answer(model_of(config_of(heads=heads)), SOUNDS, WORDS)
     assert told.category_logits.shape == (5, 2)
     assert told.dimensions.shape == (5, 3)
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_heads_are_their_equations(hidden: int) -> None:
+    """Linear, or with a hidden layer of GELU; the regressor's outputs through a sigmoid."""
+    model = model_of(config_of(heads=HeadsConfig(hidden=hidden)))
+    for seed, part in enumerate((model.fusion, model.classifier, model.regressor)):
+        randomise(part.double(), seed)
+    read: list[np.ndarray[Any, Any]] = []
+    model.fusion.register_forward_hook(lambda *call: read.append(call[-1].fused.numpy()))
+    told = answer(model, SOUNDS, WORDS)
+
+    def head(name: str) -> np.ndarray[Any, Any]:
+        weights = weights_of(model).below(name)
+        if not hidden:
+            return linear(read[0], weights)
+        return linear(gelu(linear(read[0], weights.below("1"))), weights.below("4"))
+
+    np.testing.assert_allclose(told.category_logits, head("classifier"), rtol=0, atol=1e-12)
+    expected = 1 / (1 + np.exp(-head("regressor")))
+    np.testing.assert_allclose(told.dimensions, expected, rtol=0, atol=1e-12)
+    assert np.ptp(told.dimensions.numpy(), axis=0).min() > 1e-3
 
 
 def test_dropout_acts_in_training_alone() -> None:

@@ -372,6 +372,18 @@ def test_never_loads_a_pickle(tmp_path: Path) -> None:
     assert not (tmp_path / "harm").exists()
 
 
+def test_refuses_an_adapter(tmp_path: Path) -> None:
+    """Which the library would load by itself, from a pickle where there is nothing else."""
+    directory = tiny_acoustic("hubert", tmp_path / "model")
+    adapter = {"peft_type": "LORA", "base_model_name_or_path": "x", "target_modules": ["q_proj"]}
+    (directory / "adapter_config.json").write_text(json.dumps(adapter))
+    (directory / "adapter_model.bin").write_bytes(pickle.dumps(_Harm(tmp_path / "harm")))
+    with pytest.raises(ModelError, match="carries an adapter") as caught:
+        load(directory)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "harm").exists()
+
+
 def change_weights(directory: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Rewrite a directory's weights."""
     from safetensors.torch import load_file, save_file
