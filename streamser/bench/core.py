@@ -25,7 +25,7 @@ class NullModel:
     """Find nothing, at no cost."""
 
     name = "null"
-    modalities = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
 
     def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
         """Return nothing for each item."""

@@ -40,7 +40,7 @@ class RulesModel:
     """Measure prosody and words; see the module for what they are good for."""
 
     name = "rules"
-    modalities = ("audio", "text")
+    modalities: tuple[str, ...] = ("audio", "text")
 
     def __init__(self) -> None:
         self._lexicon = Lexicon()

@@ -81,7 +81,7 @@ class LoudnessModel:
     """Measure the loudness of clips."""
 
     name = "loudness"
-    modalities = ("audio",)
+    modalities: tuple[str, ...] = ("audio",)
 
     def observe(self, batch: Sequence[Spoken]) -> list[float]:
         """Return the root mean square of each item."""
