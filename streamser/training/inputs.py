@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.compact_audio import CompactAcoustic
-from streamser.emotion.neural.interfaces import AcousticEncoder, AudioBatch, FusedInput, Mel, Sound
+from streamser.emotion.neural.interfaces import AcousticEncoder, AudioBatch, FusedInput
 from streamser.emotion.neural.network import FusedModel
 from streamser.training.augment import Augmenter, vocabulary_of
 from streamser.training.items import Item, MelSpan

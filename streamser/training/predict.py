@@ -9,7 +9,8 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from streamser.emotion.neural.interfaces import FusedInput, Sound
+from streamser.emotion.frontend import Sound
+from streamser.emotion.neural.interfaces import FusedInput
 from streamser.emotion.neural.network import FusedModel
 from streamser.training.inputs import Inputs, TextChoice, sizes_of, text_of
 from streamser.training.items import Item

@@ -15,7 +15,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
 from streamser.audio.intake import Intake
 from streamser.audio.source import Gap
-from streamser.emotion.neural.interfaces import Mel, Sound
+from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import AudioError
 from streamser.training.items import Item, MelSpan
 

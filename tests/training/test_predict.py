@@ -7,8 +7,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 
+from streamser.emotion.frontend import Sound
 from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.interfaces import Sound
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import AudioError
 from streamser.training.items import Item

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.emotion.neural.interfaces import Mel
+from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
 from streamser.training.items import Item, MelSpan
 from streamser.training.sounds import Sounds, read_clip

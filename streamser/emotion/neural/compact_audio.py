@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from streamser.emotion.frontend import BANDS, Sound, features
 from streamser.emotion.neural.config import CompactAcousticConfig
-from streamser.emotion.neural.frontend import BANDS, features
-from streamser.emotion.neural.interfaces import AudioBatch, Encoded, Sound
+from streamser.emotion.neural.interfaces import AudioBatch, Encoded
 from streamser.emotion.neural.transformer import Transformer
 
 __all__ = ["CompactAcoustic"]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from streamser.audio.clip import Samples
+from streamser.emotion.frontend import Sound
 
 __all__ = [
     "AcousticEncoder",
@@ -19,25 +16,9 @@ __all__ = [
     "Encoded",
     "FusedInput",
     "FusedOutput",
-    "Mel",
-    "Sound",
     "TextBatch",
     "TextEncoder",
 ]
-
-
-class Mel(msgspec.Struct, frozen=True, eq=False):
-    """Hold ready-made log-mel frames where the recording itself cannot be had.
-
-    ``decibels`` is float32 [frames, 64] on the front end's grid (16 ms a frame), relative to
-    any fixed reference: only differences mean something.
-    """
-
-    decibels: npt.NDArray[np.float32]
-
-
-Sound: TypeAlias = Samples | Mel
-"""Mono float32 at 16 kHz, or the features of such a recording."""
 
 
 class AudioBatch(NamedTuple):

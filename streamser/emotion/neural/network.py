@@ -8,6 +8,7 @@ from typing import Literal, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.config import (
     FusedConfig,
     HeadsConfig,
@@ -21,8 +22,6 @@ from streamser.emotion.neural.interfaces import (
     Encoded,
     FusedInput,
     FusedOutput,
-    Mel,
-    Sound,
     TextBatch,
     TextEncoder,
 )

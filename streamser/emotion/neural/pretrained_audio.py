@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from torch import Tensor, nn
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.adapt import LayerSum, adapt, checkpoint_layers, recorded
 from streamser.emotion.neural.config import PretrainedAcousticConfig
-from streamser.emotion.neural.interfaces import AudioBatch, Encoded, Mel, Sound
+from streamser.emotion.neural.interfaces import AudioBatch, Encoded
 from streamser.emotion.neural.pretrained import (
     ACOUSTIC_FAMILIES,
     family_of,

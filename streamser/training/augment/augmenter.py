@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
-from streamser.emotion.neural.interfaces import Mel, Sound
+from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import ConfigError
 from streamser.training.augment.masks import mask_features
 from streamser.training.augment.mel import vary_mel

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.neural.frontend import BANDS, HOP
+from streamser.emotion.frontend import BANDS, HOP
 
 __all__ = [
     "BINS",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.neural.frontend import BANDS, HOP, RANGE_DB
+from streamser.emotion.frontend import BANDS, HOP, RANGE_DB
 from streamser.training.augment.bands import (
     BINS,
     band_centres,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.neural.frontend import HOP
+from streamser.emotion.frontend import HOP
 from streamser.training.augment.bands import BINS, band_gain
 from streamser.training.augment.recordings import Recording, list_recordings, read_recording
 

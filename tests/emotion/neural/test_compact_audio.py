@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from streamser.audio.clip import Samples
+from streamser.emotion.frontend import Mel, Sound, features
 from streamser.emotion.neural.compact_audio import CompactAcoustic
 from streamser.emotion.neural.config import CompactAcousticConfig
-from streamser.emotion.neural.frontend import features
-from streamser.emotion.neural.interfaces import AcousticEncoder, AudioBatch, Mel, Sound
+from streamser.emotion.neural.interfaces import AcousticEncoder, AudioBatch
 from streamser.errors import ConfigError
 from tests.emotion.voices import speak
 

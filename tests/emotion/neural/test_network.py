@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from streamser.audio.clip import Samples
+from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.compact_audio import CompactAcoustic
 from streamser.emotion.neural.compact_text import CompactText
 from streamser.emotion.neural.config import (
@@ -27,8 +28,6 @@ from streamser.emotion.neural.interfaces import (
     Encoded,
     FusedInput,
     FusedOutput,
-    Mel,
-    Sound,
     TextBatch,
 )
 from streamser.emotion.neural.network import FusedModel, check_config

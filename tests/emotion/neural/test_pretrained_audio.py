@@ -15,8 +15,9 @@ import torch
 from msgspec.structs import replace
 
 from streamser.audio.clip import Samples
+from streamser.emotion.frontend import Mel
 from streamser.emotion.neural.config import LoraConfig, PretrainedAcousticConfig
-from streamser.emotion.neural.interfaces import AcousticEncoder, Mel
+from streamser.emotion.neural.interfaces import AcousticEncoder
 from streamser.emotion.neural.pretrained_audio import (
     PretrainedAcoustic,
     build_pretrained_acoustic,

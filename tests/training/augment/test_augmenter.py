@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.neural.frontend import log_mel
-from streamser.emotion.neural.interfaces import Mel
+from streamser.emotion.frontend import Mel, log_mel
 from streamser.training.augment import Augmenter, degrade_at_snr
 from streamser.training.settings import AugmentSettings
 from tests.training.augment.clips import active_power, demo_clip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.neural.frontend import log_mel
+from streamser.emotion.frontend import log_mel
 from streamser.training.augment.bands import (
     band_centres,
     band_power,

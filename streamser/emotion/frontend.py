@@ -9,15 +9,13 @@ a training see the same numbers.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-
-if TYPE_CHECKING:  # the contract module imports torch, which this one must not need
-    from streamser.emotion.neural.interfaces import Sound
 
 __all__ = [
     "BANDS",
@@ -25,7 +23,9 @@ __all__ = [
     "LOOK_AHEAD",
     "RANGE_DB",
     "LogMel",
+    "Mel",
     "RunningLevel",
+    "Sound",
     "StreamingFeatures",
     "features",
     "log_mel",
@@ -49,6 +49,20 @@ _BLOCK: Final = 256  # frames that are computed together: bounds the memory, not
 _LOWEST_REFERENCE_DB: Final = -120.0  # far below the noise of any recording
 _FLOOR_DB: Final = _LOWEST_REFERENCE_DB - RANGE_DB
 _SCALE_DB: Final = 40.0
+
+
+class Mel(msgspec.Struct, frozen=True, eq=False):
+    """Hold ready-made log-mel frames where the recording itself cannot be had.
+
+    ``decibels`` is float32 [frames, 64] on the front end's grid (16 ms a frame), relative to
+    any fixed reference: only differences mean something.
+    """
+
+    decibels: Frames
+
+
+Sound: TypeAlias = Samples | Mel
+"""Mono float32 at 16 kHz, or the features of such a recording."""
 
 
 class LogMel:

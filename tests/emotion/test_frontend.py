@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.neural.frontend import (
+from streamser.emotion.frontend import (
     BANDS,
     HOP,
     LOOK_AHEAD,
     LogMel,
+    Mel,
     RunningLevel,
     StreamingFeatures,
     features,
     log_mel,
     relative_level,
 )
-from streamser.emotion.neural.interfaces import Mel
 from tests.data import shared_data
 from tests.emotion.voices import in_noise, speak
 
@@ -209,5 +209,5 @@ def test_no_ready_made_frames_are_one_frame_of_silence() -> None:
 
 def test_the_front_end_needs_no_torch() -> None:
     """A device that only listens can compute features without torch."""
-    script = "import sys, streamser.emotion.neural.frontend; sys.exit('torch' in sys.modules)"
+    script = "import sys, streamser.emotion.frontend; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
