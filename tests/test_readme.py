@@ -30,7 +30,7 @@ def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
-    assert len(lines) == 12
+    assert len(lines) == 24
     assert any(" angry" in line for line in lines)
 
 
