@@ -53,6 +53,15 @@ class _NullListener:
     def learn(self, finding: Finding) -> None:
         """Learn nothing."""
 
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Take nothing."""
+
+    def reset(self) -> None:
+        """Forget nothing."""
+
 
 def answer_nothing(job: Job) -> Outcome:
     """Answer a job at once, with nothing."""

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from streamser.config import EmotionSettings
+from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
 from streamser.errors import ConfigError, ModelError
 
@@ -34,6 +35,11 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
             f"no emotion model is called {name!r}: there are {', '.join(model_names())}, the"
             " directory of any checkpoint, and names on the hub such as owner/name."
         )
+    directory = Path(where).expanduser()
+    if is_bundle(directory):
+        from streamser.emotion.compact.model import load_compact
+
+        return load_compact(directory, directory.resolve().name)
     try:
         from streamser.emotion.neural.fused import load_fused
     except (ImportError, OSError) as error:  # torch without its libraries is an OSError

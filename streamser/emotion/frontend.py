@@ -22,11 +22,14 @@ __all__ = [
     "HOP",
     "LOOK_AHEAD",
     "RANGE_DB",
+    "Frames",
     "LogMel",
     "Mel",
     "RunningLevel",
     "Sound",
     "StreamingFeatures",
+    "band_levels",
+    "band_weights",
     "features",
     "log_mel",
     "relative_level",
@@ -184,6 +187,25 @@ def features(sound: Sound) -> Frames:
     return relative_level(decibels.astype(np.float32, copy=False))
 
 
+def band_levels(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn power spectra [..., 513] into levels of the 64 bands in dB, -200 at least."""
+    bank = _bank()
+    bands = np.add.reduceat(power[..., bank.bins] * bank.weights, bank.starts, axis=-1)
+    levels: npt.NDArray[np.float64] = 10 * np.log10(np.maximum(bands, 10 ** (_FLOOR_DB / 10)))
+    return levels
+
+
+@cache
+def band_weights() -> npt.NDArray[np.float64]:
+    """Return what each band must be weighted with so that their sum follows the sound's power.
+
+    The filters have equal areas, so that a band tells a density; its width makes it a power.
+    """
+    edges = _edges()
+    widths: npt.NDArray[np.float64] = (edges[2:] - edges[:-2]).reshape(BANDS, 2).mean(axis=1)
+    return widths
+
+
 class _Bank(NamedTuple):
     """Hold a sparse filter bank: bins and weights of all filters, one filter after the other."""
 
@@ -195,7 +217,6 @@ class _Bank(NamedTuple):
 def _decibels(heard: Samples, count: int) -> Frames:
     """Return the levels of ``count`` frames, the first of which begins at the first sample."""
     levels = np.empty((count, BANDS), np.float32)
-    bank = _bank()
     window = _hann()
     for first in range(0, count, _BLOCK):
         last = min(first + _BLOCK, count)
@@ -203,8 +224,7 @@ def _decibels(heard: Samples, count: int) -> Frames:
         frames = np.lib.stride_tricks.sliding_window_view(part, _WINDOW)[::HOP]
         spectrum = np.fft.rfft(frames * window)
         power = spectrum.real**2 + spectrum.imag**2
-        bands = np.add.reduceat(power[:, bank.bins] * bank.weights, bank.starts, axis=1)
-        levels[first:last] = 10 * np.log10(np.maximum(bands, 10 ** (_FLOOR_DB / 10)))
+        levels[first:last] = band_levels(power)
     return levels
 
 
@@ -220,7 +240,7 @@ def _bank() -> _Bank:
     Triangles on an evenly spaced mel grid, each of area 1 in Hz. Source: M. Slaney, Auditory
     Toolbox, Technical Report 1998-010, Interval Research, 1998 (``mfcc``).
     """
-    edges = _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), _FILTERS + 2))
+    edges = _edges()
     low, centre, high = (edges[i : i + _FILTERS, None] for i in range(3))
     hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / _WINDOW)
     rising = (hertz - low) / (centre - low)
@@ -229,6 +249,11 @@ def _bank() -> _Bank:
     pairs = triangles[0::2] + triangles[1::2]
     filters, bins = np.nonzero(pairs)
     return _Bank(bins, pairs[filters, bins], np.searchsorted(filters, np.arange(BANDS)))
+
+
+def _edges() -> npt.NDArray[np.float64]:
+    """Return the ends and peaks of the 128 triangles in Hz, [130]."""
+    return _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), _FILTERS + 2))
 
 
 # Slaney's mel scale: linear up to 1 kHz (15 mel), then 27 mel for a factor of 6.4.

@@ -9,14 +9,17 @@ depend on which sessions shared a batch, and a session's events do not depend on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from streamser.audio.clip import Samples
 from streamser.taxonomy import Dimensions
 
-__all__ = ["EmotionModel", "Finding", "Listener", "Reading", "Spoken"]
+__all__ = ["DAMAGED_STATE", "EmotionModel", "Finding", "Listener", "Reading", "Spoken"]
+
+
+DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: start without it"
 
 
 class Spoken(msgspec.Struct, frozen=True, eq=False):
@@ -58,6 +61,18 @@ class Listener(Protocol):
 
     def learn(self, finding: Finding) -> None:
         """Take a finished utterance into the speaker's baseline; called in utterance order."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """Return what was learnt, some kilobytes at most; nothing where nothing is learnt."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what ``snapshot`` returned; raises ``ModelError`` for anything else."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the speaker: the next utterance is the first."""
         ...
 
 

@@ -14,9 +14,10 @@ import msgspec
 
 from streamser.emotion.baseline import Arousal, Baseline, features_of
 from streamser.emotion.lexicon import Lexicon, Words
-from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
 from streamser.emotion.prosody import Prosody, measure
 from streamser.emotion.prototypes import Measured, entropy, is_unsure, posterior
+from streamser.errors import ModelError
 from streamser.taxonomy import UNSURE, Dimensions
 
 __all__ = ["LEAST_VOICED_SECONDS", "RulesFinding", "RulesListener", "RulesModel"]
@@ -98,6 +99,21 @@ class RulesListener:
         features = features_of(finding.prosody)
         if features is not None and _is_voiced(finding.prosody):
             self._baseline = self._baseline.extended(features)
+
+    def snapshot(self) -> bytes:
+        """Return the baseline as JSON, 3 kB at most."""
+        return msgspec.json.encode(self._baseline)
+
+    def restore(self, state: bytes) -> None:
+        """Go on with a baseline; raises ``ModelError`` for bytes that are none."""
+        try:
+            self._baseline = msgspec.json.decode(state, type=Baseline)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ModelError(DAMAGED_STATE) from None
+
+    def reset(self) -> None:
+        """Forget the speaker."""
+        self._baseline = Baseline()
 
 
 def _is_voiced(prosody: Prosody) -> bool:

@@ -17,6 +17,7 @@ from streamser.audio.clip import Clip, Samples, to_ms
 from streamser.audio.ring import Ring
 from streamser.emotion.model import Listener
 from streamser.emotion.mood import Mood
+from streamser.errors import ModelError
 from streamser.events import (
     Committed,
     ErrorRaised,
@@ -47,7 +48,7 @@ from streamser.speech.segmenter import (
 from streamser.speech.stable import agree
 from streamser.speech.vad import Vad
 
-__all__ = ["Output", "Session", "SessionProfile"]
+__all__ = ["Output", "Session", "SessionProfile", "SessionSnapshot"]
 
 Output: TypeAlias = Event | Job | Cancel
 
@@ -72,6 +73,13 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     speaker: str | None = None
     mood_seconds: float = 30.0
+
+
+class SessionSnapshot(msgspec.Struct, frozen=True):
+    """Hold what a model, named, has learnt of a session's speaker; some kilobytes."""
+
+    model: str
+    speaker: bytes
 
 
 class Session:
@@ -171,6 +179,26 @@ class Session:
         """Tell clients of a fault of the session's source."""
         self._outbox.say(draft(ErrorRaised, error=server_error(code, message)))
         return self._output()
+
+    def snapshot(self) -> SessionSnapshot:
+        """Return what was learnt of the speaker so far."""
+        return SessionSnapshot(self._profile.models.emotion, self._listener.snapshot())
+
+    def resume(self, snapshot: SessionSnapshot) -> None:
+        """Go on with what another session had learnt of the same speaker.
+
+        Raises ``ModelError`` for the state of another model, or a damaged one.
+        """
+        if snapshot.model != self._profile.models.emotion:
+            raise ModelError(
+                f"what {snapshot.model} learnt of a speaker is of no use to"
+                f" {self._profile.models.emotion}: start without it"
+            )
+        self._listener.restore(snapshot.speaker)
+
+    def forget_speaker(self) -> None:
+        """Start anew with whoever speaks next: another person has taken the microphone."""
+        self._listener.reset()
 
     def flush(self) -> list[Output]:
         """End the stream: close what is open; ``closed`` turns true after the last final."""

@@ -22,9 +22,9 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ModelError
-from streamser.speech.telemetry import forbid_telemetry
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_files import existing_directory, locate_whisper
+from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from streamser.emotion.neural.calibration import (
+from streamser.emotion.calibration import (
     Calibration,
     MonotoneMap,
     map_dimensions,

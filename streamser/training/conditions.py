@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from streamser.emotion.neural.calibration import Calibration, calibration_of
+from streamser.emotion.calibration import Calibration, calibration_of
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import ConfigError
 from streamser.training.augment import degrade_at_snr

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamser.emotion.neural.calibration import Calibration
+from streamser.emotion.calibration import Calibration
 from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.network import FusedModel
 from streamser.training.calibrate import fit_calibration

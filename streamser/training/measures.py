@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.neural.calibration import probabilities
+from streamser.emotion.calibration import probabilities
 from streamser.training.metrics import f1_scores, recalls
 from streamser.training.predictions import Predictions
 

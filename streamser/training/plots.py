@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.neural.calibration import probabilities
+from streamser.emotion.calibration import probabilities
 from streamser.training.bootstrap import Estimate
 from streamser.training.metrics import ccc, confusion, ece, reliability
 from streamser.training.predictions import Predictions

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.neural.calibration import (
+from streamser.emotion.calibration import (
     UNCALIBRATED,
     Calibration,
     is_unsure,

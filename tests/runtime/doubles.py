@@ -76,6 +76,18 @@ class CountingListener:
         """Count an utterance."""
         self.learnt += 1
 
+    def snapshot(self) -> bytes:
+        """Return the number."""
+        return str(self.learnt).encode()
+
+    def restore(self, state: bytes) -> None:
+        """Take a number."""
+        self.learnt = int(state)
+
+    def reset(self) -> None:
+        """Start anew."""
+        self.learnt = 0
+
 
 class LoudnessModel:
     """Measure the loudness of clips."""

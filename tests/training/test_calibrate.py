@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.calibration import Calibration, is_unsure, probabilities
+from streamser.emotion.calibration import Calibration, is_unsure, probabilities
 from streamser.training.calibrate import FEWEST, apply_calibration, fit_calibration
 from streamser.training.metrics import ccc, ece, nll
 from streamser.training.predictions import Predictions

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.calibration import Calibration
+from streamser.emotion.calibration import Calibration
 from streamser.errors import ConfigError
 from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
 from streamser.training.inputs import Inputs

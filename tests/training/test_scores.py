@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.calibration import Calibration, MonotoneMap
+from streamser.emotion.calibration import Calibration, MonotoneMap
 from streamser.training.calibrate import fit_calibration
 from streamser.training.measures import UAR
 from streamser.training.predictions import Predictions

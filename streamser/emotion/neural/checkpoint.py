@@ -18,12 +18,12 @@ from typing import Final, cast
 import msgspec
 import torch
 
-from streamser.emotion.neural.build import rebuild_model
-from streamser.emotion.neural.calibration import (
+from streamser.emotion.calibration import (
     Calibration,
     read_calibrations,
     write_calibrations,
 )
+from streamser.emotion.neural.build import rebuild_model
 from streamser.emotion.neural.card import finished_card
 from streamser.emotion.neural.config import FusedConfig
 from streamser.emotion.neural.hub import HubRequest, fetch

@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
-from streamser.emotion.model import Reading, Spoken
-from streamser.emotion.neural.calibration import (
+from streamser.emotion.calibration import (
     Calibration,
     calibration_of,
     is_unsure,
@@ -19,6 +18,7 @@ from streamser.emotion.neural.calibration import (
     modality_set,
     probabilities,
 )
+from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.neural.config import HeadsConfig
 from streamser.emotion.prototypes import entropy
@@ -143,6 +143,18 @@ class FusedListener:
 
     def learn(self, finding: FusedFinding) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
+
+    def snapshot(self) -> bytes:
+        """Return nothing."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Take nothing; raises ``ModelError`` for anything else."""
+        if state:
+            raise ModelError(DAMAGED_STATE)
+
+    def reset(self) -> None:
+        """Forget nothing: there is no state."""
 
     def _dimensions(self, finding: FusedFinding, calibration: Calibration) -> Dimensions:
         names = self._heads.dimensions

@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import PyTorchModelHubMixin
 from torch import nn
 
-from streamser.emotion.neural.calibration import Calibration
+from streamser.emotion.calibration import Calibration
 from streamser.emotion.neural.card import LIBRARY, PIPELINE, TAGS
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from streamser.emotion.neural.config import FusedConfig

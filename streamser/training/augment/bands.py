@@ -20,7 +20,6 @@ __all__ = [
     "band_centres",
     "band_gain",
     "band_power",
-    "band_weights",
     "bin_hertz",
     "hertz_to_mel",
     "mel_to_hertz",
@@ -76,18 +75,6 @@ def band_centres() -> Array:
     edges = _filters()[1]
     middle: Array = (edges[1:-1:2] + edges[2:-1:2]) / 2
     return middle
-
-
-@cache
-def band_weights() -> Array:
-    """Return what each band must be weighted with so that their sum follows the sound's power.
-
-    The filters have equal areas, so that a band tells a density; its width makes it a power.
-    """
-    edges = _filters()[1]
-    widths = edges[2:] - edges[:-2]
-    weights: Array = widths.reshape(BANDS, 2).mean(axis=1)
-    return weights
 
 
 def band_gain(power_gain: npt.NDArray[np.floating]) -> Array:

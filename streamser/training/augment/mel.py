@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.frontend import BANDS, HOP, RANGE_DB
+from streamser.emotion.frontend import BANDS, HOP, RANGE_DB, band_weights
 from streamser.training.augment.bands import (
     BINS,
     band_centres,
     band_gain,
     band_power,
-    band_weights,
     bin_hertz,
     hertz_to_mel,
 )

@@ -12,8 +12,8 @@ import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 
+from streamser.emotion.calibration import Calibration, MonotoneMap
 from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.calibration import Calibration, MonotoneMap
 from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.config import (
     CompactAcousticConfig,

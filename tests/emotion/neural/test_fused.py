@@ -9,8 +9,8 @@ import torch
 from msgspec.structs import replace
 
 from streamser.audio.clip import Samples
+from streamser.emotion.calibration import Calibration, MonotoneMap
 from streamser.emotion.model import EmotionModel, Listener, Reading, Spoken
-from streamser.emotion.neural.calibration import Calibration, MonotoneMap
 from streamser.emotion.neural.checkpoint import Checkpoint
 from streamser.emotion.neural.config import HeadsConfig
 from streamser.emotion.neural.fused import (

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.frontend import log_mel
+from streamser.emotion.frontend import band_weights, log_mel
 from streamser.training.augment.bands import (
     band_centres,
     band_power,
-    band_weights,
     hertz_to_mel,
     mel_to_hertz,
 )

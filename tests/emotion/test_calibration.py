@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamser.emotion.neural.calibration import (
+from streamser.emotion.calibration import (
     MODALITY_SETS,
     UNCALIBRATED,
     Calibration,

@@ -1,0 +1,151 @@
+"""The bundled model's folder: what is in it, and how it is read.
+
+``config.json`` says what the parts are and what they hash to, ``norm.npz`` what is usual,
+``judge.onnx`` and ``words.onnx`` hold the weights, ``tokenizer.json`` the word pieces,
+``calibration.json`` turns logits into probabilities, ``README.md`` is the model card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from streamser.emotion.calibration import Calibration, read_calibrations
+from streamser.emotion.compact.graph import open_graph
+from streamser.emotion.compact.running import Norm
+from streamser.emotion.compact.statistics import WIDTH
+from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
+from streamser.errors import ModelError
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "JUDGE",
+    "NORM",
+    "PARTS",
+    "VERSION",
+    "Bundle",
+    "Description",
+    "describe",
+    "is_bundle",
+    "load_bundle",
+]
+
+FORMAT: Final = "streamser.compact"
+VERSION: Final = 1
+CONFIG: Final = "config.json"
+JUDGE: Final = "judge.onnx"
+NORM: Final = "norm.npz"
+CALIBRATION: Final = "calibration.json"
+PARTS: Final = (JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
+
+JUDGE_INPUTS: Final = ("relative", "absolute", "context", "known", "words", "has_audio", "has_text")
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Say what a folder holds: the format, the heads in order, and each part's SHA-256."""
+
+    format: str
+    version: int
+    categories: tuple[str, ...]
+    dimensions: tuple[str, ...]
+    parts: dict[str, str]
+
+
+class _Heading(msgspec.Struct):
+    format: str = ""
+    version: int = 0
+
+
+class Bundle(msgspec.Struct, frozen=True, eq=False):
+    """Hold the parts of a bundled model, ready to run."""
+
+    judge: Any
+    words: Words
+    norm: Norm
+    calibrations: dict[str, Calibration]
+
+
+def is_bundle(directory: Path) -> bool:
+    """Tell whether a folder says of itself that it is a bundled model."""
+    try:
+        text = (directory / CONFIG).read_bytes()
+        return msgspec.json.decode(text, type=_Heading).format == FORMAT
+    except (OSError, ValueError):
+        return False
+
+
+def describe(directory: Path) -> Description:
+    """Describe the parts that lie in a folder, hashes included."""
+    return Description(
+        format=FORMAT,
+        version=VERSION,
+        categories=CATEGORIES,
+        dimensions=DIMENSIONS,
+        parts={name: _fingerprint(directory / name) for name in PARTS},
+    )
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Load a bundled model for one CPU thread.
+
+    Raises ``ModelError`` where a part is missing, damaged, of another version or not the one
+    that the description names: never a model that was put together by accident.
+    """
+    found = _read_description(directory / CONFIG)
+    for name in PARTS:
+        if _fingerprint(directory / name) != found.parts.get(name):
+            raise ModelError(
+                f"{directory / name} is damaged or of another model: install streamser again,"
+                " or copy the whole folder again"
+            )
+    return Bundle(
+        judge=open_graph(directory / JUDGE, inputs=JUDGE_INPUTS),
+        words=load_words(directory),
+        norm=_read_norm(directory / NORM),
+        calibrations=read_calibrations(directory / CALIBRATION),
+    )
+
+
+def _read_description(path: Path) -> Description:
+    try:
+        text = path.read_bytes()
+        heading = msgspec.json.decode(text, type=_Heading)
+        if (heading.format, heading.version) != (FORMAT, VERSION):
+            raise ModelError(
+                f"{path} is of {heading.format} {heading.version}, and this streamser reads"
+                f" {FORMAT} {VERSION}: run pip install --upgrade streamser"
+            )
+        found = msgspec.json.decode(text, type=Description)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} does not describe a model: {error}") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+    if (found.categories, found.dimensions) != (CATEGORIES, DIMENSIONS):
+        raise ModelError(f"{path} has other categories or dimensions than this streamser")
+    return found
+
+
+def _fingerprint(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _read_norm(path: Path) -> Norm:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts = [arrays[name].astype(np.float64) for name in Norm.__struct_fields__]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} cannot be used: {error}") from None
+    if any(part.shape != (WIDTH,) or not np.isfinite(part).all() for part in parts):
+        raise ModelError(f"{path} does not hold {WIDTH} finite numbers of each kind")
+    return Norm(*parts)

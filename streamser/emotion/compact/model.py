@@ -1,0 +1,185 @@
+"""The model that comes with the program, at work: clips and words in, readings out.
+
+``observe`` measures the voice and encodes the words: heavy, batched, knowing nobody. What a
+stream's past makes of them is the listener's: it sets the measurements against what is usual
+for this stream, and lets the small network judge (bridge-token fusion and heads, about 1 ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streamser.emotion.calibration import (
+    calibration_of,
+    is_unsure,
+    map_dimensions,
+    modality_set,
+    probabilities,
+)
+from streamser.emotion.compact.bundle import Bundle, load_bundle
+from streamser.emotion.compact.running import Usual, read_usual
+from streamser.emotion.compact.statistics import GROUPS, Measured, measure
+from streamser.emotion.frontend import Sound, log_mel
+from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.prototypes import entropy
+from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
+
+__all__ = ["CompactFinding", "CompactListener", "CompactModel", "Judgement", "load_compact"]
+
+Vectors = npt.NDArray[np.float32]
+
+LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
+
+
+class CompactFinding(msgspec.Struct, frozen=True, eq=False):
+    """Hold what was measured of a clip; ``words`` [L, width] is ``None`` where there are none."""
+
+    measured: Measured
+    words: Vectors | None
+
+
+class Judgement(msgspec.Struct, frozen=True, eq=False):
+    """Hold the network's raw answer: logits [4], dimensions [3] in (0, 1), and what it rests on."""
+
+    logits: npt.NDArray[np.float64]
+    dimensions: npt.NDArray[np.float64]
+    modalities: tuple[str, ...]
+
+
+class CompactModel:
+    """Measure voices and encode words; see the module. Needs neither torch nor a GPU."""
+
+    modalities: tuple[str, ...] = ("audio", "text")
+
+    def __init__(self, bundle: Bundle, name: str) -> None:
+        self.name = name
+        self._bundle = bundle
+
+    def observe(self, batch: Sequence[Spoken]) -> list[CompactFinding]:
+        """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
+
+        NaN and infinite samples count as silence.
+        """
+        return self.examine([(spoken.samples, spoken.text) for spoken in batch])
+
+    def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
+        """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
+        texts = [text if text is not None and text.strip() else None for _, text in batch]
+        encoded = iter(self._bundle.words.encode([text for text in texts if text is not None]))
+        return [
+            CompactFinding(_measured(sound), None if text is None else next(encoded))
+            for (sound, _), text in zip(batch, texts, strict=True)
+        ]
+
+    def listener(self) -> CompactListener:
+        """Return a listener that has heard nobody yet."""
+        return CompactListener(self._bundle)
+
+
+class CompactListener:
+    """Judge a session's findings against what its speaker usually sounds like."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._usual = Usual()
+
+    def judge(self, finding: CompactFinding) -> Judgement:
+        """Let the network judge a finding in the light of what was learnt so far."""
+        measured, norm = finding.measured, self._bundle.norm
+        audible = measured.speech_seconds >= LEAST_SPEECH_SECONDS
+        views = self._usual.views(measured.values, norm)
+        words = finding.words
+        logits, dimensions = self._bundle.judge.run(
+            ["logits", "dimensions"],
+            {
+                **{name: view[None] for name, view in views._asdict().items()},
+                "known": np.array([[self._usual.known]], np.float32),
+                "words": np.zeros((1, 1, 384), np.float32) if words is None else words[None],
+                "has_audio": np.array([audible]),
+                "has_text": np.array([words is not None]),
+            },
+        )
+        given = (("audio", audible), ("text", words is not None))
+        return Judgement(
+            logits=logits[0].astype(np.float64),
+            dimensions=dimensions[0].astype(np.float64),
+            modalities=tuple(name for name, there in given if there),
+        )
+
+    def interpret(self, finding: CompactFinding) -> Reading:
+        """Judge a finding; each dimension in [-1, 1], ``None`` where nothing was heard or said."""
+        judged = self.judge(finding)
+        modalities = judged.modalities
+        if not modalities:
+            scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
+            return Reading(UNSURE, 1.0 / len(CATEGORIES), scores, Dimensions(), 1.0, ())
+        calibration = calibration_of(
+            self._bundle.calibrations,
+            modality_set(audio="audio" in modalities, text="text" in modalities),
+        )
+        likely = probabilities(judged.logits, calibration)
+        scores = dict(zip(CATEGORIES, likely.tolist(), strict=True))
+        likeliest = max(scores, key=scores.__getitem__)
+        mapped = 2.0 * map_dimensions(judged.dimensions, DIMENSIONS, calibration) - 1.0
+        return Reading(
+            category=UNSURE if bool(is_unsure(likely, calibration)) else likeliest,
+            confidence=scores[likeliest],
+            scores=scores,
+            dimensions=Dimensions(**dict(zip(DIMENSIONS, mapped.tolist(), strict=True))),
+            uncertainty=entropy(scores),
+            modalities=modalities,
+            evidence=self._evidence(finding.measured),
+        )
+
+    def learn(self, finding: CompactFinding) -> None:
+        """Take a finished utterance into what is usual for this stream."""
+        if finding.measured.speech_seconds >= LEAST_SPEECH_SECONDS:
+            self._usual = self._usual.extended(finding.measured, self._bundle.norm)
+
+    def snapshot(self) -> bytes:
+        """Return what was learnt, about 5 kB, for ``restore``."""
+        return self._usual.to_bytes()
+
+    def restore(self, state: bytes) -> None:
+        """Go on with what ``snapshot`` returned; raises ``ModelError`` for anything else."""
+        self._usual = read_usual(state)
+
+    def reset(self) -> None:
+        """Forget the speaker: the next utterance is the first."""
+        self._usual = Usual()
+
+    def _evidence(self, measured: Measured) -> dict[str, float]:
+        """Name the measurements that people can follow, and how well the stream is known."""
+        evidence = {
+            "known_utterances": self._usual.weight,
+            "speech_seconds": measured.speech_seconds,
+        }
+        mean, deviation = (
+            self._usual.mean(self._bundle.norm),
+            self._usual.deviation(self._bundle.norm),
+        )
+        octave = float(measured.values[GROUPS["pitch"]][0])
+        if octave == octave:
+            place = GROUPS["pitch"].start
+            evidence["f0_median_hz"] = 2.0**octave
+            evidence["f0_deviations"] = float((octave - mean[place]) / deviation[place])
+        return {name: round(value, 3) for name, value in evidence.items()}
+
+
+def load_compact(directory: Path, name: str) -> CompactModel:
+    """Load a bundled model under a name. Raises ``ModelError`` where it cannot be used."""
+    return CompactModel(load_bundle(directory), name)
+
+
+def _measured(sound: Sound | None) -> Measured:
+    if sound is None:
+        return measure(np.zeros((0, 64), np.float32))
+    if not isinstance(sound, np.ndarray):
+        return measure(sound.decibels)
+    clean = np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0)
+    return measure(log_mel(np.clip(clean, -1.0, 1.0)))

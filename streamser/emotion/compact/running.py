@@ -1,0 +1,126 @@
+"""What is usual for one stream: running mean and deviation of its utterances' statistics.
+
+A prior from training counts as some utterances for ever, so that a stream's first utterance has
+something to be compared with, and a lasting mood is never wholly taken for the voice's own
+nature. What was heard long ago fades.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streamser.emotion.compact.statistics import WIDTH, Measured
+from streamser.emotion.model import DAMAGED_STATE
+from streamser.errors import ModelError
+
+__all__ = ["LIMIT", "MEMORY", "PRIOR", "Norm", "Usual", "Views", "read_usual"]
+
+Floats = npt.NDArray[np.float64]
+
+PRIOR: Final = 3.0
+"""Utterances that the prior is worth, for ever."""
+MEMORY: Final = 50.0
+"""Utterances that a stream's own past is worth at most; beyond, older ones fade."""
+
+LIMIT: Final = 4.0
+"""Deviations: what is farther off is an accident."""
+
+_FULL_SECONDS: Final = 1.0  # an utterance with less speech counts in proportion
+_LEAST_VARIANCE: Final = 0.1  # of the prior's: a monotonous stream must not blow up what is rare
+
+
+class Norm(msgspec.Struct, frozen=True, eq=False):
+    """Hold what training found usual, float64 [WIDTH] each.
+
+    ``mean`` and ``variance`` are those of an unknown speaker's utterances (variance within
+    speakers); ``centre`` and ``spread`` those of all utterances over speakers and microphones.
+    """
+
+    mean: Floats
+    variance: Floats
+    centre: Floats
+    spread: Floats
+
+
+class Views(NamedTuple):
+    """Hold measurements as the network sees them, float32 [..., WIDTH], clipped to ± ``LIMIT``.
+
+    ``relative`` is in the stream's own deviations from its own mean, ``absolute`` in those of
+    everybody; ``context`` is the stream's mean among everybody's.
+    """
+
+    relative: npt.NDArray[np.float32]
+    absolute: npt.NDArray[np.float32]
+    context: npt.NDArray[np.float32]
+
+
+class Usual(msgspec.Struct, frozen=True, eq=False):
+    """Hold how many utterances a stream has had, and the sums over them; never changes in place.
+
+    ``weight`` counts them up to ``MEMORY``; ``sums`` and ``squares`` are float64 [WIDTH].
+    """
+
+    weight: float = 0.0
+    sums: Floats = msgspec.field(default_factory=lambda: np.zeros(WIDTH))
+    squares: Floats = msgspec.field(default_factory=lambda: np.zeros(WIDTH))
+
+    @property
+    def known(self) -> float:
+        """Return how far the stream's own past counts against the prior, in [0, 1)."""
+        return self.weight / (self.weight + PRIOR)
+
+    def mean(self, norm: Norm) -> Floats:
+        """Return the stream's mean, the prior's share in it."""
+        return (self.sums + PRIOR * norm.mean) / (self.weight + PRIOR)
+
+    def deviation(self, norm: Norm) -> Floats:
+        """Return the stream's standard deviation, the prior's share in it."""
+        prior = norm.variance + norm.mean**2
+        second = (self.squares + PRIOR * prior) / (self.weight + PRIOR)
+        variance = second - self.mean(norm) ** 2
+        return np.sqrt(np.maximum(variance, _LEAST_VARIANCE * norm.variance))
+
+    def views(self, values: npt.NDArray[np.float32], norm: Norm) -> Views:
+        """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
+        mean = self.mean(norm)
+        found = np.where(np.isnan(values), mean, values)
+        context = np.broadcast_to((mean - norm.centre) / norm.spread, found.shape)
+        return Views(
+            _clipped((found - mean) / self.deviation(norm)),
+            _clipped((found - norm.centre) / norm.spread),
+            _clipped(context),
+        )
+
+    def extended(self, measured: Measured, norm: Norm) -> Usual:
+        """Return what is usual after one utterance more; what it lacks counts as usual."""
+        share = min(1.0, measured.speech_seconds / _FULL_SECONDS)
+        if share == 0.0:
+            return self
+        values = np.where(np.isnan(measured.values), self.mean(norm), measured.values)
+        kept = min(1.0, (MEMORY - share) / self.weight) if self.weight else 1.0
+        return Usual(
+            weight=kept * self.weight + share,
+            sums=kept * self.sums + share * values,
+            squares=kept * self.squares + share * values**2,
+        )
+
+    def to_bytes(self) -> bytes:
+        """Return the state as bytes, about 5 kB, for ``read_usual``."""
+        return np.concatenate([[self.weight], self.sums, self.squares]).astype("<f4").tobytes()
+
+
+def _clipped(values: Floats) -> npt.NDArray[np.float32]:
+    return np.clip(values, -LIMIT, LIMIT).astype(np.float32)
+
+
+def read_usual(state: bytes) -> Usual:
+    """Read a state that ``to_bytes`` wrote; raises ``ModelError`` for anything else."""
+    found = np.frombuffer(state, "<f4") if len(state) % 4 == 0 else np.zeros(0)
+    if len(found) != 1 + 2 * WIDTH or not np.isfinite(found).all() or found[0] < 0:
+        raise ModelError(DAMAGED_STATE)
+    values = found.astype(np.float64)
+    return Usual(float(values[0]), values[1 : WIDTH + 1], values[WIDTH + 1 :])

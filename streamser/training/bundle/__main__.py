@@ -1,0 +1,57 @@
+"""Train the bundled model, from the freely licensed corpora to the folder that ships.
+
+    python -m streamser.training.bundle --data DIR --words DIR --out DIR --seed 1
+
+``--data`` holds cremad_mel/, noise_rir/ and text/; ``--words`` is what
+``streamser.training.bundle.train_words`` and ``export_words`` wrote.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from streamser.errors import StreamserError
+from streamser.training.bundle.recipe import BundleSettings, read_corpora, train_bundle
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the training; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m streamser.training.bundle", description="Train the model that ships."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="cremad_mel/, noise_rir/, text/")
+    parser.add_argument("--words", type=Path, required=True, help="the trained, exported words")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--cache", type=Path, help="keeps measurements; default: OUT/../cache")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="of torch; the result depends on it")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    settings = BundleSettings()
+    begun = time.monotonic()
+    try:
+        cache = options.cache or options.out.parent / "cache"
+        corpora = read_corpora(options.data, options.words, settings.channels, cache)
+        _tell(f"{len(corpora.voices.ids)} voices, {len(corpora.texts)} texts")
+        train_bundle(corpora, options.words, options.out, settings, seed=options.seed, tell=_tell)
+    except StreamserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _tell(f"{options.out} written after {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

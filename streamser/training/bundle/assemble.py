@@ -1,0 +1,88 @@
+"""Put the parts of the bundled model together, and calibrate what comes out."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import torch
+
+from streamser.emotion.calibration import Calibration, write_calibrations
+from streamser.emotion.compact.bundle import CALIBRATION, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.running import Norm
+from streamser.emotion.compact.words import TOKENIZER, WORDS
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.training.bundle.export_judge import export_judge
+from streamser.training.bundle.learn import ask
+from streamser.training.bundle.network import Judge
+from streamser.training.bundle.occasions import OccasionBatch, Occasions
+from streamser.training.bundle.texts import EncodedTexts
+from streamser.training.calibrate import fit_calibration
+from streamser.training.predictions import Predictions
+
+__all__ = ["assemble", "calibrate"]
+
+_BATCHES: Final = 60
+_SOURCES: Final = ("audio", "text", "audio+text")
+PRECISION: Final = 0.7
+"""How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
+
+
+def calibrate(judge: Judge, occasions: Occasions, texts: EncodedTexts) -> dict[str, Calibration]:
+    """Fit temperature, threshold and maps for each set of modalities, on validation speakers."""
+    parts: dict[str, list[Predictions]] = {name: [] for name in _SOURCES}
+    for number in range(_BATCHES):
+        batch = occasions.draw()
+        with torch.inference_mode():
+            answer = ask(judge, batch, texts)
+        found = _predictions(batch, answer.logits.numpy(), answer.dimensions.numpy(), number)
+        for source, name in enumerate(_SOURCES):
+            parts[name].append(found.select(batch.source == source))
+    return {
+        name: fit_calibration(
+            Predictions.join(found),
+            precision=PRECISION,
+            fitted_on="validation speakers of CREMA-D and held-out texts, in drawn streams",
+        )
+        for name, found in parts.items()
+    }
+
+
+def assemble(
+    directory: Path, judge: Judge, norm: Norm, words: Path, calibrations: dict[str, Calibration]
+) -> None:
+    """Write a bundle's folder; ``words`` is one that holds the exported word encoder.
+
+    The description comes last: a folder without it is not a model.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / CONFIG).unlink(missing_ok=True)
+    export_judge(judge, directory / JUDGE)
+    for name in (WORDS, TOKENIZER):
+        shutil.copyfile(words / name, directory / name)
+    parts = {name: getattr(norm, name).astype(np.float32) for name in Norm.__struct_fields__}
+    np.savez(directory / NORM, **parts)
+    write_calibrations(directory / CALIBRATION, calibrations)
+    text = msgspec.json.format(msgspec.json.encode(describe(directory)), indent=2)
+    (directory / CONFIG).write_bytes(text + b"\n")
+
+
+def _predictions(
+    batch: OccasionBatch, logits: np.ndarray, dimensions: np.ndarray, number: int
+) -> Predictions:
+    count = len(logits)
+    votes = np.where(batch.categories.sum(axis=1, keepdims=True) > 0, batch.categories, np.nan)
+    return Predictions(
+        categories=CATEGORIES,
+        names=DIMENSIONS,
+        ids=tuple(f"{number}-{row}" for row in range(count)),
+        speakers=("",) * count,
+        corpora=("drawn",) * count,
+        logits=logits.astype(np.float64),
+        dimensions=dimensions.astype(np.float64),
+        votes=votes.astype(np.float64),
+        truth=batch.dimensions.astype(np.float64),
+    )

@@ -1,0 +1,69 @@
+"""Write the network as ONNX: what the live listener runs, without torch."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from streamser.emotion.compact.statistics import WIDTH
+from streamser.emotion.neural.interfaces import Encoded
+from streamser.training.bundle.network import Judge, Voice
+
+__all__ = ["export_judge"]
+
+_MOST: Final = 512
+
+
+class _Alone(nn.Module):
+    """Judge one utterance, as a live listener asks: no padding, no neighbours."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(
+        self,
+        relative: Tensor,
+        absolute: Tensor,
+        context: Tensor,
+        known: Tensor,
+        words: Tensor,
+        has_audio: Tensor,
+        has_text: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        real = torch.ones_like(words[:, :, 0], dtype=torch.bool)
+        voice = Voice(relative, absolute, context, known)
+        answer = self.judge(voice, Encoded(words, real), has_audio, has_text)
+        return answer.logits, answer.dimensions
+
+
+def export_judge(judge: Judge, path: Path) -> None:
+    """Write a network; inputs float32 [1, WIDTH] thrice, [1, 1], [1, L, width], bool [1] twice.
+
+    Outputs ``logits`` [1, 4] and ``dimensions`` [1, 3].
+    """
+    names = ["relative", "absolute", "context", "known", "words", "has_audio", "has_text"]
+    view = torch.zeros(1, WIDTH)
+    words = torch.zeros(1, 7, judge.settings.words_width)
+    given = torch.ones(1, dtype=torch.bool)
+    length = torch.export.Dim("length", min=1, max=_MOST)
+    # The exporter tells of packages that it does not need, and of its own future.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), torch.inference_mode(False):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Alone(judge).eval(),
+            (view, view, view, torch.zeros(1, 1), words, given, given),
+            input_names=names,
+            output_names=["logits", "dimensions"],
+            dynamic_shapes=(None, None, None, None, {1: length}, None, None),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path), external_data=False)

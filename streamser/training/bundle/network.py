@@ -1,0 +1,125 @@
+"""The network of the bundled model: statistics and words, the paper's fusion, the paper's heads.
+
+Ispas, Deschamps-Berger & Devillers 2023 (arXiv 2401.00536) in small: what the utterance's
+statistics say becomes some tokens, the words' pieces are tokens already; self-attention within
+each, bridge tokens read both, one classifier and one regressor read the bridge.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from streamser.emotion.compact.statistics import GROUPS, WIDTH
+from streamser.emotion.neural.config import FusionConfig
+from streamser.emotion.neural.fusion import Fusion
+from streamser.emotion.neural.interfaces import Encoded
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+
+__all__ = ["Answer", "Judge", "JudgeSettings", "Voice", "VoiceEncoder"]
+
+# What no microphone changes much: the absolute evidence. Spectra are left to the relative view.
+_ABSOLUTE: Final = ("pitch", "pitch_move", "shape", "tilt")
+_CONTEXT: Final = ("pitch", "shape", "tilt")
+
+
+class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the sizes of the network."""
+
+    hidden: int = 384
+    tokens: int = 8
+    width: int = 128
+    heads: int = 4
+    bridge_tokens: int = 8
+    words_width: int = 384
+    input_dropout: float = 0.2
+    dropout: float = 0.3
+
+
+class Voice(NamedTuple):
+    """Hold utterances as ``Usual.views`` shows them: float [B, WIDTH] each, ``known`` [B, 1]."""
+
+    relative: Tensor
+    absolute: Tensor
+    context: Tensor
+    known: Tensor
+
+
+class Answer(NamedTuple):
+    """Hold logits [B, 4], dimensions [B, 3] in (0, 1)."""
+
+    logits: Tensor
+    dimensions: Tensor
+
+
+class VoiceEncoder(nn.Module):
+    """Turn an utterance's statistics into tokens, [B, tokens, width]."""
+
+    absolute: Tensor
+    context: Tensor
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        super().__init__()
+        self.register_buffer("absolute", _columns(_ABSOLUTE), persistent=False)
+        self.register_buffer("context", _columns(_CONTEXT), persistent=False)
+        inputs = WIDTH + len(self.absolute) + len(self.context)
+        self.input_dropout = nn.Dropout(settings.input_dropout)
+        self.first = nn.Linear(inputs + 1, settings.hidden)
+        self.second = nn.Linear(settings.hidden, settings.hidden)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.out = nn.Linear(settings.hidden, settings.tokens * settings.width)
+        self.tokens = settings.tokens
+
+    def forward(self, voice: Voice) -> Tensor:
+        """Encode a batch."""
+        seen = [
+            voice.relative,
+            voice.absolute.index_select(1, self.absolute),
+            voice.context.index_select(1, self.context),
+        ]
+        inputs = torch.cat([self.input_dropout(torch.cat(seen, dim=1)), voice.known], dim=1)
+        hidden = self.dropout(functional.gelu(self.first(inputs)))
+        hidden = self.dropout(functional.gelu(self.second(hidden)) + hidden)
+        out: Tensor = self.out(hidden)
+        return out.view(len(out), self.tokens, -1)
+
+
+class Judge(nn.Module):
+    """Tell categories and dimensions from statistics, words, or both."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.voice = VoiceEncoder(settings)
+        fusion = FusionConfig(
+            mode="same_kv",
+            width=settings.width,
+            heads=settings.heads,
+            feedforward=2,
+            bridge_tokens=settings.bridge_tokens,
+            dropout=0.1,
+        )
+        self.fusion = Fusion(fusion, settings.width, settings.words_width)
+        self.classifier = nn.Linear(settings.width, len(CATEGORIES))
+        self.regressor = nn.Linear(settings.width, len(DIMENSIONS))
+
+    def forward(self, voice: Voice, words: Encoded, has_audio: Tensor, has_text: Tensor) -> Answer:
+        """Judge a batch; ``has_audio`` and ``has_text`` (bool [B]) say what each item has.
+
+        Of ``words`` the rows without text are not looked at.
+        """
+        tokens = self.voice(voice)
+        there = has_audio[:, None].expand(-1, tokens.shape[1])
+        spoken = Encoded(words.hidden, words.mask & has_text[:, None])
+        fused = self.fusion(Encoded(tokens, there), spoken).fused
+        return Answer(self.classifier(fused), torch.sigmoid(self.regressor(fused)))
+
+
+def _columns(groups: tuple[str, ...]) -> Tensor:
+    places = np.concatenate([np.arange(WIDTH)[GROUPS[name]] for name in groups])
+    return torch.from_numpy(places)

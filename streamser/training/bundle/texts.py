@@ -1,0 +1,147 @@
+"""The texts that the fusion learns from, encoded once by the finished word encoder.
+
+The encoder stays as it is: what the words mean is known by then, and the fusion learns what to
+make of it. Texts without ratings get those that the word model itself gives them.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.training.augment.words import plain
+from streamser.training.bundle.word_encoder import Words, prepare_words
+from streamser.training.bundle.word_texts import WordText
+
+__all__ = ["EncodedTexts", "WordVectors", "choose_texts", "encode_texts"]
+
+_BATCH: Final = 64
+_PLAIN: Final = 0.65  # as many come lower-cased and unpunctuated, as recognisers write
+
+
+class EncodedTexts(NamedTuple):
+    """Hold N texts: vectors float16 [sum of lengths, width], where each begins (int64 [N + 1]).
+
+    ``votes`` is float32 [N, 4] with rows of zeros without a category, ``dimensions`` [N, 3] in
+    [0, 1]: rated, or the word model's own where nobody rated; ``rated`` says which, bool [N].
+    """
+
+    vectors: npt.NDArray[np.float16]
+    starts: npt.NDArray[np.int64]
+    votes: npt.NDArray[np.float32]
+    dimensions: npt.NDArray[np.float32]
+    rated: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.votes)
+
+    def batch(self, places: npt.NDArray[np.int64]) -> WordVectors:
+        """Return the vectors of some texts, padded; a place of -1 is no text at all."""
+        lengths = [0 if p < 0 else int(self.starts[p + 1] - self.starts[p]) for p in places]
+        longest = max(1, *lengths)
+        hidden = np.zeros((len(places), longest, self.vectors.shape[1]), np.float32)
+        mask = np.zeros((len(places), longest), np.bool_)
+        for row, (place, length) in enumerate(zip(places, lengths, strict=True)):
+            if length:
+                start = self.starts[place]
+                hidden[row, :length] = self.vectors[start : start + length]
+                mask[row, :length] = True
+        return WordVectors(torch.from_numpy(hidden), torch.from_numpy(mask))
+
+
+class WordVectors(NamedTuple):
+    """Hold padded vectors of word pieces, float [B, L, width], and which are real, bool [B, L]."""
+
+    hidden: torch.Tensor
+    mask: torch.Tensor
+
+
+def choose_texts(texts: Sequence[WordText], most: int, rng: np.random.Generator) -> list[WordText]:
+    """Choose at most so many texts of each single category, and as many with ratings.
+
+    A text with several categories is left out: it would fit no voice.
+    """
+    order = rng.permutation(len(texts))
+    kinds: dict[int, list[WordText]] = {}
+    for place in order:
+        text = texts[place]
+        kind = _kind(text)
+        if kind is not None and len(kinds.setdefault(kind, [])) < most:
+            kinds[kind].append(text)
+    return [text for kind in sorted(kinds) for text in kinds[kind]]
+
+
+def encode_texts(
+    texts: Sequence[WordText],
+    words: Words,
+    rng: np.random.Generator,
+    *,
+    cache: Path | None = None,
+) -> EncodedTexts:
+    """Encode texts, most of them as a recogniser writes; ``cache`` keeps the vectors."""
+    spoken = [plain(text.text) if rng.random() < _PLAIN else text.text for text in texts]
+    found = _kept(cache, spoken) or _encoded(spoken, words)
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(cache, **found._asdict(), texts=np.array(spoken))
+    ratings = np.array(
+        [text.dimensions or (np.nan,) * len(DIMENSIONS) for text in texts], np.float32
+    )
+    rated = np.asarray(~np.isnan(ratings).any(axis=1), np.bool_)
+    return EncodedTexts(
+        vectors=found.vectors,
+        starts=found.starts,
+        votes=np.array([text.votes for text in texts], np.float32).reshape(-1, len(CATEGORIES)),
+        dimensions=np.where(rated[:, None], ratings, found.ratings),
+        rated=rated,
+    )
+
+
+class _Found(NamedTuple):
+    vectors: npt.NDArray[np.float16]
+    starts: npt.NDArray[np.int64]
+    ratings: npt.NDArray[np.float32]
+
+
+def _kind(text: WordText) -> int | None:
+    if text.dimensions is not None:
+        return len(CATEGORIES)
+    return int(np.argmax(text.votes)) if text.weight == 1.0 and max(text.votes) == 1.0 else None
+
+
+def _encoded(texts: Sequence[str], words: Words) -> _Found:
+    vectors: list[npt.NDArray[np.float16]] = [np.zeros((0, 0), np.float16)] * len(texts)
+    ratings = np.zeros((len(texts), len(DIMENSIONS)), np.float32)
+    # Texts of like length together: less padding.
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    with torch.inference_mode():
+        for first in range(0, len(order), _BATCH):
+            places = order[first : first + _BATCH]
+            ids, mask = prepare_words(words.tokenizer, [texts[place] for place in places])
+            hidden = words.model.encoder(ids, mask)
+            judged = words.model.judge(words.model.pool(hidden, mask))
+            ratings[places] = judged.dimensions.numpy()
+            for place, rows, real in zip(places, hidden, mask, strict=True):
+                vectors[place] = rows[real].numpy().astype(np.float16)
+    lengths = np.array([len(each) for each in vectors], np.int64)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return _Found(np.concatenate(vectors), starts, ratings)
+
+
+def _kept(cache: Path | None, texts: Sequence[str]) -> _Found | None:
+    if cache is None or not cache.is_file():
+        return None
+    try:
+        with np.load(cache, allow_pickle=False) as arrays:
+            if arrays["texts"].tolist() == list(texts):
+                return _Found(*(arrays[name] for name in _Found._fields))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        pass
+    return None
