@@ -13,6 +13,7 @@ from streamser.audio.clip import Samples
 from streamser.emotion.model import EmotionModel, Listener, Reading, Spoken
 from streamser.emotion.prototypes import PRIOR
 from streamser.emotion.rules import RulesFinding, RulesListener, RulesModel
+from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.data import shared_data
 from tests.emotion.voices import sing, speak
@@ -248,3 +249,19 @@ def test_acted_anger_is_more_aroused_than_acted_sadness() -> None:
             for emotion in ("anger", "sadness")
         )
         assert anger > sadness + 0.4, speaker
+
+
+def test_a_listener_goes_on_where_another_left_off() -> None:
+    """From some bytes; or forgets, and is as new."""
+    model = RulesModel()
+    (finding,) = model.observe([Spoken(speak(150), None)])
+    listener, again = model.listener(), model.listener()
+    new = listener.interpret(finding)
+    for _ in range(6):
+        listener.learn(finding)
+    again.restore(listener.snapshot())
+    assert again.interpret(finding) == listener.interpret(finding) != new
+    listener.reset()
+    assert listener.interpret(finding) == new
+    with pytest.raises(ModelError, match="damaged"):
+        listener.restore(b"?")

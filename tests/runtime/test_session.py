@@ -4,10 +4,12 @@ import random
 from typing import TypeVar
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamser.audio.clip import Samples, to_ms
+from streamser.errors import ModelError
 from streamser.events import (
     Committed,
     EmotionCompleted,
@@ -25,7 +27,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.runtime.jobs import Cancel, Fault, Job, Skipped
-from streamser.runtime.session import Output, Session
+from streamser.runtime.session import Output, Session, SessionSnapshot
 from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech
 
 E = TypeVar("E", bound=Event)
@@ -406,3 +408,32 @@ def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_told() -> No
     assert partials
     told = [e for job in partials for e in events_of(session.resolve(job.id, answer(job)))]
     assert of(EmotionDelta, told) == []
+
+
+def _learnt(told: list[Event]) -> list[float]:
+    """Return how many utterances were known at each final reading."""
+    return [event.emotion.evidence["learnt"] for event in of(EmotionCompleted, told)]
+
+
+def test_a_session_goes_on_with_what_another_learnt_of_the_speaker() -> None:
+    """A client that comes back is not a stranger."""
+    first = make_session()
+    assert _learnt(run(first, live(speech(*TWO_UTTERANCES)))) == [0.0, 1.0]
+    second = make_session()
+    second.resume(first.snapshot())
+    assert _learnt(run(second, live(speech(*TWO_UTTERANCES)))) == [2.0, 3.0]
+
+
+def test_a_speaker_can_be_forgotten() -> None:
+    """When somebody else takes the microphone."""
+    first, second = make_session(), make_session()
+    run(first, live(speech(*TWO_UTTERANCES)))
+    second.resume(first.snapshot())
+    second.forget_speaker()
+    assert _learnt(run(second, live(speech(*TWO_UTTERANCES)))) == [0.0, 1.0]
+
+
+def test_what_another_model_learnt_is_refused() -> None:
+    """Its numbers mean something else."""
+    with pytest.raises(ModelError, match="what rules learnt of a speaker is of no use to loudness"):
+        make_session().resume(SessionSnapshot("rules", b"{}"))

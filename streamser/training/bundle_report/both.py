@@ -1,4 +1,4 @@
-"""Voice and words together, on pairs that were made: does fusion beat either alone?"""
+"""Voice and words together, on pairs that were made: whether fusion beats either alone."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def voice_and_words(bench: Bench) -> Section:
         "first three kinds, and what counts as right is the emotional one of both. Conflicting "
         "pairs set happy against sad or angry; there is no right answer to them.",
         tables=(
-            Table("UAR against the target", ("pairs", "given", "pairs heard", "UAR", "WAR"), scores),
+            Table(
+                "UAR against the target", ("pairs", "given", "pairs heard", "UAR", "WAR"), scores
+            ),
             Table(
                 "What both gain in UAR (paired bootstrap over speakers)",
                 ("pairs", "over", "gain", "p"),

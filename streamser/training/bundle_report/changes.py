@@ -45,10 +45,7 @@ def changes(noise_folder: Path) -> list[Condition]:
     return [
         *(Condition(f"noise, {snr:g} dB", NoiseAtSnr(found, snr)) for snr in _SNRS_DB),
         Condition("telephone band", _varied(Variation(responses=(Telephone(narrow=True),)))),
-        *(
-            Condition(f"first {seconds:g} s of speech", _cut(seconds))
-            for seconds in _SECONDS
-        ),
+        *(Condition(f"first {seconds:g} s of speech", _cut(seconds)) for seconds in _SECONDS),
     ]
 
 

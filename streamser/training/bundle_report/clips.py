@@ -80,7 +80,12 @@ _ORIGINS: Final = {
     ),
 }
 CORPORA: Final = tuple(_ORIGINS)
-TITLES: Final = {"cremad": "CREMA-D", "emodb": "EmoDB", "ravdess": "RAVDESS"}
+TITLES: Final = {
+    "cremad": "CREMA-D",
+    "emodb": "EmoDB",
+    "ravdess": "RAVDESS",
+    "speech": "plain speech",
+}
 
 
 def read_corpus(data: Path, name: str, plan: Plan) -> Corpus:

@@ -48,9 +48,7 @@ def _rows(bench: Bench, name: str, group: Callable[[Labelled], str]) -> list[tup
     measures = {"UAR": UAR, **{each: recall_of(each) for each in CATEGORIES}}
     rows: list[tuple[Cell, ...]] = []
     for each in sorted(set(groups.tolist()) - {""}):
-        runs = [
-            answers_of(corpus, one, one.warm & (groups[one.clip] == each)) for one in played
-        ]
+        runs = [answers_of(corpus, one, one.warm & (groups[one.clip] == each)) for one in played]
         found = figures(runs, measures | {"unsure": UNSURE_SHARE}, bench.plan)
         speakers = {
             clip.item.speaker for clip, of in zip(corpus.clips, groups, strict=True) if of == each

@@ -65,9 +65,7 @@ def make(corpus: Corpus, streams: Sequence[Stream], texts: Sequence[Item], seed:
                 if not pools[words]:
                     continue
                 text = int(rng.choice(pools[words]))
-                pairs.append(
-                    Pair(kind, number, heard, clip, text, label, CATEGORIES.index(words))
-                )
+                pairs.append(Pair(kind, number, heard, clip, text, label, CATEGORIES.index(words)))
     return pairs
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.model import Finding, Listener, Reading
-from streamser.taxonomy import CATEGORIES, UNSURE
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 from streamser.training.bundle_report.streams import COLD, WARM, Stream
 
-__all__ = ["Ears", "Played", "play", "tabulate"]
+__all__ = ["Ears", "Judged", "Played", "play", "tabulate"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -25,6 +25,25 @@ class Ears(Protocol):
 
     def listener(self) -> Listener:
         """Return a listener that has heard nobody yet."""
+        ...
+
+
+class Judged(Protocol):
+    """What a reading says, whether it comes from a listener or in an event."""
+
+    @property
+    def category(self) -> str:
+        """Return a category, or ``unsure``."""
+        ...
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Return the probability of each category."""
+        ...
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Return valence, arousal and dominance."""
         ...
 
 
@@ -74,7 +93,7 @@ def play(
 
 
 def tabulate(
-    places: Sequence[tuple[int, int, int]], clock: Sequence[float], readings: Sequence[Reading]
+    places: Sequence[tuple[int, int, int]], clock: Sequence[float], readings: Sequence[Judged]
 ) -> Played:
     """Put readings in a table; ``places`` are stream, clip and utterances heard before."""
     where = np.array(places, np.int64).reshape(-1, 3)

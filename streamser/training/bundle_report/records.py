@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 import msgspec
 from msgspec.structs import replace
@@ -104,7 +105,7 @@ def verdicts(tables: tuple[Table, ...]) -> list[str]:
 def _aimed(tables: tuple[Table, ...]) -> Iterator[tuple[str, Figure]]:
     for table in tables:
         for row in table.rows:
-            names = [cell for cell in row if isinstance(cell, str)]
+            names = list(takewhile(lambda cell: isinstance(cell, str), row))
             for head, cell in zip(table.heads, row, strict=True):
                 if isinstance(cell, Figure) and cell.lacking is not None:
-                    yield f"{', '.join(names)}, {head}", cell
+                    yield f"{', '.join(map(str, [*names, head]))}", cell

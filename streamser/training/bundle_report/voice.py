@@ -107,7 +107,7 @@ def _aimed(found: dict[str, Figure], aim: _Aim, place: int) -> dict[str, Figure]
 
 def _confusion(title: str, run: Predictions) -> Table:
     counts = confusion(run.labels, run.logits.argmax(axis=1), len(CATEGORIES))
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (name, *(int(count) for count in row), int(row.sum()))
         for name, row in zip(CATEGORIES, counts, strict=True)
     ]

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from streamser.audio.clip import Samples
+from streamser.emotion.compact.model import CompactModel, load_compact
+from streamser.emotion.frontend import Mel, log_mel
+from streamser.emotion.model import Spoken
+from streamser.errors import ModelError
+from streamser.taxonomy import CATEGORIES, UNSURE
+from tests.emotion.compact.bundles import TEXTS, tiny_bundle
+from tests.emotion.voices import in_noise, speak
+
+LOW, HIGH = in_noise(speak(110), 35), in_noise(speak(230, tilt_db=-6), 35)
+NOTHING: Samples = np.zeros(0, np.float32)
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small bundle's folder."""
+    return tiny_bundle(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def model(where: Path) -> CompactModel:
+    """Load it."""
+    return load_compact(where, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("samples", "text", "modalities"),
+    [
+        (LOW, TEXTS[0], ("audio", "text")),
+        (LOW, None, ("audio",)),
+        (LOW, "  ", ("audio",)),
+        (NOTHING, TEXTS[1], ("text",)),
+        (np.zeros(16000, np.float32), TEXTS[1], ("text",)),
+    ],
+)
+def test_a_reading_says_what_it_rests_on(
+    model: CompactModel, samples: Samples, text: str | None, modalities: tuple[str, ...]
+) -> None:
+    """And holds everything that a reading holds."""
+    (finding,) = model.observe([Spoken(samples, text)])
+    reading = model.listener().interpret(finding)
+    assert reading.modalities == modalities
+    assert set(reading.scores) == set(CATEGORIES)
+    assert sum(reading.scores.values()) == pytest.approx(1.0)
+    assert reading.confidence == max(reading.scores.values())
+    for value in (reading.dimensions.valence, reading.dimensions.arousal):
+        assert value is not None
+        assert -1.0 <= value <= 1.0
+
+
+@pytest.mark.parametrize("samples", [NOTHING, LOW[:100], np.zeros(16000, np.float32)])
+def test_nothing_heard_and_nothing_said_is_unsure(model: CompactModel, samples: Samples) -> None:
+    """With dimensions that are not measured."""
+    (finding,) = model.observe([Spoken(samples, None)])
+    reading = model.listener().interpret(finding)
+    assert reading.category == UNSURE
+    assert reading.modalities == ()
+    assert reading.dimensions.valence is None
+
+
+def test_a_clip_alone_is_found_as_in_a_batch(model: CompactModel) -> None:
+    """Neighbours do not matter."""
+    batch = [Spoken(LOW, TEXTS[0]), Spoken(HIGH, None), Spoken(NOTHING, TEXTS[2])]
+    for spoken, found in zip(batch, model.observe(batch), strict=True):
+        (alone,) = model.observe([spoken])
+        np.testing.assert_array_equal(alone.measured.values, found.measured.values)
+        assert (alone.words is None) == (found.words is None)
+        if alone.words is not None and found.words is not None:
+            np.testing.assert_allclose(alone.words, found.words, rtol=1e-5, atol=1e-6)
+
+
+def test_frames_give_what_their_recording_gives(model: CompactModel) -> None:
+    """So that a corpus without recordings is judged by the very path that ships."""
+    from_sound, from_frames = model.examine([(HIGH, None), (Mel(log_mel(HIGH)), None)])
+    np.testing.assert_array_equal(from_sound.measured.values, from_frames.measured.values)
+
+
+def test_broken_samples_count_as_silence(model: CompactModel) -> None:
+    """A driver's nan must not become a reading of nan."""
+    broken = LOW.copy()
+    broken[1000:1100] = np.nan
+    broken[2000] = np.inf
+    (finding,) = model.observe([Spoken(broken, None)])
+    reading = model.listener().interpret(finding)
+    assert all(np.isfinite(list(reading.scores.values())))
+
+
+def test_readings_depend_on_what_the_stream_sounded_like(model: CompactModel) -> None:
+    """The same clip is something else after ten low voices than after ten high ones."""
+    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
+    listeners = [model.listener(), model.listener()]
+    for listener, past in zip(listeners, (low, high), strict=True):
+        for _ in range(10):
+            listener.learn(past)
+    first, second = (listener.judge(high) for listener in listeners)
+    assert np.abs(first.logits - second.logits).max() > 0.05
+
+
+def test_interpreting_teaches_nothing_and_learning_only_the_stream(model: CompactModel) -> None:
+    """Partials leave no trace; neither does another session."""
+    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
+    listener, other = model.listener(), model.listener()
+    before = listener.interpret(high)
+    other.learn(low)
+    assert listener.interpret(high) == before
+    listener.learn(low)
+    assert listener.interpret(high) != before
+
+
+def test_a_listener_goes_on_where_another_left_off(model: CompactModel) -> None:
+    """From a few kilobytes; or forgets, and is as new."""
+    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
+    listener = model.listener()
+    new = listener.interpret(high)
+    listener.learn(low)
+    again = model.listener()
+    again.restore(listener.snapshot())
+    assert again.interpret(high).scores == pytest.approx(listener.interpret(high).scores, abs=1e-4)
+    listener.reset()
+    assert listener.interpret(high) == new
+    with pytest.raises(ModelError, match="damaged"):
+        listener.restore(b"other")
+
+
+def test_neither_torch_nor_transformers_is_needed(where: Path) -> None:
+    """Who only listens installs neither."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from streamser.emotion.compact.model import load_compact\n"
+        f"load_compact(Path({str(where)!r}), 'x')\n"
+        "sys.exit(bool({'torch', 'transformers', 'scipy', 'sklearn'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamser.audio.clip import SAMPLE_RATE
+from streamser.emotion.compact.statistics import GROUPS, WIDTH, measure
+from streamser.emotion.frontend import BANDS, log_mel
+from tests.emotion.voices import in_noise, speak
+
+VOICE = in_noise(speak(180), 40)
+
+
+def test_groups_fill_the_vector_once() -> None:
+    """Each number belongs to one group."""
+    places = np.concatenate([np.arange(WIDTH)[span] for span in GROUPS.values()])
+    np.testing.assert_array_equal(places, np.arange(WIDTH))
+
+
+@pytest.mark.parametrize("gain_db", [-30.0, -12.0, 12.0])
+def test_gain_changes_nothing(gain_db: float) -> None:
+    """A louder microphone measures the same voice."""
+    scaled = (VOICE * 10 ** (gain_db / 20)).astype(np.float32)
+    quiet, loud = measure(log_mel(VOICE)), measure(log_mel(scaled))
+    np.testing.assert_allclose(loud.values, quiet.values, rtol=1e-3, atol=1e-3)
+    assert loud.speech_seconds == quiet.speech_seconds
+
+
+def test_an_equaliser_moves_spectra_and_leaves_melody_and_rhythm() -> None:
+    """That is what the absolute evidence rests on."""
+    levels = log_mel(VOICE)
+    bent = levels + np.linspace(-10, 10, BANDS, dtype=np.float32)
+    plain, heard = measure(levels).values, measure(bent).values
+    mean = GROUPS["mean"]
+    assert np.abs(heard[mean] - plain[mean]).mean() > 3.0
+    np.testing.assert_allclose(heard[GROUPS["pitch"]], plain[GROUPS["pitch"]], atol=0.05)
+    np.testing.assert_allclose(heard[GROUPS["sd"]], plain[GROUPS["sd"]], atol=0.5)
+
+
+def test_silence_around_an_utterance_hardly_counts() -> None:
+    """Only speech frames are measured, however generous the endpointing."""
+    padded = np.concatenate([np.zeros(8000, np.float32), VOICE, np.zeros(16000, np.float32)])
+    plain, heard = measure(log_mel(VOICE)), measure(log_mel(in_noise(padded, 40)))
+    assert heard.speech_seconds == pytest.approx(plain.speech_seconds, abs=0.2)
+    for name in ("mean", "pitch", "sd"):
+        off = np.abs(heard.values[GROUPS[name]] - plain.values[GROUPS[name]])
+        assert np.median(off) < 1.0, name
+
+
+@pytest.mark.parametrize("length", [0, 1, 200, 256])
+def test_what_is_too_short_or_silent_has_no_speech(length: int) -> None:
+    """And no number that could mislead."""
+    found = measure(log_mel(np.zeros(length, np.float32)))
+    assert found.speech_seconds == 0.0
+    assert np.isnan(found.values).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 120), st.integers(0, 2**32 - 1), st.floats(0.1, 60.0))
+def test_any_sound_gives_finite_numbers_or_says_that_it_cannot(
+    frames: int, seed: int, spread: float
+) -> None:
+    """Only pitch may be missing."""
+    levels = np.random.default_rng(seed).normal(-40, spread, (frames, BANDS)).astype(np.float32)
+    found = measure(levels)
+    known = np.ones(WIDTH, np.bool_)
+    known[GROUPS["pitch"]] = False
+    assert np.isfinite(found.values[known]).all()
+    assert found.speech_seconds > 0.0
+
+
+def test_a_click_in_silence_is_measured_without_trouble() -> None:
+    """One loud sample is sound, if not speech."""
+    click = np.zeros(SAMPLE_RATE, np.float32)
+    click[8000] = 1.0
+    assert np.isfinite(measure(log_mel(click)).values[GROUPS["mean"]]).all()
