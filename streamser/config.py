@@ -132,8 +132,12 @@ class EmotionSettings(Section, frozen=True):
     """Which model reads emotion."""
 
     model: Annotated[
-        str, Meta(description="rules (training-free), or a checkpoint: a directory or a hub name.")
-    ] = "rules"
+        str,
+        Meta(
+            description="compact (comes with the program), rules (training-free), or a"
+            " checkpoint: a directory or a hub name."
+        ),
+    ] = "compact"
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Meta(description="checkpoint: where it runs.")
     ] = "auto"

@@ -133,7 +133,7 @@ def _memory_bytes() -> tuple[int | None, int | None]:
 def _torch(group: str, name: str) -> Iterator[Check]:
     version = _version("torch")
     if version is None:
-        found = "not installed (needed for trained models)"
+        found = "not installed (needed for training and big models)"
         advice = "pip install 'streamser[torch]'"
         yield Check(group=group, name=name, status="absent", found=found, advice=advice)
         return
@@ -144,7 +144,7 @@ def _torch(group: str, name: str) -> Iterator[Check]:
             [sys.executable, "-c", asked], capture_output=True, text=True, timeout=120, check=True
         ).stdout.split()
     except (subprocess.SubprocessError, OSError):
-        advice = "trained models need it: install it again; without it there is the model rules"
+        advice = "big models and training need it: install it again; compact and rules do not"
         found = f"{version}, but it cannot be imported"
         yield Check(group=group, name=name, status="absent", found=found, advice=advice)
         return

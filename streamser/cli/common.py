@@ -56,7 +56,9 @@ def _common(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="PATH", help="Emotion model: rules, a checkpoint or a hub name."
+            "--model",
+            metavar="PATH",
+            help="Emotion model: compact, rules, a checkpoint or a hub name.",
         ),
     ] = None,
     language: Annotated[

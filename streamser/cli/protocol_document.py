@@ -14,7 +14,14 @@ from streamser import events
 from streamser.cli.protocol_examples import examples
 from streamser.events import PROTOCOL, AnyEvent, Event
 
-__all__ = ["ERROR_CODES", "FUSED_EVIDENCE", "RULES_EVIDENCE", "event_schema", "protocol_document"]
+__all__ = [
+    "COMPACT_EVIDENCE",
+    "ERROR_CODES",
+    "FUSED_EVIDENCE",
+    "RULES_EVIDENCE",
+    "event_schema",
+    "protocol_document",
+]
 
 ERROR_CODES = {
     "bench_failed": "a measurement of `streamser bench` broke off",
@@ -61,6 +68,16 @@ RULES_EVIDENCE = {
 }
 """Every measurement in the evidence of the model `rules`: unit or range, and meaning."""
 
+COMPACT_EVIDENCE = {
+    "known_utterances": ("count", "earlier utterances that the voice is compared with, 50 at most"),
+    "speech_seconds": ("s", "speech frames; below 0.2 s the voice is not judged"),
+    "f0_median_hz": ("Hz", "median pitch of voiced frames"),
+    "f0_deviations": ("deviations", "how far that is from what is usual for this stream"),
+    "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
+    "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
+}
+"""Every measurement in the evidence of the bundled model: unit or range, and meaning."""
+
 FUSED_EVIDENCE = {
     "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
     "temperature": ("> 0", "what the logits were divided by; 1 where nothing was calibrated"),
@@ -102,6 +119,14 @@ measured: without voiced sound there are no `f0_`, `intensity_` and `hf500_` key
 it no scores and weights, and without a transcript none of the last two.
 """
 
+_COMPACT_EVIDENCE = """\
+## Evidence of the model `compact`
+
+What `emotion.evidence` holds where `emotion.model` is `compact`, the model that comes with the
+program. It is empty where there was neither sound nor words; the `f0_` keys are absent without
+voiced sound.
+"""
+
 _FUSED_EVIDENCE = """\
 ## Evidence of trained models
 
@@ -134,22 +159,23 @@ def protocol_document() -> str:
         _table(
             ("code", "what it says"), ((f"`{code}`", says) for code, says in ERROR_CODES.items())
         ),
+        _COMPACT_EVIDENCE,
+        _measurements(COMPACT_EVIDENCE),
         _EVIDENCE,
-        _table(
-            ("key", "unit or range", "meaning"),
-            ((f"`{key}`", *meant) for key, meant in RULES_EVIDENCE.items()),
-        ),
+        _measurements(RULES_EVIDENCE),
         _FUSED_EVIDENCE,
-        _table(
-            ("key", "unit or range", "meaning"),
-            ((f"`{key}`", *meant) for key, meant in FUSED_EVIDENCE.items()),
-        ),
+        _measurements(FUSED_EVIDENCE),
         "## JSON Schema\n",
         "<details><summary>Schema of all events</summary>\n",
         f"```json\n{event_schema()}\n```\n",
         "</details>\n",
     ]
     return "\n".join(parts)
+
+
+def _measurements(evidence: dict[str, tuple[str, str]]) -> str:
+    rows = ((f"`{key}`", *meant) for key, meant in evidence.items())
+    return _table(("key", "unit or range", "meaning"), rows)
 
 
 def event_schema() -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import (
+    Calibration,
     calibration_of,
     is_unsure,
     map_dimensions,
@@ -133,7 +134,7 @@ class CompactListener:
             dimensions=Dimensions(**dict(zip(DIMENSIONS, mapped.tolist(), strict=True))),
             uncertainty=entropy(scores),
             modalities=modalities,
-            evidence=self._evidence(finding.measured),
+            evidence=self._evidence(finding.measured, judged, calibration),
         )
 
     def learn(self, finding: CompactFinding) -> None:
@@ -153,11 +154,16 @@ class CompactListener:
         """Forget the speaker: the next utterance is the first."""
         self._usual = Usual()
 
-    def _evidence(self, measured: Measured) -> dict[str, float]:
-        """Name the measurements that people can follow, and how well the stream is known."""
+    def _evidence(
+        self, measured: Measured, judged: Judgement, calibration: Calibration
+    ) -> dict[str, float]:
+        """Name the measurements that people can follow, and how sure the network was."""
+        first, second = sorted(judged.logits.tolist(), reverse=True)[:2]
         evidence = {
             "known_utterances": self._usual.weight,
             "speech_seconds": measured.speech_seconds,
+            "logit_margin": first - second,
+            "unsure_below": calibration.unsure_below,
         }
         mean, deviation = (
             self._usual.mean(self._bundle.norm),

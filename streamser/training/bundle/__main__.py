@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 
 from streamser.errors import StreamserError
@@ -32,10 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--cache", type=Path, help="keeps measurements; default: OUT/../cache")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, help="of learning; fewer for a trial")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the result depends on it")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     settings = BundleSettings()
+    if options.steps is not None:
+        learn = msgspec.structs.replace(settings.learn, steps=options.steps)
+        settings = msgspec.structs.replace(settings, learn=learn)
     begun = time.monotonic()
     try:
         cache = options.cache or options.out.parent / "cache"

@@ -38,9 +38,9 @@ class OccasionSettings(NamedTuple):
     intended label in a voice's target, against the votes of those who heard it.
     """
 
-    voices: int = 72
-    words: int = 48
-    pairs: int = 72
+    voices: int = 84
+    words: int = 36
+    pairs: int = 60
     agree: float = 0.4
     plain_words: float = 0.25
     plain_voice: float = 0.2

@@ -6,6 +6,7 @@ make of it. Texts without ratings get those that the word model itself gives the
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +21,10 @@ from streamser.training.augment.words import plain
 from streamser.training.bundle.word_encoder import Words, prepare_words
 from streamser.training.bundle.word_texts import WordText
 
-__all__ = ["EncodedTexts", "WordVectors", "choose_texts", "encode_texts"]
+__all__ = ["NO_TEXTS", "EncodedTexts", "WordVectors", "choose_texts", "encode_texts"]
 
 _BATCH: Final = 64
+_MOST_PIECES: Final = 32  # one in ten texts is longer; padding to the longest costs as much again
 _PLAIN: Final = 0.65  # as many come lower-cased and unpunctuated, as recognisers write
 
 
@@ -44,7 +46,10 @@ class EncodedTexts(NamedTuple):
 
     def batch(self, places: npt.NDArray[np.int64]) -> WordVectors:
         """Return the vectors of some texts, padded; a place of -1 is no text at all."""
-        lengths = [0 if p < 0 else int(self.starts[p + 1] - self.starts[p]) for p in places]
+        lengths = [
+            0 if p < 0 else min(_MOST_PIECES, int(self.starts[p + 1] - self.starts[p]))
+            for p in places
+        ]
         longest = max(1, *lengths)
         hidden = np.zeros((len(places), longest, self.vectors.shape[1]), np.float32)
         mask = np.zeros((len(places), longest), np.bool_)
@@ -54,6 +59,16 @@ class EncodedTexts(NamedTuple):
                 hidden[row, :length] = self.vectors[start : start + length]
                 mask[row, :length] = True
         return WordVectors(torch.from_numpy(hidden), torch.from_numpy(mask))
+
+
+NO_TEXTS: Final = EncodedTexts(
+    vectors=np.zeros((0, 384), np.float16),
+    starts=np.zeros(1, np.int64),
+    votes=np.zeros((0, len(CATEGORIES)), np.float32),
+    dimensions=np.zeros((0, len(DIMENSIONS)), np.float32),
+    rated=np.zeros(0, np.bool_),
+)
+"""None at all, for a training of the voice alone."""
 
 
 class WordVectors(NamedTuple):
@@ -87,10 +102,11 @@ def encode_texts(
 ) -> EncodedTexts:
     """Encode texts, most of them as a recogniser writes; ``cache`` keeps the vectors."""
     spoken = [plain(text.text) if rng.random() < _PLAIN else text.text for text in texts]
-    found = _kept(cache, spoken) or _encoded(spoken, words)
+    key = [_fingerprint(words), *spoken]
+    found = _kept(cache, key) or _encoded(spoken, words)
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, **found._asdict(), texts=np.array(spoken))
+        np.savez(cache, **found._asdict(), texts=np.array(key))
     ratings = np.array(
         [text.dimensions or (np.nan,) * len(DIMENSIONS) for text in texts], np.float32
     )
@@ -135,12 +151,20 @@ def _encoded(texts: Sequence[str], words: Words) -> _Found:
     return _Found(np.concatenate(vectors), starts, ratings)
 
 
-def _kept(cache: Path | None, texts: Sequence[str]) -> _Found | None:
+def _fingerprint(words: Words) -> str:
+    """Tell one encoder from another by its weights."""
+    digest = hashlib.sha256()
+    for weight in words.model.state_dict().values():
+        digest.update(weight.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _kept(cache: Path | None, key: Sequence[str]) -> _Found | None:
     if cache is None or not cache.is_file():
         return None
     try:
         with np.load(cache, allow_pickle=False) as arrays:
-            if arrays["texts"].tolist() == list(texts):
+            if arrays["texts"].tolist() == list(key):
                 return _Found(*(arrays[name] for name in _Found._fields))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         pass

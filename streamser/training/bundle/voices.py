@@ -20,7 +20,7 @@ from streamser.training.corpora import cremad
 from streamser.training.items import Item
 from streamser.training.sounds import Sounds
 
-__all__ = ["OTHER", "Voices", "fit_norm", "frames_of", "read_voices"]
+__all__ = ["OTHER", "Voices", "fit_norm", "frames_of", "pool_of", "read_voices"]
 
 OTHER: Final = len(CATEGORIES)
 """The pool of utterances of other emotions: they teach dimensions, and stand in streams."""
@@ -68,7 +68,7 @@ def read_voices(
     unknown = (np.nan,) * len(CATEGORIES)
     return Voices(
         values=_measured(items, channels, studio, cache),
-        pools=np.array([_pool(item) for item in items], np.int64),
+        pools=np.array([pool_of(item) for item in items], np.int64),
         votes=np.array([heard[item.id] or unknown for item in items], np.float32),
         dimensions=np.array([item.dimensions for item in items], np.float32),
         speakers=tuple(item.speaker for item in items),
@@ -98,7 +98,8 @@ def fit_norm(voices: Voices) -> Norm:
     )
 
 
-def _pool(item: Item) -> int:
+def pool_of(item: Item) -> int:
+    """Return the place of an item's category in ``CATEGORIES``, or ``OTHER``."""
     return OTHER if item.votes is None else int(np.argmax(item.votes))
 
 

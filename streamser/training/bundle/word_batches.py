@@ -33,7 +33,7 @@ _MIXED: Final = 32
 
 
 class WordSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a training is made of; the defaults were chosen on the dev splits.
+    """Hold what a training is made of; the defaults are a first choice, looked at on dev only.
 
     ``rate`` is the highest learning rate of the last layer, ``decay`` what each layer below
     has of the one above it, ``head_rate`` that of the heads. ``repeats`` is how often EmoBank

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the evaluation; return the exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        _measure(_options(given), given)
+        _measure(_options(given))
     except StreamserError as error:
         print(f"streamser: {error}", file=sys.stderr)
         return 1
@@ -78,14 +78,14 @@ def _options(given: Sequence[str]) -> _Options:
     )
 
 
-def _measure(options: _Options, given: Sequence[str]) -> None:
+def _measure(options: _Options) -> None:
     names = chosen_sections(options.only)
     if not options.data.is_dir():
         raise ConfigError(f"{options.data} is no folder: --data names that of the real data.")
     plan = Plan.small() if options.quick else Plan()
     models = [load_compact(directory, directory.resolve().name) for directory in options.models]
     bench = Bench(options.data, models, options.models, plan)
-    report = Report(_provenance(options, plan, given), {})
+    report = Report(_provenance(options, plan), {})
     for name in names:
         begun = time.monotonic()
         section = SECTIONS[name](bench)
@@ -95,9 +95,9 @@ def _measure(options: _Options, given: Sequence[str]) -> None:
         print(f"{name}: {taken:.0f} s", file=sys.stderr)
 
 
-def _provenance(options: _Options, plan: Plan, given: Sequence[str]) -> Provenance:
+def _provenance(options: _Options, plan: Plan) -> Provenance:
     return Provenance(
-        command=" ".join(["python -m streamser.training.bundle_report", *given]),
+        command=_command(options),
         data=options.data.resolve().name,
         quick=plan.quick,
         stream_seeds=plan.stream_seeds,
@@ -108,6 +108,16 @@ def _provenance(options: _Options, plan: Plan, given: Sequence[str]) -> Provenan
         ),
         machine=describe_machine(),
     )
+
+
+def _command(options: _Options) -> str:
+    """Return the command; paths by their names alone, for the rest is of somebody's disk."""
+    words = ["python -m streamser.training.bundle_report", "--data", options.data.resolve().name]
+    for directory in options.models:
+        words += ["--model", directory.resolve().name]
+    words += ["--out", options.out.name, "--json", options.json.name]
+    words += ["--quick"] if options.quick else []
+    return " ".join([*words, *(["--only", ",".join(options.only)] if options.only else [])])
 
 
 def _write(report: Report, options: _Options) -> None:

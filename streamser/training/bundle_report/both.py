@@ -66,16 +66,14 @@ def voice_and_words(bench: Bench) -> Section:
         "first three kinds, and what counts as right is the emotional one of both. Conflicting "
         "pairs set happy against sad or angry; there is no right answer to them.",
         tables=(
-            Table(
-                "UAR against the target", ("pairs", "given", "pairs heard", "UAR", "WAR"), scores
-            ),
+            Table("UAR against the target", ("pairs", "given", "number", "UAR", "WAR"), scores),
             Table(
                 "What both gain in UAR (paired bootstrap over speakers)",
                 ("pairs", "over", "gain", "p"),
                 gains,
             ),
             Table(
-                "Whose category is answered (of the pairs at odds, or where both agree: right)",
+                "Whose category is the answer",
                 ("pairs", "given", "the voice's", "the words'", "neither"),
                 tuple(follow),
             ),

@@ -30,6 +30,7 @@ __all__ = [
     "recall_of",
     "said_share",
     "uar_figure",
+    "uar_lost",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -114,6 +115,32 @@ def uar_figure(
     """Measure the unweighted average recall of the readings that a mask [N] names."""
     runs = [answers_of(corpus, each, keep) for each in played]
     return figures(runs, {"UAR": UAR}, plan)["UAR"]
+
+
+def uar_lost(first: int) -> Measure:
+    """Measure by how much the UAR of the first so many rows exceeds that of the others.
+
+    Put the answers of two kinds of streams in one table: both then share the drawn speakers.
+    """
+    cells = len(CATEGORIES) ** 2
+
+    def parts(predictions: Predictions) -> Floats:
+        counts = UAR.parts(predictions)
+        apart = np.zeros((len(counts), 2 * cells))
+        apart[:first, :cells], apart[first:, cells:] = counts[:first], counts[first:]
+        return apart
+
+    def alike(sums: Floats, whole: Floats) -> npt.NDArray[np.bool_]:
+        same = np.ones(sums.shape[:-1], np.bool_)
+        for half in (slice(0, cells), slice(cells, 2 * cells)):
+            if UAR.alike is not None:
+                same &= UAR.alike(sums[..., half], whole[half])
+        return same
+
+    def value(sums: Floats) -> Floats:
+        return UAR.value(sums[..., :cells]) - UAR.value(sums[..., cells:])
+
+    return Measure(parts, value, alike)
 
 
 def recall_of(category: str) -> Measure:

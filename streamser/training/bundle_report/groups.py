@@ -28,7 +28,7 @@ def by_group(bench: Bench) -> Section:
             rows += _rows(bench, name, _age)
     return Section(
         title="By gender and age",
-        text="Warm UAR and recall in the streams of section 1 by the speaker's gender, and on "
+        text="Warm UAR and recall in the streams of `Voice alone` by the speaker's gender, and on "
         "CREMA-D by age. Groups are small (see `speakers`), and their intervals wide.",
         tables=(
             Table(
@@ -42,12 +42,17 @@ def _age(clip: Labelled) -> str:
     return next((name for name, low, high in _AGES if low <= clip.age < high), "")
 
 
+def _order(group: str) -> tuple[int, str]:
+    ages = [name for name, _, _ in _AGES]
+    return (ages.index(group) if group in ages else 0, group)
+
+
 def _rows(bench: Bench, name: str, group: Callable[[Labelled], str]) -> list[tuple[Cell, ...]]:
     corpus, played = bench.corpus(name), bench.played(name)
     groups = np.array([group(clip) for clip in corpus.clips])
     measures = {"UAR": UAR, **{each: recall_of(each) for each in CATEGORIES}}
     rows: list[tuple[Cell, ...]] = []
-    for each in sorted(set(groups.tolist()) - {""}):
+    for each in sorted(set(groups.tolist()) - {""}, key=_order):
         runs = [answers_of(corpus, one, one.warm & (groups[one.clip] == each)) for one in played]
         found = figures(runs, measures | {"unsure": UNSURE_SHARE}, bench.plan)
         speakers = {

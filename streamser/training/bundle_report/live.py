@@ -50,9 +50,9 @@ def live_path(bench: Bench) -> Section:
         flicker = _flicker(bench, analyzer)
     return Section(
         title="The live path",
-        text="The first order of each speaker's clips in section 1, joined with pauses of 1 s of "
-        "silence and run through `Analyzer` (no recogniser), the model that ships alone: what the "
-        "voice activity detector takes for utterances is matched to clips by overlap. `Clip by "
+        text="The first order of each speaker's clips in `Voice alone`, joined with pauses of 1 s "
+        "of silence and run through `Analyzer` (no recogniser), the model that ships alone: what "
+        "the voice activity detector takes for utterances is matched to clips by overlap. `Clip by "
         "clip` is the same order without the program around. Split: more utterances than one; "
         "merged: an utterance shared with another clip; missed: no utterance. Label changes are "
         "counted among `streamser.emotion.delta` events of an utterance, on plain speech.",

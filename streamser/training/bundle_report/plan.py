@@ -26,5 +26,5 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def small() -> Plan:
         """Return the plan of ``--quick``."""
         return Plan(
-            stream_seeds=1, replicates=50, mixed=14, speakers=2, clips=16, texts=60, quick=True
+            stream_seeds=1, replicates=50, mixed=13, speakers=2, clips=13, texts=60, quick=True
         )

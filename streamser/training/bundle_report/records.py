@@ -91,9 +91,7 @@ class Report(msgspec.Struct, frozen=True):
 def verdicts(tables: tuple[Table, ...]) -> list[str]:
     """Say of every figure with a goal whether it was reached: ``EmoDB, UAR cold: met``."""
     said = []
-    for where, figure in _aimed(tables):
-        lacking = figure.lacking
-        assert lacking is not None
+    for where, figure, lacking in _aimed(tables):
         relation = "at most " if figure.at_most else ""
         goal = f"{where} {figure.value:.3f} (goal {relation}{figure.goal:g})"
         # What is missed by less than the last digit shown is met by what is shown.
@@ -102,10 +100,11 @@ def verdicts(tables: tuple[Table, ...]) -> list[str]:
     return said
 
 
-def _aimed(tables: tuple[Table, ...]) -> Iterator[tuple[str, Figure]]:
+def _aimed(tables: tuple[Table, ...]) -> Iterator[tuple[str, Figure, float]]:
     for table in tables:
         for row in table.rows:
             names = list(takewhile(lambda cell: isinstance(cell, str), row))
             for head, cell in zip(table.heads, row, strict=True):
-                if isinstance(cell, Figure) and cell.lacking is not None:
-                    yield f"{', '.join(map(str, [*names, head]))}", cell
+                lacking = cell.lacking if isinstance(cell, Figure) else None
+                if isinstance(cell, Figure) and lacking is not None:
+                    yield ", ".join(map(str, [*names, head])), cell, lacking

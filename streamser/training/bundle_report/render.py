@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from streamser.training.bundle_report.records import (
     Cell,
     Figure,
@@ -78,11 +76,10 @@ def _section(section: Section, several: bool) -> list[str]:
 
 def _table(table: Table, several: bool) -> list[str]:
     rows = [[_cell(cell, several) for cell in row] for row in table.rows]
-    return _lines(table.heads, rows)
-
-
-def _lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    body = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
+    columns = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.heads)
+    # Words on the left, numbers on the right.
+    rules = ["---" if all(isinstance(c, str) for c in column) else "---:" for column in columns]
+    body = [list(table.heads), rules, *rows]
     return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in body]
 
 

@@ -30,8 +30,8 @@ def robustness(bench: Bench) -> Section:
     heads = tuple(f"{TITLES[name]} {time}" for name in CORPORA for time in ("cold", "warm"))
     return Section(
         title="Robustness of the voice",
-        text="UAR in the streams of section 1 where every utterance is changed, learnt ones too. "
-        "Noise is real (noise_rir: noise1 to 5, office), its ratio holds during speech (ITU-T "
+        text="UAR in the streams of `Voice alone` where every utterance is changed, learnt ones "
+        "too. Noise is real (noise_rir: noise1 to 5, office), its ratio holds during speech (ITU-T "
         "P.56); telephone: 300 to 3400 Hz, nothing above 4 kHz; short: from 0.2 s before speech "
         "begins to that long after it. CREMA-D's log-mel frames are changed as far as powers in "
         "64 bands can tell; a gain changes nothing in them by definition. A recording that would "

@@ -10,10 +10,11 @@ import numpy as np
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bundle_report.bench import Bench
 from streamser.training.bundle_report.clips import CORPORA
-from streamser.training.bundle_report.figures import answers_of, figures, said_share, uar_figure
+from streamser.training.bundle_report.figures import answers_of, figures, said_share, uar_lost
 from streamser.training.bundle_report.play import Played, play
 from streamser.training.bundle_report.records import Cell, Figure, Section, Table
 from streamser.training.bundle_report.streams import mixed
+from streamser.training.measures import UAR
 from streamser.training.predictions import Predictions
 
 __all__ = ["skewed_streams"]
@@ -56,16 +57,21 @@ def skewed_streams(bench: Bench) -> Section:
 
 def _mostly_neutral(bench: Bench, name: str) -> list[tuple[Cell, ...]]:
     corpus = bench.corpus(name)
-    balanced: Figure | None = None
     rows: list[tuple[Cell, ...]] = []
+    balanced: list[Predictions] = []
     for share in _NEUTRAL:
         others = (1 - share) / (len(CATEGORIES) - 1)
         shares = {each: share if each == "neutral" else others for each in CATEGORIES}
         played = _played(bench, name, shares)
-        found = uar_figure(corpus, played, played[0].warm, bench.plan)
-        balanced = balanced or found
-        lost = _difference(balanced, found).aimed(_LOSS.get(share), at_most=True)
-        rows.append((corpus.title, f"{share:.0%}", found, lost if share != _NEUTRAL[0] else "–"))
+        runs = [answers_of(corpus, each, each.warm) for each in played]
+        found = figures(runs, {"UAR": UAR}, bench.plan)["UAR"]
+        balanced = balanced or runs
+        together = [
+            Predictions.join([before, after]) for before, after in zip(balanced, runs, strict=True)
+        ]
+        measures = {"lost": uar_lost(len(balanced[0]))}
+        lost = figures(together, measures, bench.plan)["lost"].aimed(_LOSS.get(share), at_most=True)
+        rows.append((corpus.title, f"{share:.0%}", found, lost if runs is not balanced else "–"))
     return rows
 
 
@@ -91,10 +97,3 @@ def _played(bench: Bench, name: str, shares: Mapping[str, float]) -> list[Played
     ]
     findings, seconds = bench.findings(name), bench.seconds(name)
     return [play(model, streams, findings, seconds) for model in bench.models]
-
-
-def _difference(first: Figure, second: Figure) -> Figure:
-    def apart(one: float | None, other: float | None) -> float | None:
-        return None if one is None or other is None else one - other
-
-    return Figure(value=apart(first.value, second.value), ships=apart(first.ships, second.ships))

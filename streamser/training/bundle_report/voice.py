@@ -61,7 +61,12 @@ def voice_alone(bench: Bench) -> Section:
             shares = (found[f"recall {category}"] for category in CATEGORIES)
             recalls.append((corpus.title, time, *shares))
             if time == "warm":
-                tables.append(_confusion(f"{corpus.title}, warm, the model that ships", runs[0]))
+                tables.append(
+                    _confusion(
+                        f"{corpus.title}, warm, the model that ships, counted over all streams",
+                        runs[0],
+                    )
+                )
     return Section(
         title="Voice alone",
         text="Unweighted average recall (UAR) of the four categories on voices that the training "
