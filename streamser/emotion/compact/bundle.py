@@ -45,7 +45,10 @@ NORM: Final = "norm.npz"
 CALIBRATION: Final = "calibration.json"
 PARTS: Final = (JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
 
-JUDGE_INPUTS: Final = ("relative", "absolute", "context", "known", "words", "has_audio", "has_text")
+JUDGE_INPUTS: Final = (
+    *("relative", "absolute", "context", "variety", "known"),
+    *("words", "has_audio", "has_text"),
+)
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

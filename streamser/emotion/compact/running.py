@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.statistics import WIDTH, Measured
+from streamser.emotion.compact.statistics import GROUPS, WIDTH, Measured
 from streamser.emotion.model import DAMAGED_STATE
 from streamser.errors import ModelError
 
@@ -50,12 +50,15 @@ class Views(NamedTuple):
     """Hold measurements as the network sees them, float32 [..., WIDTH], clipped to ± ``LIMIT``.
 
     ``relative`` is in the stream's own deviations from its own mean, ``absolute`` in those of
-    everybody; ``context`` is the stream's mean among everybody's.
+    everybody; ``context`` is the stream's mean among everybody's. ``variety``, [..., groups],
+    is how much the stream varies in each group of statistics, the logarithm of its deviation
+    over the prior's: no microphone changes that, and a stream of one mood varies little.
     """
 
     relative: npt.NDArray[np.float32]
     absolute: npt.NDArray[np.float32]
     context: npt.NDArray[np.float32]
+    variety: npt.NDArray[np.float32]
 
 
 class Usual(msgspec.Struct, frozen=True, eq=False):
@@ -88,11 +91,15 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
         """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
         mean = self.mean(norm)
         found = np.where(np.isnan(values), mean, values)
+        deviation = self.deviation(norm)
         context = np.broadcast_to((mean - norm.centre) / norm.spread, found.shape)
+        ratio = np.log(deviation / np.sqrt(norm.variance))
+        variety = np.array([ratio[span].mean() for span in GROUPS.values()])
         return Views(
-            _clipped((found - mean) / self.deviation(norm)),
+            _clipped((found - mean) / deviation),
             _clipped((found - norm.centre) / norm.spread),
             _clipped(context),
+            _clipped(np.broadcast_to(variety, (*found.shape[:-1], len(variety)))),
         )
 
     def extended(self, measured: Measured, norm: Norm) -> Usual:

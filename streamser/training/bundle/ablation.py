@@ -19,17 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from streamser.emotion.compact.running import Norm, Usual
+from streamser.emotion.compact.running import Norm, Usual, Views
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bundle.channels import open_studio
-from streamser.training.bundle.learn import teach
-from streamser.training.bundle.network import Judge, Voice
+from streamser.training.bundle.learn import as_voice, teach
+from streamser.training.bundle.network import Judge
 from streamser.training.bundle.occasions import Occasions, OccasionSettings
 from streamser.training.bundle.recipe import BundleSettings
-from streamser.training.bundle.streams import Streams, StreamSettings
+from streamser.training.bundle.streams import StreamBatch, Streams, StreamSettings
 from streamser.training.bundle.texts import NO_TEXTS
 from streamser.training.bundle.voices import OTHER, fit_norm, frames_of, pool_of, read_voices
 from streamser.training.corpora import cremad, emodb, ravdess
@@ -128,13 +128,12 @@ def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.in
         views.append(usual.views(clip.measured.values, norm))
         known.append([usual.known])
         usual = usual.extended(clip.measured, norm)
-    relative, absolute, context = (
-        torch.from_numpy(np.stack(view)) for view in zip(*views, strict=True)
-    )
+    seen = Views(*(np.stack(view) for view in zip(*views, strict=True)))
+    batch = StreamBatch(seen, np.array(known, np.float32), np.arange(len(stream)))
     with torch.inference_mode():
         count = len(stream)
         answer = judge(
-            Voice(relative, absolute, context, torch.tensor(known, dtype=torch.float32)),
+            as_voice(batch),
             Encoded(torch.zeros(count, 1, judge.settings.words_width), torch.zeros(count, 1) > 0),
             torch.ones(count, dtype=torch.bool),
             torch.zeros(count, dtype=torch.bool),

@@ -10,7 +10,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from streamser.emotion.compact.statistics import WIDTH
+from streamser.emotion.compact.bundle import JUDGE_INPUTS
+from streamser.emotion.compact.statistics import GROUPS, WIDTH
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.training.bundle.network import Judge, Voice
 
@@ -31,23 +32,23 @@ class _Alone(nn.Module):
         relative: Tensor,
         absolute: Tensor,
         context: Tensor,
+        variety: Tensor,
         known: Tensor,
         words: Tensor,
         has_audio: Tensor,
         has_text: Tensor,
     ) -> tuple[Tensor, Tensor]:
         real = torch.ones_like(words[:, :, 0], dtype=torch.bool)
-        voice = Voice(relative, absolute, context, known)
+        voice = Voice(relative, absolute, context, variety, known)
         answer = self.judge(voice, Encoded(words, real), has_audio, has_text)
         return answer.logits, answer.dimensions
 
 
 def export_judge(judge: Judge, path: Path) -> None:
-    """Write a network; inputs float32 [1, WIDTH] thrice, [1, 1], [1, L, width], bool [1] twice.
+    """Write a network that takes ``bundle.JUDGE_INPUTS``, of one utterance.
 
     Outputs ``logits`` [1, 4] and ``dimensions`` [1, 3].
     """
-    names = ["relative", "absolute", "context", "known", "words", "has_audio", "has_text"]
     view = torch.zeros(1, WIDTH)
     words = torch.zeros(1, 7, judge.settings.words_width)
     given = torch.ones(1, dtype=torch.bool)
@@ -58,10 +59,10 @@ def export_judge(judge: Judge, path: Path) -> None:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Alone(judge).eval(),
-            (view, view, view, torch.zeros(1, 1), words, given, given),
-            input_names=names,
+            (view, view, view, torch.zeros(1, len(GROUPS)), torch.zeros(1, 1), words, given, given),
+            input_names=[*JUDGE_INPUTS],
             output_names=["logits", "dimensions"],
-            dynamic_shapes=(None, None, None, None, {1: length}, None, None),
+            dynamic_shapes=(None, None, None, None, None, {1: length}, None, None),
             dynamo=True,
             verbose=False,
         )

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.training.bundle.network import Answer, Judge, JudgeSettings, Voice
 from streamser.training.bundle.occasions import OccasionBatch, Occasions
+from streamser.training.bundle.streams import StreamBatch
 from streamser.training.bundle.texts import EncodedTexts
 from streamser.training.losses import ccc_loss, cross_entropy
 
-__all__ = ["LearnSettings", "teach"]
+__all__ = ["LearnSettings", "as_voice", "ask", "teach"]
 
 _REPORTED: Final = 500
 
@@ -91,15 +92,20 @@ def _ask(
 ) -> Answer:
     voice = batch.voice.select(rows)
     words = texts.batch(batch.texts[rows])
-    relative, absolute, context = (torch.from_numpy(view) for view in voice.views)
     with torch.autocast("cpu", torch.bfloat16):
         answer: Answer = judge(
-            Voice(relative, absolute, context, torch.from_numpy(voice.known)),
+            as_voice(voice),
             Encoded(words.hidden, words.mask),
             torch.from_numpy(batch.has_audio[rows]),
             torch.from_numpy(batch.texts[rows] >= 0),
         )
     return Answer(answer.logits.float(), answer.dimensions.float())
+
+
+def as_voice(batch: StreamBatch) -> Voice:
+    """Return utterances as the network takes them."""
+    relative, absolute, context, variety = (torch.from_numpy(view) for view in batch.views)
+    return Voice(relative, absolute, context, variety, torch.from_numpy(batch.known))
 
 
 def _loss(answer: Answer, batch: OccasionBatch, settings: LearnSettings) -> Tensor:

@@ -23,6 +23,7 @@ from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 __all__ = ["Answer", "Judge", "JudgeSettings", "Voice", "VoiceEncoder"]
 
+
 class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the sizes of the network, and which groups of statistics are seen how.
 
@@ -44,11 +45,12 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Voice(NamedTuple):
-    """Hold utterances as ``Usual.views`` shows them: float [B, WIDTH] each, ``known`` [B, 1]."""
+    """Hold utterances as ``Usual.views`` shows them, and ``known`` [B, 1]."""
 
     relative: Tensor
     absolute: Tensor
     context: Tensor
+    variety: Tensor
     known: Tensor
 
 
@@ -69,7 +71,7 @@ class VoiceEncoder(nn.Module):
         super().__init__()
         self.register_buffer("absolute", _columns(settings.absolute), persistent=False)
         self.register_buffer("context", _columns(settings.context), persistent=False)
-        inputs = WIDTH + len(self.absolute) + len(self.context)
+        inputs = WIDTH + len(self.absolute) + len(self.context) + len(GROUPS)
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.first = nn.Linear(inputs + 1, settings.hidden)
         self.second = nn.Linear(settings.hidden, settings.hidden)
@@ -84,7 +86,8 @@ class VoiceEncoder(nn.Module):
             voice.absolute.index_select(1, self.absolute),
             voice.context.index_select(1, self.context),
         ]
-        inputs = torch.cat([self.input_dropout(torch.cat(seen, dim=1)), voice.known], dim=1)
+        stream = [voice.variety, voice.known]
+        inputs = torch.cat([self.input_dropout(torch.cat(seen, dim=1)), *stream], dim=1)
         hidden = self.dropout(functional.gelu(self.first(inputs)))
         hidden = self.dropout(functional.gelu(self.second(hidden)) + hidden)
         out: Tensor = self.out(hidden)

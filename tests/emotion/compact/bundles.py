@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from streamser.emotion.calibration import Calibration, write_calibrations
 from streamser.emotion.compact.bundle import CONFIG, JUDGE, NORM, describe
-from streamser.emotion.compact.statistics import WIDTH
+from streamser.emotion.compact.statistics import GROUPS, WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.emotion.neural.word_pieces import train_word_pieces
 
@@ -66,13 +66,15 @@ def _judge(rng: np.random.Generator) -> onnx.GraphProto:
         "of_voice": rng.normal(size=(WIDTH, 7)) * 0.02,
         "of_absolute": rng.normal(size=(WIDTH, 7)) * 0.005,
         "of_context": rng.normal(size=(WIDTH, 7)) * 0.005,
+        "of_variety": rng.normal(size=(len(GROUPS), 7)) * 0.02,
         "of_words": rng.normal(size=(_HIDDEN, 7)) * 0.2,
     }
     nodes = [
         helper.make_node("MatMul", ["relative", "of_voice"], ["first"]),
         helper.make_node("MatMul", ["absolute", "of_absolute"], ["second"]),
         helper.make_node("MatMul", ["context", "of_context"], ["third"]),
-        helper.make_node("Sum", ["first", "second", "third", "known"], ["heard"]),
+        helper.make_node("MatMul", ["variety", "of_variety"], ["fourth"]),
+        helper.make_node("Sum", ["first", "second", "third", "fourth", "known"], ["heard"]),
         helper.make_node("ReduceMean", ["words", "middle"], ["mean_words"], keepdims=0),
         helper.make_node("MatMul", ["mean_words", "of_words"], ["said"]),
         helper.make_node("Cast", ["has_audio"], ["audio"], to=TensorProto.FLOAT),
@@ -96,6 +98,7 @@ def _judge(rng: np.random.Generator) -> onnx.GraphProto:
                 _input(name, TensorProto.FLOAT, 1, WIDTH)
                 for name in ("relative", "absolute", "context")
             ),
+            _input("variety", TensorProto.FLOAT, 1, len(GROUPS)),
             _input("known", TensorProto.FLOAT, 1, 1),
             _input("words", TensorProto.FLOAT, 1, "L", _HIDDEN),
             _input("has_audio", TensorProto.BOOL, 1),

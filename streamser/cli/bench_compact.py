@@ -1,0 +1,35 @@
+"""``streamser bench compact``: what the model that comes with the program costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from streamser.cli.report_files import check_writable, save_report
+
+__all__ = ["compact"]
+
+
+def compact(
+    markdown_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
+        ),
+    ] = None,
+) -> None:
+    """Measure the bundled emotion model: bytes, start, memory, time an utterance; one core.
+
+    Takes about half a minute.
+    """
+    if markdown_file is not None:
+        check_writable("--markdown", markdown_file)
+    from streamser.bench.compact import compact_markdown, measure_compact
+    from streamser.cli.talk import tell
+
+    report = compact_markdown(measure_compact(tell))
+    typer.echo(report)
+    if markdown_file is not None:
+        save_report("--markdown", markdown_file, report.encode())
