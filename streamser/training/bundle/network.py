@@ -35,6 +35,7 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     context: tuple[str, ...] = ("pitch", "shape", "tilt")
 
     hidden: int = 320
+    gate: int = 16
     tokens: int = 4
     width: int = 96
     heads: int = 4
@@ -62,7 +63,11 @@ class Answer(NamedTuple):
 
 
 class VoiceEncoder(nn.Module):
-    """Turn an utterance's statistics into tokens, [B, tokens, width]."""
+    """Turn an utterance's statistics into tokens, [B, tokens, width].
+
+    Absolute evidence passes a gate that sees how varied and how well known the stream is, and
+    nothing else: in a varied stream another microphone must not pass for another mood.
+    """
 
     absolute: Tensor
     context: Tensor
@@ -71,9 +76,13 @@ class VoiceEncoder(nn.Module):
         super().__init__()
         self.register_buffer("absolute", _columns(settings.absolute), persistent=False)
         self.register_buffer("context", _columns(settings.context), persistent=False)
-        inputs = WIDTH + len(self.absolute) + len(self.context) + len(GROUPS)
+        own = len(self.absolute) + len(self.context)
         self.input_dropout = nn.Dropout(settings.input_dropout)
-        self.first = nn.Linear(inputs + 1, settings.hidden)
+        self.relative = nn.Linear(WIDTH, settings.hidden)
+        self.own = nn.Linear(own + 1, settings.hidden)
+        self.gate = nn.Sequential(
+            nn.Linear(len(GROUPS) + 1, settings.gate), nn.GELU(), nn.Linear(settings.gate, 1)
+        )
         self.second = nn.Linear(settings.hidden, settings.hidden)
         self.dropout = nn.Dropout(settings.dropout)
         self.out = nn.Linear(settings.hidden, settings.tokens * settings.width)
@@ -81,14 +90,12 @@ class VoiceEncoder(nn.Module):
 
     def forward(self, voice: Voice) -> Tensor:
         """Encode a batch."""
-        seen = [
-            voice.relative,
-            voice.absolute.index_select(1, self.absolute),
-            voice.context.index_select(1, self.context),
-        ]
-        stream = [voice.variety, voice.known]
-        inputs = torch.cat([self.input_dropout(torch.cat(seen, dim=1)), *stream], dim=1)
-        hidden = self.dropout(functional.gelu(self.first(inputs)))
+        absolute = voice.absolute.index_select(1, self.absolute)
+        context = voice.context.index_select(1, self.context)
+        own = torch.cat([self.input_dropout(torch.cat([absolute, context], 1)), voice.known], 1)
+        gate = torch.sigmoid(self.gate(torch.cat([voice.variety, voice.known], dim=1)))
+        seen = self.relative(self.input_dropout(voice.relative)) + gate * self.own(own)
+        hidden = self.dropout(functional.gelu(seen))
         hidden = self.dropout(functional.gelu(self.second(hidden)) + hidden)
         out: Tensor = self.out(hidden)
         return out.view(len(out), self.tokens, -1)

@@ -144,8 +144,8 @@ class Occasions:
         settings, rng = self._settings, self._rng
         others = [k for k in range(len(CATEGORIES)) if k not in (pool, _NEUTRAL)]
         if pool == _NEUTRAL:
-            share = settings.agree / (settings.agree + settings.plain_voice)
-            return pool if rng.random() < share else int(rng.choice(others))
+            agrees = rng.random() * (settings.agree + settings.plain_voice) < settings.agree
+            return pool if agrees else int(rng.choice(others))
         drawn = rng.random() * (1 - settings.plain_voice)
         if drawn < settings.agree:
             return pool

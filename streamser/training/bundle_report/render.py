@@ -52,6 +52,8 @@ def _head(provenance: Provenance) -> list[str]:
         f"- every speaker's clips are heard in {provenance.stream_seeds} random "
         f"order{'s' if provenance.stream_seeds > 1 else ''}; cold: the first four utterances of a "
         "stream, warm: from the eleventh on; chance is .25",
+        "- the interval of an ECE lies rather high: drawing speakers adds scatter, and ECE counts "
+        "scatter as error",
         "- everything went through `CompactModel` and its listener, probabilities calibrated, "
         "as they ship; the likeliest category counts also where the reading is `unsure`",
         "- RAVDESS is CC BY-NC-SA 4.0: evaluation only; nothing was fitted on it here",
