@@ -16,8 +16,8 @@ import msgspec
 
 from streamser.audio.source import Frames, Gap
 from streamser.cli.demo import demo_recording
-from streamser.config import AsrSettings, Settings, load_settings
-from streamser.emotion.choose import RULES
+from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
+from streamser.emotion.choose import model_names
 from streamser.errors import AudioError, ModelError, StreamserError
 from streamser.events import ModelNames
 
@@ -57,7 +57,8 @@ def run_checks() -> Iterator[Check]:
         ("vad", "silero", _vad),
         ("vad", "webrtc", _vad),
         ("asr", "recognisers", _recognisers),
-        ("emotion", RULES, _emotion),
+        ("emotion", "compact", _emotion),
+        ("emotion", "rules", _emotion),
         ("emotion", "emotion.model", _chosen_emotion),
         ("speed", _TRIAL, _speed),
     ]
@@ -236,13 +237,13 @@ def _recognisers(group: str, name: str) -> Iterator[Check]:
 
 
 def _emotion(group: str, name: str) -> Iterator[Check]:
-    yield _try_emotion(group, Settings())
+    yield _try_emotion(group, Settings(emotion=EmotionSettings(model=name)))
 
 
 def _chosen_emotion(group: str, name: str) -> Iterator[Check]:
     settings = load_settings().settings
     # Where nothing else is set up there is nothing to load, which may take a while.
-    if settings.emotion.model != RULES:
+    if settings.emotion.model not in model_names():
         yield _try_emotion(group, settings)
 
 

@@ -94,7 +94,7 @@ def test_partials_came_every_half_second(printed: Printed) -> None:
     """As many partials were read as the speech of the script gives room for."""
     section = printed.report.sections.partials
     assert section is not None
-    assert section.model == "rules"
+    assert section.model == "compact"
     assert section.speech_s == pytest.approx(section.partials * 0.5)
     assert 0.5 * QUICK.cost_s < section.speech_s < QUICK.cost_s
     assert section.as_they_came.observe_ms.n == section.partials

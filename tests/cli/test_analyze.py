@@ -114,7 +114,7 @@ def test_an_unreadable_file_does_not_keep_the_others_back(talk: Path, tmp_path: 
 
 def test_a_csv_row_tells_all_of_an_utterance(talk: Path) -> None:
     """Spreadsheets get seconds, scores that sum to one, and nothing where nothing was measured."""
-    result = run("analyze", talk, *QUIET, "--format", "csv")
+    result = run("analyze", talk, *QUIET, "--model", "rules", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
     assert result.stdout.splitlines()[0] == ",".join(CSV_COLUMNS)
     assert len(rows) == 2

@@ -18,10 +18,16 @@ import streamser
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.cli.checks import Check, Status, can_listen
 from streamser.cli.doctor import doctor
-from streamser.cli.protocol_document import ERROR_CODES, RULES_EVIDENCE, protocol_document
+from streamser.cli.protocol_document import (
+    COMPACT_EVIDENCE,
+    ERROR_CODES,
+    RULES_EVIDENCE,
+    protocol_document,
+)
 from streamser.cli.protocol_examples import examples
 from streamser.cli.talk import complain, tell
-from streamser.config import preset_names
+from streamser.config import EmotionSettings, preset_names
+from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Spoken
 from streamser.emotion.rules import RulesModel
 from streamser.events import (
@@ -34,6 +40,7 @@ from streamser.events import (
     encode_event,
 )
 from tests.cli.running import events_of, run, start
+from tests.emotion.voices import speak
 from tests.virtual_mic import virtual_microphone
 
 PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
@@ -161,6 +168,17 @@ def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
         assert f"| `{key}` | {unit} | {meaning} |" in document
 
 
+def test_the_protocol_document_explains_the_evidence_of_the_bundled_model() -> None:
+    """A voice gives all the keys that the document lists, and no other."""
+    model = choose_model(EmotionSettings())
+    (finding,) = model.observe([Spoken(samples=speak(150), text="a wonderful surprise")])
+    evidence = model.listener().interpret(finding).evidence
+    assert set(evidence) == set(COMPACT_EVIDENCE)
+    document = protocol_document()
+    for key, (unit, meaning) in COMPACT_EVIDENCE.items():
+        assert f"| `{key}` | {unit} | {meaning} |" in document
+
+
 def test_the_schema_knows_every_event() -> None:
     """Programs in other languages can generate their types from it."""
     schema = json.loads(run("protocol", "--schema").stdout)
@@ -182,7 +200,7 @@ def test_the_doctor_finds_this_machine_fit() -> None:
     checks = {check["name"]: check for check in report["checks"]}
     assert result.exit_code == 0
     assert report["can_listen"] is True
-    for name in ["Python", "soxr", "soundfile", "av", "silero", "webrtc", "rules"]:
+    for name in ["Python", "soxr", "soundfile", "av", "silero", "webrtc", "rules", "compact"]:
         assert checks[name]["status"] == "works", checks[name]
     assert "× real time" in checks["2 s of speech"]["found"]
     assert any(check["group"] == "asr" for check in report["checks"])

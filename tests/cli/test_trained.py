@@ -170,7 +170,7 @@ def test_without_torch_people_are_told_what_to_install(model: Path, talk: Path) 
 def test_the_doctor_tries_the_model_that_is_set_up(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Beside the rules, which are always there; a broken one is told as broken."""
+    """Beside those that come with the program; a broken one is told as broken."""
     from streamser.cli.checks import Check, run_checks
 
     def emotions() -> dict[str, Check]:
@@ -178,7 +178,7 @@ def test_the_doctor_tries_the_model_that_is_set_up(
 
     for name in ("_torch", "_cuda", "_portaudio", "_vad", "_recognisers", "_speed"):
         monkeypatch.setattr(f"streamser.cli.checks.{name}", lambda group, name: iter(()))
-    assert set(emotions()) == {"rules"}
+    assert set(emotions()) == {"rules", "compact"}
     monkeypatch.setenv("STREAMSER_EMOTION_MODEL", str(model))
     assert emotions()["tiny"].found == "reads audio, text"
     monkeypatch.setenv("STREAMSER_EMOTION_MODEL", str(tmp_path))
