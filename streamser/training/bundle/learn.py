@@ -32,7 +32,7 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True):
     those that learn, ``averaging`` of it new at each step.
     """
 
-    steps: int = 4000
+    steps: int = 1500
     rate: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.1

@@ -41,7 +41,7 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     heads: int = 4
     bridge_tokens: int = 4
     words_width: int = 384
-    input_dropout: float = 0.2
+    input_dropout: float = 0.3
     dropout: float = 0.3
 
 

@@ -18,6 +18,7 @@ import torch
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.augment.words import plain
+from streamser.training.bundle.voices import keep
 from streamser.training.bundle.word_encoder import Words, prepare_words
 from streamser.training.bundle.word_texts import WordText
 
@@ -103,10 +104,11 @@ def encode_texts(
     """Encode texts, most of them as a recogniser writes; ``cache`` keeps the vectors."""
     spoken = [plain(text.text) if rng.random() < _PLAIN else text.text for text in texts]
     key = [_fingerprint(words), *spoken]
-    found = _kept(cache, key) or _encoded(spoken, words)
-    if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, **found._asdict(), texts=np.array(key))
+    found = _kept(cache, key)
+    if found is None:
+        found = _encoded(spoken, words)
+        if cache is not None:
+            keep(cache, **found._asdict(), texts=np.array(key))
     ratings = np.array(
         [text.dimensions or (np.nan,) * len(DIMENSIONS) for text in texts], np.float32
     )
@@ -166,6 +168,6 @@ def _kept(cache: Path | None, key: Sequence[str]) -> _Found | None:
         with np.load(cache, allow_pickle=False) as arrays:
             if arrays["texts"].tolist() == list(key):
                 return _Found(*(arrays[name] for name in _Found._fields))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass
     return None

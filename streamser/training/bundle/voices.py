@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from streamser.training.corpora import cremad
 from streamser.training.items import Item
 from streamser.training.sounds import Sounds
 
-__all__ = ["OTHER", "Voices", "fit_norm", "frames_of", "pool_of", "read_voices"]
+__all__ = ["OTHER", "Voices", "fit_norm", "frames_of", "keep", "pool_of", "read_voices"]
 
 OTHER: Final = len(CATEGORIES)
 """The pool of utterances of other emotions: they teach dimensions, and stand in streams."""
@@ -98,6 +99,14 @@ def fit_norm(voices: Voices) -> Norm:
     )
 
 
+def keep(cache: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write arrays to a cache that other trainings may be reading."""
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    part = cache.with_name(f"{cache.stem}.{os.getpid()}.part.npz")
+    np.savez(part, **arrays)  # type: ignore[arg-type]
+    part.replace(cache)
+
+
 def pool_of(item: Item) -> int:
     """Return the place of an item's category in ``CATEGORIES``, or ``OTHER``."""
     return OTHER if item.votes is None else int(np.argmax(item.votes))
@@ -122,8 +131,7 @@ def _measured(
             varied = through(frames[place], drawn[item.speaker], studio, _rng(number, item.id))
             values[number, place] = measure(varied).values
     if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(cache, values=values, ids=ids)
+        keep(cache, values=values, ids=ids)
     return values
 
 
@@ -136,7 +144,7 @@ def _kept(cache: Path | None, ids: npt.NDArray[np.str_], channels: int) -> Frame
             if np.array_equal(arrays["ids"], ids) and len(arrays["values"]) == 1 + channels:
                 values: npt.NDArray[np.float32] = arrays["values"]
                 return values
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass
     return None
 

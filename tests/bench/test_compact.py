@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from streamser.bench import compact
+from streamser.bench.compact import CompactReport, Timing, compact_markdown, measure_compact
+from streamser.bench.machine import describe_machine
+from streamser.bench.spread import Spread
+
+
+def timing(seconds: float, milliseconds: float) -> Timing:
+    """Return a timing that is the same at each run."""
+    same = Spread(
+        n=60,
+        least=milliseconds,
+        p50=milliseconds,
+        p95=milliseconds,
+        p99=milliseconds,
+        most=milliseconds,
+    )
+    return Timing(seconds=seconds, words=True, observe=same, interpret=same)
+
+
+@pytest.mark.parametrize(("milliseconds", "verdict"), [(5.0, "met"), (20.0, "missed")])
+def test_the_report_holds_each_figure_against_its_goal(milliseconds: float, verdict: str) -> None:
+    """Bytes, start, time and memory; what misses its goal says so."""
+    report = CompactReport(
+        machine=describe_machine(),
+        bytes=19_000_000,
+        load_s=0.5,
+        load_mib=90.0,
+        listen_mib=270.0,
+        torch_s=None,
+        torch_mib=None,
+        timings=(timing(5.0, milliseconds),),
+    )
+    lines = compact_markdown(report).splitlines()
+    (row,) = [line for line in lines if line.startswith("| 5 s of voice")]
+    assert row.endswith(f"| ≤ 25 ms | {verdict} |")
+    assert not any("torch" in line for line in lines)
+
+
+def test_the_bundled_model_is_measured_as_it_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In processes of their own, and within its memory and size."""
+    monkeypatch.setattr(compact, "_RUNS", 2)
+    monkeypatch.setattr(compact, "_SECONDS", (1.0, 5.0))
+    report = measure_compact(lambda line: None)
+    assert report.bytes < 25e6
+    assert 0 < report.load_mib < 200
+    assert report.listen_mib < 400
+    assert [(t.seconds, t.words) for t in report.timings] == [
+        (1.0, False),
+        (1.0, True),
+        (5.0, False),
+        (5.0, True),
+    ]
