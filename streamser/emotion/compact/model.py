@@ -34,6 +34,7 @@ __all__ = ["CompactFinding", "CompactListener", "CompactModel", "Judgement", "lo
 
 Vectors = npt.NDArray[np.float32]
 
+NEUTRAL_AT_FIRST = 1.0  # logits, for a voice of which nothing is known
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
 
 
@@ -105,9 +106,13 @@ class CompactListener:
                 "has_text": np.array([words is not None]),
             },
         )
+        logits = logits[0].astype(np.float64)
+        if audible:
+            # Streams are mostly neutral; of a stream of which little is known that says much.
+            logits[CATEGORIES.index("neutral")] += NEUTRAL_AT_FIRST * (1.0 - self._usual.known)
         given = (("audio", audible), ("text", words is not None))
         return Judgement(
-            logits=logits[0].astype(np.float64),
+            logits=logits,
             dimensions=dimensions[0].astype(np.float64),
             modalities=tuple(name for name, there in given if there),
         )

@@ -2,7 +2,7 @@
 
     python -m streamser.training.bundle --data DIR --words DIR --out DIR --seed 1
 
-``--data`` holds cremad_mel/, noise_rir/ and text/; ``--words`` is what
+``--data`` holds cremad_mel/, noise_rir/, speech/ and text/; ``--words`` is what
 ``streamser.training.bundle.train_words`` and ``export_words`` wrote.
 """
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m streamser.training.bundle", description="Train the model that ships."
     )
-    parser.add_argument("--data", type=Path, required=True, help="cremad_mel/, noise_rir/, text/")
+    parser.add_argument("--data", type=Path, required=True, help="cremad_mel/, noise_rir/ ...")
     parser.add_argument("--words", type=Path, required=True, help="the trained, exported words")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--cache", type=Path, help="keeps measurements; default: OUT/../cache")

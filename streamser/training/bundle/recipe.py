@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from streamser.training.bundle.assemble import assemble, calibrate
 from streamser.training.bundle.channels import open_studio
 from streamser.training.bundle.learn import LearnSettings, teach
 from streamser.training.bundle.network import JudgeSettings
 from streamser.training.bundle.occasions import Occasions, OccasionSettings
+from streamser.training.bundle.plain_speech import live_norm, plain_mean
 from streamser.training.bundle.streams import Streams, StreamSettings
 from streamser.training.bundle.texts import EncodedTexts, choose_texts, encode_texts
 from streamser.training.bundle.voices import Voices, fit_norm, read_voices
@@ -38,19 +40,20 @@ class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Corpora(NamedTuple):
-    """Hold voices and texts to learn from, and others to calibrate on."""
+    """Hold voices and texts to learn from, others to calibrate on, and the mean of plain speech."""
 
     voices: Voices
     texts: EncodedTexts
     dev_voices: Voices
     dev_texts: EncodedTexts
+    plain: npt.NDArray[np.float64]
 
 
 def read_corpora(data: Path, words: Path, channels: int, cache: Path) -> Corpora:
     """Read, measure and encode everything once; what is in ``cache`` is not done again.
 
-    ``data`` holds cremad_mel/, noise_rir/ and text/, ``words`` the trained word model. Raises
-    ``ConfigError`` and ``ModelError`` for what is missing.
+    ``data`` holds cremad_mel/, noise_rir/, speech/ and text/, ``words`` the trained word model.
+    Raises ``ConfigError`` and ``ModelError`` for what is missing.
     """
     studio = open_studio(data / "noise_rir")
     encoder = load_words(words)
@@ -64,6 +67,7 @@ def read_corpora(data: Path, words: Path, channels: int, cache: Path) -> Corpora
         texts=encode_texts(chosen, encoder, rng, cache=cache / "texts-train.npz"),
         dev_voices=read_voices(mel, "dev", _DEV_CHANNELS, studio, cache=cache / "voices-dev.npz"),
         dev_texts=encode_texts(dev, encoder, rng, cache=cache / "texts-dev.npz"),
+        plain=plain_mean(data / "speech"),
     )
 
 
@@ -93,7 +97,7 @@ def train_bundle(
             f"  {name}: temperature {calibration.temperature:.2f},"
             f" unsure below {calibration.unsure_below:.2f}"
         )
-    assemble(directory, judge, norm, words, found)
+    assemble(directory, judge, live_norm(norm, corpora.plain), words, found)
 
 
 def _held_out(held: HeldOut) -> list[WordText]:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from streamser import Analyzer
 from streamser.audio.clip import Samples
@@ -94,8 +95,8 @@ def _beside(bench: Bench, analyzer: Analyzer, name: str) -> list[tuple[Cell, ...
             (
                 corpus.title,
                 time,
-                uar_figure(corpus, [first], before, bench.plan),
-                uar_figure(corpus, [heard.played], after, bench.plan),
+                _own(uar_figure(corpus, [first], before, bench.plan)),
+                _own(uar_figure(corpus, [heard.played], after, bench.plan)),
                 *map(_share, (heard.split, heard.merged, heard.missed)),
                 heard.extra,
             )
@@ -219,6 +220,11 @@ def _speech_ms(events: Sequence[Event]) -> int:
 
 def _likeliest(body: EmotionBody) -> str:
     return max(body.scores, key=body.scores.__getitem__)
+
+
+def _own(figure: Figure) -> Figure:
+    """Leave out who ships: nobody else is measured here."""
+    return replace(figure, ships=None)
 
 
 def _share(value: float) -> Figure:

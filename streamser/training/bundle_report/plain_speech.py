@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from streamser.emotion.compact.model import CompactFinding
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.words import plain
+from streamser.training.bundle.plain_speech import plain_clips
 from streamser.training.bundle_report.bench import Bench
 from streamser.training.bundle_report.clips import Corpus, Labelled
 from streamser.training.bundle_report.figures import (
@@ -26,7 +27,6 @@ from streamser.training.bundle_report.recognised import recognised_words
 from streamser.training.bundle_report.records import Cell, Figure, Section, Table
 from streamser.training.bundle_report.streams import Stream
 from streamser.training.bundle_report.texts import word_groups
-from streamser.training.corpora.files import read_rows
 from streamser.training.corpora.labels import one_hot
 from streamser.training.items import Item
 from streamser.training.predictions import Predictions
@@ -54,7 +54,8 @@ def plain_speech(bench: Bench) -> Section:
     ]
     return Section(
         title="Plain speech",
-        text=f"{len(corpus.clips)} clips of {len(streams)} speakers who read or talk plainly; a "
+        text=f"{len(corpus.clips)} clips of {len(streams)} speakers who read or talk plainly "
+        "(the other half of the folder's speakers made the prior of an unknown stream); a "
         "stream is a speaker's clips in their order, most of them cold. How often each category "
         "is the likeliest, and how often a reading is sure (not `unsure`) of something but "
         "neutral, which is a false alarm as far as one can tell. Then what a recogniser's errors "
@@ -71,29 +72,29 @@ def plain_speech(bench: Bench) -> Section:
 
 
 def read_speech(bench: Bench) -> Corpus:
-    """Read the plain speech; every clip counts as neutral, its transcript is what was said.
+    """Read the held-out plain speech: each clip is neutral, its transcript what was said.
 
     Raises ``ConfigError`` where it is not there.
     """
     root = bench.data / "speech"
-    rows = list(read_rows(root / "labels.csv", ("path", "speaker", "text")))[: bench.plan.clips]
+    clips = [clip for clip in plain_clips(root) if clip.held_out][: bench.plan.clips]
     return Corpus(
         "speech",
         tuple(
             Labelled(
                 Item(
-                    id=row["path"],
+                    id=clip.path.relative_to(root).as_posix(),
                     corpus="speech",
-                    speaker=row["speaker"],
-                    audio=root / row["path"],
-                    text=gold_words(row["text"]),
+                    speaker=clip.speaker,
+                    audio=clip.path,
+                    text=gold_words(clip.text),
                     votes=one_hot("neutral"),
                 ),
                 emotion="",
                 gender="",
                 age=math.nan,
             )
-            for row in rows
+            for clip in clips
         ),
     )
 
