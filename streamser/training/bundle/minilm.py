@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from streamser.emotion.compact.words import MOST_TOKENS
 from streamser.emotion.neural.word_pieces import encodable
 from streamser.errors import ConfigError, ModelError
 from streamser.training.bundle.word_encoder import (
-    MOST_TOKENS,
     WordConfig,
     WordEncoder,
     WordModel,

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
+from streamser.emotion.compact.words import MOST_TOKENS, TOKENIZER
 from streamser.emotion.neural.word_pieces import encodable
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
@@ -22,7 +23,6 @@ from streamser.taxonomy import CATEGORIES, DIMENSIONS
 __all__ = [
     "EMOBANK_MEAN",
     "EMOBANK_SD",
-    "MOST_TOKENS",
     "SDS_TO_EDGE",
     "WordConfig",
     "WordEncoder",
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 WEIGHTS: Final = "words.safetensors"
-TOKENIZER: Final = "tokenizer.json"
 
 EMOBANK_MEAN: Final = (0.49459, 0.51102, 0.51568)
 """Means of valence, arousal, dominance over EmoBank's training split, ratings as [0, 1]."""
@@ -47,8 +46,6 @@ SDS_TO_EDGE: Final = 2.5
 
 _EPSILON: Final = 1e-12
 _HIDDEN: Final = -1e9
-MOST_TOKENS: Final = 64
-"""How many word pieces of a text are read, [CLS] and [SEP] among them."""
 
 
 class WordConfig(msgspec.Struct, frozen=True):
