@@ -23,6 +23,7 @@ from streamser.emotion.calibration import (
     read_calibrations,
     write_calibrations,
 )
+from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.neural.build import rebuild_model
 from streamser.emotion.neural.card import finished_card
 from streamser.emotion.neural.config import FusedConfig
@@ -206,6 +207,11 @@ def _refuse_other_formats(directory: Path) -> None:
         if directory.suffix.lower() in _PICKLES:
             raise ModelError(f"{directory}: only safetensors are loaded, never pickles")
         raise ModelError(f"{directory} is a file: a checkpoint is a directory with {_CONFIG}")
+    if is_bundle(directory):
+        raise ModelError(
+            f"{directory} is a bundled model, which listens but cannot be trained on; it is"
+            " measured by python -m streamser.training.bundle_report"
+        )
     lacking = [name for name in (_CONFIG, _WEIGHTS) if not (directory / name).is_file()]
     if not lacking:
         return

@@ -14,6 +14,7 @@ from streamser.emotion.neural import checkpoint as module
 from streamser.emotion.neural.checkpoint import load_checkpoint, save_checkpoint
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import ConfigError, ModelError
+from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.neural.checkpoints import (
     CALIBRATIONS,
     SPOILT,
@@ -253,3 +254,9 @@ def test_what_may_not_be_read_is_not_called_missing(
         load_checkpoint(directory)
     monkeypatch.undo()
     assert str(caught.value) == f"{directory / told} cannot be read: Permission denied"
+
+
+def test_a_bundled_model_is_no_checkpoint(tmp_path: Path) -> None:
+    """It says what it is, and what measures it."""
+    with pytest.raises(ModelError, match=r"is a bundled model.*bundle_report"):
+        load_checkpoint(str(tiny_bundle(tmp_path / "tiny")))
