@@ -3,7 +3,7 @@
 Plays the bundled conversation at real speed with the preset ``embedded`` until the given
 second, and writes what the terminal would show then as SVG.
 
-    python scripts/make_picture.py --until 41 --out docs/listen.svg
+    python scripts/make_picture.py --until 60 --out docs/listen.svg
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Picture:
 def main() -> None:
     """Play the demonstration up to a moment and draw it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--until", type=float, default=41.0, help="second of the recording")
+    parser.add_argument("--until", type=float, default=60.0, help="second of the recording")
     parser.add_argument("--out", type=Path, default=Path("docs/listen.svg"))
     options = parser.parse_args()
 
