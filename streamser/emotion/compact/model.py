@@ -46,7 +46,10 @@ class CompactFinding(msgspec.Struct, frozen=True, eq=False):
 
 
 class Judgement(msgspec.Struct, frozen=True, eq=False):
-    """Hold the network's raw answer: logits [4], dimensions [3] in (0, 1), and what it rests on."""
+    """Hold the answer before calibration: logits [4], dimensions [3] in (0, 1), what it rests on.
+
+    The logits hold the lead that neutral has in a stream of which little is known.
+    """
 
     logits: npt.NDArray[np.float64]
     dimensions: npt.NDArray[np.float64]
