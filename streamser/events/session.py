@@ -1,9 +1,4 @@
-"""Every event that leaves the program; ``docs/protocol.md`` is generated from this file.
-
-Names and fields of the transcription events are those of the OpenAI Realtime transcription
-API (GA schema); what is ours is called ``streamser.*``. Clients must ignore fields and types
-that they do not know.
-"""
+"""The events of one session, from its first to its last."""
 
 from __future__ import annotations
 
@@ -12,39 +7,37 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streamser.taxonomy import CATEGORIES, Dimensions
+from streamser.events.values import (
+    EmotionBody,
+    ErrorBody,
+    SessionInfo,
+    Usage,
+    WordTiming,
+)
+from streamser.taxonomy import Dimensions
 
 __all__ = [
-    "PROTOCOL",
-    "AnyEvent",
+    "Cleared",
     "Committed",
-    "EmotionBody",
     "EmotionCompleted",
     "EmotionDelta",
-    "ErrorBody",
     "ErrorRaised",
     "Event",
     "Marker",
-    "ModelNames",
     "MoodUpdated",
     "Overload",
-    "Scale",
     "SessionClosed",
     "SessionCreated",
-    "SessionInfo",
+    "SessionEvent",
+    "SessionResumed",
+    "SessionUpdated",
     "SpeechStarted",
     "SpeechStopped",
     "TranscriptPartial",
     "TranscriptionCompleted",
+    "TranscriptionDelta",
     "TranscriptionFailed",
-    "Usage",
-    "Window",
-    "WordTiming",
-    "decode_event",
-    "encode_event",
 ]
-
-PROTOCOL = "streamser.v1"
 
 ItemId: TypeAlias = Annotated[str, Meta(description="The utterance; unique within the session.")]
 PreviousItemId: TypeAlias = Annotated[
@@ -56,113 +49,6 @@ AudioStart: TypeAlias = Annotated[
 AudioEnd: TypeAlias = Annotated[
     int, Meta(description="Where the utterance ends, trailing padding included, ms of audio.")
 ]
-
-
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """A value inside events."""
-
-
-class Window(Record, frozen=True, kw_only=True):
-    """The stretch of sound that a judgement speaks of, in ms of audio."""
-
-    start_ms: int
-    end_ms: int
-
-
-class WordTiming(Record, frozen=True, kw_only=True):
-    """One word with its place in the audio."""
-
-    word: str
-    start_ms: int
-    end_ms: int
-    confidence: Annotated[float | None, Meta(description="0 to 1, where the engine says.")] = None
-
-
-class EmotionBody(Record, frozen=True, kw_only=True):
-    """One judgement of emotion, with how sure it is and what it rests on."""
-
-    category: Annotated[
-        str, Meta(description="The likeliest category, or `unsure` where the scores are flat.")
-    ]
-    confidence: Annotated[float, Meta(description="Probability of the likeliest category, 0 to 1.")]
-    scores: Annotated[
-        dict[str, float],
-        Meta(description="Probability of every category; they sum to 1, but for rounding."),
-    ]
-    dimensions: Annotated[
-        Dimensions, Meta(description="Valence, arousal, dominance in [-1, 1]; null: not measured.")
-    ]
-    uncertainty: Annotated[float, Meta(description="Normalised entropy of the scores, 0 to 1.")]
-    modalities: Annotated[
-        tuple[str, ...], Meta(description="What was used: `audio`, `text`, both, or nothing.")
-    ]
-    speaker: Annotated[str | None, Meta(description="Who spoke, where the client has said.")]
-    window: Annotated[Window, Meta(description="The sound that was judged.")]
-    model: Annotated[str, Meta(description="What judged: `rules`, or a trained model by its name.")]
-    evidence: Annotated[
-        dict[str, float], Meta(description="Named measurements behind the judgement.")
-    ] = {}
-
-
-class ErrorBody(Record, frozen=True, kw_only=True):
-    """What went wrong, for programs (`code`) and people (`message`)."""
-
-    type: Literal["invalid_request_error", "server_error"]
-    code: str
-    message: str
-    param: str | None = None
-
-
-class Usage(Record, frozen=True, kw_only=True):
-    """How much sound a transcription was made from."""
-
-    type: Literal["duration"] = "duration"
-    seconds: float
-
-
-class Scale(Record, frozen=True, kw_only=True):
-    """The range of a dimension and what its ends mean."""
-
-    min: float
-    max: float
-    low: str
-    high: str
-
-
-def _scales() -> dict[str, Scale]:
-    return {
-        "valence": Scale(min=-1, max=1, low="negative", high="positive"),
-        "arousal": Scale(min=-1, max=1, low="calm", high="excited"),
-        "dominance": Scale(min=-1, max=1, low="submissive", high="dominant"),
-    }
-
-
-class ModelNames(Record, frozen=True, kw_only=True):
-    """The engines at work in a session."""
-
-    vad: str
-    asr: Annotated[str | None, Meta(description="null: the session is not transcribed.")]
-    emotion: str
-
-
-class SessionInfo(Record, frozen=True, kw_only=True):
-    """A session as it is set up."""
-
-    id: str
-    object: Literal["realtime.transcription_session"] = "realtime.transcription_session"
-    type: Literal["transcription"] = "transcription"
-    protocol: str = PROTOCOL
-    models: ModelNames
-    categories: tuple[str, ...] = CATEGORIES
-    scales: dict[str, Scale] = msgspec.field(default_factory=_scales)
-    silence_ms: Annotated[int, Meta(description="Silence that ends an utterance (hangover).")]
-    max_utterance_ms: Annotated[int, Meta(description="An utterance is cut at this length.")]
-    source: Annotated[
-        str | None, Meta(description="Where the sound comes from: a file or a device.")
-    ] = None
-    speaker: Annotated[str | None, Meta(description="Who speaks, where the client has said.")] = (
-        None
-    )
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -188,6 +74,21 @@ class SessionCreated(Event, frozen=True, kw_only=True, tag="session.created"):
     session: SessionInfo
 
 
+class SessionUpdated(Event, frozen=True, kw_only=True, tag="session.updated"):
+    """The settings of a session have changed; this is all that is in force now."""
+
+    session: SessionInfo
+
+
+class SessionResumed(Event, frozen=True, kw_only=True, tag="streamser.session.resumed"):
+    """The client of a stream is back; what it missed has just been sent again."""
+
+    received_frames: Annotated[
+        int,
+        Meta(description="Frames of sound received so far, at the stream's rate: send on there."),
+    ]
+
+
 class SpeechStarted(Event, frozen=True, kw_only=True, tag="input_audio_buffer.speech_started"):
     """Somebody has begun to speak."""
 
@@ -206,7 +107,8 @@ class SpeechStopped(Event, frozen=True, kw_only=True, tag="input_audio_buffer.sp
     item_id: ItemId
     audio_end_ms: AudioEnd
     reason: Annotated[
-        Literal["pause", "max_length", "flush"], Meta(description="Why it ended here.")
+        Literal["pause", "max_length", "commit", "flush"],
+        Meta(description="Why it ended here: `commit`: the client said so."),
     ]
 
     @property
@@ -220,6 +122,10 @@ class Committed(Event, frozen=True, kw_only=True, tag="input_audio_buffer.commit
 
     item_id: ItemId
     previous_item_id: PreviousItemId
+
+
+class Cleared(Event, frozen=True, kw_only=True, tag="input_audio_buffer.cleared"):
+    """The sound of the utterance that was open, or not yet committed, has been thrown away."""
 
 
 class TranscriptPartial(Event, frozen=True, kw_only=True, tag="streamser.transcript.partial"):
@@ -236,6 +142,16 @@ class TranscriptPartial(Event, frozen=True, kw_only=True, tag="streamser.transcr
     def clock_ms(self) -> int:
         """Return how far has been listened."""
         return self.audio_end_ms
+
+
+class TranscriptionDelta(
+    Event, frozen=True, kw_only=True, tag="conversation.item.input_audio_transcription.delta"
+):
+    """Words that are settled now; they follow those of the deltas before."""
+
+    item_id: ItemId
+    content_index: int = 0
+    delta: Annotated[str, Meta(description="To be appended as it is; a space stands before it.")]
 
 
 class EmotionDelta(Event, frozen=True, kw_only=True, tag="streamser.emotion.delta"):
@@ -331,17 +247,22 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     """Something was given up to keep pace; advice, not a fault."""
 
     kind: Annotated[
-        Literal["partials", "audio"],
-        Meta(description="`partials`: readings skipped. `audio`: sound lost, replaced by silence."),
+        Literal["partials", "audio", "deltas"],
+        Meta(
+            description="`partials`: readings skipped. `audio`: sound lost, replaced by silence."
+            " `deltas`: events not sent to this slow connection; it stands in their place."
+        ),
     ]
     dropped: Annotated[
-        int, Meta(description="Readings, or ms of sound (0: unknown), since the last such event.")
+        int, Meta(description="Readings, events, or ms of sound (0: unknown), since the last told.")
     ]
     total: Annotated[int, Meta(description="The same since the session began.")]
     since_ms: Annotated[int, Meta(description="Since where in the audio.")]
     reason: Annotated[
         str,
-        Meta(description="`full`, `failed`: partials; `dropped`, `overflow`: sound."),
+        Meta(
+            description="`full`, `failed`: partials; `dropped`, `overflow`: sound; `slow`: deltas."
+        ),
     ]
 
 
@@ -371,12 +292,16 @@ class SessionClosed(Event, frozen=True, kw_only=True, tag="streamser.session.clo
     audio_dropped_ms: Annotated[int, Meta(description="Sound lost, where known how much.")]
 
 
-AnyEvent: TypeAlias = (
+SessionEvent: TypeAlias = (
     SessionCreated
+    | SessionUpdated
+    | SessionResumed
     | SpeechStarted
     | SpeechStopped
     | Committed
+    | Cleared
     | TranscriptPartial
+    | TranscriptionDelta
     | EmotionDelta
     | TranscriptionCompleted
     | EmotionCompleted
@@ -387,14 +312,3 @@ AnyEvent: TypeAlias = (
     | ErrorRaised
     | SessionClosed
 )
-
-
-def encode_event(event: Event) -> bytes:
-    """Encode an event as one line of JSON, without the line break."""
-    return msgspec.json.encode(event)
-
-
-def decode_event(line: bytes | str) -> AnyEvent:
-    """Decode a line of JSON; raises ``msgspec.ValidationError`` for an unknown type."""
-    event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
-    return event
