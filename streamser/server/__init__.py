@@ -1,0 +1,1 @@
+"""One port for many live streams and their listeners: websockets, page, health, metrics."""
