@@ -22,6 +22,7 @@ __all__ = [
     "EndpointingSettings",
     "MoodSettings",
     "PartialSettings",
+    "ServerSettings",
     "Settings",
     "VadSettings",
     "WorkerSettings",
@@ -179,6 +180,54 @@ class WorkerSettings(Section, frozen=True):
     ] = 256
 
 
+class ServerSettings(Section, frozen=True):
+    """Whom ``streamser serve`` serves, and how much of it."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65_535, description="Port; 0: any that is free.")] = 8377
+    token_file: Annotated[
+        str | None, Meta(description="File of tokens: a line each, `name roles token`.")
+    ] = None
+    tls_cert: Annotated[str | None, Meta(description="Certificate chain, a PEM file.")] = None
+    tls_key: Annotated[str | None, Meta(description="Its key, a PEM file.")] = None
+    origins: Annotated[
+        str, Meta(description="Pages of other sites that may connect, with commas between.")
+    ] = ""
+    insecure: Annotated[
+        bool, Meta(description="Serve other machines without tokens or TLS all the same.")
+    ] = False
+    max_sessions: Annotated[int, Meta(ge=1, description="Streams at the same time.")] = 64
+    max_token_sessions: Annotated[
+        int, Meta(ge=1, description="Streams at the same time with one token.")
+    ] = 64
+    max_listeners: Annotated[int, Meta(ge=1, description="Listeners at the same time.")] = 256
+    max_message_kib: Annotated[
+        int, Meta(ge=4, le=65_536, description="Longest message of a client, KiB.")
+    ] = 2048
+    speed: Annotated[
+        float, Meta(ge=1, description="Sound is taken at most at so many times real time.")
+    ] = 8.0
+    idle_s: Annotated[
+        float, Meta(gt=0, description="A stream without any message for so long is ended.")
+    ] = 300.0
+    session_s: Annotated[float, Meta(gt=0, description="A stream is ended after so long.")] = 14_400
+    resume_s: Annotated[
+        float, Meta(ge=0, description="A stream whose client vanished is kept for so long.")
+    ] = 30.0
+    shutdown_s: Annotated[
+        float, Meta(gt=0, description="What is still to tell at the end may take so long.")
+    ] = 10.0
+    replay_events: Annotated[
+        int, Meta(ge=100, le=1_000_000, description="Events kept for listeners that come back.")
+    ] = 20_000
+    backlog_events: Annotated[
+        int, Meta(ge=16, le=100_000, description="Events that may wait for a slow connection.")
+    ] = 1000
+    meeting_keep_s: Annotated[
+        float, Meta(ge=0, description="A meeting that everybody has left is kept for so long.")
+    ] = 600.0
+
+
 class Settings(Section, frozen=True):
     """Every setting of the program."""
 
@@ -191,6 +240,7 @@ class Settings(Section, frozen=True):
     emotion: EmotionSettings = EmotionSettings()
     mood: MoodSettings = MoodSettings()
     worker: WorkerSettings = WorkerSettings()
+    server: ServerSettings = ServerSettings()
 
 
 _SECTIONS = tuple(

@@ -19,6 +19,7 @@ class Ring:
         if capacity < 1:
             raise ValueError(f"a ring needs room for at least one sample, not {capacity}")
         self._buffer: Samples = np.zeros(capacity, dtype=np.float32)
+        self._first = 0
         self._end = 0
 
     @property
@@ -29,12 +30,19 @@ class Ring:
     @property
     def start(self) -> int:
         """Return the absolute index of the oldest sample still held."""
-        return max(0, self._end - len(self._buffer))
+        return max(self._first, self._end - len(self._buffer))
 
     @property
     def end(self) -> int:
         """Return the absolute index just past the newest sample: all that was ever appended."""
         return self._end
+
+    def resized(self, capacity: int) -> Ring:
+        """Return a ring of another capacity that holds the newest of the same samples."""
+        ring = Ring(capacity)
+        ring._first = ring._end = max(self.start, self._end - capacity)
+        ring.append(self.read(ring._end, self._end))
+        return ring
 
     def append(self, samples: Samples) -> None:
         """Add samples, mono float32 of shape (n,); the oldest make room."""

@@ -23,6 +23,7 @@ from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.evaluate import evaluate
 from streamser.cli.listen import listen
 from streamser.cli.protocol import protocol
+from streamser.cli.serve import serve
 from streamser.cli.show import config_app
 from streamser.cli.talk import complain
 from streamser.cli.train import train
@@ -86,6 +87,7 @@ def _streamser(
 
 app.command()(listen)
 app.command()(analyze)
+app.command()(serve)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)

@@ -8,17 +8,36 @@ on how speech was cut into utterances nor on any clock but the audio's.
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 import msgspec
 
-from streamser.emotion.model import Reading
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["Mood", "MoodState"]
+__all__ = ["Judged", "Mood", "MoodState"]
 
 _LEAD: Final = 0.10  # of probability, before a mood gets another name
 _FLAT: Final = 0.30  # below it not even the likeliest category means much; uniform is .25
+
+
+class Judged(Protocol):
+    """Judge emotion: what a ``Reading`` and the ``EmotionBody`` that tells of it have in common."""
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Return the probability of every category."""
+        ...
+
+    @property
+    def confidence(self) -> float:
+        """Return the probability of the likeliest category, 0 to 1."""
+        ...
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Return valence, arousal and dominance, ``None`` where they were not measured."""
+        ...
 
 
 class MoodState(msgspec.Struct, frozen=True):
@@ -69,7 +88,7 @@ class Mood:
         self._named: str | None = None
         self._previous: str | None = None
 
-    def update(self, reading: Reading, at_ms: int, duration_ms: int) -> MoodState:
+    def update(self, reading: Judged, at_ms: int, duration_ms: int) -> MoodState:
         """Take in the reading of an utterance that ended at ``at_ms`` and lasted ``duration_ms``.
 
         Both are on the audio clock. Two readings alike of adjoining halves count as one of the

@@ -23,7 +23,7 @@ from streamser.runtime.assembly import (
 )
 from streamser.runtime.driver import Tap, Venue, drive
 from streamser.runtime.engine import Engine
-from streamser.runtime.worker import DeviceThread, WorkerStats
+from streamser.runtime.worker import BatchReport, DeviceThread, WorkerStats
 from streamser.speech.vad import Vad
 
 __all__ = ["Analyzer"]
@@ -34,17 +34,23 @@ class Analyzer:
 
     Models are loaded at the first stream, once. Streams may run at the same time from several
     threads; the device thread batches across them. Use it as a context manager, or ``close``
-    it. ``tell`` gets single lines meant for people; by default they go to stderr. Raises
-    ``ConfigError`` where settings do not go together.
+    it. ``tell`` gets single lines meant for people; by default they go to stderr. ``watch`` is
+    told of each batch, on the device thread. Raises ``ConfigError`` where settings do not go
+    together.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, tell: Callable[[str], None] | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        tell: Callable[[str], None] | None = None,
+        watch: Callable[[BatchReport], None] | None = None,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
         segmenter_settings(self.settings.endpointing)
         self._tell = tell if tell is not None else _tell_stderr
+        self._watch = watch
         self._lock = threading.Lock()
         self._device: DeviceThread | None = None
         self._make_vad: Callable[[], Vad] | None = None
@@ -64,6 +70,13 @@ class Analyzer:
         """Load the models if need be and name them; raises ``ModelError`` if one cannot be had."""
         make_vad, device = self._load()
         return name_models(make_vad(), device.engine())
+
+    def equipment(self) -> tuple[Callable[[], Vad], DeviceThread]:
+        """Return what sessions are made with: a detector for each, and the device thread.
+
+        For those who drive sessions themselves; waits for no model to be loaded.
+        """
+        return self._load()
 
     def stats(self) -> WorkerStats:
         """Return what the device thread has done so far."""
@@ -184,7 +197,7 @@ class Analyzer:
                 if self._device is not None:
                     self._device.close()
                 self._make_vad = build_vads(self.settings)
-                self._device = DeviceThread(self._build_engine, self.settings.worker)
+                self._device = DeviceThread(self._build_engine, self.settings.worker, self._watch)
             return self._make_vad, self._device
 
     def _build_engine(self) -> Engine:

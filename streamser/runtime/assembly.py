@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from streamser.audio.clip import to_samples
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import EmotionModel
@@ -17,6 +19,7 @@ from streamser.speech.vad import Vad
 __all__ = [
     "build_engine",
     "build_model",
+    "build_profile",
     "build_session",
     "build_vads",
     "name_models",
@@ -87,6 +90,19 @@ def name_models(vad: Vad, engine: Engine) -> ModelNames:
     return ModelNames(vad=vad.name, asr=asr, emotion=engine.model.name)
 
 
+def build_profile(settings: Settings, session_id: str, models: ModelNames) -> SessionProfile:
+    """Say what the settings make of a session; raises ``ConfigError``."""
+    return SessionProfile(
+        session_id=session_id,
+        models=models,
+        endpointing=segmenter_settings(settings.endpointing),
+        partial_every=to_samples(settings.partial.every_ms),
+        window=to_samples(settings.partial.window_ms),
+        speculative=settings.endpointing.speculative,
+        mood_seconds=settings.mood.time_constant_s,
+    )
+
+
 def build_session(
     settings: Settings,
     session_id: str,
@@ -99,17 +115,11 @@ def build_session(
     speaker: str | None,
 ) -> Session:
     """Make a session core for one stream."""
-    profile = SessionProfile(
-        session_id=session_id,
-        models=name_models(vad, engine),
-        endpointing=segmenter_settings(settings.endpointing),
-        partial_every=to_samples(settings.partial.every_ms),
-        window=to_samples(settings.partial.window_ms),
-        speculative=settings.endpointing.speculative,
+    profile = replace(
+        build_profile(settings, session_id, name_models(vad, engine)),
         ordered=ordered,
         patient=patient,
         source=source,
         speaker=speaker,
-        mood_seconds=settings.mood.time_constant_s,
     )
     return Session(profile, vad, engine.model.listener())

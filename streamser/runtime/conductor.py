@@ -34,7 +34,7 @@ class Conductor:
         self._session = session
         self._worker = worker
         self._post = post
-        self._clock = clock
+        self.clock = clock
         self._arrivals = ArrivalClock()
         self._pending: set[int] = set()
 
@@ -50,32 +50,33 @@ class Conductor:
 
     def begin(self) -> list[Event]:
         """Open the session."""
-        return self._carry(self._session.begin())
+        return self.carry(self._session.begin())
 
     def hear(self, samples: Samples, arrived: float, reached: int) -> list[Event]:
         """Push sound; at the clock's ``arrived``, all up to the sample ``reached`` was here."""
-        if self._clock is not None:
+        if self.clock is not None:
             self._arrivals.note(reached, arrived)
-        return self._carry(self._session.push(samples))
+        return self.carry(self._session.push(samples))
 
     def miss(self, samples: int, reason: str, at: int) -> list[Event]:
         """Note sound that was lost at an absolute sample."""
-        return self._carry(self._session.lose_audio(samples, reason, at))
+        return self.carry(self._session.lose_audio(samples, reason, at))
 
     def report(self, code: str, message: str) -> list[Event]:
         """Tell of a fault of the source."""
-        return self._carry(self._session.report(code, message))
+        return self.carry(self._session.report(code, message))
 
     def take(self, job: Job, outcome: Outcome) -> list[Event]:
         """Hand an outcome to the session."""
         self._pending.discard(job.id)
-        return self._carry(self._session.resolve(job.id, outcome))
+        return self.carry(self._session.resolve(job.id, outcome))
 
     def end(self) -> list[Event]:
         """Flush the session; outcomes still to come must be taken until it is closed."""
-        return self._carry(self._session.flush())
+        return self.carry(self._session.flush())
 
-    def _carry(self, output: list[Output]) -> list[Event]:
+    def carry(self, output: list[Output]) -> list[Event]:
+        """Send the jobs among a session's output on their way; return its events."""
         events: list[Event] = []
         for item in output:
             if isinstance(item, Job):
@@ -89,7 +90,7 @@ class Conductor:
         return events
 
     def _timed(self, event: Event) -> Event:
-        if self._clock is None or event.clock_ms is None:
+        if self.clock is None or event.clock_ms is None:
             return event
-        lag = self._arrivals.lag_ms(to_samples(event.clock_ms), self._clock())
+        lag = self._arrivals.lag_ms(to_samples(event.clock_ms), self.clock())
         return replace(event, lag_ms=lag)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
@@ -14,9 +16,19 @@ from streamser.runtime.jobs import Fault, Job, Outcome, Result
 from streamser.speech.guards import guarded
 from streamser.speech.transcriber import Transcriber, Transcript
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Spent"]
 
 logger = logging.getLogger(__name__)
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Sum up seconds spent in each model, successful or not."""
+
+    transcribing_s: float = 0.0
+    judging_s: float = 0.0
+
+    def __sub__(self, before: Spent) -> Spent:
+        return Spent(self.transcribing_s - before.transcribing_s, self.judging_s - before.judging_s)
 
 
 class Engine:
@@ -29,6 +41,7 @@ class Engine:
     def __init__(self, transcriber: Transcriber | None, model: EmotionModel) -> None:
         self.transcriber = transcriber
         self.model = model
+        self.spent = Spent()
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Answer a batch of jobs, each with a result or a fault, in order."""
@@ -59,20 +72,30 @@ class Engine:
             self.transcriber.forget(session_id)
 
     def _attempt(self, jobs: Sequence[Job]) -> list[Result]:
-        transcripts = self._transcribe(jobs)
-        spoken = [
-            Spoken(samples=job.heard, text=_trusted(transcript))
-            for job, transcript in zip(jobs, transcripts, strict=True)
-        ]
-        findings = self.model.observe(spoken)
+        began = heard = time.perf_counter()
+        try:
+            transcripts = self._transcribe(jobs)
+            heard = time.perf_counter()
+            spoken = [
+                Spoken(samples=job.heard, text=_trusted(transcript))
+                for job, transcript in zip(jobs, transcripts, strict=True)
+            ]
+            findings = self.model.observe(spoken)
+        finally:
+            ended = time.perf_counter()
+            spent = self.spent
+            self.spent = Spent(
+                spent.transcribing_s + heard - began, spent.judging_s + ended - heard
+            )
         return [Result(*pair) for pair in zip(transcripts, findings, strict=True)]
 
     def _transcribe(self, jobs: Sequence[Job]) -> list[Transcript | None]:
-        if self.transcriber is None:
+        asked = [] if self.transcriber is None else [job.clip for job in jobs if job.transcribe]
+        if self.transcriber is None or not asked:
             return [None] * len(jobs)
-        clips = [job.clip for job in jobs]
-        heard = self.transcriber.transcribe(clips)
-        return [guarded(*pair) for pair in zip(heard, clips, strict=True)]
+        heard = self.transcriber.transcribe(asked)
+        guarding = (guarded(*pair) for pair in zip(heard, asked, strict=True))
+        return [next(guarding) if job.transcribe else None for job in jobs]
 
 
 def _trusted(transcript: Transcript | None) -> str | None:

@@ -16,7 +16,8 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 
     ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
     that emotion is read from. A ``droppable`` job may be left out under pressure; one that is
-    ``refusable`` fails where too many wait already.
+    ``refusable`` fails where too many wait already. Without ``transcribe`` only the emotion is
+    asked for.
     """
 
     id: int
@@ -24,6 +25,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     window: int
     droppable: bool
     refusable: bool = True
+    transcribe: bool = True
 
     @property
     def heard(self) -> Samples:

@@ -42,14 +42,14 @@ class Outbox:
 
     def __init__(self, session_id: str, *, ordered: bool) -> None:
         self._session_id = session_id
-        self._ordered = ordered
+        self.ordered = ordered
         self._queue: deque[Slot] = deque()
         self._seq = 0
         self._ready: list[Event] = []
 
     def say(self, content: Draft) -> None:
         """Tell an event at once, or, ``ordered``, after everything reserved before it."""
-        if self._ordered and self._queue:
+        if self.ordered and self._queue:
             self.reserve(lambda: self.emit(content)).ready = True
         else:
             self.emit(content)

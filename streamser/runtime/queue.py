@@ -9,19 +9,28 @@ import msgspec
 from streamser.config import WorkerSettings
 from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
 
-__all__ = ["JobQueue", "Ticket"]
+__all__ = ["JobQueue", "QueueLoad", "Ticket"]
 
 
 class Ticket(msgspec.Struct, frozen=True, eq=False):
-    """Hold a waiting job and where its outcome goes."""
+    """Hold a waiting job, where its outcome goes, and since when it waits (s, any clock)."""
 
     job: Job
     done: Callable[[Job, Outcome], None]
+    since: float = 0.0
 
     @property
     def session_id(self) -> str:
         """Return the session that asks."""
         return self.job.clip.session_id
+
+
+class QueueLoad(msgspec.Struct, frozen=True):
+    """Count waiting jobs by kind; ``oldest_s`` is how long the first of them has waited."""
+
+    finals: int
+    partials: int
+    oldest_s: float
 
 
 class JobQueue:
@@ -40,6 +49,12 @@ class JobQueue:
 
     def __len__(self) -> int:
         return len(self._firm) + len(self._droppable)
+
+    def load(self, now: float) -> QueueLoad:
+        """Say how much waits, and how long the oldest has."""
+        waiting = (*self._firm, *self._droppable)
+        oldest = max((now - ticket.since for ticket in waiting), default=0.0)
+        return QueueLoad(len(self._firm), len(self._droppable), oldest)
 
     def offer(self, ticket: Ticket) -> list[tuple[Ticket, Outcome]]:
         """Take a job in; returns the tickets that are over because of it, with their outcome."""

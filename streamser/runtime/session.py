@@ -6,12 +6,10 @@ the jobs that come out, and hands their results back, in any order and at any ti
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
 from streamser.audio.clip import Clip, Samples, to_ms
 from streamser.audio.ring import Ring
@@ -19,33 +17,39 @@ from streamser.emotion.model import Listener
 from streamser.emotion.mood import Mood
 from streamser.errors import ModelError
 from streamser.events import (
+    AudioConfig,
+    Cleared,
     Committed,
+    ErrorBody,
     ErrorRaised,
     Event,
+    Limits,
     Marker,
     ModelNames,
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SessionResumed,
+    SessionUpdated,
     SpeechStarted,
     SpeechStopped,
 )
 from streamser.runtime.jobs import Cancel, Fault, Job, Outcome, Result, Skipped
 from streamser.runtime.losses import Losses
 from streamser.runtime.outbox import Outbox, draft
+from streamser.runtime.turns import ManualTurns, Turns, VadTurns
 from streamser.runtime.utterance import Utterance
-from streamser.runtime.wording import Wording, server_error
+from streamser.runtime.wording import Wording, client_error, server_error
 from streamser.speech.segmenter import (
     Closed,
     Extended,
     Hesitated,
     Opened,
     Resumed,
-    Segmenter,
     SegmenterSettings,
     SegmentEvent,
 )
-from streamser.speech.stable import agree
+from streamser.speech.stable import agree, committed_text
 from streamser.speech.vad import Vad
 
 __all__ = ["Output", "Session", "SessionProfile", "SessionSnapshot"]
@@ -59,7 +63,8 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
     a partial's emotion is read from. An ``ordered`` session puts all its events in the one
     order that does not depend on when results come: for files, where nobody waits. Jobs of a
-    ``patient`` session are never refused: its source waits while they do.
+    ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
+    utterances end where the client commits. ``audio`` and ``limits`` are only told.
     """
 
     session_id: str
@@ -70,9 +75,13 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     speculative: bool = True
     ordered: bool = False
     patient: bool = False
+    manual: bool = False
     source: str | None = None
     speaker: str | None = None
+    meeting: str | None = None
     mood_seconds: float = 30.0
+    audio: AudioConfig | None = None
+    limits: Limits | None = None
 
 
 class SessionSnapshot(msgspec.Struct, frozen=True):
@@ -90,28 +99,26 @@ class Session:
     """
 
     def __init__(self, profile: SessionProfile, vad: Vad, listener: Listener) -> None:
-        endpointing = profile.endpointing
         self._profile = profile
         self._vad = vad
         self._listener = listener
         self._mood = Mood(profile.mood_seconds)
         self._wording = Wording(profile.models.emotion, profile.speaker)
-        self._segmenter = Segmenter(endpointing, vad.window)
-        reach = endpointing.max_length + endpointing.silence + endpointing.pre_roll
-        self._ring = Ring(reach + 4 * vad.window)
-        self._block = np.zeros(vad.window, np.float32)
-        self._filled = 0
-        self._heard = 0
+        self._ring = Ring(_reach(profile.endpointing, vad.window))
+        self._turns = self._take_turns(profile)
+        self._next: SessionProfile | None = None
         self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
         self._tasks: list[Job | Cancel] = []
         self._job_ids = 0
         self._jobs: dict[int, tuple[Utterance, Job]] = {}
+        self._numbers = 0
         self._open: Utterance | None = None
         self._last: Utterance | None = None
         self._markers: list[tuple[str, int]] = []
         self._lost_partials = Losses("partials")
         self._lost_audio = Losses("audio")
         self._speech = 0
+        self._utterances = 0
         self._failed = 0
         self._ending = False
         self.closed = False
@@ -119,33 +126,76 @@ class Session:
     @property
     def position(self) -> int:
         """Return how many samples have been pushed."""
-        return self._heard
+        return self._turns.heard
 
     def begin(self) -> list[Output]:
         """Introduce the session; to be called once, before anything else."""
-        profile = self._profile
-        info = SessionInfo(
-            id=profile.session_id,
-            models=profile.models,
-            silence_ms=to_ms(profile.endpointing.silence),
-            max_utterance_ms=to_ms(profile.endpointing.max_length),
-            source=profile.source,
-            speaker=profile.speaker,
+        self._outbox.say(draft(SessionCreated, session=_info(self._profile)))
+        return self._output()
+
+    def configure(self, profile: SessionProfile) -> list[Output]:
+        """Go on with another profile of the same session and models.
+
+        How utterances are found changes at the next pause, all else at once. ``ordered`` may
+        change only before the first sound; raises ``ValueError`` after it.
+        """
+        if profile.ordered != self._profile.ordered:
+            if self.position:
+                raise ValueError("the order of events cannot change once sound was heard")
+            self._outbox.ordered = profile.ordered
+        found_alike = (profile.endpointing, profile.manual) == (
+            self._profile.endpointing,
+            self._profile.manual,
         )
-        self._outbox.say(draft(SessionCreated, session=info))
+        # A change that is taken back before it came into force is none.
+        self._next = None if found_alike and self._next is None else profile
+        self._profile = profile
+        self._wording = Wording(profile.models.emotion, profile.speaker)
+        self._change_turns()
+        self._outbox.say(draft(SessionUpdated, session=_info(profile)))
         return self._output()
 
     def push(self, samples: Samples) -> list[Output]:
         """Hear mono float32 samples at 16 kHz, any number of them."""
-        offset = 0
-        while offset < len(samples):
-            take = min(len(samples) - offset, len(self._block) - self._filled)
-            self._block[self._filled : self._filled + take] = samples[offset : offset + take]
-            self._filled += take
-            self._heard += take
-            offset += take
-            if self._filled == len(self._block):
-                self._hear_block()
+        while len(samples):
+            self._change_turns()
+            taken, events = self._turns.hear(samples)
+            samples = samples[taken:]
+            for event in events:
+                self._follow(event)
+            if self._markers:
+                self._place_markers()
+        return self._output()
+
+    def commit(self, event_id: str | None = None, *, lenient: bool = False) -> list[Output]:
+        """End the open utterance here; where there is none, tell an error, unless ``lenient``."""
+        events = [] if self._ending else self._turns.commit()
+        for event in events:
+            self._follow(event)
+        if not events and not lenient:
+            message = "there is nothing to commit: no speech is open, or less than 100 ms was sent"
+            code = "input_audio_buffer_commit_empty"
+            self._outbox.say(draft(ErrorRaised, error=client_error(code, message, event_id)))
+        self._place_markers()
+        return self._output()
+
+    def clear(self) -> list[Output]:
+        """Throw the open utterance away."""
+        if not self._ending:
+            self._turns.clear()
+            self._drop_open()
+            self._place_markers()
+        self._outbox.say(draft(Cleared))
+        return self._output()
+
+    def refuse(self, error: ErrorBody) -> list[Output]:
+        """Tell a client that a message of it cannot be followed."""
+        self._outbox.say(draft(ErrorRaised, error=error))
+        return self._output()
+
+    def welcome_back(self, received_frames: int) -> list[Output]:
+        """Tell a client that has come back how much of its sound is here."""
+        self._outbox.say(draft(SessionResumed, received_frames=received_frames))
         return self._output()
 
     def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:
@@ -164,7 +214,7 @@ class Session:
     def mark(self, marker_id: str) -> list[Output]:
         """Ask for an echo once everything about the sound so far has been told."""
         if not self._ending:
-            self._markers.append((marker_id, self._heard))
+            self._markers.append((marker_id, self.position))
             self._place_markers()
         return self._output()
 
@@ -204,12 +254,11 @@ class Session:
         """End the stream: close what is open; ``closed`` turns true after the last final."""
         if not self._ending:
             self._ending = True
-            self._hear_rest()
-            for event in self._segmenter.flush():
+            for event in self._turns.flush():
                 self._follow(event)
             self._place_markers()
             for losses in (self._lost_partials, self._lost_audio):
-                told = losses.tell(self._heard)
+                told = losses.tell(self.position)
                 if told is not None:
                     self._outbox.say(told)
             self._outbox.reserve(self._close).ready = True
@@ -223,55 +272,46 @@ class Session:
 
     # Sound → utterances
 
-    def _hear_block(self) -> None:
-        block = self._block
-        self._filled = 0
-        self._ring.append(block)
-        level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
-        for event in self._segmenter.push(self._vad.probability(block), level):
-            self._follow(event)
-        if self._markers:
-            self._place_markers()
+    def _take_turns(self, profile: SessionProfile) -> Turns:
+        if profile.manual:
+            return ManualTurns(self._ring, profile.endpointing.max_length, self._vad.window)
+        self._vad.reset()
+        return VadTurns(self._ring, self._vad, profile.endpointing)
 
-    def _hear_rest(self) -> None:
-        """Hear a last block that was not filled, silence standing for what is missing."""
-        if not self._filled:
+    def _change_turns(self) -> None:
+        """Find utterances in another way from here on, if that was asked and nobody speaks."""
+        profile = self._next
+        if profile is None or not self._turns.idle:
             return
-        self._block[self._filled :] = 0
-        # An utterance may be cut in the middle of a block, which must have been heard.
-        if self._filled > len(self._block) // 2:
-            self._hear_block()
-        else:
-            self._ring.append(self._block)
+        self._next = None
+        self._turns.release()
+        self._ring = self._ring.resized(_reach(profile.endpointing, self._vad.window))
+        self._turns = self._take_turns(profile)
 
     def _follow(self, event: SegmentEvent) -> None:
         match event:
             case Opened(start=start):
                 self._start(start)
             case Extended(end=end):
-                self._extend(min(end, self._heard))
+                self._extend(end)
             case Hesitated(end=end):
                 if self._profile.speculative:
-                    self._ask_final(min(end, self._heard))
+                    self._ask_final(end)
             case Resumed():
                 self._withdraw_final()
             case Closed(end=end, reason=reason):
-                # What is left at the end of a stream, less than a block, belongs to whoever
-                # speaks there.
-                whole = self._heard - self._heard % self._vad.window
-                at_the_end = reason == "flush" and end == whole
-                self._stop(self._heard if at_the_end else min(end, self._heard), reason)
+                self._stop(end, reason)
 
     def _start(self, start: int) -> None:
-        number = self._last.number + 1 if self._last else 1
-        item_id = f"item_{self._profile.session_id}_{number}"
-        self._open = Utterance(number=number, item_id=item_id, start=start)
+        self._numbers += 1
+        item_id = f"item_{self._profile.session_id}_{self._numbers}"
+        self._open = Utterance(number=self._numbers, item_id=item_id, start=start)
         self._outbox.say(draft(SpeechStarted, item_id=item_id, audio_start_ms=to_ms(start)))
 
     def _extend(self, end: int) -> None:
         utterance = self._opened()
         every = self._profile.partial_every
-        utterance.speech += self._vad.window
+        utterance.speech += self._turns.window
         if every and utterance.speech >= every * (utterance.readings + 1):
             utterance.readings += 1
             self._ask_partial(utterance, end)
@@ -288,9 +328,23 @@ class Session:
         say(draft(SpeechStopped, item_id=item_id, audio_end_ms=to_ms(end), reason=reason))
         say(draft(Committed, item_id=item_id, previous_item_id=previous))
         self._speech += end - utterance.start
+        self._utterances += 1
         self._open, self._last = None, utterance
         utterance.slot = self._outbox.reserve(partial(self._tell_final, utterance))
         utterance.slot.ready = utterance.outcome is not None
+        self._outbox.settle()
+
+    def _drop_open(self) -> None:
+        utterance, self._open = self._open, None
+        if utterance is None:
+            return
+        for job_id in (*utterance.partials, utterance.final_job):
+            if job_id is not None:
+                self._cancel(job_id)
+        for slot in utterance.partials.values():
+            if slot is not None:
+                slot.ready = True
+        utterance.partials.clear()
         self._outbox.settle()
 
     def _opened(self) -> Utterance:
@@ -346,6 +400,7 @@ class Session:
             window=window,
             droppable=droppable,
             refusable=not self._profile.patient,
+            transcribe=self._profile.models.asr is not None,
         )
         self._jobs[job.id] = (utterance, job)
         self._tasks.append(job)
@@ -363,7 +418,7 @@ class Session:
             self._lost_partials.count(1)
         elif not isinstance(outcome, Result):
             reason = outcome.reason if isinstance(outcome, Skipped) else "failed"
-            if told := self._lost_partials.note(1, reason, self._heard):
+            if told := self._lost_partials.note(1, reason, self.position):
                 self._outbox.say(told)
         if slot is not None:
             slot.ready = True
@@ -380,6 +435,10 @@ class Session:
         if transcript is not None and not transcript.distrust:
             utterance.stable = agree(utterance.stable, transcript.text.split())
             self._outbox.emit(self._wording.partial(utterance, end))
+            settled = committed_text(utterance.stable)
+            if len(settled) > len(utterance.told) and settled.startswith(utterance.told):
+                self._outbox.emit(self._wording.settled(utterance, settled))
+                utterance.told = settled
         reading = self._listener.interpret(result.finding)
         self._outbox.emit(self._wording.delta(utterance, reading, end - job.window, end))
 
@@ -392,15 +451,17 @@ class Session:
             return
         reading = self._listener.interpret(outcome.finding)
         self._listener.learn(outcome.finding)
-        for told in self._wording.final(utterance, outcome.transcript, reading):
+        body = self._wording.judged(utterance, reading)
+        for told in self._wording.final(utterance, outcome.transcript, body):
             self._outbox.emit(told)
         length = to_ms(utterance.end - utterance.start)
-        mood = self._mood.update(reading, to_ms(utterance.end), length)
+        # From what is told, not from what was read: the events alone give the same mood again.
+        mood = self._mood.update(body, to_ms(utterance.end), length)
         self._outbox.emit(self._wording.mood(mood, utterance))
 
     def _place_markers(self) -> None:
         # A word that has just begun will be told of with a start before the marker.
-        if not self._segmenter.idle:
+        if not self._turns.idle:
             return
         for marker_id, position in self._markers:
             echo = draft(Marker, id=marker_id, audio_ms=to_ms(position))
@@ -413,11 +474,32 @@ class Session:
         self._outbox.emit(
             draft(
                 SessionClosed,
-                audio_ms=to_ms(self._heard),
+                audio_ms=to_ms(self.position),
                 speech_ms=to_ms(self._speech),
-                utterances=self._last.number if self._last else 0,
+                utterances=self._utterances,
                 failed=self._failed,
                 partials_dropped=self._lost_partials.total,
                 audio_dropped_ms=self._lost_audio.total_ms,
             )
         )
+
+
+def _info(profile: SessionProfile) -> SessionInfo:
+    return SessionInfo(
+        id=profile.session_id,
+        models=profile.models,
+        silence_ms=to_ms(profile.endpointing.silence),
+        max_utterance_ms=to_ms(profile.endpointing.max_length),
+        partial_every_ms=to_ms(profile.partial_every),
+        source=profile.source,
+        speaker=profile.speaker,
+        meeting=profile.meeting,
+        ordered=profile.ordered,
+        audio=profile.audio,
+        limits=profile.limits,
+    )
+
+
+def _reach(endpointing: SegmenterSettings, window: int) -> int:
+    """Return how many samples back an utterance, or a part of it, may still be asked for."""
+    return endpointing.max_length + endpointing.silence + endpointing.pre_roll + 4 * window

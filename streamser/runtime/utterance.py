@@ -16,9 +16,9 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
 
     ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
     ``partials`` holds the jobs of those still on their way, in an ordered session with their
-    place among its events. ``final_job`` and ``end`` are set when the final is asked for,
-    speculatively or not; ``outcome`` is its answer and ``slot`` its place among the session's
-    events once the utterance is closed.
+    place among its events; ``told`` is the settled text told so far. ``final_job`` and ``end``
+    are set when the final is asked for, speculatively or not; ``outcome`` is its answer and
+    ``slot`` its place among the session's events once the utterance is closed.
     """
 
     number: int
@@ -29,6 +29,7 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     readings: int = 0
     partials: dict[int, Slot | None] = {}
     stable: Stable = msgspec.field(default_factory=Stable)
+    told: str = ""
     final_job: int | None = None
     outcome: Outcome | None = None
     slot: Slot | None = None

@@ -12,6 +12,7 @@ from streamser.events import (
     ErrorBody,
     MoodUpdated,
     TranscriptionCompleted,
+    TranscriptionDelta,
     TranscriptionFailed,
     TranscriptPartial,
     Usage,
@@ -25,7 +26,7 @@ from streamser.speech.stable import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
 from streamser.taxonomy import Dimensions
 
-__all__ = ["Wording", "server_error"]
+__all__ = ["Wording", "client_error", "server_error"]
 
 
 _PLACES = 4
@@ -35,6 +36,15 @@ _PLACES = 4
 def server_error(code: str, message: str) -> ErrorBody:
     """Word a fault that is not the client's."""
     return ErrorBody(type="server_error", code=code, message=message)
+
+
+def client_error(
+    code: str, message: str, event_id: str | None = None, param: str | None = None
+) -> ErrorBody:
+    """Word what is wrong with a client's message."""
+    return ErrorBody(
+        type="invalid_request_error", code=code, message=message, param=param, event_id=event_id
+    )
 
 
 class Wording:
@@ -58,24 +68,33 @@ class Wording:
             audio_end_ms=to_ms(end),
         )
 
+    def settled(self, utterance: Utterance, settled: str) -> Draft:
+        """Word what more of an utterance's text is settled than was told before."""
+        more = settled[len(utterance.told) :]
+        return draft(TranscriptionDelta, item_id=utterance.item_id, delta=more)
+
     def delta(self, utterance: Utterance, reading: Reading, start: int, end: int) -> Draft:
         """Word the emotion of a window of an utterance that goes on."""
         body = self._body(reading, start, end)
         return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
 
+    def judged(self, utterance: Utterance, reading: Reading) -> EmotionBody:
+        """Word the reading of a whole utterance."""
+        return self._body(reading, utterance.start, utterance.end)
+
     def final(
-        self, utterance: Utterance, transcript: Transcript | None, reading: Reading
+        self, utterance: Utterance, transcript: Transcript | None, body: EmotionBody
     ) -> list[Draft]:
         """Word the end of the analysis of an utterance."""
-        body = self._body(reading, utterance.start, utterance.end)
         emotion = draft(EmotionCompleted, item_id=utterance.item_id, emotion=body)
         if transcript is None:
             return [emotion]
         trusted = not transcript.distrust
+        text = transcript.text if trusted else ""
         words = draft(
             TranscriptionCompleted,
             item_id=utterance.item_id,
-            transcript=transcript.text if trusted else "",
+            transcript=text,
             language=transcript.language,
             confidence=transcript.confidence,
             words=tuple(_timing(word) for word in transcript.words) if trusted else (),
@@ -85,7 +104,10 @@ class Wording:
             audio_end_ms=to_ms(utterance.end),
             emotion=body,
         )
-        return [words, emotion]
+        # Who only follows the deltas shall have the whole text, where it is what they led to.
+        goes_on = len(text) > len(utterance.told) and text.startswith(utterance.told)
+        rest = [self.settled(utterance, text)] if goes_on else []
+        return [*rest, words, emotion]
 
     def failure(self, utterance: Utterance, fault: Fault) -> Draft:
         """Word that an utterance could not be analysed."""

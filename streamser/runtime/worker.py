@@ -11,11 +11,11 @@ from concurrent.futures import Future
 import msgspec
 
 from streamser.config import WorkerSettings
-from streamser.runtime.engine import Engine
+from streamser.runtime.engine import Engine, Spent
 from streamser.runtime.jobs import Fault, Job, Outcome
-from streamser.runtime.queue import JobQueue, Ticket
+from streamser.runtime.queue import JobQueue, QueueLoad, Ticket
 
-__all__ = ["DeviceThread", "WorkerStats"]
+__all__ = ["BatchReport", "DeviceThread", "WorkerStats"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,15 +29,30 @@ class WorkerStats(msgspec.Struct, frozen=True):
     busy_s: float = 0.0
 
 
+class BatchReport(msgspec.Struct, frozen=True):
+    """Say what one batch has cost; ``waited_s`` has the wait of each job before it began."""
+
+    waited_s: tuple[float, ...]
+    spent: Spent
+    faults: int
+
+
 class DeviceThread:
     """Own one device and everything on it.
 
     The engine is built, run and dropped on the thread. Outcomes are delivered from the thread
-    by the ``done`` given with the job; it must return at once and must not raise.
+    by the ``done`` given with the job, and each batch reported to ``watch``; both must return
+    at once and must not raise.
     """
 
-    def __init__(self, build: Callable[[], Engine], settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        build: Callable[[], Engine],
+        settings: WorkerSettings,
+        watch: Callable[[BatchReport], None] | None = None,
+    ) -> None:
         self._build = build
+        self._watch = watch
         self._settings = settings
         self._queue = JobQueue(settings)
         self._sessions: set[str] = set()
@@ -54,9 +69,19 @@ class DeviceThread:
         """Return what has been done so far."""
         return self._stats
 
+    def load(self) -> QueueLoad:
+        """Return what waits now."""
+        with self._condition:
+            return self._queue.load(time.monotonic())
+
     def engine(self) -> Engine:
         """Wait until the models are loaded; raises what loading them raised."""
         return self._engine.result()
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether the models are loaded and warm."""
+        return self._engine.done() and self._engine.exception() is None
 
     @property
     def has_failed(self) -> bool:
@@ -78,7 +103,7 @@ class DeviceThread:
 
     def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> None:
         """Ask for a job; ``done`` gets its outcome, unless it is cancelled before it began."""
-        ticket = Ticket(job, done)
+        ticket = Ticket(job, done, time.monotonic())
         with self._condition:
             if self._closing:
                 over: list[tuple[Ticket, Outcome]] = [(ticket, Fault("closed", "shutting down"))]
@@ -113,9 +138,13 @@ class DeviceThread:
             return
         self._engine.set_result(engine)
         while batch := self._next_batch(engine):
-            began = time.perf_counter()
+            now, began, before = time.monotonic(), time.perf_counter(), engine.spent
             outcomes = _run(engine, [ticket.job for ticket in batch])
             self._count(len(batch), time.perf_counter() - began)
+            if self._watch is not None:
+                faults = sum(isinstance(outcome, Fault) for outcome in outcomes)
+                waited = tuple(now - ticket.since for ticket in batch)
+                self._watch(BatchReport(waited, engine.spent - before, faults))
             for ticket, outcome in zip(batch, outcomes, strict=True):
                 ticket.done(ticket.job, outcome)
 

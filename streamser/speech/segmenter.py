@@ -159,7 +159,7 @@ class Closed(msgspec.Struct, frozen=True):
 
     start: int
     end: int
-    reason: Literal["pause", "max_length", "flush"]
+    reason: Literal["pause", "max_length", "commit", "flush"]
 
 
 SegmentEvent: TypeAlias = Opened | Extended | Hesitated | Resumed | Closed
@@ -250,6 +250,13 @@ class Segmenter:
         self._onset = None
         self._welcome_until = 0
         return events
+
+    def drop(self) -> None:
+        """Forget the open utterance, or one that is about to open, as if it had been silence."""
+        self._start = self._onset = None
+        self._is_speech = self._hesitated = False
+        self._previous_end = self._now
+        self._welcome_until = 0
 
     def _hear_speech(self, events: list[SegmentEvent]) -> None:
         self._speech_end = self._now

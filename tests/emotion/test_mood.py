@@ -10,6 +10,13 @@ from hypothesis import strategies as st
 
 from streamser.emotion.model import Reading
 from streamser.emotion.mood import Mood, MoodState
+from streamser.events import (
+    EmotionBody,
+    EmotionCompleted,
+    Window,
+    decode_event,
+    encode_event,
+)
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 unit = st.floats(-1, 1)
@@ -30,6 +37,21 @@ def readings(draw: st.DrawFn) -> Reading:
     scores = {name: x / sum(raw) for name, x in zip(CATEGORIES, raw, strict=True)}
     dimensions = Dimensions(*(draw(st.none() | unit) for _ in range(3)))
     return Reading("sad", draw(st.floats(0, 1)), scores, dimensions, 0.5, ("text",))
+
+
+def body(what: Reading, end_ms: int) -> EmotionBody:
+    """Return a reading as an event tells of it."""
+    return EmotionBody(
+        category=what.category,
+        confidence=round(what.confidence, 4),
+        scores={name: round(score, 4) for name, score in what.scores.items()},
+        dimensions=what.dimensions,
+        uncertainty=what.uncertainty,
+        modalities=what.modalities,
+        speaker=None,
+        window=Window(start_ms=0, end_ms=end_ms),
+        model="rules",
+    )
 
 
 timeline = st.lists(st.tuples(readings(), st.integers(0, 60_000), st.integers(0, 30_000)))
@@ -65,6 +87,22 @@ def test_the_same_readings_give_the_same_mood(turns: list[tuple[Reading, int, in
     """There is no clock and no chance in it."""
     first, second = Mood(), Mood()
     assert [first.update(*turn) for turn in turns] == [second.update(*turn) for turn in turns]
+
+
+@given(timeline)
+def test_a_mood_can_be_had_again_from_what_was_told(
+    turns: list[tuple[Reading, int, int]],
+) -> None:
+    """Judgements read back from JSON give the same mood, to the last digit."""
+    first, second = Mood(), Mood()
+    for what, at_ms, duration_ms in turns:
+        told = EmotionCompleted(
+            event_id="e", session_id="s", seq=1, item_id="i", emotion=body(what, at_ms)
+        )
+        again = decode_event(encode_event(told))
+        assert isinstance(again, EmotionCompleted)
+        state = first.update(told.emotion, at_ms, duration_ms)
+        assert second.update(again.emotion, at_ms, duration_ms) == state
 
 
 @given(readings(), readings(), st.floats(0.1, 0.9), st.integers(1_000, 60_000))

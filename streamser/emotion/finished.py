@@ -1,0 +1,60 @@
+"""Remember finished utterances for whoever comes late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streamser.events import (
+    EmotionCompleted,
+    Event,
+    Finished,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+)
+
+__all__ = ["FinishedLog"]
+
+
+class FinishedLog:
+    """Remember the last finished utterances, each as one record of its words and emotion."""
+
+    def __init__(self, limit: int = 200) -> None:
+        self._limit = limit
+        self._finals: dict[tuple[str, str], Finished] = {}
+
+    @property
+    def finals(self) -> tuple[Finished, ...]:
+        """Return them, the oldest first; at most ``limit``."""
+        return tuple(self._finals.values())
+
+    def take(self, event: Event, meeting: str | None, speaker: str | None, at_ms: int) -> None:
+        """Take in a final event, published at ``at_ms``; events of other kinds do nothing."""
+        match event:
+            # Words come first and bring the emotion with them: there is no half a record.
+            case TranscriptionCompleted(transcript=transcript, emotion=emotion):
+                found: dict[str, Any] = {"transcript": transcript, "emotion": emotion}
+                start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
+            case EmotionCompleted(emotion=emotion):
+                found = {"transcript": None, "emotion": emotion}
+                start_ms, end_ms = emotion.window.start_ms, emotion.window.end_ms
+            case TranscriptionFailed(error=error):
+                found = {"transcript": None, "emotion": None, "error": error}
+                start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
+            case _:
+                return
+        key = (event.session_id, event.item_id)
+        if key in self._finals:
+            return
+        self._finals[key] = Finished(
+            session_id=event.session_id,
+            item_id=event.item_id,
+            speaker=speaker,
+            meeting=meeting,
+            at_ms=at_ms,
+            lag_ms=event.lag_ms,
+            audio_start_ms=start_ms,
+            audio_end_ms=end_ms,
+            **found,
+        )
+        if len(self._finals) > self._limit:
+            del self._finals[next(iter(self._finals))]

@@ -1,0 +1,138 @@
+"""What waits to be sent to one connection, and what is left out when it reads too slowly."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from streamser.events import (
+    EmotionDelta,
+    Event,
+    Overload,
+    Placed,
+    TranscriptionDelta,
+    TranscriptPartial,
+)
+
+__all__ = ["Backlog", "Letter", "can_be_left_out"]
+
+_BYTES_EACH = 4096
+"""Room for each event, on average: one with a hundred word times takes twice that."""
+
+
+def can_be_left_out(event: Event | Placed) -> bool:
+    """Return whether an event only matters until the next of its kind."""
+    return isinstance(event, TranscriptPartial | TranscriptionDelta | EmotionDelta)
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """Hold an event on its way: the messages that word it, and its place in its session.
+
+    ``session_id`` is empty where it belongs to none; ``clock_ms`` is its place in the audio;
+    ``stamp`` is what the last of its body was made of, with the closing brace.
+    """
+
+    session_id: str
+    seq: int
+    clock_ms: int
+    droppable: bool
+    bodies: tuple[bytes, ...]
+    stamp: bytes = b"}"
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes it has."""
+        return sum(map(len, self.bodies))
+
+
+class _Loss(msgspec.Struct):
+    count: int
+    since_ms: int
+    last: Letter
+
+
+class Backlog:
+    """Keep at most ``most`` letters in order; pure.
+
+    From half of that on, letters that can be left out are; an ``Overload`` stands for them,
+    with the ``seq`` and the stamp of the last, worded by ``word``. When there is no room even
+    so, ``put`` says no: the connection must be closed.
+    """
+
+    def __init__(self, most: int, word: Callable[[Overload, bytes], tuple[bytes, ...]]) -> None:
+        self._most = most
+        self._word = word
+        self._waiting: deque[Letter] = deque()
+        self._size = 0
+        self._losses: dict[str, _Loss] = {}
+        self._totals: dict[str, int] = {}
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._losses)
+
+    def put(self, letter: Letter) -> bool:
+        """Take a letter in, or leave it out; returns whether the connection can keep up."""
+        if letter.droppable and self._is_full(self._most // 2):
+            self._lose(letter)
+            return True
+        if self._is_full(self._most):
+            self._tidy()
+            if self._is_full(self._most):
+                return False
+        self._tell_loss(letter.session_id)
+        self._append(letter)
+        return True
+
+    def take(self) -> tuple[bytes, ...]:
+        """Remove and return the messages of the first letter; only where there is one."""
+        if not self._waiting:
+            self._tell_loss(next(iter(self._losses)))
+        letter = self._waiting.popleft()
+        self._size -= letter.size
+        return letter.bodies
+
+    def _is_full(self, most: int) -> bool:
+        return len(self._waiting) >= most or self._size >= most * _BYTES_EACH
+
+    def _append(self, letter: Letter) -> None:
+        self._waiting.append(letter)
+        self._size += letter.size
+
+    def _tidy(self) -> None:
+        """Leave out everything that waits and can be left out."""
+        waiting, self._waiting, self._size = self._waiting, deque(), 0
+        for letter in waiting:
+            if letter.droppable:
+                self._lose(letter)
+            else:
+                self._tell_loss(letter.session_id)
+                self._append(letter)
+
+    def _lose(self, letter: Letter) -> None:
+        self.dropped += 1
+        loss = self._losses.setdefault(letter.session_id, _Loss(0, letter.clock_ms, letter))
+        loss.count += 1
+        loss.last = letter
+
+    def _tell_loss(self, session_id: str) -> None:
+        loss = self._losses.pop(session_id, None)
+        if loss is None:
+            return
+        total = self._totals[session_id] = self._totals.get(session_id, 0) + loss.count
+        last = loss.last
+        overload = Overload(
+            event_id=f"event_{session_id}_{last.seq}_slow",
+            session_id=session_id,
+            seq=last.seq,
+            kind="deltas",
+            dropped=loss.count,
+            total=total,
+            since_ms=loss.since_ms,
+            reason="slow",
+        )
+        bodies = self._word(overload, last.stamp)
+        # It stands for droppable ones, but must not be dropped: it is what tells of them.
+        self._append(Letter(session_id, last.seq, loss.since_ms, False, bodies, last.stamp))

@@ -1,0 +1,172 @@
+"""Who comes through the door: path, origin, token, role, room; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from streamser.errors import ConfigError
+from streamser.server.actions import Dialect, StreamSettings
+from streamser.server.admission import Admission, Refusal
+from streamser.server.auth import Principal, Tokens, offered_token
+from streamser.server.deepgram import DeepgramDialect, parse_listen
+from streamser.server.hub import Interest
+from streamser.server.listener import parse_events
+from streamser.server.realtime import RealtimeDialect, parse_realtime
+
+__all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit", "is_loopback"]
+
+SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_STREAM: Final = (16, 128)
+
+
+class Call(msgspec.Struct, frozen=True):
+    """Hold what a client brings along when it connects."""
+
+    target: str
+    host: str | None = None
+    origin: str | None = None
+    authorization: str | None = None
+    subprotocols: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Return the path alone."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """Return the query, also parameters without a value."""
+        return parse_qs(urlsplit(self.target).query, keep_blank_values=True, max_num_fields=100)
+
+
+class Sending(msgspec.Struct, frozen=True, eq=False):
+    """Let a client send; ``secret`` names a stream that may be resumed after event ``after``."""
+
+    principal: Principal
+    dialect: Dialect
+    asked: StreamSettings
+    meeting: str | None
+    secret: str | None
+    after: int
+
+
+class Listening(msgspec.Struct, frozen=True):
+    """Let a client listen."""
+
+    principal: Principal
+    interest: Interest
+    after: int | None
+
+
+Visit: TypeAlias = Sending | Listening | Refusal
+
+
+class Gate:
+    """Decide about each call; tokens are compared in constant time and never shown.
+
+    ``hosts`` are the names under which the server may be called where no token is asked for:
+    without that, a page that renames its own host to this machine's could connect.
+    """
+
+    def __init__(
+        self,
+        tokens: Tokens,
+        admission: Admission,
+        usual: StreamSettings,
+        origins: tuple[str, ...],
+        hosts: tuple[str, ...],
+    ) -> None:
+        self._tokens = tokens
+        self._admission = admission
+        self._usual = usual
+        self._origins = origins
+        self._hosts = (*_LOOPBACK, *hosts)
+
+    def decide(self, call: Call, visit_id: str, now: str) -> Visit:
+        """Say what a call may do; ``visit_id`` and ``now`` (ISO 8601) are told to the client."""
+        if (stranger := self._judge_origin(call)) is not None:
+            return stranger
+        try:
+            query = call.query
+        except ValueError:
+            return _unusable("the address has too many parameters")
+        token = offered_token(call.authorization, query, call.subprotocols)
+        principal = self._tokens.principal(token)
+        if principal is None:
+            hint = "give a token: header `Authorization: Bearer …`, `?token=`, or a subprotocol"
+            wrong = "the token is not known here" if token else f"this server wants a token; {hint}"
+            return Refusal(401, 4401, "unauthorized", wrong)
+        role: Literal["send", "listen"] = "listen" if call.path == "/v1/events" else "send"
+        if role not in principal.roles:
+            message = f"the token of {principal.name!r} may not {role}"
+            return Refusal(403, 4403, "forbidden", message)
+        try:
+            if role == "listen":
+                interest, after = parse_events(query)
+                return self._admission.refuse_listener() or Listening(principal, interest, after)
+            return self._let_send(call.path, query, principal, visit_id, now)
+        except ConfigError as error:
+            return _unusable(str(error))
+
+    def _let_send(
+        self,
+        path: str,
+        query: Mapping[str, list[str]],
+        principal: Principal,
+        visit_id: str,
+        now: str,
+    ) -> Visit:
+        if path == "/v1/listen":
+            options = parse_listen(query, self._usual)
+            settings, meeting = parse_realtime(
+                {key: query[key] for key in ("speaker", "meeting") if key in query},
+                options.settings,
+            )
+            dialect = DeepgramDialect(visit_id, now, options)
+            return Sending(principal, dialect, settings, meeting, None, 0)
+        settings, meeting = parse_realtime(query, self._usual)
+        secret, after = None, 0
+        if query.get("stream"):
+            secret = query["stream"][-1]
+            if not _STREAM[0] <= len(secret) <= _STREAM[1]:
+                raise ConfigError(f"stream: a secret of {_STREAM[0]} to {_STREAM[1]} characters")
+            text = query.get("after", ["0"])[-1] or "0"
+            if not (text.isascii() and text.isdigit() and len(text) <= 16):
+                raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
+            after = int(text)
+        return Sending(principal, RealtimeDialect(settings), settings, meeting, secret, after)
+
+    def _judge_origin(self, call: Call) -> Refusal | None:
+        name = _name_of(call.host or "")
+        if not len(self._tokens) and name not in self._hosts and "*" not in self._hosts:
+            message = f"this server is not called {name[:80]!r}: add it to server.origins"
+            return Refusal(403, 4403, "wrong_host", message)
+        origin = call.origin
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return None
+        parts = urlsplit(origin)
+        if parts.netloc and parts.netloc == call.host:
+            return None
+        message = f"pages of {origin[:80]} may not connect: add it to server.origins"
+        return Refusal(403, 4403, "wrong_origin", message)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is this machine's alone."""
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def _name_of(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _unusable(message: str) -> Refusal:
+    return Refusal(400, 1008, "invalid_query", message)

@@ -1,0 +1,262 @@
+"""Where all sessions' events come together: numbered, kept for a while, passed on to listeners."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from streamser.emotion.finished import FinishedLog
+from streamser.events import (
+    Event,
+    Finished,
+    MeetingState,
+    Placed,
+    SessionClosed,
+    SessionCreated,
+    SessionInfo,
+    SessionState,
+    SessionUpdated,
+    Snapshot,
+    encode_event,
+)
+from streamser.runtime.session import SessionSnapshot
+from streamser.server.backlog import Letter, can_be_left_out
+from streamser.server.room import Room
+
+__all__ = ["Hub", "Interest", "Subscription"]
+
+_BYTES = 64 * 2**20
+"""Most that the kept events may take, however many they are."""
+_FINALS = 200
+"""Finished utterances in a snapshot."""
+_FINALS_KEPT = 10 * _FINALS
+
+
+class Interest(msgspec.Struct, frozen=True):
+    """Say what a listener wants: a meeting, a session, or, with neither, everything.
+
+    ``types`` are event types, or beginnings of them with ``*``; empty: all.
+    """
+
+    meeting: str | None = None
+    session: str | None = None
+    types: tuple[str, ...] = ()
+
+    def wants(self, kept: _Kept) -> bool:
+        """Return whether an event is wanted."""
+        if self.session is not None and kept.letter.session_id != self.session:
+            return False
+        if self.meeting is not None and kept.meeting != self.meeting:
+            return False
+        return not self.types or any(_fits(kept.kind, pattern) for pattern in self.types)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    cursor: int
+    meeting: str | None
+    kind: str
+    letter: Letter
+
+
+class _Live(msgspec.Struct):
+    info: SessionInfo
+    seq: int
+    began: float
+    room: Room | None
+
+
+class Subscription:
+    """Receive what fits an interest; ``deliver`` is called with each letter, in order."""
+
+    def __init__(self, interest: Interest, deliver: Callable[[Letter], None]) -> None:
+        self.interest = interest
+        self.deliver = deliver
+
+
+class Hub:
+    """Number, keep and pass on the events of all sessions; knows no socket and no clock.
+
+    ``now`` is seconds of any steady clock. Cursors begin at ``first_cursor``: give each hub a
+    greater one than its predecessor ever reached, and a listener of that one is understood.
+    """
+
+    def __init__(
+        self, keep: int, meeting_keep_s: float, mood_seconds: float, first_cursor: int
+    ) -> None:
+        self._most = keep
+        self._meeting_keep_s = meeting_keep_s
+        self._mood_seconds = mood_seconds
+        self._cursor = first_cursor
+        self._kept: deque[_Kept] = deque()
+        self._size = 0
+        self._lost_up_to = first_cursor
+        self._rooms: dict[str, Room] = {}
+        self._live: dict[str, _Live] = {}
+        self._finals = FinishedLog(_FINALS_KEPT)
+        self._subscriptions: set[Subscription] = set()
+
+    @property
+    def meetings(self) -> int:
+        """Return how many meetings are known."""
+        return len(self._rooms)
+
+    def publish(self, event: Event, now: float) -> None:
+        """Pass on a session's event, and what it changes in its meeting."""
+        if isinstance(event, SessionCreated):
+            self._live[event.session_id] = _Live(event.session, 0, now, self._room(event, now))
+        live = self._live[event.session_id]
+        live.seq = event.seq
+        if isinstance(event, SessionUpdated):
+            live.info = event.session
+        room = live.room
+        began = live.began if room is None else room.began
+        at_ms = round((now - began) * 1000)
+        meeting = live.info.meeting
+        self._pass_on(event, meeting, at_ms, now)
+        self._finals.take(event, meeting, live.info.speaker, at_ms)
+        if room is not None:
+            for told in room.mood.take(event, at_ms):
+                self._pass_on(told, meeting, at_ms, now)
+        if isinstance(event, SessionClosed):
+            del self._live[event.session_id]
+            if room is not None:
+                room.leave(now)
+
+    def tidy(self, now: float) -> None:
+        """Forget meetings that everybody has left long ago."""
+        for name, room in list(self._rooms.items()):
+            if room.is_over(now, self._meeting_keep_s):
+                del self._rooms[name]
+
+    def known_voice(self, meeting: str | None, speaker: str | None) -> SessionSnapshot | None:
+        """Return what an earlier session in the same meeting has learnt of the same speaker."""
+        room = self._rooms.get(meeting or "")
+        return None if room is None or speaker is None else room.voices.get(speaker)
+
+    def keep_voice(self, session_id: str, voice: SessionSnapshot) -> None:
+        """Keep what a session has learnt of its speaker, should they come back to the meeting."""
+        live = self._live.get(session_id)
+        if live is not None and live.room is not None and live.info.speaker is not None:
+            live.room.keep_voice(live.info.speaker, voice)
+
+    def knows_session(self, session_id: str) -> bool:
+        """Return whether a session goes on, or some of its events are still kept."""
+        return session_id in self._live or any(
+            kept.letter.session_id == session_id for kept in self._kept
+        )
+
+    def subscribe(
+        self, subscription: Subscription, after: int | None, now: float
+    ) -> tuple[Snapshot, list[Letter]]:
+        """Begin to deliver; return the state as of now, and the events since ``after``.
+
+        ``after`` is a ``seq`` where the interest is a session, else a cursor.
+        """
+        interest = subscription.interest
+        missed = [] if after is None else list(self._since(interest, after))
+        snapshot = Snapshot(
+            event_id=f"event_snapshot_{self._cursor}",
+            cursor=self._cursor,
+            replay_from=missed[0].cursor if missed else None,
+            lost=after is not None and self._lost_since(interest, after),
+            sessions=tuple(self._sessions_of(interest)),
+            meetings=tuple(self._meetings_of(interest, now)),
+            finals=self._finals_of(interest),
+        )
+        self._subscriptions.add(subscription)
+        return snapshot, [kept.letter for kept in missed if interest.wants(kept)]
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Deliver no more."""
+        self._subscriptions.discard(subscription)
+
+    def events_since(self, session_id: str, seq: int) -> list[Letter]:
+        """Return the events of a session after one of its ``seq``, for its sender."""
+        return [kept.letter for kept in self._since(Interest(session=session_id), seq)]
+
+    def _room(self, event: SessionCreated, now: float) -> Room | None:
+        name = event.session.meeting
+        if name is None:
+            return None
+        if name not in self._rooms:
+            self._rooms[name] = Room(name, now, self._mood_seconds)
+        self._rooms[name].enter()
+        return self._rooms[name]
+
+    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int, now: float) -> None:
+        self._cursor += 1
+        body = encode_event(event)
+        place = (
+            b""
+            if isinstance(event, Placed)
+            else b',"meeting":%b,"at_ms":%d'
+            % (
+                msgspec.json.encode(meeting),
+                at_ms,
+            )
+        )
+        stamp = b',"cursor":%d%b}' % (self._cursor, place)
+        letter = Letter(
+            session_id=event.session_id if isinstance(event, Event) else "",
+            seq=event.seq if isinstance(event, Event) else 0,
+            clock_ms=(event.clock_ms or 0) if isinstance(event, Event) else 0,
+            droppable=can_be_left_out(event),
+            bodies=(body[:-1] + stamp,),
+            stamp=stamp,
+        )
+        kind = str(type(event).__struct_config__.tag)
+        kept = _Kept(self._cursor, meeting, kind, letter)
+        self._keep(kept)
+        for subscription in list(self._subscriptions):
+            if subscription.interest.wants(kept):
+                subscription.deliver(letter)
+
+    def _keep(self, kept: _Kept) -> None:
+        self._kept.append(kept)
+        self._size += kept.letter.size
+        while len(self._kept) > self._most or self._size > _BYTES:
+            oldest = self._kept.popleft()
+            self._size -= oldest.letter.size
+            self._lost_up_to = oldest.cursor
+
+    def _since(self, interest: Interest, after: int) -> Iterator[_Kept]:
+        for kept in self._kept:
+            place = kept.cursor if interest.session is None else kept.letter.seq
+            if place > after and Interest(interest.meeting, interest.session).wants(kept):
+                yield kept
+
+    def _lost_since(self, interest: Interest, after: int) -> bool:
+        if interest.session is None:
+            return not self._lost_up_to <= after <= self._cursor
+        first = next(self._since(interest, -1), None)
+        return first is not None and first.letter.seq > after + 1
+
+    def _sessions_of(self, interest: Interest) -> Iterator[SessionState]:
+        for session_id, live in self._live.items():
+            if interest.session in (None, session_id) and interest.meeting in (
+                None,
+                live.info.meeting,
+            ):
+                yield SessionState(session=live.info, seq=live.seq)
+
+    def _meetings_of(self, interest: Interest, now: float) -> Iterator[MeetingState]:
+        if interest.session is not None:
+            return
+        for name, room in self._rooms.items():
+            if interest.meeting in (None, name):
+                yield room.state(now)
+
+    def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
+        chosen = [
+            final
+            for final in self._finals.finals
+            if interest.session in (None, final.session_id)
+            and interest.meeting in (None, final.meeting)
+        ]
+        return tuple(chosen[-_FINALS:])
+
+
+def _fits(kind: str, pattern: str) -> bool:
+    return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern

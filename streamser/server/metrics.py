@@ -1,0 +1,164 @@
+"""What a server tells Prometheus of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streamser.events import (
+    EmotionCompleted,
+    Event,
+    Overload,
+    SpeechStopped,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+)
+from streamser.runtime.queue import QueueLoad
+from streamser.runtime.worker import BatchReport
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
+_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
+
+class Metrics:
+    """Count and time what happens; a registry of its own, so that servers do not mix.
+
+    ``batch`` may be called from the device thread; the rest from the event loop's.
+    """
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self._streams = Gauge("streamser_streams", "Streams open now.", registry=registry)
+        self._listeners = Gauge("streamser_listeners", "Listeners now.", registry=registry)
+        self._meetings = Gauge("streamser_meetings", "Meetings known now.", registry=registry)
+        self._audio = Counter("streamser_audio_seconds", "Sound taken in.", registry=registry)
+        self._events = Counter("streamser_events", "Events.", ["type"], registry=registry)
+        self._utterances = Counter(
+            "streamser_utterances", "Utterances by outcome.", ["outcome"], registry=registry
+        )
+        self._drops = Counter(
+            "streamser_drops",
+            "Given up to keep pace: partials (readings), audio_ms, deltas (events to slow readers),"
+            " listeners (closed as too slow).",
+            ["kind"],
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "streamser_refusals", "Connections refused.", ["code"], registry=registry
+        )
+        self._batch_size = Histogram(
+            "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
+        )
+        self._stages = Histogram(
+            "streamser_stage_seconds",
+            "Time by stage: wait (of a job before its batch), transcription and emotion (of a"
+            " batch), speech_end_to_transcript and speech_end_to_emotion (of a final: from the"
+            " arrival of the last sound of the utterance, hangover included).",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._busy = Counter(
+            "streamser_device_busy_seconds",
+            "Time the device thread spent in models.",
+            registry=registry,
+        )
+        self._faults = Counter("streamser_faults", "Jobs that failed.", registry=registry)
+        self._busy_s = self._audio_s = 0.0
+
+    def watch(self, load: Callable[[], QueueLoad]) -> None:
+        """Tell of the queue of the device thread, and the real-time factor, when asked."""
+        self.registry.register(_QueueCollector(load, self._real_time_factor))
+
+    def render(self) -> bytes:
+        """Write everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def count(self, streams: int, listeners: int, meetings: int) -> None:
+        """Note how many there are now."""
+        self._streams.set(streams)
+        self._listeners.set(listeners)
+        self._meetings.set(meetings)
+
+    def sound(self, seconds: float) -> None:
+        """Note sound that was taken in."""
+        self._audio.inc(seconds)
+        self._audio_s += seconds
+
+    def drops(self, events: int) -> None:
+        """Note events that a slow connection did not get."""
+        self._drops.labels("deltas").inc(events)
+
+    def lost_listener(self) -> None:
+        """Note a connection that was closed because it did not keep up."""
+        self._drops.labels("listeners").inc()
+
+    def refused(self, code: str) -> None:
+        """Note a connection that was refused."""
+        self._refusals.labels(code).inc()
+
+    def batch(self, report: BatchReport) -> None:
+        """Note a batch of the device thread."""
+        self._batch_size.observe(len(report.waited_s))
+        for waited in report.waited_s:
+            self._stages.labels("wait").observe(waited)
+        spent = report.spent
+        self._stages.labels("transcription").observe(spent.transcribing_s)
+        self._stages.labels("emotion").observe(spent.judging_s)
+        busy = spent.transcribing_s + spent.judging_s
+        self._busy.inc(busy)
+        self._busy_s += busy
+        self._faults.inc(report.faults)
+
+    def event(self, event: Event) -> None:
+        """Note an event of a session."""
+        self._events.labels(str(type(event).__struct_config__.tag)).inc()
+        match event:
+            case TranscriptionCompleted(lag_ms=float(lag)):
+                self._stages.labels("speech_end_to_transcript").observe(lag / 1000)
+            case EmotionCompleted(lag_ms=lag):
+                self._utterances.labels("read").inc()
+                if lag is not None:
+                    self._stages.labels("speech_end_to_emotion").observe(lag / 1000)
+            case TranscriptionFailed():
+                self._utterances.labels("failed").inc()
+            case Overload(kind="partials"):
+                self._drops.labels("partials").inc(event.dropped)
+            case Overload(kind="audio"):
+                self._drops.labels("audio_ms").inc(event.dropped)
+            case SpeechStopped(reason="max_length"):
+                self._utterances.labels("cut").inc()
+
+    def _real_time_factor(self) -> float:
+        return self._busy_s / self._audio_s if self._audio_s else 0.0
+
+
+class _QueueCollector(Collector):
+    """Ask the device thread only when somebody asks us."""
+
+    def __init__(self, load: Callable[[], QueueLoad], factor: Callable[[], float]) -> None:
+        self._load = load
+        self._factor = factor
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the gauges as they are now."""
+        load = self._load()
+        depth = GaugeMetricFamily("streamser_queue_jobs", "Waiting jobs.", labels=["kind"])
+        depth.add_metric(["final"], load.finals)
+        depth.add_metric(["partial"], load.partials)
+        yield depth
+        yield GaugeMetricFamily(
+            "streamser_queue_oldest_seconds", "How long the oldest waits.", load.oldest_s
+        )
+        yield GaugeMetricFamily(
+            "streamser_real_time_factor",
+            "Time in models over sound taken in, since the start; all streams together.",
+            self._factor(),
+        )

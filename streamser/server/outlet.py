@@ -1,0 +1,82 @@
+"""The sending side of one connection: a bounded backlog and the task that empties it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from streamser.events import Overload
+from streamser.server.backlog import Backlog, Letter
+
+__all__ = ["TOO_SLOW", "Outlet"]
+
+TOO_SLOW = 1013
+
+
+class Outlet:
+    """Send letters to a connection as fast as it reads, and give it up if it is too slow.
+
+    ``put`` never waits: no connection can hold up another. ``note_drops`` is told of the number
+    of events left out.
+    """
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        most: int,
+        word: Callable[[Overload, bytes], tuple[bytes, ...]],
+        note_drops: Callable[[int], None],
+    ) -> None:
+        self._connection = connection
+        self._backlog = Backlog(most, word)
+        self._note_drops = note_drops
+        self._noted = 0
+        self._filled = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._task = asyncio.create_task(self._send())
+        self.too_slow = False
+
+    def put(self, letter: Letter) -> None:
+        """Let a letter be sent after those before it."""
+        if self._task.done() or self.too_slow or not letter.bodies:
+            return
+        if not self._backlog.put(letter):
+            self.too_slow = True
+            self._task.cancel()
+        if self._backlog.dropped > self._noted:
+            self._note_drops(self._backlog.dropped - self._noted)
+            self._noted = self._backlog.dropped
+        if len(self._backlog):
+            self._empty.clear()
+            self._filled.set()
+
+    async def drain(self) -> None:
+        """Wait until everything is sent, or nothing can be any more."""
+        waiting = asyncio.create_task(self._empty.wait())
+        await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    async def wait_until_done(self) -> None:
+        """Wait until nothing can be sent any more: the connection is gone, or too slow."""
+        await asyncio.wait({self._task})
+
+    async def close(self) -> None:
+        """Send nothing more."""
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _send(self) -> None:
+        try:
+            while True:
+                await self._filled.wait()
+                while len(self._backlog):
+                    for body in self._backlog.take():
+                        await self._connection.send(body, text=True)
+                self._filled.clear()
+                self._empty.set()
+        except ConnectionClosed:
+            return

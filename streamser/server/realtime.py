@@ -1,0 +1,239 @@
+"""The dialect of ``/v1/realtime``: OpenAI's Realtime transcription API, GA schema, and ours."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from streamser.errors import ConfigError
+from streamser.events import AudioFormat, ErrorBody, Event, encode_event
+from streamser.runtime.assembly import segmenter_settings
+from streamser.runtime.wording import client_error
+from streamser.server.actions import (
+    Action,
+    Append,
+    Clear,
+    Commit,
+    Configure,
+    Finish,
+    Mark,
+    Refuse,
+    StreamSettings,
+)
+from streamser.server.formats import usable
+from streamser.server.messages import (
+    AppendMessage,
+    AudioInputUpdate,
+    ClearMessage,
+    ClientMessage,
+    CommitMessage,
+    FinishMessage,
+    MarkerMessage,
+    OwnUpdate,
+    SemanticVad,
+    ServerVad,
+    UpdateMessage,
+)
+
+__all__ = ["RealtimeDialect", "parse_realtime", "read_name"]
+
+_SILENCE_MS: Final = {"low": 900, "medium": 500, "high": 300}
+"""What OpenAI's eagerness means to who only hears pauses."""
+_BETA: Final = "transcription_session.update"
+_ENCODINGS: Final = {
+    "s16le": AudioFormat(type="audio/pcm"),
+    "f32le": AudioFormat(type="audio/pcm", encoding="f32le"),
+    "pcmu": AudioFormat(type="audio/pcmu"),
+    "pcma": AudioFormat(type="audio/pcma"),
+}
+_PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>[^`]*)`)?$", re.DOTALL)
+
+
+class RealtimeDialect:
+    """Read what a client asks for, and remember how its stream is set up; pure."""
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._settings = settings
+        self._usual = settings.endpointing
+        self._heard = False
+        self._decoder = msgspec.json.Decoder(ClientMessage)
+        self._glance = msgspec.json.Decoder(_Glance)
+
+    def receive(self, message: str | bytes) -> list[Action]:
+        """Say what a message asks for; binary is sound."""
+        if isinstance(message, bytes):
+            self._heard = self._heard or bool(message)
+            return [Append(message)] if message else []
+        try:
+            return self._read(self._decoder.decode(message))
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            return [Refuse(self._fault(message, error))]
+
+    def tell(self, event: Event) -> list[bytes]:
+        """Word an event as it is."""
+        return [encode_event(event)]
+
+    def _read(self, message: ClientMessage) -> list[Action]:
+        match message:
+            case AppendMessage(audio=audio):
+                try:
+                    data = base64.b64decode(audio, validate=True)
+                except (binascii.Error, ValueError):
+                    fault = "audio is not valid base64"
+                    return [_refuse("invalid_audio", fault, message.event_id, "audio")]
+                self._heard = self._heard or bool(data)
+                return [Append(data)] if data else []
+            case CommitMessage(event_id=event_id):
+                return [Commit(event_id)]
+            case ClearMessage():
+                return [Clear()]
+            case MarkerMessage(id=marker):
+                return [Mark(marker)]
+            case FinishMessage():
+                return [Finish()]
+            case UpdateMessage():
+                return [self._update(message)]
+
+    def _update(self, message: UpdateMessage) -> Action:
+        change = message.session
+        try:
+            settings = self._with_audio(self._settings, change.audio.input)
+            settings = self._with_own(settings, change.streamser)
+            segmenter_settings(settings.endpointing)
+        except _UnfitError as unfit:
+            return _refuse("invalid_value", str(unfit), message.event_id, unfit.param)
+        except ConfigError as error:
+            param = "session.audio.input.turn_detection"
+            return _refuse("invalid_value", str(error), message.event_id, param)
+        self._settings = settings
+        return Configure(settings)
+
+    def _with_audio(self, settings: StreamSettings, change: AudioInputUpdate) -> StreamSettings:
+        if change.format is not UNSET:
+            asked = change.format
+            form = AudioFormat(type=asked.type, rate=asked.rate, encoding=asked.encoding)
+            try:
+                settings = replace(settings, format=usable(form))
+            except ConfigError as error:
+                raise _UnfitError(str(error), "session.audio.input.format.rate") from None
+        if change.transcription is None:
+            settings = replace(settings, transcribe=False, prompt=None)
+        elif change.transcription is not UNSET:
+            settings = replace(settings, transcribe=True, prompt=change.transcription.prompt)
+        turns = change.turn_detection
+        if turns is UNSET:
+            return settings
+        if turns is None:
+            return replace(settings, manual=True)
+        return self._with_turns(replace(settings, manual=False), turns)
+
+    def _with_turns(
+        self, settings: StreamSettings, turns: ServerVad | SemanticVad
+    ) -> StreamSettings:
+        usual = self._usual
+        if isinstance(turns, SemanticVad):
+            silence = _SILENCE_MS.get(turns.eagerness, usual.silence_ms)
+            return replace(settings, endpointing=replace(usual, silence_ms=silence))
+        chosen = usual
+        if turns.threshold is not None:
+            # A release that was set up for another threshold may lie above this one.
+            chosen = replace(chosen, threshold=turns.threshold, release=None)
+        if turns.silence_duration_ms is not None:
+            chosen = replace(chosen, silence_ms=turns.silence_duration_ms, tail_ms=None)
+        if turns.prefix_padding_ms is not None:
+            chosen = replace(chosen, pre_roll_ms=turns.prefix_padding_ms)
+        return replace(settings, endpointing=chosen)
+
+    def _with_own(self, settings: StreamSettings, change: OwnUpdate) -> StreamSettings:
+        if change.partial_every_ms is not UNSET:
+            partial = replace(settings.partial, every_ms=change.partial_every_ms)
+            settings = replace(settings, partial=partial)
+        if change.ordered is not UNSET and change.ordered != settings.ordered:
+            if self._heard:
+                raise _UnfitError(
+                    "the order of events cannot change once sound was sent",
+                    "session.streamser.ordered",
+                )
+            settings = replace(settings, ordered=change.ordered)
+        if change.speaker is not UNSET:
+            speaker = change.speaker
+            if speaker is not None:
+                try:
+                    speaker = read_name(speaker, "speaker")
+                except ConfigError as error:
+                    raise _UnfitError(str(error), "session.streamser.speaker") from None
+            settings = replace(settings, speaker=speaker)
+        return settings
+
+    def _fault(self, message: str, error: Exception) -> ErrorBody:
+        try:
+            seen = self._glance.decode(message)
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
+            return client_error("invalid_json", "the message is not a JSON object with a type")
+        if seen.type == _BETA:
+            hint = "this is the beta schema; send session.update with session.audio.input (GA)"
+            return client_error("unknown_message", hint, seen.event_id, "type")
+        if "Invalid value" in str(error) and str(error).endswith("`$.type`"):
+            name = seen.type if len(seen.type) <= 80 else f"{seen.type[:80]}…"
+            return client_error("unknown_message", f"unknown type {name!r}", seen.event_id, "type")
+        match = _PLACE.match(str(error))
+        reason, place = (match["reason"], match["place"]) if match else (str(error), None)
+        return client_error("invalid_value", reason, seen.event_id, place or None)
+
+
+class _Glance(msgspec.Struct):
+    """See as much of a message as is needed to answer it."""
+
+    type: str
+    event_id: str | None = None
+
+
+class _UnfitError(Exception):
+    """Say which field cannot be followed, and why."""
+
+    def __init__(self, message: str, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+def parse_realtime(
+    query: Mapping[str, list[str]], settings: StreamSettings
+) -> tuple[StreamSettings, str | None]:
+    """Read the query of a connection: the stream's settings, and its meeting.
+
+    Raises ``ConfigError`` for a value that cannot be used.
+    """
+    speaker, meeting = (
+        read_name(query[key][-1], key) if query.get(key) else None for key in ("speaker", "meeting")
+    )
+    form = settings.format
+    if query.get("encoding"):
+        encoding = query["encoding"][-1]
+        if encoding not in _ENCODINGS:
+            raise ConfigError(f"encoding is one of {', '.join(_ENCODINGS)}, not {encoding[:40]!r}")
+        form = _ENCODINGS[encoding]
+    if query.get("rate"):
+        rate = query["rate"][-1]
+        if not (rate.isascii() and rate.isdigit() and len(rate) < 10):
+            raise ConfigError(f"rate is a number of Hz, not {rate[:40]!r}")
+        form = AudioFormat(type=form.type, rate=int(rate), encoding=form.encoding)
+    return replace(settings, format=usable(form), speaker=speaker), meeting
+
+
+def read_name(name: str, param: str) -> str:
+    """Return a name of a speaker or meeting; raises ``ConfigError`` for what is none."""
+    name = name.strip()
+    if not 1 <= len(name) <= 80 or not name.isprintable():
+        raise ConfigError(f"{param}: a name has 1 to 80 printable characters")
+    return name
+
+
+def _refuse(code: str, message: str, event_id: str | None, param: str) -> Refuse:
+    return Refuse(client_error(code, message, event_id, param))

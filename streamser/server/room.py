@@ -1,0 +1,46 @@
+"""A meeting on the server: its clock, its mood, and the voices it knows."""
+
+from __future__ import annotations
+
+from streamser.emotion.meeting import MeetingMood
+from streamser.events import MeetingState
+from streamser.runtime.session import SessionSnapshot
+
+__all__ = ["Room"]
+
+_VOICES = 256
+
+
+class Room:
+    """Keep a meeting from its first session until long after its last; pure."""
+
+    def __init__(self, name: str, now: float, mood_seconds: float) -> None:
+        self.began = now
+        self.mood = MeetingMood(name, mood_seconds)
+        self.voices: dict[str, SessionSnapshot] = {}
+        self._inside = 0
+        self._left = now
+
+    def enter(self) -> None:
+        """Count a session."""
+        self._inside += 1
+
+    def leave(self, now: float) -> None:
+        """Count a session no more."""
+        self._inside -= 1
+        self._left = now
+
+    def is_over(self, now: float, keep_s: float) -> bool:
+        """Return whether everybody has left for longer than it is kept."""
+        return self._inside == 0 and now - self._left >= keep_s
+
+    def state(self, now: float) -> MeetingState:
+        """Return the meeting as it is now."""
+        return self.mood.state(round((now - self.began) * 1000))
+
+    def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
+        """Keep what was learnt of a speaker; the longest unheard is forgotten."""
+        self.voices.pop(speaker, None)
+        self.voices[speaker] = voice
+        if len(self.voices) > _VOICES:
+            del self.voices[next(iter(self.voices))]

@@ -1,0 +1,81 @@
+"""What the server answers to plain HTTP: page, health, metrics, schemas."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+
+import msgspec
+from websockets.datastructures import Headers
+from websockets.http11 import Response
+
+from streamser.server.admission import Admission, Refusal
+from streamser.server.metrics import CONTENT_TYPE, Metrics
+from streamser.server.page import SECURITY, read_page
+from streamser.server.protocol import protocol_json
+
+__all__ = ["Routes", "refuse"]
+
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Routes:
+    """Answer GET requests; each costs little, and none waits."""
+
+    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+        self._admission = admission
+        self._metrics = metrics
+        self._page = read_page()
+        self._protocol = protocol_json()
+
+    def answer(self, path: str) -> Response:
+        """Answer a path."""
+        match path:
+            case "/healthz":
+                return _respond(200, _TEXT, b"ok\n")
+            case "/readyz":
+                return self._ready()
+            case "/metrics":
+                return _respond(200, CONTENT_TYPE, self._metrics.render())
+            case "/v1/protocol.json":
+                return _respond(200, _JSON, self._protocol)
+        asset = self._page.get(path)
+        if asset is None:
+            return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
+        return _respond(200, asset.media_type, asset.body)
+
+    def _ready(self) -> Response:
+        admission = self._admission
+        for hindered, why in (
+            (admission.closing, "shutting_down"),
+            (not admission.ready, "not_ready"),
+            (admission.full, "too_many_sessions"),
+        ):
+            if hindered:
+                return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
+        return _respond(200, _TEXT, b"ready\n")
+
+
+def refuse(refusal: Refusal) -> Response:
+    """Answer with a refusal, for programs."""
+    body = json.dumps({"error": msgspec.to_builtins(refusal.error)}).encode() + b"\n"
+    return _respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
+
+
+def _respond(status: int, media_type: str, body: bytes, *, retry_s: int | None = None) -> Response:
+    headers = Headers(
+        {
+            "Content-Type": media_type,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+            **SECURITY,
+        }
+    )
+    if retry_s is not None:
+        headers["Retry-After"] = str(retry_s)
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="streamser"'
+    if status == 426:
+        headers["Upgrade"] = "websocket"
+    return Response(status, HTTPStatus(status).phrase, headers, body)

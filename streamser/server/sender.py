@@ -1,0 +1,202 @@
+"""The connection of one client who sends sound; joins a socket to a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from streamser.events import Event, Overload
+from streamser.server.actions import (
+    Action,
+    Append,
+    Clear,
+    Commit,
+    Configure,
+    Dialect,
+    Finish,
+    Hangup,
+    Mark,
+    Refuse,
+)
+from streamser.server.backlog import Letter, can_be_left_out
+from streamser.server.outlet import TOO_SLOW, Outlet
+from streamser.server.pace import Pace
+from streamser.server.stream import LiveStream
+
+__all__ = ["Ending", "Rules", "Sender"]
+
+_GONE = (1000, 1001)
+"""Close codes of a client who has left of its own will."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Hold what a sender is held to."""
+
+    speed: float
+    idle_s: float
+    session_s: float
+    backlog_events: int
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """Say how a connection ends; ``resumable`` if its stream may go on without it."""
+
+    code: int
+    reason: str = ""
+    resumable: bool = False
+
+
+class Taps(Protocol):
+    """Hear of what a sender does."""
+
+    def sound(self, seconds: float) -> None:
+        """Note sound that was taken in."""
+        ...
+
+    def drops(self, events: int) -> None:
+        """Note events that were left out."""
+        ...
+
+
+class Sender:
+    """Follow what a client asks for, and tell it the events of its stream."""
+
+    def __init__(
+        self,
+        connection: ServerConnection,
+        dialect: Dialect,
+        rules: Rules,
+        taps: Taps,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._rules = rules
+        self._taps = taps
+        self._clock = clock
+        self._pace = Pace(rules.speed)
+        self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
+        self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._last_message = clock()
+
+    def tell(self, event: Event) -> None:
+        """Send an event, in the client's dialect."""
+        bodies = tuple(self._dialect.tell(event))
+        letter = Letter(
+            event.session_id, event.seq, event.clock_ms or 0, can_be_left_out(event), bodies
+        )
+        self._outlet.put(letter)
+
+    def replay(self, letter: Letter) -> None:
+        """Send an event once more, as it was sent to listeners."""
+        self._outlet.put(letter)
+
+    def end(self, ending: Ending) -> None:
+        """Let the connection end; the first to say so decides how."""
+        if not self._ended.done():
+            self._ended.set_result(ending)
+
+    async def run(self, stream: LiveStream) -> Ending:
+        """Serve until the stream is over, or the client gone; the socket stays to be closed."""
+        tasks = [
+            asyncio.create_task(work)
+            for work in (
+                self._read(stream),
+                self._watch(stream),
+                self._wait_for_end(stream),
+                self._wait_for_outlet(),
+            )
+        ]
+        try:
+            ending = await self._ended
+            if not ending.resumable:
+                stream.finish()
+                await asyncio.wait(
+                    {asyncio.create_task(stream.wait_until_over()), tasks[3]},
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                await self._outlet.drain()
+            return ending
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._outlet.close()
+
+    async def _read(self, stream: LiveStream) -> None:
+        try:
+            async for message in self._connection:
+                self._last_message = self._clock()
+                for action in self._dialect.receive(message):
+                    await self._follow(stream, action)
+                if self._ended.done():
+                    return
+            self.end(Ending(1000))
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd is not None else 1006
+            self.end(Ending(code, resumable=code not in _GONE))
+
+    async def _follow(self, stream: LiveStream, action: Action) -> None:
+        match action:
+            case Append(data):
+                for piece in stream.pieces(data):
+                    await self._take_in(stream, piece)
+            case Commit(event_id, lenient):
+                stream.commit(event_id, lenient=lenient)
+            case Clear():
+                stream.clear()
+            case Mark(marker):
+                stream.mark(marker)
+            case Configure(settings):
+                stream.configure(settings)
+            case Refuse(error):
+                stream.refuse(error)
+            case Finish():
+                self.end(Ending(1000))
+            case Hangup(code, reason):
+                self.end(Ending(code, reason))
+
+    async def _take_in(self, stream: LiveStream, piece: bytes) -> None:
+        await stream.wait_for_room()
+        seconds = stream.seconds(piece)
+        # Not reading on is what slows a client down: its own socket fills, nobody's memory.
+        if (wait := self._pace.wait_s(seconds, self._clock())) > 0:
+            await asyncio.sleep(wait)
+        else:
+            await asyncio.sleep(0)
+        self._last_message = self._clock()
+        stream.hear(piece)
+        self._taps.sound(seconds)
+
+    async def _watch(self, stream: LiveStream) -> None:
+        """End a stream that has been silent, or gone on, for too long."""
+        while True:
+            now = self._clock()
+            idle = self._last_message + self._rules.idle_s - now
+            rest = stream.began + self._rules.session_s - now
+            if idle <= 0:
+                stream.report("idle_timeout", f"nothing came for {self._rules.idle_s:g} s")
+                return self.end(Ending(4408, "idle_timeout"))
+            if rest <= 0:
+                most = f"a stream may last {self._rules.session_s:g} s here: begin another"
+                stream.report("session_expired", most)
+                return self.end(Ending(4408, "session_expired"))
+            await asyncio.sleep(min(idle, rest))
+
+    async def _wait_for_end(self, stream: LiveStream) -> None:
+        await stream.wait_until_over()
+        self.end(Ending(1000))
+
+    async def _wait_for_outlet(self) -> None:
+        await self._outlet.wait_until_done()
+        if self._outlet.too_slow:
+            self.end(Ending(TOO_SLOW, "too slow: events could not be delivered", resumable=True))
+
+    def _word(self, overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
+        return tuple(self._dialect.tell(overload))

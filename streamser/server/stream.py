@@ -1,0 +1,279 @@
+"""One client's stream on the server: it outlives its connection, and knows no socket."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+from msgspec.structs import replace
+
+from streamser.audio.clip import SAMPLE_RATE
+from streamser.audio.intake import Intake
+from streamser.config import EndpointingSettings, Settings
+from streamser.emotion.model import EmotionModel
+from streamser.errors import ModelError
+from streamser.events import (
+    AudioConfig,
+    AudioFormat,
+    AudioInput,
+    ErrorBody,
+    Event,
+    Limits,
+    ModelNames,
+    TranscriptionConfig,
+    TurnDetection,
+)
+from streamser.runtime.assembly import build_profile
+from streamser.runtime.conductor import Conductor
+from streamser.runtime.jobs import Job, Outcome
+from streamser.runtime.session import Output, Session, SessionProfile, SessionSnapshot
+from streamser.runtime.worker import DeviceThread
+from streamser.server.actions import StreamSettings
+from streamser.server.formats import SoundDecoder, frame_bytes, rate_of, usable
+from streamser.speech.vad import Vad
+
+__all__ = ["LiveStream", "Setting", "stream_settings"]
+
+_AHEAD = 4
+"""Jobs a stream may have with the device thread before no more of its sound is taken in."""
+
+_PIECE_S = 0.5
+"""Longest piece of sound heard at once: between two, others get their turn."""
+
+
+class Setting(msgspec.Struct, frozen=True, eq=False):
+    """Hold what all streams of a server are made with.
+
+    ``models`` names them; ``language`` is that of the recogniser, where it has only one.
+    """
+
+    settings: Settings
+    make_vad: Callable[[], Vad]
+    model: EmotionModel
+    models: ModelNames
+    worker: DeviceThread
+    limits: Limits
+    language: str | None
+
+
+def stream_settings(settings: Settings) -> StreamSettings:
+    """Say how a stream is set up whose client says nothing."""
+    return StreamSettings(
+        format=usable(AudioFormat(type="audio/pcm")),
+        endpointing=settings.endpointing,
+        partial=settings.partial,
+    )
+
+
+class LiveStream:
+    """Drive one session on the event loop's thread; events go to ``tell``, in order.
+
+    Sound is given in ``pieces`` that take a moment each.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        meeting: str | None,
+        asked: StreamSettings,
+        setting: Setting,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self.session_id = session_id
+        self.asked = asked
+        self.began = time.monotonic()
+        self._meeting = meeting
+        self._setting = setting
+        self._tell_event = tell
+        self._loop = asyncio.get_running_loop()
+        profile = self._profile(asked)
+        self._session = Session(profile, setting.make_vad(), setting.model.listener())
+        self._conductor = Conductor(
+            self._session, setting.worker, self._post, None if asked.ordered else time.monotonic
+        )
+        self._decoder = SoundDecoder(asked.format)
+        self._intake = Intake(rate_of(asked.format), 1)
+        self._frames = 0
+        self._reached = 0.0
+        self._ahead = _AHEAD
+        self._room = asyncio.Event()
+        self._room.set()
+        self._over = asyncio.Event()
+        self._ending = False
+
+    @property
+    def received_frames(self) -> int:
+        """Return how many frames of sound have come, at the rates they came in."""
+        return self._frames
+
+    @property
+    def over(self) -> bool:
+        """Return whether the last event has been told."""
+        return self._over.is_set()
+
+    def begin(self, voice: SessionSnapshot | None) -> None:
+        """Open the session; ``voice`` is what was learnt of the speaker before."""
+        self._setting.worker.enter(self.session_id)
+        if voice is not None:
+            try:
+                self._session.resume(voice)
+            except ModelError:
+                # Worth less than a stream that begins: the voice is learnt anew.
+                voice = None
+        self._tell(self._conductor.begin())
+
+    def voice(self) -> SessionSnapshot:
+        """Return what has been learnt of the speaker."""
+        return self._session.snapshot()
+
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """Cut raw sound so that each part is soon heard."""
+        size = round(_PIECE_S * rate_of(self.asked.format)) * frame_bytes(self.asked.format)
+        for offset in range(0, len(data), size):
+            yield data[offset : offset + size]
+
+    def seconds(self, data: bytes) -> float:
+        """Return how long raw sound lasts."""
+        return len(data) / frame_bytes(self.asked.format) / rate_of(self.asked.format)
+
+    async def wait_for_room(self) -> None:
+        """Wait until the stream's work on the device thread is not too far behind."""
+        await self._room.wait()
+
+    def hear(self, data: bytes) -> None:
+        """Hear raw sound that has just come."""
+        if self._ending:
+            return
+        frames = self._decoder.decode(data)
+        self._frames += len(frames)
+        self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
+        samples = self._intake.feed(frames)
+        self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
+
+    def commit(self, event_id: str | None, *, lenient: bool) -> None:
+        """End the open utterance here."""
+        if self.asked.manual:
+            # All that was sent before counts, also what the resampler still holds.
+            self._drain_intake()
+        self._carry(self._session.commit(event_id, lenient=lenient))
+
+    def clear(self) -> None:
+        """Throw the open utterance away."""
+        self._carry(self._session.clear())
+
+    def mark(self, marker: str) -> None:
+        """Echo a marker once everything so far has been told."""
+        self._carry(self._session.mark(marker))
+
+    def refuse(self, error: ErrorBody) -> None:
+        """Tell the client that a message cannot be followed."""
+        self._carry(self._session.refuse(error))
+
+    def report(self, code: str, message: str) -> None:
+        """Tell the client of a fault that is not its own."""
+        self._carry(self._session.report(code, message))
+
+    def welcome_back(self) -> None:
+        """Tell a client that has come back where to go on."""
+        self._carry(self._session.welcome_back(self._frames))
+
+    def configure(self, asked: StreamSettings) -> None:
+        """Go on with other settings."""
+        if asked.format != self.asked.format:
+            self._drain_intake()
+            self._decoder = SoundDecoder(asked.format)
+            self._intake = Intake(rate_of(asked.format), 1)
+        if asked.speaker != self.asked.speaker:
+            self._session.forget_speaker()
+        self.asked = asked
+        self._conductor.clock = None if asked.ordered else time.monotonic
+        self._carry(self._session.configure(self._profile(asked)))
+
+    def finish(self) -> None:
+        """Let the sound end here; everything still to tell will be told."""
+        if not self._ending:
+            self._drain_intake()
+            self._ending = True
+            self._tell(self._conductor.end())
+
+    async def wait_until_over(self) -> None:
+        """Wait for the last event."""
+        await self._over.wait()
+
+    def leave(self) -> None:
+        """Drop what waits on the device thread; nothing is told any more."""
+        self._ending = True
+        self._setting.worker.leave(self.session_id)
+        self._over.set()
+        self._room.set()
+
+    def _drain_intake(self) -> None:
+        if self._ending:
+            return
+        samples = self._intake.flush()
+        self._intake = Intake(self._intake.rate, 1)
+        self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
+
+    def _post(self, job: Job, outcome: Outcome) -> None:
+        """Bring an outcome from the device thread to the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(self._take, job, outcome)
+        except RuntimeError:
+            # The loop has ended: nobody waits for outcomes any more.
+            return
+
+    def _take(self, job: Job, outcome: Outcome) -> None:
+        if not self._over.is_set():
+            self._tell(self._conductor.take(job, outcome))
+
+    def _carry(self, output: list[Output]) -> None:
+        self._tell(self._conductor.carry(output))
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            self._tell_event(event)
+        if self._conductor.pending < self._ahead:
+            self._room.set()
+        else:
+            self._room.clear()
+        if self._conductor.closed:
+            self._setting.worker.leave(self.session_id)
+            self._over.set()
+
+    def _profile(self, asked: StreamSettings) -> SessionProfile:
+        setting = self._setting
+        settings = replace(setting.settings, endpointing=asked.endpointing, partial=asked.partial)
+        models = setting.models if asked.transcribe else replace(setting.models, asr=None)
+        return replace(
+            build_profile(settings, self.session_id, models),
+            ordered=asked.ordered,
+            # A stream is paced by not reading on, so its finals need never be refused.
+            patient=True,
+            manual=asked.manual,
+            speaker=asked.speaker,
+            meeting=self._meeting,
+            audio=_audio(asked, models, setting.language),
+            limits=setting.limits,
+        )
+
+
+def _audio(asked: StreamSettings, models: ModelNames, language: str | None) -> AudioConfig:
+    transcription = None
+    if models.asr is not None:
+        transcription = TranscriptionConfig(
+            model=models.asr, language=language, prompt=asked.prompt
+        )
+    turns = None if asked.manual else _turns(asked.endpointing)
+    return AudioConfig(
+        input=AudioInput(format=asked.format, transcription=transcription, turn_detection=turns)
+    )
+
+
+def _turns(endpointing: EndpointingSettings) -> TurnDetection:
+    return TurnDetection(
+        threshold=endpointing.threshold,
+        prefix_padding_ms=endpointing.pre_roll_ms,
+        silence_duration_ms=endpointing.silence_ms,
+    )
