@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamser.cli.common import Common, takes_settings
-from streamser.errors import AudioError
+from streamser.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from streamser.config import Settings
+    from streamser.server.app import EmotionServer
 
 __all__ = ["demo", "demo_recording"]
 
@@ -18,6 +22,12 @@ __all__ = ["demo", "demo_recording"]
 def demo(
     common: Common,
     as_json: Annotated[bool, typer.Option("--json", help="One event a line on stdout.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="As a meeting of three on the page of a server.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", metavar="N", help="With --web: port. [8377]")
+    ] = None,
 ) -> None:
     """Show the bundled conversation, live.
 
@@ -26,17 +36,38 @@ def demo(
     """
     from streamser.cli.talk import tell
 
+    if web and as_json:
+        raise ConfigError("--json and --web exclude each other: choose one of them.")
+    if port is not None and not web:
+        raise ConfigError("--port is that of the page: add --web.")
+
     # There is none for the newest Python for a while after each release.
     has_recogniser = find_spec("pocketsphinx") is not None
-    settings = common.load(preset="embedded" if has_recogniser else "voice-only").settings
+    preset = "embedded" if has_recogniser else "voice-only"
+    settings = common.load({"server.port": port}, preset=preset).settings
     recording = demo_recording()
     tell("The voices of the demonstration are synthetic; nobody feels anything here.")
     if not has_recogniser and settings.asr.engine == "none":
         tell("No words: pocketsphinx is not installed, or there is none for this Python yet.")
+    if web:
+        _serve_page(settings, recording)
+        return
     from streamser.audio.file import FileSource
     from streamser.cli.listen import listen_to
 
     listen_to(FileSource(recording, paced=True), settings, as_json=as_json)
+
+
+def _serve_page(settings: Settings, recording: Path) -> None:
+    from streamser.cli.demo_web import MEETING, play_meeting
+    from streamser.cli.serve import run_server
+    from streamser.cli.talk import tell
+
+    async def play(server: EmotionServer) -> None:
+        tell(f"Open {server.url}?meeting={MEETING}&watch=1 (Ctrl-C ends it).")
+        await play_meeting(server, recording)
+
+    run_server(settings, play)
 
 
 def demo_recording() -> Path:

@@ -11,84 +11,31 @@ import msgspec
 from msgspec import inspect as kinds
 
 from streamser import events
-from streamser.cli.protocol_examples import examples
-from streamser.events import PROTOCOL, AnyEvent, Event
+from streamser.cli.protocol_codes import (
+    COMPACT_EVIDENCE,
+    ERROR_CODES,
+    FUSED_EVIDENCE,
+    RULES_EVIDENCE,
+)
+from streamser.cli.protocol_examples import examples, message_examples
+from streamser.events import (
+    PROTOCOL,
+    AnyEvent,
+    Event,
+    ListenerEvent,
+    Placed,
+    SessionEvent,
+    Stamp,
+    encode_event,
+)
+from streamser.server.messages import ClientMessage
 
-__all__ = [
-    "COMPACT_EVIDENCE",
-    "ERROR_CODES",
-    "FUSED_EVIDENCE",
-    "RULES_EVIDENCE",
-    "event_schema",
-    "protocol_document",
-]
-
-ERROR_CODES = {
-    "bench_failed": "a measurement of `streamser bench` broke off",
-    "closed": "the analyser was closed while the utterance waited",
-    "cuda_unavailable": "CUDA's libraries were not found or do not fit",
-    "device_lost": "the microphone was unplugged or taken away; what was heard is still analysed",
-    "device_unavailable": "the microphone is there but cannot be opened or started",
-    "file_not_found": "there is no such file or folder",
-    "file_unreadable": "the file is there but may not or cannot be read",
-    "internal_error": "a fault of streamser itself, or one without a code of its own",
-    "invalid_audio": "a source of sound cannot be used, for a reason without a code of its own",
-    "invalid_config": "a setting, flag or preset cannot be used",
-    "model_unavailable": "a model is missing, cannot be loaded, or failed",
-    "no_audio": "the source ended, or the file was empty, before any sound came",
-    "no_input_device": "this machine has no sound input",
-    "no_portaudio": "the library PortAudio, which microphones need, is not installed",
-    "not_audio": "the file is not sound, or of an unknown format",
-    "not_raw_audio": "a file with a header was given where raw samples were promised",
-    "out_of_memory": "a model did not fit into the memory of the device it runs on",
-    "output_failed": "`analyze -o` could not write its output",
-    "overloaded": "too many utterances were waiting already, so this one was not analysed",
-    "recording_failed": "`--record` could not write; the disk may be full",
-    "skipped": "the final analysis of the utterance was left out",
-    "truncated_audio": "the sound broke off early; what came before is still analysed",
-    "unknown_device": "no input has that name or number, or more than one has",
-}
-"""Every value of `error.code`, in alphabetical order, with what it says."""
-
-RULES_EVIDENCE = {
-    "voiced_seconds": ("s", "voiced sound; below 0.3 s arousal is not judged"),
-    "speech_seconds": ("s", "sound within 30 dB of the loudest"),
-    "baseline_utterances": ("count", "earlier utterances that the voice was compared with"),
-    "f0_median_hz": ("Hz", "median pitch of voiced frames"),
-    "intensity_db": ("dB re full scale", "median level of voiced frames"),
-    "hf500_db": ("dB", "energy above 500 Hz over energy from 80 to 500 Hz in voiced frames"),
-    "f0_score": ("-1 to 1", "pitch among this speaker's own: 2 P(higher than the baseline) - 1"),
-    "f0_weight": ("0 to 1", "share of pitch in arousal; the three weights sum to 1"),
-    "intensity_score": ("-1 to 1", "level among this speaker's own, likewise"),
-    "intensity_weight": ("0 to 1", "share of level in arousal"),
-    "hf500_score": ("-1 to 1", "brightness among this speaker's own, likewise"),
-    "hf500_weight": ("0 to 1", "share of brightness in arousal"),
-    "vader_compound": ("-1 to 1", "VADER's compound score of the words, which is the valence"),
-    "lexicon_words": ("count", "words that the lexicon knows; with 0 the scores ignore the words"),
-}
-"""Every measurement in the evidence of the model `rules`: unit or range, and meaning."""
-
-COMPACT_EVIDENCE = {
-    "known_utterances": ("count", "earlier utterances that the voice is compared with, 50 at most"),
-    "speech_seconds": ("s", "speech frames; below 0.2 s the voice is not judged"),
-    "f0_median_hz": ("Hz", "median pitch of voiced frames"),
-    "f0_deviations": ("deviations", "how far that is from what is usual for this stream"),
-    "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
-    "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
-}
-"""Every measurement in the evidence of the bundled model: unit or range, and meaning."""
-
-FUSED_EVIDENCE = {
-    "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
-    "temperature": ("> 0", "what the logits were divided by; 1 where nothing was calibrated"),
-    "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
-}
-"""Every key in the evidence of trained models: unit or range, and meaning."""
+__all__ = ["event_schema", "protocol_document"]
 
 _INTRODUCTION = f"""\
 # Protocol `{PROTOCOL}`
 
-<!-- Written by `streamser protocol --write docs/protocol.md` from streamser/events.py. -->
+<!-- Written by `streamser protocol --write docs/protocol.md` from streamser/events/. -->
 
 {{names}}
 
@@ -100,6 +47,20 @@ and then its finals: `conversation.item.input_audio_transcription.completed` (wh
 transcribed), `streamser.emotion.completed` and `streamser.mood.updated`, or one
 `conversation.item.input_audio_transcription.failed` in their place. Finals come in the order of
 the utterances; the next utterance may begin before they come.
+"""
+
+_LISTENERS = """\
+## For listeners of a server
+
+Who listens at `/v1/events` gets a snapshot first, then every event of the sessions as above, and
+these. Each carries a stamp:
+"""
+
+_MESSAGES = """\
+## Messages of a client
+
+What a client may send to `/v1/realtime`, as text; a binary message is sound in the stream's format.
+How to connect, and what closes a connection: [server.md](server.md).
 """
 
 _ERRORS = """\
@@ -137,23 +98,32 @@ model knows no categories, or there was neither sound nor text that it reads.
 
 def protocol_document() -> str:
     """Write the whole document, as Markdown; the same classes give the same text."""
-    shown = {type(example): example for example in examples()}
-    kinds_of_events: tuple[type[Event], ...] = get_args(AnyEvent)
-    described = [_struct(event) for event in kinds_of_events]
-    values = _values(described)
+    shown: dict[type, Any] = {type(example): example for example in examples()}
+    asked: dict[type, Any] = {type(example): example for example in message_examples()}
+    of_sessions, of_listeners, messages = (
+        [_struct(kind) for kind in get_args(kinds_of)]
+        for kinds_of in (SessionEvent, ListenerEvent, ClientMessage)
+    )
+    values = _values([*of_sessions, *of_listeners, *messages])
     parts = [
         _INTRODUCTION.format(names=_paragraph(events.__doc__).partition("\n\n")[2]),
         "## Every event\n",
         f"{_paragraph(Event.__doc__)}\n",
         _type_row_table(_struct(Event).fields, first=("type", "string", "Which event it is.")),
         "## Events\n",
-        "| type | what it says |\n|---|---|",
-        "".join(
-            f"| [`{event.tag}`](#{_anchor(str(event.tag))}) | {_summary(event.cls)} |\n"
-            for event in described
+        _contents(of_sessions),
+        *(_section(event, _struct(Event), shown[event.cls]) for event in of_sessions),
+        _LISTENERS,
+        _type_row_table(_struct(Stamp).fields),
+        _contents(of_listeners),
+        *(_section(event, _struct(Placed), shown[event.cls]) for event in of_listeners),
+        _MESSAGES,
+        _contents(messages, "Message "),
+        *(
+            _section(message, _struct(Placed), asked[message.cls], "Message ")
+            for message in messages
         ),
-        *(_event_section(_struct(event), shown[event]) for event in kinds_of_events),
-        "## Values inside events\n",
+        "## Values inside events and messages\n",
         *(_value_section(value) for value in values),
         _ERRORS,
         _table(
@@ -192,15 +162,25 @@ def event_schema() -> str:
     return json.dumps(whole, indent=2, ensure_ascii=False)
 
 
-def _event_section(event: kinds.StructType, example: Event) -> str:
-    envelope = {field.name for field in _struct(Event).fields}
-    own = [field for field in event.fields if field.name not in envelope]
-    pretty = msgspec.json.format(msgspec.json.encode(example), indent=2).decode()
+def _contents(described: Iterable[kinds.StructType], before: str = "") -> str:
+    rows = (
+        f"| [`{each.tag}`](#{_anchor(f'{before}{each.tag}')}) | {_summary(each.cls)} |\n"
+        for each in described
+    )
+    return "| type | what it says |\n|---|---|\n" + "".join(rows)
+
+
+def _section(
+    kind: kinds.StructType, envelope: kinds.StructType, example: Any, before: str = ""
+) -> str:
+    said = {field.name for field in envelope.fields}
+    own = [field for field in kind.fields if field.name not in said]
+    pretty = msgspec.json.format(encode_event(example), indent=2).decode()
     return "\n".join(
         [
-            f"### `{event.tag}`\n",
-            f"{_paragraph(event.cls.__doc__)}\n",
-            _type_row_table(own),
+            f"### {before}`{kind.tag}`\n",
+            f"{_paragraph(kind.cls.__doc__)}\n",
+            *([_type_row_table(own)] if own else []),
             f"```json\n{pretty}\n```\n",
         ]
     )
@@ -208,7 +188,9 @@ def _event_section(event: kinds.StructType, example: Event) -> str:
 
 def _value_section(value: kinds.StructType) -> str:
     name = value.cls.__name__
-    return f"### {name}\n\n{_paragraph(value.cls.__doc__)}\n\n{_type_row_table(value.fields)}"
+    first = None if value.tag is None else (str(value.tag_field), f'`"{value.tag}"`', "")
+    rows = _type_row_table(value.fields, first)
+    return f"### {name}\n\n{_paragraph(value.cls.__doc__)}\n\n{rows}"
 
 
 def _type_row_table(

@@ -98,6 +98,14 @@ class EmotionServer:
         shown = f"[{host}]" if ":" in host else host
         return f"http{'s' if self._tls else ''}://{shown}:{port}/"
 
+    @property
+    def local_url(self) -> str:
+        """Return the address for clients on this machine."""
+        scheme, _, rest = self.url.partition("://")
+        host, _, port = rest.rstrip("/").rpartition(":")
+        everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
+        return f"{scheme}://{everywhere.get(host, host)}:{port}"
+
     async def start(self) -> None:
         """Open the port; streams are refused until ``load`` is done. Raises ``ConfigError``."""
         own = self._settings.server

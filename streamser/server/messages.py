@@ -20,7 +20,7 @@ __all__ = [
     "OwnUpdate",
     "SemanticVad",
     "ServerVad",
-    "SessionUpdate",
+    "SessionChange",
     "TranscriptionUpdate",
     "UpdateMessage",
 ]
@@ -98,7 +98,7 @@ class OwnUpdate(ClientRecord, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class SessionUpdate(ClientRecord, frozen=True, kw_only=True):
+class SessionChange(ClientRecord, frozen=True, kw_only=True):
     """What changes about a session."""
 
     type: Literal["transcription"] = "transcription"
@@ -115,7 +115,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 class UpdateMessage(Message, frozen=True, kw_only=True, tag="session.update"):
     """Change the settings; answered by `session.updated` with all that is in force."""
 
-    session: SessionUpdate
+    session: SessionChange
 
 
 class AppendMessage(Message, frozen=True, kw_only=True, tag="input_audio_buffer.append"):

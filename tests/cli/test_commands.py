@@ -18,13 +18,9 @@ import streamser
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.cli.checks import Check, Status, can_listen
 from streamser.cli.doctor import doctor
-from streamser.cli.protocol_document import (
-    COMPACT_EVIDENCE,
-    ERROR_CODES,
-    RULES_EVIDENCE,
-    protocol_document,
-)
-from streamser.cli.protocol_examples import examples
+from streamser.cli.protocol_codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE
+from streamser.cli.protocol_document import protocol_document
+from streamser.cli.protocol_examples import examples, message_examples
 from streamser.cli.talk import complain, tell
 from streamser.config import EmotionSettings, preset_names
 from streamser.emotion.choose import choose_model
@@ -33,12 +29,14 @@ from streamser.emotion.rules import RulesModel
 from streamser.events import (
     AnyEvent,
     ErrorRaised,
+    Event,
     Overload,
     SessionCreated,
     TranscriptionFailed,
     decode_event,
     encode_event,
 )
+from streamser.server.messages import ClientMessage
 from tests.cli.running import events_of, run, start
 from tests.emotion.voices import speak
 from tests.virtual_mic import virtual_microphone
@@ -103,11 +101,22 @@ def test_the_protocol_document_shows_every_event() -> None:
     document = protocol_document()
     shown = examples()
     assert {type(example) for example in shown} == set(get_args(AnyEvent))
-    assert [example.seq for example in shown] == list(range(1, len(shown) + 1))
+    numbers = [example.seq for example in shown if isinstance(example, Event)]
+    assert numbers == list(range(1, len(numbers) + 1))
     for example in shown:
         assert decode_event(encode_event(example)) == example
         assert f"### `{example.__struct_config__.tag}`" in document
         assert msgspec.json.format(encode_event(example), indent=2).decode() in document
+
+
+def test_the_protocol_document_shows_every_message() -> None:
+    """What a client may send has its own section and a real example that decodes to itself."""
+    document = protocol_document()
+    shown = message_examples()
+    assert {type(example) for example in shown} == set(get_args(ClientMessage))
+    for example in shown:
+        assert msgspec.json.decode(msgspec.json.encode(example), type=ClientMessage) == example
+        assert f"### Message `{example.__struct_config__.tag}`" in document
 
 
 def codes_in(tree: ast.AST) -> set[str]:
@@ -117,8 +126,10 @@ def codes_in(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Call):
             found += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in {"Fault", "report", "server_error"}:
+            if name in {"Fault", "report", "server_error", "client_error", "_refuse", "_busy"}:
                 found += node.args[:1]
+            if name == "Refusal":
+                found += node.args[2:3]
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
             value = node.value
             found += [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
