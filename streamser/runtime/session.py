@@ -454,9 +454,9 @@ class Session:
         body = self._wording.judged(utterance, reading)
         for told in self._wording.final(utterance, outcome.transcript, body):
             self._outbox.emit(told)
-        length = to_ms(utterance.end - utterance.start)
         # From what is told, not from what was read: the events alone give the same mood again.
-        mood = self._mood.update(body, to_ms(utterance.end), length)
+        window = body.window
+        mood = self._mood.update(body, window.end_ms, window.end_ms - window.start_ms)
         self._outbox.emit(self._wording.mood(mood, utterance))
 
     def _place_markers(self) -> None:

@@ -58,3 +58,18 @@ def test_ring_needs_room() -> None:
     """A ring for no samples is a mistake that shows at once."""
     with pytest.raises(ValueError, match="at least one"):
         Ring(0)
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 80), st.integers(0, 40))
+def test_a_ring_of_another_size_holds_the_newest_of_the_same(
+    before: int, after: int, first: int, then: int
+) -> None:
+    """What the old one had lost the new one does not claim to hold."""
+    ring = Ring(before)
+    ring.append(count(0, first))
+    other = ring.resized(after)
+    assert (other.capacity, other.end) == (after, first)
+    assert other.start == max(ring.start, first - after)
+    other.append(count(first, first + then))
+    assert np.array_equal(other.read(other.start, other.end), count(other.start, other.end))
+    assert other.start >= ring.start

@@ -13,13 +13,27 @@ import streamser
 from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, shell, start
 from tests.cli.sounds import spoken, write
 
-HEAVY = ("numpy", "torch", "transformers", "onnxruntime", "rich", "ctranslate2", "sounddevice")
+HEAVY = (
+    *("numpy", "torch", "transformers", "onnxruntime", "rich", "ctranslate2", "sounddevice"),
+    *("websockets", "prometheus_client"),
+)
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "listen", "analyze", "demo", "devices", "doctor", "protocol", "config", "bench"),
+        *(
+            "",
+            "listen",
+            "analyze",
+            "serve",
+            "demo",
+            "devices",
+            "doctor",
+            "protocol",
+            "config",
+            "bench",
+        ),
         *("corpus", "train", "evaluate"),
     ],
 )

@@ -280,6 +280,14 @@ def test_a_recording_of_a_meeting_tells_what_the_meeting_told(script: list[list[
     assert again.finals() == meeting.finals()
 
 
+def test_lines_without_times_are_placed_by_their_sound() -> None:
+    """An event comes as late as it says; one that speaks of no sound, with the one before."""
+    voice = Voice("s1", "Anna")
+    events = [voice.joins(), *voice.says("a", 1_000, 3_000), voice.closes(9_000)]
+    times = [at_ms for _, at_ms in recall(encode_event(event) for event, _ in events)]
+    assert times == [0, 1_300, 3_700, 3_900, 3_900]
+
+
 # Who is there
 
 
@@ -395,6 +403,18 @@ def test_sound_sent_faster_than_real_time_overlaps_no_longer_than_it_took() -> N
         [anna.joins(), anna.starts("a", 0), anna.stops("a", 20_000)], [file.joins(), *quick]
     )
     assert state.overlap_ms == 1_000
+
+
+def test_a_gap_in_the_line_is_not_speech() -> None:
+    """An utterance that took longer to come than it is long ends where its last sound came."""
+    anna, ben = Voice("s1", "Anna"), Voice("s2", "Ben")
+    broken = anna.made(SpeechStopped, item_id="a", audio_end_ms=5_000, reason="pause", lag_ms=0.0)
+    state = after(
+        [anna.joins(), anna.starts("a", 1_000), (broken, 31_000)],
+        [ben.joins(), ben.starts("b", 10_000), ben.stops("b", 20_000)],
+    )
+    assert state.overlap_ms == 0
+    assert state.speakers[0].speech_ms == 4_000
 
 
 def test_what_was_cleared_never_was() -> None:
@@ -552,9 +572,9 @@ def test_the_last_records_are_kept_and_other_events_make_none() -> None:
 
 
 def size(thing: object, seen: set[int]) -> int:
-    """Count the objects that a thing holds."""
+    """Count what a thing holds, and what that holds."""
     if id(thing) in seen or isinstance(thing, str | int | float | type(None)):
-        return 0
+        return 1
     seen.add(id(thing))
     inside: list[object] = []
     if isinstance(thing, dict):
@@ -591,6 +611,22 @@ def test_memory_is_bounded_whoever_comes_and_does_not_go() -> None:
         sizes.append(size(meeting, set()))
         assert len(meeting.state(0).speakers) <= 1_064
     assert sizes[1] <= sizes[0] * 1.01
+
+
+def test_who_came_back_is_not_forgotten_with_those_who_went() -> None:
+    """Hundreds may come and go meanwhile."""
+    anna, back = Voice("s1", "Anna"), Voice("s2", "Anna", 6_000)
+    others = [
+        [voice.joins(), *voice.says("a", 10_000 + n, 11_000 + n)[:2], voice.closes(12_000 + n)]
+        for n in range(300)
+        for voice in [Voice(f"o{n}", f"other {n}")]
+    ]
+    speakers = after(
+        [anna.joins(), *anna.says("a", 0, 3_000), anna.closes(5_000), back.joins()], *others
+    ).speakers
+    assert (speakers[0].speaker, speakers[0].speech_ms) == ("Anna", 3_000)
+    assert [speaker.speaker for speaker in speakers[1:]] == [f"other {n}" for n in range(236, 300)]
+    assert sum(speaker.share for speaker in speakers) == pytest.approx(1.0, abs=0.01)
 
 
 def test_finals_that_never_come_are_not_waited_for_for_ever() -> None:

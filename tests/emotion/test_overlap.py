@@ -59,7 +59,8 @@ def test_hours_of_talk_take_no_more_memory_than_minutes() -> None:
     assert overlap.total_ms == 100 * len(range(0, 4 * 3_600_000, 700))
     assert len(overlap._pieces) < 3_000
     before = overlap.total_ms
-    overlap.add("Carl", 0, 60_000)
+    for name in ("Carl", "Dora"):
+        overlap.add(name, 0, 60_000)
     assert overlap.total_ms == before
 
 
@@ -67,3 +68,9 @@ def test_hours_of_talk_take_no_more_memory_than_minutes() -> None:
 def test_late_stretches_never_count_too_much(told: list[tuple[str, int, int]]) -> None:
     """Whatever was forgotten, overlap is at most half of all that was said."""
     assert 0 <= measure(*told) <= sum(length for *_, length in told) // 2
+
+
+def test_time_that_is_settled_does_not_count_twice() -> None:
+    """What is told late of a time half forgotten counts for the other half only."""
+    two = [("Anna", 0, 1_000), ("Ben", 0, 1_000), ("Anna", 700_000, 1_000)]
+    assert measure(*two, ("Carl", 0, 200_000), ("Dora", 0, 200_000)) == 200_000

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
 from streamser.emotion.model import Spoken
@@ -125,3 +126,26 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
 
     with pytest.raises(ModelError, match="does not run"):
         Engine(None, Broken()).warm()
+
+
+def test_only_jobs_that_ask_for_words_are_transcribed() -> None:
+    """Sessions with and without words share a batch; each gets what it asked for."""
+    silent = replace(job(2), transcribe=False)
+    engine = Engine(SpellingTranscriber(), LoudnessModel())
+    outcomes = engine.run([job(1), silent, job(3)])
+    words = [isinstance(each, Result) and each.transcript is not None for each in outcomes]
+    assert words == [True, False, True]
+    (alone,) = engine.run([silent])
+    assert isinstance(alone, Result)
+    assert alone.transcript is None
+
+
+def test_the_time_in_each_model_is_summed_up() -> None:
+    """Also where a model fails: it has been busy all the same."""
+    engine = Engine(SpellingTranscriber(), FragileModel())
+    engine.run([job(1)])
+    once = engine.spent
+    assert once.judging_s > 0
+    engine.run([job(2, level=0.0)])
+    assert engine.spent.judging_s > once.judging_s
+    assert (engine.spent - once).transcribing_s >= 0

@@ -13,7 +13,7 @@ from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Outcome, Result, Skipped
-from streamser.runtime.worker import DeviceThread
+from streamser.runtime.worker import BatchReport, DeviceThread
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 Answers = queue.SimpleQueue[tuple[str, int, Outcome]]
@@ -158,3 +158,23 @@ def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> No
     worker.leave("a")
     worker.close()
     assert recogniser.forgotten == ["a"]
+
+
+def test_each_batch_is_reported_with_what_waited_and_failed() -> None:
+    """For whoever measures; what waits now can be asked for at any time."""
+    reports: list[BatchReport] = []
+    model = GatedModel()
+    worker = DeviceThread(lambda: Engine(None, model), WorkerSettings(), reports.append)
+    answers: Answers = queue.SimpleQueue()
+    worker.submit(job(0), into(answers))
+    assert model.entered.acquire(timeout=20)
+    worker.submit(job(1), into(answers))
+    worker.submit(job(2, droppable=True), into(answers))
+    load = worker.load()
+    assert (load.finals, load.partials) == (1, 1)
+    assert load.oldest_s >= 0
+    model.gate.release(3)
+    worker.close()
+    assert [len(report.waited_s) for report in reports] == [1, 1, 1]
+    assert all(report.faults == 0 for report in reports)
+    assert sum(report.spent.judging_s for report in reports) > 0

@@ -1,0 +1,175 @@
+"""``streamser serve`` and ``streamser demo --web``: how they begin and end."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from streamser.cli.demo_web import split_speakers
+from streamser.errors import AudioError
+from tests.cli.running import DEMO, refuses, run, start
+
+QUIET = ("--asr", "none", "--port", "0")
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a server in a child process; yields it and the address that it tells."""
+    server = start(*arguments)
+    try:
+        assert server.stderr is not None
+        for line in server.stderr:
+            if found := re.search(r"Serving (http\S+)/ ", line):
+                yield server, found[1]
+                return
+        raise AssertionError("the server has ended before it served")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Get a page; returns its status and its text."""
+    try:
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_sigterm_ends_a_server_well_and_tells_what_was_said() -> None:
+    """The open utterance is analysed, its final delivered, the socket closed with 1001."""
+    import soundfile
+
+    sound, rate = soundfile.read(DEMO, dtype="int16", frames=3 * 16_000)
+    with serving("serve", *QUIET) as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime?rate={rate}"
+        with connect(address, max_size=None) as client:
+            client.send(sound.tobytes())
+            seen: list[str] = []
+            while "input_audio_buffer.speech_started" not in seen:
+                seen.append(json.loads(client.recv(timeout=30))["type"])
+            server.send_signal(signal.SIGTERM)
+            # Iterating ends without an exception at 1000 and 1001 alone.
+            seen += [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1001
+        assert seen[-1] == "streamser.session.closed"
+        assert "streamser.emotion.completed" in seen
+        assert server.wait(timeout=30) == 0
+
+
+def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
+    """With exit code 0: it was asked to."""
+    with serving("serve", *QUIET) as (server, _):
+        server.send_signal(signal.SIGINT)
+        assert server.wait(timeout=30) == 0
+
+
+def test_a_server_answers_plain_requests() -> None:
+    """Health, readiness, metrics, the schemas, the page; nothing else."""
+    with serving("serve", *QUIET) as (_, url):
+        assert fetch(f"{url}/healthz") == (200, "ok\n")
+        assert fetch(f"{url}/readyz") == (200, "ready\n")
+        status, metrics = fetch(f"{url}/metrics")
+        assert status == 200
+        for name in ("streams", "queue_jobs", "queue_oldest_seconds", "real_time_factor"):
+            assert f"streamser_{name}" in metrics
+        schemas = json.loads(fetch(f"{url}/v1/protocol.json")[1])
+        assert {"events", "messages", "stamp", "$defs"} <= set(schemas)
+        status, page = fetch(f"{url}/")
+        assert status == 200
+        assert "<title>" in page
+        assert fetch(f"{url}/streamser.js")[0] == 200
+        for outside in ("/nothing", "/../pyproject.toml", "/%2e%2e/pyproject.toml"):
+            assert fetch(f"{url}{outside}")[0] == 404
+        status, told = fetch(f"{url}/v1/events?all")
+        assert status == 426
+        assert json.loads(told)["error"]["code"] == "websocket_expected"
+
+
+def test_a_server_that_others_can_reach_wants_tokens_and_tls() -> None:
+    """It does not start without, unless told that something else protects it."""
+    refuses(run("serve", "--host", "0.0.0.0", *QUIET), 2, "tokens", "TLS", "--insecure")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--token-file", "/nowhere/tokens"), "token_file"),
+        (("--tls-cert", "/nowhere/cert.pem"), "tls_key"),
+        (("--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"), "tls_cert"),
+        (("--set", "server.max_sessions=0"), "server.max_sessions"),
+        (("--host", "256.1.1.1", "--insecure"), "cannot listen"),
+    ],
+)
+def test_settings_that_cannot_be_served_with_are_told(
+    arguments: tuple[str, ...], part: str
+) -> None:
+    """In one line, before anything is loaded."""
+    result = run("serve", *QUIET, *arguments)
+    assert result.exit_code == 2, result.stderr
+    assert part in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.output
+
+
+def test_a_port_in_use_is_told() -> None:
+    """Somebody else, or another server, has it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        result = run("serve", "--asr", "none", "--port", port)
+    assert result.exit_code == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr.splitlines()[-1]
+
+
+def test_the_demonstration_meets_on_the_page() -> None:
+    """Three speakers of one meeting, each with a stream."""
+    with serving("demo", "--web", *QUIET) as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/events?meeting=demo&types=session.created"
+        with connect(address) as listener:
+            snapshot = json.loads(listener.recv(timeout=30))
+            assert snapshot["type"] == "streamser.snapshot"
+            here = {state["session"]["speaker"] for state in snapshot["sessions"]}
+            while len(here) < 3:
+                here.add(json.loads(listener.recv(timeout=30))["session"]["speaker"])
+        assert here == {"Anna", "Ben", "Carl"}
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+
+
+def test_options_of_the_page_need_the_page() -> None:
+    """And the page excludes the others."""
+    refuses(run("demo", "--port", "1"), 2, "--web")
+    refuses(run("demo", "--web", "--json"), 2, "--json", "--web")
+
+
+def test_the_speakers_tracks_make_the_recording() -> None:
+    """Each is silent where others speak; together they are what is played without the page."""
+    import soundfile
+
+    sound, _ = soundfile.read(DEMO, dtype="float32")
+    tracks = split_speakers(DEMO)
+    assert set(tracks) == {"Anna", "Ben", "Carl"}
+    whole = sum(tracks.values())
+    assert isinstance(whole, np.ndarray)
+    loud = np.abs(sound) > 0.02
+    assert np.array_equal(whole[loud], sound[loud])
+
+
+def test_a_demonstration_without_its_play_is_told(tmp_path: Path) -> None:
+    """An installation that lacks a file says which."""
+    with pytest.raises(AudioError, match=r"demo\.json"):
+        split_speakers(tmp_path / "demo.flac")

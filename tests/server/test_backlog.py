@@ -1,0 +1,119 @@
+"""What waits for a slow connection, and what it is told of the rest."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamser.cli.protocol_examples import examples
+from streamser.events import EmotionDelta, Overload, TranscriptionDelta, TranscriptPartial
+from streamser.server.backlog import Backlog, Letter, can_be_left_out
+
+
+def word(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
+    """Word an overload so that the tests can read it."""
+    return (f"lost {overload.dropped} up to {overload.session_id}{overload.seq}".encode(),)
+
+
+def letter(seq: int, session: str = "a", *, droppable: bool = False) -> Letter:
+    """Make a letter that says its name."""
+    return Letter(session, seq, 10 * seq, droppable, (f"{session}{seq}".encode(),))
+
+
+def everything(backlog: Backlog) -> list[str]:
+    """Take all that waits."""
+    taken = []
+    while len(backlog):
+        taken += [body.decode() for body in backlog.take()]
+    return taken
+
+
+def test_letters_leave_in_order() -> None:
+    """As long as there is room nothing is left out."""
+    backlog = Backlog(10, word)
+    assert all(backlog.put(letter(n, droppable=n % 2 == 0)) for n in range(1, 5))
+    assert everything(backlog) == ["a1", "a2", "a3", "a4"]
+
+
+def test_from_half_on_deltas_are_left_out_and_told() -> None:
+    """One overload stands in their place, before the next event of the same session."""
+    backlog = Backlog(4, word)
+    for n in (1, 2):
+        backlog.put(letter(n))
+    for n in (3, 4):
+        assert backlog.put(letter(n, droppable=True))
+    backlog.put(letter(1, "b"))
+    backlog.put(letter(5))
+    assert backlog.dropped == 2
+    assert everything(backlog) == ["a1", "a2", "b1", "lost 2 up to a4", "a5"]
+
+
+def test_a_loss_without_a_successor_is_told_in_the_end() -> None:
+    """Who has read everything learns of it without waiting for the session to go on."""
+    backlog = Backlog(2, word)
+    backlog.put(letter(1))
+    backlog.put(letter(2, droppable=True))
+    assert everything(backlog) == ["a1", "lost 1 up to a2"]
+
+
+def test_finals_push_waiting_deltas_out() -> None:
+    """What waits already and can be left out makes room."""
+    backlog = Backlog(4, word)
+    backlog.put(letter(1, droppable=True))
+    backlog.put(letter(2, droppable=True))
+    for n in (3, 4):
+        backlog.put(letter(n))
+    assert backlog.put(letter(5))
+    assert everything(backlog) == ["lost 2 up to a2", "a3", "a4", "a5"]
+
+
+def test_a_connection_that_cannot_even_take_finals_must_go() -> None:
+    """Finals are never left out: the connection is."""
+    backlog = Backlog(3, word)
+    assert all(backlog.put(letter(n)) for n in (1, 2, 3))
+    assert not backlog.put(letter(4))
+
+
+def test_many_bytes_count_as_many_letters() -> None:
+    """A few huge events fill the memory as well as many small ones."""
+    backlog = Backlog(100, word)
+    huge = Letter("a", 1, 0, False, (bytes(500_000),))
+    assert backlog.put(huge)
+    assert not backlog.put(letter(2))
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from("ab"), st.booleans()), max_size=80),
+    st.integers(2, 12),
+)
+def test_nothing_is_lost_without_a_word_and_memory_is_bounded(
+    moves: list[tuple[bool, str, bool]], most: int
+) -> None:
+    """Whoever adds up what came and what was told lost knows every event of every session."""
+    backlog, seqs, taken = Backlog(most, word), {"a": 0, "b": 0}, []
+    for is_put, session, droppable in moves:
+        if is_put:
+            seqs[session] += 1
+            if not backlog.put(letter(seqs[session], session, droppable=droppable)):
+                seqs[session] -= 1
+        elif len(backlog):
+            taken += [body.decode() for body in backlog.take()]
+        # Each session's overload may stand beside those that count.
+        assert len(backlog) <= most + 2 * len(seqs)
+    taken += everything(backlog)
+    for session, last in seqs.items():
+        known = 0
+        for told in taken:
+            if told.startswith("lost") and told.split()[-1].startswith(session):
+                known += int(told.split()[1])
+                assert int(told.split()[-1][1:]) == known
+            elif told.startswith(session):
+                known += 1
+                assert int(told[1:]) == known
+        assert known == last
+
+
+def test_only_what_is_soon_out_of_date_can_be_left_out() -> None:
+    """Partials can; beginnings and finals cannot."""
+    kinds = {type(event) for event in examples() if can_be_left_out(event)}
+    assert kinds == {TranscriptPartial, TranscriptionDelta, EmotionDelta}

@@ -1,0 +1,227 @@
+"""Who comes through the door, by which name, and with which token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
+from streamser.errors import ConfigError
+from streamser.events import AudioFormat
+from streamser.server.actions import StreamSettings
+from streamser.server.admission import Admission, Refusal
+from streamser.server.auth import Tokens, offered_token, read_tokens
+from streamser.server.gate import Call, Gate, Listening, Sending, Visit
+
+USUAL = StreamSettings(
+    format=AudioFormat(type="audio/pcm", rate=24_000),
+    endpointing=EndpointingSettings(),
+    partial=PartialSettings(),
+)
+SENDER, LISTENER, BOTH = "s" * 16, "l" * 16, "b" * 16
+TOKENS = f"mic send {SENDER}; display listen {LISTENER}; all send,listen {BOTH}"
+
+
+def tokens(text: str = TOKENS) -> Tokens:
+    """Read tokens from an environment."""
+    return read_tokens(None, {"STREAMSER_TOKENS": text})
+
+
+def decide(
+    target: str,
+    *,
+    known: Tokens | None = None,
+    origins: tuple[str, ...] = (),
+    host: str = "localhost:8377",
+    origin: str | None = None,
+    authorization: str | None = None,
+    subprotocols: tuple[str, ...] = (),
+) -> Visit:
+    """Decide about a call to a server that is ready."""
+    admission = Admission(ServerSettings())
+    admission.ready = True
+    gate = Gate(known or tokens(""), admission, USUAL, origins, ("voice.example",))
+    call = Call(target, host, origin, authorization, subprotocols)
+    return gate.decide(call, "visit", "2026-01-01T00:00:00Z")
+
+
+def code(visit: Visit) -> str | None:
+    """Return why a call was refused."""
+    return visit.code if isinstance(visit, Refusal) else None
+
+
+def test_without_tokens_everybody_on_this_machine_may_do_everything() -> None:
+    """The usual case of somebody who tries it."""
+    assert isinstance(decide("/v1/realtime?intent=transcription"), Sending)
+    assert isinstance(decide("/v1/listen"), Sending)
+    assert isinstance(decide("/v1/events?all"), Listening)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"target": f"/v1/realtime?token={SENDER}"},
+        {"authorization": f"Bearer {SENDER}"},
+        {"authorization": f"Token {SENDER}"},
+        {"subprotocols": ("streamser.v1", f"streamser.token.{SENDER}")},
+        {"subprotocols": ("realtime", f"openai-insecure-api-key.{SENDER}")},
+        {"subprotocols": ("token", SENDER)},
+    ],
+)
+def test_a_token_may_come_in_any_way_that_clients_have(given: dict[str, str]) -> None:
+    """A header, the address, or a subprotocol, where browsers can set nothing else."""
+    visit = decide(**{"target": "/v1/realtime", **given}, known=tokens())  # type: ignore[arg-type]
+    assert isinstance(visit, Sending)
+    assert visit.principal.name == "mic"
+
+
+def test_no_token_and_a_wrong_one_are_refused_alike() -> None:
+    """By 401, or 4401 where the socket is open already; the token is not repeated."""
+    for target in ("/v1/realtime", "/v1/realtime?token=wrongwrongwrongwrong"):
+        visit = decide(target, known=tokens())
+        assert isinstance(visit, Refusal)
+        assert (visit.status, visit.close_code, visit.code) == (401, 4401, "unauthorized")
+        assert "wrongwrong" not in visit.message
+
+
+@pytest.mark.parametrize(
+    ("target", "token"),
+    [("/v1/realtime", LISTENER), ("/v1/listen", LISTENER), ("/v1/events?all", SENDER)],
+)
+def test_a_token_only_opens_what_its_roles_say(target: str, token: str) -> None:
+    """Who may listen may not send, and the other way round."""
+    visit = decide(target, known=tokens(), authorization=f"Bearer {token}")
+    assert code(visit) == "forbidden"
+    assert code(decide(target, known=tokens(), authorization=f"Bearer {BOTH}")) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "why"),
+    [
+        ("localhost:8377", None, None),
+        ("localhost:8377", "http://localhost:8377", None),
+        ("voice.example", "https://voice.example", None),
+        ("localhost:8377", "https://evil.example", "wrong_origin"),
+        ("localhost:8377", "null", "wrong_origin"),
+        ("localhost:8377", "http://localhost:9", "wrong_origin"),
+        # A page whose host has been pointed at this machine: name and origin agree.
+        ("evil.example", "http://evil.example", "wrong_host"),
+        ("", None, "wrong_host"),
+    ],
+)
+def test_pages_of_other_sites_may_not_connect(
+    host: str, origin: str | None, why: str | None
+) -> None:
+    """A browser sends its page's origin; without tokens the server's own name counts as well."""
+    assert code(decide("/v1/events?all", host=host, origin=origin)) == why
+
+
+def test_other_origins_can_be_allowed() -> None:
+    """By name."""
+    allowed = ("https://board.example",)
+    assert code(decide("/v1/events?all", origin=allowed[0], origins=allowed)) is None
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/events", "/v1/events?all&meeting=x", "/v1/events?meeting=", "/v1/events?all&after=-1",
+        "/v1/realtime?rate=1", "/v1/realtime?stream=short", "/v1/listen?encoding=opus",
+        "/v1/realtime?stream=0123456789abcdef&after=x", "/v1/listen?channels=2",
+    ],
+)  # fmt: skip
+def test_an_address_that_cannot_be_followed_is_refused(target: str) -> None:
+    """With 400, or 1008."""
+    visit = decide(target)
+    assert isinstance(visit, Refusal)
+    assert (visit.status, visit.close_code, visit.code) == (400, 1008, "invalid_query")
+
+
+def test_a_listener_says_what_it_wants() -> None:
+    """A meeting, a session or all; some types; after some event."""
+    visit = decide("/v1/events?meeting=m&types=streamser.emotion.*,error&after=7")
+    assert isinstance(visit, Listening)
+    assert visit.interest.meeting == "m"
+    assert visit.interest.types == ("streamser.emotion.*", "error")
+    assert visit.after == 7
+
+
+def test_a_deepgram_client_may_name_speaker_and_meeting_too() -> None:
+    """In the address, where their library lets one add to it."""
+    visit = decide("/v1/listen?encoding=linear16&sample_rate=8000&speaker=Ann&meeting=m")
+    assert isinstance(visit, Sending)
+    assert (visit.asked.speaker, visit.meeting, visit.asked.format.rate) == ("Ann", "m", 8000)
+
+
+def test_there_is_room_until_there_is_none() -> None:
+    """In all, and for each token; a listener takes no stream's place."""
+    admission = Admission(ServerSettings(max_sessions=3, max_token_sessions=2, max_listeners=1))
+    assert code_of(admission.refuse_stream("a")) == "not_ready"
+    admission.ready = True
+    admission.enter_stream("a")
+    admission.enter_stream("a")
+    assert code_of(admission.refuse_stream("a")) == "too_many_sessions_of_token"
+    assert code_of(admission.refuse_stream("b")) is None
+    admission.enter_stream("b")
+    refusal = admission.refuse_stream("c")
+    assert refusal is not None
+    assert (refusal.status, refusal.close_code, refusal.retry_s) == (503, 1013, 5)
+    assert "retry in 5 s" in refusal.reason
+    assert code_of(admission.refuse_listener()) is None
+    admission.listeners = 1
+    assert code_of(admission.refuse_listener()) == "too_many_listeners"
+    admission.leave_stream("a")
+    assert code_of(admission.refuse_stream("a")) is None
+    admission.closing = True
+    assert code_of(admission.refuse_stream("a")) == "shutting_down"
+
+
+def code_of(refusal: Refusal | None) -> str | None:
+    """Return why there is no room."""
+    return None if refusal is None else refusal.code
+
+
+def test_tokens_come_from_a_file_with_comments(tmp_path: Path) -> None:
+    """And from the environment beside it."""
+    file = tmp_path / "tokens"
+    file.write_text(f"# who  roles  token\nmic send {SENDER}  # in the hall\n\n")
+    both = read_tokens(str(file), {"STREAMSER_TOKENS": f"display listen {LISTENER}"})
+    assert len(both) == 2
+    assert both.principal(SENDER) is not None
+    assert both.principal(SENDER[:-1]) is None
+    assert both.principal(None) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{SENDER}",
+        f"mic write {SENDER}",
+        "mic send tooshortatoken",
+        f"mic send {SENDER}; again send {SENDER}",
+        f"mic send {SENDER} more",
+    ],
+)
+def test_tokens_that_cannot_be_are_refused_without_being_shown(text: str) -> None:
+    """The line says where and how, not which token."""
+    with pytest.raises(ConfigError) as refused:
+        tokens(text)
+    assert "STREAMSER_TOKENS, part" in str(refused.value)
+    assert SENDER not in str(refused.value)
+    assert "tooshort" not in str(refused.value)
+
+
+def test_a_token_file_must_be_there_and_not_empty(tmp_path: Path) -> None:
+    """A server that was to have tokens does not start without."""
+    empty = tmp_path / "tokens"
+    empty.write_text("# nothing yet\n")
+    for path in (str(empty), str(tmp_path / "none"), str(tmp_path)):
+        with pytest.raises(ConfigError, match="token_file"):
+            read_tokens(path, {})
+
+
+def test_a_token_is_not_found_where_none_is() -> None:
+    """An empty header and other schemes are no token."""
+    assert offered_token("Basic abc", {}, ()) is None
+    assert offered_token("", {"token": [""]}, ("streamser.v1",)) == ""
