@@ -676,7 +676,7 @@ def test_a_meeting_of_one_feels_as_its_session_says(conversation: list[Event]) -
         body = update.speakers[0].mood
         assert body is not None
         assert body == update.mood
-        assert body.scores == pytest.approx(mood.scores, abs=2e-4)
+        assert body.scores == mood.scores
         assert body.category == mood.category
     closed = conversation[-1]
     assert isinstance(closed, SessionClosed)
