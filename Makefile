@@ -4,17 +4,30 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := $(VENV)/.demo-installed
 DEV := $(VENV)/.dev-installed
+# The programs of others, each in an environment of its own.
+PEERS := .venv-peers
+BROWSER := .venv-browser
 
-.PHONY: demo test test-slow lint types docs bench compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser lint types docs bench compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
 
+demo-web: $(DEMO)
+	$(BIN)/streamser demo --web
+
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not peers and not browser"
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
+
+test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.installed)
+	$(BIN)/python -m pytest -m peers tests/peers
+
+# Needs node, npm and Chromium.
+test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
+	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -39,7 +52,7 @@ compact: $(DEV)
 	  --data $(DATA) --words $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS) $(BROWSER)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -53,3 +66,11 @@ $(DEMO): $(BIN)/python pyproject.toml
 $(DEV): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(DEMO)
+
+$(PEERS)/%/.installed: tests/peers/requirements-%.txt
+	$(PYTHON) -m venv $(PEERS)/$*
+	$(PEERS)/$*/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(BROWSER)/node_modules/playwright-core:
+	npm install --silent --no-fund --no-audit --prefix $(BROWSER) playwright-core@1.65.1
