@@ -194,6 +194,9 @@ class EmotionServer:
             self.metrics.refused(visit.code)
             if call.origin is None:
                 return refuse(visit)
+        if call.path == "/v1/listen":
+            # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
+            connection.ping_interval = None
         # A browser shows a page no status: its socket is opened, and closed with the reason.
         connection.visit = visit
         return None
@@ -274,9 +277,11 @@ class EmotionServer:
         self.metrics.count(admission.streams, admission.listeners, self._hub.meetings)
 
 
-async def _turn_away(connection: ServerConnection, refusal: Refusal) -> None:
-    error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
-    await connection.send(encode_event(error), text=True)
+async def _turn_away(connection: Connection, refusal: Refusal) -> None:
+    # Deepgram's clients know no such message.
+    if connection.request is not None and not connection.request.path.startswith("/v1/listen"):
+        error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
+        await connection.send(encode_event(error), text=True)
     await connection.close(refusal.close_code, refusal.reason)
 
 
