@@ -73,6 +73,11 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._losses)
 
+    def widen(self, more: int) -> None:
+        """Make room for so many letters more."""
+        # Of the room only half is for letters that can be left out.
+        self._most += 2 * more
+
     def put(self, letter: Letter) -> bool:
         """Take a letter in, or leave it out; returns whether the connection can keep up."""
         if letter.droppable and self._is_full(self._most // 2):
@@ -104,12 +109,18 @@ class Backlog:
     def _tidy(self) -> None:
         """Leave out everything that waits and can be left out."""
         waiting, self._waiting, self._size = self._waiting, deque(), 0
+        # What was lost before came after all that waits.
+        later, self._losses = self._losses, {}
         for letter in waiting:
             if letter.droppable:
                 self._lose(letter)
             else:
                 self._tell_loss(letter.session_id)
                 self._append(letter)
+        for session_id, loss in later.items():
+            earlier = self._losses.setdefault(session_id, _Loss(0, loss.since_ms, loss.last))
+            earlier.count += loss.count
+            earlier.last = loss.last
 
     def _lose(self, letter: Letter) -> None:
         self.dropped += 1

@@ -82,8 +82,7 @@ class Desk:
         if held.sender is not None:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
-        for letter in self._hub.events_since(held.stream.session_id, after):
-            sender.replay(letter)
+        sender.replay(self._hub.events_since(held.stream.session_id, after))
         held.sender = sender
         held.stream.welcome_back()
 

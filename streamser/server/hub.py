@@ -231,7 +231,10 @@ class Hub:
         if interest.session is None:
             return not self._lost_up_to <= after <= self._cursor
         first = next(self._since(interest, -1), None)
-        return first is not None and first.letter.seq > after + 1
+        if first is not None:
+            return first.letter.seq > after + 1
+        live = self._live.get(interest.session)
+        return live is not None and live.seq > after
 
     def _sessions_of(self, interest: Interest) -> Iterator[SessionState]:
         for session_id, live in self._live.items():

@@ -75,11 +75,9 @@ class Listener:
         """Serve until the listener is gone; the socket stays to be closed."""
         subscription = Subscription(interest, lambda letter: outlet.put(letter))
         snapshot, missed = hub.subscribe(subscription, after, time.monotonic())
-        # All that was missed comes at once, and is no sign of slowness.
-        outlet = Outlet(self._connection, self._most + len(missed), _word, self._note_drops)
+        outlet = Outlet(self._connection, self._most, _word, self._note_drops)
         outlet.put(Letter("", 0, 0, False, (encode_event(snapshot),)))
-        for letter in missed:
-            outlet.put(letter)
+        outlet.replay(missed)
         tasks = [asyncio.create_task(work) for work in (self._read(), self._wait_for(outlet))]
         try:
             ending = await self._ended

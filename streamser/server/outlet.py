@@ -54,6 +54,12 @@ class Outlet:
             self._empty.clear()
             self._filled.set()
 
+    def replay(self, letters: list[Letter]) -> None:
+        """Let letters be sent that come all at once, which is no sign of slowness."""
+        self._backlog.widen(len(letters))
+        for letter in letters:
+            self.put(letter)
+
     async def drain(self) -> None:
         """Wait until everything is sent, or nothing can be any more."""
         waiting = asyncio.create_task(self._empty.wait())

@@ -93,9 +93,9 @@ class Sender:
         )
         self._outlet.put(letter)
 
-    def replay(self, letter: Letter) -> None:
-        """Send an event once more, as it was sent to listeners."""
-        self._outlet.put(letter)
+    def replay(self, letters: list[Letter]) -> None:
+        """Send events once more, as they were sent to listeners."""
+        self._outlet.replay(letters)
 
     def end(self, ending: Ending) -> None:
         """Let the connection end; the first to say so decides how."""
@@ -132,11 +132,11 @@ class Sender:
     async def _read(self, stream: LiveStream) -> None:
         try:
             async for message in self._connection:
+                if self._ended.done():
+                    return
                 self._last_message = self._clock()
                 for action in self._dialect.receive(message):
                     await self._follow(stream, action)
-                if self._ended.done():
-                    return
             self.end(Ending(1000))
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd is not None else 1006
@@ -170,6 +170,9 @@ class Sender:
             await asyncio.sleep(wait)
         else:
             await asyncio.sleep(0)
+        # A newer connection may have been told meanwhile how much was heard.
+        if self._ended.done():
+            return
         self._last_message = self._clock()
         stream.hear(piece)
         self._taps.sound(seconds)

@@ -161,6 +161,8 @@ class LiveStream:
 
     def clear(self) -> None:
         """Throw the open utterance away."""
+        if self.asked.manual:
+            self._drain_intake()
         self._carry(self._session.clear())
 
     def mark(self, marker: str) -> None:
