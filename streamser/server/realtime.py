@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -53,6 +53,8 @@ _ENCODINGS: Final = {
     "pcmu": AudioFormat(type="audio/pcmu"),
     "pcma": AudioFormat(type="audio/pcma"),
 }
+_LONGEST_ID: Final = 512
+_LONGEST_REASON: Final = 300
 _PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>[^`]*)`)?$", re.DOTALL)
 
 
@@ -176,23 +178,32 @@ class RealtimeDialect:
         try:
             seen = self._glance.decode(message)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return client_error("invalid_json", "the message is not a JSON object with a type")
+            seen = _Glance()
+        # What is told goes to every listener: no more of the message than helps to find it.
+        event_id = _cut(seen.event_id, _LONGEST_ID) if isinstance(seen.event_id, str) else None
+        if not isinstance(seen.type, str):
+            told = "the message is not a JSON object with a type"
+            return client_error("invalid_json", told, event_id)
         if seen.type == _BETA:
             hint = "this is the beta schema; send session.update with session.audio.input (GA)"
-            return client_error("unknown_message", hint, seen.event_id, "type")
+            return client_error("unknown_message", hint, event_id, "type")
         if "Invalid value" in str(error) and str(error).endswith("`$.type`"):
-            name = seen.type if len(seen.type) <= 80 else f"{seen.type[:80]}…"
-            return client_error("unknown_message", f"unknown type {name!r}", seen.event_id, "type")
+            told = f"unknown type {_cut(seen.type, 80)!r}"
+            return client_error("unknown_message", told, event_id, "type")
         match = _PLACE.match(str(error))
         reason, place = (match["reason"], match["place"]) if match else (str(error), None)
-        return client_error("invalid_value", reason, seen.event_id, place or None)
+        return client_error("invalid_value", _cut(reason, _LONGEST_REASON), event_id, place or None)
 
 
 class _Glance(msgspec.Struct):
     """See as much of a message as is needed to answer it."""
 
-    type: str
-    event_id: str | None = None
+    type: Any = None
+    event_id: Any = None
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class _UnfitError(Exception):
