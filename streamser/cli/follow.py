@@ -9,24 +9,40 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from streamser.cli.ending import INTERRUPTED, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
 from streamser.cli.utterance import Summary, Utterance, read_utterance, summarise
-from streamser.events import ErrorRaised, SessionClosed, SessionCreated
+from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
 
 if TYPE_CHECKING:
-    from streamser import Analyzer
+    from collections.abc import Callable
+
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
 
-__all__ = ["follow", "summary_lines"]
+__all__ = ["Streaming", "follow", "summary_lines"]
+
+
+class Streaming(Protocol):
+    """Analyse a source, here (``Analyzer``) or on a server."""
+
+    def stream(
+        self,
+        source: AudioSource,
+        *,
+        live: bool | None = None,
+        speaker: str | None = None,
+        on_audio: Callable[[Samples], None] | None = None,
+    ) -> Iterator[Event]:
+        """Yield the events of a source, as ``Analyzer.stream`` does."""
+        ...
 
 
 def follow(
-    analyzer: Analyzer, source: AudioSource, sinks: Sequence[Sink], *, speaker: str | None = None
+    analyzer: Streaming, source: AudioSource, sinks: Sequence[Sink], *, speaker: str | None = None
 ) -> Summary | None:
     """Stream a source into sinks until it ends or a signal stops it; sum it up.
 

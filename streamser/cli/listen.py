@@ -15,10 +15,11 @@ from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
+    from streamser.cli.follow import Streaming
     from streamser.cli.sinks import Sink
     from streamser.config import Settings
 
-__all__ = ["NOTICE", "Encoding", "listen", "listen_to"]
+__all__ = ["NOTICE", "Encoding", "listen", "listen_to", "show"]
 
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
@@ -67,21 +68,43 @@ def listen(
     speaker: Annotated[
         str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks, for the events.")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option("--server", metavar="URL", help="Send the sound there to be analysed."),
+    ] = None,
+    meeting: Annotated[
+        str | None, typer.Option("--meeting", metavar="NAME", help="With --server: join it.")
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
+    ] = None,
 ) -> None:
     """Analyse a microphone, or a file at real speed, as it sounds.
 
     Ctrl-C ends it: the open utterance is still analysed, and a summary follows. Nothing is
     stored without --record.
     """
-    from streamser.cli.talk import tell
+    from streamser.cli.remote import check_remote
+    from streamser.cli.talk import complain, tell
 
-    for option, value in (("--device", device), ("--file", file), ("--record", record)):
+    texts = {
+        "--device": device,
+        "--file": file,
+        "--record": record,
+        "--speaker": speaker,
+        "--server": server,
+        "--meeting": meeting,
+        "--token": token,
+    }
+    for option, value in texts.items():
         if value is not None and not value.strip():
             raise ConfigError(f"{option}: it is empty; give it a name or leave it out.")
     if device is not None and file is not None:
         raise ConfigError("--device and --file exclude each other: listen to one of them.")
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
+    check_remote(common, server, meeting=meeting, token=token)
     settings = common.load({"audio.device": device}).settings
     source = _open(
         settings,
@@ -92,7 +115,24 @@ def listen(
     )
     tell(NOTICE)
     folder = None if record is None else Path(record)
-    listen_to(source, settings, as_json=as_json, record=folder, speaker=speaker)
+    if server is None:
+        listen_to(source, settings, as_json=as_json, record=folder, speaker=speaker)
+        return
+    from streamser.cli.remote import Remote
+
+    remote = Remote(
+        server,
+        channel=settings.audio.channel,
+        patient=not source.live,
+        speaker=speaker,
+        meeting=meeting,
+        token=token,
+    )
+    with remote:
+        show(remote, source, as_json=as_json, record=folder, speaker=speaker)
+        if remote.fault is not None:
+            complain(remote.fault)
+            raise typer.Exit(1)
 
 
 def listen_to(
@@ -109,21 +149,35 @@ def listen_to(
     """
     from streamser import Analyzer
     from streamser.cli.ending import leaving_at_once
-    from streamser.cli.follow import follow, summary_lines
-    from streamser.cli.recording import Recording
     from streamser.cli.talk import tell
 
     with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
         # Before the screen is taken, so that what the models have to say stays readable.
         analyzer.models()
-        sinks: list[Sink] = []
-        recording: Recording | None = None
-        if record is not None:
-            recording = Recording(record)
-            sinks.append(recording)
-            tell(f"Events and sound are kept in {record}.")
-        sinks.append(_sink(source, as_json=as_json))
-        summary = follow(analyzer, source, sinks, speaker=speaker)
+        show(analyzer, source, as_json=as_json, record=record, speaker=speaker)
+
+
+def show(
+    analyzer: Streaming,
+    source: AudioSource,
+    *,
+    as_json: bool,
+    record: Path | None,
+    speaker: str | None,
+) -> None:
+    """Do what ``listen_to`` does, with whatever analyses the sound."""
+    from streamser.cli.follow import follow, summary_lines
+    from streamser.cli.recording import Recording
+    from streamser.cli.talk import tell
+
+    sinks: list[Sink] = []
+    recording: Recording | None = None
+    if record is not None:
+        recording = Recording(record)
+        sinks.append(recording)
+        tell(f"Events and sound are kept in {record}.")
+    sinks.append(_sink(source, as_json=as_json))
+    summary = follow(analyzer, source, sinks, speaker=speaker)
     if summary is not None:
         for line in summary_lines(summary):
             tell(line)

@@ -137,6 +137,9 @@ def update(state: ViewState, event: Event) -> ViewState:
             models = event.session.models
             names = [models.vad, models.asr or "no words", models.emotion]
             changes |= {"models": " · ".join(names), "transcribed": models.asr is not None}
+            # A server that was restarted begins anew, and will say nothing more of before.
+            changes |= {"speaking": False, "waiting": 0, "committed": "", "revisable": ""}
+            changes["delta"] = None
         case SpeechStarted():
             changes |= {"speaking": True, "committed": "", "revisable": "", "delta": None}
         case SpeechStopped():

@@ -1,0 +1,138 @@
+"""Listen to what a server makes of everybody's sound."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable
+
+import msgspec
+
+from streamser.client.address import EVENTS, address
+from streamser.client.errors import Broken
+from streamser.client.line import Line, Timing
+from streamser.client.wire import Envelope, read
+from streamser.events import AnyEvent, ErrorBody, ErrorRaised, Snapshot, Stamp
+
+__all__ = ["Place", "Stamped", "subscribe"]
+
+
+class Stamped(msgspec.Struct, frozen=True):
+    """Hold an event and where it stands among all events of the server and in its meeting."""
+
+    stamp: Stamp
+    event: AnyEvent
+
+
+class Place:
+    """Know how far a listener has come, so that it hears everything once; pure.
+
+    With ``by_seq`` it listens to one session and counts its ``seq``, else the ``cursor``.
+    """
+
+    def __init__(self, after: int | None, *, by_seq: bool) -> None:
+        self.after = after
+        self._by_seq = by_seq
+
+    def take(self, message: bytes | str) -> Stamped | None:
+        """Read a message; ``None`` where it was told before, or nobody knows what it is."""
+        event = read(message)
+        if event is None:
+            return None
+        if isinstance(event, Snapshot):
+            self._start(event)
+            return Stamped(Stamp(cursor=event.cursor), event)
+        stamp = _stamp(message)
+        number = getattr(event, "seq", None) if self._by_seq else stamp.cursor
+        if number:
+            if self.after is not None and number <= self.after:
+                return None
+            self.after = number
+        return None if isinstance(event, Envelope) else Stamped(stamp, event)
+
+    def _start(self, snapshot: Snapshot) -> None:
+        if self._by_seq:
+            if self.after is None and snapshot.sessions:
+                self.after = snapshot.sessions[0].seq
+        elif self.after is None:
+            self.after = snapshot.cursor
+        elif snapshot.cursor < self.after:
+            # Another server counts here: what it tells is new.
+            first = snapshot.replay_from
+            self.after = snapshot.cursor if first is None else first - 1
+
+
+async def subscribe(
+    url: str,
+    *,
+    meeting: str | None = None,
+    session: str | None = None,
+    types: Iterable[str] | None = None,
+    after: int | None = None,
+    token: str | None = None,
+    give_up_s: float = 120.0,
+    tell: Callable[[str], None] | None = None,
+    timing: Timing | None = None,
+) -> AsyncGenerator[Stamped, None]:
+    """Yield the events of a meeting, of a session or, without either, of all sessions.
+
+    A ``streamser.snapshot`` comes first, and again after each time the connection was broken
+    and made again; the other events go on where they were, each told once. ``types`` are
+    those wanted (``streamser.*``: all that begin so). ``after`` is the ``seq`` of a session,
+    else the ``cursor``, of the last event that is known already.
+
+    Raises ``ServerError`` where the server cannot be reached, refuses us or is given up, and
+    ``ValueError`` where both a meeting and a session are named.
+    """
+    from websockets.exceptions import ConnectionClosed
+
+    if meeting is not None and session is not None:
+        raise ValueError("listen to a meeting or to a session, not to both")
+    place = Place(after, by_seq=session is not None)
+    query = {
+        "meeting": meeting,
+        "session": session,
+        "all": "1" if meeting is None and session is None else None,
+        "types": None if types is None else ",".join(types),
+    }
+
+    def target() -> str:
+        known = None if place.after is None else str(place.after)
+        return address(url, EVENTS, query | {"after": known})
+
+    line = Line(
+        target(), token, resume=True, give_up_s=give_up_s, tell=tell, timing=timing or Timing()
+    )
+    while True:
+        socket = await line.reach(target)
+        said: ErrorBody | None = None
+        first = True
+        try:
+            while True:
+                message = await socket.recv()
+                told = place.take(message)
+                if told is None:
+                    continue
+                if isinstance(told.event, ErrorRaised) and not told.event.session_id:
+                    said = told.event.error
+                    continue
+                if first:
+                    line.works()
+                    first = False
+                yield told
+        except ConnectionClosed as closed:
+            try:
+                line.judge(closed, said)
+            except Broken as fault:
+                broken = fault
+            else:
+                return
+        finally:
+            await socket.close()
+        await line.wait(broken)
+
+
+def _stamp(message: bytes | str) -> Stamp:
+    try:
+        return msgspec.json.decode(message, type=Stamp)
+    except msgspec.DecodeError:
+        # A refusal has none.
+        return Stamp(cursor=0)

@@ -1,0 +1,268 @@
+"""One stream to a server: send sound, read events, whatever the connection does."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from streamser.client.address import REALTIME, address
+from streamser.client.conversation import Conversation
+from streamser.client.errors import ServerError
+from streamser.client.keeper import Keeper, Told
+from streamser.client.line import Line, Timing
+from streamser.client.requests import Kind
+from streamser.client.sound import Encoding, Sound
+from streamser.events import (
+    SessionCreated,
+    SessionEvent,
+    SessionInfo,
+    SessionUpdated,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+__all__ = ["Session", "connect"]
+
+
+class Session:
+    """Send sound to a server and iterate over the typed events that it answers with.
+
+    Made by ``connect``. Read the events while you send, in a task of its own: who does not
+    read slows the server, and is then sent away. Unknown types of events are left out.
+
+    After a server was restarted the sound that it had not settled is sent again, and a second
+    ``session.created`` begins a new session, whose clock begins at ``offset_ms``; utterances
+    that had no final come again under other names. ``id``, ``info`` and ``offset_ms`` go with
+    the event read last.
+    """
+
+    def __init__(self, conversation: Conversation, sound: Sound, *, patient: bool) -> None:
+        self._conversation = conversation
+        self._keeper = conversation.keeper
+        self._sound = sound
+        self._patient = patient
+        self._info: SessionInfo | None = None
+        self._offset_ms = 0
+        self._finishing = False
+        self._fault_is_known = False
+
+    @property
+    def id(self) -> str:
+        """Return the name of the session on the server."""
+        return self.info.id
+
+    @property
+    def info(self) -> SessionInfo:
+        """Return the session as it is set up."""
+        assert self._info is not None, "a session is only given away once it is introduced"
+        return self._info
+
+    @property
+    def offset_ms(self) -> int:
+        """Return where the session's clock 0 lies on the whole stream, ms of sound sent."""
+        return self._offset_ms
+
+    @property
+    def lost_ms(self) -> int:
+        """Return how much sound no server will hear: there was no connection for too long."""
+        return self._keeper.lost * 1000 // self._sound.rate
+
+    async def send(self, chunk: bytes | npt.NDArray[np.float32]) -> None:
+        """Send sound: raw bytes in the stream's encoding, or float32 of shape (n,) in [-1, 1].
+
+        Waits where the server is more than a minute behind. While there is no connection
+        nothing waits (unless the stream is ``patient``): the sound is kept, the oldest beyond a
+        minute is lost and counted. Raises ``ValueError`` for another shape or half a sample,
+        ``ServerError`` where the stream is over.
+        """
+        for piece in self._sound.pieces(chunk):
+            await self._conversation.until(lambda: not self._must_wait)
+            self._check_open()
+            self._keeper.hear(piece)
+            self._conversation.stir()
+        # Who sends in a loop must leave others their turn.
+        await asyncio.sleep(0)
+
+    async def commit(self) -> None:
+        """End the open utterance here."""
+        self._ask("input_audio_buffer.commit")
+
+    async def clear(self) -> None:
+        """Throw the open utterance away."""
+        self._ask("input_audio_buffer.clear")
+
+    async def mark(self, marker_id: str) -> None:
+        """Ask for a ``streamser.marker`` once all about the sound so far has been told."""
+        self._ask("streamser.marker", {"id": marker_id})
+
+    async def update(self, settings: Mapping[str, Any]) -> None:
+        """Change settings, as ``session`` in a ``session.update``; what is absent stays.
+
+        They are told again to a server that was restarted. Raises ``ValueError`` for the
+        format of the sound: that is said to ``connect``.
+        """
+        self._ask("session.update", {"session": _settings(settings)})
+
+    async def finish(self) -> None:
+        """Say that no more sound comes; the iteration ends after the last event."""
+        if not self._finishing:
+            self._ask("streamser.finish")
+            self._finishing = True
+
+    def __aiter__(self) -> AsyncIterator[SessionEvent]:
+        return self
+
+    async def __anext__(self) -> SessionEvent:
+        """Return the next event; raises ``ServerError`` where the stream ended in a fault."""
+        conversation = self._conversation
+        await conversation.until(lambda: bool(conversation.inbox) or conversation.over)
+        if conversation.inbox:
+            told = conversation.inbox.popleft()
+            conversation.stir()
+            self._note(told)
+            return told.event
+        self._raise_fault()
+        raise StopAsyncIteration
+
+    async def _start(self) -> None:
+        conversation = self._conversation
+        conversation.begin()
+        try:
+            await conversation.until(lambda: bool(conversation.inbox) or conversation.over)
+        except BaseException:
+            await conversation.abandon()
+            raise
+        if conversation.inbox:
+            self._note(conversation.inbox[0])
+        else:
+            self._raise_fault()
+            raise ServerError(
+                f"{conversation.server}: the server ended the stream before it began; try again."
+            )
+
+    async def _end(self, finish_s: float) -> None:
+        """Finish, and wait for what is still to be told; it can be read afterwards."""
+        if not self._conversation.over:
+            await self.finish()
+        in_time = await self._conversation.drain(finish_s)
+        if not self._fault_is_known:
+            self._raise_fault()
+        if not in_time:
+            raise ServerError(
+                f"{self._conversation.server}: the last events did not come within"
+                f" {finish_s:.0f} s; the server has too much to do, or the connection is down.",
+                code="server_timeout",
+            )
+
+    def _ask(self, kind: Kind, body: Mapping[str, Any] | None = None) -> None:
+        self._check_open()
+        self._keeper.ask(kind, body)
+        self._conversation.stir()
+
+    def _check_open(self) -> None:
+        if self._conversation.over:
+            self._raise_fault()
+            raise ServerError(
+                f"{self._conversation.server}: the stream is over; connect anew to send more.",
+                code="session_over",
+            )
+        if self._finishing:
+            raise ServerError("nothing can follow finish(): connect anew.", code="session_over")
+
+    def _raise_fault(self) -> None:
+        if self._conversation.error is not None:
+            self._fault_is_known = True
+            raise self._conversation.error
+
+    @property
+    def _must_wait(self) -> bool:
+        somebody_will_come = self._keeper.placed or self._patient
+        return self._keeper.full and somebody_will_come and not self._conversation.over
+
+    def _note(self, told: Told) -> None:
+        self._offset_ms = told.offset_ms
+        if isinstance(told.event, SessionCreated | SessionUpdated):
+            self._info = told.event.session
+
+
+@asynccontextmanager
+async def connect(
+    url: str,
+    *,
+    speaker: str | None = None,
+    meeting: str | None = None,
+    token: str | None = None,
+    rate: int = 16_000,
+    encoding: Encoding = "s16le",
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = True,
+    patient: bool = False,
+    give_up_s: float = 120.0,
+    finish_s: float = 30.0,
+    keep_s: float = 60.0,
+    tell: Callable[[str], None] | None = None,
+    timing: Timing | None = None,
+) -> AsyncIterator[Session]:
+    """Open a stream to a server, for ``async with``.
+
+    ``url`` is ``ws(s)://`` or ``http(s)://``, such as ``ws://127.0.0.1:8377``; a path is only
+    needed where it is not the usual one. The sound is mono, ``rate`` frames a second of
+    ``encoding``. ``settings`` are those of ``Session.update``.
+
+    A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
+    it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
+    ``patient`` stream waits while there is no connection, a live one loses what is older.
+    ``tell`` gets lines for people about the connection; ``timing`` is for tests.
+
+    Leaving the block finishes the stream and waits ``finish_s`` at most for the last events,
+    which can still be read from the session; an exception closes it at once. Raises
+    ``ServerError`` where the server cannot be reached, refuses us or is given up (once: the
+    iteration, ``send`` or the end of the block), and ``ValueError`` for sound that cannot be
+    sent.
+    """
+    sound = Sound(rate, encoding)
+    keeper = Keeper(sound, keep_s)
+    if settings is not None:
+        keeper.ask("session.update", {"session": _settings(settings)})
+    query = {
+        "intent": "transcription",
+        "rate": str(rate),
+        "encoding": encoding,
+        "speaker": speaker,
+        "meeting": meeting,
+        "stream": secrets.token_urlsafe(24) if resume else None,
+    }
+
+    def target(seen: int) -> str:
+        return address(url, REALTIME, query | {"after": str(seen) if resume and seen else None})
+
+    line = Line(
+        target(0),
+        token,
+        resume=resume,
+        give_up_s=give_up_s,
+        tell=tell,
+        timing=timing or Timing(),
+    )
+    conversation = Conversation(line, target, keeper)
+    session = Session(conversation, sound, patient=patient)
+    await session._start()
+    try:
+        yield session
+    except BaseException:
+        await conversation.abandon()
+        raise
+    await session._end(finish_s)
+
+
+def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body of a ``session.update``."""
+    audio = settings.get("audio") or {}
+    if "format" in (audio.get("input") or {}):
+        raise ValueError("the format of the sound is said to connect(): rate=…, encoding=…")
+    return {"type": "transcription", **settings}

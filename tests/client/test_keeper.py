@@ -1,0 +1,395 @@
+"""The pure heart of the client: what is sent, sent again, told and not told twice."""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from streamser.client.keeper import Astray, Keeper, Told
+from streamser.client.place import placed
+from streamser.client.sound import Sound
+from streamser.events import (
+    EmotionCompleted,
+    Event,
+    Marker,
+    SessionCreated,
+    SessionEvent,
+    TranscriptionCompleted,
+)
+from tests.client.pretend import FRAMES_A_MS, RATE, PretendSession, numbered
+
+SOUND = Sound(RATE, "s16le")
+
+
+class World(RuleBasedStateMachine):
+    """A client and a server that stops, dies and comes back, with messages on their way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeper = Keeper(SOUND)
+        self.sessions = 0
+        self.heard_ms = 0
+        self.marks = 0
+        self.commits: list[int] = []
+        self.told: list[Told] = []
+        self.up: deque[str | bytes] = deque()
+        self.down: deque[Event] = deque()
+        self.link = False
+        self.restart()
+
+    def restart(self) -> None:
+        self.sessions += 1
+        self.server = PretendSession(f"s{self.sessions}")
+        self.said = 0
+        self.fresh = True
+
+    @rule(ms=st.integers(1, 130))
+    def speak(self, ms: int) -> None:
+        self.keeper.hear(numbered(self.heard_ms, self.heard_ms + ms))
+        self.heard_ms += ms
+
+    @rule()
+    def commit(self) -> None:
+        self.keeper.ask("input_audio_buffer.commit")
+        self.commits.append(self.heard_ms)
+
+    @rule()
+    def mark(self) -> None:
+        self.marks += 1
+        self.keeper.ask("streamser.marker", {"id": f"mark {self.marks}"})
+
+    @precondition(lambda self: not self.link)
+    @rule()
+    def connect(self) -> None:
+        self.link = True
+        if self.fresh:
+            self.fresh = False
+            # A server that does not know the stream tells its new session from the beginning.
+            self.down.extend(self.server.events)
+        else:
+            self.down.extend(self.server.welcome(self.keeper.seen))
+        self.said = len(self.server.events)
+
+    @precondition(lambda self: self.link)
+    @rule(most=st.integers(1, 6))
+    def carry_up(self, most: int) -> None:
+        for _ in range(most):
+            if (message := self.keeper.next()) is not None:
+                self.up.append(message)
+
+    @precondition(lambda self: self.link)
+    @rule(most=st.integers(1, 6))
+    def receive(self, most: int) -> None:
+        for _ in range(min(most, len(self.up))):
+            self.server.receive(self.up.popleft())
+        self.send_down()
+
+    @rule(most=st.integers(1, 3))
+    def think(self, most: int) -> None:
+        self.server.think(most)
+        self.send_down()
+
+    @precondition(lambda self: self.link)
+    @rule(most=st.integers(1, 12))
+    def carry_down(self, most: int) -> None:
+        for _ in range(min(most, len(self.down))):
+            try:
+                self.told += self.keeper.take(self.down.popleft())  # type: ignore[arg-type]
+            except Astray:
+                self.keeper.stray()
+                self.break_off()
+                return
+
+    @precondition(lambda self: self.link)
+    @rule()
+    def break_off(self) -> None:
+        """Lose the connection with all that is on its way."""
+        self.link = False
+        self.up.clear()
+        self.down.clear()
+        self.keeper.cut()
+
+    @rule()
+    def die(self) -> None:
+        """Kill the server with all it knows."""
+        if self.link:
+            self.break_off()
+        self.restart()
+
+    @precondition(lambda self: self.link and self.keeper.placed)
+    @rule()
+    def leave(self) -> None:
+        """Let the server finish what it has heard, say so, and start anew."""
+        self.server.finish()
+        self.send_down()
+        self.carry_down(len(self.down))
+        self.die()
+
+    def send_down(self) -> None:
+        if self.link:
+            self.down.extend(self.server.events[self.said :])
+            self.said = len(self.server.events)
+
+    def teardown(self) -> None:
+        self.keeper.ask("streamser.finish")
+        for _ in range(1000):
+            if self.keeper.done:
+                break
+            if not self.link:
+                self.connect()
+            self.carry_down(100)
+            if self.link:
+                self.carry_up(100)
+                self.receive(100)
+                self.think(100)
+        assert self.keeper.done
+        self.check()
+
+    def check(self) -> None:
+        names = [(told.event.session_id, told.event.seq) for told in self.told]
+        assert len(set(names)) == len(names)
+        events = [placed(told.event, told.offset_ms) for told in self.told]
+        words = [event for event in events if isinstance(event, TranscriptionCompleted)]
+        emotions = [event for event in events if isinstance(event, EmotionCompleted)]
+        assert [event.item_id for event in words] == [event.item_id for event in emotions]
+        spans = [(event.audio_start_ms, event.audio_end_ms) for event in words]
+        assert [event.transcript for event in words] == [f"{a} {b - 1}" for a, b in spans]
+        ends = [0, *(end for _, end in spans)]
+        assert [start for start, _ in spans] == ends[:-1]
+        assert ends[-1] == self.heard_ms
+        assert set(self.commits) <= set(ends)
+        marks = [event.id for event in events if isinstance(event, Marker)]
+        assert marks == [f"mark {number + 1}" for number in range(self.marks)]
+        assert self.keeper.lost == 0
+
+
+TestWorld = World.TestCase
+TestWorld.__doc__ = """Whatever breaks, each stretch of sound gets one final, and only one."""
+
+
+class Wire:
+    """A keeper and a session that hear each other at once."""
+
+    def __init__(self, keep_s: float = 60.0, max_utterance_ms: int = 100) -> None:
+        self.keeper = Keeper(SOUND, keep_s)
+        self.max_utterance_ms = max_utterance_ms
+        self.told: list[SessionEvent] = []
+        self.restart("first")
+
+    def restart(self, name: str) -> None:
+        self.keeper.cut()
+        self.server = PretendSession(name, max_utterance_ms=self.max_utterance_ms)
+        self.said = 0
+
+    def speak(self, start_ms: int, end_ms: int) -> None:
+        self.keeper.hear(numbered(start_ms, end_ms))
+
+    def go(self) -> None:
+        """Carry everything there is to carry, both ways."""
+        while True:
+            self.tell(*self.server.events[self.said :])
+            self.said = len(self.server.events)
+            if (message := self.keeper.next()) is None:
+                return
+            self.server.receive(message)
+
+    def tell(self, *events: Event) -> None:
+        for event in events:
+            self.told += [told.event for told in self.keeper.take(event)]  # type: ignore[arg-type]
+
+
+def test_nothing_is_sent_before_the_server_has_said_where_to_begin() -> None:
+    """Else sound could come to a session that is not ours."""
+    wire = Wire()
+    wire.speak(0, 10)
+    assert wire.keeper.next() is None
+    wire.go()
+    assert wire.server.now_ms == 10
+
+
+def test_a_stream_that_is_resumed_goes_on_from_the_frame_that_was_received() -> None:
+    """What came is not sent again, and what was missed comes once."""
+    wire = Wire()
+    wire.speak(0, 150)
+    wire.go()
+    wire.keeper.cut()
+    wire.speak(150, 180)
+    wire.server.think()
+    wire.tell(*wire.server.welcome(wire.keeper.seen))
+    message = wire.keeper.next()
+    assert message == numbered(150, 180)
+    finals = [event for event in wire.told if isinstance(event, EmotionCompleted)]
+    assert len(finals) == 1
+
+
+def test_a_restarted_server_gets_all_sound_after_the_last_final() -> None:
+    """The new session's clock begins there, which is what `offset_ms` says."""
+    wire = Wire()
+    wire.speak(0, 250)
+    wire.go()
+    wire.server.think()
+    wire.go()
+    wire.restart("second")
+    wire.go()
+    assert wire.keeper.offset_ms == 100
+    assert wire.server.now_ms == 150
+
+
+def test_the_finals_of_an_utterance_are_told_together_or_again() -> None:
+    """A server that dies between words and emotion would else leave half an utterance."""
+    wire = Wire()
+    wire.speak(0, 100)
+    wire.go()
+    wire.server.think()
+    wire.tell(wire.server.events[-2])
+    assert not any(isinstance(event, TranscriptionCompleted) for event in wire.told)
+    wire.restart("second")
+    wire.go()
+    wire.server.think()
+    wire.go()
+    kinds = [type(event) for event in wire.told]
+    assert kinds.count(TranscriptionCompleted) == kinds.count(EmotionCompleted) == 1
+
+
+def test_words_whose_emotion_never_comes_are_told_with_the_next_event() -> None:
+    """Holding back must not mean losing."""
+    wire = Wire()
+    wire.speak(0, 100)
+    wire.go()
+    wire.server.think()
+    wire.tell(wire.server.events[-2])
+    (held,) = wire.keeper.release()
+    assert isinstance(held.event, TranscriptionCompleted)
+
+
+def test_settings_are_told_again_to_a_restarted_server_before_any_sound() -> None:
+    """In one message: later ones were laid over earlier ones, and refused ones left out."""
+    wire = Wire()
+    turns = {"type": "server_vad", "threshold": 0.7}
+    wire.keeper.ask("session.update", {"session": {"audio": {"input": {"turn_detection": turns}}}})
+    wire.keeper.ask("session.update", {"session": {"streamser": {"speaker": "Ann"}}})
+    wire.speak(0, 50)
+    wire.go()
+    wire.restart("second")
+    wire.go()
+    assert wire.server.settings == [
+        {"audio": {"input": {"turn_detection": turns}}, "streamser": {"speaker": "Ann"}}
+    ]
+    assert wire.server.now_ms == 50
+
+
+def test_an_empty_commit_is_answered_once() -> None:
+    """Its refusal ends it: a restarted server is not asked again."""
+    wire = Wire()
+    wire.keeper.ask("input_audio_buffer.commit")
+    wire.go()
+    wire.restart("second")
+    wire.go()
+    errors = [event for event in wire.told if event.seq and type(event).__name__ == "ErrorRaised"]
+    assert len(errors) == 1
+
+
+def test_a_resumption_of_a_session_that_we_never_met_is_astray() -> None:
+    """Its beginning was lost on the way: without it nobody knows what the events speak of."""
+    wire = Wire()
+    wire.go()
+    other = PretendSession("other")
+    wire.keeper.cut()
+    with pytest.raises(Astray):
+        wire.tell(*other.welcome(1))
+    wire.keeper.stray()
+    wire.tell(*other.welcome(wire.keeper.seen))
+    assert isinstance(wire.told[-3], SessionCreated)
+    assert wire.told[-3].session_id == "other"
+
+
+def test_without_a_connection_the_oldest_sound_is_lost_and_counted() -> None:
+    """Memory is bounded; the clock of the stream stays true."""
+    wire = Wire(keep_s=1.0)
+    wire.go()
+    wire.keeper.cut()
+    wire.speak(0, 1500)
+    assert wire.keeper.lost == 500 * FRAMES_A_MS
+    wire.restart("second")
+    wire.go()
+    assert wire.keeper.lost == 500 * FRAMES_A_MS
+    assert wire.keeper.offset_ms == 500
+    assert wire.server.now_ms == 1000
+
+
+def test_a_resumed_session_gets_silence_in_the_place_of_lost_sound() -> None:
+    """Its clock goes on as if nothing had been lost."""
+    wire = Wire(keep_s=1.0)
+    wire.speak(0, 100)
+    wire.go()
+    wire.keeper.cut()
+    wire.speak(100, 1300)
+    wire.tell(*wire.server.welcome(wire.keeper.seen))
+    wire.said = len(wire.server.events)
+    wire.go()
+    assert wire.server.now_ms == 1300
+    assert wire.keeper.lost == 200 * FRAMES_A_MS
+    wire.server.think(2)
+    wire.go()
+    words = [event for event in wire.told if isinstance(event, TranscriptionCompleted)]
+    assert [event.transcript for event in words] == ["0 99", "0 0"]
+
+
+def test_long_silence_is_settled_by_a_marker_of_our_own() -> None:
+    """Else a stream in which nobody speaks would have to be sent again as a whole."""
+    wire = Wire(keep_s=8.0, max_utterance_ms=1000)
+    for second in range(4):
+        wire.speak(second * 1000, second * 1000 + 1000)
+        wire.go()
+    markers = [event for event in wire.server.events if isinstance(event, Marker)]
+    assert markers == []
+    wire.server._waiting = [waiting for waiting in wire.server._waiting if callable(waiting)]
+    wire.server.think(1)
+    wire.go()
+    wire.restart("second")
+    wire.go()
+    # The marker stands at 2 s; speech that has just begun there may not show for a second.
+    assert wire.keeper.offset_ms == 1000
+
+
+def test_the_longest_utterance_fits_twice_in_what_is_kept() -> None:
+    """Whoever waits for room would else wait for ever."""
+    wire = Wire(keep_s=1.0, max_utterance_ms=2000)
+    wire.go()
+    wire.speak(0, 3500)
+    assert not wire.keeper.full
+    wire.speak(3500, 3900)
+    assert wire.keeper.full
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 5))
+def test_memory_is_bounded_whatever_comes(pieces: list[int], every: int) -> None:
+    """Never more than is kept, and one piece, whether anybody listens or not."""
+    keeper = Keeper(SOUND, keep_s=1.0)
+    at = 0
+    for number, piece in enumerate(pieces):
+        keeper.hear(numbered(0, piece))
+        at += piece
+        if number % every == 0:
+            keeper.cut()
+        assert keeper.lost == max(0, at - 1000) * FRAMES_A_MS
+
+
+def test_places_in_the_sound_are_moved_together() -> None:
+    """An utterance after a restart stands where it was said."""
+    session = PretendSession("s")
+    session.receive(numbered(0, 250))
+    session.finish()
+    moved = [placed(event, 1000) for event in session.events]  # type: ignore[arg-type]
+    words = [event for event in moved if isinstance(event, TranscriptionCompleted)]
+    assert [(event.audio_start_ms, event.emotion.window.end_ms) for event in words] == [
+        (1000, 1100),
+        (1100, 1200),
+        (1200, 1250),
+    ]
+    assert all(a.audio_end_ms == b.audio_start_ms for a, b in pairwise(words))
