@@ -24,6 +24,7 @@ __all__ = [
     "PartialSettings",
     "ServerSettings",
     "Settings",
+    "SpeakersSettings",
     "VadSettings",
     "WorkerSettings",
     "load_settings",
@@ -164,6 +165,22 @@ class MoodSettings(Section, frozen=True):
     ] = 30.0
 
 
+class SpeakersSettings(Section, frozen=True):
+    """How speakers who share one microphone are told apart, where their client names none."""
+
+    embedder: Annotated[
+        str | None,
+        Meta(description="module:factory of a SpeakerEmbedder; none: one stream is one speaker."),
+    ] = None
+    threshold: Annotated[
+        float,
+        Meta(gt=0, lt=1, description="Likeness of voices from which on they are one speaker's."),
+    ] = 0.65
+    most: Annotated[
+        int, Meta(ge=1, le=64, description="Speakers told apart; more are taken for one of them.")
+    ] = 10
+
+
 class WorkerSettings(Section, frozen=True):
     """How work is shared out on the device thread."""
 
@@ -239,6 +256,7 @@ class Settings(Section, frozen=True):
     asr: AsrSettings = AsrSettings()
     emotion: EmotionSettings = EmotionSettings()
     mood: MoodSettings = MoodSettings()
+    speakers: SpeakersSettings = SpeakersSettings()
     worker: WorkerSettings = WorkerSettings()
     server: ServerSettings = ServerSettings()
 

@@ -66,6 +66,17 @@ def test_every_preset_can_be_used(name: str) -> None:
     assert preset_path(name).is_file()
 
 
+def test_voices_are_told_apart_only_where_an_embedder_is_named() -> None:
+    """One stream is one speaker, unless somebody brings what tells them apart."""
+    speakers = load_settings(environ={}).settings.speakers
+    assert (speakers.embedder, speakers.threshold, speakers.most) == (None, 0.65, 10)
+    named = {"STREAMSER_SPEAKERS_EMBEDDER": "voices:make", "STREAMSER_SPEAKERS_MOST": "4"}
+    assert load_settings(environ=named).settings.speakers.embedder == "voices:make"
+    assert load_settings(environ=named).settings.speakers.most == 4
+    back = load_settings(environ=named, flags={"speakers.embedder": "none"})
+    assert back.settings.speakers.embedder is None
+
+
 def test_none_takes_a_setting_back() -> None:
     """Where a setting may have no value, the word for it is none."""
     asked = {"asr.language": "none", "asr.engine": "none"}
@@ -84,6 +95,13 @@ def test_none_takes_a_setting_back() -> None:
             "choose from auto, none, pocketsphinx, whisper.",
         ),
         ({"worker.max_batch": 0}, "flag: worker.max_batch: Expected `int` >= 1."),
+        ({"speakers.threshold": 0.0}, "flag: speakers.threshold: Expected `float` > 0.0."),
+        ({"speakers.threshold": 1}, "flag: speakers.threshold: Expected `float` < 1.0."),
+        ({"speakers.most": 65}, "flag: speakers.most: Expected `int` <= 64."),
+        (
+            {"speakers.embeder": "a:b"},
+            "flags: unknown key 'speakers.embeder'; did you mean 'speakers.embedder'?",
+        ),
         ({"partial.every_ms": "soon"}, "flag: partial.every_ms: Expected `int`, got `str`."),
     ],
 )

@@ -20,6 +20,7 @@ ERROR_CODES = {
     "invalid_config": "a setting, flag or preset cannot be used",
     "invalid_json": "a message of a client is not a JSON object with a type",
     "invalid_query": "the address of a connection has a parameter that cannot be used",
+    "invalid_token": "a token has characters that cannot be sent",
     "invalid_url": "an address is not that of a server",
     "invalid_value": "a field of a message, named by `param`, cannot be used",
     "model_unavailable": "a model is missing, cannot be loaded, or failed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamser.events import (
+    EmotionBody,
     EmotionCompleted,
     Event,
     Finished,
@@ -28,7 +29,10 @@ class FinishedLog:
         return tuple(self._finals.values())
 
     def take(self, event: Event, meeting: str | None, speaker: str | None, at_ms: int) -> None:
-        """Take in a final event, published at ``at_ms``; events of other kinds do nothing."""
+        """Take in a final event, published at ``at_ms``; events of other kinds do nothing.
+
+        ``speaker`` is whoever speaks in the session, unless the event has a guess of its own.
+        """
         match event:
             # Words come first and bring the emotion with them: there is no half a record.
             case TranscriptionCompleted(transcript=transcript, emotion=emotion):
@@ -42,6 +46,9 @@ class FinishedLog:
                 start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
             case _:
                 return
+        told: EmotionBody | None = found["emotion"]
+        if told is not None and told.speaker_provisional:
+            speaker = told.speaker
         key = (event.session_id, event.item_id)
         if key in self._finals:
             return

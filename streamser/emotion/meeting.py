@@ -45,13 +45,20 @@ _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own 
 _GONE: Final = 64  # speakers listed after they have left
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
+_VOICES: Final = 64  # told apart in a session; no setting lets there be more
 
 
 class _Speaker:
-    """Keep what is known of one name."""
+    """Keep what is known of one name, or of one voice told apart in a session that has none.
 
-    def __init__(self, name: str, seconds: float) -> None:
-        self.name = name
+    ``stream`` numbers the sessions that tell voices apart, from 1: what one calls ``speaker 1``
+    is nobody whom another calls so, nor anybody named so (0).
+    """
+
+    def __init__(self, name: str, seconds: float, stream: int = 0) -> None:
+        self.key = (name, stream)
+        self.name = name if stream <= 1 else f"{name} (stream {stream})"
+        self.provisional = stream > 0
         self.speech_ms = 0
         self.utterances = 0
         self.mood = Mood(seconds)
@@ -71,22 +78,37 @@ class _Open(msgspec.Struct, frozen=True):
     at_ms: int
 
 
+class _Said(msgspec.Struct, frozen=True):
+    """Hold whose speaking time an utterance was counted as, and how much."""
+
+    speaker: _Speaker
+    length_ms: int
+
+
 class _Session(msgspec.Struct, eq=False):
     """Keep one session: who speaks in it, and what is not finished.
 
-    ``pending`` are the utterances that are over, with whoever spoke, until their finals come.
+    ``pending`` are the utterances that are over until their finals come. ``voices`` are those
+    told apart in it, by label; ``stream`` is its number as soon as there are any.
     """
 
     speaker: _Speaker
     named: bool
     open: _Open | None = None
-    pending: dict[str, _Speaker] = msgspec.field(default_factory=dict)
+    pending: dict[str, _Said] = msgspec.field(default_factory=dict)
+    voices: dict[str, _Speaker] = msgspec.field(default_factory=dict)
+    stream: int = 0
 
 
 class MeetingMood:
     """Follow the mood of a meeting and of each of its speakers.
 
-    A speaker is a name, or a session that has none; sessions of one name are one speaker.
+    A speaker is a name, or a session that has none; sessions of one name are one speaker. Where
+    a session guesses by their voices who speaks, an utterance is its session's until the final
+    says whose; then it is, speaking time and all, of a provisional speaker. The first session of
+    a meeting to guess gives its labels as they are (``speaker 1``); those of others are told
+    with a number (``speaker 1 (stream 2)``), since one label of two microphones is not one
+    person. Two voices of one session do not overlap: it hears one utterance at a time.
     ``seconds`` is the time constant of all moods. ``finals`` is how many finished utterances
     are remembered.
     """
@@ -95,8 +117,9 @@ class MeetingMood:
         self._meeting = meeting
         self._seconds = seconds
         self._everybody = _Speaker(meeting, seconds)
-        self._speakers: dict[str, _Speaker] = {}
-        self._gone: dict[str, None] = {}
+        self._speakers: dict[tuple[str, int], _Speaker] = {}
+        self._gone: dict[tuple[str, int], None] = {}
+        self._streams = 0
         self._sessions: dict[str, _Session] = {}
         self._overlap = Overlap()
         self._log = FinishedLog(finals)
@@ -115,21 +138,21 @@ class MeetingMood:
                 self._session(event.session_id).open = _Open(start, place)
             case SpeechStopped(item_id=item_id, audio_end_ms=end):
                 session = self._session(event.session_id)
-                if self._stop(session, end, place):
-                    session.pending[item_id] = session.speaker
+                if (said := self._stop(session, end, place)) is not None:
+                    session.pending[item_id] = said
                     if len(session.pending) > _PENDING:
                         del session.pending[next(iter(session.pending))]
             case Cleared():
                 self._session(event.session_id).open = None
             case SessionClosed(audio_ms=end) if event.session_id in self._sessions:
                 self._stop(self._sessions[event.session_id], end, place)
-                self._leave(self._sessions.pop(event.session_id).speaker)
+                self._part(self._sessions.pop(event.session_id))
             case TranscriptionCompleted():
                 self._remember(event, at_ms)
             case EmotionCompleted(emotion=emotion):
                 self._remember(event, at_ms)
                 window = emotion.window
-                speaker = self._count(event, window.start_ms, window.end_ms, place)
+                speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
                 moods = [who.update(emotion, place) for who in (speaker, self._everybody)]
                 shifts = zip((speaker.name, None), moods, strict=True)
                 return [self._updated(at_ms), *self._shifted(shifts, at_ms)]
@@ -163,17 +186,23 @@ class MeetingMood:
         return session
 
     def _join(self, session_id: str, name: str | None) -> _Session:
-        key = session_id if name is None else name
-        speaker = self._speakers.setdefault(key, _Speaker(key, self._seconds))
-        self._gone.pop(key, None)
+        fresh = _Speaker(session_id if name is None else name, self._seconds)
+        speaker = self._speakers.setdefault(fresh.key, fresh)
+        self._gone.pop(speaker.key, None)
         session = self._sessions.pop(session_id, None) or _Session(speaker, False)
         self._sessions[session_id] = session
         before, session.speaker, session.named = session.speaker, speaker, name is not None
         if before is not speaker:
             self._leave(before)
         while len(self._sessions) > _SESSIONS:
-            self._leave(self._sessions.pop(next(iter(self._sessions))).speaker)
+            self._part(self._sessions.pop(next(iter(self._sessions))))
         return session
+
+    def _part(self, session: _Session) -> None:
+        """Note that a session is over: nobody will be heard in it any more."""
+        self._leave(session.speaker)
+        for voice in session.voices.values():
+            self._leave(voice)
 
     def _leave(self, speaker: _Speaker) -> None:
         """Note that a speaker has one session fewer."""
@@ -181,26 +210,26 @@ class MeetingMood:
             return
         # Somebody who never said a word leaves no trace.
         if not (speaker.speech_ms or speaker.utterances):
-            del self._speakers[speaker.name]
+            del self._speakers[speaker.key]
             return
-        self._gone[speaker.name] = None
+        self._gone[speaker.key] = None
         if len(self._gone) > _GONE:
-            name = next(iter(self._gone))
-            del self._gone[name], self._speakers[name]
+            key = next(iter(self._gone))
+            del self._gone[key], self._speakers[key]
 
     # What they say
 
-    def _stop(self, session: _Session, end: int, place: int) -> bool:
+    def _stop(self, session: _Session, end: int, place: int) -> _Said | None:
         """End the open utterance, if there is one, ``end`` ms of audio having been heard."""
         begun, session.open = session.open, None
         if begun is None:
-            return False
+            return None
         length = max(0, end - begun.audio_ms)
         session.speaker.speech_ms += length
         # Sound that came faster than real time took less of the meeting's time than it is
         # long; of sound that came after a gap in the line, nobody knows when it was spoken.
         self._overlap.add(session.speaker.name, max(begun.at_ms, place - length), place)
-        return True
+        return _Said(session.speaker, length)
 
     def _remember(self, event: Event, at_ms: int) -> None:
         session = self._session(event.session_id)
@@ -208,18 +237,40 @@ class MeetingMood:
         self._log.take(event, self._meeting, speaker, at_ms)
 
     def _count(
-        self, event: EmotionCompleted | TranscriptionFailed, start: int, end: int, place: int
+        self,
+        event: EmotionCompleted | TranscriptionFailed,
+        start: int,
+        end: int,
+        place: int,
+        emotion: EmotionBody | None = None,
     ) -> _Speaker:
         """Count an utterance, from ``start`` to ``end`` of the audio, and say whose it was."""
         session = self._session(event.session_id)
-        speaker = session.pending.pop(event.item_id, None)
-        if speaker is None:
+        said = session.pending.pop(event.item_id, None)
+        if said is None:
             # Nobody said when it began and stopped: the client cuts the utterances itself.
-            speaker, length = session.speaker, max(0, end - start)
-            speaker.speech_ms += length
-            self._overlap.add(speaker.name, place - length, place)
+            said = _Said(session.speaker, max(0, end - start))
+            said.speaker.speech_ms += said.length_ms
+            self._overlap.add(said.speaker.name, place - said.length_ms, place)
+        speaker = said.speaker
+        if emotion is not None and emotion.speaker is not None and emotion.speaker_provisional:
+            speaker = self._voice(session, emotion.speaker) or speaker
+            said.speaker.speech_ms -= said.length_ms
+            speaker.speech_ms += said.length_ms
         speaker.utterances += 1
         return speaker
+
+    def _voice(self, session: _Session, label: str) -> _Speaker | None:
+        """Return the provisional speaker that a session means; ``None`` if it means too many."""
+        if label not in session.voices:
+            if len(session.voices) >= _VOICES:
+                return None
+            if not session.stream:
+                self._streams += 1
+                session.stream = self._streams
+            voice = _Speaker(label, self._seconds, session.stream)
+            session.voices[label] = self._speakers[voice.key] = voice
+        return session.voices[label]
 
     # What is told
 
@@ -246,12 +297,13 @@ class MeetingMood:
         return f"event_meeting_{self._meeting}_{self._told}"
 
     def _list_speakers(self) -> tuple[SpeakerState, ...]:
-        speaking = {s.speaker.name for s in self._sessions.values() if s.open is not None}
+        speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
         total = sum(speaker.speech_ms for speaker in self._speakers.values())
         return tuple(
             SpeakerState(
                 speaker=speaker.name,
-                speaking=speaker.name in speaking,
+                provisional=speaker.provisional,
+                speaking=speaker.key in speaking,
                 speech_ms=speaker.speech_ms,
                 share=round(speaker.speech_ms / total, _PLACES) if total else 0.0,
                 utterances=speaker.utterances,

@@ -234,7 +234,13 @@ class MoodUpdated(Event, frozen=True, kw_only=True, tag="streamser.mood.updated"
     ]
     shift: Annotated[bool, Meta(description="True if the leading category has just changed.")]
     previous: Annotated[str | None, Meta(description="The leading category before the shift.")]
-    speaker: Annotated[str | None, Meta(description="Who spoke, where the client has said.")] = None
+    speaker: Annotated[
+        str | None,
+        Meta(description="Who spoke, where the client has said; else whose voice it is."),
+    ] = None
+    speaker_provisional: Annotated[
+        bool, Meta(description="The speaker is a guess by the sound of the voice.")
+    ] = False
     audio_end_ms: Annotated[int, Meta(description="Up to where the mood was followed.")]
 
     @property

@@ -74,7 +74,15 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     modalities: Annotated[
         tuple[str, ...], Meta(description="What was used: `audio`, `text`, both, or nothing.")
     ]
-    speaker: Annotated[str | None, Meta(description="Who spoke, where the client has said.")]
+    speaker: Annotated[
+        str | None,
+        Meta(
+            description="Who spoke, where the client has said; else, in finals, whose voice it is."
+        ),
+    ]
+    speaker_provisional: Annotated[
+        bool, Meta(description="The speaker is a guess by the sound of the voice.")
+    ] = False
     window: Annotated[Window, Meta(description="The sound that was judged.")]
     model: Annotated[str, Meta(description="What judged: `rules`, or a trained model by its name.")]
     evidence: Annotated[
@@ -241,7 +249,17 @@ class MoodBody(Record, frozen=True, kw_only=True):
 class SpeakerState(Record, frozen=True, kw_only=True):
     """What a meeting knows of one speaker."""
 
-    speaker: Annotated[str, Meta(description="The name, or the session's id where it has none.")]
+    speaker: Annotated[
+        str,
+        Meta(
+            description="The name, or the session's id where it has none. Of a guess: its label;"
+            " from the second session that guesses on, with that session's number:"
+            " `speaker 1 (stream 2)`."
+        ),
+    ]
+    provisional: Annotated[
+        bool, Meta(description="The speaker is a guess by the sound of the voice.")
+    ] = False
     speaking: Annotated[bool, Meta(description="Whether an utterance of theirs is open.")]
     speech_ms: Annotated[int, Meta(description="How long they have spoken.")]
     share: Annotated[float, Meta(description="Their share of all speaking time, 0 to 1.")]
@@ -273,7 +291,9 @@ class Finished(Record, frozen=True, kw_only=True):
 
     session_id: str
     item_id: str
-    speaker: str | None
+    speaker: Annotated[
+        str | None, Meta(description="A guess where the emotion has `speaker_provisional`.")
+    ]
     meeting: str | None
     at_ms: Annotated[int, Meta(description="When its final came, on the meeting's clock.")]
     lag_ms: float | None

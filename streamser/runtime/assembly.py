@@ -7,13 +7,14 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
-from streamser.config import EndpointingSettings, Settings
+from streamser.config import EndpointingSettings, Settings, SpeakersSettings
 from streamser.emotion.model import EmotionModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
 from streamser.runtime.engine import Engine
 from streamser.runtime.session import Session, SessionProfile
 from streamser.speech.segmenter import SegmenterSettings
+from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad
 
 __all__ = [
@@ -66,12 +67,15 @@ def build_model(settings: Settings) -> EmotionModel:
 
 
 def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
-    """Load the recogniser and the emotion model, and warm them up.
+    """Load the recogniser, the emotion model and an embedder of voices, and warm them up.
 
-    Raises ``ConfigError`` where the model reads words alone and nothing shall recognise any.
+    Raises ``ConfigError`` where the model reads words alone and nothing shall recognise any, or
+    the embedder is none.
     """
     from streamser.speech.choose import choose_transcriber
 
+    # First: it may be misspelt, and the others take their time.
+    embedder = _build_embedder(settings.speakers)
     transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
     model = build_model(settings)
     if transcriber is None and "audio" not in model.modalities:
@@ -79,7 +83,7 @@ def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
             f"the emotion model {model.name} reads words alone, and asr.engine is none: choose"
             " another asr.engine, such as auto, or another model."
         )
-    engine = Engine(transcriber, model)
+    engine = Engine(transcriber, model, embedder)
     engine.warm()
     return engine
 
@@ -99,6 +103,7 @@ def build_profile(settings: Settings, session_id: str, models: ModelNames) -> Se
         partial_every=to_samples(settings.partial.every_ms),
         window=to_samples(settings.partial.window_ms),
         speculative=settings.endpointing.speculative,
+        clustering=_clustering(settings.speakers),
         mood_seconds=settings.mood.time_constant_s,
     )
 
@@ -122,4 +127,16 @@ def build_session(
         source=source,
         speaker=speaker,
     )
-    return Session(profile, vad, engine.model.listener())
+    return Session(profile, vad, engine.model.listener)
+
+
+def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:
+    if settings.embedder is None:
+        return None
+    from streamser.speech.embedder import load_embedder
+
+    return load_embedder(settings.embedder)
+
+
+def _clustering(settings: SpeakersSettings) -> Clustering | None:
+    return None if settings.embedder is None else Clustering(settings.threshold, settings.most)

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.emotion.model import EmotionModel, Spoken
 from streamser.errors import StreamserError
 from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.speech.embedder import GuardedEmbedder
 from streamser.speech.guards import guarded
+from streamser.speech.speakers import SpeakerEmbedder, Voice
 from streamser.speech.transcriber import Transcriber, Transcript
 
 __all__ = ["Engine", "Spent"]
@@ -26,21 +29,33 @@ class Spent(msgspec.Struct, frozen=True):
 
     transcribing_s: float = 0.0
     judging_s: float = 0.0
+    embedding_s: float = 0.0
 
     def __sub__(self, before: Spent) -> Spent:
-        return Spent(self.transcribing_s - before.transcribing_s, self.judging_s - before.judging_s)
+        return Spent(
+            self.transcribing_s - before.transcribing_s,
+            self.judging_s - before.judging_s,
+            self.embedding_s - before.embedding_s,
+        )
 
 
 class Engine:
     """Hold the models of a device and run jobs through them.
 
     A batch that fails is halved when memory ran out and else retried one by one, so that one
-    bad item fails alone.
+    bad item fails alone. What an ``embedder`` cannot describe does not fail at all: it is an
+    utterance of nobody in particular.
     """
 
-    def __init__(self, transcriber: Transcriber | None, model: EmotionModel) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber | None,
+        model: EmotionModel,
+        embedder: SpeakerEmbedder | None = None,
+    ) -> None:
         self.transcriber = transcriber
         self.model = model
+        self._embedder = None if embedder is None else GuardedEmbedder(embedder)
         self.spent = Spent()
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -65,6 +80,8 @@ class Engine:
         clip = Clip(session_id="warm-up", utterance=1, start=0, samples=noise, final=True)
         self._attempt([Job(id=0, clip=clip, window=SAMPLE_RATE, droppable=False)])
         self.forget(clip.session_id)
+        if self._embedder is not None:
+            self._embedder.try_out(noise)
 
     def forget(self, session_id: str) -> None:
         """Drop what the models keep for a session that has ended."""
@@ -82,12 +99,18 @@ class Engine:
             ]
             findings = self.model.observe(spoken)
         finally:
-            ended = time.perf_counter()
+            judged = time.perf_counter()
             spent = self.spent
             self.spent = Spent(
-                spent.transcribing_s + heard - began, spent.judging_s + ended - heard
+                spent.transcribing_s + heard - began,
+                spent.judging_s + judged - heard,
+                spent.embedding_s,
             )
-        return [Result(*pair) for pair in zip(transcripts, findings, strict=True)]
+        # Last, as it cannot fail: what fails before is done again, item by item.
+        voices = self._embed(jobs)
+        embedding_s = self.spent.embedding_s + time.perf_counter() - judged
+        self.spent = replace(self.spent, embedding_s=embedding_s)
+        return [Result(*found) for found in zip(transcripts, findings, voices, strict=True)]
 
     def _transcribe(self, jobs: Sequence[Job]) -> list[Transcript | None]:
         asked = [] if self.transcriber is None else [job.clip for job in jobs if job.transcribe]
@@ -96,6 +119,13 @@ class Engine:
         heard = self.transcriber.transcribe(asked)
         guarding = (guarded(*pair) for pair in zip(heard, asked, strict=True))
         return [next(guarding) if job.transcribe else None for job in jobs]
+
+    def _embed(self, jobs: Sequence[Job]) -> list[Voice | None]:
+        asked = [job.clip.samples for job in jobs if job.embed]
+        if self._embedder is None or not asked:
+            return [None] * len(jobs)
+        voices = iter(self._embedder.embed(asked))
+        return [next(voices) if job.embed else None for job in jobs]
 
 
 def _trusted(transcript: Transcript | None) -> str | None:

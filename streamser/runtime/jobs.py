@@ -6,6 +6,7 @@ import msgspec
 
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.model import Finding
+from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
 __all__ = ["Cancel", "Fault", "Job", "Outcome", "Result", "Skipped"]
@@ -16,8 +17,8 @@ class Job(msgspec.Struct, frozen=True, eq=False):
 
     ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
     that emotion is read from. A ``droppable`` job may be left out under pressure; one that is
-    ``refusable`` fails where too many wait already. Without ``transcribe`` only the emotion is
-    asked for.
+    ``refusable`` fails where too many wait already. Without ``transcribe`` no words
+    are asked for; with ``embed`` what the voice sounds like is, for a final.
     """
 
     id: int
@@ -26,6 +27,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     transcribe: bool = True
+    embed: bool = False
 
     @property
     def heard(self) -> Samples:
@@ -41,10 +43,14 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True, eq=False):
-    """Answer a job; ``transcript`` is ``None`` where nothing transcribes."""
+    """Answer a job; ``transcript`` is ``None`` where nothing transcribes.
+
+    So is ``voice`` where nobody asked for it, or it could not be described.
+    """
 
     transcript: Transcript | None
     finding: Finding
+    voice: Voice | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ the jobs that come out, and hands their results back, in any order and at any ti
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
@@ -35,6 +36,7 @@ from streamser.events import (
     SpeechStopped,
 )
 from streamser.runtime.jobs import Cancel, Fault, Job, Outcome, Result, Skipped
+from streamser.runtime.listeners import Listeners
 from streamser.runtime.losses import Losses
 from streamser.runtime.outbox import Outbox, draft
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
@@ -49,6 +51,7 @@ from streamser.speech.segmenter import (
     SegmenterSettings,
     SegmentEvent,
 )
+from streamser.speech.speakers import Clustering
 from streamser.speech.stable import agree, committed_text
 from streamser.speech.vad import Vad
 
@@ -64,7 +67,9 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     a partial's emotion is read from. An ``ordered`` session puts all its events in the one
     order that does not depend on when results come: for files, where nobody waits. Jobs of a
     ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
-    utterances end where the client commits. ``audio`` and ``limits`` are only told.
+    utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
+    how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
+    ``limits`` are only told.
     """
 
     session_id: str
@@ -79,13 +84,17 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     speaker: str | None = None
     meeting: str | None = None
+    clustering: Clustering | None = None
     mood_seconds: float = 30.0
     audio: AudioConfig | None = None
     limits: Limits | None = None
 
 
 class SessionSnapshot(msgspec.Struct, frozen=True):
-    """Hold what a model, named, has learnt of a session's speaker; some kilobytes."""
+    """Hold what a model, named, has learnt of a session's speaker; some kilobytes.
+
+    Where several share a microphone: of all of them together.
+    """
 
     model: str
     speaker: bytes
@@ -96,12 +105,15 @@ class Session:
 
     The same samples give the same jobs in any chunking; with the same results handed back
     after the same samples (or ``ordered``, after any) they give the same events.
+    ``make_listener`` makes a listener that knows nobody, for each voice that is told apart.
     """
 
-    def __init__(self, profile: SessionProfile, vad: Vad, listener: Listener) -> None:
+    def __init__(
+        self, profile: SessionProfile, vad: Vad, make_listener: Callable[[], Listener]
+    ) -> None:
         self._profile = profile
         self._vad = vad
-        self._listener = listener
+        self._listeners = Listeners(make_listener, profile.clustering)
         self._mood = Mood(profile.mood_seconds)
         self._wording = Wording(profile.models.emotion, profile.speaker)
         self._ring = Ring(_reach(profile.endpointing, vad.window))
@@ -232,7 +244,7 @@ class Session:
 
     def snapshot(self) -> SessionSnapshot:
         """Return what was learnt of the speaker so far."""
-        return SessionSnapshot(self._profile.models.emotion, self._listener.snapshot())
+        return SessionSnapshot(self._profile.models.emotion, self._listeners.snapshot())
 
     def resume(self, snapshot: SessionSnapshot) -> None:
         """Go on with what another session had learnt of the same speaker.
@@ -244,11 +256,11 @@ class Session:
                 f"what {snapshot.model} learnt of a speaker is of no use to"
                 f" {self._profile.models.emotion}: start without it"
             )
-        self._listener.restore(snapshot.speaker)
+        self._listeners.restore(snapshot.speaker)
 
     def forget_speaker(self) -> None:
         """Start anew with whoever speaks next: another person has taken the microphone."""
-        self._listener.reset()
+        self._listeners.reset()
 
     def flush(self) -> list[Output]:
         """End the stream: close what is open; ``closed`` turns true after the last final."""
@@ -264,6 +276,11 @@ class Session:
             self._outbox.reserve(self._close).ready = True
             self._outbox.settle()
         return self._output()
+
+    @property
+    def _guesses(self) -> bool:
+        """Return whether it is told from voices who speaks."""
+        return self._profile.clustering is not None and self._profile.speaker is None
 
     def _output(self) -> list[Output]:
         output: list[Output] = [*self._tasks, *self._outbox.collect()]
@@ -401,6 +418,7 @@ class Session:
             droppable=droppable,
             refusable=not self._profile.patient,
             transcribe=self._profile.models.asr is not None,
+            embed=final and self._guesses,
         )
         self._jobs[job.id] = (utterance, job)
         self._tasks.append(job)
@@ -439,7 +457,7 @@ class Session:
             if len(settled) > len(utterance.told) and settled.startswith(utterance.told):
                 self._outbox.emit(self._wording.settled(utterance, settled))
                 utterance.told = settled
-        reading = self._listener.interpret(result.finding)
+        reading = self._listeners.interpret(result.finding)
         self._outbox.emit(self._wording.delta(utterance, reading, end - job.window, end))
 
     def _tell_final(self, utterance: Utterance) -> None:
@@ -449,15 +467,19 @@ class Session:
             self._failed += 1
             self._outbox.emit(self._wording.failure(utterance, fault))
             return
-        reading = self._listener.interpret(outcome.finding)
-        self._listener.learn(outcome.finding)
-        body = self._wording.judged(utterance, reading)
+        # Here, and not when it came: labels are given in the order of utterances. And the client
+        # may have named its speaker in the meantime.
+        voice = outcome.voice if self._guesses else None
+        label = self._listeners.label(voice, to_ms(utterance.end - utterance.start))
+        reading = self._listeners.interpret(outcome.finding, label)
+        self._listeners.learn(outcome.finding, label)
+        body = self._wording.judged(utterance, reading, label)
         for told in self._wording.final(utterance, outcome.transcript, body):
             self._outbox.emit(told)
         # From what is told, not from what was read: the events alone give the same mood again.
         window = body.window
         mood = self._mood.update(body, window.end_ms, window.end_ms - window.start_ms)
-        self._outbox.emit(self._wording.mood(mood, utterance))
+        self._outbox.emit(self._wording.mood(mood, body))
 
     def _place_markers(self) -> None:
         # A word that has just begun will be told of with a start before the marker.

@@ -78,9 +78,9 @@ class Wording:
         body = self._body(reading, start, end)
         return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
 
-    def judged(self, utterance: Utterance, reading: Reading) -> EmotionBody:
-        """Word the reading of a whole utterance."""
-        return self._body(reading, utterance.start, utterance.end)
+    def judged(self, utterance: Utterance, reading: Reading, guess: str | None) -> EmotionBody:
+        """Word the reading of a whole utterance; ``guess`` is who has likely spoken."""
+        return self._body(reading, utterance.start, utterance.end, guess)
 
     def final(
         self, utterance: Utterance, transcript: Transcript | None, body: EmotionBody
@@ -119,8 +119,8 @@ class Wording:
             audio_end_ms=to_ms(utterance.end),
         )
 
-    def mood(self, state: MoodState, utterance: Utterance) -> Draft:
-        """Word the session's mood after an utterance."""
+    def mood(self, state: MoodState, body: EmotionBody) -> Draft:
+        """Word the session's mood after an utterance, of which ``body`` was told."""
         return draft(
             MoodUpdated,
             category=state.category,
@@ -128,11 +128,14 @@ class Wording:
             dimensions=_rounded_dimensions(state.dimensions),
             shift=state.shift,
             previous=state.previous,
-            speaker=self._speaker,
-            audio_end_ms=to_ms(utterance.end),
+            speaker=body.speaker,
+            speaker_provisional=body.speaker_provisional,
+            audio_end_ms=body.window.end_ms,
         )
 
-    def _body(self, reading: Reading, start: int, end: int) -> EmotionBody:
+    def _body(
+        self, reading: Reading, start: int, end: int, guess: str | None = None
+    ) -> EmotionBody:
         return EmotionBody(
             category=reading.category,
             confidence=round(reading.confidence, _PLACES),
@@ -140,7 +143,8 @@ class Wording:
             dimensions=_rounded_dimensions(reading.dimensions),
             uncertainty=round(reading.uncertainty, _PLACES),
             modalities=reading.modalities,
-            speaker=self._speaker,
+            speaker=self._speaker if guess is None else guess,
+            speaker_provisional=guess is not None,
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
             model=self._model,
             evidence=reading.evidence,

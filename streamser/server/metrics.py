@@ -58,8 +58,8 @@ class Metrics:
         )
         self._stages = Histogram(
             "streamser_stage_seconds",
-            "Time by stage: wait (of a job before its batch), transcription and emotion (of a"
-            " batch), speech_end_to_transcript and speech_end_to_emotion (of a final: from the"
+            "Time by stage: wait (of a job before its batch), transcription, emotion and voices (of"
+            " a batch), speech_end_to_transcript and speech_end_to_emotion (of a final: from the"
             " arrival of the last sound of the utterance, hangover included).",
             ["stage"],
             buckets=_SECONDS,
@@ -112,7 +112,9 @@ class Metrics:
         spent = report.spent
         self._stages.labels("transcription").observe(spent.transcribing_s)
         self._stages.labels("emotion").observe(spent.judging_s)
-        busy = spent.transcribing_s + spent.judging_s
+        if spent.embedding_s:
+            self._stages.labels("voices").observe(spent.embedding_s)
+        busy = spent.transcribing_s + spent.judging_s + spent.embedding_s
         self._busy.inc(busy)
         self._busy_s += busy
         self._faults.inc(report.faults)

@@ -89,7 +89,7 @@ class LiveStream:
         self._tell_event = tell
         self._loop = asyncio.get_running_loop()
         profile = self._profile(asked)
-        self._session = Session(profile, setting.make_vad(), setting.model.listener())
+        self._session = Session(profile, setting.make_vad(), setting.model.listener)
         self._conductor = Conductor(
             self._session, setting.worker, self._post, None if asked.ordered else time.monotonic
         )

