@@ -12,7 +12,8 @@ from streamser.emotion.model import EmotionModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
 from streamser.runtime.engine import Engine
-from streamser.runtime.session import Session, SessionProfile
+from streamser.runtime.profile import SessionProfile
+from streamser.runtime.session import Session
 from streamser.speech.segmenter import SegmenterSettings
 from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad

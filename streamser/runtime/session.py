@@ -10,26 +10,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-import msgspec
-
 from streamser.audio.clip import Clip, Samples, to_ms
 from streamser.audio.ring import Ring
 from streamser.emotion.model import Listener
 from streamser.emotion.mood import Mood
 from streamser.errors import ModelError
 from streamser.events import (
-    AudioConfig,
     Cleared,
     Committed,
     ErrorBody,
     ErrorRaised,
     Event,
-    Limits,
     Marker,
-    ModelNames,
     SessionClosed,
     SessionCreated,
-    SessionInfo,
     SessionResumed,
     SessionUpdated,
     SpeechStarted,
@@ -39,6 +33,7 @@ from streamser.runtime.jobs import Cancel, Fault, Job, Outcome, Result, Skipped
 from streamser.runtime.listeners import Listeners
 from streamser.runtime.losses import Losses
 from streamser.runtime.outbox import Outbox, draft
+from streamser.runtime.profile import SessionProfile, SessionSnapshot, describe, reach_of
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
 from streamser.runtime.utterance import Utterance
 from streamser.runtime.wording import Wording, client_error, server_error
@@ -48,56 +43,14 @@ from streamser.speech.segmenter import (
     Hesitated,
     Opened,
     Resumed,
-    SegmenterSettings,
     SegmentEvent,
 )
-from streamser.speech.speakers import Clustering
 from streamser.speech.stable import agree, committed_text
 from streamser.speech.vad import Vad
 
-__all__ = ["Output", "Session", "SessionProfile", "SessionSnapshot"]
+__all__ = ["Output", "Session"]
 
 Output: TypeAlias = Event | Job | Cancel
-
-
-class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a session is set up to do; lengths in samples.
-
-    ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
-    a partial's emotion is read from. An ``ordered`` session puts all its events in the one
-    order that does not depend on when results come: for files, where nobody waits. Jobs of a
-    ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
-    utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
-    how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
-    ``limits`` are only told.
-    """
-
-    session_id: str
-    models: ModelNames
-    endpointing: SegmenterSettings
-    partial_every: int
-    window: int
-    speculative: bool = True
-    ordered: bool = False
-    patient: bool = False
-    manual: bool = False
-    source: str | None = None
-    speaker: str | None = None
-    meeting: str | None = None
-    clustering: Clustering | None = None
-    mood_seconds: float = 30.0
-    audio: AudioConfig | None = None
-    limits: Limits | None = None
-
-
-class SessionSnapshot(msgspec.Struct, frozen=True):
-    """Hold what a model, named, has learnt of a session's speaker; some kilobytes.
-
-    Where several share a microphone: of all of them together.
-    """
-
-    model: str
-    speaker: bytes
 
 
 class Session:
@@ -116,7 +69,7 @@ class Session:
         self._listeners = Listeners(make_listener, profile.clustering)
         self._mood = Mood(profile.mood_seconds)
         self._wording = Wording(profile.models.emotion, profile.speaker)
-        self._ring = Ring(_reach(profile.endpointing, vad.window))
+        self._ring = Ring(reach_of(profile.endpointing, vad.window))
         self._turns = self._take_turns(profile)
         self._next: SessionProfile | None = None
         self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
@@ -142,7 +95,7 @@ class Session:
 
     def begin(self) -> list[Output]:
         """Introduce the session; to be called once, before anything else."""
-        self._outbox.say(draft(SessionCreated, session=_info(self._profile)))
+        self._outbox.say(draft(SessionCreated, session=describe(self._profile)))
         return self._output()
 
     def configure(self, profile: SessionProfile) -> list[Output]:
@@ -164,7 +117,7 @@ class Session:
         self._profile = profile
         self._wording = Wording(profile.models.emotion, profile.speaker)
         self._change_turns()
-        self._outbox.say(draft(SessionUpdated, session=_info(profile)))
+        self._outbox.say(draft(SessionUpdated, session=describe(profile)))
         return self._output()
 
     def push(self, samples: Samples) -> list[Output]:
@@ -302,7 +255,7 @@ class Session:
             return
         self._next = None
         self._turns.release()
-        self._ring = self._ring.resized(_reach(profile.endpointing, self._vad.window))
+        self._ring = self._ring.resized(reach_of(profile.endpointing, self._vad.window))
         self._turns = self._take_turns(profile)
 
     def _follow(self, event: SegmentEvent) -> None:
@@ -504,24 +457,3 @@ class Session:
                 audio_dropped_ms=self._lost_audio.total_ms,
             )
         )
-
-
-def _info(profile: SessionProfile) -> SessionInfo:
-    return SessionInfo(
-        id=profile.session_id,
-        models=profile.models,
-        silence_ms=to_ms(profile.endpointing.silence),
-        max_utterance_ms=to_ms(profile.endpointing.max_length),
-        partial_every_ms=to_ms(profile.partial_every),
-        source=profile.source,
-        speaker=profile.speaker,
-        meeting=profile.meeting,
-        ordered=profile.ordered,
-        audio=profile.audio,
-        limits=profile.limits,
-    )
-
-
-def _reach(endpointing: SegmenterSettings, window: int) -> int:
-    """Return how many samples back an utterance, or a part of it, may still be asked for."""
-    return endpointing.max_length + endpointing.silence + endpointing.pre_roll + 4 * window

@@ -21,7 +21,7 @@ from streamser.events import (
     Snapshot,
     encode_event,
 )
-from streamser.runtime.session import SessionSnapshot
+from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.room import Room
 

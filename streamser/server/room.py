@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import MeetingState
-from streamser.runtime.session import SessionSnapshot
+from streamser.runtime.profile import SessionSnapshot
 
 __all__ = ["Room"]
 

@@ -28,7 +28,8 @@ from streamser.events import (
 from streamser.runtime.assembly import build_profile
 from streamser.runtime.conductor import Conductor
 from streamser.runtime.jobs import Job, Outcome
-from streamser.runtime.session import Output, Session, SessionProfile, SessionSnapshot
+from streamser.runtime.profile import SessionProfile, SessionSnapshot
+from streamser.runtime.session import Output, Session
 from streamser.runtime.worker import DeviceThread
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, frame_bytes, rate_of, usable

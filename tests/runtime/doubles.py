@@ -10,7 +10,8 @@ from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import Reading, Spoken
 from streamser.events import Event, ModelNames
 from streamser.runtime.jobs import Cancel, Job, Result
-from streamser.runtime.session import Output, Session, SessionProfile
+from streamser.runtime.profile import SessionProfile
+from streamser.runtime.session import Output, Session
 from streamser.speech.segmenter import SegmenterSettings
 from streamser.speech.speakers import Clustering, Voice
 from streamser.speech.transcriber import Transcript

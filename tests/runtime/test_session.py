@@ -27,7 +27,8 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.runtime.jobs import Cancel, Fault, Job, Skipped
-from streamser.runtime.session import Output, Session, SessionSnapshot
+from streamser.runtime.profile import SessionSnapshot
+from streamser.runtime.session import Output, Session
 from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech
 
 E = TypeVar("E", bound=Event)

@@ -27,7 +27,8 @@ from streamser.events import (
     TranscriptionDelta,
 )
 from streamser.runtime.jobs import Cancel
-from streamser.runtime.session import Output, Session, SessionProfile
+from streamser.runtime.profile import SessionProfile
+from streamser.runtime.session import Output, Session
 from streamser.runtime.wording import client_error
 from streamser.speech.segmenter import SegmenterSettings
 from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech

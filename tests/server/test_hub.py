@@ -19,7 +19,7 @@ from streamser.events import (
     SpeechStopped,
     Window,
 )
-from streamser.runtime.session import SessionSnapshot
+from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.taxonomy import Dimensions

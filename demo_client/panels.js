@@ -1,0 +1,162 @@
+/** The mood of the meeting, the speakers, and the shifts of mood. */
+
+import { categoryBadge, categoryIcon, element, speakerSign, styleName } from "./palette.js";
+import { duration, percent, timeOfDay } from "./format.js";
+
+const SHIFTS_SHOWN = 30;
+/** The order in which shares stand beside each other, so that they do not jump. */
+const ORDER = ["happy", "neutral", "sad", "angry"];
+
+/** Draw the mood of everybody, and the shares of the categories in all that was said. */
+export function drawMood(store) {
+  const mood = store.meeting?.mood;
+  const nothing = element("span", "muted", "nothing said yet");
+  document
+    .getElementById("mood-word")
+    .replaceChildren(mood ? categoryBadge(mood.category) : nothing);
+  const shares = sharesOf(store.categories);
+  const box = document.getElementById("shares");
+  if (!shares.length) return box.replaceChildren();
+  const names = element("div", "share-names");
+  for (const { category, share } of shares) {
+    const badge = categoryBadge(category);
+    badge.append(element("b", "", percent(share)));
+    names.append(badge);
+  }
+  box.replaceChildren(stack(shares), names);
+}
+
+/** The speakers, each in an element that stays: reading them must not be torn. */
+export class People {
+  constructor(store) {
+    this.store = store;
+    this.list = document.getElementById("people");
+    this.items = new Map(); // speaker key -> its parts
+    this.list.replaceChildren();
+  }
+
+  draw() {
+    const several = new Set([...this.store.people.values()].map(({ meeting }) => meeting)).size > 1;
+    for (const speaker of this.store.people.values()) {
+      let parts = this.items.get(speaker.key);
+      if (!parts) {
+        parts = makePerson(speaker);
+        this.items.set(speaker.key, parts);
+        this.list.append(parts.row);
+      }
+      updatePerson(parts, speaker, several);
+    }
+    const speaking = [...this.store.people.values()].filter((person) => person.speaking).length;
+    const overlap = this.store.meeting?.overlap_ms ?? 0;
+    document.getElementById("overlap").textContent =
+      (speaking > 1 ? `${speaking} at once · ` : "") + `overlap ${duration(overlap)}`;
+  }
+}
+
+function makePerson(speaker) {
+  const row = element("li", "person");
+  row.dataset.speaker = speaker.index % 10;
+  const line = element("div", "person-line");
+  const name = element("span", "name", speaker.name);
+  const says = element("span", "says");
+  const mood = element("span", "badge");
+  line.append(name, says, mood);
+  const second = element("div", "person-line");
+  const track = element("div", "track");
+  const share = element("span", "share");
+  second.append(track, share);
+  const body = element("div");
+  body.append(line, second);
+  row.append(speakerSign(speaker), body);
+  return { row, name, says, mood, track, share, said: null, category: null };
+}
+
+function updatePerson(parts, speaker, several) {
+  parts.row.classList.toggle("gone", !speaker.present);
+  if (several && speaker.meeting) parts.name.textContent = `${speaker.name} · ${speaker.meeting}`;
+  const said = speaker.speaking ? "speaking" : speaker.present ? "" : "has left";
+  if (said !== parts.said) {
+    parts.said = said;
+    parts.says.replaceChildren();
+    if (speaker.speaking) {
+      const voice = element("span", "voice");
+      voice.setAttribute("aria-hidden", "true");
+      voice.append(element("i"), element("i"), element("i"));
+      parts.says.append(voice);
+    }
+    parts.says.append(said);
+  }
+  const category = speaker.mood?.category ?? null;
+  if (category && category !== parts.category) {
+    parts.category = category;
+    const badge = categoryBadge(category);
+    badge.title = "Mood: what was read lately, smoothed";
+    parts.mood.replaceWith(badge);
+    parts.mood = badge;
+  }
+  const shares = sharesOf(speaker.categories);
+  const bar = stack(shares);
+  bar.style.width = `${Math.max(speaker.share * 100, shares.length ? 2 : 0)}%`;
+  parts.track.replaceChildren(bar);
+  parts.share.textContent = speaker.count ? percent(speaker.share) : "";
+  parts.share.title = `${duration(speaker.speechMs)} of speech in ${speaker.count} utterances`;
+}
+
+/** Draw the list of shifts, the newest on top. */
+export function drawShifts(store) {
+  const rows = store.shifts
+    .slice(-SHIFTS_SHOWN)
+    .reverse()
+    .map(({ at, speaker, category, previous }) => {
+      const row = element("li");
+      const time = element("time", "", timeOfDay(at));
+      time.dateTime = new Date(at).toISOString();
+      const to = element("span", "to");
+      const was = element("span", "muted", previous);
+      const arrow = element("span", "muted", "→");
+      arrow.setAttribute("aria-label", "to");
+      to.append(was, arrow, categoryBadge(category));
+      row.append(time, element("span", "who", speaker ? speaker.name : "Everybody"), to);
+      return row;
+    });
+  document.getElementById("shifts").replaceChildren(...rows);
+  document.getElementById("no-shifts").hidden = rows.length > 0;
+}
+
+/** Write what categories look like, for those who see the page for the first time. */
+export function drawLegend(list) {
+  for (const category of [...ORDER, "unsure"]) {
+    const item = element("li", "badge", "");
+    item.dataset.category = styleName(category);
+    item.append(categoryIcon(category), element("span", "", category));
+    list.append(item);
+  }
+}
+
+/** Turn lengths into shares of all, in an order that stays. */
+function sharesOf(lengths) {
+  let all = 0;
+  for (const length of lengths.values()) all += length;
+  const place = (category) => (ORDER.includes(category) ? ORDER.indexOf(category) : ORDER.length);
+  return [...lengths]
+    .map(([category, length]) => ({ category, share: all ? length / all : 0 }))
+    .sort((a, b) => place(a.category) - place(b.category));
+}
+
+/** Make a bar of shares; the words are beside it. */
+function stack(shares) {
+  const bar = element("div", "stack");
+  bar.setAttribute("role", "img");
+  bar.setAttribute(
+    "aria-label",
+    shares.map(({ category, share }) => `${category} ${percent(share)}`).join(", "),
+  );
+  for (const { category, share } of shares) {
+    const part = element("i");
+    part.dataset.category = styleName(category);
+    part.style.flexGrow = share.toFixed(4);
+    part.title = `${category} ${percent(share)}`;
+    bar.append(part);
+  }
+  return bar;
+}

@@ -1,0 +1,111 @@
+/** One's own voice on its way to the server: microphone, level meter, pause, change of device. */
+
+import { connect } from "./streamser.js";
+import { openMicrophone } from "./capture.js";
+import { fillDevices } from "./setup.js";
+
+/** So much silence after a pause begins, or the last words would stay open. */
+const CLOSING_SILENCE_S = 1.5;
+const FALL = 0.08; // of the level meter, a frame
+
+export class Sender {
+  /** `onState(name, detail)` of the connection; `onTrouble(message)` of the microphone. */
+  constructor({ onState, onTrouble, onPause }) {
+    Object.assign(this, { onState, onTrouble, onPause });
+    this.microphone = null;
+    this.connection = null;
+    this.paused = false;
+    this.level = 0;
+    this.meter = document.getElementById("level");
+    this.button = document.getElementById("pause");
+    this.devices = document.getElementById("live-device");
+    this.button.onclick = () => this.setPaused(!this.paused);
+    this.devices.onchange = () => this.change(this.devices.value);
+  }
+
+  /** Open the microphone, then the connection. Only after consent. */
+  async start({ url, meeting, speaker, token, deviceId }) {
+    this.microphone = await this.open(deviceId);
+    this.connection = connect({
+      url,
+      meeting,
+      speaker,
+      token,
+      rate: this.microphone.rate,
+      onState: this.onState,
+    });
+    this.setPaused(false);
+    document.getElementById("mic").hidden = false;
+    await fillDevices(this.devices, this.microphone.deviceId);
+  }
+
+  open(deviceId) {
+    return openMicrophone({
+      deviceId,
+      onFrame: (frame) => this.connection?.send(frame),
+      onLevel: (level) => {
+        this.level = Math.max(level, this.level - FALL);
+        this.drawLevel();
+      },
+      onLost: () => {
+        this.setPaused(true);
+        this.onTrouble("The microphone has gone. Choose another one, then go on.");
+        fillDevices(this.devices);
+      },
+    });
+  }
+
+  async change(deviceId) {
+    try {
+      const other = await this.open(deviceId);
+      // The stream has one rate for its whole life.
+      if (other.rate !== this.microphone.rate) {
+        await other.close();
+        throw new Error("that microphone runs at another rate: leave and join again to use it.");
+      }
+      await this.microphone.close();
+      this.microphone = other;
+      if (this.paused) other.pause();
+      this.onTrouble("");
+    } catch (error) {
+      this.onTrouble(error.message);
+    }
+    await fillDevices(this.devices, this.microphone.deviceId);
+  }
+
+  setPaused(paused) {
+    if (paused && !this.paused) {
+      this.microphone.pause();
+      this.connection.send(new Int16Array(Math.round(this.microphone.rate * CLOSING_SILENCE_S)));
+    } else if (!paused) {
+      this.microphone.resume();
+    }
+    this.paused = paused;
+    this.button.textContent = paused ? "Go on" : "Pause";
+    this.button.setAttribute("aria-pressed", String(paused));
+    this.onPause();
+  }
+
+  drawLevel() {
+    const context = this.meter.getContext("2d");
+    const { width, height } = this.meter;
+    const style = getComputedStyle(this.meter);
+    const bars = 12;
+    const step = width / bars;
+    context.clearRect(0, 0, width, height);
+    for (let n = 0; n < bars; n += 1) {
+      const lit = this.level * bars > n + 0.5;
+      context.fillStyle = style.getPropertyValue(lit ? "--good" : "--line");
+      const tall = height * (0.35 + (0.65 * (n + 1)) / bars);
+      context.fillRect(n * step, (height - tall) / 2, step - 2.5, tall);
+    }
+  }
+
+  /** End well: what was said last still arrives. */
+  async stop() {
+    document.getElementById("mic").hidden = true;
+    await this.microphone?.close();
+    await this.connection?.finish(8000);
+    this.microphone = this.connection = null;
+  }
+}

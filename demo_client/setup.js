@@ -1,0 +1,90 @@
+/** The first screen: who takes part and how, and consent before any microphone opens. */
+
+import { microphones, obstacle } from "./capture.js";
+
+/** Printable, as the server wants names to be. */
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
+/** Read what the address says, and take the token out of it: it must not be seen or passed on. */
+export function readAddress() {
+  const url = new URL(location.href);
+  const get = (name) => url.searchParams.get(name) ?? "";
+  const asked = {
+    meeting: get("meeting"),
+    speaker: get("speaker"),
+    token: get("token"),
+    watch: url.searchParams.has("watch") && get("watch") !== "0",
+  };
+  if (asked.token) {
+    url.searchParams.delete("token");
+    history.replaceState(null, "", url);
+  }
+  return asked;
+}
+
+export class Setup {
+  /** `onEnter({mode, meeting, speaker, token, deviceId})` when somebody wants in. */
+  constructor(asked, onEnter) {
+    const get = (id) => document.getElementById(id);
+    this.form = get("form");
+    this.agree = get("agree");
+    this.enter = get("enter");
+    this.fields = { meeting: get("meeting"), speaker: get("speaker"), token: get("token") };
+    this.device = get("device");
+    for (const [name, field] of Object.entries(this.fields)) field.value = asked[name];
+    this.form.elements.mode.value = asked.watch ? "watch" : "join";
+    this.form.addEventListener("input", () => this.refresh());
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (!this.enter.disabled) onEnter(this.answers());
+    });
+    const reason = obstacle();
+    if (reason) {
+      this.form.elements.mode.value = "watch";
+      this.form.elements.mode[0].disabled = true;
+      this.tell(`${reason} You can still watch.`);
+    }
+    this.refresh();
+    fillDevices(this.device);
+  }
+
+  answers() {
+    const clean = (field) => field.value.replace(UNPRINTABLE, "").trim();
+    return {
+      mode: this.form.elements.mode.value,
+      meeting: clean(this.fields.meeting),
+      speaker: clean(this.fields.speaker),
+      token: this.fields.token.value.trim(),
+      deviceId: this.device.value,
+    };
+  }
+
+  refresh() {
+    const { mode } = this.answers();
+    const join = mode === "join";
+    this.form.dataset.mode = mode;
+    // Nothing opens a microphone without this tick; watching opens none.
+    this.enter.disabled = join && !this.agree.checked;
+    this.enter.textContent = join ? "Join with the microphone" : "Watch";
+  }
+
+  /** Show why it did not work, and ask for a token where one is wanted. */
+  tell(message, wantsToken = false) {
+    const box = document.getElementById("message");
+    box.textContent = message;
+    box.hidden = !message;
+    if (!wantsToken) return;
+    document.getElementById("token-field").hidden = false;
+    this.fields.token.focus();
+  }
+}
+
+/** Fill a list of microphones; `chosen` is the one in use. */
+export async function fillDevices(select, chosen = "") {
+  const list = await microphones().catch(() => []);
+  const options = list
+    .filter(({ id }) => id !== "default")
+    .map(({ id, label }) => new Option(label, id));
+  select.replaceChildren(new Option("Default microphone", ""), ...options);
+  select.value = options.some(({ value }) => value === chosen) ? chosen : "";
+}

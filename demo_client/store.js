@@ -1,0 +1,351 @@
+/**
+ * What the page knows of a meeting, from listener events alone; knows nothing of the DOM.
+ *
+ * `apply(event)` changes the state and returns the names of the parts that changed:
+ * `utterances`, `live`, `people`, `mood`, `shifts`. Unknown events change nothing.
+ */
+
+import { Clocks } from "./clocks.js";
+import { MoodLog } from "./moodlog.js";
+
+const LAGS = 20;
+const TRAIL = 14;
+const SHIFTS = 100;
+/** An utterance that nothing is heard of for so long has lost its end. */
+const STALE_MS = 90_000;
+export const EVERYBODY = "";
+
+const FINAL = "conversation.item.input_audio_transcription.completed";
+const FAILED = "conversation.item.input_audio_transcription.failed";
+
+export class Store {
+  constructor(now = Date.now) {
+    this.now = now;
+    this.utterances = []; // by start, all of them
+    this.known = new Set();
+    this.live = new Map(); // item -> what is being said
+    this.people = new Map(); // key -> speaker
+    this.meetings = new Map(); // name -> its last state
+    this.meeting = null; // the one that is shown
+    this.shifts = [];
+    this.log = new MoodLog();
+    this.categories = new Map(); // category -> ms
+    this.most = { valence: 0, arousal: 0 }; // the farthest from 0 that any reading was
+    this.lags = [];
+    this.sessions = new Map(); // id -> {speaker, meeting, transcribed}
+    this.clocks = new Clocks(now); // of meetings, and of sessions without one
+    this.cursor = -1; // events after it are live, up to it are sent again
+  }
+
+  apply(event) {
+    const changed = new Set();
+    const handler = HANDLERS[event.type];
+    if (handler) handler.call(this, event, changed);
+    return changed;
+  }
+
+  // -- events of sessions
+
+  sessionCreated({ session, meeting }, changed) {
+    this.addSession(session, meeting ?? session.meeting ?? null);
+    changed.add("people");
+  }
+
+  sessionClosed({ session_id }, changed) {
+    const session = this.sessions.get(session_id);
+    for (const [key, item] of this.live) if (item.session === session_id) this.live.delete(key);
+    this.sessions.delete(session_id);
+    if (session) {
+      const speaker = this.speaker(session.meeting, session.speaker ?? session_id);
+      speaker.present = [...this.sessions.values()].some((other) => other.key === speaker.key);
+      speaker.speaking = false;
+    }
+    changed.add("live").add("people");
+  }
+
+  speechStarted(event, changed) {
+    if (this.known.has(itemKey(event))) return;
+    this.liveItem(event).speaker.speaking = true;
+    changed.add("live").add("people");
+  }
+
+  speechStopped(event, changed) {
+    if (this.known.has(itemKey(event))) return;
+    const item = this.liveItem(event);
+    item.phase = "thinking";
+    item.speaker.speaking = false;
+    changed.add("live").add("people");
+  }
+
+  cleared({ session_id }, changed) {
+    for (const [key, item] of this.live) {
+      if (item.session !== session_id || item.phase !== "speaking") continue;
+      item.speaker.speaking = false;
+      this.live.delete(key);
+    }
+    changed.add("live").add("people");
+  }
+
+  partial(event, changed) {
+    if (this.known.has(itemKey(event))) return;
+    const item = this.liveItem(event);
+    item.committed = event.committed ?? "";
+    item.revisable = event.revisable ?? event.text ?? "";
+    changed.add("live");
+  }
+
+  emotionDelta(event, changed) {
+    if (this.known.has(itemKey(event))) return;
+    this.liveItem(event).emotion = event.emotion;
+    changed.add("live").add("mood");
+  }
+
+  final(event, changed) {
+    const { at, live } = this.moment(event);
+    const { emotion = null, error = null, lag_ms: lag } = event;
+    const end = at - (lag ?? 0);
+    const length = event.audio_end_ms - event.audio_start_ms;
+    if (live && lag !== null && lag !== undefined) {
+      this.lags.push(lag);
+      if (this.lags.length > LAGS) this.lags.shift();
+    }
+    this.addUtterance(
+      {
+        key: itemKey(event),
+        session: event.session_id,
+        item: event.item_id,
+        meeting: event.meeting ?? null,
+        speaker: this.speakerOf(event, emotion),
+        start: end - length,
+        end,
+        transcript: event.transcript ?? null,
+        emotion,
+        lag,
+        error,
+      },
+      changed,
+    );
+  }
+
+  emotionCompleted(event, changed) {
+    // Where words are recognised, the transcript's own final says it all.
+    const session = this.sessions.get(event.session_id);
+    if (this.known.has(itemKey(event)) || session?.transcribed !== false) return;
+    const { start_ms, end_ms } = event.emotion.window;
+    this.final({ ...event, audio_start_ms: start_ms, audio_end_ms: end_ms }, changed);
+  }
+
+  moodUpdated(event, changed) {
+    // A session of a meeting is told of by the meeting.
+    if (event.meeting || this.sessions.get(event.session_id)?.meeting) return;
+    const { at } = this.moment(event);
+    const speaker = this.speakerOf(event, event);
+    this.setMood(speaker, event, at);
+    if (event.shift) this.addShift({ at, speaker, ...pick(event) });
+    changed.add("mood").add("people").add("shifts");
+  }
+
+  // -- events of the server
+
+  snapshot(event, changed) {
+    const again = this.cursor >= 0;
+    if (again && event.replay_from === null) this.live.clear();
+    this.cursor = event.cursor;
+    const present = new Set(event.sessions.map(({ session }) => session.id));
+    for (const id of this.sessions.keys()) if (!present.has(id)) this.sessions.delete(id);
+    for (const person of this.people.values()) person.present = false;
+    for (const state of event.meetings) {
+      this.clocks.tell(state.meeting, state.at_ms, true);
+      this.setMeeting(state);
+    }
+    for (const { session } of event.sessions) this.addSession(session, session.meeting);
+    for (const finished of event.finals) {
+      this.final({ ...finished, emotion: finished.emotion, past: true }, changed);
+    }
+    for (const part of ["live", "people", "mood", "shifts", "utterances"]) changed.add(part);
+  }
+
+  meetingUpdated(event, changed) {
+    this.moment(event);
+    this.setMeeting(event);
+    changed.add("mood").add("people");
+  }
+
+  moodShifted(event, changed) {
+    const { at } = this.moment(event);
+    const speaker = event.speaker === null ? null : this.speaker(event.meeting, event.speaker);
+    this.addShift({ at, speaker, ...pick(event) });
+    changed.add("shifts");
+  }
+
+  // -- the parts
+
+  /** Return the moment (ms since 1970) of an event, and whether it is happening now. */
+  moment(event) {
+    const live = !event.past && !(event.cursor <= this.cursor);
+    return { live, at: this.clocks.tell(event.meeting ?? event.session_id, event.at_ms, live) };
+  }
+
+  addSession(session, meeting) {
+    const speaker = this.speaker(meeting, session.speaker ?? session.id);
+    speaker.present = true;
+    this.sessions.set(session.id, {
+      key: speaker.key,
+      speaker: session.speaker ?? null,
+      meeting: meeting ?? null,
+      transcribed: session.models ? session.models.asr !== null : true,
+    });
+  }
+
+  setMeeting(state) {
+    const { meeting: name, at_ms, mood, overlap_ms } = state;
+    const at = this.clocks.began(name) + at_ms;
+    this.meetings.set(name, { name, at_ms, mood, overlap_ms });
+    this.meeting = this.meetings.get(name);
+    for (const person of state.speakers) {
+      const speaker = this.speaker(name, person.speaker);
+      speaker.speaking = person.speaking;
+      speaker.speechMs = person.speech_ms;
+      speaker.share = person.share;
+      speaker.count = person.utterances;
+      if (person.mood) this.setMood(speaker, person.mood, at);
+    }
+    if (mood) this.log.add(at, EVERYBODY, mood.dimensions);
+  }
+
+  setMood(speaker, mood, at) {
+    const { valence, arousal } = mood.dimensions;
+    const before = speaker.mood?.dimensions;
+    speaker.mood = mood;
+    if (before && before.valence === valence && before.arousal === arousal) return;
+    this.log.add(at, speaker.key, mood.dimensions);
+  }
+
+  addShift(shift) {
+    this.shifts.push(shift);
+    if (this.shifts.length > SHIFTS) this.shifts.shift();
+  }
+
+  addUtterance(utterance, changed) {
+    this.live.delete(utterance.key);
+    changed.add("live").add("people");
+    if (this.known.has(utterance.key)) return;
+    this.known.add(utterance.key);
+    let place = this.utterances.length;
+    // A session tells its utterances in order, whatever our guess of their times.
+    const isLater = (other) => other.start > utterance.start && other.session !== utterance.session;
+    while (place > 0 && isLater(this.utterances[place - 1])) place -= 1;
+    this.utterances.splice(place, 0, utterance);
+    const { speaker, emotion } = utterance;
+    const length = utterance.end - utterance.start;
+    if (emotion) {
+      const { category, dimensions } = emotion;
+      for (const counts of [this.categories, speaker.categories]) {
+        counts.set(category, (counts.get(category) ?? 0) + length);
+      }
+      const { valence, arousal } = dimensions;
+      this.most.valence = Math.max(this.most.valence, Math.abs(valence ?? 0));
+      this.most.arousal = Math.max(this.most.arousal, Math.abs(arousal ?? 0));
+      if (valence !== null && arousal !== null) {
+        speaker.trail.push({ valence, arousal, category, at: utterance.end });
+        if (speaker.trail.length > TRAIL) speaker.trail.shift();
+      }
+    }
+    // Only where no meeting tells it better.
+    if (!utterance.meeting) {
+      speaker.speechMs += length;
+      speaker.count += 1;
+      let all = 0;
+      for (const person of this.people.values()) all += person.speechMs;
+      for (const person of this.people.values()) person.share = all ? person.speechMs / all : 0;
+    }
+    changed.add("utterances").add("mood");
+  }
+
+  liveItem(event) {
+    const key = itemKey(event);
+    const now = this.now();
+    let item = this.live.get(key);
+    if (!item) {
+      const { at } = this.moment(event);
+      item = {
+        key,
+        session: event.session_id,
+        speaker: this.speakerOf(event, event.emotion),
+        start: at - (event.lag_ms ?? 0),
+        phase: "speaking",
+        committed: "",
+        revisable: "",
+        emotion: null,
+      };
+      this.live.set(key, item);
+    }
+    item.touched = now;
+    return item;
+  }
+
+  /** Forget what was begun and never ended; returns whether there was any. */
+  sweep() {
+    const before = this.live.size;
+    for (const [key, item] of this.live) {
+      if (this.now() - item.touched > STALE_MS) this.live.delete(key);
+    }
+    return this.live.size !== before;
+  }
+
+  speakerOf(event, named) {
+    const session = this.sessions.get(event.session_id);
+    const name = named?.speaker ?? event.speaker ?? session?.speaker ?? event.session_id;
+    return this.speaker(event.meeting ?? session?.meeting ?? null, name);
+  }
+
+  speaker(meeting, name) {
+    const key = JSON.stringify([meeting ?? null, name]);
+    let speaker = this.people.get(key);
+    if (!speaker) {
+      speaker = makeSpeaker(key, this.people.size, meeting, name);
+      this.people.set(key, speaker);
+    }
+    return speaker;
+  }
+}
+
+function makeSpeaker(key, index, meeting, name) {
+  const unnamed = /^sess_[0-9a-z]+$/i.test(name);
+  return {
+    key,
+    index,
+    meeting: meeting ?? null,
+    name: unnamed ? `Speaker ${index + 1}` : name,
+    present: true,
+    speaking: false,
+    speechMs: 0,
+    share: 0,
+    count: 0,
+    mood: null,
+    categories: new Map(),
+    trail: [],
+  };
+}
+
+const HANDLERS = {
+  __proto__: null, // a type named like a method of objects is unknown, too
+  "session.created": Store.prototype.sessionCreated,
+  "session.updated": Store.prototype.sessionCreated,
+  "streamser.session.closed": Store.prototype.sessionClosed,
+  "input_audio_buffer.speech_started": Store.prototype.speechStarted,
+  "input_audio_buffer.speech_stopped": Store.prototype.speechStopped,
+  "input_audio_buffer.cleared": Store.prototype.cleared,
+  "streamser.transcript.partial": Store.prototype.partial,
+  "streamser.emotion.delta": Store.prototype.emotionDelta,
+  [FINAL]: Store.prototype.final,
+  [FAILED]: Store.prototype.final,
+  "streamser.emotion.completed": Store.prototype.emotionCompleted,
+  "streamser.mood.updated": Store.prototype.moodUpdated,
+  "streamser.snapshot": Store.prototype.snapshot,
+  "streamser.meeting.updated": Store.prototype.meetingUpdated,
+  "streamser.mood.shifted": Store.prototype.moodShifted,
+};
+
+const itemKey = ({ session_id, item_id }) => `${session_id}:${item_id}`;
+const pick = ({ category, previous }) => ({ category, previous });

@@ -1,0 +1,236 @@
+/**
+ * Drives the page in Chromium for test_page.py. Arguments: one JSON object; answers: JSON lines.
+ *
+ * A line {"step": …} asks the caller to do something and to answer with a line on stdin; the
+ * last line is {"result": …}. `playwright-core` is found in the folder of STREAMSER_PLAYWRIGHT.
+ */
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { join } from "node:path";
+
+const { chromium } = createRequire(join(process.env.STREAMSER_PLAYWRIGHT, "x.js"))(
+  "playwright-core",
+);
+const task = JSON.parse(process.argv[2]);
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+const tell = (message) => process.stdout.write(`${JSON.stringify(message)}\n`);
+const ask = async (step) => {
+  tell({ step });
+  return (await lines.next()).value;
+};
+
+const QUIET = [
+  "--no-sandbox",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-quic",
+  "--use-fake-ui-for-media-stream",
+  "--use-fake-device-for-media-stream",
+];
+
+/** Count pixels near the colour of a CSS variable, and how many colours there are in all. */
+function look([selector, variable]) {
+  const hex = getComputedStyle(document.documentElement).getPropertyValue(variable).trim();
+  const wanted = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  return [...document.querySelectorAll(selector)].map((canvas) => {
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const colours = new Set();
+    let near = 0;
+    for (let n = 0; n < data.length; n += 4) {
+      if (!data[n + 3]) continue;
+      colours.add((data[n] << 16) | (data[n + 1] << 8) | data[n + 2]);
+      if (wanted.every((value, part) => Math.abs(value - data[n + part]) < 14)) near += 1;
+    }
+    return { near, colours: colours.size };
+  });
+}
+
+/** Wait for something to be true in the page; Playwright's own way needs `eval`, which the CSP forbids. */
+async function waitUntil(page, condition, timeout = 20_000) {
+  const end = Date.now() + timeout;
+  while (!(await page.evaluate(condition))) {
+    if (Date.now() > end) throw new Error(`never came true: ${condition}`);
+    await page.waitForTimeout(100);
+  }
+}
+
+const IS_LIVE = "states.at(-1) === 'live'";
+
+const readRows = () =>
+  [...document.querySelectorAll("#rows .row")].map((row) => ({
+    speaker: row.querySelector(".name").textContent,
+    category: row.dataset.emotion,
+    badge: row.querySelector(".badge span")?.textContent ?? null,
+    text: row.querySelector(".text").textContent,
+  }));
+
+/** Drag over the first plot and go back; tells whether the way back was offered, and then gone. */
+async function zoom(page) {
+  const back = page.locator("#follow");
+  const plot = await page.locator(".u-over").first().boundingBox();
+  const at = (share) => [plot.x + plot.width * share, plot.y + plot.height / 2];
+  await page.mouse.move(...at(0.5));
+  await page.mouse.down();
+  await page.mouse.move(...at(0.8), { steps: 4 });
+  await page.mouse.up();
+  await page.waitForTimeout(300);
+  const offered = await back.isVisible();
+  await page.mouse.move(...at(0.6));
+  await page.waitForTimeout(200);
+  const tip = await page.locator(".tip").innerText();
+  await page.keyboard.press("Escape");
+  await back.click();
+  return { offered, tip, gone: !(await back.isVisible()) };
+}
+
+async function run() {
+  const args = [...QUIET];
+  if (task.wav) args.push(`--use-file-for-fake-audio-capture=${task.wav}%noloop`);
+  const browser = await chromium.launch({ executablePath: task.chromium, headless: true, args });
+  const errors = [];
+  try {
+    const context = await browser.newContext({
+      viewport: task.viewport ?? { width: 1440, height: 900 },
+      colorScheme: task.theme ?? "dark",
+    });
+    const page = await context.newPage();
+    page.on("pageerror", (error) => errors.push(error.message));
+    page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+    await page.addInitScript(() => {
+      window.opened = 0;
+      window.states = [];
+      const { mediaDevices } = navigator;
+      const open = mediaDevices?.getUserMedia.bind(mediaDevices);
+      if (open)
+        mediaDevices.getUserMedia = (wanted) => (
+          (window.opened += 1),
+          (window.wanted = wanted),
+          open(wanted)
+        );
+      addEventListener("DOMContentLoaded", () => {
+        const pill = document.getElementById("connection");
+        new MutationObserver(() => {
+          if (window.states.at(-1) !== pill.dataset.state) window.states.push(pill.dataset.state);
+        }).observe(pill, { attributes: true, attributeFilter: ["data-state"] });
+      });
+    });
+    await page.goto(task.url);
+    const result = await SCENARIOS[task.scenario](page);
+    tell({ result: { ...result, errors } });
+  } finally {
+    await browser.close();
+  }
+}
+
+const SCENARIOS = {
+  async consent(page) {
+    const button = page.locator("#enter");
+    await page.fill("#meeting", "board");
+    await page.fill("#speaker", "Ada");
+    const before = { opened: await page.evaluate("opened"), disabled: await button.isDisabled() };
+    // Neither a click nor the Enter key gets around the tick.
+    await button.click({ force: true, timeout: 1000 }).catch(() => {});
+    await page.press("#speaker", "Enter");
+    await page.waitForTimeout(500);
+    const refused = {
+      opened: await page.evaluate("opened"),
+      screen: await page.getAttribute("body", "data-screen"),
+    };
+    const text = await page.locator(".consent").innerText();
+    await page.check("#agree");
+    await button.click();
+    await waitUntil(page, "document.body.dataset.screen === 'view'");
+    const after = { opened: await page.evaluate("opened"), wanted: await page.evaluate("wanted") };
+    return { before, refused, after, text };
+  },
+
+  async watch(page) {
+    await page.check("input[value=watch]", { force: true });
+    await page.fill("#meeting", "board");
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    return { opened: await page.evaluate("opened") };
+  },
+
+  async token(page) {
+    const address = page.url();
+    await page.check("input[value=watch]", { force: true });
+    await page.click("#enter");
+    await page.waitForSelector("#token-field:visible");
+    const message = await page.innerText("#message");
+    await page.fill("#token", task.token);
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    return { address, message, screen: await page.getAttribute("body", "data-screen") };
+  },
+
+  async refused(page) {
+    await page.evaluate(() => {
+      navigator.mediaDevices.getUserMedia = () =>
+        Promise.reject(new DOMException("no", "NotAllowedError"));
+    });
+    await page.check("#agree");
+    await page.click("#enter");
+    await page.waitForSelector("#message:visible");
+    return {
+      message: await page.innerText("#message"),
+      screen: await page.getAttribute("body", "data-screen"),
+    };
+  },
+
+  /** Speak the recording; `breaks` are seconds of it at which the caller breaks something. */
+  async speak(page) {
+    await page.fill("#meeting", "board");
+    await page.fill("#speaker", "Ada");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    const began = Date.now();
+    const until = (seconds) =>
+      page.waitForTimeout(Math.max(0, began + seconds * 1000 - Date.now()));
+    for (const at of task.breaks ?? []) {
+      await until(at);
+      await ask(`break at ${at}`);
+      await waitUntil(page, IS_LIVE, 30_000);
+    }
+    let live = false;
+    while (Date.now() < began + task.seconds * 1000) {
+      live ||= await page.evaluate(
+        () => document.querySelector("#live-rows .text")?.textContent.length > 3,
+      );
+      await page.waitForTimeout(250);
+    }
+    await waitUntil(page, "!document.querySelector('#live-rows .row')").catch(() => {});
+    await page.waitForTimeout(1500);
+    const result = {
+      live,
+      rows: await page.evaluate(readRows),
+      states: await page.evaluate("states"),
+      plane: await page.evaluate(look, ["#plane", "--s-0"]),
+      charts: await page.evaluate(look, [".uplot canvas", "--s-0"]),
+      shares: await page.innerText("#shares"),
+      people: await page.innerText("#people"),
+      lag: await page.innerText("#lag"),
+      said: await page.evaluate("document.getElementById('said').textContent"),
+    };
+    for (const format of ["csv", "jsonl"]) {
+      await page.click("#export > button");
+      const [download] = await Promise.all([
+        page.waitForEvent("download"),
+        page.click(`[data-format=${format}]`),
+      ]);
+      await download.saveAs(join(task.folder, `export.${format}`));
+    }
+    result.zoom = await zoom(page);
+    if (task.shot) await page.screenshot({ path: task.shot });
+    return result;
+  },
+};
+
+run().catch((error) => {
+  process.stderr.write(`${error.stack}\n`);
+  process.exitCode = 1;
+});

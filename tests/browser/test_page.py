@@ -1,0 +1,213 @@
+"""The page in Chromium, with a recording as its microphone, against a live server."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+import streamser
+from streamser.taxonomy import CATEGORIES, UNSURE
+from tests.browser.live import LiveServer, drive, missing_tool
+from tests.browser.proxy import Wire
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+ASSETS = Path(streamser.__file__).parent / "assets"
+LENGTH_S = 35.8
+LEAD_S = 1.0
+DONE_S = LEAD_S + LENGTH_S + 1.5
+NETWORK_ERRORS = ("WebSocket connection to",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    """Skip, and say why, where there is no browser to drive."""
+    if (reason := missing_tool()) is not None:
+        pytest.skip(reason)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[LiveServer]:
+    """Run a server."""
+    live = LiveServer(tmp_path)
+    yield live
+    live.close()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the beginning of the bundled conversation, led by a silence, as a WAV file."""
+    sound, rate = soundfile.read(ASSETS / "demo.flac", dtype="int16")
+    lead = np.zeros(int(LEAD_S * rate), np.int16)
+    path = tmp_path_factory.mktemp("sound") / "talk.wav"
+    soundfile.write(path, np.concatenate([lead, sound[: int(LENGTH_S * rate)], lead]), rate)
+    return path
+
+
+def spoken() -> list[str]:
+    """Return what is said in the recording, an utterance an item."""
+    told = json.loads((ASSETS / "demo.json").read_text())["utterances"]
+    return [said["text"] for said in told if said["end_ms"] <= LENGTH_S * 1000]
+
+
+def words(text: str) -> list[str]:
+    """Split a text into bare words."""
+    return "".join(c if c.isalnum() or c == "'" else " " for c in text.casefold()).split()
+
+
+def heard_shares(rows: list[dict[str, Any]]) -> list[float]:
+    """Return for each utterance of the recording the share of its words in the transcript."""
+    heard = words(" ".join(row["text"] for row in rows))
+    said = [(n, word) for n, text in enumerate(spoken()) for word in words(text)]
+    matcher = difflib.SequenceMatcher(None, [word for _, word in said], heard, autojunk=False)
+    found = [0] * len(spoken())
+    for block in matcher.get_matching_blocks():
+        for n, _ in said[block.a : block.a + block.size]:
+            found[n] += 1
+    return [count / len(words(text)) for count, text in zip(found, spoken(), strict=True)]
+
+
+def assert_nothing_lost(rows: list[dict[str, Any]]) -> None:
+    """Check that every utterance that was spoken is there, and none twice."""
+    shares = heard_shares(rows)
+    assert min(shares) >= 0.4, list(zip(spoken(), shares, strict=True))
+    assert sum(shares) / len(shares) >= 0.75
+    count = len(words(" ".join(row["text"] for row in rows)))
+    assert count <= 1.2 * len(words(" ".join(spoken())))
+
+
+def assert_no_errors(result: dict[str, Any]) -> None:
+    """Check that the console told of nothing but connections that broke."""
+    assert [e for e in result["errors"] if not e.startswith(NETWORK_ERRORS)] == []
+
+
+def test_no_microphone_before_consent(server: LiveServer) -> None:
+    """Neither a click nor the Enter key opens it; what is said before must be there."""
+    result = drive("consent", url=server.url)
+    assert result["before"] == {"opened": 0, "disabled": True}
+    assert result["refused"] == {"opened": 0, "screen": "setup"}
+    for wanted in ("guess", "Art. 5(1)(f)", "work", "education", "No sound is stored"):
+        assert wanted in result["text"].replace("\u00a0", " ")
+    assert result["after"]["opened"] == 1
+    asked = result["after"]["wanted"]["audio"]
+    assert not asked["echoCancellation"]
+    assert not asked["noiseSuppression"]
+    assert not asked["autoGainControl"]
+    assert_no_errors(result)
+
+
+def test_watching_opens_no_microphone(server: LiveServer) -> None:
+    """Who only watches is never asked for one."""
+    assert drive("watch", url=server.url)["opened"] == 0
+
+
+def test_a_refused_microphone_is_explained(server: LiveServer) -> None:
+    """The page says what to do, and stays where it was."""
+    result = drive("refused", url=server.url)
+    assert "refused" in result["message"]
+    assert result["screen"] == "setup"
+
+
+def test_a_token_is_asked_for_and_leaves_the_address_bar(tmp_path: Path) -> None:
+    """It must not be seen by who looks over a shoulder, nor be passed on with a link."""
+    token = "a-token-for-the-page-0123456789"
+    (tmp_path / "tokens").write_text(f"page send,listen {token}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    server = LiveServer(tmp_path, "--token-file", str(tmp_path / "tokens"))
+    try:
+        result = drive("token", url=f"{server.url}?meeting=board&token=wrong", token=token)
+    finally:
+        server.close()
+    assert "token" not in result["address"].split("?", 1)[1]
+    assert "access token" in result["message"]
+    assert result["screen"] == "view"
+
+
+def test_speech_is_read_and_drawn(server: LiveServer, recording: Path, tmp_path: Path) -> None:
+    """Rows, both plots, shares, lag and exports tell of the same utterances."""
+    result = drive(
+        "speak", url=server.url, wav=str(recording), seconds=DONE_S, folder=str(tmp_path)
+    )
+    rows = result["rows"]
+    assert_nothing_lost(rows)
+    assert len([row for row in rows if row["category"] in CATEGORIES]) >= 3
+    for row in rows:
+        assert row["speaker"] == "Ada"
+        # Never colour alone: the word stands there, too.
+        assert row["badge"] == row["category"]
+        assert row["category"] in (*CATEGORIES, UNSURE)
+    assert result["live"], "words were never seen while they were spoken"
+    assert [plot["near"] > 100 for plot in (*result["plane"], *result["charts"])] == [True] * 3
+    assert "%" in result["shares"]
+    assert "Ada" in result["people"]
+    assert result["lag"].endswith("s behind")
+    assert result["said"].startswith("Ada, ")
+    assert result["zoom"]["offered"]
+    assert result["zoom"]["gone"]
+    assert "Ada" in result["zoom"]["tip"]
+    assert_no_errors(result)
+    with (tmp_path / "export.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "export.jsonl").read_text().splitlines()]
+    told = [(row["category"], row["text"]) for row in rows]
+    assert [(row["category"], row["transcript"]) for row in table] == told
+    assert [(line["emotion"]["category"], line["transcript"]) for line in lines] == told
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restarted_server_loses_no_utterance(
+    server: LiveServer, recording: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Sound that was not settled is sent again, whether the server could say good-bye or not."""
+    result = drive(
+        "speak",
+        on_step=lambda _: server.restart(how),
+        url=server.url,
+        wav=str(recording),
+        seconds=DONE_S + 6,
+        breaks=[13],
+        folder=str(tmp_path),
+    )
+    assert_nothing_lost(result["rows"])
+    states = result["states"]
+    assert "waiting" in states
+    assert states[-1] == "live"
+    assert_no_errors(result)
+
+
+def test_a_cut_wire_loses_no_utterance(server: LiveServer, recording: Path, tmp_path: Path) -> None:
+    """The session is resumed: no utterance is lost, cut in two, or told twice."""
+    wire = Wire(server.port)
+
+    def cut(_: str) -> None:
+        wire.cut()
+        time.sleep(1)
+
+    try:
+        result = drive(
+            "speak",
+            on_step=cut,
+            url=f"http://127.0.0.1:{wire.port}/",
+            wav=str(recording),
+            seconds=DONE_S + 2,
+            breaks=[7, 13, 20.5],
+            folder=str(tmp_path),
+        )
+    finally:
+        wire.close()
+    rows = result["rows"]
+    assert_nothing_lost(rows)
+    # The session went on: no utterance was cut in two.
+    assert len(rows) == len(spoken())
+    assert result["states"].count("waiting") >= 3
+    assert_no_errors(result)
