@@ -52,6 +52,9 @@ __all__ = ["Output", "Session"]
 
 Output: TypeAlias = Event | Job | Cancel
 
+_MARKERS = 1000
+"""Markers that may wait: a client that stops in the middle of a word could send them for ever."""
+
 
 class Session:
     """Follow one stream of sound from its first sample to its last event.
@@ -178,6 +181,9 @@ class Session:
 
     def mark(self, marker_id: str) -> list[Output]:
         """Ask for an echo once everything about the sound so far has been told."""
+        if len(self._markers) >= _MARKERS:
+            message = f"{_MARKERS} markers wait already for the end of an utterance"
+            return self.refuse(client_error("too_many_markers", message))
         if not self._ending:
             self._markers.append((marker_id, self.position))
             self._place_markers()
@@ -221,6 +227,7 @@ class Session:
             self._ending = True
             for event in self._turns.flush():
                 self._follow(event)
+            self._drop_open()
             self._place_markers()
             for losses in (self._lost_partials, self._lost_audio):
                 told = losses.tell(self.position)

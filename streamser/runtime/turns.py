@@ -207,8 +207,11 @@ class ManualTurns:
         self._start = None
 
     def flush(self) -> list[SegmentEvent]:
-        """Close what was sent since the last commit: the sound ends here."""
-        return [] if self._start is None else [self._close(self._start, "flush")]
+        """Close what was sent since the last commit, if it is long enough: the sound ends here."""
+        if self._start is None or self._ring.end - self._start < MIN_COMMIT:
+            self._start = None
+            return []
+        return [self._close(self._start, "flush")]
 
     def release(self) -> None:
         """Have nothing back: all is held already."""

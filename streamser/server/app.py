@@ -38,6 +38,9 @@ from streamser.server.stream import Setting, stream_settings
 __all__ = ["EmotionServer"]
 
 logger = logging.getLogger(__name__)
+# At DEBUG the library writes every header and message: tokens, and what people say.
+_port_logger = logging.getLogger(f"{__name__}.port")
+_port_logger.setLevel(logging.INFO)
 
 _PING_S = 20
 _PONG_S = 60
@@ -125,6 +128,7 @@ class EmotionServer:
                 ping_timeout=_PONG_S,
                 close_timeout=_CLOSE_S,
                 server_header=None,
+                logger=_port_logger,
             )
         except OSError as error:
             why = error.strerror or str(error)

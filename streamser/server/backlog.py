@@ -62,7 +62,7 @@ class Backlog:
     """
 
     def __init__(self, most: int, word: Callable[[Overload, bytes], tuple[bytes, ...]]) -> None:
-        self._most = most
+        self._most = self._usual = most
         self._word = word
         self._waiting: deque[Letter] = deque()
         self._size = 0
@@ -74,7 +74,7 @@ class Backlog:
         return len(self._waiting) + len(self._losses)
 
     def widen(self, more: int) -> None:
-        """Make room for so many letters more."""
+        """Make room for so many letters more, until nothing waits any more."""
         # Of the room only half is for letters that can be left out.
         self._most += 2 * more
 
@@ -97,6 +97,8 @@ class Backlog:
             self._tell_loss(next(iter(self._losses)))
         letter = self._waiting.popleft()
         self._size -= letter.size
+        if not self._waiting:
+            self._most = self._usual
         return letter.bodies
 
     def _is_full(self, most: int) -> bool:

@@ -118,6 +118,19 @@ def test_markers_behind_a_cleared_utterance_are_echoed() -> None:
     assert [marker.id for marker in client.of(Marker)] == ["here"]
 
 
+def test_markers_that_wait_are_bounded() -> None:
+    """Who stops in the middle of a word cannot fill the memory with them."""
+    client = Client()
+    client.say((0.5, 0), (1.0, 0.3))
+    for n in range(1000):
+        client.carry(client.session.mark(f"m{n}"))
+    (refused,) = client.carry(client.session.mark("one more"))
+    assert isinstance(refused, ErrorRaised)
+    assert refused.error.code == "too_many_markers"
+    client.carry(client.session.flush())
+    assert len(client.of(Marker)) == 1000
+
+
 def test_by_hand_every_sound_between_commits_is_one_utterance() -> None:
     """Exactly so long, silence and all."""
     client = Client()

@@ -68,7 +68,10 @@ def test_who_never_commits_is_cut_at_the_longest() -> None:
     assert closed == [
         Closed(0, LONGEST, "max_length"), Closed(LONGEST, 2 * LONGEST, "max_length"),
     ]  # fmt: skip
-    assert turns.flush() == [Closed(2 * LONGEST, 2 * LONGEST + 100, "flush")]
+    assert turns.flush() == []
+    hear(turns, np.zeros(MIN_COMMIT, np.float32))
+    begun = 2 * LONGEST + 100
+    assert turns.flush() == [Closed(begun, begun + MIN_COMMIT, "flush")]
 
 
 def test_a_detector_can_be_told_to_end_the_utterance() -> None:

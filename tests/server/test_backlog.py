@@ -74,6 +74,18 @@ def test_a_connection_that_cannot_even_take_finals_must_go() -> None:
     assert not backlog.put(letter(4))
 
 
+def test_what_is_sent_again_has_room_until_it_is_read() -> None:
+    """Then the connection counts as slow at the same number as before."""
+    backlog = Backlog(4, word)
+    backlog.widen(100)
+    assert all(backlog.put(letter(n, droppable=True)) for n in range(1, 101))
+    assert backlog.dropped == 0
+    everything(backlog)
+    for n in range(101, 104):
+        backlog.put(letter(n, droppable=True))
+    assert backlog.dropped == 1
+
+
 def test_many_bytes_count_as_many_letters() -> None:
     """A few huge events fill the memory as well as many small ones."""
     backlog = Backlog(100, word)
