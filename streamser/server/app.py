@@ -227,7 +227,7 @@ class EmotionServer:
         desk = self._desk
         assert desk is not None, "nobody is let in before the models are loaded"
         own = self._settings.server
-        rules = Rules(own.speed, own.idle_s, own.session_s, own.backlog_events)
+        rules = Rules(own.idle_s, own.session_s, own.backlog_events)
         held = desk.find(visit)
         if held is None:
             # Others may have come in since the door was passed.
@@ -291,10 +291,19 @@ async def _turn_away(connection: Connection, refusal: Refusal) -> None:
 
 async def _close(connection: ServerConnection, ending: Ending) -> None:
     if ending.code not in (1005, 1006):
-        # One who does not read keeps us from saying goodbye.
+        # What the client has still sent stands before its goodbye.
+        ignoring = asyncio.create_task(_ignore(connection))
+        # One who does not read keeps us from saying ours.
         with suppress(TimeoutError):
             await asyncio.wait_for(connection.close(ending.code, ending.reason), 2 * _CLOSE_S)
+        ignoring.cancel()
     connection.transport.abort()
+
+
+async def _ignore(connection: ServerConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for _ in connection:
+            continue
 
 
 def _call_of(request: Request) -> Call:

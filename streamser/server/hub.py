@@ -16,6 +16,7 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -32,6 +33,7 @@ _BYTES = 64 * 2**20
 _FINALS = 200
 """Finished utterances in a snapshot."""
 _FINALS_KEPT = 10 * _FINALS
+_RESUMED = SessionResumed.__struct_config__.tag
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -173,8 +175,12 @@ class Hub:
         self._subscriptions.discard(subscription)
 
     def events_since(self, session_id: str, seq: int) -> list[Letter]:
-        """Return the events of a session after one of its ``seq``, for its sender."""
-        return [kept.letter for kept in self._since(Interest(session=session_id), seq)]
+        """Return the events of a session after one of its ``seq``, for its sender.
+
+        But for earlier resumptions, which would tell it to send on where that is true no more.
+        """
+        since = self._since(Interest(session=session_id), seq)
+        return [kept.letter for kept in since if kept.kind != _RESUMED]
 
     def _room(self, event: SessionCreated, now: float) -> Room | None:
         name = event.session.meeting

@@ -26,7 +26,6 @@ from streamser.server.actions import (
 )
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.outlet import TOO_SLOW, Outlet
-from streamser.server.pace import Pace
 from streamser.server.stream import LiveStream
 
 __all__ = ["Ending", "Rules", "Sender"]
@@ -38,7 +37,6 @@ _GONE = (1000, 1001)
 class Rules(msgspec.Struct, frozen=True):
     """Hold what a sender is held to."""
 
-    speed: float
     idle_s: float
     session_s: float
     backlog_events: int
@@ -80,7 +78,6 @@ class Sender:
         self._rules = rules
         self._taps = taps
         self._clock = clock
-        self._pace = Pace(rules.speed)
         self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._last_message = clock()
@@ -166,7 +163,7 @@ class Sender:
         await stream.wait_for_room()
         seconds = stream.seconds(piece)
         # Not reading on is what slows a client down: its own socket fills, nobody's memory.
-        if (wait := self._pace.wait_s(seconds, self._clock())) > 0:
+        if (wait := stream.pace.wait_s(seconds, self._clock())) > 0:
             await asyncio.sleep(wait)
         else:
             await asyncio.sleep(0)

@@ -33,6 +33,7 @@ from streamser.runtime.session import Output, Session
 from streamser.runtime.worker import DeviceThread
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, frame_bytes, rate_of, usable
+from streamser.server.pace import Pace
 from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
@@ -85,6 +86,8 @@ class LiveStream:
         self.session_id = session_id
         self.asked = asked
         self.began = time.monotonic()
+        # Of the stream, not of the connection: coming back again and again gains nothing.
+        self.pace = Pace(setting.limits.speed)
         self._meeting = meeting
         self._setting = setting
         self._tell_event = tell
@@ -180,6 +183,8 @@ class LiveStream:
 
     def welcome_back(self) -> None:
         """Tell a client that has come back where to go on."""
+        # A sample that was cut in two with the line comes again, whole.
+        self._decoder = SoundDecoder(self.asked.format)
         self._carry(self._session.welcome_back(self._frames))
 
     def configure(self, asked: StreamSettings) -> None:
