@@ -1,0 +1,612 @@
+"""What holds whatever a client sends: the server lives, answers, and keeps sessions apart."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.server.serving import (
+    Stage,
+    Told,
+    Wire,
+    bare,
+    check_stream,
+    demo,
+    dial,
+    encode,
+    kinds,
+    of_kind,
+    resampled,
+    unnumbered,
+)
+
+MEETING = "chaos"
+CLOSED = "streamser.session.closed"
+STOPPED = "input_audio_buffer.speech_stopped"
+UPDATED = "session.updated"
+RESUMED = "streamser.session.resumed"
+CLEARED = "input_audio_buffer.cleared"
+EMPTY = "input_audio_buffer_commit_empty"
+
+
+# What a client may send
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold a message and what must answer it: one event of these types, or nothing.
+
+    An error has to name ``event_id``. ``sound`` says whether it has any in it; ``ordered``
+    what order it asks for, which is wrong once there was sound.
+    """
+
+    message: str | bytes
+    answers: tuple[str, ...] = ()
+    event_id: str | None = None
+    marker: str | None = None
+    sound: bool = False
+    ordered: bool | None = None
+
+    def __repr__(self) -> str:
+        """Show as much as a reader of a failing script wants to see."""
+        shown = self.message if len(self.message) < 200 else f"{self.message[:200]!r}…"
+        return f"Step({shown!r}, {self.answers})"
+
+
+def message(kind: object, event_id: str | None, **fields: Any) -> str:
+    """Write a message; it has no ``event_id`` where that is None."""
+    named = {} if event_id is None else {"event_id": event_id}
+    return json.dumps({"type": kind, **named, **fields})
+
+
+def update(session: object, event_id: str | None, *answers: str) -> Step:
+    """Ask for other settings."""
+    text = message("session.update", event_id, session=session)
+    return Step(message=text, answers=answers, event_id=event_id)
+
+
+def wrong(text: str, event_id: str | None) -> Step:
+    """Send what cannot be followed."""
+    return Step(message=text, answers=("error",), event_id=event_id)
+
+
+event_ids = st.one_of(st.none(), st.text(max_size=20), st.just("x" * 512))
+
+
+@st.composite
+def raw_sound(draw: st.DrawFn) -> bytes:
+    """Make sound of some length in some encoding, which need not be the session's."""
+    kind = draw(st.sampled_from(["speech", "silence", "noise", "bytes", "floats", "cut"]))
+    encoding = draw(st.sampled_from(["s16le", "f32le", "pcmu", "pcma"]))
+    seconds = draw(st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0]))
+    if kind == "speech":
+        begin = draw(st.sampled_from([0.5, 2.0, 5.5, 9.2]))
+        return encode(demo(seconds, begin), encoding)
+    if kind == "silence":
+        return bytes(round(seconds * 32_000))
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    if kind == "noise":
+        return encode(random.uniform(-1, 1, round(seconds * 16_000)).astype(np.float32), encoding)
+    if kind == "floats":
+        wild = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0.0, 1.0, 0.5]
+        return random.choice(wild, round(seconds * 16_000)).astype("<f4").tobytes()
+    if kind == "cut":
+        return encode(demo(seconds, 1.0), encoding)[: -draw(st.integers(1, 3))]
+    return random.bytes(draw(st.sampled_from([1, 2, 3, 5, 7, 997, 100_000])))
+
+
+appends = st.one_of(
+    raw_sound().map(lambda data: Step(message=data, sound=bool(data))),
+    st.builds(
+        lambda data, event_id: Step(
+            message=message(
+                "input_audio_buffer.append", event_id, audio=base64.b64encode(data).decode()
+            ),
+            sound=bool(data),
+        ),
+        raw_sound(),
+        event_ids,
+    ),
+)
+
+talk = st.sampled_from([(0.3, 3.0), (5.0, 3.6), (8.9, 2.9), (1.0, 1.0)]).map(
+    lambda place: Step(message=encode(demo(place[1], place[0])), sound=True)
+)
+"""Speech as the session hears it best, as long as nothing was changed about its format."""
+
+formats = st.one_of(
+    st.just({"type": "audio/pcm", "rate": 16_000}),
+    st.builds(
+        lambda rate, encoding: {"type": "audio/pcm", "rate": rate, "encoding": encoding},
+        st.one_of(st.none(), st.sampled_from([8000, 16_000, 24_000, 48_000]), st.just(11_025)),
+        st.sampled_from(["s16le", "f32le"]),
+    ),
+    st.sampled_from([{"type": "audio/pcmu"}, {"type": "audio/pcma", "rate": 8000}]),
+)
+turns = st.one_of(
+    st.none(),
+    st.sampled_from([{"type": "semantic_vad"}, {"type": "semantic_vad", "eagerness": "high"}]),
+    st.fixed_dictionaries(
+        {"type": st.just("server_vad")},
+        optional={
+            "threshold": st.sampled_from([0.3, 0.5, 0.9]),
+            "prefix_padding_ms": st.integers(0, 1000),
+            "silence_duration_ms": st.integers(60, 2000),
+            "create_response": st.booleans(),
+        },
+    ),
+)
+good_updates = st.builds(
+    lambda audio, own, event_id: update(
+        {"type": "transcription", "audio": {"input": audio}, "streamser": own},
+        event_id,
+        UPDATED,
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "format": formats,
+            "turn_detection": turns,
+            "transcription": st.sampled_from([None, {}, {"model": "whisper-1", "prompt": "names"}]),
+            "noise_reduction": st.sampled_from([None, {"type": "near_field"}]),
+        },
+    ),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "partial_every_ms": st.sampled_from([0, 100, 500, 60_000]),
+            "speaker": st.sampled_from([None, "Anna", "Ben", "Ünal 3", "x" * 80]),
+        },
+    ),
+    event_ids,
+)
+bold_updates = st.builds(
+    lambda turns, event_id: update(
+        {"audio": {"input": {"turn_detection": turns}}}, event_id, UPDATED, "error"
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.just("server_vad"),
+            "threshold": st.floats(-0.5, 1.5),
+            "prefix_padding_ms": st.integers(-10, 11_000),
+            "silence_duration_ms": st.integers(0, 61_000),
+        }
+    ),
+    event_ids,
+)
+orders = st.builds(
+    lambda ordered, event_id: Step(
+        message=message("session.update", event_id, session={"streamser": {"ordered": ordered}}),
+        answers=(UPDATED,),
+        event_id=event_id,
+        ordered=ordered,
+    ),
+    st.booleans(),
+    event_ids,
+)
+bad_updates = st.builds(
+    lambda session, event_id: update(session, event_id, "error"),
+    st.sampled_from(
+        [
+            None,
+            3,
+            [],
+            {"type": "realtime"},
+            {"audio": None},
+            {"audio": {"input": {"format": {"type": "audio/mp3"}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 7999}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 48_001}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 2.5}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 10**30}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcmu", "rate": 16_000}}}},
+            {"audio": {"input": {"format": {"type": "audio/pcm", "encoding": "s24le"}}}},
+            {"audio": {"input": {"format": None}}},
+            {"audio": {"input": {"transcription": {"prompt": "x" * 1025}}}},
+            {"audio": {"input": {"turn_detection": {"type": "none"}}}},
+            {"audio": {"input": {"turn_detection": {"threshold": 0.5}}}},
+            {"streamser": {"partial_every_ms": -1}},
+            {"streamser": {"partial_every_ms": "often"}},
+            {"streamser": {"ordered": None}},
+            {"streamser": {"speaker": ""}},
+            {"streamser": {"speaker": " "}},
+            {"streamser": {"speaker": "a\nb"}},
+            {"streamser": {"speaker": "x" * 81}},
+        ]
+    ),
+    event_ids,
+)
+commits = event_ids.map(
+    lambda event_id: Step(
+        message=message("input_audio_buffer.commit", event_id),
+        answers=(STOPPED, "error"),
+        event_id=event_id,
+    )
+)
+clears = event_ids.map(
+    lambda event_id: Step(message=message("input_audio_buffer.clear", event_id), answers=(CLEARED,))
+)
+markers = st.builds(
+    lambda name, event_id: Step(
+        message=message("streamser.marker", event_id, id=name), marker=name
+    ),
+    st.text(min_size=1, max_size=20),
+    event_ids,
+)
+strange = st.one_of(
+    st.builds(
+        lambda kind, event_id: wrong(message(kind, event_id), event_id),
+        st.one_of(
+            st.sampled_from(["", "response.create", "session.created", "x" * 2000]),
+            st.text(max_size=10).map("?{}".format),
+        ),
+        event_ids,
+    ),
+    st.builds(
+        lambda audio, event_id: wrong(
+            message("input_audio_buffer.append", event_id, audio=audio), event_id
+        ),
+        st.sampled_from(["a", "====", "ab$d", "AAAA\n", "ÄÖÜ", "AA=A", None, 3, ["AAAA"], {}]),
+        event_ids,
+    ),
+    st.builds(
+        lambda name, event_id: wrong(message("streamser.marker", event_id, id=name), event_id),
+        st.sampled_from(["", None, 3, "x" * 201]),
+        event_ids,
+    ),
+    st.sampled_from(["{}", '{"type": null}', '{"type": 3, "audio": "AAAA"}']).map(
+        lambda text: wrong(json.dumps({**json.loads(text), "event_id": "a"}), "a")
+    ),
+    st.sampled_from(["commit", "clear"]).map(
+        lambda name: wrong(message(f"input_audio_buffer.{name}", "x" * 513), "x" * 512 + "…")
+    ),
+)
+no_messages = st.one_of(
+    st.text(max_size=40).map("#{}".format),
+    st.sampled_from(
+        [
+            "",
+            " ",
+            "{",
+            "null",
+            "[]",
+            "3",
+            '"session.update"',
+            "NaN",
+            "[" * 50_000,
+            '{"type":' * 5000,
+            "x" * 500_000,
+            '{"type": "input_audio_buffer.commit", "event_id": 3}',
+            '{"type": "input_audio_buffer.commit", "event_id": "\\ud800"}',
+            '{"type": "input_audio_buffer.clear"} {"type": "input_audio_buffer.clear"}',
+            '{"type": "streamser.marker", "id": "\\udfff"}',
+        ]
+    ),
+).map(lambda text: wrong(text, None))
+
+by_hand = event_ids.map(
+    lambda event_id: update({"audio": {"input": {"turn_detection": None}}}, event_id, UPDATED)
+)
+steps = st.one_of(
+    talk,
+    talk,
+    talk,
+    talk,
+    commits,
+    commits,
+    appends,
+    good_updates,
+    bold_updates,
+    by_hand,
+    orders,
+    bad_updates,
+    clears,
+    markers,
+    strange,
+    no_messages,
+)
+scripts = st.lists(steps, min_size=4, max_size=16)
+endings = st.sampled_from(["finish", "finish", "finish", "close", "break", "garbage"])
+queries = st.fixed_dictionaries(
+    {"rate": st.sampled_from(["16000", "16000", "16000", "8000", "48000"])},
+    optional={
+        "speaker": st.sampled_from(["Anna", "Ben", "Ünal 3"]),
+    },
+)
+
+
+# What must hold
+
+
+class Neighbour(msgspec.Struct, frozen=True):
+    """Hold what an ordered session gives while nobody else is there."""
+
+    data: bytes
+    alone: list[Told]
+
+
+class World(msgspec.Struct, frozen=True):
+    """Hold the server that all scripts are played on."""
+
+    stage: Stage
+    neighbour: Neighbour
+    faults: list[str]
+    unbroken: dict[tuple[int, str, int], list[Told]]
+
+    def __repr__(self) -> str:
+        """Keep the reports of failing scripts short."""
+        return "world"
+
+
+class Faults(logging.Handler):
+    """Keep what the program says of faults that it did not foresee."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a warning or an error."""
+        self.seen.append(f"{record.getMessage()} {record.exc_info}")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """One server, and a session on it that shall not notice anything."""
+    stage = Stage({"server.max_message_kib": 1024})
+    faults = Faults()
+    for name in ("streamser", "asyncio"):
+        logging.getLogger(name).addHandler(faults)
+    data = encode(demo(2.7, 8.9))
+    alone = stage.play(speak_in_order(stage, data))
+    assert kinds(alone).count("streamser.emotion.completed") == 1
+    yield World(stage, Neighbour(data, alone), faults.seen, {})
+    stage.close()
+    for name in ("streamser", "asyncio"):
+        logging.getLogger(name).removeHandler(faults)
+
+
+async def speak_in_order(stage: Stage, data: bytes) -> list[Told]:
+    """Return what an ordered session gives for a recording."""
+    async with dial(stage.server, query="rate=16000") as wire:
+        events = await wire.update(ordered=True)
+        await wire.sound(data, size=3200)
+        events += await wire.finish()
+    return [bare(event) for event in events]
+
+
+async def play(
+    world: World, script: list[Step], ending: str, query: dict[str, str]
+) -> tuple[list[Told], list[Told] | None]:
+    """Send a script; return what listeners heard of it, and what the client did if it could."""
+    server = world.stage.server
+    query = {"meeting": MEETING, **query}
+    async with dial(server, "/v1/events", query=f"meeting={MEETING}") as listener:
+        await listener.next()
+        told = None
+        async with dial(server, query=urlencode(query)) as wire:
+            for step in script:
+                await wire.raw(step.message)
+            if ending == "finish":
+                told = await wire.finish()
+                assert wire.code == 1000
+            elif ending == "break":
+                await wire.break_off()
+            elif ending == "garbage":
+                wire.connection.transport.write(b"\xff" * 64)
+                await wire.rest()
+        heard = await listener.until(CLOSED)
+    return [event for event in heard if "session_id" in event], told
+
+
+def expected_answers(script: list[Step]) -> list[Step]:
+    """Pick the steps that something answers, knowing what became impossible by then."""
+    heard, ordered = False, False
+    steps = []
+    for step in script:
+        heard = heard or step.sound
+        if step.ordered is not None and heard and step.ordered != ordered:
+            step = msgspec.structs.replace(step, answers=("error",))
+        elif step.ordered is not None:
+            ordered = step.ordered
+        if step.answers:
+            steps.append(step)
+    return steps
+
+
+def check(world: World, script: list[Step], ending: str, query: dict[str, str]) -> None:
+    """Play a script beside a neighbour and assert everything that must hold."""
+
+    async def scene() -> tuple[tuple[list[Told], list[Told] | None], list[Told]]:
+        return await asyncio.gather(
+            play(world, script, ending, query),
+            speak_in_order(world.stage, world.neighbour.data),
+        )
+
+    (heard, told), neighbour = world.stage.play(scene())
+    assert world.faults == []
+    assert neighbour == world.neighbour.alone
+    check_stream(heard)
+    if told is not None:
+        assert [bare(event) for event in told] == [bare(event) for event in heard]
+
+    answers = [
+        event
+        for event in heard
+        if event["type"] in (UPDATED, CLEARED, "error")
+        or (event["type"] == STOPPED and event["reason"] == "commit")
+    ]
+    steps = expected_answers(script)
+    names = [step.marker for step in script if step.marker is not None]
+    echoes = [event["id"] for event in of_kind(heard, "streamser.marker")]
+    if ending in ("finish", "close"):
+        assert len(answers) == len(steps)
+        assert echoes == names
+    assert len(answers) <= len(steps)
+    assert echoes == names[: len(echoes)]
+    for step, answer in zip(steps, answers, strict=False):
+        assert answer["type"] in step.answers, (step, answer)
+        if answer["type"] == "error":
+            error = answer["error"]
+            assert error["type"] == "invalid_request_error"
+            assert error["code"]
+            assert error["message"]
+            assert error["event_id"] == step.event_id, (step, error)
+            assert (error["code"] == EMPTY) == (STOPPED in step.answers)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(script=scripts, ending=endings, query=queries)
+def test_no_script_harms_the_server(
+    world: World, script: list[Step], ending: str, query: dict[str, str]
+) -> None:
+    """Right, wrong, cut and mad messages in any order: all of this module's promises hold."""
+    check(world, script, ending, query)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(script=scripts, ending=endings, query=queries)
+def test_no_script_harms_the_server_however_long_one_tries(
+    world: World, script: list[Step], ending: str, query: dict[str, str]
+) -> None:
+    """The same for many more scripts."""
+    check(world, script, ending, query)
+
+
+# Lines that break
+
+
+class Break(msgspec.Struct, frozen=True):
+    """Say where a line breaks, as a share of the recording, and how.
+
+    ``silent``: the server only learns of it when the client is back.
+    """
+
+    place: float
+    silent: bool
+    piece: int
+    behind: int
+
+
+breaks = st.builds(
+    Break,
+    st.floats(0, 1),
+    st.booleans(),
+    st.sampled_from([640, 4801, 20_001, 200_000]),
+    st.sampled_from([0, 0, 1, 5]),
+)
+
+
+async def speak_brokenly(
+    stage: Stage, data: bytes, width: int, query: str, script: list[Break]
+) -> list[Told]:
+    """Send a recording over lines that break; return all events, each once."""
+    events: list[Told] = []
+    async with AsyncExitStack() as stack:
+        for n, cut in enumerate([*script, None]):
+            # A client may have seen less than it was sent, and asks for that again.
+            if n and script[n - 1].behind:
+                events = events[: max(2, len(events) - script[n - 1].behind)]
+            seen = events[-1]["seq"] if events else 0
+            address = f"{query}&after={seen}"
+            wire = await stack.enter_async_context(dial(stage.server, query=address))
+            sent = 0
+            if n == 0:
+                events += await wire.update(ordered=True)
+            else:
+                events += await resumption(wire)
+                sent = events[-1]["received_frames"] * width
+            if cut is None:
+                await wire.sound(data[sent:])
+                events += await wire.finish()
+                assert wire.code == 1000
+                return events
+            await wire.sound(data[sent : round(cut.place * len(data))], size=cut.piece)
+            if not cut.silent:
+                await wire.break_off()
+    raise AssertionError("the last line does not break")
+
+
+async def resumption(wire: Wire) -> list[Told]:
+    """Return what was missed, up to where to go on; earlier resumptions may be among it."""
+    events = await wire.until(RESUMED)
+    while "cursor" in events[-1]:
+        events += await wire.until(RESUMED)
+    return events
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@given(
+    script=st.lists(breaks, min_size=1, max_size=5),
+    form=st.sampled_from([(16_000, "s16le", 2), (24_000, "f32le", 4), (8000, "pcmu", 1)]),
+)
+def test_however_a_line_breaks_nothing_is_lost(
+    world: World, script: list[Break], form: tuple[int, str, int]
+) -> None:
+    """Where and how often it breaks, the events are those of an unbroken line, each once."""
+    rate, encoding, width = form
+    data = encode(resampled(demo(5.2), rate), encoding)
+    query = f"rate={rate}&encoding={encoding}"
+    stage = world.stage
+    if form not in world.unbroken:
+        world.unbroken[form] = stage.play(speak_brokenly(stage, data, width, query, []))
+    script.sort(key=lambda cut: cut.place)
+    secret = secrets.token_hex()
+    events = stage.play(speak_brokenly(stage, data, width, f"{query}&stream={secret}", script))
+    resumed = of_kind(events, RESUMED)
+    told = [event for event in events if event["type"] != RESUMED]
+    assert unnumbered(told) == unnumbered(world.unbroken[form])
+    numbers = [event["seq"] for event in events]
+    assert numbers == sorted(set(numbers))
+    # Nothing but an earlier resumption may be missing.
+    assert numbers[-1] - len(numbers) <= len(script) - len(resumed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        message("input_audio_buffer.commit", "x" * 500_000),
+        message("response.create", "x" * 500_000),
+        message("session.update", None, session={"type": "x" * 500_000}),
+        message(
+            "session.update",
+            None,
+            session={
+                "audio": {"input": {"format": {"type": "audio/pcm", "encoding": "x" * 500_000}}}
+            },
+        ),
+    ],
+    ids=["event_id", "event_id of an unknown type", "type", "encoding"],
+)
+def test_a_long_mistake_gets_a_short_answer(world: World, text: str) -> None:
+    """An error goes to every listener too: what a client sends must not fill their lines."""
+
+    async def scene() -> list[Told]:
+        async with dial(world.stage.server) as wire:
+            await wire.raw(text)
+            return await wire.finish()
+
+    (error,) = of_kind(world.stage.play(scene()), "error")
+    assert len(json.dumps(error)) < 4000
