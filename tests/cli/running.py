@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from typer.testing import CliRunner, Result
 
 import streamser
 from streamser.cli.main import app
-from streamser.events import AnyEvent, decode_event
+from streamser.events import SessionEvent
 
 __all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "shell", "start"]
 
@@ -52,9 +53,9 @@ def shell(
     )
 
 
-def events_of(output: str) -> list[AnyEvent]:
-    """Decode JSON lines; a line that is no event fails the test."""
-    return [decode_event(line) for line in output.splitlines()]
+def events_of(output: str) -> list[SessionEvent]:
+    """Decode JSON lines; a line that is no event of a session fails the test."""
+    return [msgspec.json.decode(line, type=SessionEvent) for line in output.splitlines()]
 
 
 def refuses(result: Result, code: int, *parts: str) -> None:

@@ -17,11 +17,11 @@ import pytest
 
 from streamser.cli.formats import CSV_COLUMNS
 from streamser.events import (
-    AnyEvent,
     EmotionCompleted,
     EmotionDelta,
     SessionClosed,
     SessionCreated,
+    SessionEvent,
 )
 from tests.cli.running import PROGRAM, events_of, refuses, run
 from tests.cli.sounds import spoken, write
@@ -41,9 +41,9 @@ def silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("silence") / "silence.wav", np.zeros(16_000, np.float32))
 
 
-def sessions(events: list[AnyEvent]) -> list[list[AnyEvent]]:
+def sessions(events: list[SessionEvent]) -> list[list[SessionEvent]]:
     """Split events at the beginnings of sessions."""
-    found: list[list[AnyEvent]] = []
+    found: list[list[SessionEvent]] = []
     for event in events:
         if isinstance(event, SessionCreated):
             found.append([])
@@ -51,7 +51,7 @@ def sessions(events: list[AnyEvent]) -> list[list[AnyEvent]]:
     return found
 
 
-def anonymous(event: AnyEvent) -> tuple[object, ...]:
+def anonymous(event: SessionEvent) -> tuple[object, ...]:
     """Return what an event says besides whose it is."""
     fields = event.__struct_fields__
     return tuple(

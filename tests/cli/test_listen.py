@@ -14,10 +14,10 @@ import pytest
 import soundfile
 
 from streamser.events import (
-    AnyEvent,
     EmotionCompleted,
     SessionClosed,
     SessionCreated,
+    SessionEvent,
     SpeechStarted,
     SpeechStopped,
 )
@@ -33,7 +33,7 @@ CLIPS = (
 )
 
 
-def spans(events: list[AnyEvent]) -> list[tuple[int, int]]:
+def spans(events: list[SessionEvent]) -> list[tuple[int, int]]:
     """Return the beginning and end of every utterance, in ms."""
     starts = [event.audio_start_ms for event in events if isinstance(event, SpeechStarted)]
     ends = [event.audio_end_ms for event in events if isinstance(event, SpeechStopped)]

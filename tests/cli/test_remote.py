@@ -19,10 +19,10 @@ from typer.testing import CliRunner, Result
 from streamser.cli.main import app
 from streamser.cli.remote import Totals
 from streamser.events import (
-    AnyEvent,
     EmotionCompleted,
     SessionClosed,
     SessionCreated,
+    SessionEvent,
     SpeechStopped,
 )
 from streamser.server.app import EmotionServer
@@ -83,7 +83,7 @@ def raw(seconds: float) -> bytes:
     return (spoken(seconds) * 32768).astype("<i2").tobytes()
 
 
-def judgements(events: list[AnyEvent]) -> list[object]:
+def judgements(events: list[SessionEvent]) -> list[object]:
     """Return the final judgements, but for who is said to speak."""
     return [
         (each.emotion.window, each.emotion.category, each.emotion.scores)

@@ -13,7 +13,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.cli.protocol_document import FUSED_EVIDENCE, protocol_document
+from streamser.cli.protocol_codes import FUSED_EVIDENCE
+from streamser.cli.protocol_document import protocol_document
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
