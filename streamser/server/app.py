@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,9 +24,10 @@ from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Limits, ModelNames, encode_event
 from streamser.runtime.analyzer import Analyzer
 from streamser.server.admission import Admission, Refusal
-from streamser.server.auth import Tokens, read_tokens
+from streamser.server.auth import read_tokens
 from streamser.server.desk import Desk
-from streamser.server.gate import SOCKETS, Call, Gate, Listening, Sending, Visit, is_loopback
+from streamser.server.exposure import refuse_to_expose, tls_context
+from streamser.server.gate import SOCKETS, Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
@@ -67,8 +67,8 @@ class EmotionServer:
         own = settings.server
         self._settings = settings
         self._tokens = read_tokens(own.token_file, os.environ)
-        self._tls = _tls(own.tls_cert, own.tls_key)
-        _refuse_to_expose(settings, self._tokens, self._tls)
+        self._tls = tls_context(own.tls_cert, own.tls_key)
+        refuse_to_expose(own, self._tokens, self._tls)
         self.metrics = Metrics()
         self._analyzer = Analyzer(settings, tell=tell, watch=self.metrics.batch)
         self._admission = Admission(own)
@@ -326,36 +326,3 @@ def _select_subprotocol(
             return name
     # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
     return offered[0] if offered else None
-
-
-def _tls(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise ConfigError("server.tls_cert and server.tls_key belong together: give both.")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        why = error.strerror or str(error)
-        raise ConfigError(f"server.tls_cert {cert}, server.tls_key {key}: {why}.") from None
-    return context
-
-
-def _refuse_to_expose(settings: Settings, tokens: Tokens, tls: ssl.SSLContext | None) -> None:
-    own = settings.server
-    if is_loopback(own.host) or own.insecure:
-        return
-    lacking = [
-        name
-        for name, there in (
-            ("tokens (--token-file, or STREAMSER_TOKENS)", len(tokens)),
-            ("TLS (--tls-cert, --tls-key)", tls),
-        )
-        if not there
-    ]
-    if lacking:
-        raise ConfigError(
-            f"{own.host} can be reached from other machines: give {' and '.join(lacking)}, or"
-            " --insecure if something else protects it, such as a proxy."
-        )

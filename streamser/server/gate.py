@@ -17,7 +17,7 @@ from streamser.server.hub import Interest
 from streamser.server.listener import parse_events
 from streamser.server.realtime import RealtimeDialect, parse_realtime
 
-__all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit", "is_loopback"]
+__all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit"]
 
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
@@ -155,11 +155,6 @@ class Gate:
             return None
         message = f"pages of {origin[:80]} may not connect: add it to server.origins"
         return Refusal(403, 4403, "wrong_origin", message)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's alone."""
-    return host in _LOOPBACK or host.startswith("127.")
 
 
 def _name_of(host: str) -> str:
