@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from streamser.cli.bench_compact import compact
+from streamser.cli.bench_load import load
 from streamser.cli.bench_model import model
 from streamser.cli.report_files import check_writable, save_report
 
@@ -131,3 +132,4 @@ def pipeline(
 
 app.command()(model)
 app.command()(compact)
+app.command()(load)

@@ -77,7 +77,7 @@ def _parsed(key: Key, text: str) -> Any:
     if text[:1] in ("[", "{"):
         try:
             return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):  # no TOML, too long a number, too deep
             return text
     if key.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]

@@ -25,16 +25,20 @@ from streamser.training.predictions import Predictions
 
 __all__ = ["assemble", "calibrate"]
 
-_BATCHES: Final = 60
 _SOURCES: Final = ("audio", "text", "audio+text")
 PRECISION: Final = 0.8
 """How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
 
 
-def calibrate(judge: Judge, occasions: Occasions, texts: EncodedTexts) -> dict[str, Calibration]:
-    """Fit temperature, threshold and maps for each set of modalities, on validation speakers."""
+def calibrate(
+    judge: Judge, occasions: Occasions, texts: EncodedTexts, batches: int
+) -> dict[str, Calibration]:
+    """Fit temperature, threshold and maps for each set of modalities, on validation speakers.
+
+    ``batches`` is how many are drawn for it.
+    """
     parts: dict[str, list[Predictions]] = {name: [] for name in _SOURCES}
-    for number in range(_BATCHES):
+    for number in range(batches):
         batch = occasions.draw()
         with torch.inference_mode():
             answer = ask(judge, batch, texts)

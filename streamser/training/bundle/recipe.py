@@ -37,6 +37,7 @@ class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
     occasions: OccasionSettings = OccasionSettings()
     judge: JudgeSettings = JudgeSettings()
     learn: LearnSettings = LearnSettings()
+    calibration_batches: int = 60
 
 
 class Corpora(NamedTuple):
@@ -91,7 +92,7 @@ def train_bundle(
     again = np.random.default_rng(1000 + seed)
     dev_streams = Streams(corpora.dev_voices, norm, settings.streams, again)
     dev = Occasions(corpora.dev_voices, dev_streams, corpora.dev_texts, exact, again)
-    found = calibrate(judge, dev, corpora.dev_texts)
+    found = calibrate(judge, dev, corpora.dev_texts, settings.calibration_batches)
     for name, calibration in found.items():
         tell(
             f"  {name}: temperature {calibration.temperature:.2f},"
