@@ -7,6 +7,7 @@ event is placed on that clock at ``at_ms - lag_ms``. Memory is bounded, whatever
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeAlias
 
@@ -45,6 +46,7 @@ _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own 
 _GONE: Final = 64  # speakers listed after they have left
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
+_FARTHEST_MS: Final = 2**53
 _VOICES: Final = 64  # told apart in a session; no setting lets there be more
 
 
@@ -318,6 +320,13 @@ def replay(meeting: MeetingMood, events: Iterable[tuple[Event, int]]) -> list[Me
     return [told for event, at_ms in events for told in meeting.take(event, at_ms)]
 
 
+def _times_of(event: Event) -> Iterator[float]:
+    places = [event, getattr(getattr(event, "emotion", None), "window", None)]
+    names = ("lag_ms", "clock_ms", "audio_start_ms", "audio_end_ms", "start_ms", "end_ms")
+    for place, name in itertools.product(places, names):
+        yield getattr(place, name, None) or 0
+
+
 class _Stamped(msgspec.Struct, frozen=True):
     at_ms: int | None = None
 
@@ -328,7 +337,7 @@ def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
     A listener's lines say when they were published. Otherwise the meeting's clock is that of
     the audio: an event was published ``lag_ms`` after the sound that it speaks of, one that
     speaks of none together with the one before. What is no session's event is passed over.
-    Raises ``msgspec.ValidationError`` for an unknown type.
+    Raises ``msgspec.ValidationError`` for an unknown type, or a time that no meeting lasts.
     """
     last = 0
     for line in lines:
@@ -336,6 +345,8 @@ def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
         if not isinstance(event, Event):
             continue
         at_ms = msgspec.json.decode(line, type=_Stamped).at_ms
+        if any(abs(time) > _FARTHEST_MS for time in (*_times_of(event), at_ms or 0)):
+            raise msgspec.ValidationError(f"event {event.seq} is of a time that is none")
         if at_ms is None and event.clock_ms is not None:
             at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
         last = last if at_ms is None else at_ms

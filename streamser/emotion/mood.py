@@ -93,7 +93,7 @@ class Mood:
 
         Both are on the audio clock. Two readings alike of adjoining halves count as one of the
         whole; a reading that comes late counts as old as it is. A dimension that is ``None``
-        leaves the smoothed one as it was.
+        leaves the smoothed one as it was; a category that has no score was not heard.
         """
         last = at_ms if self._last_ms is None else self._last_ms
         self._last_ms = max(last, at_ms)
@@ -103,7 +103,7 @@ class Mood:
         # The integral of exp(-age) over the utterance: splitting it splits the integral.
         weight = reading.confidence * math.exp(-age) * -math.expm1(-length) * self._seconds
         for name, mean in self._scores.items():
-            mean.add(reading.scores[name], weight, decay)
+            mean.add(reading.scores.get(name, 0.0), weight, decay)
         for name, mean in self._dimensions.items():
             value: float | None = getattr(reading.dimensions, name)
             known = value is not None

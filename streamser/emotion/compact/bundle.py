@@ -43,6 +43,7 @@ CONFIG: Final = "config.json"
 JUDGE: Final = "judge.onnx"
 NORM: Final = "norm.npz"
 CALIBRATION: Final = "calibration.json"
+_MOST_NORM: Final = 1 << 20
 PARTS: Final = (JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
 
 JUDGE_INPUTS: Final = (
@@ -145,9 +146,13 @@ def _fingerprint(path: Path) -> str:
 
 def _read_norm(path: Path) -> Norm:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _MOST_NORM:
+                raise ModelError(f"{path} holds far more than {WIDTH} numbers of each kind")
         with np.load(path, allow_pickle=False) as arrays:
             parts = [arrays[name].astype(np.float64) for name in Norm.__struct_fields__]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    # Of damage numpy and zipfile raise nearly anything: TokenError, MemoryError, struct.error.
+    except Exception as error:
         raise ModelError(f"{path} cannot be used: {error}") from None
     if any(part.shape != (WIDTH,) or not np.isfinite(part).all() for part in parts):
         raise ModelError(f"{path} does not hold {WIDTH} finite numbers of each kind")

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE
+from streamser.emotion.compact.percentiles import percentiles
 from streamser.emotion.compact.pitch import VOICED, PitchTrack, follow_pitch
 from streamser.emotion.frontend import BANDS, HOP, Frames, band_weights
 
@@ -108,15 +109,14 @@ def measure(decibels: Frames) -> Measured:
 def _listen(raw: Floats) -> _Heard:
     weights = band_weights() / band_weights().sum()
     total = 10 * np.log10(10 ** (raw[:, _LOWEST:] / 10) @ weights[_LOWEST:] + _TINY)
-    loudest = float(np.percentile(total, _LOUDEST_PERCENTILE))
+    loudest, floor = map(float, percentiles(total, [_LOUDEST_PERCENTILE, 5]))
     speech = total > loudest - _SPEECH_DB
-    floor = float(np.percentile(total, 5))
     if loudest - floor > _LEAST_CONTRAST_DB:
         speech &= total > floor + _SPEECH_SHARE * (loudest - floor)
     if speech.sum() < _LEAST_FRAMES:
         speech = np.zeros(len(total), np.bool_)
         speech[np.argsort(-total, kind="stable")[:_LEAST_FRAMES]] = True
-    usual = np.percentile(raw[speech], 90, axis=0)
+    (usual,) = percentiles(raw[speech], [90])
     levels = 10 * np.log10(10 ** (raw / 10) + 10 ** ((usual - _BAND_FLOOR_DB) / 10))
     total = 10 * np.log10(10 ** (total / 10) + 10 ** ((loudest - _TOTAL_FLOOR_DB) / 10))
     pitch = follow_pitch(raw)
@@ -127,8 +127,8 @@ def _spectrum(heard: _Heard) -> dict[str, Floats]:
     levels, total = heard.levels[heard.speech], heard.total[heard.speech]
     relative = np.maximum(levels - total.mean(), -60.0)
     mean = relative.mean(axis=0)
-    low, high = np.percentile(relative, [15, 85], axis=0)
-    loud = total >= np.percentile(total, 60)
+    low, high = percentiles(relative, [15, 85])
+    loud = total >= percentiles(total, [60])[0]
     steps = np.diff(heard.levels, axis=0)[heard.speech[1:] & heard.speech[:-1]]
     if len(steps) < 2:
         steps = np.zeros((2, BANDS))
@@ -162,7 +162,7 @@ def _melody(heard: _Heard) -> dict[str, Floats]:
             voiced.sum() / speech.sum(),
             periodicity.mean(),
             periodicity.std(),
-            np.percentile(periodicity, 85),
+            percentiles(periodicity, [85])[0],
         ]
     )
     if voiced.sum() < _LEAST_VOICED:
@@ -173,7 +173,7 @@ def _melody(heard: _Heard) -> dict[str, Floats]:
     steps = steps[np.abs(steps) < _LARGEST_STEP]
     if not len(steps):
         steps = np.zeros(1)
-    p5, p25, p50, p75, p95 = np.percentile(f0, [5, 25, 50, 75, 95])
+    p5, p25, p50, p75, p95 = percentiles(f0, [5, 25, 50, 75, 95])
     half = len(f0) // 2
     move = [
         f0.std(),
@@ -198,7 +198,7 @@ def _rhythm(heard: _Heard) -> dict[str, Floats]:
     first, last = np.flatnonzero(heard.speech)[[0, -1]]
     within = slice(first, last + 1)
     spoken = heard.total[heard.speech]
-    p10, p50, p90 = np.percentile(spoken, [10, 50, 90])
+    p10, p50, p90 = percentiles(spoken, [10, 50, 90])
     contour = np.maximum(heard.total[within] - heard.loudest, -45.0)
     changes = np.abs(np.diff(contour)) if len(contour) > 1 else np.zeros(1)
     half = len(spoken) // 2
@@ -208,7 +208,7 @@ def _rhythm(heard: _Heard) -> dict[str, Floats]:
         p90 - p50,
         p50 - p10,
         changes.mean(),
-        np.percentile(changes, 90),
+        percentiles(changes, [90])[0],
         _slope(np.arange(len(spoken)).astype(np.float64), spoken) / _SECONDS,
         spoken[half:].mean() - spoken[:half].mean(),
     ]

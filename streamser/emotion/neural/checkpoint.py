@@ -51,8 +51,9 @@ _SCALE: Final = (0.0, 1.0)
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Say what a checkpoint is: its ``config.json``.
 
-    ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``
-    is the SHA-256 of ``tokenizer.json``, empty where there is none, or none was written down.
+    ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``,
+    ``weights`` and ``calibration`` are the SHA-256 of ``tokenizer.json``, ``model.safetensors``
+    and ``calibration.json``, empty where there is none, or none was written down.
     """
 
     format: str
@@ -60,6 +61,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     dimension_scale: tuple[float, float]
     model: FusedConfig
     tokenizer: str = ""
+    weights: str = ""
+    calibration: str = ""
 
 
 class _Heading(msgspec.Struct):
@@ -141,13 +144,18 @@ def load_checkpoint(
     except OSError as error:  # a directory that may not be looked into
         raise ModelError(f"{directory} cannot be read: {error.strerror or error}") from None
     description = _read_description(directory / _CONFIG)
-    _refuse_other_tokenizer(directory / _TOKENIZER, description.tokenizer)
+    _refuse_other(directory / _TOKENIZER, description.tokenizer)
     with torch.random.fork_rng(devices=[]):
+        _refuse_outsized(directory, description.model)
         model = _rebuild(directory, description.model)
     read_weights(directory / _WEIGHTS, model)
+    calibrations = read_calibrations(directory / _CALIBRATION)
+    # Last, since those who read them can say what exactly is wrong with them.
+    _refuse_other(directory / _WEIGHTS, description.weights)
+    _refuse_other(directory / _CALIBRATION, description.calibration)
     return Checkpoint(
         model=model.to(device).eval(),
-        calibrations=read_calibrations(directory / _CALIBRATION),
+        calibrations=calibrations,
         directory=directory,
         card=_read_card(directory / _CARD),
     )
@@ -158,22 +166,27 @@ def _write(
 ) -> None:
     if model.text is not None:
         cast(TextEncoder, model.text).save_assets(directory)
+    write_weights(directory / _WEIGHTS, model)
+    write_calibrations(directory / _CALIBRATION, calibrations)
     description = Description(
         format=FORMAT,
         version=VERSION,
         dimension_scale=_SCALE,
         model=model.config,
         tokenizer=_fingerprint(directory / _TOKENIZER),
+        weights=_fingerprint(directory / _WEIGHTS),
+        calibration=_fingerprint(directory / _CALIBRATION),
     )
     text = msgspec.json.format(msgspec.json.encode(description), indent=2)
     (directory / _CONFIG).write_bytes(text + b"\n")
-    write_weights(directory / _WEIGHTS, model)
-    write_calibrations(directory / _CALIBRATION, calibrations)
     (directory / _CARD).write_text(card, encoding="utf-8")
 
 
 def _fingerprint(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -249,8 +262,12 @@ def _read_description(path: Path) -> Description:
     return found
 
 
-def _refuse_other_tokenizer(path: Path, fingerprint: str) -> None:
-    """Refuse another tokenizer of as many tokens, which would give each word another's vector."""
+def _refuse_other(path: Path, fingerprint: str) -> None:
+    """Refuse a part that is another, or damaged, where nothing else would tell.
+
+    Another tokenizer of as many tokens would give each word another's vector; of a weight that
+    is damaged, most damage makes another number.
+    """
     try:
         found = _fingerprint(path)
     except OSError as error:
@@ -259,6 +276,25 @@ def _refuse_other_tokenizer(path: Path, fingerprint: str) -> None:
     if found and fingerprint and found != fingerprint:
         raise ModelError(
             f"{path} is damaged, or of another model than config.json: copy the checkpoint again"
+        )
+
+
+def _refuse_outsized(directory: Path, config: FusedConfig) -> None:
+    """Refuse to build a model of more numbers than the file can hold, before it fills the memory.
+
+    Tensors that share memory are counted twice, and written once, of two bytes a number at least.
+    """
+    try:
+        with torch.device("meta"):
+            shell = rebuild_model(config, directory)
+    except Exception:  # whatever is wrong is told by the building of the real one
+        return
+    path = directory / _WEIGHTS
+    needed, there = sum(map(torch.numel, shell.state_dict().values())), path.stat().st_size
+    if needed > there:
+        raise ModelError(
+            f"{path} is no safetensors file, or only a part of one, or of another model than"
+            f" {_CONFIG}: it has {there} bytes for {needed} numbers"
         )
 
 

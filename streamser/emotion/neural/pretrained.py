@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -121,6 +121,8 @@ TEXT_FAMILIES: Mapping[str, Family] = {
     ),
 }
 """By ``model_type``; DeBERTa-v3 is deberta-v2, MiniLM is bert, DistilRoBERTa is roberta."""
+
+_MOST_LAYERS: Final = 1000
 
 # What the encoders have but never use here, and what older files leave out.
 _NOT_NEEDED = re.compile(r"(^|\.)(masked_spec_embed|position_ids)$|(^|\.)pooler\.")
@@ -236,6 +238,10 @@ def rebuild(architecture: Mapping[str, Any], families: Mapping[str, Family]) -> 
     values that this family cannot be built of.
     """
     family = family_of("architecture", architecture.get("model_type"), families)
+    for name, value in architecture.items():
+        # They are built one after another, whatever weights there are for them.
+        if name.endswith("layers") and isinstance(value, int) and value > _MOST_LAYERS:
+            raise ModelError(f"architecture: {name} is {value}, and {_MOST_LAYERS} are the most")
     import transformers
 
     try:
