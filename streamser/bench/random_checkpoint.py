@@ -12,9 +12,11 @@ import argparse
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
 from streamser.bench.architectures import random_model
 from streamser.emotion.neural.checkpoint import save_checkpoint
+from streamser.emotion.neural.pretrained_text import PretrainedText
 from streamser.training.presets import load_train_settings
 
 __all__ = ["CARD", "write_random_checkpoint"]
@@ -34,6 +36,14 @@ def write_random_checkpoint(preset: str, directory: Path, *, seed: int = 1) -> i
     """
     torch.manual_seed(seed)
     model = random_model(load_train_settings(preset).model)
+    # The encoders know their architectures; a preset only names them.
+    model.config = replace(
+        model.config,
+        acoustic=getattr(model.acoustic, "config", None),
+        text=getattr(model.text, "config", None),
+    )
+    if isinstance(model.text, PretrainedText):
+        model.text.tokenizer.enable_padding()
     save_checkpoint(directory, model, calibrations={}, card=CARD)
     return sum(weight.numel() for weight in model.parameters())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from streamser.server.app import EmotionServer
 
 __all__ = ["run_server", "serve"]
-
-_SWITCH_S = 0.0005
 
 
 @takes_settings
@@ -78,9 +75,6 @@ def run_server(
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)
-    # Whenever the detector has run, the event loop needs Python back from the models' thread,
-    # which gives it up only so often: at 5 ms, the usual, 64 streams wait for each other.
-    sys.setswitchinterval(_SWITCH_S)
     tell(NOTICE)
     asyncio.run(_serve(server, beside))
 
