@@ -106,6 +106,12 @@ class _WatchedVad:
         self._watch.seconds += time.perf_counter() - began
         return answer
 
+    def probabilities(self, windows: Samples) -> list[float]:
+        began = time.perf_counter()
+        answers = self._vad.probabilities(windows)
+        self._watch.seconds += time.perf_counter() - began
+        return answers
+
     def reset(self) -> None:
         self._vad.reset()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Literal, Protocol
 
 import numpy as np
@@ -25,6 +26,10 @@ __all__ = ["MIN_COMMIT", "ManualTurns", "Turns", "VadTurns"]
 
 MIN_COMMIT = to_samples(100)
 """Samples that a client must have sent before it commits by hand, as OpenAI demands."""
+
+
+_MOST_AHEAD = 16
+"""Windows judged at once: half a second of sound, so that no other stream waits long."""
 
 
 class Turns(Protocol):
@@ -79,6 +84,7 @@ class VadTurns:
         self._block = np.zeros(vad.window, np.float32)
         self._filled = 0
         self._heard = ring.end
+        self._ahead: deque[float] = deque()
 
     @property
     def heard(self) -> int:
@@ -92,6 +98,8 @@ class VadTurns:
 
     def hear(self, samples: Samples) -> tuple[int, list[SegmentEvent]]:
         """Hear up to the end of the detector's window."""
+        if not self._ahead:
+            self._judge_ahead(samples)
         take = min(len(samples), self.window - self._filled)
         self._block[self._filled : self._filled + take] = samples[:take]
         self._filled += take
@@ -123,12 +131,24 @@ class VadTurns:
         self._ring.append(self._block[: self._filled])
         self._filled = 0
 
+    def _judge_ahead(self, samples: Samples) -> None:
+        """Judge the whole windows that are here, which takes a detector less than one by one.
+
+        All of them are heard next: who pushes sound pushes the rest of it before anything else.
+        """
+        count = min((self._filled + len(samples)) // self.window, _MOST_AHEAD)
+        if count > 1:
+            new = samples[: count * self.window - self._filled]
+            windows = np.concatenate([self._block[: self._filled], new])
+            self._ahead.extend(self._vad.probabilities(windows.reshape(count, self.window)))
+
     def _hear_block(self) -> list[SegmentEvent]:
         block = self._block
         self._filled = 0
         self._ring.append(block)
         level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
-        events = self._segmenter.push(self._vad.probability(block), level)
+        judged = self._ahead.popleft() if self._ahead else self._vad.probability(block)
+        events = self._segmenter.push(judged, level)
         return [self._placed(event) for event in events]
 
     def _hear_rest(self) -> list[SegmentEvent]:

@@ -18,6 +18,7 @@ _WINDOW = 512
 _CONTEXT = 64
 _STATE = (1, 1, 128)
 _INPUTS = {"input", "h", "c"}
+_OUTPUTS = ("speech_probs", "hn", "cn")
 _REPAIR = "reinstall it with: pip install --force-reinstall 'faster-whisper>=1.2,<2'"
 
 
@@ -90,6 +91,7 @@ class SileroVad:
     window = _WINDOW
 
     def __init__(self, session: Any) -> None:
+        self._session = session
         self._run = session.run_with_iobinding
         self._input: Samples = np.zeros((1, _CONTEXT + _WINDOW), np.float32)
         self._context = self._input[0, :_CONTEXT]
@@ -127,6 +129,30 @@ class SileroVad:
             self.reset()
             return 0.0
         return probability
+
+    def probabilities(self, windows: Samples) -> list[float]:
+        """Return what ``probability`` says of each of windows [n, 512] in turn, n > 0.
+
+        In one call of the model, which runs its LSTM along them: three windows cost little more
+        than one. Raises ``ValueError`` for another shape.
+        """
+        if windows.ndim != 2 or windows.shape[1] != _WINDOW:
+            raise ValueError(f"windows have {_WINDOW} samples each, not shape {windows.shape}")
+        if len(windows) == 1:
+            return [self.probability(windows[0])]
+        rows = np.empty((len(windows), _CONTEXT + _WINDOW), np.float32)
+        rows[0, :_CONTEXT] = self._recent
+        rows[1:, :_CONTEXT] = windows[:-1, -_CONTEXT:]
+        rows[:, _CONTEXT:] = windows
+        state = {"h": self._h[self._turn], "c": self._c[self._turn]}
+        found, h, c = self._session.run(_OUTPUTS, {"input": rows, **state})
+        probabilities = np.ravel(found)
+        if np.isnan(probabilities).any():
+            # Nothing was taken over yet: one by one, so that only the bad ones are lost.
+            return [self.probability(window) for window in windows]
+        self._h[self._turn][:], self._c[self._turn][:] = h, c
+        self._input[0] = rows[-1]
+        return [float(each) for each in probabilities]
 
     def reset(self) -> None:
         """Forget everything heard, as at the start of a stream."""

@@ -20,6 +20,10 @@ class Vad(Protocol):
         """Return the probability in [0, 1] that the next ``self.window`` samples hold speech."""
         ...
 
+    def probabilities(self, windows: Samples) -> list[float]:
+        """Return what ``probability`` says of each of windows [n, window] in turn, n > 0."""
+        ...
+
     def reset(self) -> None:
         """Forget everything heard, as at the start of a stream."""
         ...

@@ -65,6 +65,10 @@ class WebRtcVad:
         self._votes.append(self._vad.is_speech(pcm, SAMPLE_RATE))
         return sum(self._votes) / _VOTES
 
+    def probabilities(self, windows: Samples) -> list[float]:
+        """Return what ``probability`` says of each of windows [n, 480] in turn."""
+        return [self.probability(window) for window in windows]
+
     def reset(self) -> None:
         """Forget everything heard, as at the start of a stream."""
         # The detector adapts its noise model and has no reset of its own.

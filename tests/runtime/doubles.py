@@ -53,6 +53,10 @@ class LevelVad:
         """Return 1 above -34 dB, else 0."""
         return float(np.sqrt(np.mean(window**2)) > 0.02)
 
+    def probabilities(self, windows: Samples) -> list[float]:
+        """Judge one after the other."""
+        return [self.probability(window) for window in windows]
+
     def reset(self) -> None:
         """Forget nothing: there is no state."""
 

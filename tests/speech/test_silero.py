@@ -198,3 +198,27 @@ def test_loading_does_not_import_faster_whisper() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert shown.stdout.strip() == "[]"
+
+
+def test_windows_judged_together_are_judged_as_one_by_one(
+    model: SileroModel, speech: Samples
+) -> None:
+    """In groups of any size, after each other, whatever came before."""
+    alone, together = model.stream(), model.stream()
+    judged = np.stack(windows(speech)[:600])
+    expected = [alone.probability(window) for window in judged]
+    found: list[float] = []
+    for size in (3, 1, 7, 2, 16) * 25:
+        group = judged[len(found) : len(found) + size]
+        if len(group):
+            found += together.probabilities(group)
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_bad_window_among_others_deafens_nobody(model: SileroModel) -> None:
+    """What is no number is left out, and the rest is judged as if it had come alone."""
+    bad = np.stack(tone(1, 6))
+    bad[2, 100] = np.nan
+    alone, together = model.stream(), model.stream()
+    assert together.probabilities(bad) == pytest.approx([alone.probability(w) for w in bad])
+    assert np.isfinite(together.probability(tone(2, 1)[0]))
