@@ -195,6 +195,12 @@ class WorkerSettings(Section, frozen=True):
     max_finals: Annotated[
         int, Meta(ge=1, description="Waiting finals; beyond, utterances fail with a typed event.")
     ] = 256
+    deadline_s: Annotated[
+        float,
+        Meta(
+            ge=0, description="Longest a batch may take; then its models are loaded anew. 0: any."
+        ),
+    ] = 60.0
 
 
 class ServerSettings(Section, frozen=True):
@@ -372,9 +378,21 @@ def _convert(
         branch[name] = None if value == "" or (value == "none" and key != "asr.engine") else value
     try:
         return msgspec.convert(tree, Settings, strict=False)
+    except UnicodeError:  # a variable may hold any bytes; only names of files may be such
+        key = next(key for key, value in values.items() if not _is_text(value))
+        raise ConfigError(f"{origins[key]}: {key}: the value is not valid UTF-8.") from None
     except msgspec.ValidationError as error:
         reason, _, place = str(error).rpartition(" - at `$.")
         key = place.rstrip("`")
         raise ConfigError(
             f"{origins.get(key, 'config')}: {key}: {reason}{choices(known.get(key))}."
         ) from None
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        if isinstance(value, str):
+            value.encode()
+    except UnicodeError:
+        return False
+    return True

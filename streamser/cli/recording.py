@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ class Recording:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if sound.exists():
                 raise FileExistsError
-            self._events = open(events, "xb", opener=_private)  # noqa: SIM115
+            self._events = open(events, "xb", buffering=0, opener=_private)  # noqa: SIM115
         except FileExistsError:
             held = "holds a session already" if folder.is_dir() else "is not a folder"
             raise ConfigError(f"--record {folder}: it {held}; name another folder.") from None
@@ -46,6 +47,7 @@ class Recording:
             events.unlink()
             raise
         self._files = (events, sound)
+        self._kept = 0
         self._begun = False
         self.complete = True
 
@@ -55,9 +57,14 @@ class Recording:
         if not self.complete:
             return
         try:
-            self._events.write(encode_event(event) + b"\n")
-            self._events.flush()
+            line = encode_event(event) + b"\n"
+            while line:
+                line = line[self._events.write(line) :]
+            self._kept = self._events.tell()
         except OSError as error:
+            # Half an event is none, and could not be read.
+            with suppress(OSError):
+                self._events.truncate(self._kept)
             self._stop(f"session.jsonl: {error.strerror or error}")
 
     def hear(self, samples: Samples) -> None:

@@ -23,6 +23,7 @@ from streamser.runtime.assembly import (
 )
 from streamser.runtime.driver import Tap, Venue, drive
 from streamser.runtime.engine import Engine
+from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, DeviceThread, WorkerStats
 from streamser.speech.vad import Vad
 
@@ -37,6 +38,9 @@ class Analyzer:
     it. ``tell`` gets single lines meant for people; by default they go to stderr. ``watch`` is
     told of each batch, on the device thread. Raises ``ConfigError`` where settings do not go
     together.
+
+    ``build`` makes another engine than the settings ask for, each time one has to be made, and
+    ``timing`` tells the device thread the time.
     """
 
     def __init__(
@@ -45,12 +49,16 @@ class Analyzer:
         *,
         tell: Callable[[str], None] | None = None,
         watch: Callable[[BatchReport], None] | None = None,
+        build: Callable[[], Engine] | None = None,
+        timing: Timing = SYSTEM,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
         segmenter_settings(self.settings.endpointing)
         self._tell = tell if tell is not None else _tell_stderr
         self._watch = watch
+        self._build = build
+        self._timing = timing
         self._lock = threading.Lock()
         self._device: DeviceThread | None = None
         self._make_vad: Callable[[], Vad] | None = None
@@ -152,12 +160,15 @@ class Analyzer:
                     inbox.get_nowait()
                 await asyncio.wait([running], timeout=0.05)
 
-    def close(self) -> None:
-        """Finish what waits on the device thread and let the models go."""
+    def close(self, within_s: float | None = None) -> None:
+        """Finish what waits on the device thread and let the models go.
+
+        What is not done ``within_s`` fails; without it, a batch has ``worker.deadline_s``.
+        """
         with self._lock:
             device, self._device, self._make_vad = self._device, None, None
         if device is not None:
-            device.close()
+            device.close(within_s)
 
     def _events(
         self, source: AudioSource, live: bool, speaker: str | None, on_audio: Tap | None
@@ -197,10 +208,14 @@ class Analyzer:
                 if self._device is not None:
                     self._device.close()
                 self._make_vad = build_vads(self.settings)
-                self._device = DeviceThread(self._build_engine, self.settings.worker, self._watch)
+                self._device = DeviceThread(
+                    self._build_engine, self.settings.worker, self._watch, self._timing
+                )
             return self._make_vad, self._device
 
     def _build_engine(self) -> Engine:
+        if self._build is not None:
+            return self._build()
         return build_engine(self.settings, self._tell)
 
 

@@ -138,6 +138,8 @@ def _fault(error: Exception) -> Fault:
     if isinstance(error, StreamserError):
         return Fault(error.code, str(error))
     logger.exception("a job failed", exc_info=error)
+    if _memory_ran_out(error):
+        return Fault("out_of_memory", f"{type(error).__name__}: {error}")
     return Fault("internal_error", f"{type(error).__name__}: {error}")
 
 

@@ -13,11 +13,15 @@ __all__ = ["JobQueue", "QueueLoad", "Ticket"]
 
 
 class Ticket(msgspec.Struct, frozen=True, eq=False):
-    """Hold a waiting job, where its outcome goes, and since when it waits (s, any clock)."""
+    """Hold a waiting job, where its outcome goes, and since when it waits (s, any clock).
+
+    ``suspect`` if it was at work when a device thread was lost: that may be its fault.
+    """
 
     job: Job
     done: Callable[[Job, Outcome], None]
     since: float = 0.0
+    suspect: bool = False
 
     @property
     def session_id(self) -> str:
@@ -38,7 +42,8 @@ class JobQueue:
 
     Droppable jobs are taken after all others, and a newer one of the same session takes the
     place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
-    a refusable job that is not droppable fails: never silently.
+    a refusable job that is not droppable fails: never silently. Suspects are first, and alone:
+    one that brings the device down again takes no other with it.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -82,10 +87,21 @@ class JobQueue:
         Never both kinds: a batch is answered as a whole, and finals must not wait for partials.
         """
         if self._firm:
+            most = 1 if self._firm[0].suspect else most
             batch, self._firm = self._firm[:most], self._firm[most:]
         else:
             batch, self._droppable = self._droppable[:most], self._droppable[most:]
         return batch
+
+    def put_back(self, suspects: list[Ticket]) -> None:
+        """Take jobs in again, before all others; none of them droppable."""
+        self._firm[:0] = suspects
+
+    def clear(self) -> list[Ticket]:
+        """Remove and return all that waits."""
+        waiting = [*self._firm, *self._droppable]
+        self._firm, self._droppable = [], []
+        return waiting
 
     def withdraw(self, session_id: str, job_id: int | None = None) -> None:
         """Forget a session's job, or all its jobs, if they still wait; nothing is answered."""

@@ -1,48 +1,47 @@
-"""The device thread: it alone touches the models, and serves all sessions in batches."""
+"""The device thread and its watchdog: one set of models serves all sessions in batches."""
 
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import threading
-import time
+import traceback
 from collections.abc import Callable
-from concurrent.futures import Future
-
-import msgspec
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Literal
 
 from streamser.config import WorkerSettings
-from streamser.runtime.engine import Engine, Spent
+from streamser.emotion.model import Listener
+from streamser.errors import ModelError
+from streamser.runtime.engine import Engine
+from streamser.runtime.intray import InTray, tell
 from streamser.runtime.jobs import Fault, Job, Outcome
-from streamser.runtime.queue import JobQueue, QueueLoad, Ticket
+from streamser.runtime.queue import QueueLoad, Ticket
+from streamser.runtime.recovery import Loss, Patience, sort_out
+from streamser.runtime.shift import BatchReport, Shift
+from streamser.runtime.stats import Tally, WorkerStats
+from streamser.runtime.timing import SYSTEM, Timing
 
 __all__ = ["BatchReport", "DeviceThread", "WorkerStats"]
 
 logger = logging.getLogger(__name__)
 
-
-class WorkerStats(msgspec.Struct, frozen=True):
-    """Count what the device thread has done; ``busy_s`` is time inside the models."""
-
-    jobs: int = 0
-    batches: int = 0
-    largest_batch: int = 0
-    busy_s: float = 0.0
-
-
-class BatchReport(msgspec.Struct, frozen=True):
-    """Say what one batch has cost; ``waited_s`` has the wait of each job before it began."""
-
-    waited_s: tuple[float, ...]
-    spent: Spent
-    faults: int
+_MOST_STUCK = 3
+"""Threads that hang may each hold a set of models: beyond so many no more are loaded."""
 
 
 class DeviceThread:
     """Own one device and everything on it.
 
-    The engine is built, run and dropped on the thread. Outcomes are delivered from the thread
-    by the ``done`` given with the job, and each batch reported to ``watch``; both must return
-    at once and must not raise.
+    The engine is built, run and dropped on one thread. Outcomes are delivered from it by the
+    ``done`` given with the job, and each batch reported to ``watch``; both must return at once.
+
+    A thread that an error ends, or that does not answer within ``deadline_s``, is replaced, with
+    a new engine; what it had in hand is tried again once, each job alone, and then fails with
+    code ``worker_died`` or ``deadline``. While models cannot be loaded again, jobs fail with
+    ``model_unavailable``. Late answers of a thread that was given up go nowhere.
     """
 
     def __init__(
@@ -50,148 +49,236 @@ class DeviceThread:
         build: Callable[[], Engine],
         settings: WorkerSettings,
         watch: Callable[[BatchReport], None] | None = None,
+        timing: Timing = SYSTEM,
     ) -> None:
         self._build = build
         self._watch = watch
-        self._settings = settings
-        self._queue = JobQueue(settings)
-        self._sessions: set[str] = set()
-        self._gone: list[str] = []
-        self._condition = threading.Condition()
-        self._closing = False
-        self._stats = WorkerStats()
+        self._deadline_s = settings.deadline_s
+        self._timing = timing
+        self._tray = InTray(settings, timing)
+        # Of the same lock: jobs that come in wake the device thread, and not its watchdog.
+        self._changed = threading.Condition(self._tray.lock)
         self._engine: Future[Engine] = Future()
-        self._thread = threading.Thread(target=self._work, name="streamser-device", daemon=True)
-        self._thread.start()
+        self._close_at: float | None = None
+        self._patience = Patience()
+        self._tally = Tally()
+        self._stuck: list[threading.Thread] = []
+        self._listen: Callable[[], Listener] | None = None
+        self._watchdog = threading.Thread(
+            target=self._guard, name="streamser-watchdog", daemon=True
+        )
+        self._watchdog.start()
 
     @property
     def stats(self) -> WorkerStats:
         """Return what has been done so far."""
-        return self._stats
+        return self._tally.stats
 
     def load(self) -> QueueLoad:
         """Return what waits now."""
-        with self._condition:
-            return self._queue.load(time.monotonic())
+        return self._tray.load()
 
     def engine(self) -> Engine:
-        """Wait until the models are loaded; raises what loading them raised."""
+        """Wait until the models are loaded; raises what loading them raised last."""
         return self._engine.result()
+
+    def listener(self) -> Listener:
+        """Return a listener of the emotion model loaded last, without waiting for the next."""
+        if self._listen is None:
+            return self.engine().model.listener()
+        return self._listen()
 
     @property
     def is_ready(self) -> bool:
-        """Return whether the models are loaded and warm."""
-        return self._engine.done() and self._engine.exception() is None
+        """Return whether the models are loaded and warm, and not about to be loaded again."""
+        engine = self._engine
+        return engine.done() and engine.exception() is None
 
     @property
     def has_failed(self) -> bool:
-        """Return whether loading the models has failed."""
-        return self._engine.done() and self._engine.exception() is not None
+        """Return whether the models could not be loaded in the first place: they never will."""
+        return self._listen is None and self._engine.done() and not self.is_ready
 
     def enter(self, session_id: str) -> None:
         """Announce a session; with several of them a batch waits a moment for company."""
-        with self._condition:
-            self._sessions.add(session_id)
+        self._tray.enter(session_id)
 
     def leave(self, session_id: str) -> None:
         """Take leave of a session: its waiting jobs and what models keep for it are dropped."""
-        with self._condition:
-            self._sessions.discard(session_id)
-            self._queue.withdraw(session_id)
-            self._gone.append(session_id)
-            self._condition.notify()
+        self._tray.leave(session_id)
 
     def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> None:
         """Ask for a job; ``done`` gets its outcome, unless it is cancelled before it began."""
-        ticket = Ticket(job, done, time.monotonic())
-        with self._condition:
-            if self._closing:
-                over: list[tuple[Ticket, Outcome]] = [(ticket, Fault("closed", "shutting down"))]
-            else:
-                over = self._queue.offer(ticket)
-                self._condition.notify()
-        for old, outcome in over:
-            old.done(old.job, outcome)
+        if failed := self._tray.submit(job, done):
+            self._tally.add(faults=failed)
 
     def cancel(self, session_id: str, job_id: int) -> None:
         """Withdraw a job that has not begun."""
-        with self._condition:
-            self._queue.withdraw(session_id, job_id)
+        self._tray.cancel(session_id, job_id)
 
-    def close(self) -> None:
-        """Finish the jobs that wait, then stop; returns when the thread has ended."""
-        with self._condition:
-            self._closing = True
-            self._condition.notify()
-        self._thread.join()
+    def close(self, within_s: float | None = None) -> None:
+        """Finish the jobs that wait, then stop; returns when the thread has ended.
 
-    def _work(self) -> None:
+        What is not answered ``within_s`` fails with code ``closed``, and the thread is left
+        behind; without it, only the deadline of a batch ends a wait for models that hang.
+        """
+        with self._tray.lock:
+            self._tray.close()
+            if within_s is not None:
+                self._close_at = self._timing.now() + within_s
+            self._changed.notify_all()
+        self._watchdog.join()
+
+    # On the watchdog's thread
+
+    def _guard(self) -> None:
+        why = "shutting down"
         try:
-            engine = self._build()
+            while self._work_a_shift():
+                pass
         except BaseException as error:
-            # Whoever waits for the engine gets the error; jobs must not wait for ever.
-            self._engine.set_exception(error)
-            fault = Fault("model_unavailable", str(error))
-            while batch := self._next_batch():
-                for ticket in batch:
-                    ticket.done(ticket.job, fault)
-            return
-        self._engine.set_result(engine)
-        while batch := self._next_batch(engine):
-            now, began, before = time.monotonic(), time.perf_counter(), engine.spent
-            outcomes = _run(engine, [ticket.job for ticket in batch])
-            self._count(len(batch), time.perf_counter() - began)
-            if self._watch is not None:
-                faults = sum(isinstance(outcome, Fault) for outcome in outcomes)
-                waited = tuple(now - ticket.since for ticket in batch)
-                self._watch(BatchReport(waited, engine.spent - before, faults))
-            for ticket, outcome in zip(batch, outcomes, strict=True):
-                ticket.done(ticket.job, outcome)
+            # Without a watchdog nobody would notice anything: better an end than silence.
+            logger.exception("the watchdog of the device thread failed")
+            why = f"{type(error).__name__}: {error}"
+            self._refuse(why)
+        if not self._engine.done():
+            self._engine.set_exception(ModelError(f"the models are not there any more: {why}"))
 
-    def _next_batch(self, engine: Engine | None = None) -> list[Ticket]:
-        """Wait for jobs; an empty list says that the thread shall end."""
-        settings = self._settings
-        with self._condition:
-            while True:
-                self._forget(engine)
-                if not self._queue and not self._closing:
-                    self._condition.wait()
-                    continue
-                if settings.max_wait_ms and len(self._sessions) > 1:
-                    self._condition.wait_for(
-                        lambda: len(self._queue) >= settings.max_batch or self._closing,
-                        settings.max_wait_ms / 1000,
-                    )
-                batch = self._queue.take(settings.max_batch)
-                # All that waited may have been withdrawn in the meantime.
-                if batch or self._closing:
-                    return batch
-
-    def _forget(self, engine: Engine | None) -> None:
-        gone, self._gone = self._gone, []
-        if engine is None:
-            return
-        for session_id in gone:
-            try:
-                engine.forget(session_id)
-            except Exception:
-                logger.exception("what was kept of a session could not be dropped")
-
-    def _count(self, jobs: int, seconds: float) -> None:
-        stats = self._stats
-        self._stats = WorkerStats(
-            jobs=stats.jobs + jobs,
-            batches=stats.batches + 1,
-            largest_batch=max(stats.largest_batch, jobs),
-            busy_s=stats.busy_s + seconds,
+    def _work_a_shift(self) -> bool:
+        """Let one thread work for as long as it can; false once there shall be no other."""
+        if sum(thread.is_alive() for thread in self._stuck) >= _MOST_STUCK:
+            hung = ModelError(f"{_MOST_STUCK} sets of models hang; no more are loaded")
+            return self._bear_without(hung)
+        shift = Shift(
+            self._tray,
+            self._build_and_note,
+            self._engine,
+            self._report,
+            self._changed,
+            self._timing,
         )
+        try:
+            shift.thread.start()
+        except RuntimeError as no_thread:
+            return self._bear_without(no_thread)
+        end, left = self._wait_for_end(shift)
+        if end == "closed":
+            self._fail(left, Fault("closed", "shutting down"))
+            return False
+        if end == "stuck":
+            self._stuck = [*(each for each in self._stuck if each.is_alive()), shift.thread]
+            why = f"the models did not answer within {self._deadline_s:g} s"
+            logger.error("%s; they hang here:\n%s", why, _whereabouts(shift.thread))
+            return self._replace(end, shift.answered, left, why)
+        shift.thread.join()
+        unbuilt = self._engine.exception()
+        if unbuilt is not None:
+            return self._bear_without(unbuilt)
+        error = shift.error
+        if error is None:
+            return False
+        why = f"the thread of the models died: {type(error).__name__}: {error}"
+        logger.error("the thread of the models died", exc_info=error)
+        # What it had loaded goes before more is loaded.
+        traceback.clear_frames(error.__traceback__)
+        return self._replace("died", shift.answered, left, why)
+
+    def _wait_for_end(
+        self, shift: Shift
+    ) -> tuple[Literal["over", "stuck", "closed"], list[Ticket]]:
+        """Return how a shift has ended, and what it leaves."""
+        end: Literal["over", "stuck", "closed"] = "over"
+        with self._tray.lock:
+            while not shift.over:
+                now = self._timing.now()
+                wake = math.inf
+                if self._deadline_s:
+                    # A batch that has not begun by now cannot be late before then.
+                    wake = (now if shift.began is None else shift.began) + self._deadline_s
+                    if now >= wake:
+                        end = "stuck"
+                        break
+                if self._close_at is not None:
+                    wake = min(wake, self._close_at)
+                    if now >= wake:
+                        end = "closed"
+                        break
+                self._timing.wait(self._changed, None if wake == math.inf else wake)
+            left = shift.relieve()
+            if end == "closed":
+                left += self._tray.refuse(Fault("closed", "shutting down"))
+        return end, left
+
+    def _replace(self, loss: Loss, answered: bool, left: list[Ticket], why: str) -> bool:
+        """Sort out what a lost shift leaves; true once another one may begin."""
+        self._engine = Future()
+        again, over = sort_out(left, loss, why)
+        self._tally.add(retries=len(again), **{loss: 1})
+        if answered:
+            self._patience.reset()
+        pause_s = self._patience.lost()
+        with self._tray.lock:
+            self._tray.put_back(again)
+        for ticket, fault in over:
+            self._fail([ticket], fault)
+        if pause_s:
+            return self._pause(pause_s, f"the models were lost several times in a row: {why}")
+        with self._tray.lock:
+            return not (self._tray.closing and self._tray.is_empty)
+
+    def _bear_without(self, error: BaseException) -> bool:
+        """Do without models that cannot be loaded; true once it may be tried again."""
+        self._tally.add(not_loaded=1)
+        with suppress(InvalidStateError):
+            self._engine.set_exception(error)
+        if self._listen is None:
+            self._refuse(str(error))
+            return False
+        logger.error("the models cannot be loaded again: %s", error)
+        return self._pause(self._patience.not_loaded(), str(error))
+
+    def _pause(self, seconds: float, why: str) -> bool:
+        """Fail what waits and what comes for a while; false where the end comes first."""
+        # From here on, and not from when everybody has been told.
+        until = self._timing.now() + seconds
+        self._refuse(why)
+        with self._tray.lock:
+            while self._timing.now() < until and not self._tray.closing:
+                self._timing.wait(self._changed, until)
+            if self._tray.closing:
+                return False
+            self._tray.refuse(None)
+            if self._engine.done():
+                self._engine = Future()
+        return True
+
+    def _refuse(self, why: str) -> None:
+        fault = Fault("model_unavailable", why)
+        with self._tray.lock:
+            waiting = self._tray.refuse(fault)
+        self._fail(waiting, fault)
+
+    def _fail(self, tickets: list[Ticket], fault: Fault) -> None:
+        self._tally.add(faults=len(tickets))
+        for ticket in tickets:
+            tell(ticket, fault)
+
+    # On the device thread
+
+    def _build_and_note(self) -> Engine:
+        engine = self._build()
+        self._listen = engine.model.listener
+        return engine
+
+    def _report(self, report: BatchReport, took_s: float) -> None:
+        self._tally.add(batch=len(report.waited_s), busy_s=took_s, faults=report.faults)
+        if self._watch is not None:
+            try:
+                self._watch(report)
+            except Exception:
+                logger.exception("a report of a batch was not taken")
 
 
-def _run(engine: Engine, jobs: list[Job]) -> list[Outcome]:
-    try:
-        return engine.run(jobs)
-    except BaseException as error:
-        # Were this thread to end, every stream would wait for ever: even for a model that
-        # calls exit, others are answered.
-        logger.exception("a batch of %d was lost", len(jobs))
-        return [Fault("internal_error", f"{type(error).__name__}: {error}")] * len(jobs)
+def _whereabouts(thread: threading.Thread) -> str:
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else "".join(traceback.format_stack(frame, limit=4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -47,11 +48,18 @@ class Admission:
         self.listeners = 0
         self.closing = False
         self.ready = False
+        self.has_models: Callable[[], bool] = lambda: True
+        """Says, once all is ready, whether the models still are: they may go, and come again."""
 
     @property
     def streams(self) -> int:
         """Return how many streams there are."""
         return self._streams.total()
+
+    @property
+    def serving(self) -> bool:
+        """Return whether the models are there."""
+        return self.ready and self.has_models()
 
     @property
     def full(self) -> bool:
@@ -92,8 +100,8 @@ class Admission:
     def _unfit(self) -> Refusal | None:
         if self.closing:
             return _busy("shutting_down", "the server is about to end")
-        if not self.ready:
-            return _busy("not_ready", "the models are still being loaded")
+        if not self.serving:
+            return _busy("not_ready", "the models are being loaded")
         return None
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 from websockets.asyncio.server import Server as Port
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -23,6 +24,8 @@ from streamser.config import Settings
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Limits, ModelNames, encode_event
 from streamser.runtime.analyzer import Analyzer
+from streamser.runtime.engine import Engine
+from streamser.runtime.timing import SYSTEM, Timing
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
 from streamser.server.desk import Desk
@@ -35,19 +38,30 @@ from streamser.server.routes import Routes, refuse
 from streamser.server.sender import Ending, Rules, Sender
 from streamser.server.stream import Setting, stream_settings
 
-__all__ = ["EmotionServer"]
+__all__ = ["EmotionServer", "Fittings"]
 
 logger = logging.getLogger(__name__)
 # At DEBUG the library writes every header and message: tokens, and what people say.
 _port_logger = logging.getLogger(f"{__name__}.port")
 _port_logger.setLevel(logging.INFO)
 
-_PING_S = 20
-_PONG_S = 60
-"""A client who sends faster than it is listened to answers a ping late."""
 _CLOSE_S = 3
 _FRAMES = 4
 """Messages that may wait unread, before a client's socket fills."""
+
+
+class Fittings(msgspec.Struct, frozen=True, eq=False):
+    """Hold what is no setting, and other than usual in tests.
+
+    ``build`` and ``timing`` are those of ``Analyzer``. A connection is asked every ``ping_s`` for
+    a sign of life and given up where none comes in ``pong_s``; long, as a client who sends faster
+    than it is listened to answers late.
+    """
+
+    build: Callable[[], Engine] | None = None
+    timing: Timing = SYSTEM
+    ping_s: float = 20.0
+    pong_s: float = 60.0
 
 
 class Connection(ServerConnection):
@@ -63,14 +77,23 @@ class EmotionServer:
     machines without tokens and TLS, unless ``server.insecure``. ``tell`` gets lines for people.
     """
 
-    def __init__(self, settings: Settings, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, tell: Callable[[str], None], fittings: Fittings | None = None
+    ) -> None:
         own = settings.server
+        self._fittings = fittings = fittings or Fittings()
         self._settings = settings
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)
         refuse_to_expose(own, self._tokens, self._tls)
         self.metrics = Metrics()
-        self._analyzer = Analyzer(settings, tell=tell, watch=self.metrics.batch)
+        self._analyzer = Analyzer(
+            settings,
+            tell=tell,
+            watch=self.metrics.batch,
+            build=fittings.build,
+            timing=fittings.timing,
+        )
         self._admission = Admission(own)
         # Milliseconds of this century: more than a server before this one has ever counted.
         self._hub = Hub(
@@ -124,8 +147,8 @@ class EmotionServer:
                 compression=None,
                 max_size=own.max_message_kib * 1024,
                 max_queue=_FRAMES,
-                ping_interval=_PING_S,
-                ping_timeout=_PONG_S,
+                ping_interval=self._fittings.ping_s,
+                ping_timeout=self._fittings.pong_s,
                 close_timeout=_CLOSE_S,
                 server_header=None,
                 logger=_port_logger,
@@ -138,7 +161,7 @@ class EmotionServer:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
         models = await asyncio.to_thread(self._analyzer.models)
         make_vad, worker = self._analyzer.equipment()
-        self.metrics.watch(worker.load)
+        self.metrics.watch(worker)
         own, asr = self._settings.server, self._settings.asr
         limits = Limits(
             message_bytes=own.max_message_kib * 1024,
@@ -151,13 +174,14 @@ class EmotionServer:
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
-            model=worker.engine().model,
+            make_listener=worker.listener,
             models=models,
             worker=worker,
             limits=limits,
             language="en" if english else asr.language,
         )
         self._desk = Desk(setting, self._hub, self._admission, self.metrics)
+        self._admission.has_models = lambda: worker.is_ready
         self._admission.ready = True
         return models
 
@@ -166,8 +190,13 @@ class EmotionServer:
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
         if self._desk is not None:
-            with suppress(TimeoutError):
+            try:
                 await asyncio.wait_for(self._desk.finish_all(), deadline)
+            except TimeoutError:
+                # What the models have not answered by now fails, so that no final is missing.
+                await asyncio.to_thread(self._analyzer.close, 0.0)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._desk.finish_all(), _CLOSE_S)
         for listener in list(self._listeners):
             listener.end(Ending(1001, "the server is going away"))
         if self._server is not None:
@@ -182,8 +211,7 @@ class EmotionServer:
             await self._server.wait_closed()
         if self._desk is not None:
             self._desk.abandon_all()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.to_thread(self._analyzer.close), deadline)
+        await asyncio.to_thread(self._analyzer.close, deadline)
 
     def _process_request(self, connection: Any, request: Request) -> Response | None:
         call = _call_of(request)

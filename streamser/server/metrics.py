@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streamser.events import (
@@ -17,6 +18,7 @@ from streamser.events import (
     TranscriptionFailed,
 )
 from streamser.runtime.queue import QueueLoad
+from streamser.runtime.stats import WorkerStats
 from streamser.runtime.worker import BatchReport
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -25,6 +27,24 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+
+
+class Device(Protocol):
+    """Say how the device thread does."""
+
+    @property
+    def stats(self) -> WorkerStats:
+        """Return what has been done so far."""
+        ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Return whether the models are loaded."""
+        ...
+
+    def load(self) -> QueueLoad:
+        """Return what waits now."""
+        ...
 
 
 class Metrics:
@@ -70,12 +90,11 @@ class Metrics:
             "Time the device thread spent in models.",
             registry=registry,
         )
-        self._faults = Counter("streamser_faults", "Jobs that failed.", registry=registry)
         self._busy_s = self._audio_s = 0.0
 
-    def watch(self, load: Callable[[], QueueLoad]) -> None:
-        """Tell of the queue of the device thread, and the real-time factor, when asked."""
-        self.registry.register(_QueueCollector(load, self._real_time_factor))
+    def watch(self, device: Device) -> None:
+        """Tell of the device thread, and the real-time factor, when asked."""
+        self.registry.register(_DeviceCollector(device, self._real_time_factor))
 
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
@@ -117,7 +136,6 @@ class Metrics:
         busy = spent.transcribing_s + spent.judging_s + spent.embedding_s
         self._busy.inc(busy)
         self._busy_s += busy
-        self._faults.inc(report.faults)
 
     def event(self, event: Event) -> None:
         """Note an event of a session."""
@@ -142,16 +160,16 @@ class Metrics:
         return self._busy_s / self._audio_s if self._audio_s else 0.0
 
 
-class _QueueCollector(Collector):
+class _DeviceCollector(Collector):
     """Ask the device thread only when somebody asks us."""
 
-    def __init__(self, load: Callable[[], QueueLoad], factor: Callable[[], float]) -> None:
-        self._load = load
+    def __init__(self, device: Device, factor: Callable[[], float]) -> None:
+        self._device = device
         self._factor = factor
 
     def collect(self) -> Iterator[Metric]:
         """Yield the gauges as they are now."""
-        load = self._load()
+        load, stats = self._device.load(), self._device.stats
         depth = GaugeMetricFamily("streamser_queue_jobs", "Waiting jobs.", labels=["kind"])
         depth.add_metric(["final"], load.finals)
         depth.add_metric(["partial"], load.partials)
@@ -164,3 +182,20 @@ class _QueueCollector(Collector):
             "Time in models over sound taken in, since the start; all streams together.",
             self._factor(),
         )
+        yield GaugeMetricFamily(
+            "streamser_ready", "1 while the models are loaded.", float(self._device.is_ready)
+        )
+        lost = CounterMetricFamily(
+            "streamser_device_restarts",
+            "Device threads replaced, their models loaded anew: died, or stuck (over the deadline)",
+            labels=["cause"],
+        )
+        lost.add_metric(["died"], stats.died)
+        lost.add_metric(["stuck"], stats.stuck)
+        yield lost
+        for name, about, value in (
+            ("not_loaded", "Attempts to load models that failed.", stats.not_loaded),
+            ("retries", "Jobs tried again after a device thread was lost.", stats.retries),
+            ("faults", "Jobs that failed.", stats.faults),
+        ):
+            yield CounterMetricFamily(f"streamser_{name}", about, value)

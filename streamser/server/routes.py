@@ -49,7 +49,7 @@ class Routes:
         admission = self._admission
         for hindered, why in (
             (admission.closing, "shutting_down"),
-            (not admission.ready, "not_ready"),
+            (not admission.serving, "not_ready"),
             (admission.full, "too_many_sessions"),
         ):
             if hindered:

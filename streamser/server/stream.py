@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.audio.intake import Intake
 from streamser.config import EndpointingSettings, Settings
-from streamser.emotion.model import EmotionModel
+from streamser.emotion.model import Listener
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
@@ -49,11 +49,12 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
     """Hold what all streams of a server are made with.
 
     ``models`` names them; ``language`` is that of the recogniser, where it has only one.
+    ``make_listener`` makes one of the emotion model, which may have been loaded anew.
     """
 
     settings: Settings
     make_vad: Callable[[], Vad]
-    model: EmotionModel
+    make_listener: Callable[[], Listener]
     models: ModelNames
     worker: DeviceThread
     limits: Limits
@@ -93,7 +94,7 @@ class LiveStream:
         self._tell_event = tell
         self._loop = asyncio.get_running_loop()
         profile = self._profile(asked)
-        self._session = Session(profile, setting.make_vad(), setting.model.listener)
+        self._session = Session(profile, setting.make_vad(), setting.make_listener)
         self._conductor = Conductor(
             self._session, setting.worker, self._post, None if asked.ordered else time.monotonic
         )

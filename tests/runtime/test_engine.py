@@ -91,6 +91,13 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
     assert model.sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
+def test_a_job_that_does_not_fit_into_memory_alone_says_so() -> None:
+    """There is nothing left to halve."""
+    (outcome,) = Engine(None, FragileModel(most=0)).run([job(1)])
+    assert isinstance(outcome, Fault)
+    assert outcome.code == "out_of_memory"
+
+
 def test_a_fault_nobody_foresaw_names_its_kind() -> None:
     """Programs get a code, people a line."""
 

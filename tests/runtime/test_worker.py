@@ -123,31 +123,28 @@ def test_a_model_that_cannot_be_loaded_is_told_to_whoever_asks() -> None:
     worker.close()
 
 
-def test_nothing_that_a_model_does_ends_the_thread() -> None:
-    """Even a model that calls exit, or cannot forget, leaves the others served."""
-
-    class Leaving(LoudnessModel):
-        def __init__(self) -> None:
-            self.calls = 0
-
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
-            self.calls += 1
-            if self.calls == 1:
-                raise SystemExit("I have had enough")
-            return super().observe(batch)
+def test_one_who_cannot_take_an_answer_keeps_nobody_from_theirs() -> None:
+    """Nor does a model that cannot forget a session."""
 
     class Clinging(SpellingTranscriber):
         def forget(self, session_id: str) -> None:
             raise RuntimeError("I cannot forget")
 
+    asked = threading.Event()
+
+    def refuse(job: Job, outcome: Outcome) -> None:
+        asked.set()
+        raise RuntimeError("not for me")
+
     answers: Answers = queue.SimpleQueue()
-    worker = DeviceThread(lambda: Engine(Clinging(), Leaving()), WorkerSettings(max_batch=1))
-    worker.submit(job(1), into(answers))
-    assert answers.get(timeout=20)[2] == Fault("internal_error", "SystemExit: I have had enough")
+    worker = DeviceThread(lambda: Engine(Clinging(), LoudnessModel()), WorkerSettings(max_batch=1))
+    worker.submit(job(1), refuse)
+    assert asked.wait(20)
     worker.leave("a")
     worker.submit(job(2, "b"), into(answers))
     assert isinstance(answers.get(timeout=20)[2], Result)
     worker.close()
+    assert worker.stats.died == 0
 
 
 def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> None:
