@@ -7,8 +7,10 @@ DEV := $(VENV)/.dev-installed
 # The programs of others, each in an environment of its own.
 PEERS := .venv-peers
 BROWSER := .venv-browser
+# Atheris, beside the environment of the development.
+FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser lint types docs bench compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser fuzz lint types docs bench compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -28,6 +30,16 @@ test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.inst
 # Needs node, npm and Chromium.
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
 	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser
+
+# What parses foreign bytes: TARGET is messages, audio, checkpoints or config. Failing cases go to
+# /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.
+TARGET ?= messages
+MINUTES ?= 10
+SEED ?= 1
+fuzz: $(DEV)
+	test -d $(FUZZ)/atheris || $(BIN)/python -m pip install --quiet --target $(FUZZ) atheris || true
+	PYTHONPATH=$(FUZZ) nice -n 19 $(BIN)/python -m tests.fuzz $(TARGET) \
+	  --minutes $(MINUTES) --seed $(SEED)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -52,7 +64,7 @@ compact: $(DEV)
 	  --data $(DATA) --words $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(BROWSER)
+	rm -rf $(VENV) $(PEERS) $(BROWSER) $(FUZZ)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

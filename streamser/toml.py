@@ -6,13 +6,18 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from streamser.errors import ConfigError
 
 __all__ = ["Key", "choices", "find_file", "flatten", "is_file", "keys_of", "nearest", "read_toml"]
+
+_DEEPEST: Final = 10
+_LONGEST: Final = 100
+_MOST_BYTES: Final = 1 << 18
+_MOST_DOTS: Final = 200
 
 
 class Key(NamedTuple):
@@ -94,20 +99,38 @@ def is_file(path: Path) -> bool:
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises ``ConfigError`` where it cannot be read or is none."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1).decode("utf-8")
+        _refuse_outsized(path, text)
+        # As text files are read: a line may end as on any system.
+        return tomllib.loads(text.replace("\r\n", "\n").replace("\r", "\n"))
+    # ValueError: no TOML, no UTF-8, or a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"config {path.name} is not valid TOML: {error}.") from None
     except OSError as error:
         raise ConfigError(f"config {path.name} cannot be read: {error.strerror}.") from None
 
 
+def _refuse_outsized(path: Path, text: str) -> None:
+    """Refuse what would take the parser minutes: it grows with the square of a key's parts."""
+    if len(text) > _MOST_BYTES:
+        raise ConfigError(f"config {path.name} is far too long for a file of settings.")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.partition("#")[0].count(".") > _MOST_DOTS:
+            raise ConfigError(f"config {path.name}, line {number}: a key has too many parts.")
+
+
 def flatten(table: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
-    """Bring the tables of a TOML file to dotted keys; a table that is a value itself stays one."""
+    """Bring the tables of a TOML file to dotted keys; a table that is a value itself stays one.
+
+    So does one that lies deeper than any known key could.
+    """
     flat: dict[str, Any] = {}
     for name, value in table.items():
         key = prefix + name
         is_section = any(other.startswith(f"{key}.") for other in known)
-        if isinstance(value, Mapping) and (is_section or (value and key not in known)):
+        deep = prefix.count(".") > _DEEPEST
+        if isinstance(value, Mapping) and not deep and (is_section or (value and key not in known)):
             flat |= flatten(value, known, f"{key}.")
         else:
             flat[key] = value
@@ -116,8 +139,9 @@ def flatten(table: Mapping[str, Any], known: Mapping[str, Key], prefix: str = ""
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """Say that a key is unknown, and which one was perhaps meant."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"unknown key {name!r}; {f'did you mean {near[0]!r}?' if near else otherwise}"
+    near = difflib.get_close_matches(name[:_LONGEST], list(known), n=1, cutoff=0.5)
+    told = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    return f"unknown key {told!r}; {f'did you mean {near[0]!r}?' if near else otherwise}"
 
 
 def choices(key: Key | None) -> str:

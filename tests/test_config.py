@@ -204,3 +204,11 @@ def test_an_unknown_preset_lists_those_there_are() -> None:
     """And says that a file would do as well."""
     with pytest.raises(ConfigError, match=r"embedded, patient.*\.toml file"):
         load_settings("turbo", environ={})
+
+
+def test_a_variable_of_any_bytes_is_told_by_its_name() -> None:
+    """Where a number is wanted; a file may well have such a name."""
+    with pytest.raises(ConfigError, match=r"STREAMSER_ASR_BEAM_SIZE: asr\.beam_size: .*UTF-8"):
+        load_settings(environ={"STREAMSER_ASR_BEAM_SIZE": "\udcff"})
+    found = load_settings(environ={"STREAMSER_EMOTION_MODEL": "/models/\udcff"}).settings
+    assert found.emotion.model == "/models/\udcff"

@@ -37,6 +37,15 @@ def test_unknown_fields_are_ignored_and_unknown_types_are_not() -> None:
         decode_event(json.dumps(fields | {"type": "streamser.unheard_of"}))
 
 
+@pytest.mark.parametrize(
+    "line", ["", "\xff", "\ud800", b'{"type": "\xff"}', '{"type": "x", "a": ' + "[" * 100_000]
+)
+def test_what_cannot_be_read_is_no_event(line: bytes | str) -> None:
+    """No JSON, no text, nested too deeply: one kind of error for all."""
+    with pytest.raises(msgspec.DecodeError):
+        decode_event(line)
+
+
 def test_every_event_is_of_the_open_protocol_or_named_ours() -> None:
     """Names that are not OpenAI's are ``streamser.*``."""
     ours_or_theirs = (

@@ -24,6 +24,8 @@ __all__ = ["FileSource"]
 
 _PACED_BLOCK_MS = 20
 _BLOCK_MS = 200
+_MOST_SAMPLES = 1 << 20
+"""Of a block, all channels together."""
 
 # libmpg123 inside libsndfile writes its troubles to stderr itself; FFmpeg keeps quiet.
 _FFMPEG_FIRST = (".mp3", ".mp2", ".mpga")
@@ -82,7 +84,9 @@ class FileSource:
         self.rate = self._reader.rate
         self.channels = self._reader.channels
         self.duration = self._reader.duration
-        self._block = max(1, self.rate * block_ms // 1000)
+        # A head may announce any rate, and a thousand channels.
+        most = _MOST_SAMPLES // self.channels
+        self._block = max(1, min(self.rate * block_ms // 1000, most))
         self._stopped = False
         # A SimpleQueue, unlike an Event, may be touched by a signal handler that interrupts
         # the very thread that waits on it.
@@ -250,17 +254,22 @@ class _Container:
         for frame in itertools.chain([self._first], self._frames):
             now = (frame.format.name, frame.layout.name, frame.sample_rate)
             if converter is None or now != shape:  # a stream may change in its middle
-                if converter is not None:
-                    yield from map(self._interleaved, converter.resample(None))
+                yield from self._converted(converter, None)
                 converter = av.AudioResampler(format="flt", layout=layout, rate=rate)
                 shape = now
             frame.pts = None  # else the converter fills or cuts where time stamps jump
-            yield from map(self._interleaved, converter.resample(frame))
-        if converter is not None:
-            yield from map(self._interleaved, converter.resample(None))
+            yield from self._converted(converter, frame)
+        yield from self._converted(converter, None)
 
-    def _interleaved(self, frame: av.AudioFrame) -> Frames:
-        return np.asarray(frame.to_ndarray(), dtype=np.float32).reshape(-1, self.channels)
+    def _converted(
+        self, converter: av.AudioResampler | None, frame: av.AudioFrame | None
+    ) -> Iterator[Frames]:
+        try:
+            pieces = [] if converter is None else converter.resample(frame)
+        except self._fault:
+            return  # damage may pass for sound of a kind that there is not
+        for piece in pieces:
+            yield np.asarray(piece.to_ndarray(), dtype=np.float32).reshape(-1, self.channels)
 
     def close(self) -> None:
         self._container.close()

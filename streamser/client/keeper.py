@@ -33,6 +33,8 @@ from streamser.events import (
 __all__ = ["Astray", "Keeper", "Told"]
 
 _MESSAGE_BYTES = 32_768
+_LONGEST_MS = 600_000
+"""No server has longer utterances, whatever one says: they are kept in memory."""
 _PROBE = "streamser.client."
 _PROBES_A_WINDOW = 4
 _ONSET_MS = 1000
@@ -198,7 +200,8 @@ class Keeper:
         if self._placed:
             # It has just introduced itself, and has no more than what was sent since.
             return
-        at = min(self._base + received, self._tape.end)
+        # Less than nothing would have to be sent again for ever.
+        at = min(self._base + max(0, received), self._tape.end)
         self._lost += max(0, self._tape.start - at)
         self._sent = self._probed = at
         self._requests.resume(at)
@@ -231,7 +234,8 @@ class Keeper:
 
     def _learn(self, info: SessionInfo) -> None:
         self.info = info
-        self._limit = max(self._keep, 2 * info.max_utterance_ms * self._rate // 1000)
+        longest_ms = min(info.max_utterance_ms, _LONGEST_MS)
+        self._limit = max(self._keep, 2 * longest_ms * self._rate // 1000)
         if info.limits is not None:
             self._step = max(1, min(_MESSAGE_BYTES, info.limits.message_bytes) // self._width)
 

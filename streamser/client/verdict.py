@@ -91,5 +91,5 @@ def _seconds(header: str | None) -> float:
 def _said(body: bytes) -> ErrorBody | None:
     try:
         return msgspec.json.decode(body, type=_Refusal).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None

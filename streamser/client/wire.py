@@ -24,9 +24,9 @@ def read(message: bytes | str) -> AnyEvent | Envelope | None:
     """
     try:
         return decode_event(message)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         pass
     try:
         return msgspec.json.decode(message, type=Envelope)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None

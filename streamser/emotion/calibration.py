@@ -142,7 +142,7 @@ def read_calibrations(path: Path) -> dict[str, Calibration]:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
     try:
         found = msgspec.json.decode(text, type=dict[str, Calibration])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} holds no calibration: {error}") from None
     if unknown := [name for name in found if name not in MODALITY_SETS]:
         raise ModelError(

@@ -127,6 +127,13 @@ def encode_event(event: Event | Placed) -> bytes:
 
 
 def decode_event(line: bytes | str) -> AnyEvent:
-    """Decode a line of JSON; raises ``msgspec.ValidationError`` for an unknown type."""
-    event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
+    """Decode a line of JSON.
+
+    Raises ``msgspec.ValidationError`` for an unknown type, and ``msgspec.DecodeError``, which
+    that is too, for what is no JSON, no text, or nested too deeply to be read.
+    """
+    try:
+        event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
+    except (RecursionError, UnicodeError) as error:
+        raise msgspec.DecodeError(f"this cannot be read: {error}") from None
     return event

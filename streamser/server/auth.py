@@ -39,7 +39,7 @@ class Tokens:
     """
 
     def __init__(self, known: Mapping[str, Principal]) -> None:
-        self._known = {token.encode(): principal for token, principal in known.items()}
+        self._known = {_bytes(token): principal for token, principal in known.items()}
 
     def __len__(self) -> int:
         return len(self._known)
@@ -48,7 +48,7 @@ class Tokens:
         """Return whose token it is, in a time that tells nothing about the tokens."""
         if not self._known:
             return ANYBODY
-        given, found = (token or "").encode(), None
+        given, found = _bytes(token or ""), None
         for known, principal in self._known.items():
             if hmac.compare_digest(known, given):
                 found = principal
@@ -102,6 +102,11 @@ def offered_token(
     if len(offered) == 2 and offered[0] in ("token", "bearer"):
         return offered[1]
     return None
+
+
+def _bytes(token: str) -> bytes:
+    # Headers and the environment may hold any bytes, which come as halves of surrogate pairs.
+    return token.encode("utf-8", "surrogateescape")
 
 
 def _read_line(place: str, words: list[str]) -> tuple[str, Principal]:

@@ -58,7 +58,7 @@ def parse_listen(query: Mapping[str, list[str]], base: StreamSettings) -> Listen
     given = {name: values[-1].strip().lower() for name, values in query.items() if values}
     encoding = given.get("encoding", "linear16")
     if encoding not in _FORMATS:
-        raise ConfigError(f"encoding must be one of {', '.join(_FORMATS)}, not {encoding!r}")
+        raise ConfigError(f"encoding must be one of {', '.join(_FORMATS)}, not {encoding[:40]!r}")
     if _number(given, "channels", 1, 1, 64) != 1:
         raise ConfigError("channels must be 1: connect once for each channel")
     form = _FORMATS[encoding]
@@ -105,7 +105,7 @@ class DeepgramDialect:
             return self._hear(message) if message else [Finish()]
         try:
             kind = msgspec.json.decode(message, type=_Control).type
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeError):
             return [Hangup(1008, "DATA-0000: a text message must be JSON with a type")]
         match kind:
             # What can be configured is of the kind that is ignored in the query.
@@ -240,11 +240,11 @@ def _number(given: Mapping[str, str], name: str, default: int, least: int, most:
     text = given.get(name, str(default))
     if text.isdecimal() and len(text) < 10 and least <= int(text) <= most:
         return int(text)
-    raise ConfigError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    raise ConfigError(f"{name} must be a whole number, {least} to {most}, not {text[:40]!r}")
 
 
 def _flag(given: Mapping[str, str], name: str) -> bool:
     text = given.get(name, "false")
     if text in ("true", "false"):
         return text == "true"
-    raise ConfigError(f"{name} must be true or false, not {text!r}")
+    raise ConfigError(f"{name} must be true or false, not {text[:40]!r}")

@@ -41,7 +41,7 @@ class Call(msgspec.Struct, frozen=True):
     @property
     def query(self) -> dict[str, list[str]]:
         """Return the query, also parameters without a value."""
-        query = self.target.partition("?")[2]
+        query = _readable(self.target.partition("?")[2])
         return parse_qs(query, keep_blank_values=True, max_num_fields=100)
 
 
@@ -153,8 +153,16 @@ class Gate:
         # An origin is a scheme and a host, and nothing behind.
         if call.host and origin.partition("://")[2] == call.host:
             return None
-        message = f"pages of {origin[:80]} may not connect: add it to server.origins"
+        message = f"pages of {_readable(origin[:80])} may not connect: add it to server.origins"
         return Refusal(403, 4403, "wrong_origin", message)
+
+
+def _readable(text: str) -> str:
+    """Return a part of a request's head as text: UTF-8, whatever HTTP says about it.
+
+    Bytes that are not ASCII come as halves of surrogate pairs, which cannot be sent on.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _name_of(host: str) -> str:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -318,3 +319,39 @@ def test_odd_names_are_just_names(tmp_path: Path) -> None:
         path = encode(tmp_path / "plain.mp3", tone(0.3, 16_000), 16_000, "libmp3lame")
         path = path.rename(tmp_path / name)
         assert len(heard(list(FileSource(path).chunks()))) > 4_000
+
+
+def test_a_piece_that_cannot_be_converted_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damage may pass for sound of a kind that there is not: FFmpeg's converter refuses it."""
+    import av
+
+    path = encode(tmp_path / "a.m4a", tone(1.0, 16_000), 16_000, "aac")
+
+    make = av.AudioResampler
+
+    class Picky:
+        def __init__(self, **how: Any) -> None:
+            self._inner = make(**how)
+            self._count = 0
+
+        def resample(self, frame: av.AudioFrame | None) -> list[av.AudioFrame]:
+            self._count += 1
+            if self._count == 3:
+                raise av.ArgumentError(22, "Invalid argument")
+            return self._inner.resample(frame)
+
+    whole = heard(list(FileSource(path).chunks()))
+    monkeypatch.setattr(av, "AudioResampler", Picky)
+    rest = heard(list(FileSource(path).chunks()))
+    assert 0 < len(whole) - len(rest) < 4000
+
+
+def test_a_head_cannot_make_a_block_fill_the_memory(tmp_path: Path) -> None:
+    """Many channels at a high rate come in more, and smaller, blocks."""
+    sound = np.zeros((100_000, 64), np.float32)
+    path = write(tmp_path / "array.wav", sound, 384_000)
+    chunks = list(FileSource(path).chunks())
+    assert max(chunk.size for chunk in chunks if not isinstance(chunk, Gap)) <= 1 << 20
+    assert len(heard(chunks)) == 100_000

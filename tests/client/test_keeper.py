@@ -19,6 +19,7 @@ from streamser.events import (
     Marker,
     SessionCreated,
     SessionEvent,
+    SessionResumed,
     TranscriptionCompleted,
 )
 from tests.client.pretend import FRAMES_A_MS, RATE, PretendSession, numbered
@@ -365,6 +366,30 @@ def test_the_longest_utterance_fits_twice_in_what_is_kept() -> None:
     assert not wire.keeper.full
     wire.speak(3500, 3900)
     assert wire.keeper.full
+
+
+@pytest.mark.parametrize(("received", "again"), [(-(10**18), 60), (10**18, 0), (8 * 40, 20)])
+def test_no_place_that_a_server_names_makes_the_client_send_for_ever(
+    received: int, again: int
+) -> None:
+    """From before the beginning it sends everything, from behind the end nothing."""
+    wire = Wire()
+    wire.speak(0, 60)
+    wire.go()
+    wire.keeper.cut()
+    seq = wire.keeper.seen + 1
+    wire.tell(SessionResumed(event_id="e", session_id="first", seq=seq, received_frames=received))
+    assert (wire.keeper.next() or b"") == numbered(60 - again, 60)
+    assert wire.keeper.next() is None
+
+
+def test_a_server_cannot_make_the_client_keep_everything() -> None:
+    """Ten minutes are the longest utterance there is."""
+    wire = Wire(max_utterance_ms=10**15)
+    wire.go()
+    wire.keeper.cut()
+    wire.keeper.hear(bytes(2 * RATE * 1300))
+    assert wire.keeper.lost == RATE * 100
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=30), st.integers(1, 5))

@@ -14,6 +14,7 @@ from streamser.client.patience import Patience
 from streamser.client.sound import Sound
 from streamser.client.tape import Tape
 from streamser.client.verdict import judge_close, judge_status
+from streamser.client.wire import Envelope, read
 
 
 @pytest.mark.parametrize(
@@ -179,3 +180,21 @@ def test_a_tape_gives_silence_for_what_it_let_go() -> None:
     assert tape.read(8, 10) == b"\x08\x09"
     tape.forget(99)
     assert (tape.start, tape.end) == (10, 10)
+
+
+def test_of_an_unknown_event_the_envelope_is_read() -> None:
+    """Newer servers may say more."""
+    assert read('{"type": "new", "session_id": "s", "seq": 3}') == Envelope("s", 3, 0)
+
+
+@pytest.mark.parametrize(
+    "message", ["", b"\xff", "\ud800", '{"x":' + "[" * 100_000, '{"seq": "a"}']
+)
+def test_what_is_no_event_ends_nothing(message: bytes | str) -> None:
+    """Whatever a server says, its client goes on."""
+    assert read(message) is None
+
+
+def test_a_refusal_may_say_anything_at_all() -> None:
+    """Its status says enough."""
+    assert isinstance(judge_status(503, "nan", b'{"error":' + b"[" * 100_000, "ws://h"), Broken)

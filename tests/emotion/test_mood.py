@@ -226,3 +226,10 @@ def test_a_time_constant_must_be_positive(seconds: float) -> None:
     """Anything else has no meaning."""
     with pytest.raises(ValueError, match="positive"):
         Mood(seconds)
+
+
+def test_a_category_without_a_score_was_not_heard() -> None:
+    """Another program's recording may know others than ours."""
+    some = Reading("sad", 0.9, {"sad": 0.8, "bored": 0.2}, Dimensions(), 0.5, ("audio",))
+    state = Mood().update(some, 3000, 3000)
+    assert state.scores == {**dict.fromkeys(CATEGORIES, 0.0), "sad": 0.8}

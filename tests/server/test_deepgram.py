@@ -158,8 +158,8 @@ def test_endpointing_is_a_pause_or_a_yes_or_no(
         ({"encoding": "opus"}, "encoding must be one of linear16, linear32, mulaw, alaw"),
         ({"channels": "2"}, "channels must be 1: connect once for each channel"),
         ({"channels": "many"}, "channels must be a whole number"),
-        ({"sample_rate": "1e4"}, "sample_rate must be a whole number from 8000 to 48000"),
-        ({"sample_rate": "4000"}, "sample_rate must be a whole number from 8000 to 48000"),
+        ({"sample_rate": "1e4"}, "sample_rate must be a whole number, 8000 to 48000"),
+        ({"sample_rate": "4000"}, "sample_rate must be a whole number, 8000 to 48000"),
         ({"sample_rate": "9" * 5000}, "sample_rate must be a whole number"),
         ({"encoding": "mulaw", "sample_rate": "16000"}, "has 8000 frames a second, not 16000"),
         ({"endpointing": "soon"}, "endpointing must be a whole number"),
@@ -457,3 +457,18 @@ def test_no_type_is_told_that_they_do_not_know() -> None:
     ]
     assert kinds == ["SpeechStarted", "Results", "Results", "Results", "Results", "Metadata"]
     assert set(kinds) <= KNOWN
+
+
+@pytest.mark.parametrize("name", ["encoding", "sample_rate", "endpointing", "vad_events"])
+def test_a_long_mistake_gets_a_short_answer(name: str) -> None:
+    """No more of it comes back than helps to find it."""
+    with pytest.raises(ConfigError) as caught:
+        options(**{name: "x" * 5000})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("message", ["", "\ud800", '{"type":' + "[" * 100_000, "[]", '{"type": 3}'])
+def test_what_is_no_message_ends_the_call(message: str) -> None:
+    """Whatever it is."""
+    (action,) = dialect().receive(message)
+    assert isinstance(action, Hangup)

@@ -81,7 +81,7 @@ def is_bundle(directory: Path) -> bool:
     try:
         text = (directory / CONFIG).read_bytes()
         return msgspec.json.decode(text, type=_Heading).format == FORMAT
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
@@ -127,7 +127,7 @@ def _read_description(path: Path) -> Description:
                 f" {FORMAT} {VERSION}: run pip install --upgrade streamser"
             )
         found = msgspec.json.decode(text, type=Description)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -30,13 +30,14 @@ def open_graph(path: Path, *, inputs: tuple[str, ...]) -> Any:
     if not path.is_file():
         raise ModelError(f"{path} is missing: the model is not complete")
     try:
+        # Its second try would be the same, and announced on the output.
         session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
+        found = tuple(sorted(each.name for each in session.get_inputs()))
     except Exception as error:  # onnxruntime's own errors share no narrower base
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{path} cannot be used: {reason}") from None
-    found = tuple(sorted(each.name for each in session.get_inputs()))
     if found != tuple(sorted(inputs)):
         raise ModelError(f"{path} takes {', '.join(found)} and not {', '.join(sorted(inputs))}")
     return session

@@ -51,9 +51,9 @@ _SCALE: Final = (0.0, 1.0)
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Say what a checkpoint is: its ``config.json``.
 
-    ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``,
-    ``weights`` and ``calibration`` are the SHA-256 of ``tokenizer.json``, ``model.safetensors``
-    and ``calibration.json``, empty where there is none, or none was written down.
+    ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``
+    and ``weights`` are the SHA-256 of ``tokenizer.json`` and ``model.safetensors``, empty where
+    there is none, or none was written down. A calibration may be another one later on.
     """
 
     format: str
@@ -62,7 +62,6 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     model: FusedConfig
     tokenizer: str = ""
     weights: str = ""
-    calibration: str = ""
 
 
 class _Heading(msgspec.Struct):
@@ -149,13 +148,11 @@ def load_checkpoint(
         _refuse_outsized(directory, description.model)
         model = _rebuild(directory, description.model)
     read_weights(directory / _WEIGHTS, model)
-    calibrations = read_calibrations(directory / _CALIBRATION)
-    # Last, since those who read them can say what exactly is wrong with them.
+    # Last, since who reads them can say what exactly is wrong with them.
     _refuse_other(directory / _WEIGHTS, description.weights)
-    _refuse_other(directory / _CALIBRATION, description.calibration)
     return Checkpoint(
         model=model.to(device).eval(),
-        calibrations=calibrations,
+        calibrations=read_calibrations(directory / _CALIBRATION),
         directory=directory,
         card=_read_card(directory / _CARD),
     )
@@ -175,7 +172,6 @@ def _write(
         model=model.config,
         tokenizer=_fingerprint(directory / _TOKENIZER),
         weights=_fingerprint(directory / _WEIGHTS),
-        calibration=_fingerprint(directory / _CALIBRATION),
     )
     text = msgspec.json.format(msgspec.json.encode(description), indent=2)
     (directory / _CONFIG).write_bytes(text + b"\n")
@@ -250,7 +246,7 @@ def _read_description(path: Path) -> Description:
                 " run pip install --upgrade streamser"
             )
         found = msgspec.json.decode(text, type=Description)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None

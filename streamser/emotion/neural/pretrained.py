@@ -264,7 +264,7 @@ def read_preprocessor(name: str, *, offline: bool) -> dict[str, Any]:
     try:
         file = _file(name, "preprocessor_config.json", offline=offline)
         content = json.loads(file.read_text("utf-8")) if file else {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         why = first_line(error)
         raise ModelError(f"{name}: preprocessor_config.json cannot be read: {why}") from None
     if not isinstance(content, dict):

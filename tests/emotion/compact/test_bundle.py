@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +116,52 @@ def test_a_calibration_that_cannot_be_is_refused(where: Path) -> None:
     described_again(where)
     with pytest.raises(ModelError, match="temperature"):
         load_bundle(where)
+
+
+def _no_header(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (3,\n"
+        archive.writestr("mean.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+
+
+def _far_too_long(path: Path) -> None:
+    np.savez_compressed(path, mean=np.zeros(10_000_000))
+
+
+def _no_archive(path: Path) -> None:
+    path.write_bytes(b"PK")
+
+
+@pytest.mark.parametrize("spoil", [_no_header, _far_too_long, _no_archive])
+def test_an_archive_that_makes_no_sense_is_refused(
+    where: Path, spoil: Callable[[Path], None]
+) -> None:
+    """Also where its hash fits: it may have been written to do harm."""
+    spoil(where / NORM)
+    described_again(where)
+    with pytest.raises(ModelError, match=NORM):
+        load_bundle(where)
+
+
+@pytest.mark.parametrize("part", [CONFIG, CALIBRATION])
+def test_what_is_nested_too_deeply_is_refused(where: Path, part: str) -> None:
+    """As anything that does not describe a model."""
+    (where / part).write_text('{"a":' + "[" * 100_000)
+    if part != CONFIG:
+        described_again(where)
+    with pytest.raises(ModelError, match=part):
+        load_bundle(where)
+    assert is_bundle(where) == (part != CONFIG)
+
+
+@pytest.mark.parametrize(("name", "spoilt"), [(b"MatMul", b"MatM\xffl"), (b"known", b"kn\xffwn")])
+def test_a_graph_that_cannot_be_opened_is_told_by_the_error_alone(
+    where: Path, capfd: pytest.CaptureFixture[str], name: bytes, spoilt: bytes
+) -> None:
+    """Nothing comes between the events on the output."""
+    content = (where / JUDGE).read_bytes()
+    (where / JUDGE).write_bytes(content.replace(name, spoilt))
+    described_again(where)
+    with pytest.raises(ModelError, match=JUDGE):
+        load_bundle(where)
+    assert capfd.readouterr().out == ""

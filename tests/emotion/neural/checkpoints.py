@@ -96,6 +96,13 @@ def _calibration(text: str) -> Callable[[Path], object]:
     return lambda directory: (directory / "calibration.json").write_text(text)
 
 
+def _flipped(directory: Path) -> None:
+    file = directory / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+
+
 def _heads(**changes: Any) -> Callable[[Path], None]:
     return _config(lambda tree: tree["model"]["heads"].update(changes))
 
@@ -146,6 +153,11 @@ SPOILT = {
         ("model.safetensors", _BIAS, "not finite"),
     ),
     "truncated": Spoilt(_cut, ("model.safetensors", "only a part")),
+    "another number": Spoilt(_flipped, ("model.safetensors", "of another model than config.json")),
+    "far too wide": Spoilt(
+        _config(lambda tree: tree["model"]["fusion"].update(width=2**16)),
+        ("model.safetensors", "bytes for"),
+    ),
     "no safetensors": Spoilt(
         lambda directory: (directory / "model.safetensors").write_text("hello"),
         ("model.safetensors", "no safetensors file"),
@@ -161,6 +173,10 @@ SPOILT = {
     ),
     "broken config": Spoilt(
         lambda directory: (directory / "config.json").write_text("{"),
+        ("config.json", "does not describe a model"),
+    ),
+    "endless config": Spoilt(
+        lambda directory: (directory / "config.json").write_text('{"a":' + "[" * 100_000),
         ("config.json", "does not describe a model"),
     ),
     "config in no encoding": Spoilt(
@@ -218,6 +234,9 @@ SPOILT = {
     "calibration in no encoding": Spoilt(
         lambda directory: (directory / "calibration.json").write_bytes(b'{"\xff": {}}'),
         ("calibration.json",),
+    ),
+    "endless calibration": Spoilt(
+        _calibration('{"audio":' + "[" * 100_000), ("calibration.json", "no calibration")
     ),
     "broken calibration": Spoilt(_calibration('{"audio": {"temp'), ("calibration.json",)),
 }

@@ -256,6 +256,16 @@ def test_rebuilding_needs_its_parts(saved: Saved, tmp_path: Path) -> None:
             build_pretrained_text(replace(encoder.config, architecture=wrong), tmp_path)
 
 
+def test_layers_without_end_are_not_built(saved: Saved, tmp_path: Path) -> None:
+    """One after another they would take for ever."""
+    encoder = load(saved("bert"))
+    encoder.save_assets(tmp_path)
+    assert encoder.config.architecture is not None
+    endless = encoder.config.architecture | {"num_hidden_layers": 2**31}
+    with pytest.raises(ModelError, match="num_hidden_layers is 2147483648, and 1000 are the most"):
+        build_pretrained_text(replace(encoder.config, architecture=endless), tmp_path)
+
+
 def test_reads_a_sentencepiece_model(tmp_path: Path) -> None:
     """DeBERTa-v3 as it is published, with ``spm.model`` and no ``tokenizer.json``, loads."""
     sentencepiece = pytest.importorskip("sentencepiece")
