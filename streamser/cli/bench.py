@@ -12,7 +12,7 @@ import typer
 from streamser.cli.bench_compact import compact
 from streamser.cli.bench_load import load
 from streamser.cli.bench_model import model
-from streamser.cli.report_files import check_writable, save_report
+from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
 
 __all__ = ["app"]
 
@@ -42,16 +42,8 @@ def _bench() -> None:
 
 @app.command()
 def pipeline(
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
-    ] = None,
-    markdown_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
-        ),
-    ] = None,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
     recordings: Annotated[
         Path | None,
         typer.Option(

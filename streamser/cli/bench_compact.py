@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from streamser.cli.report_files import check_writable, save_report
+from streamser.cli.report_files import MarkdownFile, check_writable, save_report
 
 __all__ = ["compact"]
 
 
 def compact(
-    markdown_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
-        ),
-    ] = None,
+    markdown_file: MarkdownFile = None,
 ) -> None:
     """Measure the bundled emotion model: bytes, start, memory, time an utterance; one core.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamser.cli.common import Common, takes_settings
-from streamser.cli.report_files import check_writable, save_report
+from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -69,16 +69,8 @@ def load(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Where and when streams begin.")] = 1,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
-    ] = None,
-    markdown_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
-        ),
-    ] = None,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf.", readable=False),

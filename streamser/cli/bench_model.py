@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamser.cli.report_files import check_writable, save_report
+from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
 from streamser.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -75,16 +74,8 @@ def model(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of CONFIG; repeat."),
     ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
-    ] = None,
-    markdown_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
-        ),
-    ] = None,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
 ) -> None:
     """Measure a fused model with random weights: time, memory, and its matrix products alone.
 

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from streamser.errors import ConfigError, StreamserError
 
-__all__ = ["check_folder", "check_writable", "save_report"]
+__all__ = ["JsonFile", "MarkdownFile", "check_folder", "check_writable", "save_report"]
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
+]
+MarkdownFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
+    ),
+]
 
 
 def check_writable(option: str, file: Path) -> None:

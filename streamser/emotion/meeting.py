@@ -13,7 +13,6 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from streamser.emotion.finished import FinishedLog
 from streamser.emotion.mood import Mood, MoodState
 from streamser.emotion.overlap import Overlap
 from streamser.events import (
@@ -21,7 +20,6 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     Event,
-    Finished,
     MeetingState,
     MeetingUpdated,
     MoodBody,
@@ -32,13 +30,12 @@ from streamser.events import (
     SpeakerState,
     SpeechStarted,
     SpeechStopped,
-    TranscriptionCompleted,
     TranscriptionFailed,
     decode_event,
 )
 from streamser.taxonomy import Dimensions
 
-__all__ = ["FinishedLog", "MeetingEvent", "MeetingMood", "recall", "replay"]
+__all__ = ["MeetingEvent", "MeetingMood", "recall", "replay"]
 
 MeetingEvent: TypeAlias = MeetingUpdated | MoodShifted
 
@@ -95,7 +92,6 @@ class _Session(msgspec.Struct, eq=False):
     """
 
     speaker: _Speaker
-    named: bool
     open: _Open | None = None
     pending: dict[str, _Said] = msgspec.field(default_factory=dict)
     voices: dict[str, _Speaker] = msgspec.field(default_factory=dict)
@@ -111,11 +107,10 @@ class MeetingMood:
     a meeting to guess gives its labels as they are (``speaker 1``); those of others are told
     with a number (``speaker 1 (stream 2)``), since one label of two microphones is not one
     person. Two voices of one session do not overlap: it hears one utterance at a time.
-    ``seconds`` is the time constant of all moods. ``finals`` is how many finished utterances
-    are remembered.
+    ``seconds`` is the time constant of all moods.
     """
 
-    def __init__(self, meeting: str, seconds: float = 30.0, *, finals: int = 200) -> None:
+    def __init__(self, meeting: str, seconds: float = 30.0) -> None:
         self._meeting = meeting
         self._seconds = seconds
         self._everybody = _Speaker(meeting, seconds)
@@ -124,7 +119,6 @@ class MeetingMood:
         self._streams = 0
         self._sessions: dict[str, _Session] = {}
         self._overlap = Overlap()
-        self._log = FinishedLog(finals)
         self._told = 0
 
     def take(self, event: Event, at_ms: int) -> list[MeetingEvent]:
@@ -149,17 +143,13 @@ class MeetingMood:
             case SessionClosed(audio_ms=end) if event.session_id in self._sessions:
                 self._stop(self._sessions[event.session_id], end, place)
                 self._part(self._sessions.pop(event.session_id))
-            case TranscriptionCompleted():
-                self._remember(event, at_ms)
             case EmotionCompleted(emotion=emotion):
-                self._remember(event, at_ms)
                 window = emotion.window
                 speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
                 moods = [who.update(emotion, place) for who in (speaker, self._everybody)]
                 shifts = zip((speaker.name, None), moods, strict=True)
                 return [self._updated(at_ms), *self._shifted(shifts, at_ms)]
             case TranscriptionFailed(audio_start_ms=start, audio_end_ms=end):
-                self._remember(event, at_ms)
                 self._count(event, start, end, place)
                 return [self._updated(at_ms)]
         return []
@@ -174,10 +164,6 @@ class MeetingMood:
             overlap_ms=self._overlap.total_ms,
         )
 
-    def finals(self) -> tuple[Finished, ...]:
-        """Return the last finished utterances, the oldest first."""
-        return self._log.finals
-
     # Who is there
 
     def _session(self, session_id: str) -> _Session:
@@ -191,9 +177,9 @@ class MeetingMood:
         fresh = _Speaker(session_id if name is None else name, self._seconds)
         speaker = self._speakers.setdefault(fresh.key, fresh)
         self._gone.pop(speaker.key, None)
-        session = self._sessions.pop(session_id, None) or _Session(speaker, False)
+        session = self._sessions.pop(session_id, None) or _Session(speaker)
         self._sessions[session_id] = session
-        before, session.speaker, session.named = session.speaker, speaker, name is not None
+        before, session.speaker = session.speaker, speaker
         if before is not speaker:
             self._leave(before)
         while len(self._sessions) > _SESSIONS:
@@ -232,11 +218,6 @@ class MeetingMood:
         # long; of sound that came after a gap in the line, nobody knows when it was spoken.
         self._overlap.add(session.speaker.name, max(begun.at_ms, place - length), place)
         return _Said(session.speaker, length)
-
-    def _remember(self, event: Event, at_ms: int) -> None:
-        session = self._session(event.session_id)
-        speaker = session.speaker.name if session.named else None
-        self._log.take(event, self._meeting, speaker, at_ms)
 
     def _count(
         self,

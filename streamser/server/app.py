@@ -102,6 +102,10 @@ class EmotionServer:
             settings.mood.time_constant_s,
             int(time.time() * 1000),
         )
+        admission, hub = self._admission, self._hub
+        self.metrics.follow(
+            lambda: admission.streams, lambda: admission.listeners, lambda: hub.meetings
+        )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
         self._gate = Gate(
@@ -293,20 +297,14 @@ class EmotionServer:
         listener = Listener(connection, self._settings.server.backlog_events, self.metrics.drops)
         self._listeners.add(listener)
         self._admission.listeners += 1
-        self._count()
         try:
             ending = await listener.run(self._hub, interest, visit.after)
         finally:
             self._listeners.discard(listener)
             self._admission.listeners -= 1
-            self._count()
         if ending.code == 1013:
             self.metrics.lost_listener()
         await _close(connection, ending)
-
-    def _count(self) -> None:
-        admission = self._admission
-        self.metrics.count(admission.streams, admission.listeners, self._hub.meetings)
 
 
 async def _turn_away(connection: Connection, refusal: Refusal) -> None:

@@ -71,7 +71,6 @@ class Desk:
         self._held.add(held)
         self._admission.enter_stream(held.owner)
         held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
-        self.count()
         return held
 
     def give_back(self, held: Held, sender: Sender, after: int) -> None:
@@ -121,9 +120,3 @@ class Desk:
         if isinstance(event, SessionClosed):
             self._held.discard(held)
             self._admission.leave_stream(held.owner)
-            self.count()
-
-    def count(self) -> None:
-        """Bring the gauges up to date."""
-        admission = self._admission
-        self._metrics.count(admission.streams, admission.listeners, self._hub.meetings)

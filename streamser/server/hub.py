@@ -228,9 +228,10 @@ class Hub:
             self._lost_up_to = oldest.cursor
 
     def _since(self, interest: Interest, after: int) -> Iterator[_Kept]:
+        of_any_type = Interest(interest.meeting, interest.session)
         for kept in self._kept:
             place = kept.cursor if interest.session is None else kept.letter.seq
-            if place > after and Interest(interest.meeting, interest.session).wants(kept):
+            if place > after and of_any_type.wants(kept):
                 yield kept
 
     def _lost_since(self, interest: Interest, after: int) -> bool:

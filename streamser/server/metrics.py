@@ -100,11 +100,16 @@ class Metrics:
         """Write everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def count(self, streams: int, listeners: int, meetings: int) -> None:
-        """Note how many there are now."""
-        self._streams.set(streams)
-        self._listeners.set(listeners)
-        self._meetings.set(meetings)
+    def follow(
+        self,
+        streams: Callable[[], int],
+        listeners: Callable[[], int],
+        meetings: Callable[[], int],
+    ) -> None:
+        """Ask these how many there are, whenever somebody asks us."""
+        self._streams.set_function(streams)
+        self._listeners.set_function(listeners)
+        self._meetings.set_function(meetings)
 
     def sound(self, seconds: float) -> None:
         """Note sound that was taken in."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -71,16 +70,14 @@ class Sender:
         dialect: Dialect,
         rules: Rules,
         taps: Taps,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._rules = rules
         self._taps = taps
-        self._clock = clock
         self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._last_message = clock()
+        self._last_message = time.monotonic()
 
     def tell(self, event: Event) -> None:
         """Send an event, in the client's dialect."""
@@ -131,7 +128,7 @@ class Sender:
             async for message in self._connection:
                 if self._ended.done():
                     return
-                self._last_message = self._clock()
+                self._last_message = time.monotonic()
                 for action in self._dialect.receive(message):
                     await self._follow(stream, action)
             self.end(Ending(1000))
@@ -163,21 +160,21 @@ class Sender:
         await stream.wait_for_room()
         seconds = stream.seconds(piece)
         # Not reading on is what slows a client down: its own socket fills, nobody's memory.
-        if (wait := stream.pace.wait_s(seconds, self._clock())) > 0:
+        if (wait := stream.pace.wait_s(seconds, time.monotonic())) > 0:
             await asyncio.sleep(wait)
         else:
             await asyncio.sleep(0)
         # A newer connection may have been told meanwhile how much was heard.
         if self._ended.done():
             return
-        self._last_message = self._clock()
+        self._last_message = time.monotonic()
         stream.hear(piece)
         self._taps.sound(seconds)
 
     async def _watch(self, stream: LiveStream) -> None:
         """End a stream that has been silent, or gone on, for too long."""
         while True:
-            now = self._clock()
+            now = time.monotonic()
             idle = self._last_message + self._rules.idle_s - now
             rest = stream.began + self._rules.session_s - now
             if idle <= 0:

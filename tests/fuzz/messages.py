@@ -202,7 +202,6 @@ def _replay(lines: list[str]) -> str:
         for told in meeting.take(event, at):
             _ENCODER.encode(told)
     _ENCODER.encode(meeting.state(at))
-    _ENCODER.encode(meeting.finals())
     return outcome
 
 
