@@ -201,6 +201,13 @@ class WorkerSettings(Section, frozen=True):
             ge=0, description="Longest a batch may take; then its models are loaded anew. 0: any."
         ),
     ] = 60.0
+    processes: Annotated[
+        Annotated[int, Meta(ge=0, le=256)] | None,
+        Meta(
+            description="Processes with models of their own; 0: in this one. none: serve has one,"
+            " or one a core where a recogniser uses but one; others have 0."
+        ),
+    ] = None
 
 
 class ServerSettings(Section, frozen=True):

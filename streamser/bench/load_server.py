@@ -20,7 +20,16 @@ import msgspec
 
 from streamser.errors import StreamserError
 
-__all__ = ["Gauge", "Meter", "OwnServer", "Use", "read_metrics", "read_process", "use_between"]
+__all__ = [
+    "Gauge",
+    "Meter",
+    "OwnServer",
+    "Use",
+    "family",
+    "read_metrics",
+    "read_process",
+    "use_between",
+]
 
 _READY = re.compile(r"^Serving (?P<url>\S+) \(")
 _START_S = 300.0
@@ -36,8 +45,9 @@ _LINE: Final = re.compile(r"^(?P<name>streamser_\w+(?:\{[^}]*\})?) (?P<value>\S+
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a server as it was at a moment (``time.monotonic``, s).
 
-    ``busy_s`` is the processor time of its process since its start, all threads together;
-    ``None``: not measured. ``metrics`` is what it tells Prometheus.
+    ``busy_s`` is the processor time of its process and those that it has started, since their
+    start, all threads together; so are the sizes. ``None``: not measured. ``metrics`` is what it
+    tells Prometheus.
     """
 
     at: float
@@ -172,7 +182,7 @@ class Meter:
     def note(self) -> None:
         """Take a reading."""
         at = time.monotonic()
-        found = {} if self._pid is None else read_process(self._pid)
+        found = {} if self._pid is None else _read_family(self._pid)
         # Last: the answer costs the server a little, and may be late.
         self.readings.append(Gauge(at=at, metrics=self._scrape(), **found))
 
@@ -182,6 +192,27 @@ class Meter:
                 return read_metrics(answer.read().decode())
         except (OSError, ValueError):
             return None
+
+
+def family(pid: int, proc: Path = Path("/proc")) -> list[int]:
+    """List a process, if it is there, and those that it, or they, have started."""
+    parents: dict[int, int] = {}
+    for stat in proc.glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = stat.read_text("utf-8", "replace").rpartition(")")[2].split()
+            parents[int(stat.parent.name)] = int(fields[1])
+    found = [pid] if pid in parents else []
+    for each in found:
+        found.extend(child for child, parent in parents.items() if parent == each)
+    return found
+
+
+def _read_family(pid: int) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for each in family(pid):
+        for name, value in read_process(each).items():
+            sums[name] = sums.get(name, 0.0) + value
+    return sums
 
 
 def read_process(pid: int, proc: Path = Path("/proc")) -> dict[str, float]:

@@ -21,10 +21,11 @@ from streamser.runtime.assembly import (
     name_models,
     segmenter_settings,
 )
+from streamser.runtime.crew import Crew
 from streamser.runtime.driver import Tap, Venue, drive
-from streamser.runtime.engine import Engine
+from streamser.runtime.engine import Runner
 from streamser.runtime.timing import SYSTEM, Timing
-from streamser.runtime.worker import BatchReport, DeviceThread, WorkerStats
+from streamser.runtime.worker import BatchReport, WorkerStats
 from streamser.speech.vad import Vad
 
 __all__ = ["Analyzer"]
@@ -34,7 +35,8 @@ class Analyzer:
     """Analyse streams of sound with one set of models.
 
     Models are loaded at the first stream, once. Streams may run at the same time from several
-    threads; the device thread batches across them. Use it as a context manager, or ``close``
+    threads; a device thread batches across them, or several, each with models of its own in
+    another process (``worker.processes``). Use it as a context manager, or ``close``
     it. ``tell`` gets single lines meant for people; by default they go to stderr. ``watch`` is
     told of each batch, on the device thread. Raises ``ConfigError`` where settings do not go
     together.
@@ -49,7 +51,7 @@ class Analyzer:
         *,
         tell: Callable[[str], None] | None = None,
         watch: Callable[[BatchReport], None] | None = None,
-        build: Callable[[], Engine] | None = None,
+        build: Callable[[], Runner] | None = None,
         timing: Timing = SYSTEM,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
@@ -60,7 +62,7 @@ class Analyzer:
         self._build = build
         self._timing = timing
         self._lock = threading.Lock()
-        self._device: DeviceThread | None = None
+        self._device: Crew | None = None
         self._make_vad: Callable[[], Vad] | None = None
 
     def __enter__(self) -> Analyzer:
@@ -79,7 +81,7 @@ class Analyzer:
         make_vad, device = self._load()
         return name_models(make_vad(), device.engine())
 
-    def equipment(self) -> tuple[Callable[[], Vad], DeviceThread]:
+    def equipment(self) -> tuple[Callable[[], Vad], Crew]:
         """Return what sessions are made with: a detector for each, and the device thread.
 
         For those who drive sessions themselves; waits for no model to be loaded.
@@ -202,20 +204,24 @@ class Analyzer:
         )
         yield from drive(source, venue)
 
-    def _load(self) -> tuple[Callable[[], Vad], DeviceThread]:
+    def _load(self) -> tuple[Callable[[], Vad], Crew]:
         with self._lock:
             if self._device is None or self._make_vad is None or self._device.has_failed:
                 if self._device is not None:
                     self._device.close()
                 self._make_vad = build_vads(self.settings)
-                self._device = DeviceThread(
+                self._device = Crew(
                     self._build_engine, self.settings.worker, self._watch, self._timing
                 )
             return self._make_vad, self._device
 
-    def _build_engine(self) -> Engine:
+    def _build_engine(self) -> Runner:
         if self._build is not None:
             return self._build()
+        if self.settings.worker.processes:
+            from streamser.runtime.remote import RemoteEngine
+
+            return RemoteEngine(self.settings, self._tell)
         return build_engine(self.settings, self._tell)
 
 

@@ -11,7 +11,7 @@ from streamser.config import EndpointingSettings, Settings, SpeakersSettings
 from streamser.emotion.model import EmotionModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
-from streamser.runtime.engine import Engine
+from streamser.runtime.engine import Engine, Runner
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Session
 from streamser.speech.segmenter import SegmenterSettings
@@ -89,10 +89,9 @@ def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
     return engine
 
 
-def name_models(vad: Vad, engine: Engine) -> ModelNames:
+def name_models(vad: Vad, engine: Runner) -> ModelNames:
     """Name the engines at work, as events report them."""
-    asr = engine.transcriber.name if engine.transcriber is not None else None
-    return ModelNames(vad=vad.name, asr=asr, emotion=engine.model.name)
+    return ModelNames(vad=vad.name, asr=engine.asr, emotion=engine.emotion)
 
 
 def build_profile(settings: Settings, session_id: str, models: ModelNames) -> SessionProfile:
@@ -113,7 +112,7 @@ def build_session(
     settings: Settings,
     session_id: str,
     vad: Vad,
-    engine: Engine,
+    engine: Runner,
     *,
     ordered: bool,
     patient: bool,
@@ -128,7 +127,7 @@ def build_session(
         source=source,
         speaker=speaker,
     )
-    return Session(profile, vad, engine.model.listener)
+    return Session(profile, vad, engine.listener)
 
 
 def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:

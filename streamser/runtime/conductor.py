@@ -9,9 +9,9 @@ from msgspec.structs import replace
 from streamser.audio.clip import Samples, to_samples
 from streamser.events import Event
 from streamser.runtime.clock import ArrivalClock
+from streamser.runtime.crew import Crew
 from streamser.runtime.jobs import Cancel, Job, Outcome
 from streamser.runtime.session import Output, Session
-from streamser.runtime.worker import DeviceThread
 
 __all__ = ["Conductor"]
 
@@ -27,7 +27,7 @@ class Conductor:
     def __init__(
         self,
         session: Session,
-        worker: DeviceThread,
+        worker: Crew,
         post: Callable[[Job, Outcome], None],
         clock: Callable[[], float] | None,
     ) -> None:

@@ -16,10 +16,10 @@ from streamser.audio.source import AudioSource
 from streamser.errors import StreamserError
 from streamser.events import Event
 from streamser.runtime.conductor import Conductor
+from streamser.runtime.crew import Crew
 from streamser.runtime.feed import Ended, Feed, FeedItem, Heard, Missed
 from streamser.runtime.jobs import Job, Outcome
 from streamser.runtime.session import Session
-from streamser.runtime.worker import DeviceThread
 
 __all__ = ["Tap", "Venue", "drive"]
 
@@ -39,7 +39,7 @@ class Venue(msgspec.Struct, frozen=True, eq=False):
 
     session_id: str
     session: Session
-    worker: DeviceThread
+    worker: Crew
     live: bool
     ahead: int
     channel: int | None

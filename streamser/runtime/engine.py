@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.emotion.model import EmotionModel, Spoken
+from streamser.emotion.model import EmotionModel, Listener, Spoken
 from streamser.errors import StreamserError
 from streamser.runtime.jobs import Fault, Job, Outcome, Result
 from streamser.speech.embedder import GuardedEmbedder
@@ -19,7 +20,7 @@ from streamser.speech.guards import guarded
 from streamser.speech.speakers import SpeakerEmbedder, Voice
 from streamser.speech.transcriber import Transcriber, Transcript
 
-__all__ = ["Engine", "Spent"]
+__all__ = ["Engine", "Runner", "Spent"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,42 @@ class Spent(msgspec.Struct, frozen=True):
             self.judging_s - before.judging_s,
             self.embedding_s - before.embedding_s,
         )
+
+
+class Runner(Protocol):
+    """Run jobs on a device; what a device thread needs of an engine, wherever its models are."""
+
+    spent: Spent
+
+    @property
+    def asr(self) -> str | None:
+        """Return the recogniser's name; ``None`` where nothing transcribes."""
+        ...
+
+    @property
+    def emotion(self) -> str:
+        """Return the emotion model's name."""
+        ...
+
+    def listener(self) -> Listener:
+        """Return a listener of the emotion model, for a new session; any thread may ask."""
+        ...
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Answer a batch of jobs, each with a result or a fault, in order."""
+        ...
+
+    def forget(self, session_id: str) -> None:
+        """Drop what the models keep for a session that has ended."""
+        ...
+
+    def close(self) -> None:
+        """Let the models go."""
+        ...
+
+    def abandon(self) -> None:
+        """Let the models go whatever they do, where that can be done; any thread may ask."""
+        ...
 
 
 class Engine:
@@ -57,6 +94,20 @@ class Engine:
         self.model = model
         self._embedder = None if embedder is None else GuardedEmbedder(embedder)
         self.spent = Spent()
+
+    @property
+    def asr(self) -> str | None:
+        """Return the recogniser's name; ``None`` where nothing transcribes."""
+        return None if self.transcriber is None else self.transcriber.name
+
+    @property
+    def emotion(self) -> str:
+        """Return the emotion model's name."""
+        return self.model.name
+
+    def listener(self) -> Listener:
+        """Return a listener of the emotion model, for a new session."""
+        return self.model.listener()
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
         """Answer a batch of jobs, each with a result or a fault, in order."""
@@ -87,6 +138,12 @@ class Engine:
         """Drop what the models keep for a session that has ended."""
         if self.transcriber is not None:
             self.transcriber.forget(session_id)
+
+    def close(self) -> None:
+        """Do nothing: the models go with whoever holds the engine."""
+
+    def abandon(self) -> None:
+        """Do nothing: what a thread of this process is at cannot be ended."""
 
     def _attempt(self, jobs: Sequence[Job]) -> list[Result]:
         began = heard = time.perf_counter()

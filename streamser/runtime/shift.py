@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import msgspec
 
-from streamser.runtime.engine import Engine, Spent
+from streamser.runtime.engine import Runner, Spent
 from streamser.runtime.intray import InTray, Load, tell
 from streamser.runtime.jobs import Fault, Outcome
 from streamser.runtime.queue import Ticket
@@ -42,8 +42,8 @@ class Shift:
     def __init__(
         self,
         tray: InTray,
-        build: Callable[[], Engine],
-        engine: Future[Engine],
+        build: Callable[[], Runner],
+        engine: Future[Runner],
         report: Callable[[BatchReport, float], None],
         ended: threading.Condition,
         timing: Timing,
@@ -75,6 +75,12 @@ class Shift:
         self.hands.clear()
         return tickets
 
+    def abandon(self) -> None:
+        """Give up the engine whatever it does, on any thread."""
+        engine = self.engine
+        if engine.done() and engine.exception() is None:
+            engine.result().abandon()
+
     def _work(self) -> None:
         error: BaseException | None = None
         try:
@@ -94,16 +100,19 @@ class Shift:
             with suppress(InvalidStateError):
                 self.engine.set_exception(error)
             return
-        # Nobody waits for it where the program has closed meanwhile.
-        with suppress(InvalidStateError):
-            self.engine.set_result(engine)
-        while load := self._tray.take(lambda: self._wanted, self._take_on):
-            for session_id in load.gone:
-                _forget(engine, session_id)
-            if load.batch:
-                self._run(engine, load.batch)
-            else:
-                self._lay_down()
+        try:
+            # Nobody waits for it where the program has closed meanwhile.
+            with suppress(InvalidStateError):
+                self.engine.set_result(engine)
+            while load := self._tray.take(lambda: self._wanted, self._take_on):
+                for session_id in load.gone:
+                    _forget(engine, session_id)
+                if load.batch:
+                    self._run(engine, load.batch)
+                else:
+                    self._lay_down()
+        finally:
+            engine.close()
 
     def _take_on(self, load: Load) -> None:
         self.hands.extend(load.batch)
@@ -115,7 +124,7 @@ class Shift:
             self.began = None
             return self._wanted
 
-    def _run(self, engine: Engine, batch: list[Ticket]) -> None:
+    def _run(self, engine: Runner, batch: list[Ticket]) -> None:
         now, began, before = self._timing.now(), time.perf_counter(), engine.spent
         outcomes = engine.run([ticket.job for ticket in batch])
         took = time.perf_counter() - began
@@ -139,7 +148,7 @@ class Shift:
             tell(ticket, outcome)
 
 
-def _forget(engine: Engine, session_id: str) -> None:
+def _forget(engine: Runner, session_id: str) -> None:
     try:
         engine.forget(session_id)
     except Exception:

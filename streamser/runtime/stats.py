@@ -27,6 +27,12 @@ class WorkerStats(msgspec.Struct, frozen=True):
     stuck: int = 0
     not_loaded: int = 0
 
+    def __add__(self, other: WorkerStats) -> WorkerStats:
+        """Count two threads together."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+        largest = max(self.largest_batch, other.largest_batch)
+        return WorkerStats(**{**sums, "largest_batch": largest})
+
 
 class Tally:
     """Add to the counts; any thread may."""

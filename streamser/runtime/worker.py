@@ -15,7 +15,7 @@ from typing import Literal
 from streamser.config import WorkerSettings
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
-from streamser.runtime.engine import Engine
+from streamser.runtime.engine import Runner
 from streamser.runtime.intray import InTray, tell
 from streamser.runtime.jobs import Fault, Job, Outcome
 from streamser.runtime.queue import QueueLoad, Ticket
@@ -46,7 +46,7 @@ class DeviceThread:
 
     def __init__(
         self,
-        build: Callable[[], Engine],
+        build: Callable[[], Runner],
         settings: WorkerSettings,
         watch: Callable[[BatchReport], None] | None = None,
         timing: Timing = SYSTEM,
@@ -58,7 +58,7 @@ class DeviceThread:
         self._tray = InTray(settings, timing)
         # Of the same lock: jobs that come in wake the device thread, and not its watchdog.
         self._changed = threading.Condition(self._tray.lock)
-        self._engine: Future[Engine] = Future()
+        self._engine: Future[Runner] = Future()
         self._close_at: float | None = None
         self._patience = Patience()
         self._tally = Tally()
@@ -78,14 +78,14 @@ class DeviceThread:
         """Return what waits now."""
         return self._tray.load()
 
-    def engine(self) -> Engine:
+    def engine(self) -> Runner:
         """Wait until the models are loaded; raises what loading them raised last."""
         return self._engine.result()
 
     def listener(self) -> Listener:
         """Return a listener of the emotion model loaded last, without waiting for the next."""
         if self._listen is None:
-            return self.engine().model.listener()
+            return self.engine().listener()
         return self._listen()
 
     @property
@@ -162,6 +162,8 @@ class DeviceThread:
         except RuntimeError as no_thread:
             return self._bear_without(no_thread)
         end, left = self._wait_for_end(shift)
+        if end != "over":
+            shift.abandon()
         if end == "closed":
             self._fail(left, Fault("closed", "shutting down"))
             return False
@@ -265,9 +267,9 @@ class DeviceThread:
 
     # On the device thread
 
-    def _build_and_note(self) -> Engine:
+    def _build_and_note(self) -> Runner:
         engine = self._build()
-        self._listen = engine.model.listener
+        self._listen = engine.listener
         return engine
 
     def _report(self, report: BatchReport, took_s: float) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec.structs import replace
 from websockets.asyncio.server import Server as Port
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -88,7 +89,7 @@ class EmotionServer:
         refuse_to_expose(own, self._tokens, self._tls)
         self.metrics = Metrics()
         self._analyzer = Analyzer(
-            settings,
+            _with_processes(settings, fittings),
             tell=tell,
             watch=self.metrics.batch,
             build=fittings.build,
@@ -175,6 +176,9 @@ class EmotionServer:
             speed=own.speed,
         )
         english = models.asr is not None and models.asr.startswith("pocketsphinx")
+        if english and self._settings.worker.processes is None and not self._fittings.build:
+            worker.grow(_usable_cores())
+            await asyncio.to_thread(worker.engine)
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
@@ -305,6 +309,18 @@ class EmotionServer:
         if ending.code == 1013:
             self.metrics.lost_listener()
         await _close(connection, ending)
+
+
+def _with_processes(settings: Settings, fittings: Fittings) -> Settings:
+    """Keep models out of the process that talks to clients, unless something else is asked for."""
+    if settings.worker.processes is not None or fittings.build is not None:
+        return settings
+    return replace(settings, worker=replace(settings.worker, processes=1))
+
+
+def _usable_cores() -> int:
+    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return len(there) if there else os.cpu_count() or 1
 
 
 async def _turn_away(connection: Connection, refusal: Refusal) -> None:

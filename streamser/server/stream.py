@@ -27,10 +27,10 @@ from streamser.events import (
 )
 from streamser.runtime.assembly import build_profile
 from streamser.runtime.conductor import Conductor
+from streamser.runtime.crew import Crew
 from streamser.runtime.jobs import Job, Outcome
 from streamser.runtime.profile import SessionProfile, SessionSnapshot
 from streamser.runtime.session import Output, Session
-from streamser.runtime.worker import DeviceThread
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, frame_bytes, rate_of, usable
 from streamser.server.pace import Pace
@@ -56,7 +56,7 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
     make_vad: Callable[[], Vad]
     make_listener: Callable[[], Listener]
     models: ModelNames
-    worker: DeviceThread
+    worker: Crew
     limits: Limits
     language: str | None
 

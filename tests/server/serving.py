@@ -73,8 +73,16 @@ _GIVE_UP_S: Final = 60
 
 
 def server_settings(flags: Mapping[str, Any] | None = None) -> Settings:
-    """Set up a server without words, on any free port, that takes sound as fast as it comes."""
-    usual = {"server.port": 0, "server.speed": 1000.0, "worker.max_wait_ms": 0}
+    """Set up a server without words, on any free port, that takes sound as fast as it comes.
+
+    Its models are in this process, unless the flags say otherwise.
+    """
+    usual = {
+        "server.port": 0,
+        "server.speed": 1000.0,
+        "worker.max_wait_ms": 0,
+        "worker.processes": 0,
+    }
     return load_settings("voice-only", flags={**usual, **(flags or {})}, environ={}).settings
 
 

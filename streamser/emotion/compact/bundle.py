@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,12 +69,21 @@ class _Heading(msgspec.Struct):
 
 
 class Bundle(msgspec.Struct, frozen=True, eq=False):
-    """Hold the parts of a bundled model, ready to run."""
+    """Hold the parts of a bundled model, ready to run.
 
+    Pickled, it is its place; what comes out of that in another process is all but ``words``,
+    which only those who observe need.
+    """
+
+    directory: Path
     judge: Any
-    words: Words
+    words: Words | None
     norm: Norm
     calibrations: dict[str, Calibration]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the place."""
+        return _without_words, (self.directory,)
 
 
 def is_bundle(directory: Path) -> bool:
@@ -102,6 +112,17 @@ def load_bundle(directory: Path) -> Bundle:
     Raises ``ModelError`` where a part is missing, damaged, of another version or not the one
     that the description names: never a model that was put together by accident.
     """
+    _check(directory)
+    return _open(directory, load_words(directory))
+
+
+@cache
+def _without_words(directory: Path) -> Bundle:
+    _check(directory)
+    return _open(directory, None)
+
+
+def _check(directory: Path) -> None:
     found = _read_description(directory / CONFIG)
     for name in PARTS:
         if _fingerprint(directory / name) != found.parts.get(name):
@@ -109,9 +130,13 @@ def load_bundle(directory: Path) -> Bundle:
                 f"{directory / name} is damaged or of another model: install streamser again,"
                 " or copy the whole folder again"
             )
+
+
+def _open(directory: Path, words: Words | None) -> Bundle:
     return Bundle(
+        directory=directory,
         judge=open_graph(directory / JUDGE, inputs=JUDGE_INPUTS),
-        words=load_words(directory),
+        words=words,
         norm=_read_norm(directory / NORM),
         calibrations=read_calibrations(directory / CALIBRATION),
     )

@@ -62,8 +62,10 @@ class CompactModel:
     modalities: tuple[str, ...] = ("audio", "text")
 
     def __init__(self, bundle: Bundle, name: str) -> None:
+        assert bundle.words is not None, "a bundle for listeners alone"
         self.name = name
         self._bundle = bundle
+        self._words = bundle.words
 
     def observe(self, batch: Sequence[Spoken]) -> list[CompactFinding]:
         """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
@@ -75,7 +77,7 @@ class CompactModel:
     def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
         """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
         texts = [text if text is not None and text.strip() else None for _, text in batch]
-        encoded = iter(self._bundle.words.encode([text for text in texts if text is not None]))
+        encoded = iter(self._words.encode([text for text in texts if text is not None]))
         return [
             CompactFinding(_measured(sound), None if text is None else next(encoded))
             for (sound, _), text in zip(batch, texts, strict=True)

@@ -1,0 +1,118 @@
+"""An engine in a process of its own: the child's side, and what crosses to it and back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import threading
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
+from typing import Any, TypeAlias
+
+import msgspec
+
+from streamser.config import Settings
+from streamser.errors import ModelError, StreamserError
+from streamser.runtime.assembly import build_engine
+from streamser.runtime.engine import Engine, Spent
+from streamser.runtime.jobs import Job, Outcome
+
+__all__ = ["Answer", "Forget", "Message", "Ready", "Refused", "Run", "Said", "serve_engine"]
+
+_ORPHANED = 3
+
+
+class Said(msgspec.Struct, frozen=True):
+    """Carry a line for people, while models are loaded."""
+
+    line: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Say that there is no engine, and why."""
+
+    error: StreamserError
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Say what was loaded: names, and a listener that knows nobody yet, pickled."""
+
+    asr: str | None
+    emotion: str
+    listener: bytes
+
+
+class Run(msgspec.Struct, frozen=True, eq=False):
+    """Ask for the outcomes of a batch; the answer is an ``Answer``."""
+
+    jobs: list[Job]
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Ask to drop what is kept for a session; nothing is answered."""
+
+    session_id: str
+
+
+class Answer(msgspec.Struct, frozen=True, eq=False):
+    """Hold the outcomes of a batch, in order, and what has been spent since the start."""
+
+    outcomes: list[Outcome]
+    spent: Spent
+
+
+Message: TypeAlias = Said | Refused | Ready | Answer
+
+
+def serve_engine(link: Connection[Any, Any], settings: Settings) -> None:
+    """Load the models, say so, and answer what is asked until the other end is closed.
+
+    For the main thread of a child process. Signals that end a program well are left to the
+    parent: it still has finals to tell.
+    """
+    _leave_signals_to_parent()
+    threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
+    try:
+        engine = build_engine(settings, lambda line: link.send(Said(line)))
+        ready = Ready(engine.asr, engine.emotion, _packed(engine))
+    except StreamserError as error:
+        link.send(Refused(error))
+        return
+    link.send(ready)
+    while True:
+        try:
+            asked = link.recv()
+        except EOFError:
+            return
+        match asked:
+            case Run(jobs):
+                link.send(Answer(engine.run(jobs), engine.spent))
+            case Forget(session_id):
+                engine.forget(session_id)
+
+
+def _packed(engine: Engine) -> bytes:
+    try:
+        return pickle.dumps(engine.listener())
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"the emotion model {engine.emotion} cannot run in a process of its own ({error}):"
+            " set worker.processes=0"
+        ) from error
+
+
+def _leave_signals_to_parent() -> None:
+    ours = (signal.SIGINT, signal.SIGTERM)
+    for each in ours:
+        signal.signal(each, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ours)
+
+
+def _end_with_parent() -> None:
+    """End the process where the parent is killed while the models are busy, or hang."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(_ORPHANED)

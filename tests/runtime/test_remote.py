@@ -1,0 +1,248 @@
+"""Models in a process of their own give what they give here, and take nobody with them."""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import soundfile
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.config import Settings, load_settings
+from streamser.errors import ConfigError, ModelError
+from streamser.runtime.assembly import build_engine
+from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.runtime.remote import RemoteEngine
+from streamser.runtime.worker import DeviceThread
+from tests.cli.running import DEMO
+from tests.faults.doubles import HandTime
+
+linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+
+_GIVE_UP_S = 60
+
+
+def settings(preset: str = "voice-only", **flags: Any) -> Settings:
+    """Set models up."""
+    given = {key.replace("__", "."): value for key, value in flags.items()}
+    return load_settings(preset, flags=given, environ={}).settings
+
+
+def silent(line: str) -> None:
+    """Take a line for people."""
+
+
+@contextmanager
+def remote(wanted: Settings, tell: Callable[[str], None] = silent) -> Iterator[RemoteEngine]:
+    """Load models in another process."""
+    engine = RemoteEngine(wanted, tell)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def sound(seconds: float, begin: float = 0.0) -> Samples:
+    """Read a part of the bundled conversation."""
+    samples, rate = soundfile.read(DEMO, dtype="float32")
+    assert rate == SAMPLE_RATE
+    found: Samples = samples[round(begin * rate) : round((begin + seconds) * rate)]
+    return found
+
+
+def job(number: int, seconds: float = 2.0, begin: float = 1.0) -> Job:
+    """Ask about a part of the bundled conversation."""
+    clip = Clip("session", number, 0, sound(seconds, begin), final=True)
+    return Job(number, clip, 10 * SAMPLE_RATE, droppable=False)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Compare outcomes to the last bit."""
+    if isinstance(left, np.ndarray):
+        return left.dtype == right.dtype and np.array_equal(left, right, equal_nan=True)
+    if isinstance(left, msgspec.Struct):
+        names = left.__struct_fields__
+        return type(left) is type(right) and all(
+            same(getattr(left, name), getattr(right, name)) for name in names
+        )
+    if isinstance(left, tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right) or (left != left and right != right)
+
+
+def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        waiting = select.poll()
+        waiting.register(handle, select.POLLIN)
+        assert waiting.poll(1000 * _GIVE_UP_S), "it goes on"
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize("preset", ["voice-only", "embedded"])
+@pytest.mark.parametrize("model", ["compact", "rules"])
+def test_what_is_found_in_another_process_is_what_is_found_here(preset: str, model: str) -> None:
+    """To the last bit, words and emotion, and so is what a listener makes of it."""
+    wanted = settings(preset, emotion__model=model)
+    here = build_engine(wanted, silent)
+    jobs = [job(1), job(2, 0.0), job(3, 3.0, 5.0)]
+    with remote(wanted) as there:
+        found, expected = there.run(jobs), here.run(jobs)
+        assert (there.asr, there.emotion) == (here.asr, here.emotion)
+        assert there.spent.judging_s > 0
+        assert all(map(same, found, expected))
+        assert isinstance(found[0], Result)
+        reading = there.listener()
+        beside = here.listener()
+        for outcome in found:
+            assert isinstance(outcome, Result)
+            assert reading.interpret(outcome.finding) == beside.interpret(outcome.finding)
+            reading.learn(outcome.finding)
+            beside.learn(outcome.finding)
+        assert reading.snapshot() == beside.snapshot()
+        assert there.listener().snapshot() == here.listener().snapshot()
+        there.forget("session")
+        assert all(map(same, there.run(jobs), expected))
+
+
+def test_models_that_cannot_be_had_are_told_of_as_if_they_were_loaded_here() -> None:
+    """The same error, and no process is left."""
+    with pytest.raises(ConfigError, match="no emotion model is called 'nonesuch'"):
+        RemoteEngine(settings(emotion__model="nonesuch"), silent)
+
+
+def test_what_loading_has_to_say_to_people_is_said() -> None:
+    """As it is here: which recogniser stands in for the one that is not there."""
+    said: list[str] = []
+    wanted = settings(asr__engine="auto", asr__language="xx", offline=True, emotion__model="rules")
+    with remote(wanted, said.append) as engine:
+        assert engine.asr is None
+    assert len(said) == 1
+    assert said[0].startswith("No text: no recogniser for language 'xx'")
+
+
+@linux
+def test_signals_that_end_a_program_well_do_not_end_its_models() -> None:
+    """Ctrl-C goes to all processes of a terminal, and there are finals to tell yet."""
+    with remote(settings()) as engine:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGINT)
+        os.kill(engine.pid, signal.SIGTERM)
+        assert isinstance(engine.run([job(1)])[0], Result)
+
+
+@linux
+def test_closing_ends_the_process() -> None:
+    """Also one that has been asked nothing."""
+    with remote(settings()) as engine:
+        pid = engine.pid
+    assert pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@linux
+def test_a_process_that_ends_is_an_error_that_says_how() -> None:
+    """With the code of a device thread that died."""
+    with remote(settings()) as engine:
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(ModelError, match="the process of the models ended, signal 9") as told:
+            engine.run([job(1)])
+    assert told.value.code == "worker_died"
+
+
+@linux
+def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
+    """As for a thread that dies: tried again once, and nobody notices."""
+    engines: list[RemoteEngine] = []
+
+    def build() -> RemoteEngine:
+        engines.append(RemoteEngine(wanted, silent))
+        return engines[-1]
+
+    wanted = settings()
+    worker = DeviceThread(build, wanted.worker)
+    answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    try:
+        worker.engine()
+        assert engines[0].pid is not None
+        os.kill(engines[0].pid, signal.SIGKILL)
+        worker.submit(job(1), lambda job, outcome: answers.put(outcome))
+        assert isinstance(answers.get(timeout=_GIVE_UP_S), Result)
+        assert (worker.stats.died, worker.stats.retries) == (1, 1)
+    finally:
+        worker.close()
+    assert len(engines) == 2
+
+
+@linux
+def test_a_process_that_hangs_is_ended_and_its_memory_is_free() -> None:
+    """Unlike a thread, which hangs on; the next job is answered by other models."""
+    engines: list[RemoteEngine] = []
+
+    def build() -> RemoteEngine:
+        engines.append(RemoteEngine(wanted, silent))
+        return engines[-1]
+
+    wanted, time = settings(), HandTime()
+    worker = DeviceThread(build, wanted.worker, timing=time)
+    answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    try:
+        worker.engine()
+        pid = engines[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        worker.submit(job(1), lambda job, outcome: answers.put(outcome))
+        while answers.empty():
+            # The job may not have begun when the hands are moved for the first time.
+            time.move(wanted.worker.deadline_s)
+        outcome = answers.get()
+        assert isinstance(outcome, Fault)
+        assert outcome.code == "deadline"
+        gone(pid)
+        worker.submit(job(2), lambda job, outcome: answers.put(outcome))
+        assert isinstance(answers.get(timeout=_GIVE_UP_S), Result)
+        assert worker.stats.stuck == 1
+    finally:
+        worker.close()
+
+
+@linux
+def test_models_end_with_a_program_that_is_killed() -> None:
+    """Nothing is left behind that holds memory, and a GPU."""
+    script = (
+        "import sys, time\n"
+        "from streamser.config import load_settings\n"
+        "from streamser.runtime.remote import RemoteEngine\n"
+        "if __name__ == '__main__':\n"
+        "    settings = load_settings('voice-only', environ={}).settings\n"
+        "    engine = RemoteEngine(settings, lambda line: None)\n"
+        "    print(engine.pid, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        program.kill()
+    gone(pid)
