@@ -12,6 +12,8 @@ from typing import Final
 
 import msgspec
 
+from streamser.audio.clip import Samples
+from streamser.bench.growing import Growing, growing_lines, measure_growing
 from streamser.bench.machine import Machine, describe_machine, pinned
 from streamser.bench.report import Goal
 from streamser.bench.spread import Spread, spread
@@ -30,6 +32,8 @@ _DEMO: Final = Path(__file__).parents[1] / "assets" / "demo.flac"
 _SECONDS: Final = (1.0, 2.0, 5.0, 10.0)
 _WORDS: Final = "i have wonderful news we won the prize and everyone in the office is so very happy"
 _RUNS: Final = 60
+_GROWING: Final = (5.0, 15.0)
+_GROWING_RUNS: Final = 15
 _WARM_UP: Final = 5
 # A process of its own: what else is loaded must not count.
 _LOAD: Final = """
@@ -88,6 +92,7 @@ class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
     torch_s: float | None
     torch_mib: float | None
     timings: tuple[Timing, ...]
+    growing: tuple[Growing, ...]
 
 
 def measure_compact(tell: Callable[[str], None]) -> CompactReport:
@@ -111,6 +116,7 @@ def measure_compact(tell: Callable[[str], None]) -> CompactReport:
         torch_s=torch_cost[0] if torch_cost else None,
         torch_mib=torch_cost[1] if torch_cost else None,
         timings=tuple(_timings(tell)),
+        growing=tuple(_growing(tell)),
     )
 
 
@@ -157,12 +163,32 @@ def compact_markdown(report: CompactReport) -> str:
             f" | {timing.observe.p50:.1f} / {timing.observe.p95:.1f} ms"
             f" | {timing.interpret.p50:.1f} / {timing.interpret.p95:.1f} ms |"
         )
+    lines += ["", *growing_lines(report.growing)]
     return "\n".join(lines) + "\n"
 
 
-def _timings(tell: Callable[[str], None]) -> list[Timing]:
+def _growing(tell: Callable[[str], None]) -> list[Growing]:
+    from streamser.config import EmotionSettings
+    from streamser.emotion.choose import choose_model
+
+    model = choose_model(EmotionSettings(model="compact"))
+    found = []
+    with pinned():
+        for seconds in _GROWING:
+            tell(f"an utterance of {seconds:g} s while it is spoken")
+            found.append(measure_growing(model, _demo(seconds), _GROWING_RUNS))
+    return found
+
+
+def _demo(seconds: float) -> Samples:
     import soundfile
 
+    samples: Samples
+    samples, _ = soundfile.read(_DEMO, start=8000, frames=round(seconds * 16_000), dtype="float32")
+    return samples
+
+
+def _timings(tell: Callable[[str], None]) -> list[Timing]:
     from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
     from streamser.emotion.model import Spoken
@@ -172,9 +198,7 @@ def _timings(tell: Callable[[str], None]) -> list[Timing]:
     found = []
     with pinned():
         for seconds in _SECONDS:
-            samples, _ = soundfile.read(
-                _DEMO, start=8000, frames=round(seconds * 16_000), dtype="float32"
-            )
+            samples = _demo(seconds)
             for words in (False, True):
                 tell(f"{seconds:g} s, {'with' if words else 'without'} words")
                 spoken = Spoken(samples, _WORDS if words else None)

@@ -31,6 +31,9 @@ class NullModel:
         """Return nothing for each item."""
         return [None] * len(batch)
 
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: there is no state."""
+
     def listener(self) -> _NullListener:
         """Return a listener that always says the same."""
         return _NullListener()

@@ -22,6 +22,7 @@ __all__ = [
     "HOP",
     "LOOK_AHEAD",
     "RANGE_DB",
+    "WINDOW",
     "Frames",
     "LogMel",
     "Mel",
@@ -33,6 +34,7 @@ __all__ = [
     "features",
     "log_mel",
     "relative_level",
+    "whole_frames",
 ]
 
 Frames = npt.NDArray[np.float32]
@@ -40,15 +42,16 @@ Frames = npt.NDArray[np.float32]
 
 BANDS: Final = 64
 HOP: Final = 256
+WINDOW: Final = 1024
+"""Samples that a frame is made of, half of them before its centre."""
 RANGE_DB: Final = 80.0
 """How far below the reference a level still counts; what is quieter is silence."""
 LOOK_AHEAD: Final = 32
 """Frames (0.5 s) that must be heard before the first reference is set."""
 
-_WINDOW: Final = 1024
-_HALF: Final = _WINDOW // 2
+_HALF: Final = WINDOW // 2
 _FILTERS: Final = 128
-_BLOCK: Final = 256  # frames that are computed together: bounds the memory, not the result
+_BLOCK: Final = 32  # frames computed together: as many as a cache holds; changes no bit
 _LOWEST_REFERENCE_DB: Final = -120.0  # far below the noise of any recording
 _FLOOR_DB: Final = _LOWEST_REFERENCE_DB - RANGE_DB
 _SCALE_DB: Final = 40.0
@@ -86,9 +89,9 @@ class LogMel:
     def push(self, samples: Samples) -> Frames:
         """Take the next samples, float32 [n]; return the frames now complete, [m, 64] in dB."""
         heard = np.concatenate([self._pending, samples])
-        count = max(0, (len(heard) - _WINDOW) // HOP + 1)
-        self._pending = heard[count * HOP :].copy()
-        return _decibels(heard, count)
+        found = whole_frames(heard)
+        self._pending = heard[len(found) * HOP :].copy()
+        return found
 
     def flush(self) -> Frames:
         """End the clip: return its last frames; the next ``push`` begins another clip."""
@@ -169,6 +172,23 @@ def log_mel(samples: Samples) -> Frames:
     return np.concatenate([mel.push(samples), mel.flush()])
 
 
+def whole_frames(heard: Samples) -> Frames:
+    """Return the levels of the frames that lie wholly in a stretch of sound, [m, 64] in dB.
+
+    The first begins with the first sample: it is centred 512 samples later.
+    """
+    count = max(0, (len(heard) - WINDOW) // HOP + 1)
+    levels = np.empty((count, BANDS), np.float32)
+    if not count:
+        return levels
+    frames = np.lib.stride_tricks.sliding_window_view(heard, WINDOW)[::HOP]
+    for first in range(0, count, _BLOCK):
+        block = slice(first, first + _BLOCK)
+        spectrum = np.fft.rfft(frames[block] * _hann())
+        levels[block] = band_levels(spectrum.real**2 + spectrum.imag**2)
+    return levels
+
+
 def relative_level(decibels: Frames) -> Frames:
     """Return levels of a whole clip relative to their running peak, float32 [T, 64] in [0, 2]."""
     level = RunningLevel()
@@ -214,23 +234,9 @@ class _Bank(NamedTuple):
     starts: npt.NDArray[np.intp]
 
 
-def _decibels(heard: Samples, count: int) -> Frames:
-    """Return the levels of ``count`` frames, the first of which begins at the first sample."""
-    levels = np.empty((count, BANDS), np.float32)
-    window = _hann()
-    for first in range(0, count, _BLOCK):
-        last = min(first + _BLOCK, count)
-        part = heard[first * HOP : (last - 1) * HOP + _WINDOW]
-        frames = np.lib.stride_tricks.sliding_window_view(part, _WINDOW)[::HOP]
-        spectrum = np.fft.rfft(frames * window)
-        power = spectrum.real**2 + spectrum.imag**2
-        levels[first:last] = band_levels(power)
-    return levels
-
-
 @cache
 def _hann() -> npt.NDArray[np.float64]:
-    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_WINDOW) / _WINDOW)
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
 
 
 @cache
@@ -242,7 +248,7 @@ def _bank() -> _Bank:
     """
     edges = _edges()
     low, centre, high = (edges[i : i + _FILTERS, None] for i in range(3))
-    hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / _WINDOW)
+    hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / WINDOW)
     rising = (hertz - low) / (centre - low)
     falling = (high - hertz) / (high - centre)
     triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (high - low)

@@ -1,9 +1,10 @@
 """What every emotion model looks like from outside.
 
-A model has two halves. ``observe`` is heavy, stateless and batched: it runs on the device
-thread and sees one clip at a time. A ``Listener`` is light and belongs to one session: it
-reads a finding in the light of what that speaker sounded like before. So results do not
-depend on which sessions shared a batch, and a session's events do not depend on timing.
+A model has two halves. ``observe`` is heavy and batched: it runs on the device thread, sees
+one clip at a time, and finds the same whatever it was asked before. A ``Listener`` is light and
+belongs to one session: it reads a finding in the light of what that speaker sounded like before.
+So results do not depend on which sessions shared a batch, and a session's events do not depend
+on timing.
 """
 
 from __future__ import annotations
@@ -16,17 +17,33 @@ import msgspec
 from streamser.audio.clip import Samples
 from streamser.taxonomy import Dimensions
 
-__all__ = ["DAMAGED_STATE", "EmotionModel", "Finding", "Listener", "Reading", "Spoken"]
+__all__ = ["DAMAGED_STATE", "EmotionModel", "Finding", "Listener", "Place", "Reading", "Spoken"]
 
 
 DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: start without it"
 
 
+class Place(msgspec.Struct, frozen=True):
+    """Say where a clip is from: sound of one session and utterance is one and the same sound.
+
+    ``start`` is the absolute sample with which the clip begins.
+    """
+
+    session_id: str
+    utterance: int
+    start: int
+
+
 class Spoken(msgspec.Struct, frozen=True, eq=False):
-    """Hold what a model is asked about: sound, and its words where there are any to trust."""
+    """Hold what a model is asked about: sound, and its words where there are any to trust.
+
+    With a ``place``, a model may keep what it has worked out for the next clip of the same
+    utterance; what it finds does not depend on that.
+    """
 
     samples: Samples
     text: str | None
+    place: Place | None = None
 
 
 Finding = Any
@@ -85,6 +102,10 @@ class EmotionModel(Protocol):
 
     def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
         """Measure a batch; one finding per item, in order, independent of its neighbours."""
+        ...
+
+    def forget(self, session_id: str) -> None:
+        """Drop what is kept of a session that has ended."""
         ...
 
     def listener(self) -> Listener:

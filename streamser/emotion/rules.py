@@ -53,6 +53,9 @@ class RulesModel:
             for spoken in batch
         ]
 
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: there is no state."""
+
     def listener(self) -> RulesListener:
         """Return a listener that has heard nobody yet."""
         return RulesListener()

@@ -13,6 +13,7 @@ from types import TracebackType
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
 from streamser.config import Settings
+from streamser.emotion.ready.registry import caveats
 from streamser.events import Event, ModelNames
 from streamser.runtime.assembly import (
     build_engine,
@@ -209,6 +210,9 @@ class Analyzer:
             if self._device is None or self._make_vad is None or self._device.has_failed:
                 if self._device is not None:
                     self._device.close()
+                else:
+                    for caveat in caveats(self.settings.emotion.model):
+                        self._tell(caveat)
                 self._make_vad = build_vads(self.settings)
                 self._device = Crew(
                     self._build_engine, self.settings.worker, self._watch, self._timing

@@ -12,7 +12,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.emotion.model import EmotionModel, Listener, Spoken
+from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
 from streamser.errors import StreamserError
 from streamser.runtime.jobs import Fault, Job, Outcome, Result
 from streamser.speech.embedder import GuardedEmbedder
@@ -53,6 +53,11 @@ class Runner(Protocol):
     @property
     def emotion(self) -> str:
         """Return the emotion model's name."""
+        ...
+
+    @property
+    def batches(self) -> bool:
+        """Return whether jobs cost less together than one after another."""
         ...
 
     def listener(self) -> Listener:
@@ -105,6 +110,11 @@ class Engine:
         """Return the emotion model's name."""
         return self.model.name
 
+    @property
+    def batches(self) -> bool:
+        """Return whether jobs cost less together than one after another."""
+        return self.transcriber is None or self.transcriber.batches
+
     def listener(self) -> Listener:
         """Return a listener of the emotion model, for a new session."""
         return self.model.listener()
@@ -138,6 +148,7 @@ class Engine:
         """Drop what the models keep for a session that has ended."""
         if self.transcriber is not None:
             self.transcriber.forget(session_id)
+        self.model.forget(session_id)
 
     def close(self) -> None:
         """Do nothing: the models go with whoever holds the engine."""
@@ -151,7 +162,7 @@ class Engine:
             transcripts = self._transcribe(jobs)
             heard = time.perf_counter()
             spoken = [
-                Spoken(samples=job.heard, text=_trusted(transcript))
+                Spoken(job.heard, _trusted(transcript), _place(job))
                 for job, transcript in zip(jobs, transcripts, strict=True)
             ]
             findings = self.model.observe(spoken)
@@ -183,6 +194,10 @@ class Engine:
             return [None] * len(jobs)
         voices = iter(self._embedder.embed(asked))
         return [next(voices) if job.embed else None for job in jobs]
+
+
+def _place(job: Job) -> Place:
+    return Place(job.clip.session_id, job.clip.utterance, job.heard_from)
 
 
 def _trusted(transcript: Transcript | None) -> str | None:

@@ -89,19 +89,25 @@ class InTray:
         self.closing = True
         self._filled.notify_all()
 
-    def take(self, wanted: Callable[[], bool], note: Callable[[Load], None]) -> Load | None:
+    def take(
+        self,
+        wanted: Callable[[], bool],
+        note: Callable[[Load], None],
+        most: int | None = None,
+    ) -> Load | None:
         """Wait for work; ``None`` where the thread shall end, as soon as it is not ``wanted``.
 
-        ``note`` is told of the work before the lock is let go, so that none is ever in nobody's
-        hands.
+        At most ``most`` jobs, or ``worker.max_batch``. ``note`` is told of the work before the lock
+        is let go, so that none is ever in nobody's hands.
         """
-        settings = self._settings
+        most = most or self._settings.max_batch
+        wait_s = self._settings.max_wait_ms / 1000 if most > 1 else 0.0
         with self.lock:
             while wanted():
-                if self._queue and not self.closing and settings.max_wait_ms and self._crowded:
-                    self._wait_for_company(settings.max_wait_ms / 1000)
+                if self._queue and not self.closing and wait_s and self._crowded:
+                    self._wait_for_company(wait_s)
                 gone, self._gone = self._gone, []
-                batch = self._queue.take(settings.max_batch)
+                batch = self._queue.take(most)
                 if batch or gone:
                     self._at_work = {_key(ticket) for ticket in batch}
                     load = Load(gone, batch)

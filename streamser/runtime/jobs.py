@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from streamser.audio.clip import Clip, Samples
+from streamser.emotion.frontend import HOP
 from streamser.emotion.model import Finding
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
@@ -16,8 +17,8 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     """Ask for the words and the emotion of a clip.
 
     ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
-    that emotion is read from. A ``droppable`` job may be left out under pressure; one that is
-    ``refusable`` fails where too many wait already. Without ``transcribe`` no words
+    that emotion is read from at most. A ``droppable`` job may be left out under pressure; one
+    that is ``refusable`` fails where too many wait already. Without ``transcribe`` no words
     are asked for; with ``embed`` what the voice sounds like is, for a final.
     """
 
@@ -30,9 +31,19 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     embed: bool = False
 
     @property
+    def heard_from(self) -> int:
+        """Return the absolute sample from which on emotion is read.
+
+        A whole number of the front end's steps (16 ms) after the clip's first sample: windows
+        of one utterance then share their frames, whatever they leave out.
+        """
+        left_out = max(0, len(self.clip.samples) - self.window)
+        return self.clip.start + -(-left_out // HOP) * HOP
+
+    @property
     def heard(self) -> Samples:
         """Return the samples that emotion is read from."""
-        return self.clip.samples[-self.window :]
+        return self.clip.samples[self.heard_from - self.clip.start :]
 
 
 class Cancel(msgspec.Struct, frozen=True):

@@ -418,7 +418,7 @@ class Session:
                 self._outbox.emit(self._wording.settled(utterance, settled))
                 utterance.told = settled
         reading = self._listeners.interpret(result.finding)
-        self._outbox.emit(self._wording.delta(utterance, reading, end - job.window, end))
+        self._outbox.emit(self._wording.delta(utterance, reading, job.heard_from, end))
 
     def _tell_final(self, utterance: Utterance) -> None:
         outcome = utterance.outcome

@@ -104,7 +104,8 @@ class Shift:
             # Nobody waits for it where the program has closed meanwhile.
             with suppress(InvalidStateError):
                 self.engine.set_result(engine)
-            while load := self._tray.take(lambda: self._wanted, self._take_on):
+            most = None if engine.batches else 1
+            while load := self._tray.take(lambda: self._wanted, self._take_on, most):
                 for session_id in load.gone:
                     _forget(engine, session_id)
                 if load.batch:

@@ -34,21 +34,30 @@ __all__ = ["SphinxTranscriber"]
 # .21; 3,000 .356, .15 (two words in 250 for a third of the time). At 5,000: topn=2 WER .404;
 # pl_window=0 .348, a third slower. Without the means below, WER rose from .508 to .576 with
 # ds=2, .560 with lw=8, .536 with topn=2.
+# With the means, at 3,000, against .356 in steps of half a second: 2,000 active HMMs .388, 1,000
+# .416, topn=3 .368, topn=2 .412, ds=2 .408, pl_window=0 .380; against .348 at once: wbeam and
+# lponlybeam of 1e-20 .360, pl_weight=5 .380 (steps mattered then, see ``_PIECE``).
+# ``scripts/evaluate_sphinx.py`` measures it again.
 _PARAMETERS: Final[dict[str, Any]] = {
     "samprate": float(SAMPLE_RATE),
     "loglevel": "FATAL",
     "fwdflat": False,
     "bestpath": False,
     "maxhmmpf": 3_000,
-    # Gaussians of senones that are not asked for keep their ranking from earlier frames, even
-    # across utterances; asked for all, a decoder gives the same text whatever it did before.
-    "compallsen": True,
+    # All senones in every frame (True) is more work for the same WER.
+    # What an earlier utterance leaves behind shifts the scores of all paths alike: words and
+    # their times are the same whatever a decoder did before (its acoustic scores are not).
+    "compallsen": False,
 }
 
-_PIECE = 512
-"""Samples per call (32 ms): the decoder holds the interpreter's lock while it works."""
-
 _FRAME = SAMPLE_RATE // 100
+
+_PIECE = _FRAME
+"""Samples per call. pocketsphinx moves its running mean only between calls, so with more than
+one frame a call the text of utterances beyond 3 s would depend on how they were chopped."""
+
+_FIRST_PIECE = 512
+"""Samples of an utterance's first call, which must hold a whole window (410 samples)."""
 
 _HEAD = SAMPLE_RATE
 """Samples from whose cepstral mean decoding starts; before them there is no partial.
@@ -107,6 +116,7 @@ class SphinxTranscriber:
     """
 
     name = "pocketsphinx/en-us"
+    batches = False
 
     def __init__(self, max_decoders: int = 4) -> None:
         self._max_decoders = max(1, max_decoders)
@@ -140,7 +150,7 @@ class SphinxTranscriber:
         if not goes_on or seat.fed > len(clip.samples):
             self._begin(seat, clip, head)
         try:
-            _feed(seat.decoder, clip.samples[seat.fed :])
+            _feed(seat.decoder, clip.samples[seat.fed :], first=seat.fed == 0)
         except RuntimeError:
             # How much was taken is not known: begin anew next time.
             _close(seat)
@@ -203,7 +213,7 @@ def _new_ear() -> Any:
     Even an utterance that is not searched is searched when it is closed: with the whole
     vocabulary that takes as long as decoding it, with one word 1 % of that.
     """
-    ear = _open_decoder({**_PARAMETERS, "compallsen": False, "lm": None})
+    ear = _open_decoder({**_PARAMETERS, "lm": None})
     ear.add_jsgf_string("ear", "#JSGF V1.0; grammar ear; public <word> = a;")
     ear.activate_search("ear")
     return ear
@@ -256,10 +266,13 @@ def _pcm(samples: Samples) -> bytes:
     return (np.clip(samples, -1.0, 1.0) * 32767).round().astype("<i2").tobytes()
 
 
-def _feed(decoder: Any, samples: Samples) -> None:
+def _feed(decoder: Any, samples: Samples, *, first: bool) -> None:
     pcm = _pcm(samples)
-    for offset in range(0, len(pcm), 2 * _PIECE):
-        decoder.process_raw(pcm[offset : offset + 2 * _PIECE], False, False)
+    start = 0
+    stop = 2 * (_FIRST_PIECE if first else _PIECE)
+    while start < len(pcm):
+        decoder.process_raw(pcm[start:stop], False, False)
+        start, stop = stop, stop + 2 * _PIECE
         # Lets go of the interpreter's lock, so that audio and events of other threads move on.
         time.sleep(0)
 

@@ -47,6 +47,8 @@ class Transcriber(Protocol):
 
     name: str
     """Engine and model, as events report it: ``"faster-whisper/tiny"``."""
+    batches: bool
+    """Whether clips cost less together than one after another; else none waits for another."""
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Recognise clips of one or many sessions; one transcript per clip, in order."""

@@ -4,6 +4,7 @@ import pytest
 
 from streamser.bench import compact
 from streamser.bench.compact import CompactReport, Timing, compact_markdown, measure_compact
+from streamser.bench.growing import Growing
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import Spread
 
@@ -33,17 +34,21 @@ def test_the_report_holds_each_figure_against_its_goal(milliseconds: float, verd
         torch_s=None,
         torch_mib=None,
         timings=(timing(5.0, milliseconds),),
+        growing=(Growing(seconds=15.0, clips=30, streamed=4.0, anew=16.0, listener=1.0),),
     )
     lines = compact_markdown(report).splitlines()
     (row,) = [line for line in lines if line.startswith("| 5 s of voice")]
     assert row.endswith(f"| ≤ 25 ms | {verdict} |")
     assert not any("torch" in line for line in lines)
+    assert "| 15 s | 30 | 4.00 | 16.00 | 0.25 | 1.00 |" in lines
 
 
 def test_the_bundled_model_is_measured_as_it_ships(monkeypatch: pytest.MonkeyPatch) -> None:
     """In processes of their own, and within its memory and size."""
     monkeypatch.setattr(compact, "_RUNS", 2)
     monkeypatch.setattr(compact, "_SECONDS", (1.0, 5.0))
+    monkeypatch.setattr(compact, "_GROWING", (1.2,))
+    monkeypatch.setattr(compact, "_GROWING_RUNS", 1)
     report = measure_compact(lambda line: None)
     assert report.bytes < 25e6
     assert 0 < report.load_mib < 200
@@ -54,3 +59,6 @@ def test_the_bundled_model_is_measured_as_it_ships(monkeypatch: pytest.MonkeyPat
         (5.0, False),
         (5.0, True),
     ]
+    (growing,) = report.growing
+    assert (growing.seconds, growing.clips) == (1.2, 3)
+    assert min(growing.streamed, growing.anew, growing.listener) > 0

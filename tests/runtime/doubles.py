@@ -106,6 +106,9 @@ class LoudnessModel:
         """Return the root mean square of each item."""
         return [float(np.sqrt(np.mean(item.samples**2))) for item in batch]
 
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: there is no state."""
+
     def listener(self) -> CountingListener:
         """Return a listener that has learnt nothing."""
         return CountingListener()
@@ -115,6 +118,7 @@ class SpellingTranscriber:
     """Hear one word for each half second of sound."""
 
     name = "spelling"
+    batches = True
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Return "word0 word1 …" for each clip."""

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip, Samples
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Place, Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Result
@@ -61,14 +61,20 @@ class LengthEmbedder:
 
 
 class Listening(LoudnessModel):
-    """Keep the text that it was given."""
+    """Keep what it was given with the sound, and the sessions that it was told to forget."""
 
     def __init__(self) -> None:
         self.texts: list[str | None] = []
+        self.places: list[Place | None] = []
+        self.forgotten: list[str] = []
 
     def observe(self, batch: Sequence[Spoken]) -> list[float]:
         self.texts += [item.text for item in batch]
+        self.places += [item.place for item in batch]
         return super().observe(batch)
+
+    def forget(self, session_id: str) -> None:
+        self.forgotten.append(session_id)
 
 
 def test_one_bad_item_of_a_batch_fails_alone() -> None:
@@ -117,12 +123,13 @@ def test_without_a_recogniser_there_is_no_transcript() -> None:
 
 
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
-    """The model reads at most the window, and all the words."""
+    """The model reads at most the window, is told where it lies, and gets all the words."""
     model = Listening()
     (outcome,) = Engine(SpellingTranscriber(), model).run([job(1)])
     assert model.texts == ["word0 word1"]
+    assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Result)
-    expected = np.sqrt(np.mean(job(1).clip.samples[-8000:] ** 2))
+    expected = np.sqrt(np.mean(job(1).clip.samples[8192:] ** 2))
     assert outcome.finding == float(expected)
 
 
@@ -141,7 +148,7 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
     model, recogniser = Listening(), ForgetfulTranscriber()
     Engine(recogniser, model).warm()
     assert model.texts == ["word0 word1"]
-    assert recogniser.forgotten == ["warm-up"]
+    assert recogniser.forgotten == model.forgotten == ["warm-up"]
 
     class Broken(LoudnessModel):
         def observe(self, batch: Sequence[Spoken]) -> list[float]:

@@ -440,3 +440,20 @@ def test_what_another_model_learnt_is_refused() -> None:
     """Its numbers mean something else."""
     with pytest.raises(ModelError, match="what rules learnt of a speaker is of no use to loudness"):
         make_session().resume(SessionSnapshot("rules", b"{}"))
+
+
+def test_a_partial_says_which_sound_it_was_read_from() -> None:
+    """Of a long utterance the end alone, and never more than the window."""
+    session = make_session(max_length_ms=15_000)
+    jobs: dict[int, Job] = {}
+    told: list[Event] = []
+    for chunk in np.array_split(speech((0.3, 0), (14.0, 0.3)), 100):
+        for job in jobs_of(session.push(chunk)):
+            jobs[to_ms(job.clip.end)] = job
+            told += events_of(session.resolve(job.id, answer(job)))
+    windows = [event.emotion.window for event in of(EmotionDelta, told)]
+    assert windows[-1].end_ms > 13_000
+    for window in windows:
+        job = jobs[window.end_ms]
+        assert window.start_ms == to_ms(job.clip.end - len(job.heard))
+        assert window.end_ms - window.start_ms <= 10_000

@@ -77,6 +77,28 @@ def test_jobs_that_wait_are_run_as_one_batch() -> None:
     assert worker.stats.largest_batch == 4
 
 
+def test_a_recogniser_that_gains_nothing_by_batches_gets_none() -> None:
+    """A final that comes while readings wait is the next one; it waits for one job at most."""
+
+    class Plodding(SpellingTranscriber):
+        batches = False
+
+    model = GatedModel()
+    worker = DeviceThread(lambda: Engine(Plodding(), model), WorkerSettings(max_batch=8))
+    answers: Answers = queue.SimpleQueue()
+    try:
+        worker.submit(job(0), into(answers))
+        assert model.entered.acquire(timeout=20)
+        for n in (1, 2):
+            worker.submit(job(n, f"s{n}", droppable=True), into(answers))
+        worker.submit(job(3, "s3"), into(answers))
+        model.gate.release(9)
+        assert [answers.get(timeout=20)[1] for _ in range(4)] == [0, 3, 1, 2]
+    finally:
+        worker.close()
+    assert model.batches == [1, 1, 1, 1]
+
+
 def test_a_cancelled_job_is_not_run_and_not_answered() -> None:
     """Unless it had begun."""
     with gated(WorkerSettings()) as (worker, model, answers):

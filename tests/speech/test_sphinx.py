@@ -133,6 +133,35 @@ def test_chopping_changes_nothing(folder: Path, transcriber: SphinxTranscriber) 
     assert heard(transcriber, ragged)[-1] == at_once
 
 
+@pytest.mark.parametrize("step", [HALF_SECOND, 7_777])
+def test_chopping_changes_nothing_in_long_utterances(
+    folder: Path, transcriber: SphinxTranscriber, step: int
+) -> None:
+    """Beyond the 3 s after which pocketsphinx moves its mean, partials change nothing either."""
+    names = ["sense_and_sensibility_01_austen-0870", "sense_and_sensibility_01_austen-0890"]
+    names += ["sense_and_sensibility_01_austen-0920", "jfk"]
+    for name in names:
+        sound = recording(folder, name).samples
+        session = f"{name} {step}"
+        at_once = heard(transcriber, [Clip(f"{session} at once", 1, 0, sound, final=True)])[-1]
+        assert heard(transcriber, clips(sound, session, step=step))[-1] == at_once
+        transcriber.forget(session)
+        transcriber.forget(f"{session} at once")
+
+
+def test_what_a_decoder_did_before_changes_nothing(folder: Path) -> None:
+    """After other speech, noise and silence, a decoder hears what a fresh one hears."""
+    rng = np.random.default_rng(0)
+    noise = (0.3 * rng.standard_normal(SAMPLE_RATE)).astype(np.float32)
+    earlier = [noise, recording(folder, "goforward").samples, np.zeros(SAMPLE_RATE, np.float32)]
+    used = SphinxTranscriber(max_decoders=1)
+    for number, name in enumerate(("005", "LJ001-0008", "sb_spk1_snt2")):
+        heard(used, [Clip(f"earlier {number}", 1, 0, earlier[number], final=True)])
+        used.forget(f"earlier {number}")
+        clip = Clip(name, 1, 0, recording(folder, name).samples, final=True)
+        assert heard(used, [clip]) == heard(SphinxTranscriber(), [clip])
+
+
 def test_only_what_is_new_is_decoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A growing utterance is fed to the decoder once, in pieces of at most 32 ms."""
     from streamser.speech import sphinx
@@ -150,7 +179,10 @@ def test_only_what_is_new_is_decoded(folder: Path, monkeypatch: pytest.MonkeyPat
             fed.append(len(pcm) // 2)
             self.decoder.process_raw(pcm, no_search, full)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(sphinx, "_feed", lambda decoder, new: feed(Spy(decoder), new))
+    def spied(decoder: object, new: Samples, *, first: bool) -> None:
+        feed(Spy(decoder), new, first=first)
+
+    monkeypatch.setattr(sphinx, "_feed", spied)
     heard(transcriber, clips(sound, "s"))
     assert sum(fed) == len(sound)
     assert max(fed) <= to_samples(32)

@@ -23,9 +23,10 @@ from streamser.emotion.calibration import (
     probabilities,
 )
 from streamser.emotion.compact.bundle import Bundle, load_bundle
-from streamser.emotion.compact.running import Usual, read_usual
+from streamser.emotion.compact.ear import Ear, listen
+from streamser.emotion.compact.running import Reference, Usual, read_usual
 from streamser.emotion.compact.statistics import GROUPS, Measured, measure
-from streamser.emotion.frontend import Sound, log_mel
+from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Reading, Spoken
 from streamser.emotion.prototypes import entropy
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
@@ -66,26 +67,37 @@ class CompactModel:
         self.name = name
         self._bundle = bundle
         self._words = bundle.words
+        self._ear = Ear()
 
     def observe(self, batch: Sequence[Spoken]) -> list[CompactFinding]:
         """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
 
-        NaN and infinite samples count as silence.
+        NaN and infinite samples count as silence. Of clips with a place, frames are kept.
         """
-        return self.examine([(spoken.samples, spoken.text) for spoken in batch])
+        heard = [self._ear.hear(spoken.samples, spoken.place) for spoken in batch]
+        return self._find([measure(*each) for each in heard], [spoken.text for spoken in batch])
 
     def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
         """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
-        texts = [text if text is not None and text.strip() else None for _, text in batch]
-        encoded = iter(self._words.encode([text for text in texts if text is not None]))
-        return [
-            CompactFinding(_measured(sound), None if text is None else next(encoded))
-            for (sound, _), text in zip(batch, texts, strict=True)
-        ]
+        return self._find([_measured(sound) for sound, _ in batch], [text for _, text in batch])
+
+    def forget(self, session_id: str) -> None:
+        """Drop the frames that are kept of a session."""
+        self._ear.forget(session_id)
 
     def listener(self) -> CompactListener:
         """Return a listener that has heard nobody yet."""
         return CompactListener(self._bundle)
+
+    def _find(
+        self, measured: Sequence[Measured], given: Sequence[str | None]
+    ) -> list[CompactFinding]:
+        texts = [text if text is not None and text.strip() else None for text in given]
+        encoded = iter(self._words.encode([text for text in texts if text is not None]))
+        return [
+            CompactFinding(each, None if text is None else next(encoded))
+            for each, text in zip(measured, texts, strict=True)
+        ]
 
 
 class CompactListener:
@@ -93,13 +105,13 @@ class CompactListener:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._usual = Usual()
+        self._know(Usual())
 
     def judge(self, finding: CompactFinding) -> Judgement:
         """Let the network judge a finding in the light of what was learnt so far."""
-        measured, norm = finding.measured, self._bundle.norm
+        measured = finding.measured
         audible = measured.speech_seconds >= LEAST_SPEECH_SECONDS
-        views = self._usual.views(measured.values, norm)
+        views = self._reference().views(measured.values)
         words = finding.words
         logits, dimensions = self._bundle.judge.run(
             ["logits", "dimensions"],
@@ -150,7 +162,7 @@ class CompactListener:
     def learn(self, finding: CompactFinding) -> None:
         """Take a finished utterance into what is usual for this stream."""
         if finding.measured.speech_seconds >= LEAST_SPEECH_SECONDS:
-            self._usual = self._usual.extended(finding.measured, self._bundle.norm)
+            self._know(self._usual.extended(finding.measured, self._bundle.norm))
 
     def snapshot(self) -> bytes:
         """Return what was learnt, about 5 kB, for ``restore``."""
@@ -158,11 +170,20 @@ class CompactListener:
 
     def restore(self, state: bytes) -> None:
         """Go on with what ``snapshot`` returned; raises ``ModelError`` for anything else."""
-        self._usual = read_usual(state)
+        self._know(read_usual(state))
 
     def reset(self) -> None:
         """Forget the speaker: the next utterance is the first."""
-        self._usual = Usual()
+        self._know(Usual())
+
+    def _know(self, usual: Usual) -> None:
+        self._usual = usual
+        self._against: Reference | None = None
+
+    def _reference(self) -> Reference:
+        if self._against is None:
+            self._against = self._usual.against(self._bundle.norm)
+        return self._against
 
     def _evidence(
         self, measured: Measured, judged: Judgement, calibration: Calibration
@@ -175,15 +196,12 @@ class CompactListener:
             "logit_margin": first - second,
             "unsure_below": calibration.unsure_below,
         }
-        mean, deviation = (
-            self._usual.mean(self._bundle.norm),
-            self._usual.deviation(self._bundle.norm),
-        )
+        usual = self._reference()
         octave = float(measured.values[GROUPS["pitch"]][0])
         if octave == octave:
             place = GROUPS["pitch"].start
             evidence["f0_median_hz"] = 2.0**octave
-            evidence["f0_deviations"] = float((octave - mean[place]) / deviation[place])
+            evidence["f0_deviations"] = float((octave - usual.mean[place]) / usual.deviation[place])
         return {name: round(value, 3) for name, value in evidence.items()}
 
 
@@ -197,5 +215,4 @@ def _measured(sound: Sound | None) -> Measured:
         return measure(np.zeros((0, 64), np.float32))
     if not isinstance(sound, np.ndarray):
         return measure(sound.decibels)
-    clean = np.nan_to_num(sound, nan=0.0, posinf=0.0, neginf=0.0)
-    return measure(log_mel(np.clip(clean, -1.0, 1.0)))
+    return measure(*listen(sound))

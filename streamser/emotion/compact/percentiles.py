@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["percentiles"]
+__all__ = ["percentiles", "picked", "ranked"]
 
 Floats = npt.NDArray[np.float64]
+Ranked = npt.NDArray[np.floating[Any]]
 
 
 def percentiles(values: Floats, wanted: Sequence[float]) -> list[Floats]:
@@ -18,17 +20,37 @@ def percentiles(values: Floats, wanted: Sequence[float]) -> list[Floats]:
     ``values`` [n, …] with n > 0 and without NaN. By linear interpolation between closest ranks
     (Hyndman & Fan 1996, type 7). numpy's own takes several times as long on so little.
     """
+    return picked(ranked(values), wanted)
+
+
+def ranked(values: Ranked) -> Ranked:
+    """Sort values [n, …] over the first axis, for ``picked``; that axis comes out last."""
     # Each column in a row of its own: sorting then runs along memory.
-    ordered = np.sort(np.ascontiguousarray(values.T), axis=-1)
+    ordered = np.array(values.T, order="C")
+    ordered.sort(axis=-1)
+    return ordered
+
+
+def picked(
+    ordered: Ranked,
+    wanted: Sequence[float],
+    change: Callable[[Floats], Floats] | None = None,
+) -> list[Floats]:
+    """Return percentiles of what was ``ranked``, or of what a rising function makes of it.
+
+    ``change`` takes values at some ranks, float64 [..., ranks]: a function that keeps the order
+    need not be applied to all values.
+    """
     last = ordered.shape[-1] - 1
-    found = []
-    for percent in wanted:
-        place = last * (percent / 100)
-        below = int(place)
-        above = min(below + 1, last)
-        share = place - below
-        low, high = ordered[..., below], ordered[..., above]
-        step = high - low
-        # From the nearer end, as numpy does.
-        found.append((low + step * share if share < 0.5 else high - step * (1 - share)).T)
-    return found
+    places = [last * (percent / 100) for percent in wanted]
+    below = [int(place) for place in places]
+    above = [min(rank + 1, last) for rank in below]
+    share = np.array(places) - below
+    ends = ordered[..., below + above].astype(np.float64)
+    if change is not None:
+        ends = change(ends)
+    low, high = ends[..., : len(below)], ends[..., len(below) :]
+    step = high - low
+    # From the nearer end, as numpy does.
+    found = np.where(share < 0.5, low + step * share, high - step * (1 - share))
+    return [found[..., number].T for number in range(len(below))]

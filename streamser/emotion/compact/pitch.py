@@ -46,22 +46,29 @@ class PitchTrack(NamedTuple):
 
 
 class _Templates(NamedTuple):
+    """Hold log2 of F0 of each candidate, [64], and what it looks like, a column each [34, 64]."""
+
     log2_f0: Floats
     shapes: Floats
 
 
 def follow_pitch(decibels: Frames | Floats) -> PitchTrack:
-    """Find the likeliest F0 of each frame, [T, 64] in dB, also where there is no voice."""
+    """Find the likeliest F0 of each frame, [T, 64] in dB, also where there is no voice.
+
+    Each frame is looked at for itself, by operations whose order does not depend on how many
+    there are: what a growing clip gives bit by bit is what the whole gives, from 2 frames on.
+    """
     levels = np.asarray(decibels, np.float64)
     templates = _templates()
     if not len(levels):
         return PitchTrack(np.zeros(0), np.zeros(0))
-    audible = np.maximum(levels, levels.max(axis=1, keepdims=True) - _DEPTH_DB)
-    ripple = _ripple(audible)
-    size = np.linalg.norm(ripple, axis=1, keepdims=True)
-    match = (ripple / np.maximum(size, _LEAST_RIPPLE)) @ templates.shapes.T
+    low, peaks = levels[:, :_BANDS], levels.max(axis=1, keepdims=True)
+    ripple = np.einsum("tb,bc->tc", np.maximum(low, peaks - _DEPTH_DB), _flattening())
+    size = np.sqrt(np.add.reduce(ripple * ripple, axis=1))
+    match = np.einsum("tb,bc->tc", ripple, templates.shapes)
     best = match.argmax(axis=1)
-    return PitchTrack(templates.log2_f0[best], match[np.arange(len(match)), best])
+    found = match[np.arange(len(match)), best] / np.maximum(size, _LEAST_RIPPLE)
+    return PitchTrack(templates.log2_f0[best], found)
 
 
 @cache
@@ -77,23 +84,22 @@ def _templates() -> _Templates:
             tone = np.cos(2 * np.pi * number * f0 * time)
             power += np.abs(np.fft.rfft(window * tone)) ** 2 / number
         levels.append(band_levels(power + power.max() * 1e-4))
-    shapes = _ripple(np.array(levels))
-    return _Templates(np.log2(hertz), shapes / np.linalg.norm(shapes, axis=1, keepdims=True))
-
-
-def _ripple(levels: Floats) -> Floats:
-    """Take the envelope and the mean away from levels [T, 64]; [T, 34] is left."""
-    low = levels[:, :_BANDS]
-    weighted = (low - low @ _smoothing().T) * _taper()
-    return np.asarray(weighted - weighted.mean(axis=1, keepdims=True))
+    shapes = np.array(levels)[:, :_BANDS] @ _flattening()
+    shapes /= np.linalg.norm(shapes, axis=1, keepdims=True)
+    return _Templates(np.log2(hertz), np.ascontiguousarray(shapes.T))
 
 
 @cache
-def _smoothing() -> Floats:
-    """Return the matrix of a mean over the neighbours, fewer of them at either end."""
+def _flattening() -> Floats:
+    """Return the matrix [34, 34] that takes envelope and mean away from rows of levels.
+
+    The envelope is a mean over the neighbours, fewer of them at either end.
+    """
     apart = np.abs(np.subtract.outer(np.arange(_BANDS), np.arange(_BANDS)))
     near = (apart <= _AROUND).astype(np.float64)
-    return np.asarray(near / near.sum(axis=1, keepdims=True))
+    smoothing = near / near.sum(axis=1, keepdims=True)
+    weighted = (np.eye(_BANDS) - smoothing.T) * _taper()
+    return np.asarray(weighted - weighted.mean(axis=1, keepdims=True))
 
 
 @cache

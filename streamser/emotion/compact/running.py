@@ -17,7 +17,7 @@ from streamser.emotion.compact.statistics import GROUPS, WIDTH, Measured
 from streamser.emotion.model import DAMAGED_STATE
 from streamser.errors import ModelError
 
-__all__ = ["LIMIT", "MEMORY", "PRIOR", "Norm", "Usual", "Views", "read_usual"]
+__all__ = ["LIMIT", "MEMORY", "PRIOR", "Norm", "Reference", "Usual", "Views", "read_usual"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,6 +61,31 @@ class Views(NamedTuple):
     variety: npt.NDArray[np.float32]
 
 
+class Reference(msgspec.Struct, frozen=True, eq=False):
+    """Hold what measurements of a stream are set against until more of it is known.
+
+    ``mean`` and ``deviation`` are the stream's own, float64 [WIDTH]; ``context`` and
+    ``variety`` as in ``Views``, of one utterance.
+    """
+
+    norm: Norm
+    mean: Floats
+    deviation: Floats
+    context: npt.NDArray[np.float32]
+    variety: npt.NDArray[np.float32]
+
+    def views(self, values: npt.NDArray[np.float32]) -> Views:
+        """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
+        found = np.where(np.isnan(values), self.mean, values)
+        batch = found.shape[:-1]
+        return Views(
+            _clipped((found - self.mean) / self.deviation),
+            _clipped((found - self.norm.centre) / self.norm.spread),
+            np.broadcast_to(self.context, found.shape).copy(),
+            np.broadcast_to(self.variety, (*batch, len(self.variety))).copy(),
+        )
+
+
 class Usual(msgspec.Struct, frozen=True, eq=False):
     """Hold how many utterances a stream has had, and the sums over them; never changes in place.
 
@@ -87,20 +112,17 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
         variance = second - self.mean(norm) ** 2
         return np.sqrt(np.maximum(variance, _LEAST_VARIANCE * norm.variance))
 
-    def views(self, values: npt.NDArray[np.float32], norm: Norm) -> Views:
-        """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
-        mean = self.mean(norm)
-        found = np.where(np.isnan(values), mean, values)
-        deviation = self.deviation(norm)
-        context = np.broadcast_to((mean - norm.centre) / norm.spread, found.shape)
+    def against(self, norm: Norm) -> Reference:
+        """Work out what measurements are set against as long as this is what is usual."""
+        mean, deviation = self.mean(norm), self.deviation(norm)
         ratio = np.log(deviation / np.sqrt(norm.variance))
         variety = np.array([ratio[span].mean() for span in GROUPS.values()])
-        return Views(
-            _clipped((found - mean) / deviation),
-            _clipped((found - norm.centre) / norm.spread),
-            _clipped(context),
-            _clipped(np.broadcast_to(variety, (*found.shape[:-1], len(variety)))),
-        )
+        context = (mean - norm.centre) / norm.spread
+        return Reference(norm, mean, deviation, _clipped(context), _clipped(variety))
+
+    def views(self, values: npt.NDArray[np.float32], norm: Norm) -> Views:
+        """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
+        return self.against(norm).views(values)
 
     def extended(self, measured: Measured, norm: Norm) -> Usual:
         """Return what is usual after one utterance more; what it lacks counts as usual."""
@@ -121,7 +143,7 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
 
 
 def _clipped(values: Floats) -> npt.NDArray[np.float32]:
-    return np.clip(values, -LIMIT, LIMIT).astype(np.float32)
+    return np.minimum(np.maximum(values, -LIMIT), LIMIT).astype(np.float32)
 
 
 def read_usual(state: bytes) -> Usual:

@@ -8,15 +8,16 @@ own level during speech, so that a quiet room and a noisy one differ little.
 
 from __future__ import annotations
 
+import math
 from functools import cache
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.emotion.compact.percentiles import percentiles
+from streamser.emotion.compact.moments import deviation, lengths, mean_of, means, slope
+from streamser.emotion.compact.percentiles import percentiles, picked, ranked
 from streamser.emotion.compact.pitch import VOICED, PitchTrack, follow_pitch
 from streamser.emotion.frontend import BANDS, HOP, Frames, band_weights
 
@@ -71,6 +72,8 @@ _TOTAL_FLOOR_DB: Final = 28.0
 _LEAST_VOICED: Final = 4
 _LARGEST_STEP: Final = 0.3  # octaves from frame to frame: beyond, another candidate was taken
 _TINY: Final = 1e-20
+_NEPERS: Final = math.log(10) / 10  # of power, in a decibel
+_PIECE: Final = 128  # frames
 
 
 class Measured(NamedTuple):
@@ -85,9 +88,16 @@ class Measured(NamedTuple):
 
 
 class _Heard(NamedTuple):
-    """Hold the frames of an utterance, floors raised, and which of them are what."""
+    """Hold an utterance, floors raised, and which of its frames are what.
+
+    ``levels`` [S, 64] are those of the speech frames alone, in order; ``ordered`` [64, S] are
+    the same before floors were raised, each band sorted, and ``floors`` the power below which
+    a band is not let fall. ``total``, ``speech`` and ``voiced`` are of all frames, [T].
+    """
 
     levels: Floats
+    ordered: Frames
+    floors: Floats
     total: Floats
     speech: Mask
     voiced: Mask
@@ -95,20 +105,25 @@ class _Heard(NamedTuple):
     loudest: float
 
 
-def measure(decibels: Frames) -> Measured:
-    """Measure an utterance of any length, log-mel frames [T, 64] in dB of any reference."""
+def measure(decibels: Frames, pitch: PitchTrack | None = None) -> Measured:
+    """Measure an utterance of any length, log-mel frames [T, 64] in dB of any reference.
+
+    ``pitch`` is what ``follow_pitch`` finds in these frames, where that is known already.
+    """
     if len(decibels) < 2 or not np.ptp(decibels):
         return Measured(np.full(WIDTH, np.nan, np.float32), 0.0)
-    heard = _listen(np.asarray(decibels, np.float64))
+    heard = _listen(decibels, follow_pitch(decibels) if pitch is None else pitch)
     groups = {**_spectrum(heard), **_melody(heard), **_rhythm(heard)}
     groups["shape"] = _shape(groups["mean"], groups["loud"])
     values = np.concatenate([groups[name] for name in _SIZES])
     return Measured(values.astype(np.float32), float(heard.speech.sum()) * _SECONDS)
 
 
-def _listen(raw: Floats) -> _Heard:
+def _listen(decibels: Frames, pitch: PitchTrack) -> _Heard:
+    power = _power(decibels.astype(np.float64))
     weights = band_weights() / band_weights().sum()
-    total = 10 * np.log10(10 ** (raw[:, _LOWEST:] / 10) @ weights[_LOWEST:] + _TINY)
+    powers = np.einsum("tb,b->t", power[:, _LOWEST:], weights[_LOWEST:]) + _TINY
+    total = _decibels(powers)
     loudest, floor = map(float, percentiles(total, [_LOUDEST_PERCENTILE, 5]))
     speech = total > loudest - _SPEECH_DB
     if loudest - floor > _LEAST_CONTRAST_DB:
@@ -116,40 +131,56 @@ def _listen(raw: Floats) -> _Heard:
     if speech.sum() < _LEAST_FRAMES:
         speech = np.zeros(len(total), np.bool_)
         speech[np.argsort(-total, kind="stable")[:_LEAST_FRAMES]] = True
-    (usual,) = percentiles(raw[speech], [90])
-    levels = 10 * np.log10(10 ** (raw / 10) + 10 ** ((usual - _BAND_FLOOR_DB) / 10))
-    total = 10 * np.log10(10 ** (total / 10) + 10 ** ((loudest - _TOTAL_FLOOR_DB) / 10))
-    pitch = follow_pitch(raw)
-    return _Heard(levels, total, speech, speech & (pitch.periodicity > VOICED), pitch, loudest)
+    ordered = ranked(decibels[speech])
+    (usual,) = picked(ordered, [90])
+    floors = _power(usual - _BAND_FLOOR_DB)
+    return _Heard(
+        levels=_decibels(power[speech] + floors),
+        ordered=ordered,
+        floors=floors,
+        total=_decibels(powers + _power(loudest - _TOTAL_FLOOR_DB)),
+        speech=speech,
+        voiced=speech & (pitch.periodicity > VOICED),
+        pitch=pitch,
+        loudest=loudest,
+    )
 
 
 def _spectrum(heard: _Heard) -> dict[str, Floats]:
-    levels, total = heard.levels[heard.speech], heard.total[heard.speech]
-    relative = np.maximum(levels - total.mean(), -60.0)
-    mean = relative.mean(axis=0)
-    low, high = percentiles(relative, [15, 85])
+    levels, total = heard.levels, heard.total[heard.speech]
+    usual = mean_of(total)
+    relative = _below(levels, usual)
+    mean = means(relative)
+    # Floors and limits keep the order of levels: what was sorted once need not be again.
+    low, high = picked(
+        heard.ordered,
+        [15, 85],
+        lambda raw: _below(_decibels(_power(raw) + heard.floors[:, None]), usual),
+    )
     loud = total >= percentiles(total, [60])[0]
-    steps = np.diff(heard.levels, axis=0)[heard.speech[1:] & heard.speech[:-1]]
+    frames = np.flatnonzero(heard.speech)
+    steps = (levels[1:] - levels[:-1])[frames[1:] - frames[:-1] == 1]
     if len(steps) < 2:
         steps = np.zeros((2, BANDS))
-    effort = total - total.mean()
-    cepstra = relative @ _cosines().T
-    voiced = heard.voiced
+    effort = total - usual
+    apart = relative - mean
+    changes = _cepstra(steps)
+    voiced = heard.voiced[heard.speech]
     voiced_mean = mean
     if voiced.sum() >= _LEAST_VOICED:
-        voiced_mean = np.maximum(heard.levels[voiced] - heard.total[voiced].mean(), -60.0).mean(0)
+        voiced_mean = means(_below(levels[voiced], mean_of(total[voiced])))
     return {
         "mean": mean,
         "p15": low,
         "p85": high,
-        "loud": relative[loud].mean(axis=0) - total[loud].mean() + total.mean(),
-        "sd": relative.std(axis=0),
-        "delta": np.abs(steps).mean(axis=0),
+        "loud": means(relative[loud]) - mean_of(total[loud]) + usual,
+        "sd": lengths(apart),
+        "delta": means(np.abs(steps)),
         # The 4 dB² keep a monotonous utterance from dividing by nothing.
-        "tilt": ((relative - mean) * effort[:, None]).mean(axis=0) / (total.var() + 4.0),
-        "cepstra_mean": cepstra.mean(axis=0),
-        "cepstra_sd": cepstra.std(axis=0),
-        "cepstra_delta": (steps @ _cosines().T).std(axis=0),
+        "tilt": np.einsum("t,tb->b", effort, apart) / len(apart) / (deviation(total) ** 2 + 4.0),
+        "cepstra_mean": _cosines() @ mean,
+        "cepstra_sd": lengths(_cepstra(apart)),
+        "cepstra_delta": lengths(changes - means(changes)),
         "voiced_mean": voiced_mean,
     }
 
@@ -160,35 +191,36 @@ def _melody(heard: _Heard) -> dict[str, Floats]:
     voicing = np.array(
         [
             voiced.sum() / speech.sum(),
-            periodicity.mean(),
-            periodicity.std(),
+            mean_of(periodicity),
+            deviation(periodicity),
             percentiles(periodicity, [85])[0],
         ]
     )
     if voiced.sum() < _LEAST_VOICED:
         return {"pitch": np.full(6, np.nan), "pitch_move": np.zeros(10), "voicing": voicing}
     f0 = heard.pitch.log2_f0[voiced]
-    seconds: Floats = np.flatnonzero(voiced).astype(np.float64) * _SECONDS
-    steps = np.diff(heard.pitch.log2_f0)[voiced[1:] & voiced[:-1]]
+    frames = np.flatnonzero(voiced)
+    steps = (f0[1:] - f0[:-1])[frames[1:] - frames[:-1] == 1]
     steps = steps[np.abs(steps) < _LARGEST_STEP]
     if not len(steps):
         steps = np.zeros(1)
     p5, p25, p50, p75, p95 = percentiles(f0, [5, 25, 50, 75, 95])
     half = len(f0) // 2
+    mean = mean_of(f0)
     move = [
-        f0.std(),
+        deviation(f0),
         p75 - p25,
         p95 - p5,
-        np.abs(steps).mean(),
-        steps.std(),
-        steps.mean(),
-        float(np.clip(_slope(seconds, f0), -2.0, 2.0)),
-        f0[half:].mean() - f0[:half].mean(),
-        f0[-max(3, len(f0) // 6) :].mean() - f0.mean(),
-        10.0 * _slope(heard.total[voiced], f0),
+        mean_of(np.abs(steps)),
+        deviation(steps),
+        mean_of(steps),
+        min(max(slope(frames.astype(np.float64) * _SECONDS, f0), -2.0), 2.0),
+        mean_of(f0[half:]) - mean_of(f0[:half]),
+        mean_of(f0[-max(3, len(f0) // 6) :]) - mean,
+        10.0 * slope(heard.total[voiced], f0),
     ]
     return {
-        "pitch": np.array([p50, f0.mean(), p5, p25, p75, p95]),
+        "pitch": np.array([p50, mean, p5, p25, p75, p95]),
         "pitch_move": np.array(move),
         "voicing": voicing,
     }
@@ -200,21 +232,21 @@ def _rhythm(heard: _Heard) -> dict[str, Floats]:
     spoken = heard.total[heard.speech]
     p10, p50, p90 = percentiles(spoken, [10, 50, 90])
     contour = np.maximum(heard.total[within] - heard.loudest, -45.0)
-    changes = np.abs(np.diff(contour)) if len(contour) > 1 else np.zeros(1)
+    changes = np.abs(contour[1:] - contour[:-1]) if len(contour) > 1 else np.zeros(1)
     half = len(spoken) // 2
     energy = [
-        spoken.std(),
+        deviation(spoken),
         p90 - p10,
         p90 - p50,
         p50 - p10,
-        changes.mean(),
+        mean_of(changes),
         percentiles(changes, [90])[0],
-        _slope(np.arange(len(spoken)).astype(np.float64), spoken) / _SECONDS,
-        spoken[half:].mean() - spoken[:half].mean(),
+        slope(np.arange(len(spoken), dtype=np.float64), spoken) / _SECONDS,
+        mean_of(spoken[half:]) - mean_of(spoken[:half]),
     ]
     length = len(contour) * _SECONDS
     edges = np.flatnonzero(np.diff(np.concatenate([[0], heard.voiced[within], [0]])))
-    runs = np.diff(edges.reshape(-1, 2), axis=1) if len(edges) else np.zeros((1, 1))
+    runs = edges[1::2] - edges[::2] if len(edges) else np.zeros(1)
     time = [
         np.log(length),
         heard.speech[within].mean(),
@@ -235,10 +267,10 @@ def _shape(mean: Floats, loud: Floats) -> Floats:
     return np.array(
         [
             power @ bands / power.sum(),
-            _slope(bands[4:60].astype(np.float64), mean[4:60]),
-            mean[2:10].mean() - mean[22:44].mean(),
-            mean[22:40].mean() - mean[44:].mean(),
-            loud[22:44].mean() - loud[2:10].mean(),
+            slope(bands[4:60].astype(np.float64), mean[4:60]),
+            mean_of(mean[2:10]) - mean_of(mean[22:44]),
+            mean_of(mean[22:40]) - mean_of(mean[44:]),
+            mean_of(loud[22:44]) - mean_of(loud[2:10]),
         ]
     )
 
@@ -251,19 +283,39 @@ def _peaks(contour: Floats) -> float:
 
 
 def _modulation(contour: Floats) -> Floats:
-    tapered = (contour - contour.mean()) * np.hanning(len(contour))
+    tapered = (contour - mean_of(contour)) * np.hanning(len(contour))
     size = max(512, len(contour))
-    power = np.abs(np.fft.rfft(tapered, size)) ** 2 / len(contour)
-    hertz = np.fft.rfftfreq(size, _SECONDS)
-    bands = pairwise(_MODULATION_HZ)
-    means = [power[(hertz >= low) & (hertz < high)].mean() for low, high in bands]
-    return np.asarray(10 * np.log10(np.array(means) + 1e-3))
+    spectrum = np.fft.rfft(tapered, size)
+    power = (spectrum.real**2 + spectrum.imag**2) / len(contour)
+    edges = np.searchsorted(np.fft.rfftfreq(size, _SECONDS), _MODULATION_HZ)
+    found = np.add.reduceat(power[: edges[-1]], edges[:-1]) / (edges[1:] - edges[:-1])
+    return np.asarray(10 * np.log10(found + 1e-3))
 
 
-def _slope(x: Floats, y: Floats) -> float:
-    apart = x - x.mean()
-    spread = float(apart @ apart)
-    return float(apart @ (y - y.mean())) / spread if spread > 1e-9 else 0.0
+def _power(decibels: Floats | float) -> Floats:
+    return np.asarray(np.exp(decibels * _NEPERS))
+
+
+def _decibels(power: Floats) -> Floats:
+    return np.asarray(np.log(power) / _NEPERS)
+
+
+def _below(levels: Floats, reference: float) -> Floats:
+    relative = levels - reference
+    return np.maximum(relative, -60.0, out=relative)
+
+
+def _cepstra(rows: Floats) -> Floats:
+    """Return cepstra [T, 20] of levels [T, 64].
+
+    In pieces so small that no BLAS spreads them over threads: these would wait for each other
+    for longer than all of it takes.
+    """
+    found = np.empty((len(rows), _CEPSTRA))
+    for first in range(0, len(rows), _PIECE):
+        piece = slice(first, first + _PIECE)
+        np.matmul(rows[piece], _cosines().T, out=found[piece])
+    return found
 
 
 @cache

@@ -10,7 +10,7 @@ import pytest
 from streamser.audio.clip import Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.frontend import Mel, log_mel
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Place, Spoken
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.emotion.compact.bundles import TEXTS, tiny_bundle
@@ -76,6 +76,21 @@ def test_a_clip_alone_is_found_as_in_a_batch(model: CompactModel) -> None:
         assert (alone.words is None) == (found.words is None)
         if alone.words is not None and found.words is not None:
             np.testing.assert_allclose(alone.words, found.words, rtol=1e-5, atol=1e-6)
+
+
+def test_findings_do_not_depend_on_what_is_kept(model: CompactModel) -> None:
+    """A clip that grows, a session beside it, one that is forgotten: the same bits throughout."""
+    sounds = {"low": LOW, "high": HIGH}
+    for end in (5000, 9000, 16_000, 14_000, len(LOW)):
+        if end == 16_000:
+            model.forget("low")
+        start = 512 if end == len(LOW) else 0
+        clips = {name: sound[start:end] for name, sound in sounds.items()}
+        batch = [Spoken(clip, None, Place(name, 1, start)) for name, clip in clips.items()]
+        for clip, found in zip(clips.values(), model.observe(batch), strict=True):
+            (alone,) = model.observe([Spoken(clip, None)])
+            np.testing.assert_array_equal(alone.measured.values, found.measured.values)
+            assert alone.measured.speech_seconds == found.measured.speech_seconds
 
 
 def test_frames_give_what_their_recording_gives(model: CompactModel) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.compact.statistics import GROUPS, WIDTH, measure
-from streamser.emotion.frontend import BANDS, log_mel
+from streamser.emotion.frontend import BANDS, band_weights, log_mel
 from tests.emotion.voices import in_noise, speak
 
 VOICE = in_noise(speak(180), 40)
@@ -76,3 +76,36 @@ def test_a_click_in_silence_is_measured_without_trouble() -> None:
     click = np.zeros(SAMPLE_RATE, np.float32)
     click[8000] = 1.0
     assert np.isfinite(measure(log_mel(click)).values[GROUPS["mean"]]).all()
+
+
+def test_the_spectrum_is_that_of_plain_formulas() -> None:
+    """However cleverly it is worked out: floors, percentiles and cepstra by their definitions."""
+    raw = log_mel(in_noise(np.concatenate([np.zeros(9000, np.float32), VOICE]), 30)).astype(float)
+    weights = band_weights() / band_weights().sum()
+    total = 10 * np.log10(10 ** (raw[:, 2:] / 10) @ weights[2:])
+    loudest, floor = np.percentile(total, [98, 5])
+    speech = (total > loudest - 35) & (total > floor + (loudest - floor) / 4)
+    floors = 10 ** ((np.percentile(raw[speech], 90, axis=0) - 20) / 10)
+    levels = 10 * np.log10(10 ** (raw / 10) + floors)
+    total = 10 * np.log10(10 ** (total / 10) + 10 ** ((loudest - 28) / 10))[speech]
+    relative = np.maximum(levels[speech] - total.mean(), -60)
+    steps = np.diff(levels, axis=0)[speech[1:] & speech[:-1]]
+    bands = np.arange(BANDS)
+    cosines = np.array([np.cos(np.pi * row * (bands + 0.5) / BANDS) for row in range(1, 21)])
+    cosines *= np.sqrt(2 / BANDS)
+    loud = total >= np.percentile(total, 60)
+    expected = {
+        "mean": relative.mean(axis=0),
+        "p15": np.percentile(relative, 15, axis=0),
+        "p85": np.percentile(relative, 85, axis=0),
+        "loud": relative[loud].mean(axis=0) - total[loud].mean() + total.mean(),
+        "sd": relative.std(axis=0),
+        "delta": np.abs(steps).mean(axis=0),
+        "cepstra_mean": (relative @ cosines.T).mean(axis=0),
+        "cepstra_sd": (relative @ cosines.T).std(axis=0),
+        "cepstra_delta": (steps @ cosines.T).std(axis=0),
+        "tilt": [np.cov(band, total, bias=True)[0, 1] / (total.var() + 4) for band in relative.T],
+    }
+    found = measure(raw.astype(np.float32)).values
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[GROUPS[name]], values, rtol=1e-5, atol=1e-5, err_msg=name)
