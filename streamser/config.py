@@ -122,7 +122,19 @@ class AsrSettings(Section, frozen=True):
     device: Annotated[Literal["auto", "cpu", "cuda"], Meta(description="Where whisper runs.")] = (
         "auto"
     )
-    compute_type: Annotated[str, Meta(description="whisper: int8, float16, … or auto.")] = "auto"
+    compute_type: Annotated[
+        str,
+        Meta(
+            description="whisper: int8, float16, … or auto: the fastest here, tried at the start."
+        ),
+    ] = "auto"
+    partial_context: Annotated[
+        Literal["full", "short"],
+        Meta(
+            description="whisper: partials are heard in 30 s as it was trained (full), or in what"
+            " they need (short: faster, but it may mishear, or repeat itself)."
+        ),
+    ] = "full"
     beam_size: Annotated[int, Meta(ge=1, le=20, description="whisper: hypotheses kept.")] = 1
     word_times: Annotated[bool, Meta(description="whisper: place each word in time (slower).")] = (
         False
@@ -136,16 +148,19 @@ class EmotionSettings(Section, frozen=True):
     model: Annotated[
         str,
         Meta(
-            description="compact (comes with the program), rules (training-free), or a"
-            " checkpoint: a directory or a hub name."
+            description="compact (comes with the program), rules (training-free), a checkpoint"
+            " (directory or hub name), or public models (`streamser models`) with + between."
         ),
     ] = "compact"
     device: Annotated[
         Literal["auto", "cpu", "cuda"], Meta(description="checkpoint: where it runs.")
     ] = "auto"
     precision: Annotated[
-        Literal["auto", "float32", "bfloat16"],
-        Meta(description="checkpoint: auto is bfloat16 on cuda, float32 on the processor."),
+        Literal["auto", "float32", "bfloat16", "float16", "int8"],
+        Meta(
+            description="checkpoint: what it computes in. auto: the fastest here that answers"
+            " alike, tried at the start."
+        ),
     ] = "auto"
     threads: Annotated[
         int, Meta(ge=0, le=1024, description="checkpoint: CPU threads; 0: as many as torch likes.")

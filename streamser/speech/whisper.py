@@ -4,14 +4,22 @@ faster-whisper itself batches only within one recording, so encoding and decodin
 here with its parts: one padded 30 s window per utterance, stacked, one prompt each. Greedy or
 beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
 left to ``streamser.speech.guards``, for a retry would take the time of the utterances behind.
+
+Partials may be encoded in less than 30 s (``partial_context``): the encoder takes any number of
+frames up to its 3000, at a cost that grows with them. It has learnt from windows of 30 s alone,
+and with much less of them it may mishear, or repeat itself; the same is known of ``audio_ctx`` in
+whisper.cpp and reported for CTranslate2 (OpenNMT/CTranslate2, issue 2100, windows of 1 to 3.5 s).
+So the window is no shorter than 5 s, and has a second of silence at its end.
 """
 
 from __future__ import annotations
 
 import ctypes
 import importlib.util
+import logging
 import math
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,14 +31,21 @@ import numpy.typing as npt
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.whisper_compute import choose_compute_type
 from streamser.speech.whisper_files import existing_directory, locate_whisper
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
 
+logger = logging.getLogger(__name__)
+
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
+_CONTEXT = 5 * SAMPLE_RATE
+"""Short windows are whole multiples of this, so that clips of one length share a batch."""
+_MARGIN = SAMPLE_RATE
+_TRIAL_TOKENS = 8
 _FEWEST_FRAMES = 16
 """The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
@@ -44,14 +59,17 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     ``model``: a directory in CTranslate2 form, a size of ``WHISPER_SIZES``, or a hub
     repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it
     for every utterance. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``. ``compute_type``:
-    CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest that the device has.
-    ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
+    CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest by a short trial, see
+    ``choose_compute_type``. ``partial_context``: ``"full"``, or ``"short"`` for partials in
+    windows no longer than they need, see above. ``threads``: CPU threads, 0 for up to four.
+    ``offline`` forbids downloads.
     """
 
     model: str = "base"
     language: str | None = None
     device: str = "auto"
     compute_type: str = "auto"
+    partial_context: str = "full"
     beam_size: int = 1
     word_times: bool = False
     threads: int = 0
@@ -73,6 +91,7 @@ class WhisperTranscriber:
     """
 
     name: str
+    batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{_short_name(options.model)}"
@@ -92,8 +111,13 @@ class WhisperTranscriber:
         pieces = [piece for number, clip in enumerate(clips) for piece in _pieces(number, clip)]
         if not pieces:
             return [Transcript("") for _ in clips]
+        contexts = [self._context(clips[piece.clip]) for piece in pieces]
+        heard: dict[int, _Heard] = {}
         try:
-            heard = self._hear(pieces)
+            for frames in sorted(set(contexts)):
+                places = [i for i, context in enumerate(contexts) if context == frames]
+                found = self._hear([pieces[i] for i in places], frames)
+                heard.update(zip(places, found, strict=True))
         except RuntimeError as error:
             raise _runtime_fault(error) from error
         return [
@@ -117,13 +141,21 @@ class WhisperTranscriber:
                 " or zh, or none to have it detected"
             )
 
-    def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
-        import ctranslate2
+    def _context(self, clip: Clip) -> int:
+        """Return how many frames the pieces of a clip are encoded in."""
+        whole = int(self._extract.nb_max_frames)
+        if clip.final or self._options.partial_context == "full":
+            return whole
+        # All pieces of one clip alike: its first says which language the others are in.
+        windows = -(-(len(clip.samples) + _MARGIN) // _CONTEXT)
+        return min(whole, windows * _CONTEXT // int(self._extract.hop_length))
+
+    def _hear(self, pieces: Sequence[_Piece], frames: int) -> list[_Heard]:
         from faster_whisper.transcribe import get_suppressed_tokens
 
         model = self._model.model
-        features = np.stack([self._features(piece.samples) for piece in pieces])
-        encoded = model.encode(ctranslate2.StorageView.from_array(features))
+        features = np.stack([self._features(piece.samples, frames) for piece in pieces])
+        encoded = self._encode(features)
         languages = self._languages(encoded, pieces)
         tokenizers = {language: self._tokenizer(language) for language in set(languages)}
         prompts = [
@@ -156,8 +188,25 @@ class WhisperTranscriber:
             for i, result in enumerate(results)
         ]
 
-    def _features(self, samples: Samples) -> _Features:
-        """Return the log-mel spectrogram of 30 s that begin with ``samples``, then silence.
+    def _encode(self, features: _Features) -> Any:
+        """Encode windows [n, mels, frames]: at once on a GPU, one by one on a processor.
+
+        There the attention over a whole batch (2,250,000 scores a window and head) outgrows
+        the caches and takes longer; it is decoding that many windows at once make cheaper.
+        """
+        import ctranslate2
+
+        model = self._model.model
+        if model.device == "cuda" or len(features) == 1:
+            return model.encode(ctranslate2.StorageView.from_array(features))
+        parts = []
+        for window in features:
+            encoded = model.encode(ctranslate2.StorageView.from_array(window[None]))
+            parts.append(np.array(encoded.to(ctranslate2.DataType.float32)))
+        return ctranslate2.StorageView.from_array(np.concatenate(parts))
+
+    def _features(self, samples: Samples, frames: int) -> _Features:
+        """Return the log-mel spectrogram of ``frames`` that begin with ``samples``, then silence.
 
         As OpenAI's ``pad_or_trim`` before ``log_mel_spectrogram``, but without transforming
         the silence: its value is known, for the dynamic range is cut 8 decades (2.0 after
@@ -166,7 +215,6 @@ class WhisperTranscriber:
         extractor = self._extract
         # More than one transform's length of zeros, so that no window reflects off the end.
         features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
-        frames = extractor.nb_max_frames
         floor = max(-1.5, float(features.max()) - 2.0)
         padded = np.full((features.shape[0], frames), floor, dtype=np.float32)
         content = features[:, :frames]
@@ -244,19 +292,27 @@ def _load(options: WhisperOptions) -> Any:
         ) from error
     if options.device != "cpu":
         _preload_cublas()
-    try:
+
+    def load(compute_type: str) -> Any:
         model = WhisperModel(
             str(location),
             device=options.device,
-            compute_type=options.compute_type,
+            compute_type=compute_type,
             cpu_threads=options.threads or min(4, os.cpu_count() or 1),
             local_files_only=True,
         )
         if model.model.device == "cuda":
             _try_cuda(model)
+        return model
+
+    try:
+        if options.compute_type != "auto":
+            return load(options.compute_type)
+        model, told = choose_compute_type(load, _try_out, time.perf_counter)
     # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
     except Exception as error:
         raise _runtime_fault(error, f"The Whisper model in {location} cannot be loaded") from error
+    logger.info("%s: %s", _short_name(options.model), told)
     return model
 
 
@@ -266,6 +322,26 @@ def _try_cuda(model: Any) -> None:
 
     silence = np.zeros((1, model.model.n_mels, 3000), dtype=np.float32)
     model.model.encode(ctranslate2.StorageView.from_array(silence))
+
+
+def _try_out(model: Any) -> None:
+    """Encode 30 s of faint noise, and decode a few tokens of it."""
+    import ctranslate2
+    from faster_whisper.tokenizer import Tokenizer
+
+    noise = 0.01 * np.random.default_rng(0).standard_normal((1, model.model.n_mels, 3000))
+    encoded = model.model.encode(ctranslate2.StorageView.from_array(noise.astype(np.float32)))
+    tokenizer = Tokenizer(
+        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language="en"
+    )
+    prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+    model.model.generate(
+        encoded,
+        [prompt],
+        beam_size=1,
+        max_length=len(prompt) + _TRIAL_TOKENS,
+        suppress_tokens=[tokenizer.eot],
+    )
 
 
 def _preload_cublas() -> None:

@@ -6,18 +6,18 @@ Kept apart from running them, so that asking what there is imports nothing heavy
 from __future__ import annotations
 
 import difflib
-import http.client
-import os
-import queue
-import ssl
 import sys
-import threading
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Final
 
 from streamser.errors import ModelError
+from streamser.hub_cache import (
+    answers,
+    cached_snapshot,
+    hub_address,
+    hub_cache,
+    is_hub_forbidden,
+)
 
 __all__ = ["WHISPER_SIZES", "existing_directory", "find_whisper", "hub_name", "locate_whisper"]
 
@@ -46,7 +46,6 @@ WHISPER_SIZES: Final = {
 does not import faster-whisper."""
 
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
-_YES = frozenset({"1", "ON", "YES", "TRUE"})
 
 
 def find_whisper(name: str) -> Path | None:
@@ -60,13 +59,8 @@ def find_whisper(name: str) -> Path | None:
     repository = hub_name(name)
     if repository is None:
         return None
-    cached = _hub_cache() / f"models--{repository.replace('/', '--')}"
-    try:
-        revision = (cached / "refs" / "main").read_text().strip()
-    except OSError:
-        return None
-    snapshot = cached / "snapshots" / revision
-    return snapshot if snapshot.is_dir() and not _missing_files(snapshot) else None
+    snapshot = cached_snapshot(repository)
+    return snapshot if snapshot is not None and not _missing_files(snapshot) else None
 
 
 def existing_directory(name: str) -> Path | None:
@@ -85,14 +79,6 @@ def hub_name(name: str) -> str | None:
     owner, slash, rest = name.partition("/")
     is_path = name.startswith((".", "~")) or not {"\\", ":"}.isdisjoint(name)
     return name if slash and owner and rest and "/" not in rest and not is_path else None
-
-
-def _hub_cache() -> Path:
-    """Return where ``huggingface_hub`` keeps models (its environment variables, its order)."""
-    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("HF_HOME", os.path.join(home, "huggingface"))
-    cache = os.environ.get("HUGGINGFACE_HUB_CACHE", os.path.join(home, "hub"))
-    return Path(os.path.expandvars(os.environ.get("HF_HUB_CACHE", cache))).expanduser()
 
 
 def _missing_files(directory: Path) -> list[str]:
@@ -128,7 +114,7 @@ def locate_whisper(name: str, offline: bool) -> Path:
             f"No Whisper model {name!r}: there is no such directory (it should hold"
             f" {', '.join(_REQUIRED)} and vocabulary.json), and it is no size; {_near_sizes(name)}"
         )
-    if offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in _YES:
+    if offline or is_hub_forbidden():
         raise ModelError(
             f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
             " are switched off: run once without --offline, or give the directory of a model"
@@ -145,9 +131,9 @@ def _download(name: str, repository: str) -> Path:
     """Fetch a model into the hub's cache; its progress bars go to stderr."""
     from huggingface_hub import snapshot_download
 
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    hub = hub_address()
     # The hub's own client tries for minutes before it gives up.
-    if not _answers(hub, seconds=3.0):
+    if not answers(hub, seconds=3.0):
         raise ModelError(
             f"The Whisper model {name!r} is not on this machine, and {hub} does not answer:"
             " check the connection, or give the directory of a model"
@@ -157,7 +143,7 @@ def _download(name: str, repository: str) -> Path:
     try:
         directory = Path(
             snapshot_download(
-                repository, allow_patterns=wanted, endpoint=hub, cache_dir=_hub_cache()
+                repository, allow_patterns=wanted, endpoint=hub, cache_dir=hub_cache()
             )
         )
     # The hub's own, its HTTP library's and the disk's errors have no common ancestor.
@@ -172,28 +158,3 @@ def _download(name: str, repository: str) -> Path:
             f"{repository} is no Whisper model in CTranslate2 form: it lacks {', '.join(missing)}"
         )
     return directory
-
-
-def _answers(url: str, seconds: float) -> bool:
-    """Tell whether a server answers at all, in time, whatever it says."""
-    verdict: queue.SimpleQueue[bool] = queue.SimpleQueue()
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=seconds).close()
-            verdict.put(True)
-        except urllib.error.HTTPError:
-            verdict.put(True)
-        except urllib.error.URLError as error:
-            # Certificates are for the real client to judge, which brings its own.
-            verdict.put(isinstance(error.reason, ssl.SSLError))
-        except (OSError, http.client.HTTPException):
-            verdict.put(False)
-
-    try:
-        # In a thread, because looking up a name heeds no timeout.
-        threading.Thread(target=ask, daemon=True).start()
-        return verdict.get(timeout=seconds)
-    except queue.Empty:
-        return False

@@ -61,7 +61,9 @@ def test_text_and_probabilities_come_from_the_model(models: Path) -> None:
 
 def test_a_clip_is_heard_alike_alone_and_in_a_batch(models: Path) -> None:
     """Neighbours change neither text nor probabilities, whatever their lengths."""
-    transcriber = WhisperTranscriber(WhisperOptions(model=str(models / "babbling")))
+    transcriber = WhisperTranscriber(
+        WhisperOptions(model=str(models / "babbling"), compute_type="int8")
+    )
     clips = [clip(seconds, seed=i) for i, seconds in enumerate((1.0, 7.0, 0.3, 41.0, 3.0))]
     together = transcriber.transcribe(clips)
     assert len({transcript.text for transcript in together}) > 2
@@ -76,7 +78,9 @@ def test_the_batch_hears_what_faster_whisper_hears(models: Path) -> None:
     """On the same features, text and log-probability are those of faster-whisper itself."""
     from faster_whisper.transcribe import BatchedInferencePipeline
 
-    transcriber = WhisperTranscriber(WhisperOptions(model=str(models / "babbling")))
+    transcriber = WhisperTranscriber(
+        WhisperOptions(model=str(models / "babbling"), compute_type="int8")
+    )
     sound = clip(30.0, seed=9)
     (ours,) = transcriber.transcribe([sound])
     pipeline = BatchedInferencePipeline(transcriber._model)
@@ -96,7 +100,52 @@ def test_features_are_those_of_a_clip_padded_with_silence(models: Path) -> None:
     for sound in (clip(1.3).samples, np.zeros(8_000, np.float32), clip(30.0).samples):
         padded = np.pad(sound, (0, 30 * SAMPLE_RATE - len(sound)))
         expected = transcriber._extract(padded, padding=560)[:, :3000]
-        np.testing.assert_allclose(transcriber._features(sound), expected, atol=1e-5)
+        np.testing.assert_allclose(transcriber._features(sound, 3000), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("context", ["full", "short"])
+def test_short_windows_are_for_partials_alone(
+    models: Path, context: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole 5 s with a second to spare; finals, and everything by default, keep 30 s."""
+    transcriber = scripted(models, partial_context=context)
+    hear, windows = transcriber._hear, []
+
+    def note(pieces: Any, frames: int) -> Any:
+        windows.append((len(pieces), frames))
+        return hear(pieces, frames)
+
+    monkeypatch.setattr(transcriber, "_hear", note)
+    clips = [
+        Clip("s", number, 0, clip(seconds).samples, final=final)
+        for number, (seconds, final) in enumerate(
+            ((2.0, False), (3.0, True), (4.5, False), (29.5, False), (1.0, False), (41.0, False))
+        )
+    ]
+    heard = transcriber.transcribe(clips)
+    assert [transcript.text for transcript in heard[:5]] == [SENTENCE] * 5
+    assert heard[5].text == f"{SENTENCE} {SENTENCE}"
+    assert windows == ([(7, 3000)] if context == "full" else [(2, 500), (1, 1000), (4, 3000)])
+
+
+def test_a_partial_is_heard_alike_alone_and_beside_other_windows(models: Path) -> None:
+    """Neighbours in windows of other lengths change nothing, and words keep their places."""
+    options = WhisperOptions(
+        model=str(models / "babbling"),
+        compute_type="int8",
+        partial_context="short",
+        word_times=True,
+    )
+    transcriber = WhisperTranscriber(options)
+    clips = [
+        Clip("s", i, 0, clip(seconds, seed=i).samples, final=i == 2)
+        for i, seconds in enumerate((1.0, 7.0, 3.0, 3.5))
+    ]
+    together = transcriber.transcribe(clips)
+    for one, transcript in zip(clips, together, strict=True):
+        (alone,) = transcriber.transcribe([one])
+        assert (alone.text, alone.words) == (transcript.text, transcript.words)
+        assert all(word.end <= one.end for word in transcript.words)
 
 
 def test_beam_search_works_on_a_batch(models: Path) -> None:

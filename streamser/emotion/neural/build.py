@@ -24,6 +24,7 @@ from streamser.emotion.neural.pretrained_audio import (
 )
 from streamser.emotion.neural.pretrained_text import build_pretrained_text, load_pretrained_text
 from streamser.emotion.neural.word_pieces import train_word_pieces
+from streamser.emotion.ready.registry import READY
 
 __all__ = ["build_model", "rebuild_model"]
 
@@ -33,10 +34,11 @@ def build_model(
 ) -> FusedModel:
     """Make a new model to be trained.
 
-    Pretrained encoders come with their published weights, from the hub's cache alone where
-    ``offline``; everything else is random, by torch's global generator. The compact text
-    encoder learns its word pieces from ``texts``. The model's ``config`` is the one given, with
-    the architectures of pretrained encoders filled in. Raises ``ConfigError`` for a
+    Pretrained encoders (also those of public models, by their short names) come with their
+    published weights, from the hub's cache alone where ``offline``; everything else is random, by
+    torch's global generator. The compact text encoder learns its word pieces from ``texts``. The
+    model's ``config`` is the one given, with the architectures of pretrained encoders filled in.
+    Raises ``ConfigError`` for a
     configuration that makes no model, ``ModelError`` for an encoder that cannot be had.
     """
     check_config(config)
@@ -60,12 +62,20 @@ def rebuild_model(config: FusedConfig, directory: Path) -> FusedModel:
 def _new_acoustic(config: AcousticConfig, offline: bool) -> nn.Module:
     if isinstance(config, CompactAcousticConfig):
         return CompactAcoustic(config)
+    if config.name in READY:
+        from streamser.emotion.ready.start import begin_acoustic
+
+        return begin_acoustic(config, offline=offline)
     return load_pretrained_acoustic(config, offline=offline)
 
 
 def _new_text(config: TextConfig, texts: Iterable[str], offline: bool) -> nn.Module:
     if isinstance(config, CompactTextConfig):
         return CompactText(config, train_word_pieces(texts, config.vocabulary))
+    if config.name in READY:
+        from streamser.emotion.ready.start import begin_text
+
+        return begin_text(config, offline=offline)
     return load_pretrained_text(config, offline=offline)
 
 

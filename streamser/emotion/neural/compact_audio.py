@@ -30,6 +30,7 @@ class CompactAcoustic(nn.Module):
         super().__init__()
         self.config = config
         self.width = config.width
+        self.elastic = True
         self._strides = _STRIDES[config.subsampling]
         inputs = (BANDS,) + (config.width,) * (len(self._strides) - 1)
         self.convolutions = nn.ModuleList(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 import numpy as np
 import torch
 
+from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.calibration import (
     Calibration,
     calibration_of,
@@ -21,13 +24,27 @@ from streamser.emotion.calibration import (
 from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.neural.formats import Format, Formats
+from streamser.emotion.neural.interfaces import AcousticEncoder
+from streamser.emotion.neural.lengths import (
+    CUDA,
+    ONE_BY_ONE,
+    PROCESSOR,
+    Shapes,
+    groups,
+    power_of_two,
+    widened,
+)
+from streamser.emotion.neural.probe import check_runs, choose_format, warm_shapes
 from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 __all__ = ["FusedEmotionModel", "FusedFinding", "FusedListener", "Precision", "load_fused"]
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
+
+logger = logging.getLogger(__name__)
 
 _NAMELESS = "model"
 
@@ -47,43 +64,69 @@ class FusedFinding(msgspec.Struct, frozen=True):
 class FusedEmotionModel:
     """Run a checkpoint on batches of clips; it belongs to the device thread.
 
-    Stateless: an item's finding depends neither on its neighbours nor on what came before.
+    Stateless: an item's finding depends neither on its neighbours nor on what came before,
+    beyond the rounding of ``precision``. ``shapes``: what its device is to be given; ``None``:
+    as is usual there. Raises ``ModelError`` for a precision that the device does not have.
     """
 
-    def __init__(self, checkpoint: Checkpoint, name: str, precision: Precision = "auto") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        name: str,
+        precision: Format = "float32",
+        shapes: Shapes | None = None,
+    ) -> None:
         self.name = name
         encoders = {"audio": checkpoint.model.acoustic, "text": checkpoint.model.text}
         self.modalities = tuple(name for name, encoder in encoders.items() if encoder is not None)
         self._model = checkpoint.model
         self._calibrations = checkpoint.calibrations
         self._device = next(checkpoint.model.parameters()).device
-        on_cuda = self._device.type == "cuda"
-        self._halved = precision == "bfloat16" or (precision == "auto" and on_cuda)
+        acoustic = checkpoint.model.acoustic
+        self._elastic = acoustic is not None and cast(AcousticEncoder, acoustic).elastic
+        usual = CUDA if self._device.type == "cuda" else PROCESSOR
+        self._shapes = usual if shapes is None else shapes
+        self.formats = Formats(checkpoint.model)
+        self.formats.use(precision)
 
     def observe(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
         """Answer to clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
         """
-        if not batch:
-            return []
+        found: dict[int, FusedFinding] = {}
         try:
             with torch.inference_mode():
-                return self._answer(batch)
+                for places in self._passes(batch):
+                    answers = self._answer([batch[place] for place in places])
+                    found.update(zip(places, answers, strict=True))
         except torch.OutOfMemoryError as error:
             reason = str(error).partition("\n")[0]
             raise ModelError(f"{self.name}: {reason}", code="out_of_memory") from error
+        return [found[place] for place in range(len(batch))]
+
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: there is no state."""
 
     def listener(self) -> FusedListener:
         """Return a listener; all of them are alike, for the model keeps nothing of a session."""
         return FusedListener(self._model.config.heads, self._calibrations)
 
+    def _passes(self, batch: Sequence[Spoken]) -> list[list[int]]:
+        seconds = [len(spoken.samples) / SAMPLE_RATE * self._elastic for spoken in batch]
+        return groups(seconds, ONE_BY_ONE if self.formats.format == "int8" else self._shapes)
+
     def _answer(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
+        few = self._shapes.few
+        # The last one stands in for those who are not there; its other answers are dropped.
+        filled = [*batch, *[batch[-1]] * (power_of_two(len(batch)) - len(batch) if few else 0)]
         prepared = self._model.prepare(
-            [spoken.samples for spoken in batch], [spoken.text for spoken in batch]
+            [spoken.samples for spoken in filled], [spoken.text for spoken in filled]
         )
         given = list(zip(prepared.has_audio.tolist(), prepared.has_text.tolist(), strict=True))
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._halved):
+        if few and self._elastic:
+            prepared = widened(prepared)
+        with self.formats.computing():
             output = self._model(prepared.to(self._device))
         logits = output.category_logits.float().cpu()
         dimensions = output.dimensions.float().cpu()
@@ -100,7 +143,7 @@ class FusedEmotionModel:
             for of_categories, of_dimensions, (audio, text) in zip(
                 logits.tolist(), dimensions.tolist(), given, strict=True
             )
-        ]
+        ][: len(batch)]
 
 
 class FusedListener:
@@ -173,9 +216,11 @@ def load_fused(
     """Load a checkpoint, a directory or a name on the hub, as an emotion model.
 
     Its name is that of the directory (of the one above, where it is called "model"), or the
-    one on the hub. To be called on the device thread, whose number of CPU threads it sets
-    where ``threads`` is not 0. Raises ``ModelError`` for a checkpoint that cannot be used, or
-    where there is no CUDA.
+    one on the hub. ``"auto"`` tries for about a second which precision is the fastest here
+    and answers alike, see ``choose_format``, and writes it to the log. To be called on the
+    device thread, whose number of CPU threads it sets where ``threads`` is not 0. Raises
+    ``ModelError`` for a checkpoint that cannot be used, a precision that the device does not
+    have, or where there is no CUDA.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -187,7 +232,16 @@ def load_fused(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = load_checkpoint(where, offline=offline, device=device)
-    return FusedEmotionModel(checkpoint, _name(where), precision)
+    chosen: Format = "float32" if precision == "auto" else precision
+    model = FusedEmotionModel(checkpoint, _name(where), chosen)
+    if precision == "auto":
+        logger.info("%s: %s", model.name, choose_format(model, time.perf_counter))
+    model.formats.settle()
+    if precision == "int8":
+        check_runs(model)
+    if device == "cuda":
+        warm_shapes(model)
+    return model
 
 
 def _name(where: str) -> str:

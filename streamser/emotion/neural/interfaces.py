@@ -102,6 +102,9 @@ class AcousticEncoder(Protocol):
 
     width: int
 
+    elastic: bool
+    """Whether a longer clip costs more, and padding therefore too; else all are padded alike."""
+
     def prepare(self, clips: Sequence[Sound]) -> AudioBatch:
         """Turn clips of any length (also 0 samples) into a batch on the CPU; no gradients.
 

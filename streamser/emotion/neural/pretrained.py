@@ -15,12 +15,14 @@ from streamser.errors import ModelError
 
 __all__ = [
     "ACOUSTIC_FAMILIES",
+    "NOT_NEEDED",
     "TEXT_FAMILIES",
     "Family",
     "family_of",
     "first_line",
     "load_published",
     "load_tokenizer",
+    "plain",
     "quiet",
     "read_architecture",
     "read_preprocessor",
@@ -124,8 +126,8 @@ TEXT_FAMILIES: Mapping[str, Family] = {
 
 _MOST_LAYERS: Final = 1000
 
-# What the encoders have but never use here, and what older files leave out.
-_NOT_NEEDED = re.compile(r"(^|\.)(masked_spec_embed|position_ids)$|(^|\.)pooler\.")
+NOT_NEEDED: Final = re.compile(r"(^|\.)(masked_spec_embed|position_ids)$|(^|\.)pooler\.")
+"""Weights that encoders have but never use here, and that older files leave out."""
 
 # What a rebuilt encoder does not depend on.
 _INCIDENTAL = frozenset(
@@ -194,7 +196,7 @@ def load_published(
         why = first_line(error)
         raise ModelError(f"{name}: its weights cannot be loaded: {why}") from None
     _refuse_gaps(name, found)
-    return model, _plain(configuration)
+    return model, plain(configuration)
 
 
 def read_architecture(
@@ -204,7 +206,7 @@ def read_architecture(
 
     Raises ``ModelError`` in one line, as that does.
     """
-    return _plain(_configuration(name, families, offline=offline)[0])
+    return plain(_configuration(name, families, offline=offline)[0])
 
 
 def load_tokenizer(name: str, *, offline: bool) -> Any:
@@ -417,7 +419,7 @@ def _pickled(name: str) -> str:
 
 
 def _refuse_gaps(name: str, found: Mapping[str, Any]) -> None:
-    missing = sorted(key for key in found["missing_keys"] if not _NOT_NEEDED.search(key))
+    missing = sorted(key for key in found["missing_keys"] if not NOT_NEEDED.search(key))
     if missing:
         raise ModelError(
             f"{name}: {len(missing)} weights of the encoder are missing, {missing[0]} among "
@@ -440,7 +442,8 @@ def _settle(configuration: Any) -> None:
             setattr(configuration, key, value)
 
 
-def _plain(configuration: Any) -> dict[str, Any]:
+def plain(configuration: Any) -> dict[str, Any]:
+    """Return a configuration as JSON data, without what a rebuilt encoder does not depend on."""
     content = configuration.to_dict()
     kept = {key: value for key, value in content.items() if key not in _INCIDENTAL}
     plain: dict[str, Any] = json.loads(json.dumps(kept, default=str))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class PretrainedAcoustic(nn.Module):
         self._whisper = self._family.name == "whisper"
         self.config = config
         self.width = int(model.config.hidden_size)
+        self.elastic = not self._whisper
         adapt(model, self._family, config.frozen, config.lora)
         self.model = model
         self.layer_sum = LayerSum(model.config.num_hidden_layers) if config.layer_sum else None
@@ -90,7 +91,8 @@ class PretrainedAcoustic(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and learning):
             states, frames = self._read(batch) if self._whisper else self._listen(batch)
         hidden = states[-1] if self.layer_sum is None else self.layer_sum(states)
-        hidden = hidden[:, : int(frames.max())]
+        if self._whisper:
+            hidden = hidden[:, : int(frames.max())]
         mask = torch.arange(hidden.shape[1], device=frames.device) < frames[:, None]
         return Encoded(hidden.masked_fill(~mask[:, :, None], 0.0), mask)
 
@@ -101,7 +103,7 @@ class PretrainedAcoustic(nn.Module):
         # Gradients through seven convolutions over samples would cost most of the memory.
         frozen = self.config.frozen != "none" or self.config.lora is not None
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
-            features = self._convolve(batch.values, lengths, frames)
+            features = self._convolve(batch.values, lengths)
             projected = self.model.feature_projection(features)
         hidden = projected[0] if isinstance(projected, tuple) else projected
         mask = torch.arange(hidden.shape[1], device=frames.device) < frames[:, None]
@@ -116,23 +118,26 @@ class PretrainedAcoustic(nn.Module):
         # Some end in a norm over the last layer: it is the normed output that is used.
         return (*states[:-1], last), frames
 
-    def _convolve(self, values: Tensor, lengths: Tensor, frames: Tensor) -> Tensor:
-        """Return the features [B, T, channels] of the convolutions, zero where padded."""
-        longest = int(frames.max())
+    def _convolve(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """Return the features [B, T, channels] of the convolutions; behind a clip they are any."""
         extractor = self.model.feature_extractor
         if self.model.config.feat_extract_norm != "group":
-            features: Tensor = extractor(values)[:, :, :longest]
+            features: Tensor = extractor(values)
             return features.transpose(1, 2)
-        # Their first norm is over all time: padding would be a part of its statistics, so only
-        # clips of one length go together.
-        rows, parts = [], []
-        for length in sorted(set(lengths.tolist())):
-            chosen = (lengths == length).nonzero().squeeze(1)
-            part = extractor(values[chosen, :length])
-            rows.append(chosen)
-            parts.append(nn.functional.pad(part, (0, longest - part.shape[2])))
-        order = torch.cat(rows).argsort()
-        return torch.cat(parts).index_select(0, order).transpose(1, 2)
+        # Their first norm is over all time, of which padding must not be a part.
+        first, *others = extractor.conv_layers
+        hidden = first.conv(values[:, None])
+        total = hidden.shape[2]
+        (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
+        counts = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+        normed = [
+            nn.functional.pad(first.layer_norm(row[None, :, :count]), (0, total - count))
+            for row, count in zip(hidden, counts.tolist(), strict=True)
+        ]
+        hidden = first.activation(torch.cat(normed))
+        for layer in others:
+            hidden = layer(hidden)
+        return cast(Tensor, hidden).transpose(1, 2)
 
     def _read(self, batch: AudioBatch) -> tuple[Sequence[Tensor], Tensor]:
         frames = self.model._get_feat_extract_output_lengths(batch.lengths.clamp(min=1))

@@ -1,0 +1,219 @@
+"""What padding, number formats and windows cost: clips of mixed lengths through two models.
+
+    python -m streamser.bench.random_checkpoint base /tmp/base
+    python -m streamser.bench.random_whisper tiny /tmp/whisper
+    OMP_NUM_THREADS=1 python -m streamser.bench.mixed --model /tmp/base --whisper /tmp/whisper
+
+Prints Markdown. Every figure is the least of some runs that take turns: of CPU time on a
+processor, of time on CUDA. With several threads CPU time counts their waiting for one another.
+Only ratios within a table mean something elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.bench.machine import describe_machine
+from streamser.emotion.model import Spoken
+from streamser.errors import ModelError
+from streamser.fastest import least_times
+
+__all__ = ["encoder_rows", "format_rows", "lengths", "partial_rows", "pass_rows"]
+
+_SHORTEST_S, _LONGEST_S = 0.5, 10.0
+_PARTIALS_S: Final = (2.0, 3.5, 8.0, 13.0)
+_WINDOWS_S: Final = (5, 10, 15, 20, 30)
+_ROUNDS = 5
+
+Row = tuple[str, ...]
+
+
+def lengths(clips: int, seed: int) -> list[float]:
+    """Draw how many seconds clips last, evenly from 0.5 to 10."""
+    drawn = np.random.default_rng(seed).uniform(_SHORTEST_S, _LONGEST_S, clips)
+    return [round(float(seconds), 2) for seconds in drawn]
+
+
+def pass_rows(
+    where: str, device: str, clips: int, seed: int, clock: Callable[[], float]
+) -> Iterator[Row]:
+    """Time one padded batch, the passes that the program makes of it, and clips one by one."""
+    from msgspec.structs import replace
+
+    from streamser.emotion.neural.checkpoint import load_checkpoint
+    from streamser.emotion.neural.fused import FusedEmotionModel
+    from streamser.emotion.neural.lengths import CUDA, ONE_BY_ONE, PROCESSOR, groups
+
+    usual = CUDA if device == "cuda" else PROCESSOR
+    ways = {
+        "one batch, padded": replace(usual, forward_s=1e9, few=False),
+        "passes as made": usual,
+        "one by one": replace(ONE_BY_ONE, few=usual.few),
+    }
+    checkpoint = load_checkpoint(where, offline=True, device=device)
+    seconds = lengths(clips, seed)
+    spoken = [Spoken(samples=_noise(each), text=None) for each in seconds]
+    models = {
+        name: FusedEmotionModel(checkpoint, "bench", shapes=shapes) for name, shapes in ways.items()
+    }
+    runs = {name: partial(model.observe, spoken) for name, model in models.items()}
+    taken = least_times(runs, clock=clock, budget_s=60.0, rounds=3)
+    first = taken["one batch, padded"]
+    for name, shapes in ways.items():
+        parts = groups(seconds, shapes)
+        padded = sum(len(part) * max(seconds[i] for i in part) for part in parts)
+        waste = f"{padded / sum(seconds) - 1:.0%}"
+        yield name, str(len(parts)), waste, _ms(taken[name]), f"{taken[name] / first:.2f}"
+
+
+def format_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
+    """Time a clip of 2 s, and one of 8 s, in every number format that the device has."""
+    from streamser.emotion.neural.formats import CANDIDATES
+    from streamser.emotion.neural.fused import load_fused
+
+    clips = [[Spoken(samples=_noise(seconds), text="so it is said")] for seconds in (2.0, 8.0)]
+    found: dict[str, list[float]] = {}
+    for kind in sorted(CANDIDATES[device], key=lambda each: each != "float32"):
+        model = load_fused(where, device=_device(device), precision=kind, offline=True)
+        for clip in clips:
+            model.observe(clip)
+            runs = {"it": partial(model.observe, clip)}
+            taken = least_times(runs, clock=clock, budget_s=10.0, rounds=_ROUNDS)
+            found.setdefault(kind, []).append(taken["it"])
+    for name, times in found.items():
+        ratios = [
+            f"{each / plain:.2f}" for each, plain in zip(times, found["float32"], strict=True)
+        ]
+        yield name, _ms(times[0]), ratios[0], _ms(times[1]), ratios[1]
+
+
+def encoder_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
+    """Time Whisper's encoder alone for windows of several lengths, in the compute types."""
+    import ctranslate2
+
+    from streamser.speech.whisper_compute import candidates
+
+    auto = str(ctranslate2.models.Whisper(where, device=device, compute_type="auto").compute_type)
+    offered = ctranslate2.get_supported_compute_types(device)
+    for kind in (auto, *candidates(auto, device, offered)):
+        model = ctranslate2.models.Whisper(
+            where, device=device, compute_type=kind, intra_threads=_threads()
+        )
+        runs = {f"{s}": partial(_encode, model, 100 * s) for s in _WINDOWS_S}
+        taken = least_times(runs, clock=clock, budget_s=15.0, rounds=_ROUNDS)
+        full = taken[f"{_WINDOWS_S[-1]}"]
+        for name, each in taken.items():
+            yield kind, f"{name} s", _ms(each), f"{each / full:.2f}"
+
+
+def partial_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
+    """Time what is heard of partials of several lengths, in full windows and in short ones."""
+    from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+
+    makers = {
+        context: WhisperTranscriber(
+            WhisperOptions(
+                model=where,
+                device=device,
+                partial_context=context,
+                language="en",
+                threads=_threads(),
+                offline=True,
+            )
+        )
+        for context in ("full", "short")
+    }
+    for seconds in _PARTIALS_S:
+        clip = Clip("bench", 1, 0, _noise(seconds), final=False)
+        runs = {name: partial(maker.transcribe, [clip]) for name, maker in makers.items()}
+        taken = least_times(runs, clock=clock, budget_s=8.0, rounds=_ROUNDS)
+        full, short = taken["full"], taken["short"]
+        yield f"{seconds:g} s", _ms(full), _ms(short), f"{short / full:.2f}"
+
+
+def _encode(model: Any, frames: int) -> None:
+    import ctranslate2
+
+    noise = np.random.default_rng(0).standard_normal((1, model.n_mels, frames)) * 0.01
+    model.encode(ctranslate2.StorageView.from_array(noise.astype(np.float32)), to_cpu=True)
+
+
+def _noise(seconds: float) -> Samples:
+    samples = round(seconds * SAMPLE_RATE)
+    noise: Samples = 0.1 * np.random.default_rng(0).standard_normal(samples, dtype=np.float32)
+    return noise
+
+
+def _threads() -> int:
+    return int(os.environ.get("OMP_NUM_THREADS", 0))
+
+
+def _device(name: str) -> Any:
+    return name
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * seconds:.0f}"
+
+
+def _table(title: str, heads: Sequence[str], rows: Iterable[Row]) -> None:
+    print(f"\n{title}\n\n| {' | '.join(heads)} |\n| {' | '.join('---' for _ in heads)} |")
+    for row in rows:
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m streamser.bench.mixed")
+    parser.add_argument("--model", type=Path, help="an emotion checkpoint, a directory")
+    parser.add_argument("--whisper", type=Path, help="a Whisper in CTranslate2 form, a directory")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--clips", type=int, default=8, help="clips of mixed lengths [8]")
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    if asked.model is None and asked.whisper is None:
+        parser.error("nothing to measure: give --model, --whisper, or both")
+    clock = time.perf_counter if asked.device == "cuda" else time.process_time
+    machine = describe_machine()
+    system = f"{machine.system}, {machine.python}"
+    print(f"{machine.cpu}, {machine.cores} cores, {system}; seed {asked.seed}")
+    try:
+        if asked.model is not None:
+            where = str(asked.model)
+            drawn = ", ".join(f"{each:g}" for each in sorted(lengths(asked.clips, asked.seed)))
+            _table(
+                f"A batch of clips of {drawn} s, float32",
+                ("way", "passes", "padding", "ms", "of one batch"),
+                pass_rows(where, asked.device, asked.clips, asked.seed, clock),
+            )
+            _table(
+                "Number formats, one clip with words",
+                ("precision", "2 s: ms", "of float32", "8 s: ms", "of float32"),
+                format_rows(where, asked.device, clock),
+            )
+        if asked.whisper is not None:
+            where = str(asked.whisper)
+            _table(
+                "Whisper's encoder",
+                ("compute type", "window", "ms", "of 30 s"),
+                encoder_rows(where, asked.device, clock),
+            )
+            _table(
+                "A partial heard, asr.partial_context full and short",
+                ("clip", "full, ms", "short, ms", "short of full"),
+                partial_rows(where, asked.device, clock),
+            )
+    except ModelError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    _main()
