@@ -11,8 +11,9 @@ from streamser.errors import ModelError, StreamserError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-__all__ = ["check_plotting", "plot_load"]
+__all__ = ["check_plotting", "plot_load", "save_figure"]
 
 _DPI = 120
 # Okabe & Ito: told apart by readers with any colour vision.
@@ -58,6 +59,11 @@ def plot_load(reports: Sequence[LoadReport], file: Path) -> None:
     for axes in (late, cost):
         _count_streams(axes, counts)
     figure.legend(loc="outside lower center", ncols=1, frameon=False)
+    save_figure(figure, file)
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a picture in the format its name asks for; raises ``StreamserError``."""
     try:
         figure.savefig(file, dpi=_DPI, format=file.suffix.lstrip(".").lower() or "png")
     except (OSError, ValueError) as error:

@@ -13,7 +13,15 @@ from streamser.bench.load_report import LoadReport, Step
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Sheet", "joined_sheet", "load_markdown", "print_load", "sheets"]
+__all__ = [
+    "Sheet",
+    "joined_sheet",
+    "load_markdown",
+    "print_load",
+    "print_sheet",
+    "sheets",
+    "write_sheet",
+]
 
 _NONE = "not measured"
 _LATENCIES: tuple[tuple[str, Callable[[Figures], Latency | None]], ...] = (
@@ -60,13 +68,13 @@ def joined_sheet(reports: Sequence[LoadReport]) -> Sheet:
 def print_load(reports: Sequence[LoadReport], console: Console) -> None:
     """Print reports: one in full, several side by side."""
     if len(reports) > 1:
-        _print(joined_sheet(reports), console)
+        print_sheet(joined_sheet(reports), console)
         return
     for report in reports:
         for line in _preamble(report):
             console.print(line, markup=False, soft_wrap=True)
         for sheet in sheets(report):
-            _print(sheet, console)
+            print_sheet(sheet, console)
         console.print(_conclusion(report), markup=False, soft_wrap=True)
 
 
@@ -76,12 +84,12 @@ def load_markdown(reports: Sequence[LoadReport], plot: str | None = None) -> str
     if plot is not None:
         lines += [f"![p95 beyond the hangover and cost, by streams]({plot})", ""]
     if len(reports) > 1:
-        lines += [*_written(joined_sheet(reports))]
+        lines += [*write_sheet(joined_sheet(reports))]
     for report in reports:
         lines += [f"## {report.label}", "", _conclusion(report), ""]
         lines += [*(f"- {line}" for line in _preamble(report)), ""]
         for sheet in sheets(report):
-            lines += _written(sheet)
+            lines += write_sheet(sheet)
     lines += ["## What is measured", ""]
     lines += [f"- {line}" for line in dict.fromkeys(d for r in reports for d in r.definitions)]
     return "\n".join(lines) + "\n"
@@ -173,7 +181,8 @@ def _preamble(report: LoadReport) -> Iterator[str]:
     yield f"Percentiles: {report.percentiles}"
 
 
-def _print(sheet: Sheet, console: Console) -> None:
+def print_sheet(sheet: Sheet, console: Console) -> None:
+    """Print a table."""
     from rich import box
     from rich.table import Table
 
@@ -185,7 +194,8 @@ def _print(sheet: Sheet, console: Console) -> None:
     console.print(table)
 
 
-def _written(sheet: Sheet) -> list[str]:
+def write_sheet(sheet: Sheet) -> list[str]:
+    """Write a table as lines of Markdown."""
     lines = [f"### {sheet.title}", "", _row(sheet.heads), _row("---" for _ in sheet.heads)]
     return [*lines, *(_row(row) for row in sheet.rows), ""]
 

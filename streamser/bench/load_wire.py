@@ -8,6 +8,7 @@ server does not read.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, cast
@@ -81,6 +82,32 @@ class Wire(asyncio.Protocol):
         """Send a message; never waits."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_text(message)
+            self._flush()
+
+    @property
+    def unsent(self) -> int:
+        """Return how many bytes wait because the server, or the line, takes no more."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def shrink(self, size: int) -> None:
+        """Let the system keep no more than so many bytes of what comes and is not read."""
+        line = None if self._transport is None else self._transport.get_extra_info("socket")
+        if line is not None:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+    def heed(self, heeding: bool) -> None:
+        """Read what comes, or let it wait on the line."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if heeding:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def close(self) -> None:
+        """Say goodbye; never waits."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(1000)
             self._flush()
 
     def abort(self) -> None:

@@ -9,9 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from streamser.cli.bench_beside import beside
 from streamser.cli.bench_compact import compact
 from streamser.cli.bench_load import load
 from streamser.cli.bench_model import model
+from streamser.cli.bench_soak import soak
 from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
 
 __all__ = ["app"]
@@ -125,3 +127,5 @@ def pipeline(
 app.command()(model)
 app.command()(compact)
 app.command()(load)
+app.command()(soak)
+app.command()(beside)

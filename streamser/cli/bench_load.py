@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamser.cli.bench_server import (
+    EmotionOnly,
+    PlotFile,
+    RecordingsFolder,
+    ServerUrl,
+    Token,
+    check_files,
+    check_server,
+    plan_own,
+    refuse_settings,
+    shown_command,
+)
 from streamser.cli.common import Common, takes_settings
-from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
+from streamser.cli.report_files import JsonFile, MarkdownFile, save_report
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +34,6 @@ __all__ = ["load"]
 
 _WIDTH = 160
 _MOST_STREAMS = 10_000
-_PICTURES = (".png", ".svg", ".pdf")
 
 
 @takes_settings
@@ -32,27 +42,10 @@ def load(
     streams: Annotated[
         str, typer.Option("--streams", metavar="N,N,…", help="Streams at a time, step by step.")
     ] = "1,2,4,8,16,32,64",
-    recordings: Annotated[
-        Path | None,
-        typer.Option(
-            "--recordings",
-            metavar="DIR",
-            help="WAV and FLAC files to string together. [the bundled demo]",
-        ),
-    ] = None,
-    server: Annotated[
-        str | None,
-        typer.Option("--server", metavar="URL", help="One that runs already. [starts its own]"),
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token", metavar="TOKEN", envvar="STREAMSER_TOKEN", help="Where the server wants one."
-        ),
-    ] = None,
-    emotion_only: Annotated[
-        bool, typer.Option("--emotion-only", help="No words: nothing is transcribed.")
-    ] = False,
+    recordings: RecordingsFolder = None,
+    server: ServerUrl = None,
+    token: Token = None,
+    emotion_only: EmotionOnly = False,
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, max=36_000, help="Measured in each step.")
     ] = 30.0,
@@ -71,10 +64,7 @@ def load(
     seed: Annotated[int, typer.Option("--seed", help="Where and when streams begin.")] = 1,
     json_file: JsonFile = None,
     markdown_file: MarkdownFile = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf.", readable=False),
-    ] = None,
+    plot: PlotFile = None,
     join: Annotated[
         str | None,
         typer.Option(
@@ -90,12 +80,12 @@ def load(
     otherwise idle.
     """
     files = {"--json": json_file, "--markdown": markdown_file, "--plot": plot}
-    _check_files(files)
+    check_files(files)
     from streamser.cli.ending import ending_soon
     from streamser.cli.talk import tell
 
     if join is not None:
-        _refuse(common, "--join", "it measures nothing; leave it out.", server=server)
+        refuse_settings(common, "--join", "it measures nothing; leave it out.", server=server)
         from streamser.bench.load_report import read_report
 
         names = [name.strip() for name in join.split(",") if name.strip()]
@@ -118,7 +108,7 @@ def load(
         seed=seed,
         recordings=recordings,
         token=token,
-        command=_command(sys.argv[1:]),
+        command=shown_command(sys.argv[1:]),
     )
     try:
         with ending_soon():
@@ -139,19 +129,10 @@ def _plan(
 ) -> LoadBench:
     """Say whom to measure; raises ``ConfigError`` for what does not go together."""
     if server is not None:
-        _refuse(common, "--server", "the server there has its own settings; leave it out.")
+        check_server(common, server)
         if cores is not None:
             raise ConfigError("--cores: the server at --server is not ours to pin; leave it out.")
-        from streamser.client.address import REALTIME, address
-        from streamser.client.errors import ServerError
-
-        try:
-            address(server, REALTIME, {})
-        except ServerError as error:
-            raise ConfigError(f"--server {error}") from None
     pinned = None if cores is None else _usable(_numbers("--cores", cores, least=0, most=4095))
-    if emotion_only and common.flags.get("asr.engine", "none") != "none":
-        raise ConfigError("--emotion-only and --asr do not go together: leave one out.")
     from streamser.bench.load import LoadBench
 
     bench = LoadBench(
@@ -161,60 +142,18 @@ def _plan(
 
     if server is not None:
         return replace(bench, server=server)
-    flags: dict[str, Any] = {"server.port": 0}
-    if emotion_only:
-        flags["asr.engine"] = "none"
-    limits = common.load(flags).settings.server
-    for limit in ("max_sessions", "max_token_sessions"):
-        # Twice: the streams of the step before may still be saying goodbye.
-        if getattr(limits, limit) < 2 * counts[-1]:
-            flags[f"server.{limit}"] = 2 * counts[-1]
-    effective = common.load(flags)
     from streamser.audio.clip import to_ms
     from streamser.runtime.assembly import segmenter_settings
 
-    changed = {
-        key: str(value)
-        for key, value, origin, _ in effective.rows()
-        if origin != "default" and key != "server.port"
-    }
+    own = plan_own(common, counts[-1], emotion_only=emotion_only)
     return replace(
         bench,
         wordless=False,
-        arguments=_arguments(common.configs, flags | common.flags),
-        settings=changed,
-        tail_ms=to_ms(segmenter_settings(effective.settings.endpointing).tail),
+        arguments=own.arguments,
+        settings=own.changed,
+        tail_ms=to_ms(segmenter_settings(own.settings.endpointing).tail),
         cores=pinned,
     )
-
-
-def _arguments(configs: Sequence[str], flags: Mapping[str, Any]) -> tuple[str, ...]:
-    """Write settings as ``streamser serve`` takes them."""
-    told = [part for config in configs for part in ("--config", config)]
-    for key, value in flags.items():
-        told += ["--set", f"{key}={str(value).lower() if isinstance(value, bool) else value}"]
-    return tuple(told)
-
-
-def _command(arguments: Sequence[str]) -> str:
-    """Write the command line as it may be shown: no token."""
-    told: list[str] = []
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if told and told[-1] == "--token":
-            argument = "…"
-        elif name == "--token" and equals:
-            argument = "--token=…"
-        told.append(argument)
-    return shlex.join(["streamser", *told])
-
-
-def _refuse(common: Common, option: str, why: str, *, server: str | None = None) -> None:
-    given = [f"--set {key}" for key in common.flags]
-    given += ["--config"] if common.configs else []
-    given += ["--server"] if server is not None else []
-    if given:
-        raise ConfigError(f"{given[0]} with {option}: {why}")
 
 
 def _numbers(option: str, text: str, *, least: int, most: int) -> tuple[int, ...]:
@@ -235,20 +174,6 @@ def _usable(cores: Sequence[int]) -> frozenset[int]:
         usable = ",".join(map(str, sorted(there)))
         raise ConfigError(f"--cores: there is no core {missing[0]} for us; there are {usable}.")
     return frozenset(cores)
-
-
-def _check_files(files: Mapping[str, Path | None]) -> None:
-    for option, file in files.items():
-        if file is not None:
-            check_writable(option, file)
-    plot = files["--plot"]
-    if plot is None:
-        return
-    if plot.suffix.lower() not in _PICTURES:
-        raise ConfigError(f"--plot {plot}: name a {', '.join(_PICTURES)} file.")
-    from streamser.bench.load_plot import check_plotting
-
-    check_plotting()
 
 
 def _write(reports: Sequence[LoadReport], files: Mapping[str, Path | None]) -> None:

@@ -104,6 +104,11 @@ class Hub:
         """Return how many meetings are known."""
         return len(self._rooms)
 
+    @property
+    def kept(self) -> int:
+        """Return how many events are kept."""
+        return len(self._kept)
+
     def publish(self, event: Event, now: float) -> None:
         """Pass on a session's event, and what it changes in its meeting."""
         if isinstance(event, SessionCreated):

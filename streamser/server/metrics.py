@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -58,6 +60,16 @@ class Metrics:
         self._streams = Gauge("streamser_streams", "Streams open now.", registry=registry)
         self._listeners = Gauge("streamser_listeners", "Listeners now.", registry=registry)
         self._meetings = Gauge("streamser_meetings", "Meetings known now.", registry=registry)
+        self._kept = Gauge(
+            "streamser_kept_events", "Events kept for those who come back.", registry=registry
+        )
+        self._tasks = Gauge("streamser_tasks", "Tasks of the event loop now.", registry=registry)
+        self._threads = Gauge(
+            "streamser_threads",
+            "Threads of Python's in the server's own process now.",
+            registry=registry,
+        )
+        self._threads.set_function(threading.active_count)
         self._audio = Counter("streamser_audio_seconds", "Sound taken in.", registry=registry)
         self._events = Counter("streamser_events", "Events.", ["type"], registry=registry)
         self._utterances = Counter(
@@ -105,11 +117,17 @@ class Metrics:
         streams: Callable[[], int],
         listeners: Callable[[], int],
         meetings: Callable[[], int],
+        kept: Callable[[], int],
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
         self._listeners.set_function(listeners)
         self._meetings.set_function(meetings)
+        self._kept.set_function(kept)
+
+    def run_by(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Tell of a loop's tasks, when asked; only its own thread may ask."""
+        self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def sound(self, seconds: float) -> None:
         """Note sound that was taken in."""

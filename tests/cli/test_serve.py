@@ -84,7 +84,8 @@ def test_a_server_answers_plain_requests() -> None:
         assert fetch(f"{url}/readyz") == (200, "ready\n")
         status, metrics = fetch(f"{url}/metrics")
         assert status == 200
-        for name in ("streams", "queue_jobs", "queue_oldest_seconds", "real_time_factor"):
+        told = ("streams", "tasks", "threads", "kept_events", "queue_jobs", "queue_oldest_seconds")
+        for name in (*told, "real_time_factor"):
             assert f"streamser_{name}" in metrics
         schemas = json.loads(fetch(f"{url}/v1/protocol.json")[1])
         assert {"events", "messages", "stamp", "$defs"} <= set(schemas)
@@ -94,9 +95,9 @@ def test_a_server_answers_plain_requests() -> None:
         assert fetch(f"{url}/streamser.js")[0] == 200
         for outside in ("/nothing", "/../pyproject.toml", "/%2e%2e/pyproject.toml"):
             assert fetch(f"{url}{outside}")[0] == 404
-        status, told = fetch(f"{url}/v1/events?all")
+        status, refused = fetch(f"{url}/v1/events?all")
         assert status == 426
-        assert json.loads(told)["error"]["code"] == "websocket_expected"
+        assert json.loads(refused)["error"]["code"] == "websocket_expected"
 
 
 def test_a_server_that_others_can_reach_wants_tokens_and_tls() -> None:

@@ -1,0 +1,1 @@
+"""Our designs beside what a user would otherwise write, in one run."""
