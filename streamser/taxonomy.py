@@ -6,7 +6,16 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["CATEGORIES", "DIMENSIONS", "UNSURE", "Dimensions", "canonical_category"]
+__all__ = [
+    "CATEGORIES",
+    "DIMENSIONS",
+    "GOEMOTIONS",
+    "UNSURE",
+    "Dimensions",
+    "alias_table",
+    "canonical_category",
+    "place_label",
+]
 
 CATEGORIES: Final = ("neutral", "happy", "sad", "angry")
 UNSURE: Final = "unsure"
@@ -33,6 +42,21 @@ _ALIASES: Final = {
 _CANONICAL: Final = {
     alias: name for name, aliases in _ALIASES.items() for alias in (name, *aliases)
 }
+_OTHERS: Final = (
+    *("fear", "fearful", "fea", "disgust", "disgusted", "dis", "surprise", "surprised", "sur"),
+    *("contempt", "other", "unknown", "unk", "<unk>", "emo_unknown"),
+)
+"""What foreign models know besides: none of ours, and not to be mapped to something near."""
+
+GOEMOTIONS: Final = {
+    **dict.fromkeys(("joy", "amusement", "excitement", "love", "gratitude", "admiration"), "happy"),
+    **dict.fromkeys(("optimism", "pride", "relief"), "happy"),
+    **dict.fromkeys(("sadness", "grief", "disappointment", "remorse"), "sad"),
+    **dict.fromkeys(("anger", "annoyance"), "angry"),
+    "neutral": "neutral",
+}
+"""Which of the 28 labels of GoEmotions (Demszky et al., ACL 2020) are which of ours; the others
+are none. ``streamser.training.corpora.goemotions`` says why."""
 
 
 def canonical_category(label: str) -> str:
@@ -41,3 +65,17 @@ def canonical_category(label: str) -> str:
     Raises ``KeyError`` for a label that is none of them.
     """
     return _CANONICAL[label.strip().casefold()]
+
+
+def place_label(label: str) -> str | None:
+    """Map a foreign label to one of ``CATEGORIES``, or to ``None``: a known emotion that is none.
+
+    Raises ``KeyError`` for a label that is not known at all.
+    """
+    return None if label.strip().casefold() in _OTHERS else canonical_category(label)
+
+
+def alias_table() -> str:
+    """Write all names that ``place_label`` knows, in one line."""
+    rows = [f"{name} ({', '.join(aliases)})" for name, aliases in _ALIASES.items()]
+    return "; ".join([*rows, f"none of ours ({', '.join(_OTHERS)})"])

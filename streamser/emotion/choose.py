@@ -1,4 +1,4 @@
-"""Choosing an emotion model: the rules, or a trained checkpoint by its place or name."""
+"""Choosing an emotion model: the rules, a checkpoint by its place or name, or public models."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from streamser.config import EmotionSettings
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
+from streamser.emotion.ready.registry import is_ready, nearest_ready
 from streamser.errors import ConfigError, ModelError
 
 __all__ = ["RULES", "choose_model", "model_names"]
@@ -29,11 +30,20 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
         from streamser.emotion.rules import RulesModel
 
         return RulesModel()
+    if is_ready(name):
+        from streamser.emotion.ready.load import load_ready
+
+        try:
+            return load_ready(settings, offline=offline)
+        except (ImportError, OSError) as error:  # torch without its libraries is an OSError
+            raise _lacking(name, error) from error
     where = str(_BUNDLED / name) if name in model_names() else name
     if not _may_be_checkpoint(where):
+        near = nearest_ready(name)
         raise ConfigError(
             f"no emotion model is called {name!r}: there are {', '.join(model_names())}, the"
-            " directory of any checkpoint, and names on the hub such as owner/name."
+            " directory of any checkpoint, names on the hub such as owner/name, and what"
+            f" `streamser models` lists{f'; {near}' if near else '.'}"
         )
     directory = Path(where).expanduser()
     if is_bundle(directory):

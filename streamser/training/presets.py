@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 
 from streamser.config import preset_path
+from streamser.emotion.ready.registry import named
 from streamser.errors import ConfigError
 from streamser.toml import Key, choices, find_file, flatten, keys_of, nearest, read_toml
 from streamser.training.settings import TrainSettings
 
-__all__ = ["load_train_settings", "train_preset_folder"]
+__all__ = ["encoder_assignments", "load_train_settings", "train_preset_folder"]
 
+_BRANCHES = {"audio": "acoustic", "text": "text"}
 _LISTED = "the presets in configs/train show them."
 
 
@@ -47,6 +49,35 @@ def load_train_settings(config: str, assignments: Sequence[str] = ()) -> TrainSe
             _plant(tree, key.removesuffix(".kind"), {})
         _plant(tree, key, _parsed(known[key], text))
     return _convert(tree, origins, known, path)
+
+
+def encoder_assignments(names: Sequence[str]) -> list[str]:
+    """Return the assignments by which a model begins with published encoders.
+
+    Each of ``names`` is a public model's short name, whose encoder goes to the branch that reads
+    what it reads, or ``audio=NAME`` or ``text=NAME`` with a directory or a hub name. Raises
+    ``ConfigError`` for a name that no public model has, and for two of one branch.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        modality, equals, encoder = name.partition("=")
+        if not equals:
+            (ready, *more) = named(name)
+            if more:
+                raise ConfigError(f"--init {name}: repeat --init for each encoder.")
+            if ready.is_funasr:
+                raise ConfigError(f"--init {name}: it runs in FunASR alone.")
+            modality, encoder = ready.modality, ready.name
+        elif modality not in _BRANCHES or not encoder:
+            raise ConfigError(f"--init {name}: write it as audio=NAME or text=NAME.")
+        if modality in found:
+            raise ConfigError(f"--init {name}: {found[modality]} is the encoder of {modality}.")
+        found[modality] = encoder
+    return [
+        f"model.{_BRANCHES[modality]}.{key}={value}"
+        for modality, encoder in found.items()
+        for key, value in (("kind", "pretrained"), ("name", encoder))
+    ]
 
 
 def train_preset_folder() -> Path:

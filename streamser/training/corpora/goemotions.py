@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from streamser.errors import ConfigError
+from streamser.taxonomy import GOEMOTIONS
 from streamser.training.corpora.files import Source, find, read_rows, read_text
 from streamser.training.corpora.labels import Categories, one_hot, single_category
 from streamser.training.items import SPLITS, Item
 
-__all__ = ["EMOTIONS", "MAPPING", "SOURCE", "read"]
+__all__ = ["EMOTIONS", "SOURCE", "read"]
 
 SOURCE: Final = Source(
     "GoEmotions", "https://github.com/google-research/google-research/tree/master/goemotions"
@@ -23,14 +24,6 @@ EMOTIONS: Final = (
     *("pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral"),
 )
 """The names of the labels 0 to 27, as in the corpus's ``emotions.txt``."""
-
-MAPPING: Final = {
-    **dict.fromkeys(("joy", "amusement", "excitement", "love", "gratitude", "admiration"), "happy"),
-    **dict.fromkeys(("optimism", "pride", "relief"), "happy"),
-    **dict.fromkeys(("sadness", "grief", "disappointment", "remorse"), "sad"),
-    **dict.fromkeys(("anger", "annoyance"), "angry"),
-    "neutral": "neutral",
-}
 
 
 class _Comment(NamedTuple):
@@ -62,7 +55,7 @@ def read(root: Path, *, categories: Categories = "four") -> list[Item]:
     for split in SPLITS:
         path = find(root, (f"{split}.tsv", f"data/{split}.tsv", f"goemotions_{split}.csv"), SOURCE)
         for comment in _comments(path):
-            category = single_category(comment.labels, MAPPING)
+            category = single_category(comment.labels, GOEMOTIONS)
             if comment.text and (category or categories == "all"):
                 items.append(
                     Item(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.goemotions import EMOTIONS, MAPPING, read
+from streamser.taxonomy import CATEGORIES, GOEMOTIONS
+from streamser.training.corpora.goemotions import EMOTIONS, read
 from tests.data import shared_data
 from tests.training.corpora.trees import lay
 
@@ -51,8 +51,8 @@ def test_the_mapping_knows_only_the_corpuss_names() -> None:
     """28 labels, neutral last, and nothing but the four on the other side."""
     assert len(EMOTIONS) == 28
     assert EMOTIONS.index("neutral") == 27
-    assert set(MAPPING) <= set(EMOTIONS)
-    assert set(MAPPING.values()) == set(CATEGORIES)
+    assert set(GOEMOTIONS) <= set(EMOTIONS)
+    assert set(GOEMOTIONS.values()) == set(CATEGORIES)
 
 
 def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None:

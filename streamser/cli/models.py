@@ -1,0 +1,137 @@
+"""``streamser models``: the public models that one setting brings, and their files here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamser.cli.talk import tell, warn
+
+if TYPE_CHECKING:
+    from streamser.emotion.ready.registry import Ready
+
+__all__ = ["app"]
+
+_WIDTH = 130
+
+app = typer.Typer(help="List public emotion models, download and check them.")
+
+
+@app.callback(invoke_without_command=True)
+def models(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of models as JSON.")] = False,
+) -> None:
+    """List the public models that --model can name, also several with + between."""
+    if context.invoked_subcommand is not None:
+        return
+    from streamser.emotion.ready.registry import READY
+
+    if as_json:
+        import msgspec
+
+        rows = [_row(ready) for ready in READY.values()]
+        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        return
+    _print_table(list(READY.values()))
+
+
+@app.command()
+def pull(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="Models, also with + between.")
+    ],
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch again what is there, should it be damaged.")
+    ] = False,
+) -> None:
+    """Download public models into the hub's cache; what a broken download left is gone on with."""
+    from streamser.emotion.ready.place import pull as fetch
+    from streamser.emotion.ready.registry import caveats, named
+
+    wanted = dict.fromkeys(ready for name in names for ready in named(name))
+    for ready in wanted:
+        for line in caveats(ready.name):
+            tell(line)
+        typer.echo(fetch(ready, force=force))
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model, or several with +.")],
+    manifest: Annotated[
+        Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
+    ],
+    split: Annotated[
+        str, typer.Option("--split", help="train, dev, test or all; all where none is marked.")
+    ] = "test",
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Take the model from the cache alone.")
+    ] = False,
+) -> None:
+    """Measure a model on labelled utterances, and print what was published beside it."""
+    from streamser.config import EmotionSettings
+    from streamser.emotion.choose import choose_model
+    from streamser.emotion.ready.registry import caveats, is_ready, named
+    from streamser.training.check import check_model, chosen
+    from streamser.training.manifest import read_manifest
+
+    items = chosen(read_manifest(manifest), split)
+    for line in caveats(name):
+        tell(line)
+    found = check_model(choose_model(EmotionSettings(model=name), offline=offline), items)
+    if found.skipped:
+        warn(f"{found.skipped} of {len(items)} utterances could not be read, left out.")
+    for what, value, count in found.rows():
+        typer.echo(f"{what:<16} {value:.3f}   ({count} utterances)")
+    for ready in named(name) if is_ready(name) else ():
+        typer.echo(f"published, {ready.name}: {ready.figures}")
+
+
+def _row(ready: Ready) -> dict[str, Any]:
+    import msgspec
+
+    from streamser.emotion.ready.place import held
+
+    row: dict[str, Any] = msgspec.to_builtins(ready)
+    return row | {"modality": ready.modality, "cached": held(ready)}
+
+
+def _print_table(models: Sequence[Ready]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from streamser.emotion.ready.place import held
+    from streamser.emotion.ready.registry import size_of
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", no_wrap=True)
+    table.add_column("reads", no_wrap=True)
+    table.add_column("gives", overflow="fold")
+    table.add_column("licence", overflow="fold")
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("here", no_wrap=True)
+    for ready in models:
+        table.add_row(
+            ready.name,
+            {"audio": "voice", "text": "words"}[ready.modality],
+            Text(_gives(ready)),
+            Text(ready.licence + (", non-commercial" if ready.non_commercial else "")),
+            size_of(ready),
+            held(ready),
+        )
+    # In a file or a log nobody wants the 80 columns of a terminal that is not there.
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(highlight=False, width=width).print(table)
+
+
+def _gives(ready: Ready) -> str:
+    if ready.multi_label:
+        return f"{len(ready.labels)} labels of GoEmotions"
+    return ", ".join(ready.labels or ready.dimensions)
