@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamser.config import Settings, load_settings
     from streamser.events import decode_event, encode_event
+    from streamser.export.frame import read_session
+    from streamser.export.read import read_recording
     from streamser.runtime.analyzer import Analyzer
 
-__all__ = ["Analyzer", "Settings", "__version__", "decode_event", "encode_event", "load_settings"]
+__all__ = [
+    "Analyzer",
+    "Settings",
+    "__version__",
+    "decode_event",
+    "encode_event",
+    "load_settings",
+    "read_recording",
+    "read_session",
+]
 
 __version__ = "0.1.0"
 
@@ -19,6 +30,8 @@ _HOMES = {
     "load_settings": "streamser.config",
     "decode_event": "streamser.events",
     "encode_event": "streamser.events",
+    "read_recording": "streamser.export.read",
+    "read_session": "streamser.export.frame",
 }
 
 

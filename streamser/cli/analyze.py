@@ -15,6 +15,7 @@ import typer
 
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.ending import leaving_at_once
+from streamser.cli.exporting import ExportAs, ExportFiles, FileExports, exporting_files
 from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.talk import clock, complain, printable, tell
 from streamser.cli.utterance import read_utterance
@@ -52,16 +53,21 @@ def analyze(
     partials: Annotated[
         bool, typer.Option("--partials", help="Also tell what is told while somebody speaks.")
     ] = False,
+    export: ExportFiles = None,
+    export_as: ExportAs = None,
 ) -> None:
     """Analyse files as fast as the machine allows.
 
     Results come in the order of the files. Exit code 1 if a file could not be read or not
-    to its end; the others are still done.
+    to its end; the others are still done. With --export DIR/ each file has a set of its own.
     """
     settings = common.load({"partial.every_ms": None if partials else 0}).settings
     out = None if target is None or target == "-" else Path(target)
     if out is not None and any(_same(out, file) for file in files):
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
+    if export is None and export_as is not None:
+        raise ConfigError("--export-as goes with --export DIR/: add it.")
+    exports = None if export is None else FileExports(export, export_as, files)
     from streamser import Analyzer
     from streamser.cli.batch import analyse_files
     from streamser.cli.progress import watching
@@ -75,12 +81,13 @@ def analyze(
             watching(shown=not scrolling and sys.stderr.isatty()) as watch,
             _output(out) as stream,
             contextlib.closing(analyse_files(analyzer, files, jobs, watch)) as items,
+            exporting_files(exports),
         ):
-            outcome = _write(items, open_writer(form, stream))
+            outcome = _write(items, open_writer(form, stream), exports)
             if not outcome.analysed:
                 # An older OUT is worth more than an empty one.
                 raise typer.Exit(1)
-    if outcome.faults:
+    if outcome.faults or not (exports is None or exports.complete):
         raise typer.Exit(1)
 
 
@@ -91,7 +98,7 @@ class _Outcome(msgspec.Struct):
     faults: int = 0
 
 
-def _write(items: Iterator[FileItem], writer: Writer) -> _Outcome:
+def _write(items: Iterator[FileItem], writer: Writer, exports: FileExports | None) -> _Outcome:
     """Write what comes of all files, and tell people of faults as they are met."""
     outcome = _Outcome()
     transcribed = True
@@ -103,6 +110,8 @@ def _write(items: Iterator[FileItem], writer: Writer) -> _Outcome:
             if isinstance(item, SessionCreated):
                 transcribed = item.session.models.asr is not None
             writer.event(item)
+            if exports is not None:
+                exports.take(file, item)
             if spoken := read_utterance(item, transcribed=transcribed):
                 writer.utterance(file, spoken)
             fault = _fault(item)

@@ -57,8 +57,9 @@ def _common(
         str | None,
         typer.Option(
             "--model",
-            metavar="PATH",
-            help="Emotion model: compact, rules, a checkpoint or a hub name.",
+            metavar="MODEL",
+            help="Emotion model: compact, rules, a checkpoint, a hub name, or public models"
+            " (`streamser models`) with + between.",
         ),
     ] = None,
     language: Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamser.cli.common import Common, takes_settings
+from streamser.cli.exporting import ExportFiles, ExportSink, read_targets
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def listen(
         str | None,
         typer.Option("--record", metavar="DIR", help="Keep events and sound in a new folder."),
     ] = None,
+    export: ExportFiles = None,
     rate: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +85,7 @@ def listen(
     """Analyse a microphone, or a file at real speed, as it sounds.
 
     Ctrl-C ends it: the open utterance is still analysed, and a summary follows. Nothing is
-    stored without --record.
+    stored without --record or --export, and no sound without --record.
     """
     from streamser.cli.remote import check_remote
     from streamser.cli.talk import complain, tell
@@ -105,6 +107,7 @@ def listen(
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
     check_remote(common, server, meeting=meeting, token=token)
+    targets = read_targets(export or (), fresh=True)
     settings = common.load({"audio.device": device}).settings
     source = _open(
         settings,
@@ -115,8 +118,11 @@ def listen(
     )
     tell(NOTICE)
     folder = None if record is None else Path(record)
+    exports = ExportSink(targets, live=True) if targets else None
     if server is None:
-        listen_to(source, settings, as_json=as_json, record=folder, speaker=speaker)
+        listen_to(
+            source, settings, as_json=as_json, record=folder, speaker=speaker, exports=exports
+        )
         return
     from streamser.cli.remote import Remote
 
@@ -129,7 +135,7 @@ def listen(
         token=token,
     )
     with remote:
-        show(remote, source, as_json=as_json, record=folder, speaker=speaker)
+        show(remote, source, as_json=as_json, record=folder, speaker=speaker, exports=exports)
         if remote.fault is not None:
             complain(remote.fault)
             raise typer.Exit(1)
@@ -142,10 +148,11 @@ def listen_to(
     as_json: bool = False,
     record: Path | None = None,
     speaker: str | None = None,
+    exports: ExportSink | None = None,
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
-    Exit code 1 where the source broke off or the recording is not complete.
+    Exit code 1 where the source broke off, or the recording or an export is not complete.
     """
     from streamser import Analyzer
     from streamser.cli.ending import leaving_at_once
@@ -154,7 +161,7 @@ def listen_to(
     with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
         # Before the screen is taken, so that what the models have to say stays readable.
         analyzer.models()
-        show(analyzer, source, as_json=as_json, record=record, speaker=speaker)
+        show(analyzer, source, as_json=as_json, record=record, speaker=speaker, exports=exports)
 
 
 def show(
@@ -164,6 +171,7 @@ def show(
     as_json: bool,
     record: Path | None,
     speaker: str | None,
+    exports: ExportSink | None = None,
 ) -> None:
     """Do what ``listen_to`` does, with whatever analyses the sound."""
     from streamser.cli.follow import follow, summary_lines
@@ -176,6 +184,8 @@ def show(
         recording = Recording(record)
         sinks.append(recording)
         tell(f"Events and sound are kept in {record}.")
+    if exports is not None:
+        sinks.append(exports)
     sinks.append(_sink(source, as_json=as_json))
     summary = follow(analyzer, source, sinks, speaker=speaker)
     if summary is not None:
@@ -183,7 +193,8 @@ def show(
             tell(line)
         if summary.fault is not None:
             raise typer.Exit(1)
-    if recording is not None and not recording.complete:
+    kept = [each.complete for each in (recording, exports) if each is not None]
+    if not all(kept):
         raise typer.Exit(1)
 
 

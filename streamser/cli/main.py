@@ -21,7 +21,9 @@ from streamser.cli.devices import devices
 from streamser.cli.doctor import doctor
 from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.evaluate import evaluate
+from streamser.cli.export import export
 from streamser.cli.listen import listen
+from streamser.cli.models import app as models_app
 from streamser.cli.protocol import protocol
 from streamser.cli.serve import serve
 from streamser.cli.show import config_app
@@ -88,6 +90,7 @@ def _streamser(
 app.command()(listen)
 app.command()(analyze)
 app.command()(serve)
+app.command()(export)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)
@@ -95,6 +98,7 @@ app.command()(protocol)
 app.command()(evaluate)
 app.command()(train)
 app.command()(crossval)
+app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.add_typer(bench_app, name="bench")
 app.add_typer(corpus_app, name="corpus")

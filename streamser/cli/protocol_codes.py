@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["COMPACT_EVIDENCE", "ERROR_CODES", "FUSED_EVIDENCE", "RULES_EVIDENCE"]
+__all__ = [
+    "COMPACT_EVIDENCE",
+    "ERROR_CODES",
+    "FUSED_EVIDENCE",
+    "READY_EVIDENCE",
+    "RULES_EVIDENCE",
+]
 
 ERROR_CODES = {
     "bench_failed": "a measurement of `streamser bench` broke off",
@@ -24,10 +30,12 @@ ERROR_CODES = {
     "invalid_token": "a token has characters that cannot be sent",
     "invalid_url": "an address is not that of a server",
     "invalid_value": "a field of a message, named by `param`, cannot be used",
+    "mixed_sessions": "a file of events holds several sessions, and none was chosen",
     "model_unavailable": "a model is missing, cannot be loaded, or failed",
     "no_audio": "the source ended, or the file was empty, before any sound came",
     "no_input_device": "this machine has no sound input",
     "no_portaudio": "the library PortAudio, which microphones need, is not installed",
+    "no_session": "a file holds no events of a session, or not of the one asked for",
     "not_audio": "the file is not sound, or of an unknown format",
     "not_found": "there is nothing at this address",
     "not_raw_audio": "a file with a header was given where raw samples were promised",
@@ -93,3 +101,10 @@ FUSED_EVIDENCE = {
     "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
 }
 """Every key in the evidence of trained models: unit or range, and meaning."""
+
+READY_EVIDENCE = {
+    "audio_weight": ("0 to 1", "share of the voice in the categories; the two shares sum to 1"),
+    "text_weight": ("0 to 1", "share of the words in the categories"),
+    "outside": ("0 to 1", "share of what was held likely that is none of our categories"),
+}
+"""Every key in the evidence of public models: unit or range, and meaning."""

@@ -15,6 +15,7 @@ from streamser.cli.protocol_codes import (
     COMPACT_EVIDENCE,
     ERROR_CODES,
     FUSED_EVIDENCE,
+    READY_EVIDENCE,
     RULES_EVIDENCE,
 )
 from streamser.cli.protocol_examples import examples, message_examples
@@ -95,6 +96,14 @@ What `emotion.evidence` holds where `emotion.model` is a trained checkpoint. It 
 model knows no categories, or there was neither sound nor text that it reads.
 """
 
+_READY_EVIDENCE = """\
+## Evidence of public models
+
+What `emotion.evidence` holds where `emotion.model` is one or several of the public models that
+`streamser models` lists: the shares of what was there. It is empty where none that was asked knows
+categories.
+"""
+
 
 def protocol_document() -> str:
     """Write the whole document, as Markdown; the same classes give the same text."""
@@ -135,6 +144,8 @@ def protocol_document() -> str:
         _measurements(RULES_EVIDENCE),
         _FUSED_EVIDENCE,
         _measurements(FUSED_EVIDENCE),
+        _READY_EVIDENCE,
+        _measurements(READY_EVIDENCE),
         "## JSON Schema\n",
         "<details><summary>Schema of all events</summary>\n",
         f"```json\n{event_schema()}\n```\n",

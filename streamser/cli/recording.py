@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamser.cli.talk import warn
 from streamser.errors import ConfigError, StreamserError
-from streamser.events import Event, encode_event
+from streamser.events import Event
+from streamser.export.log import EventLog, line_of
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -34,7 +33,7 @@ class Recording:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if sound.exists():
                 raise FileExistsError
-            self._events = open(events, "xb", buffering=0, opener=_private)  # noqa: SIM115
+            self._events = EventLog(events)
         except FileExistsError:
             held = "holds a session already" if folder.is_dir() else "is not a folder"
             raise ConfigError(f"--record {folder}: it {held}; name another folder.") from None
@@ -47,7 +46,6 @@ class Recording:
             events.unlink()
             raise
         self._files = (events, sound)
-        self._kept = 0
         self._begun = False
         self.complete = True
 
@@ -57,14 +55,8 @@ class Recording:
         if not self.complete:
             return
         try:
-            line = encode_event(event) + b"\n"
-            while line:
-                line = line[self._events.write(line) :]
-            self._kept = self._events.tell()
+            self._events.write(line_of(event))
         except OSError as error:
-            # Half an event is none, and could not be read.
-            with suppress(OSError):
-                self._events.truncate(self._kept)
             self._stop(f"session.jsonl: {error.strerror or error}")
 
     def hear(self, samples: Samples) -> None:
@@ -91,7 +83,3 @@ class Recording:
         if self.complete:
             self.complete = False
             warn(f"the recording is not complete: {why}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streamser.cli.common import Common, takes_settings
+from streamser.cli.exporting import ExportAs, read_formats
+from streamser.cli.report_files import check_folder
+from streamser.errors import ConfigError
+from streamser.export.formats import is_format
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from streamser.config import Settings
+    from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
+    from streamser.server.keeper import Keeper
 
 __all__ = ["run_server", "serve"]
 
@@ -45,13 +54,23 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without tokens or TLS.")
     ] = False,
+    export: Annotated[
+        str | None,
+        typer.Option("--export", metavar="DIR", help="Keep the events of each session there."),
+    ] = None,
+    export_as: ExportAs = None,
 ) -> None:
     """Serve live streams and listeners on one port, with a page for meetings.
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
     (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. No sound is stored.
+    analysed and told. No sound is stored; what is told only with --export, as DIR/TIME_ID.jsonl
+    and in the other formats once a session is over.
     """
+    if export is None and export_as is not None:
+        raise ConfigError("--export-as goes with --export DIR: add it.")
+    formats = read_formats(export_as)
+    keep = None if export is None else _read_folder(export)
     settings = common.load(
         {
             "server.host": host,
@@ -63,20 +82,60 @@ def serve(
             "server.insecure": True if insecure else None,
         }
     ).settings
-    run_server(settings)
+    run_server(settings, export=None if keep is None else (keep, formats))
 
 
 def run_server(
-    settings: Settings, beside: Callable[[EmotionServer], Awaitable[None]] | None = None
+    settings: Settings,
+    beside: Callable[[EmotionServer], Awaitable[None]] | None = None,
+    export: tuple[Path, list[ExportFormat]] | None = None,
 ) -> None:
-    """Serve until a signal asks for the end; ``beside`` runs once streams are let in."""
+    """Serve until a signal asks for the end; ``beside`` runs once streams are let in.
+
+    ``export`` is a folder for what sessions leave, and in which formats.
+    """
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)
     tell(NOTICE)
-    asyncio.run(_serve(server, beside))
+    if export is None:
+        asyncio.run(_serve(server, beside))
+        return
+    with _keeping(*export) as keeper:
+        server.listen_in(keeper.deliver)
+        asyncio.run(_serve(server, beside))
+
+
+@contextmanager
+def _keeping(folder: Path, formats: list[ExportFormat]) -> Iterator[Keeper]:
+    """Keep what sessions leave, and finish that when the block ends."""
+    from streamser.cli.talk import tell, warn
+    from streamser.server.keeper import Keeper
+
+    try:
+        keeper = Keeper(folder, formats, warn)
+    except OSError as error:
+        raise ConfigError(f"--export {folder}: {error.strerror or error}.") from None
+    tell(f"The events of every session are kept in {folder}.")
+    try:
+        yield keeper
+    finally:
+        keeper.close()
+
+
+def _read_folder(export: str) -> Path:
+    if not export.strip():
+        raise ConfigError("--export: it is empty; name a folder.")
+    folder = Path(export)
+    if is_format(folder) and not folder.is_dir():
+        raise ConfigError(
+            f"--export {folder}: each session has files of its own; name a folder, and formats"
+            " with --export-as."
+        )
+    check_folder("--export", folder)
+    return folder
 
 
 async def _serve(

@@ -46,6 +46,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its dotted key; repeat."),
     ] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--init",
+            metavar="NAME",
+            help="Begin with the encoder of a public model (`streamser models`), or with"
+            " audio=NAME or text=NAME: a directory or hub name; repeat.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training that is in --out.")
     ] = False,
@@ -64,9 +73,10 @@ def train(
     if resume and fresh:
         raise ConfigError("--resume and --fresh exclude each other.")
     begin: Beginning = "resume" if resume else "fresh" if fresh else "new"
-    from streamser.training.presets import load_train_settings
+    from streamser.training.presets import encoder_assignments, load_train_settings
 
-    settings = load_train_settings(config, assign or ())
+    # What is set expressly wins.
+    settings = load_train_settings(config, [*encoder_assignments(init or ()), *(assign or ())])
     source = manifest or (Path(settings.data.manifest) if settings.data.manifest else None)
     if source is None:
         raise ConfigError("no manifest; give --manifest FILE (`streamser corpus` makes one).")

@@ -29,10 +29,11 @@ from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
+from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
 from streamser.server.exposure import refuse_to_expose, tls_context
 from streamser.server.gate import SOCKETS, Call, Gate, Listening, Sending, Visit
-from streamser.server.hub import Hub
+from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
 from streamser.server.routes import Routes, refuse
@@ -105,7 +106,10 @@ class EmotionServer:
         )
         admission, hub = self._admission, self._hub
         self.metrics.follow(
-            lambda: admission.streams, lambda: admission.listeners, lambda: hub.meetings
+            lambda: admission.streams,
+            lambda: admission.listeners,
+            lambda: hub.meetings,
+            lambda: hub.kept,
         )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -137,6 +141,10 @@ class EmotionServer:
         everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
         return f"{scheme}://{everywhere.get(host, host)}:{port}"
 
+    def listen_in(self, deliver: Callable[[Letter], None]) -> None:
+        """Let ``deliver`` have every event of every session from now on, in their order."""
+        self._hub.subscribe(Subscription(Interest(), deliver), None, time.monotonic())
+
     async def start(self) -> None:
         """Open the port; streams are refused until ``load`` is done. Raises ``ConfigError``."""
         own = self._settings.server
@@ -161,6 +169,7 @@ class EmotionServer:
         except OSError as error:
             why = error.strerror or str(error)
             raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+        self.metrics.run_by(asyncio.get_running_loop())
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""

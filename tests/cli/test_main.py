@@ -34,7 +34,7 @@ HEAVY = (
             "config",
             "bench",
         ),
-        *("corpus", "train", "evaluate"),
+        *("corpus", "train", "evaluate", "export"),
     ],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:

@@ -1,0 +1,1 @@
+"""What a session leaves: its events read back as records, and written in formats of others."""

@@ -1,0 +1,131 @@
+"""A database in audformat: tables of segments that tools for speech emotion read.
+
+Format 1 of audEERING's audformat: a header (``db.yaml``) and a CSV file for each table, with
+the index ``file,start,end``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, TypeAlias
+
+from streamser.errors import StreamserError
+from streamser.export.records import Recording, UtteranceRecord
+from streamser.export.table import Cell, csv_line
+from streamser.export.text import flat
+from streamser.export.timeline import sound_of
+from streamser.taxonomy import DIMENSIONS, UNSURE
+
+__all__ = ["to_audformat"]
+
+_Key: TypeAlias = tuple[str, str, str]
+
+_INDEX: Final = ("file", "start", "end")
+
+
+def to_audformat(recording: Recording) -> dict[str, str]:
+    """Return the files of a database by their names.
+
+    Table ``categories`` has the category and a score for each label, ``dimensions`` what was
+    measured of valence, arousal and dominance in [-1, 1], ``speech`` transcript and speaker.
+    Segments are of the file that was analysed or recorded, else of ``SESSION.wav``; one that
+    could not be analysed is in ``speech`` alone. Raises ``StreamserError`` where two segments
+    are the same stretch of one file, as of a file that was analysed twice.
+    """
+    segments = list(_segments(recording))
+    scores = {f"score.{flat(name)}": name for name in recording.categories}
+    felt = [(key, each.emotion) for key, each in segments if each.emotion is not None]
+    return {
+        "db.yaml": _header(recording, tuple(scores)),
+        "db.categories.csv": _table(
+            ("category", *scores),
+            (
+                (key, (body.category, *(body.scores.get(name) for name in scores.values())))
+                for key, body in felt
+            ),
+        ),
+        "db.dimensions.csv": _table(
+            DIMENSIONS,
+            ((key, [getattr(body.dimensions, name) for name in DIMENSIONS]) for key, body in felt),
+        ),
+        "db.speech.csv": _table(
+            ("transcript", "speaker"),
+            ((key, (each.transcript, each.speaker)) for key, each in segments),
+        ),
+    }
+
+
+def _segments(recording: Recording) -> Iterator[tuple[_Key, UtteranceRecord]]:
+    seen: set[_Key] = set()
+    for session in recording.sessions:
+        file = sound_of(session) or f"{session.session_id}.wav"
+        for utterance in session.utterances:
+            key = (file, _time(utterance.start_ms), _time(utterance.end_ms))
+            if key in seen:
+                raise StreamserError(
+                    f"two utterances are the same stretch of {file}: choose one session with"
+                    f" --session ID, such as {session.session_id}.",
+                    code="mixed_sessions",
+                )
+            seen.add(key)
+            yield key, utterance
+
+
+def _table(columns: Sequence[str], rows: Iterable[tuple[_Key, Sequence[Cell]]]) -> str:
+    lines = ((*_INDEX, *columns), *((*key, *cells) for key, cells in rows))
+    return "".join(csv_line(line) for line in lines)
+
+
+def _header(recording: Recording, scores: Sequence[str]) -> str:
+    """Write the header as JSON, which is YAML, too."""
+    models = sorted(
+        {each.emotion.model for each in recording.utterances if each.emotion is not None}
+    )
+    found = {each.emotion.category for each in recording.utterances if each.emotion is not None}
+    labels = list(dict.fromkeys((*recording.categories, UNSURE, *sorted(found))))
+    likely = {"dtype": "float", "minimum": 0, "maximum": 1}
+    scale = {"dtype": "float", "minimum": -1, "maximum": 1}
+    by_model = {"rater_id": "model"}
+    header = {
+        "name": "streamser",
+        "source": "streamser",
+        "usage": "other",
+        "languages": [],
+        "description": "Emotions as a model heard them; no person has checked them.",
+        "raters": {"model": {"type": "machine", "description": ", ".join(models)}},
+        "schemes": {
+            "category": {"dtype": "str", "labels": labels},
+            "score": likely,
+            **dict.fromkeys(DIMENSIONS, scale),
+            "transcript": {"dtype": "str"},
+            "speaker": {"dtype": "str"},
+        },
+        "tables": {
+            "categories": {
+                "type": "segmented",
+                "columns": {
+                    "category": {"scheme_id": "category", **by_model},
+                    **{name: {"scheme_id": "score", **by_model} for name in scores},
+                },
+            },
+            "dimensions": {
+                "type": "segmented",
+                "columns": {name: {"scheme_id": name, **by_model} for name in DIMENSIONS},
+            },
+            "speech": {
+                "type": "segmented",
+                "columns": {name: {"scheme_id": name} for name in ("transcript", "speaker")},
+            },
+        },
+    }
+    return json.dumps(header, indent=1, ensure_ascii=False) + "\n"
+
+
+def _time(ms: int) -> str:
+    """Write a time as pandas writes a ``Timedelta``."""
+    seconds, rest = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days} days {hours:02}:{minutes:02}:{seconds:02}.{rest:03}000"

@@ -1,0 +1,274 @@
+"""Gather the events of sessions into records; pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamser.events import (
+    Cleared,
+    Committed,
+    EmotionCompleted,
+    EmotionDelta,
+    ErrorRaised,
+    Event,
+    Finished,
+    MeetingUpdated,
+    MoodShifted,
+    MoodUpdated,
+    Overload,
+    Placed,
+    SessionClosed,
+    SessionCreated,
+    SessionInfo,
+    SessionState,
+    SessionUpdated,
+    Snapshot,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+    TranscriptPartial,
+)
+from streamser.export.item import Item
+from streamser.export.records import Partial, Reading, Recording, SessionRecord
+
+__all__ = ["Gatherer", "Place"]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Say what stands beside an event in its line, where anything does.
+
+    ``cursor``, ``meeting`` and ``at_ms`` are a server's ``Stamp``; ``unix_ms`` is when a
+    session began, ms since 1970, in the files that ``--export`` writes.
+    """
+
+    cursor: int | None = None
+    meeting: str | None = None
+    at_ms: int | None = None
+    unix_ms: int | None = None
+
+
+class _Session:
+    """Keep one session."""
+
+    def __init__(self, session_id: str) -> None:
+        self.session_id = session_id
+        self.info: SessionInfo | None = None
+        self.speaker: str | None = None
+        self.meeting: str | None = None
+        self.began: int | None = None
+        self.closed: SessionClosed | None = None
+        self._before: int | None = None
+        self._seen: set[int] = set()
+        self._reached_ms = 0
+        self._items: dict[str, Item] = {}
+        self._moods: list[MoodUpdated] = []
+        self._losses: list[Overload] = []
+        self._errors: list[ErrorRaised] = []
+
+    def count(self, event: Event) -> bool:
+        """Follow the numbers; return whether the event is new."""
+        # A loss that a server tells a slow listener has the number of what was lost last.
+        if isinstance(event, Overload) and event.kind == "deltas":
+            return True
+        if event.seq in self._seen or event.seq <= (self._before or 0):
+            return False
+        self._seen.add(event.seq)
+        return True
+
+    @property
+    def missing(self) -> int:
+        """Return how many events there must have been that did not come."""
+        if not self._seen:
+            return 0
+        before = min(self._seen) - 1 if self._before is None else self._before
+        return max(self._seen) - before - len(self._seen)
+
+    def take(self, event: Event, place: Place) -> None:
+        """Take in the next event."""
+        self._reached_ms = max(self._reached_ms, event.clock_ms or 0)
+        self.meeting = place.meeting or self.meeting
+        match event:
+            case SessionCreated(session=info) | SessionUpdated(session=info):
+                self._inform(info)
+                self.began = self.began or place.unix_ms
+            case Cleared():
+                kept = {key: item for key, item in self._items.items() if item.handed_over}
+                self._items = kept
+            case MoodUpdated():
+                self._moods.append(event)
+            case Overload():
+                self._losses.append(event)
+            case ErrorRaised():
+                self._errors.append(event)
+            case SessionClosed():
+                self.closed = event
+                self._reached_ms = max(self._reached_ms, event.audio_ms)
+            case _:
+                self._take_part(event, place)
+
+    def join(self, state: SessionState, *, replayed: bool) -> None:
+        """Begin in the middle, where a listener came; not where it only came back."""
+        if self.info is None and not self._seen:
+            self._inform(state.session)
+            self._before = None if replayed else state.seq
+
+    def _inform(self, info: SessionInfo) -> None:
+        """Learn how the session is set up; who speaks may change."""
+        self.info = self.info or info
+        self.speaker = info.speaker
+        self.meeting = info.meeting or self.meeting
+
+    def recall(self, final: Finished) -> None:
+        """Take in an utterance that was over before the listener came."""
+        if final.item_id in self._items:
+            return
+        item = self._item(final.item_id, final.audio_start_ms)
+        item.reach(final.audio_end_ms)
+        item.handed_over = item.final = True
+        item.fields |= {"speaker": final.speaker, "transcript": final.transcript}
+        item.fields["fault"] = final.error
+        if final.emotion is not None:
+            item.judge(final.emotion)
+        item.lags["emotion"] = final.lag_ms
+        item.shift_ms = round(final.at_ms - (final.lag_ms or 0.0)) - final.audio_end_ms
+
+    def _item(self, item_id: str, start_ms: int) -> Item:
+        if item_id not in self._items:
+            self._items[item_id] = Item(item_id, start_ms, start_ms)
+            self._items[item_id].fields["speaker"] = self.speaker
+        return self._items[item_id]
+
+    def _take_part(self, event: Event, place: Place) -> None:
+        """Take in an event of an utterance."""
+        match event:
+            case SpeechStarted(item_id=item_id, audio_start_ms=start):
+                item = self._item(item_id, start)
+                item.lags["started"] = event.lag_ms
+            case SpeechStopped(item_id=item_id, audio_end_ms=end):
+                item = self._item(item_id, end)
+                item.reach(end)
+                item.fields["reason"] = event.reason
+                item.lags["stopped"] = event.lag_ms
+            case TranscriptPartial(item_id=item_id, audio_end_ms=end):
+                item = self._item(item_id, event.audio_start_ms)
+                item.reach(end)
+                item.partials.append(
+                    Partial(
+                        text=event.text,
+                        committed=event.committed,
+                        end_ms=end,
+                        lag_ms=event.lag_ms,
+                    )
+                )
+            case EmotionDelta(item_id=item_id, emotion=emotion):
+                item = self._item(item_id, emotion.window.start_ms)
+                item.reach(emotion.window.end_ms)
+                item.readings.append(Reading(emotion=emotion, lag_ms=event.lag_ms))
+            case Committed(item_id=item_id):
+                if item_id in self._items:
+                    self._items[item_id].handed_over = True
+                return
+            case TranscriptionCompleted() | EmotionCompleted() | TranscriptionFailed():
+                item = self._finish(event)
+            case _:
+                return
+        # One without its lag came later than its sound, nobody knows by how much.
+        better = event.lag_ms is not None or item.shift_ms is None
+        if place.at_ms is not None and event.clock_ms is not None and better:
+            item.shift_ms = round(place.at_ms - (event.lag_ms or 0.0)) - event.clock_ms
+
+    def _finish(
+        self, event: TranscriptionCompleted | EmotionCompleted | TranscriptionFailed
+    ) -> Item:
+        if isinstance(event, EmotionCompleted):
+            start = event.emotion.window.start_ms
+        else:
+            start = event.audio_start_ms
+        item = self._item(event.item_id, start)
+        # A final without its beginning; its own word on the span is the best there is.
+        item.start_ms = min(item.start_ms, start)
+        item.reach(event.clock_ms)
+        item.handed_over = item.final = True
+        match event:
+            case TranscriptionCompleted():
+                item.fields |= {
+                    "transcript": event.transcript,
+                    "language": event.language,
+                    "confidence": event.confidence,
+                    "words": event.words,
+                    "distrusted": event.distrusted,
+                }
+                item.judge(event.emotion)
+                item.lags["words"] = event.lag_ms
+            case EmotionCompleted():
+                item.judge(event.emotion)
+                item.lags["emotion"] = event.lag_ms
+            case TranscriptionFailed():
+                item.fields["fault"] = event.error
+                item.lags["emotion"] = event.lag_ms
+        return item
+
+    def record(self) -> SessionRecord:
+        """Return what is known by now."""
+        utterances = [item.record(self.session_id) for item in self._items.values()]
+        return SessionRecord(
+            session_id=self.session_id,
+            info=self.info,
+            meeting=self.meeting,
+            began=self.began,
+            audio_ms=max([self._reached_ms, *(each.end_ms for each in utterances)]),
+            utterances=tuple(sorted(utterances, key=lambda each: each.start_ms)),
+            moods=tuple(self._moods),
+            losses=tuple(self._losses),
+            errors=tuple(each.error for each in self._errors),
+            closed=self.closed,
+            missing=self.missing,
+        )
+
+
+class Gatherer:
+    """Take the events of any number of sessions, mixed as they may be, and sum them up."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, _Session] = {}
+        self._meetings: dict[str, MeetingUpdated] = {}
+        self._shifts: list[MoodShifted] = []
+
+    def take(self, event: Event | Placed, place: Place = Place()) -> bool:  # noqa: B008 - frozen
+        """Take in an event; return whether it was new: what comes twice counts once."""
+        match event:
+            case Snapshot():
+                self._begin(event)
+            case MeetingUpdated():
+                self._meetings[event.meeting] = event
+            case MoodShifted():
+                self._shifts.append(event)
+            case ErrorRaised(session_id=""):
+                return False  # a refusal: no session's
+            case Event():
+                session = self._session(event.session_id)
+                if not session.count(event):
+                    return False
+                session.take(event, place)
+        return True
+
+    def recording(self) -> Recording:
+        """Return everything taken in so far."""
+        return Recording(
+            sessions=tuple(session.record() for session in self._sessions.values()),
+            meetings=tuple(self._meetings.values()),
+            shifts=tuple(self._shifts),
+        )
+
+    def _session(self, session_id: str) -> _Session:
+        if session_id not in self._sessions:
+            self._sessions[session_id] = _Session(session_id)
+        return self._sessions[session_id]
+
+    def _begin(self, snapshot: Snapshot) -> None:
+        for state in snapshot.sessions:
+            session = self._session(state.session.id)
+            session.join(state, replayed=snapshot.replay_from is not None)
+        for final in snapshot.finals:
+            self._session(final.session_id).recall(final)

@@ -1,0 +1,136 @@
+"""Subtitles with emotions: SubRip (SRT) and WebVTT."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from streamser.events import WordTiming
+from streamser.export.records import UtteranceRecord
+from streamser.export.text import flat
+from streamser.export.timeline import Timeline
+
+__all__ = ["Cue", "cues_of", "to_srt", "to_vtt"]
+
+_LONGEST_MS = 7_000
+_MOST_CHARACTERS = 84  # two lines of 42, as subtitles usually have
+
+_COLOURS = {
+    "happy": "#ffe082",
+    "sad": "#90caf9",
+    "angry": "#ef9a9a",
+    "unsure": "#bdbdbd",
+}
+
+
+class Cue(msgspec.Struct, frozen=True):
+    """Hold what stands on the screen at once; ``text`` has no line breaks, or is empty."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    category: str | None
+    speaker: str | None
+
+
+def cues_of(timeline: Timeline) -> Iterator[Cue]:
+    """Yield what there is to show; long utterances in parts, where their words have times.
+
+    An utterance of which there are neither words nor an emotion is not shown.
+    """
+    cues = []
+    for utterance in timeline.utterances:
+        emotion = utterance.judged
+        category = None if emotion is None else flat(emotion.category)
+        speaker = flat(utterance.speaker or "") or None
+        for start, end, text in _parts(utterance):
+            if text or category:
+                cues.append(Cue(start, max(end, start + 1), text, category, speaker))
+    return iter(sorted(cues, key=lambda cue: cue.start_ms))
+
+
+def to_srt(timeline: Timeline) -> str:
+    """Write SubRip: ``[happy] Anna: words``.
+
+    The format has no escapes; players take ``<b>`` and its like for styles.
+    """
+    blocks = []
+    for number, cue in enumerate(cues_of(timeline), 1):
+        span = f"{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}"
+        tag = None if cue.category is None else f"[{cue.category}]"
+        name = None if cue.speaker is None else f"{cue.speaker}:"
+        line = " ".join(part for part in (tag, name, cue.text) if part)
+        blocks.append(f"{number}\n{span}\n{line}\n")
+    return "\n".join(blocks)
+
+
+def to_vtt(timeline: Timeline) -> str:
+    """Write WebVTT: ``<v Anna><c.happy>[happy] words</c></v>``, and a colour for each class."""
+    cues = list(cues_of(timeline))
+    names = dict.fromkeys(cue.category for cue in cues if cue.category is not None)
+    styles = [
+        f"::cue(.{_class(name)}) {{ color: {_COLOURS[name]} }}"
+        for name in names
+        if name in _COLOURS
+    ]
+    head = "WEBVTT\n" + ("\nSTYLE\n" + "\n".join(styles) + "\n" if styles else "")
+    blocks = [head]
+    for number, cue in enumerate(cues, 1):
+        span = f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}"
+        body = _escaped(cue.text)
+        if cue.category is not None:
+            tag = f"[{_escaped(cue.category)}]"
+            body = f"<c.{_class(cue.category)}>{f'{tag} {body}'.strip()}</c>"
+        if cue.speaker is not None:
+            body = f"<v {_escaped(cue.speaker)}>{body}</v>"
+        blocks.append(f"{number}\n{span}\n{body}\n")
+    return "\n".join(blocks)
+
+
+def _parts(utterance: UtteranceRecord) -> Iterator[tuple[int, int, str]]:
+    """Cut an utterance where it is too long to be read at once; start, end, words."""
+    text = flat(utterance.text)
+    long = len(text) > _MOST_CHARACTERS or utterance.end_ms - utterance.start_ms > _LONGEST_MS
+    words = [word for word in utterance.words if flat(word.word)]
+    spoken = " ".join(flat(word.word) for word in words)
+    if not (long and words and spoken == text):
+        yield utterance.start_ms, utterance.end_ms, text
+        return
+    start = utterance.start_ms
+    groups = list(_groups(words))
+    for index, group in enumerate(groups):
+        last = index == len(groups) - 1
+        end = utterance.end_ms if last else max(start, groups[index + 1][0].start_ms)
+        end = min(end, utterance.end_ms)
+        yield start, end, " ".join(flat(word.word) for word in group)
+        start = end
+
+
+def _groups(words: Sequence[WordTiming]) -> Iterator[list[WordTiming]]:
+    group: list[WordTiming] = []
+    size = 0
+    for word in words:
+        size += len(flat(word.word)) + 1
+        longer = group and word.end_ms - group[0].start_ms > _LONGEST_MS
+        if group and (longer or size > _MOST_CHARACTERS + 1):
+            yield group
+            group, size = [], len(flat(word.word)) + 1
+        group.append(word)
+    if group:
+        yield group
+
+
+def _clock(ms: int, point: str) -> str:
+    minutes, rest = divmod(ms, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+
+
+def _class(category: str) -> str:
+    return re.sub(r"[^\w-]+", "-", category) or "other"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

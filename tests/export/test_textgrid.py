@@ -1,0 +1,133 @@
+"""TextGrids: tiers without gaps, in which nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+
+from streamser.export.records import Recording
+from streamser.export.text import flat
+from streamser.export.textgrid import to_textgrid
+from streamser.export.timeline import timeline_of
+from tests.export.parsers import GridTier, parse_textgrid
+from tests.export.script import Script, gathered, odd_texts
+
+
+def grid(recording: Recording, *, one_clock: bool = False) -> dict[str, GridTier]:
+    """Write and read a grid; its tiers by name."""
+    tiers = parse_textgrid(to_textgrid(timeline_of(recording, one_clock=one_clock)))
+    assert len({tier.name for tier in tiers}) == len(tiers)
+    return {tier.name: tier for tier in tiers}
+
+
+def said(tier: GridTier) -> list[tuple[float, float, str]]:
+    """Return the intervals that are not empty."""
+    return [interval for interval in tier.intervals if interval[2]]
+
+
+def test_a_real_session_has_its_utterances_as_intervals(demo: Recording) -> None:
+    """Categories, words and transcript stand where they were heard."""
+    tiers = grid(demo)
+    utterances = demo.utterances
+    assert said(tiers["category"]) == [
+        (each.start_ms / 1000, each.end_ms / 1000, each.emotion.category)
+        for each in utterances
+        if each.emotion is not None
+    ]
+    assert tiers["category"].intervals[-1][1] == 7.0
+    if demo.sessions[0].transcribed:
+        assert [label for _, _, label in said(tiers["transcript"])] == [
+            each.transcript for each in utterances if each.transcript
+        ]
+        assert [label for _, _, label in said(tiers["words"])] == [
+            word.word for each in utterances for word in each.words
+        ]
+
+
+def test_speakers_who_overlap_have_tiers_of_their_own() -> None:
+    """And one tier says who speaks, both of them where they do at once."""
+    anna, ben = Script("a", speaker="Anna"), Script("b", speaker="Ben")
+    anna.say(1000, 5000, "a long one")
+    ben.say(2000, 3000, "no", "angry")
+    ben.say(4000, 6000, "never", "angry")
+    tiers = grid(gathered(anna.close(), ben.close()), one_clock=True)
+    assert list(tiers) == [
+        "speakers",
+        "Anna transcript",
+        "Anna category",
+        "Ben transcript",
+        "Ben category",
+    ]
+    assert said(tiers["speakers"]) == [
+        (1, 2, "Anna"),
+        (2, 3, "Anna + Ben"),
+        (3, 4, "Anna"),
+        (4, 5, "Anna + Ben"),
+        (5, 6, "Ben"),
+    ]
+    assert said(tiers["Anna transcript"]) == [(1, 5, "a long one")]
+    assert said(tiers["Ben category"]) == [(2, 3, "angry"), (4, 6, "angry")]
+
+
+def test_one_speaker_in_two_sessions_loses_no_words() -> None:
+    """Where there is no room, words are told with those before."""
+    one, two = Script("a", speaker="Anna"), Script("b", speaker="Anna")
+    one.say(1000, 5000, "first")
+    two.say(2000, 3000, "second")
+    two.say(4000, 6000, "third")
+    tiers = grid(gathered(one.close(), two.close()), one_clock=True)
+    assert said(tiers["transcript"]) == [(1, 5, "first second"), (5, 6, "third")]
+
+
+def test_failed_utterances_and_silence_are_empty() -> None:
+    """Somebody spoke, that is all that is known; of a session of nobody there is the length."""
+    script = Script(speaker="Anna")
+    script.fail(1000, 2000)
+    tiers = grid(gathered(script.close(4000)))
+    assert said(tiers["speakers"]) == [(1, 2, "Anna")]
+    assert said(tiers["transcript"]) == said(tiers["category"]) == []
+    assert grid(gathered(Script().close(3000)))["category"].intervals == [(0, 3, "")]
+    assert grid(gathered(Script().close(0)))["category"].intervals[0][2] == ""
+
+
+def test_words_outside_of_their_utterance_are_cut() -> None:
+    """Recognisers place words a little off."""
+    script = Script()
+    script.say(1000, 2000, "a b", words=[("a", 900, 1500), ("b", 1400, 2100)])
+    assert said(grid(gathered(script.close()))["words"]) == [(1, 1.5, "a"), (1.5, 2, "b")]
+
+
+@given(odd_texts(), odd_texts())
+def test_any_text_comes_back(text: str, name: str) -> None:
+    """Quotes, line breaks, foreign scripts: on one line, else as they were."""
+    script = Script(speaker=name)
+    script.say(1000, 2000, text)
+    tiers = grid(gathered(script.close()))
+    assert [label for _, _, label in said(tiers["transcript"])] == (
+        [flat(text)] if flat(text) else []
+    )
+    assert said(tiers["speakers"]) == [(1, 2, flat(name) or "speaker")]
+
+
+def test_praat_reads_it(demo: Recording, tmp_path: Path) -> None:
+    """Praat itself, where `praat-parselmouth` is installed."""
+    parselmouth = pytest.importorskip("parselmouth")
+    script = Script(speaker='Anna "the 😀" שלום')
+    script.say(1000, 2000, 'he said "no" <b>')
+    for number, recording in enumerate((demo, gathered(script.close()))):
+        text = to_textgrid(timeline_of(recording))
+        path = tmp_path / f"{number}.TextGrid"
+        path.write_text(text, encoding="utf-8")
+        praat = parselmouth.Data.read(str(path))
+        ours = parse_textgrid(text)
+        assert parselmouth.praat.call(praat, "Get number of tiers") == len(ours)
+        for index, tier in enumerate(ours, 1):
+            count = parselmouth.praat.call(praat, "Get number of intervals", index)
+            assert count == len(tier.intervals)
+            labels = [
+                parselmouth.praat.call(praat, "Get label of interval", index, place)
+                for place in range(1, count + 1)
+            ]
+            assert labels == [label for _, _, label in tier.intervals]

@@ -1,0 +1,83 @@
+"""A server keeps what its sessions leave, on a thread of its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from streamser.events import Event, encode_event
+from streamser.export.formats import ExportFormat
+from streamser.export.read import read_recording
+from streamser.server.backlog import Letter
+from streamser.server.keeper import Keeper
+from tests.export.parsers import parse_srt
+from tests.export.script import Script
+
+
+def letter(event: Event) -> Letter:
+    """Make of an event what the hub delivers."""
+    stamp = b',"cursor":1,"meeting":"m","at_ms":5}'
+    return Letter(
+        session_id=event.session_id,
+        seq=event.seq,
+        clock_ms=0,
+        droppable=False,
+        bodies=(encode_event(event)[:-1] + stamp,),
+        stamp=stamp,
+    )
+
+
+def talk(session_id: str) -> list[Event]:
+    """Return the events of a session of one utterance."""
+    script = Script(session_id, speaker="Anna")
+    script.say(1000, 2000, "hello")
+    return script.close()
+
+
+def test_sessions_that_go_on_at_once_have_files_of_their_own(tmp_path: Path) -> None:
+    """With their stamps; the formats are made when a session is over."""
+    keeper = Keeper(tmp_path / "kept", [ExportFormat.JSONL, ExportFormat.SRT], print)
+    for pair in zip(talk("sess_a"), talk("sess_b"), strict=True):
+        for event in pair:
+            keeper.deliver(letter(event))
+    keeper.close()
+    files = sorted((tmp_path / "kept").glob("*.jsonl"))
+    assert [file.stem.split("_", 1)[1] for file in files] == ["sess_a", "sess_b"]
+    for file in files:
+        (session,) = read_recording(file).sessions
+        assert (session.meeting, session.missing) == ("m", 0)
+        assert session.began is not None
+        assert len(parse_srt(file.with_suffix(".srt").read_text(encoding="utf-8"))) == 1
+
+
+def test_a_session_that_never_ended_is_finished_with_the_server(tmp_path: Path) -> None:
+    """What there is of it is kept in every format."""
+    keeper = Keeper(tmp_path, [ExportFormat.SRT], print)
+    for event in talk("sess_a")[:-1]:
+        keeper.deliver(letter(event))
+    keeper.close()
+    (file,) = tmp_path.glob("*.jsonl")
+    assert read_recording(file).sessions[0].closed is None
+    assert file.with_suffix(".srt").exists()
+
+
+def test_meetings_and_sessions_that_began_before_leave_nothing(tmp_path: Path) -> None:
+    """A file without its beginning would be half a session."""
+    keeper = Keeper(tmp_path, [], print)
+    first, *others = talk("")
+    for event in (first, *talk("sess_a")[1:], *others):
+        keeper.deliver(letter(event))
+    keeper.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_goes_away_costs_a_line_a_session(tmp_path: Path) -> None:
+    """The server serves on; nothing is raised where nobody would hear it."""
+    told: list[str] = []
+    keeper = Keeper(tmp_path / "kept", [ExportFormat.SRT], told.append)
+    shutil.rmtree(tmp_path / "kept")
+    for event in (*talk("sess_a"), *talk("sess_b")):
+        keeper.deliver(letter(event))
+    keeper.close()
+    assert [line.split(" leaves")[0] for line in told] == ["what sess_a", "what sess_b"]
+    assert all("No such file" in line for line in told)
