@@ -75,6 +75,10 @@ class Conductor:
         """Flush the session; outcomes still to come must be taken until it is closed."""
         return self.carry(self._session.flush())
 
+    def part(self) -> None:
+        """Know nobody any more to bring outcomes to; for a session that is closed."""
+        self._post = _to_nobody
+
     def carry(self, output: list[Output]) -> list[Event]:
         """Send the jobs among a session's output on their way; return its events."""
         events: list[Event] = []
@@ -94,3 +98,7 @@ class Conductor:
             return event
         lag = self._arrivals.lag_ms(to_samples(event.clock_ms), self.clock())
         return replace(event, lag_ms=lag)
+
+
+def _to_nobody(job: Job, outcome: Outcome) -> None:
+    return

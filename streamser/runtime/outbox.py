@@ -25,6 +25,10 @@ def draft(kind: type[Event], /, **fields: Any) -> Draft:
     return number
 
 
+def _told() -> None:
+    return
+
+
 class Slot(msgspec.Struct, eq=False):
     """Keep a place in the order: ``tell`` is called once it is ``ready`` and at the head."""
 
@@ -63,7 +67,10 @@ class Outbox:
     def settle(self) -> None:
         """Tell what stands ready at the head of the order."""
         while self._queue and self._queue[0].ready:
-            self._queue.popleft().tell()
+            slot = self._queue.popleft()
+            slot.tell()
+            # What has been told about holds its place: without this, each keeps the other.
+            slot.tell = _told
 
     def emit(self, content: Draft) -> None:
         """Give an event its number and let it go; only for what is due now."""

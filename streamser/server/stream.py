@@ -250,6 +250,9 @@ class LiveStream:
         if self._conductor.closed:
             self._setting.worker.leave(self.session_id)
             self._over.set()
+            # We would keep each other, and the sound, until somebody looks for such circles.
+            self._tell_event = _tell_nobody
+            self._conductor.part()
 
     def _profile(self, asked: StreamSettings) -> SessionProfile:
         setting = self._setting
@@ -266,6 +269,10 @@ class LiveStream:
             audio=_audio(asked, models, setting.language),
             limits=setting.limits,
         )
+
+
+def _tell_nobody(event: Event) -> None:
+    return
 
 
 def _audio(asked: StreamSettings, models: ModelNames, language: str | None) -> AudioConfig:
