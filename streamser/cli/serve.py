@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,6 +139,16 @@ def _read_folder(export: str) -> Path:
     return folder
 
 
+def _settle_memory() -> None:
+    """Let what is loaded now be loaded for good.
+
+    The search for circles among objects then looks at those of streams alone: it is short, so
+    that no event waits for it, and comes soon, so that streams that have ended leave nothing.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 async def _serve(
     server: EmotionServer, beside: Callable[[EmotionServer], Awaitable[None]] | None
 ) -> None:
@@ -162,6 +173,7 @@ async def _serve(
         await asyncio.wait({loading, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             models = loading.result()
+            _settle_memory()
             words = models.asr or "none"
             tell(f"Serving {server.url} (words: {words}, emotion: {models.emotion}).")
             if beside is not None:
