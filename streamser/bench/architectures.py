@@ -16,6 +16,8 @@ from streamser.emotion.neural.config import (
     CompactAcousticConfig,
     CompactTextConfig,
     FusedConfig,
+    PluginAcousticConfig,
+    PluginTextConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
     TextConfig,
@@ -31,6 +33,7 @@ from streamser.emotion.neural.pretrained import (
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
 from streamser.emotion.neural.pretrained_text import PretrainedText
 from streamser.emotion.neural.word_pieces import train_word_pieces
+from streamser.errors import ConfigError
 
 __all__ = ["KNOWN", "random_model", "vocabulary_of"]
 
@@ -112,6 +115,8 @@ def vocabulary_of(text: nn.Module) -> int:
 def _acoustic(config: AcousticConfig) -> nn.Module:
     if isinstance(config, CompactAcousticConfig):
         return CompactAcoustic(config)
+    if isinstance(config, PluginAcousticConfig):
+        raise _not_ours(config.name)
     architecture = _architecture(config, ACOUSTIC_FAMILIES)
     filled = replace(config, architecture=architecture, normalize=True)
     return PretrainedAcoustic(filled, rebuild(architecture, ACOUSTIC_FAMILIES))
@@ -122,10 +127,16 @@ def _text(config: TextConfig) -> nn.Module:
 
     if isinstance(config, CompactTextConfig):
         return CompactText(config, train_word_pieces(_WORDS, config.vocabulary))
+    if isinstance(config, PluginTextConfig):
+        raise _not_ours(config.name)
     architecture = _architecture(config, TEXT_FAMILIES)
     model = rebuild(architecture, TEXT_FAMILIES)
     nothing = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
     return PretrainedText(replace(config, architecture=architecture), model, nothing)
+
+
+def _not_ours(name: str) -> ConfigError:
+    return ConfigError(f"the encoder {name} is a plug-in: only the program's own are measured.")
 
 
 def _architecture(

@@ -21,7 +21,9 @@ def beside(
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", metavar="PART,…", help="Of locks, vad, pipeline, whisper, matrix. [all]"
+            "--only",
+            metavar="PART,…",
+            help="Of locks, sphinx, vad, pipeline, whisper, matrix. [all]",
         ),
     ] = None,
     recordings: Annotated[

@@ -49,6 +49,7 @@ class HoldTask(msgspec.Struct, frozen=True, kw_only=True):
 
     design: Literal["ours", "lock"]
     model: str
+    asr: Literal["none", "pocketsphinx"] = "none"
     recordings: str | None
     seed: int
     streams: int
@@ -58,9 +59,11 @@ class HoldTask(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
 
 
-def settings_of(model: str, processes: int = 0) -> Settings:
-    """Return the settings of all designs: emotion only, everything else as it comes."""
-    settings = Settings(asr=AsrSettings(engine="none"), offline=True)
+def settings_of(
+    model: str, asr: Literal["none", "pocketsphinx"] = "none", processes: int = 0
+) -> Settings:
+    """Return the settings of all designs: these, and everything else as it comes."""
+    settings = Settings(asr=AsrSettings(engine=asr), offline=True)
     return msgspec.structs.replace(
         settings,
         emotion=msgspec.structs.replace(settings.emotion, model=model),
@@ -140,7 +143,7 @@ def _session(settings: Settings, number: int, vad: Vad, engine: Runner) -> Sessi
 def _lock(
     task: HoldTask, lap: Lap, drawn: list[Plan], ready: Callable[[], float]
 ) -> list[StreamLog]:
-    settings = settings_of(task.model)
+    settings = settings_of(task.model, task.asr)
     engine = build_engine(settings, _silent)
     make_vad = build_vads(settings)
     sessions = [_session(settings, n, make_vad(), engine) for n in range(len(drawn))]
@@ -195,7 +198,7 @@ def _follow(session: Session, script: _Script, engine: Engine, lock: threading.L
 def _share(
     task: HoldTask, lap: Lap, drawn: list[Plan], ready: Callable[[], float]
 ) -> list[StreamLog]:
-    settings = settings_of(task.model, task.processes)
+    settings = settings_of(task.model, task.asr, task.processes)
     with Analyzer(settings, tell=_silent) as analyzer:
         analyzer.models()
         return asyncio.run(_conduct(analyzer, task, lap, drawn, ready))

@@ -80,15 +80,17 @@ def compare_locks(task: LocksTask, tell: Callable[[str], None]) -> Comparison:
         contenders.append(Contender(name, _figures(None if most is None else steps[most], steps)))
     served, ours, lock, apart = largest
     return Comparison(
-        part="locks",
-        title="live streams held at once, emotion only",
+        part=task.part,
+        title="live streams held at once, "
+        + ("emotion only" if task.asr == "none" else f"words by {task.asr}"),
         conditions=(
             f"held: p95 of the emotion at most {task.bound_ms:g} ms beyond the hangover, nothing"
             f" lost; {task.seconds:g} s after {task.warm_s:g} s of warm-up, doubling, then halving"
             f" to {100 * task.fineness:g} %",
             f"{bench.lap.name}, {100 * bench.lap.speech_share:.0f} % speech, in blocks of"
             f" {BLOCK_MS} ms, entered elsewhere by each stream; model {task.model}; the same"
-            " detector, endpointing, partials and speculative finals in all",
+            " detector, endpointing, partials and speculative finals in all; ours has its models in"
+            f" {task.processes} process(es)",
             "with the server a sample is sent when the generator hands it to the socket, and the"
             " generator, which is not counted, works on the same cores; without, sound is there"
             " when it is due, and nothing else works on them",
@@ -112,7 +114,7 @@ class _Bench:
         self._task = task
         folder = task.recordings
         self.lap: Lap = make_lap(load_demo() if folder is None else load_recordings(Path(folder)))
-        endpointing = settings_of(task.model).endpointing
+        endpointing = settings_of(task.model, task.asr).endpointing
         tail = to_ms(segmenter_settings(endpointing).tail)
         self._hangover = Hangover.of("silero", endpointing.silence_ms, tail)
         self._apart_mib = 0.0
@@ -124,7 +126,7 @@ class _Bench:
             "server.port": 0,
             "server.max_sessions": 2 * streams,
             "server.max_token_sessions": 2 * streams,
-            "asr.engine": "none",
+            "asr.engine": task.asr,
             "emotion.model": task.model,
             "worker.processes": task.processes,
         }
@@ -161,6 +163,7 @@ class _Bench:
         whole = HoldTask(
             design=design,
             model=task.model,
+            asr=task.asr,
             recordings=task.recordings,
             seed=task.seed,
             streams=streams,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -15,12 +15,14 @@ class LocksTask(msgspec.Struct, frozen=True, kw_only=True, tag="locks"):
     """Say how it is measured: steps of so many seconds after a warm-up, from ``first`` streams.
 
     ``most`` bounds the steps, ``fineness`` is the share of the streams held to which the end
-    is found. ``processes`` is where ours has its models, with the server and without.
+    is found. ``asr`` says who recognises words (``asr.engine``); ``processes`` is where ours has
+    its models, with the server and without.
     """
 
     recordings: str | None
     seed: int
     model: str = "compact"
+    asr: Literal["none", "pocketsphinx"] = "none"
     bound_ms: float = 150.0
     warm_s: float = 3.0
     seconds: float = 10.0
@@ -28,6 +30,11 @@ class LocksTask(msgspec.Struct, frozen=True, kw_only=True, tag="locks"):
     most: int = 256
     fineness: float = 0.15
     processes: int = 1
+
+    @property
+    def part(self) -> str:
+        """Return what the comparison is called."""
+        return "locks" if self.asr == "none" else "sphinx"
 
 
 class VadTask(msgspec.Struct, frozen=True, kw_only=True, tag="vad"):

@@ -9,6 +9,7 @@ import pytest
 
 from streamser.bench.beside.report import PARTS, BesideReport
 from streamser.bench.beside.run import BesidePlan, run_beside, tasks_of
+from streamser.bench.beside.tasks import LocksTask
 from streamser.errors import ConfigError, StreamserError
 from tests.cli.running import refuses, run
 
@@ -36,7 +37,13 @@ def test_every_part_has_a_task_of_its_own() -> None:
     """In their order, whichever way they are asked for."""
     for quick in (True, False):
         plan = BesidePlan(command="", quick=quick)
-        assert [type(task).__struct_config__.tag for task in tasks_of(plan)] == list(PARTS)
+        tasks = tasks_of(plan)
+        assert len(tasks) == len(PARTS) == len({msgspec.json.encode(task) for task in tasks})
+        locks, sphinx, *others = tasks
+        assert isinstance(locks, LocksTask)
+        assert isinstance(sphinx, LocksTask)
+        assert (locks.part, sphinx.part) == PARTS[:2]
+        assert [type(task).__struct_config__.tag for task in others] == list(PARTS[2:])
     chosen = tasks_of(BesidePlan(command="", parts=("matrix", "locks")))
     assert [type(task).__struct_config__.tag for task in chosen] == ["locks", "matrix"]
 
@@ -62,7 +69,7 @@ def test_a_comparison_that_fails_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--only", "vad,speed"), "--only speed: there are locks, vad"),
+        (("--only", "vad,speed"), "--only speed: there are locks, sphinx, vad"),
         (("--asr-model", "nowhere"), "--asr-model nowhere: it is no folder"),
         (("--json", "nowhere/r.json"), "its folder does not exist"),
     ],
