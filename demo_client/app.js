@@ -68,7 +68,9 @@ async function enter(answers) {
     ...place,
     onState: onState("listener"),
     onEvent: (event) => {
+      const { playback } = current.store;
       for (const part of current.store.apply(event)) current.dirty.add(part);
+      if (current.store.playback !== playback) drawConnection(states);
       schedule();
     },
   });
@@ -141,7 +143,10 @@ function drawConnection(states) {
   const pill = get("connection");
   pill.dataset.state = worst.state;
   const paused = worst.state === "live" && meeting?.sender?.paused;
-  pill.lastElementChild.textContent = paused ? "paused" : STATE_WORDS[worst.state];
+  const playback = meeting?.store.playback ?? null;
+  const live = playback === null ? STATE_WORDS.live : `recording, ${playback}×`;
+  const words = worst.state === "live" ? live : STATE_WORDS[worst.state];
+  pill.lastElementChild.textContent = paused ? "paused" : words;
   pill.title = worst.state === "waiting" ? `Connection lost (${worst.code}); trying again` : "";
 }
 

@@ -20,7 +20,6 @@ const FAILED = "conversation.item.input_audio_transcription.failed";
 
 export class Store {
   constructor(now = Date.now) {
-    this.now = now;
     this.utterances = []; // by start, all of them
     this.known = new Set();
     this.live = new Map(); // item -> what is being said
@@ -35,6 +34,12 @@ export class Store {
     this.sessions = new Map(); // id -> {speaker, meeting, transcribed}
     this.clocks = new Clocks(now); // of meetings, and of sessions without one
     this.cursor = -1; // events after it are live, up to it are sent again
+    this.playback = null; // the speed of a recording that is played, if one is
+  }
+
+  /** Return what time it is, ms since 1970; where a recording is played, its own. */
+  now() {
+    return this.clocks.now();
   }
 
   apply(event) {
@@ -151,6 +156,8 @@ export class Store {
     const again = this.cursor >= 0;
     if (again && event.replay_from === null) this.live.clear();
     this.cursor = event.cursor;
+    this.playback = event.playback ?? null;
+    if (this.playback !== null) this.clocks.play();
     const present = new Set(event.sessions.map(({ session }) => session.id));
     for (const id of this.sessions.keys()) if (!present.has(id)) this.sessions.delete(id);
     for (const person of this.people.values()) person.present = false;

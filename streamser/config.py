@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,6 +15,7 @@ from streamser.errors import ConfigError
 from streamser.toml import Key, choices, find_file, flatten, keys_of, nearest, read_toml
 
 __all__ = [
+    "ASR_ENGINES",
     "AsrSettings",
     "AudioSettings",
     "EffectiveSettings",
@@ -108,12 +109,19 @@ class PartialSettings(Section, frozen=True):
     ] = 10_000
 
 
+ASR_ENGINES: Final = ("auto", "none", "pocketsphinx", "whisper")
+"""What may recognise words without any plug-in."""
+
+
 class AsrSettings(Section, frozen=True):
     """How speech becomes words."""
 
     engine: Annotated[
-        Literal["auto", "whisper", "pocketsphinx", "none"],
-        Meta(description="auto: whisper if it can be had, else the embedded pocketsphinx."),
+        str,
+        Meta(
+            description="whisper, pocketsphinx, none, a plug-in, or auto: whisper if it can be"
+            " had, else the embedded pocketsphinx."
+        ),
     ] = "auto"
     model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = "base"
     language: Annotated[
@@ -148,8 +156,9 @@ class EmotionSettings(Section, frozen=True):
     model: Annotated[
         str,
         Meta(
-            description="compact (comes with the program), rules (training-free), a checkpoint"
-            " (directory or hub name), or public models (`streamser models`) with + between."
+            description="compact (comes with the program), rules (training-free), a plug-in,"
+            " a checkpoint (directory or hub name), or public models (`streamser models`) with +"
+            " between."
         ),
     ] = "compact"
     device: Annotated[
@@ -350,7 +359,9 @@ def load_settings(
         if value is not None:
             _refuse_unknown(key, known, "flags")
             values[key], origins[key] = value, "flag"
-    return EffectiveSettings(_convert(values, origins, known), origins)
+    settings = _convert(values, origins, known)
+    _refuse_unknown_engine(settings.asr.engine, origins["asr.engine"])
+    return EffectiveSettings(settings, origins)
 
 
 def preset_names() -> list[str]:
@@ -377,6 +388,21 @@ def _look_up(settings: Settings, key: str) -> Any:
 def _refuse_unknown(key: str, known: Mapping[str, Key], where: str) -> None:
     if key not in known:
         raise ConfigError(f"{where}: {nearest(key, known, _ALL_LISTED)}")
+
+
+def _refuse_unknown_engine(engine: str, origin: str) -> None:
+    if engine in ASR_ENGINES:
+        return
+    # Only now: finding plug-ins takes longer than all the rest.
+    from streamser.plugins import TRANSCRIBERS, installed, near
+
+    names = [*ASR_ENGINES, *(plugin.name for plugin in installed(TRANSCRIBERS))]
+    if engine not in names:
+        hint = near(engine, names)
+        raise ConfigError(
+            f"{origin}: asr.engine: no recogniser is called {engine!r};"
+            f" {f'{hint} Or ' if hint else ''}choose from {', '.join(names)}."
+        )
 
 
 def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:

@@ -91,7 +91,7 @@ def test_none_takes_a_setting_back() -> None:
         ({"asr.engin": "none"}, "flags: unknown key 'asr.engin'; did you mean 'asr.engine'?"),
         (
             {"asr.engine": "parrot"},
-            "flag: asr.engine: Invalid enum value 'parrot'; "
+            "flag: asr.engine: no recogniser is called 'parrot'; "
             "choose from auto, none, pocketsphinx, whisper.",
         ),
         ({"worker.max_batch": 0}, "flag: worker.max_batch: Expected `int` >= 1."),

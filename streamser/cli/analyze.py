@@ -17,6 +17,7 @@ from streamser.cli.common import Common, takes_settings
 from streamser.cli.ending import leaving_at_once
 from streamser.cli.exporting import ExportAs, ExportFiles, FileExports, exporting_files
 from streamser.cli.formats import Format, Writer, open_writer
+from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.talk import clock, complain, printable, tell
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
@@ -55,6 +56,7 @@ def analyze(
     ] = False,
     export: ExportFiles = None,
     export_as: ExportAs = None,
+    sink: SinkNames = None,
 ) -> None:
     """Analyse files as fast as the machine allows.
 
@@ -74,7 +76,11 @@ def analyze(
 
     form = form or _format_of(out)
     scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
-    with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
+    with (
+        plugged_sinks(sink, patient=True) as plugged,
+        Analyzer(settings, tell=tell) as analyzer,
+        leaving_at_once(),
+    ):
         # A missing model is told once, not once for each file.
         analyzer.models()
         with (
@@ -82,12 +88,13 @@ def analyze(
             _output(out) as stream,
             contextlib.closing(analyse_files(analyzer, files, jobs, watch)) as items,
             exporting_files(exports),
+            contextlib.closing(plugged),
         ):
-            outcome = _write(items, open_writer(form, stream), exports)
+            outcome = _write(items, open_writer(form, stream), exports, plugged)
             if not outcome.analysed:
                 # An older OUT is worth more than an empty one.
                 raise typer.Exit(1)
-    if outcome.faults or not (exports is None or exports.complete):
+    if outcome.faults or not (plugged.complete and (exports is None or exports.complete)):
         raise typer.Exit(1)
 
 
@@ -98,7 +105,9 @@ class _Outcome(msgspec.Struct):
     faults: int = 0
 
 
-def _write(items: Iterator[FileItem], writer: Writer, exports: FileExports | None) -> _Outcome:
+def _write(
+    items: Iterator[FileItem], writer: Writer, exports: FileExports | None, plugged: PluggedSinks
+) -> _Outcome:
     """Write what comes of all files, and tell people of faults as they are met."""
     outcome = _Outcome()
     transcribed = True
@@ -110,6 +119,7 @@ def _write(items: Iterator[FileItem], writer: Writer, exports: FileExports | Non
             if isinstance(item, SessionCreated):
                 transcribed = item.session.models.asr is not None
             writer.event(item)
+            plugged.take(item)
             if exports is not None:
                 exports.take(file, item)
             if spoken := read_utterance(item, transcribed=transcribed):

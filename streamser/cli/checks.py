@@ -60,6 +60,7 @@ def run_checks() -> Iterator[Check]:
         ("emotion", "compact", _emotion),
         ("emotion", "rules", _emotion),
         ("emotion", "emotion.model", _chosen_emotion),
+        ("plugins", "plug-ins", _plugins),
         ("speed", _TRIAL, _speed),
     ]
     for group, name, check in checks:
@@ -261,6 +262,23 @@ def _try_emotion(group: str, settings: Settings) -> Check:
     reading = model.listener().interpret(finding)
     found = f"reads {', '.join(reading.modalities) or 'nothing'}"
     return Check(group=group, name=model.name, status="works", found=found)
+
+
+def _plugins(group: str, name: str) -> Iterator[Check]:
+    from streamser.cli.plugin_list import look_at
+    from streamser.plugins import KINDS
+
+    found = [looked for kind in KINDS for looked in look_at(kind)]
+    if not found:
+        yield Check(group=group, name=name, status="absent", found="none (docs/plugins.md)")
+    for plugin, fault in found:
+        yield Check(
+            group=group,
+            name=f"{plugin.kind.noun} {plugin.name}",
+            status="broken" if fault else "works",
+            found=f"{plugin.package} {plugin.version}",
+            advice=fault,
+        )
 
 
 def _speed(group: str, name: str) -> Iterator[Check]:

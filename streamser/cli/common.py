@@ -12,7 +12,7 @@ import typer
 from streamser.config import EffectiveSettings, load_settings
 from streamser.errors import ConfigError
 
-__all__ = ["Common", "takes_settings"]
+__all__ = ["Common", "read_assignments", "takes_settings"]
 
 P = ParamSpec("P")
 
@@ -47,7 +47,9 @@ def _common(
     ] = None,
     asr: Annotated[
         str | None,
-        typer.Option("--asr", metavar="ENGINE", help="auto, whisper, pocketsphinx or none."),
+        typer.Option(
+            "--asr", metavar="ENGINE", help="auto, whisper, pocketsphinx, none or a plug-in."
+        ),
     ] = None,
     asr_model: Annotated[
         str | None,
@@ -58,8 +60,8 @@ def _common(
         typer.Option(
             "--model",
             metavar="MODEL",
-            help="Emotion model: compact, rules, a checkpoint, a hub name, or public models"
-            " (`streamser models`) with + between.",
+            help="Emotion model: compact, rules, a plug-in, a checkpoint, a hub name, or public"
+            " models (`streamser models`) with + between.",
         ),
     ] = None,
     language: Annotated[
@@ -87,10 +89,11 @@ def _common(
         "offline": True if offline else None,
     }
     given = {key: value for key, value in flags.items() if value is not None}
-    return Common(tuple(config or ()), given | _assignments(assign or ()))
+    return Common(tuple(config or ()), given | read_assignments(assign or ()))
 
 
-def _assignments(pairs: Sequence[str]) -> dict[str, str]:
+def read_assignments(pairs: Sequence[str]) -> dict[str, str]:
+    """Read what is given as ``--set KEY=VALUE``; raises ``ConfigError`` where there is no ``=``."""
     flags = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

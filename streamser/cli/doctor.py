@@ -23,6 +23,7 @@ _TITLES = {
     "vad": "Finding speech",
     "asr": "Understanding words",
     "emotion": "Reading emotion",
+    "plugins": "Plug-ins",
     "speed": "Speed",
 }
 

@@ -6,12 +6,13 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.exporting import ExportFiles, ExportSink, read_targets
+from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
     from streamser.cli.sinks import Sink
     from streamser.config import Settings
 
-__all__ = ["NOTICE", "Encoding", "listen", "listen_to", "show"]
+__all__ = ["NOTICE", "Encoding", "Kept", "listen", "listen_to", "show"]
 
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
     " at work or in education (AI Act, Art. 5(1)(f))."
 )
+
+
+class Kept(NamedTuple):
+    """Say where a session goes beside the terminal: a folder of its own, files, plug-ins."""
+
+    record: Path | None = None
+    exports: ExportSink | None = None
+    plugged: PluggedSinks | None = None
 
 
 class Encoding(StrEnum):
@@ -54,6 +63,7 @@ def listen(
         typer.Option("--record", metavar="DIR", help="Keep events and sound in a new folder."),
     ] = None,
     export: ExportFiles = None,
+    sink: SinkNames = None,
     rate: Annotated[
         int | None,
         typer.Option(
@@ -85,7 +95,8 @@ def listen(
     """Analyse a microphone, or a file at real speed, as it sounds.
 
     Ctrl-C ends it: the open utterance is still analysed, and a summary follows. Nothing is
-    stored without --record or --export, and no sound without --record.
+    stored without --record or --export (or by a plug-in of --sink), and no sound without
+    --record.
     """
     from streamser.cli.remote import check_remote
     from streamser.cli.talk import complain, tell
@@ -119,26 +130,26 @@ def listen(
     tell(NOTICE)
     folder = None if record is None else Path(record)
     exports = ExportSink(targets, live=True) if targets else None
-    if server is None:
-        listen_to(
-            source, settings, as_json=as_json, record=folder, speaker=speaker, exports=exports
-        )
-        return
-    from streamser.cli.remote import Remote
+    with plugged_sinks(sink) as plugged:
+        kept = Kept(folder, exports, plugged)
+        if server is None:
+            listen_to(source, settings, as_json=as_json, speaker=speaker, kept=kept)
+            return
+        from streamser.cli.remote import Remote
 
-    remote = Remote(
-        server,
-        channel=settings.audio.channel,
-        patient=not source.live,
-        speaker=speaker,
-        meeting=meeting,
-        token=token,
-    )
-    with remote:
-        show(remote, source, as_json=as_json, record=folder, speaker=speaker, exports=exports)
-        if remote.fault is not None:
-            complain(remote.fault)
-            raise typer.Exit(1)
+        remote = Remote(
+            server,
+            channel=settings.audio.channel,
+            patient=not source.live,
+            speaker=speaker,
+            meeting=meeting,
+            token=token,
+        )
+        with remote:
+            show(remote, source, as_json=as_json, speaker=speaker, kept=kept)
+            if remote.fault is not None:
+                complain(remote.fault)
+                raise typer.Exit(1)
 
 
 def listen_to(
@@ -146,13 +157,13 @@ def listen_to(
     settings: Settings,
     *,
     as_json: bool = False,
-    record: Path | None = None,
     speaker: str | None = None,
-    exports: ExportSink | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
-    Exit code 1 where the source broke off, or the recording or an export is not complete.
+    Exit code 1 where the source broke off, or the recording, an export, or what a sink got is
+    not complete.
     """
     from streamser import Analyzer
     from streamser.cli.ending import leaving_at_once
@@ -161,7 +172,7 @@ def listen_to(
     with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
         # Before the screen is taken, so that what the models have to say stays readable.
         analyzer.models()
-        show(analyzer, source, as_json=as_json, record=record, speaker=speaker, exports=exports)
+        show(analyzer, source, as_json=as_json, speaker=speaker, kept=kept)
 
 
 def show(
@@ -169,23 +180,21 @@ def show(
     source: AudioSource,
     *,
     as_json: bool,
-    record: Path | None,
     speaker: str | None,
-    exports: ExportSink | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """Do what ``listen_to`` does, with whatever analyses the sound."""
     from streamser.cli.follow import follow, summary_lines
     from streamser.cli.recording import Recording
     from streamser.cli.talk import tell
 
-    sinks: list[Sink] = []
-    recording: Recording | None = None
-    if record is not None:
-        recording = Recording(record)
-        sinks.append(recording)
-        tell(f"Events and sound are kept in {record}.")
-    if exports is not None:
-        sinks.append(exports)
+    kept = kept or Kept()
+    keeping: list[Recording | ExportSink | PluggedSinks] = []
+    if kept.record is not None:
+        keeping.append(Recording(kept.record))
+        tell(f"Events and sound are kept in {kept.record}.")
+    keeping += [each for each in (kept.exports, kept.plugged) if each is not None]
+    sinks: list[Sink] = [*keeping]
     sinks.append(_sink(source, as_json=as_json))
     summary = follow(analyzer, source, sinks, speaker=speaker)
     if summary is not None:
@@ -193,8 +202,7 @@ def show(
             tell(line)
         if summary.fault is not None:
             raise typer.Exit(1)
-    kept = [each.complete for each in (recording, exports) if each is not None]
-    if not all(kept):
+    if not all(each.complete for each in keeping):
         raise typer.Exit(1)
 
 

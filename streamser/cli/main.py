@@ -25,6 +25,8 @@ from streamser.cli.export import export
 from streamser.cli.listen import listen
 from streamser.cli.models import app as models_app
 from streamser.cli.protocol import protocol
+from streamser.cli.replay import replay
+from streamser.cli.report import report
 from streamser.cli.serve import serve
 from streamser.cli.show import config_app
 from streamser.cli.talk import complain
@@ -91,6 +93,8 @@ app.command()(listen)
 app.command()(analyze)
 app.command()(serve)
 app.command()(export)
+app.command()(report)
+app.command()(replay)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)

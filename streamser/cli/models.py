@@ -1,4 +1,4 @@
-"""``streamser models``: the public models that one setting brings, and their files here."""
+"""``streamser models``: public models and plug-ins that one setting brings, and their files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def models(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="A list of models as JSON.")] = False,
 ) -> None:
-    """List the public models that --model can name, also several with + between."""
+    """List the public models that --model can name, also several with + between; and plug-ins."""
     if context.invoked_subcommand is not None:
         return
     from streamser.emotion.ready.registry import READY
@@ -34,10 +34,14 @@ def models(
     if as_json:
         import msgspec
 
-        rows = [_row(ready) for ready in READY.values()]
+        rows = [_row(ready) for ready in READY.values()] + _plugin_rows()
         typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return
     _print_table(list(READY.values()))
+    for row in _plugin_rows():
+        typer.echo("plug-in {name} of {package} {version}".format(**row))
+        if row["fault"]:
+            warn(row["fault"])
 
 
 @app.command()
@@ -99,6 +103,22 @@ def _row(ready: Ready) -> dict[str, Any]:
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
     return row | {"modality": ready.modality, "cached": held(ready)}
+
+
+def _plugin_rows() -> list[dict[str, Any]]:
+    from streamser.cli.plugin_list import look_at
+    from streamser.plugins import EMOTION_MODELS
+
+    return [
+        {
+            "name": plugin.name,
+            "kind": "plugin",
+            "package": plugin.package,
+            "version": plugin.version,
+            "fault": fault,
+        }
+        for plugin, fault in look_at(EMOTION_MODELS)
+    ]
 
 
 def _print_table(models: Sequence[Ready]) -> None:

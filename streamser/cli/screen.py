@@ -82,9 +82,17 @@ class LiveScreen:
 
     def take(self, event: Event) -> None:
         """Follow an event."""
-        self._state = update(self._state, event)
-        if self._state.finished is not None:
-            self._console.print(render_utterance(self._state.finished, self._console.width))
+        self.show(update(self._state, event))
+        self.advise(event)
+
+    def show(self, state: ViewState) -> None:
+        """Show a state, and the utterance that has just been finished in it."""
+        self._state = state
+        if state.finished is not None:
+            self._console.print(render_utterance(state.finished, self._console.width))
+
+    def advise(self, event: Event) -> None:
+        """Tell people of an event that reports a fault or a loss."""
         advice = advice_of(event)
         if advice is not None:
             style = "red" if isinstance(event, ErrorRaised) else "yellow"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import typer
 
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.exporting import ExportAs, read_formats
+from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import check_folder
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
@@ -27,6 +30,12 @@ if TYPE_CHECKING:
     from streamser.server.keeper import Keeper
 
 __all__ = ["run_server", "serve"]
+
+
+_MMAP_THRESHOLD = -3
+"""The parameter's number in glibc's malloc.h; set, it no longer moves by itself."""
+_LARGE = 256 * 1024
+"""Bytes from which on memory is the system's: 4 s of sound."""
 
 
 @takes_settings
@@ -60,6 +69,7 @@ def serve(
         typer.Option("--export", metavar="DIR", help="Keep the events of each session there."),
     ] = None,
     export_as: ExportAs = None,
+    sink: SinkNames = None,
 ) -> None:
     """Serve live streams and listeners on one port, with a page for meetings.
 
@@ -83,17 +93,20 @@ def serve(
             "server.insecure": True if insecure else None,
         }
     ).settings
-    run_server(settings, export=None if keep is None else (keep, formats))
+    with plugged_sinks(sink) as plugged:
+        run_server(settings, export=None if keep is None else (keep, formats), plugged=plugged)
 
 
 def run_server(
     settings: Settings,
     beside: Callable[[EmotionServer], Awaitable[None]] | None = None,
     export: tuple[Path, list[ExportFormat]] | None = None,
+    plugged: PluggedSinks | None = None,
 ) -> None:
     """Serve until a signal asks for the end; ``beside`` runs once streams are let in.
 
-    ``export`` is a folder for what sessions leave, and in which formats.
+    ``export`` is a folder for what sessions leave, and in which formats; ``plugged`` gets the
+    events of all.
     """
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
@@ -101,6 +114,8 @@ def run_server(
 
     server = EmotionServer(settings, tell)
     tell(NOTICE)
+    if plugged is not None:
+        server.listen_in(plugged.deliver)
     if export is None:
         asyncio.run(_serve(server, beside))
         return
@@ -144,9 +159,15 @@ def _settle_memory() -> None:
 
     The search for circles among objects then looks at those of streams alone: it is short, so
     that no event waits for it, and comes soon, so that streams that have ended leave nothing.
+
+    And let sound be taken from the system and given back to it. glibc would after a while take
+    it from a heap full of holes, which grows by some MiB an hour.
     """
     gc.collect()
     gc.freeze()
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 async def _serve(

@@ -97,6 +97,8 @@ def advice_of(event: Event) -> str | None:
 def plain_line(spoken: Utterance) -> str:
     """Write an utterance without colour or layout."""
     span = f"{clock(spoken.start_ms)}-{clock(spoken.end_ms)}"
+    if spoken.speaker:
+        span = f"{span}  {spoken.speaker}"
     if spoken.emotion is None:
         return f"{span}  not analysed: {spoken.fault}"
     emotion = spoken.emotion

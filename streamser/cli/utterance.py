@@ -24,7 +24,7 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what came of one utterance; ``emotion`` is ``None`` where the analysis failed.
 
     ``transcript`` is ``None`` where the session is not transcribed, ``""`` where nothing was
-    understood. Times are ms of audio.
+    understood. ``speaker`` is named where there are several. Times are ms of audio.
     """
 
     item_id: str
@@ -35,6 +35,7 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     emotion: EmotionBody | None = None
     lag_ms: float | None = None
     fault: str | None = None
+    speaker: str | None = None
 
 
 def likeliest(emotion: EmotionBody) -> str:

@@ -7,7 +7,7 @@ a width; nothing here knows a clock, a thread or a terminal.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 from rich.console import Console, Group, RenderableType
@@ -31,6 +31,7 @@ from streamser.events import (
     EmotionBody,
     EmotionDelta,
     Event,
+    MoodBody,
     MoodUpdated,
     Overload,
     SessionClosed,
@@ -48,6 +49,7 @@ __all__ = [
     "NARROW",
     "TIGHT",
     "Level",
+    "Played",
     "ViewState",
     "hear",
     "render",
@@ -71,6 +73,12 @@ _ROOM_FOR_PEAK = 60
 
 Speech = Literal["silent", "speaking", "thinking"]
 
+_MARKS: Final[dict[Speech, tuple[str, str]]] = {
+    "silent": ("○ silent  ", "bright_black"),
+    "speaking": ("● speaking", "bold green"),
+    "thinking": ("◌ thinking", "yellow"),
+}
+
 
 class Level(msgspec.Struct, frozen=True):
     """Hold what a level meter shows; levels in dBFS, times in seconds of audio.
@@ -84,8 +92,19 @@ class Level(msgspec.Struct, frozen=True):
     seconds: float = 0.0
 
 
+class Played(msgspec.Struct, frozen=True):
+    """Hold where the playing of a recording is, which is shown in place of the sound's level."""
+
+    at_ms: float
+    length_ms: int
+    speed: float
+
+
 class ViewState(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what the view shows below the finished utterances."""
+    """Hold what the view shows below the finished utterances.
+
+    ``speaker`` is who says what is being said, where there are several.
+    """
 
     source: str
     models: str = ""
@@ -95,8 +114,10 @@ class ViewState(msgspec.Struct, frozen=True, kw_only=True):
     committed: str = ""
     revisable: str = ""
     delta: EmotionBody | None = None
-    mood: MoodUpdated | None = None
+    mood: MoodUpdated | MoodBody | None = None
     dropped: str = ""
+    speaker: str = ""
+    played: Played | None = None
     finished: Utterance | None = None
     """The utterance that the last event finished, if it finished one."""
 
@@ -202,19 +223,27 @@ def render_utterance(spoken: Utterance, width: int) -> RenderableType:
 
 
 def _sound(state: ViewState, level: Level, width: int) -> Text:
-    marks = {
-        "silent": ("○ silent  ", "bright_black"),
-        "speaking": ("● speaking", "bold green"),
-        "thinking": ("◌ thinking", "yellow"),
-    }
+    if state.played is not None:
+        return _place(state, state.played, width)
     decibels = f" {level.rms_db:4.0f} dBFS  peak {level.peak_db:4.0f}  "
     if width < _ROOM_FOR_PEAK:
         decibels = f" {level.rms_db:3.0f} dB  "
-    mark = Text(*marks[state.speech])
+    mark = Text(*_MARKS[state.speech])
     time = Text(f"  {clock(level.seconds * 1000):>9}", style="bright_black")
     rest = mark.cell_len + time.cell_len + len(decibels)
     meter = level_meter(level.rms_db, level.peak_db, min(48, max(8, width - rest)))
     return _one_row(meter + Text(decibels, style="bright_black") + mark + time, width)
+
+
+def _place(state: ViewState, played: Played, width: int) -> Text:
+    """Draw where the playing is: a bar, the time, and how fast it goes."""
+    mark = Text(*_MARKS[state.speech])
+    speed = "" if played.speed == 1 else f"  {played.speed:g}×"
+    time = f"  {clock(played.at_ms)} of {clock(played.length_ms)}{speed}  "
+    share = played.at_ms / played.length_ms if played.length_ms else 1.0
+    room = min(48, max(8, width - mark.cell_len - len(time)))
+    bar = probability_bar(share, room, "cyan")
+    return _one_row(bar + Text(time, style="bright_black") + mark, width)
 
 
 def _partial(state: ViewState, width: int) -> list[Text]:
@@ -222,8 +251,12 @@ def _partial(state: ViewState, width: int) -> list[Text]:
     if not (state.committed or state.revisable):
         hint = "…" if state.speech != "silent" else "waiting for speech"
         return [Text(hint, style="bright_black"), Text()]
+    who = f"{state.speaker}: " if state.speaker else ""
     text = Text.assemble(
-        state.committed, " " if state.committed else "", (state.revisable, "dim italic")
+        (who, "bold"),
+        state.committed,
+        " " if state.committed else "",
+        (state.revisable, "dim italic"),
     )
     before = Text("… ", style="bright_black")
     rows = _wrapped(text, width - before.cell_len)
@@ -264,6 +297,11 @@ def _footer(state: ViewState, width: int) -> list[Text]:
 
 
 def _words(spoken: Utterance) -> Text:
+    said = _said(spoken)
+    return Text(f"{spoken.speaker}: ", style="bold") + said if spoken.speaker else said
+
+
+def _said(spoken: Utterance) -> Text:
     if spoken.fault is not None:
         return Text(f"not analysed: {spoken.fault}", style="red")
     if spoken.transcript:

@@ -1,4 +1,4 @@
-"""Choosing an emotion model: the rules, a checkpoint by its place or name, or public models."""
+"""Choosing an emotion model: the rules, a plug-in, a checkpoint, or public models."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
 from streamser.emotion.ready.registry import is_ready, nearest_ready
 from streamser.errors import ConfigError, ModelError
+from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 
-__all__ = ["RULES", "choose_model", "model_names"]
+__all__ = ["RULES", "choose_model", "comes_with_us", "model_names"]
 
 RULES = "rules"
 
@@ -37,13 +38,16 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
             return load_ready(settings, offline=offline)
         except (ImportError, OSError) as error:  # torch without its libraries is an OSError
             raise _lacking(name, error) from error
+    if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
+        return _plugged(settings, offline)
     where = str(_BUNDLED / name) if name in model_names() else name
     if not _may_be_checkpoint(where):
-        near = nearest_ready(name)
+        names = [*model_names(), *(plugin.name for plugin in installed(EMOTION_MODELS))]
+        hint = nearest_ready(name) or near(name, names)
         raise ConfigError(
-            f"no emotion model is called {name!r}: there are {', '.join(model_names())}, the"
+            f"no emotion model is called {name!r}: there are {', '.join(names)}, the"
             " directory of any checkpoint, names on the hub such as owner/name, and what"
-            f" `streamser models` lists{f'; {near}' if near else '.'}"
+            f" `streamser models` lists{f'; {hint}' if hint else '.'}"
         )
     directory = Path(where).expanduser()
     if is_bundle(directory):
@@ -70,6 +74,19 @@ def model_names() -> list[str]:
     """List the models that come with the program, by the names that the settings know."""
     packed = _BUNDLED.iterdir() if _BUNDLED.is_dir() else ()
     return [RULES, *sorted(path.name for path in packed if (path / "config.json").is_file())]
+
+
+def comes_with_us(name: str) -> bool:
+    """Tell whether a name is that of a model of the program, or of public ones that it knows."""
+    return is_ready(name) or name in model_names()
+
+
+def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
+    name = settings.model
+    model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
+    wanted = {"name": str, "modalities": tuple, "observe": None, "forget": None, "listener": None}
+    check_made(EMOTION_MODELS, name, model, wanted)
+    return model
 
 
 def _lacking(name: str, error: Exception) -> ModelError:

@@ -39,6 +39,13 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
     lost: Annotated[
         bool, Meta(description="True: `?after=` is too old; some events cannot be sent again.")
     ]
+    playback: Annotated[
+        float | None,
+        Meta(
+            description="A recording is played back, so many times as fast as it was, and `at_ms`"
+            " is the recording's; null: everything is live."
+        ),
+    ] = None
     sessions: Annotated[tuple[SessionState, ...], Meta(description="Those that go on.")]
     meetings: tuple[MeetingState, ...]
     finals: Annotated[

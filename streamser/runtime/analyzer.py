@@ -13,12 +13,12 @@ from types import TracebackType
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
 from streamser.config import Settings
-from streamser.emotion.ready.registry import caveats
 from streamser.events import Event, ModelNames
 from streamser.runtime.assembly import (
     build_engine,
     build_session,
     build_vads,
+    caveats_of,
     name_models,
     segmenter_settings,
 )
@@ -211,7 +211,7 @@ class Analyzer:
                 if self._device is not None:
                     self._device.close()
                 else:
-                    for caveat in caveats(self.settings.emotion.model):
+                    for caveat in caveats_of(self.settings):
                         self._tell(caveat)
                 self._make_vad = build_vads(self.settings)
                 self._device = Crew(

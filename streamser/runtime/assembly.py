@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
-from streamser.config import EndpointingSettings, Settings, SpeakersSettings
+from streamser.config import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.emotion.model import EmotionModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
@@ -24,6 +24,7 @@ __all__ = [
     "build_profile",
     "build_session",
     "build_vads",
+    "caveats_of",
     "name_models",
     "segmenter_settings",
 ]
@@ -87,6 +88,19 @@ def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
     engine = Engine(transcriber, model, embedder)
     engine.warm()
     return engine
+
+
+def caveats_of(settings: Settings) -> Iterator[str]:
+    """Yield lines that a user should know before the models that the settings ask for are used."""
+    from streamser.emotion.choose import comes_with_us
+    from streamser.emotion.ready.registry import caveats
+    from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
+
+    yield from caveats(settings.emotion.model)
+    if settings.asr.engine in ASR_ENGINES:
+        yield from overruled(TRANSCRIBERS, settings.asr.engine)
+    if comes_with_us(settings.emotion.model):
+        yield from overruled(EMOTION_MODELS, settings.emotion.model)
 
 
 def name_models(vad: Vad, engine: Runner) -> ModelNames:

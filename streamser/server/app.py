@@ -3,53 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
-from websockets.asyncio.server import Server as Port
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
-from websockets.typing import Subprotocol
 
 from streamser.config import Settings
-from streamser.errors import ConfigError, StreamserError
-from streamser.events import ErrorRaised, Limits, ModelNames, encode_event
+from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
-from streamser.server.admission import Admission, Refusal
+from streamser.server.admission import Admission
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
 from streamser.server.exposure import refuse_to_expose, tls_context
-from streamser.server.gate import SOCKETS, Call, Gate, Listening, Sending, Visit
+from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub, Interest, Subscription
-from streamser.server.listener import Listener
+from streamser.server.lounge import Lounge
 from streamser.server.metrics import Metrics
-from streamser.server.routes import Routes, refuse
+from streamser.server.port import CLOSE_S, Connection, Port, close, turn_away
+from streamser.server.routes import Routes
 from streamser.server.sender import Ending, Rules, Sender
 from streamser.server.stream import Setting, stream_settings
 
 __all__ = ["EmotionServer", "Fittings"]
-
-logger = logging.getLogger(__name__)
-# At DEBUG the library writes every header and message: tokens, and what people say.
-_port_logger = logging.getLogger(f"{__name__}.port")
-_port_logger.setLevel(logging.INFO)
-
-_CLOSE_S = 3
-_FRAMES = 4
-"""Messages that may wait unread, before a client's socket fills."""
 
 
 class Fittings(msgspec.Struct, frozen=True, eq=False):
@@ -64,12 +48,6 @@ class Fittings(msgspec.Struct, frozen=True, eq=False):
     timing: Timing = SYSTEM
     ping_s: float = 20.0
     pong_s: float = 60.0
-
-
-class Connection(ServerConnection):
-    """Remember what was decided about a connection before it was opened."""
-
-    visit: Visit | None = None
 
 
 class EmotionServer:
@@ -120,18 +98,23 @@ class EmotionServer:
             origins,
             (*names, "*") if own.insecure else names,
         )
-        self._routes = Routes(self._admission, self.metrics)
         self._desk: Desk | None = None
-        self._listeners: set[Listener] = set()
-        self._server: Port | None = None
+        self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
+        self._port = Port(
+            own,
+            self._tls,
+            Routes(self._admission, self.metrics),
+            self.metrics,
+            self._decide,
+            self._attend,
+            ping_s=fittings.ping_s,
+            pong_s=fittings.pong_s,
+        )
 
     @property
     def url(self) -> str:
         """Return the address of the page, with the port that was found."""
-        assert self._server is not None, "the server has not been started"
-        host, port = next(iter(self._server.sockets)).getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        return f"http{'s' if self._tls else ''}://{shown}:{port}/"
+        return self._port.url
 
     @property
     def local_url(self) -> str:
@@ -147,29 +130,7 @@ class EmotionServer:
 
     async def start(self) -> None:
         """Open the port; streams are refused until ``load`` is done. Raises ``ConfigError``."""
-        own = self._settings.server
-        try:
-            self._server = await serve(
-                self._handle,
-                own.host,
-                own.port,
-                process_request=self._process_request,
-                select_subprotocol=_select_subprotocol,
-                create_connection=Connection,
-                ssl=self._tls,
-                compression=None,
-                max_size=own.max_message_kib * 1024,
-                max_queue=_FRAMES,
-                ping_interval=self._fittings.ping_s,
-                ping_timeout=self._fittings.pong_s,
-                close_timeout=_CLOSE_S,
-                server_header=None,
-                logger=_port_logger,
-            )
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
-        self.metrics.run_by(asyncio.get_running_loop())
+        await self._port.open()
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
@@ -213,60 +174,24 @@ class EmotionServer:
                 # What the models have not answered by now fails, so that no final is missing.
                 await asyncio.to_thread(self._analyzer.close, 0.0)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._desk.finish_all(), _CLOSE_S)
-        for listener in list(self._listeners):
-            listener.end(Ending(1001, "the server is going away"))
-        if self._server is not None:
-            self._server.close(close_connections=False)
-            connections = list(self._server.connections)
-            if connections:
-                waiting = [asyncio.ensure_future(each.wait_closed()) for each in connections]
-                await asyncio.wait(waiting, timeout=_CLOSE_S + 1)
-            # Whoever has not left by now does not read.
-            for connection in self._server.connections:
-                connection.transport.abort()
-            await self._server.wait_closed()
+                    await asyncio.wait_for(self._desk.finish_all(), CLOSE_S)
+        self._lounge.send_home()
+        await self._port.close()
         if self._desk is not None:
             self._desk.abandon_all()
         await asyncio.to_thread(self._analyzer.close, deadline)
 
-    def _process_request(self, connection: Any, request: Request) -> Response | None:
-        call = _call_of(request)
-        if call.path not in SOCKETS:
-            return self._routes.answer(call.path)
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
+    def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())
         if isinstance(visit, Sending) and (self._desk is None or self._desk.find(visit) is None):
-            visit = self._admission.refuse_stream(visit.principal.name) or visit
-        if isinstance(visit, Refusal):
-            self.metrics.refused(visit.code)
-            if call.origin is None:
-                return refuse(visit)
-        if call.path == "/v1/listen":
-            # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
-            connection.ping_interval = None
-        # A browser shows a page no status: its socket is opened, and closed with the reason.
-        connection.visit = visit
-        return None
+            return self._admission.refuse_stream(visit.principal.name) or visit
+        return visit
 
-    async def _handle(self, connection: ServerConnection) -> None:
-        assert isinstance(connection, Connection)
-        try:
-            match connection.visit:
-                case Sending() as visit:
-                    await self._serve_sender(connection, visit)
-                case Listening() as visit:
-                    await self._serve_listener(connection, visit)
-                case Refusal() as refusal:
-                    await _turn_away(connection, refusal)
-        except ConnectionClosed:
-            return
-        except StreamserError as error:
-            await connection.close(1011, error.code)
-        except Exception:
-            logger.exception("a connection broke")
-            await connection.close(1011, "internal_error")
+    async def _attend(self, connection: Connection, visit: Sending | Listening) -> None:
+        if isinstance(visit, Sending):
+            await self._serve_sender(connection, visit)
+        else:
+            await self._lounge.attend(connection, visit)
 
     async def _serve_sender(self, connection: Connection, visit: Sending) -> None:
         desk = self._desk
@@ -279,7 +204,7 @@ class EmotionServer:
             refusal = self._admission.refuse_stream(visit.principal.name)
             if refusal is not None:
                 self.metrics.refused(refusal.code)
-                await _turn_away(connection, refusal)
+                await turn_away(connection, refusal)
                 return
         dialect = visit.dialect if held is None else held.dialect
         sender = Sender(connection, dialect, rules, self.metrics)
@@ -294,30 +219,7 @@ class EmotionServer:
             desk.release(held, sender, resumable=ending.resumable)
         if ending.code == 1013:
             self.metrics.lost_listener()
-        await _close(connection, ending)
-
-    async def _serve_listener(self, connection: Connection, visit: Listening) -> None:
-        refusal = self._admission.refuse_listener()
-        if refusal is not None:
-            self.metrics.refused(refusal.code)
-            await _turn_away(connection, refusal)
-            return
-        interest = visit.interest
-        if interest.session is not None and not self._hub.knows_session(interest.session):
-            message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
-            await _turn_away(connection, Refusal(404, 4404, "unknown_session", message))
-            return
-        listener = Listener(connection, self._settings.server.backlog_events, self.metrics.drops)
-        self._listeners.add(listener)
-        self._admission.listeners += 1
-        try:
-            ending = await listener.run(self._hub, interest, visit.after)
-        finally:
-            self._listeners.discard(listener)
-            self._admission.listeners -= 1
-        if ending.code == 1013:
-            self.metrics.lost_listener()
-        await _close(connection, ending)
+        await close(connection, ending)
 
 
 def _with_processes(settings: Settings, fittings: Fittings) -> Settings:
@@ -330,50 +232,3 @@ def _with_processes(settings: Settings, fittings: Fittings) -> Settings:
 def _usable_cores() -> int:
     there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     return len(there) if there else os.cpu_count() or 1
-
-
-async def _turn_away(connection: Connection, refusal: Refusal) -> None:
-    # Deepgram's clients know no such message.
-    if connection.request is not None and not connection.request.path.startswith("/v1/listen"):
-        error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
-        await connection.send(encode_event(error), text=True)
-    await connection.close(refusal.close_code, refusal.reason)
-
-
-async def _close(connection: ServerConnection, ending: Ending) -> None:
-    if ending.code not in (1005, 1006):
-        # What the client has still sent stands before its goodbye.
-        ignoring = asyncio.create_task(_ignore(connection))
-        # One who does not read keeps us from saying ours.
-        with suppress(TimeoutError):
-            await asyncio.wait_for(connection.close(ending.code, ending.reason), 2 * _CLOSE_S)
-        ignoring.cancel()
-    connection.transport.abort()
-
-
-async def _ignore(connection: ServerConnection) -> None:
-    with suppress(ConnectionClosed):
-        async for _ in connection:
-            continue
-
-
-def _call_of(request: Request) -> Call:
-    headers = request.headers
-    offered = ",".join(headers.get_all("Sec-WebSocket-Protocol"))
-    return Call(
-        target=request.path,
-        host=headers.get("Host"),
-        origin=headers.get("Origin"),
-        authorization=headers.get("Authorization"),
-        subprotocols=tuple(part.strip() for part in offered.split(",") if part.strip()),
-    )
-
-
-def _select_subprotocol(
-    connection: ServerConnection, offered: Sequence[Subprotocol]
-) -> Subprotocol | None:
-    for name in offered:
-        if name in ("streamser.v1", "realtime", "token"):
-            return name
-    # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
-    return offered[0] if offered else None

@@ -82,14 +82,21 @@ class Hub:
 
     ``now`` is seconds of any steady clock. Cursors begin at ``first_cursor``: give each hub a
     greater one than its predecessor ever reached, and a listener of that one is understood.
+    ``playback`` is the speed at which a recording is played, and then ``now`` is its time.
     """
 
     def __init__(
-        self, keep: int, meeting_keep_s: float, mood_seconds: float, first_cursor: int
+        self,
+        keep: int,
+        meeting_keep_s: float,
+        mood_seconds: float,
+        first_cursor: int,
+        playback: float | None = None,
     ) -> None:
         self._most = keep
         self._meeting_keep_s = meeting_keep_s
         self._mood_seconds = mood_seconds
+        self._playback = playback
         self._cursor = first_cursor
         self._kept: deque[_Kept] = deque()
         self._size = 0
@@ -168,6 +175,7 @@ class Hub:
             cursor=self._cursor,
             replay_from=missed[0].cursor if missed else None,
             lost=after is not None and self._lost_since(interest, after),
+            playback=self._playback,
             sessions=tuple(self._sessions_of(interest)),
             meetings=tuple(self._meetings_of(interest, now)),
             finals=self._finals_of(interest),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 
 from websockets.asyncio.server import ServerConnection
@@ -59,11 +58,16 @@ class Listener:
     """Send a listener what it is interested in until it leaves, or is too slow."""
 
     def __init__(
-        self, connection: ServerConnection, most: int, note_drops: Callable[[int], None]
+        self,
+        connection: ServerConnection,
+        most: int,
+        note_drops: Callable[[int], None],
+        now: Callable[[], float],
     ) -> None:
         self._connection = connection
         self._most = most
         self._note_drops = note_drops
+        self._now = now
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     def end(self, ending: Ending) -> None:
@@ -74,7 +78,7 @@ class Listener:
     async def run(self, hub: Hub, interest: Interest, after: int | None) -> Ending:
         """Serve until the listener is gone; the socket stays to be closed."""
         subscription = Subscription(interest, lambda letter: outlet.put(letter))
-        snapshot, missed = hub.subscribe(subscription, after, time.monotonic())
+        snapshot, missed = hub.subscribe(subscription, after, self._now())
         outlet = Outlet(self._connection, self._most, _word, self._note_drops)
         outlet.put(Letter("", 0, 0, False, (encode_event(snapshot),)))
         outlet.replay(missed)

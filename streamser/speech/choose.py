@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.config import AsrSettings
+from streamser.config import ASR_ENGINES, AsrSettings
 from streamser.errors import ModelError
+from streamser.plugins import TRANSCRIBERS, check_made, make
 from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
@@ -41,7 +42,8 @@ def choose_transcriber(
     ``"auto"`` takes, in this order: a directory given as model; the model asked for, or
     another suitable size, if it is in the hub's cache; the model asked for by download, unless
     offline; pocketsphinx for English; nothing. Whatever was not asked for is told in one line
-    through ``tell``. Raises ``ModelError`` for what was asked for by name and cannot be had.
+    through ``tell``. Raises ``ModelError`` for what was asked for by name and cannot be had,
+    ``ConfigError`` for a name that neither the program nor a plug-in has.
     """
     if settings.engine == "none":
         return None
@@ -54,6 +56,8 @@ def choose_transcriber(
         return SphinxTranscriber()
     if settings.engine == "whisper":
         return _whisper(settings, settings.model, tell, offline)
+    if settings.engine not in ASR_ENGINES:
+        return _plugged(settings, offline)
     # A directory or a misspelt size was asked for by name: no stand-in for it.
     if existing_directory(settings.model) is not None or hub_name(settings.model) is None:
         return _whisper(settings, settings.model, tell, offline)
@@ -146,6 +150,14 @@ def _whisper(
             raise
         tell(f"{error}. Going on with the CPU.")
         return WhisperTranscriber(msgspec.structs.replace(whisper, device="cpu"))
+
+
+def _plugged(settings: AsrSettings, offline: bool) -> Transcriber:
+    name = settings.engine
+    transcriber: Transcriber = make(TRANSCRIBERS, name, settings, offline=offline)
+    wanted = {"name": str, "batches": bool, "transcribe": None, "forget": None}
+    check_made(TRANSCRIBERS, name, transcriber, wanted)
+    return transcriber
 
 
 def _is_english(settings: AsrSettings) -> bool:

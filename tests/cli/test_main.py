@@ -34,7 +34,7 @@ HEAVY = (
             "config",
             "bench",
         ),
-        *("corpus", "train", "evaluate", "export"),
+        *("corpus", "train", "evaluate", "export", "report", "replay"),
     ],
 )
 def test_help_loads_nothing_heavy(command: str) -> None:

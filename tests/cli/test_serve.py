@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,11 @@ QUIET = ("--asr", "none", "--port", "0")
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run a server in a child process; yields it and the address that it tells."""
-    server = start(*arguments)
+    server = start(*arguments, env=env)
     try:
         assert server.stderr is not None
         for line in server.stderr:

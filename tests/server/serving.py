@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mappin
 from contextlib import asynccontextmanager
 from functools import cache
 from itertools import pairwise
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "EMOTION",
     "FAILED",
     "Narrow",
+    "Served",
     "Stage",
     "Told",
     "Wire",
@@ -128,7 +129,16 @@ async def patience(scene: Coroutine[Any, Any, T]) -> T:
 # Clients
 
 
-def address(server: EmotionServer, path: str = "/v1/realtime", query: str = "") -> str:
+class Served(Protocol):
+    """Whatever has a port."""
+
+    @property
+    def url(self) -> str:
+        """Return the address of its page."""
+        ...
+
+
+def address(server: Served, path: str = "/v1/realtime", query: str = "") -> str:
     """Return where a socket of a server is found."""
     url = server.url.replace("http", "ws", 1).rstrip("/")
     return f"{url}{path}{'?' if query else ''}{query}"
@@ -305,7 +315,7 @@ class Narrow:
 
 @asynccontextmanager
 async def dial(
-    server: EmotionServer,
+    server: Served,
     path: str = "/v1/realtime",
     *,
     query: str = "",
@@ -333,7 +343,7 @@ async def dial(
 
 
 async def refusal(
-    server: EmotionServer, path: str = "/v1/realtime", **how: Any
+    server: Served, path: str = "/v1/realtime", **how: Any
 ) -> tuple[int, Mapping[str, str], Told]:
     """Connect where no socket is opened; return status, headers and error."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 from torch import nn
@@ -15,9 +16,12 @@ from streamser.emotion.neural.config import (
     CompactAcousticConfig,
     CompactTextConfig,
     FusedConfig,
+    PluginAcousticConfig,
+    PluginTextConfig,
     TextConfig,
 )
 from streamser.emotion.neural.network import FusedModel, check_config
+from streamser.emotion.neural.plugged import EncoderRequest, plugged_acoustic, plugged_text
 from streamser.emotion.neural.pretrained_audio import (
     build_pretrained_acoustic,
     load_pretrained_acoustic,
@@ -51,10 +55,11 @@ def rebuild_model(config: FusedConfig, directory: Path) -> FusedModel:
     """Make the model of a checkpoint's configuration, its weights random and of no use yet.
 
     ``directory`` holds what the text encoder's ``save_assets`` wrote. Raises what
-    ``build_model`` raises; looks for nothing on the network.
+    ``build_model`` raises, also where an encoder is a plug-in that is not installed; looks for
+    nothing on the network.
     """
     check_config(config)
-    acoustic = None if config.acoustic is None else _old_acoustic(config.acoustic)
+    acoustic = None if config.acoustic is None else _old_acoustic(config.acoustic, directory)
     text = None if config.text is None else _old_text(config.text, directory)
     return FusedModel(config, acoustic, text)
 
@@ -62,6 +67,9 @@ def rebuild_model(config: FusedConfig, directory: Path) -> FusedModel:
 def _new_acoustic(config: AcousticConfig, offline: bool) -> nn.Module:
     if isinstance(config, CompactAcousticConfig):
         return CompactAcoustic(config)
+    if isinstance(config, PluginAcousticConfig):
+        request = EncoderRequest(options=config.options, offline=offline)
+        return plugged_acoustic(config, request)
     if config.name in READY:
         from streamser.emotion.ready.start import begin_acoustic
 
@@ -72,6 +80,9 @@ def _new_acoustic(config: AcousticConfig, offline: bool) -> nn.Module:
 def _new_text(config: TextConfig, texts: Iterable[str], offline: bool) -> nn.Module:
     if isinstance(config, CompactTextConfig):
         return CompactText(config, train_word_pieces(texts, config.vocabulary))
+    if isinstance(config, PluginTextConfig):
+        request = EncoderRequest(options=config.options, texts=texts, offline=offline)
+        return plugged_text(config, request)
     if config.name in READY:
         from streamser.emotion.ready.start import begin_text
 
@@ -79,22 +90,32 @@ def _new_text(config: TextConfig, texts: Iterable[str], offline: bool) -> nn.Mod
     return load_pretrained_text(config, offline=offline)
 
 
-def _old_acoustic(config: AcousticConfig) -> nn.Module:
+def _old_acoustic(config: AcousticConfig, directory: Path) -> nn.Module:
     if isinstance(config, CompactAcousticConfig):
         return CompactAcoustic(config)
+    if isinstance(config, PluginAcousticConfig):
+        return plugged_acoustic(config, _again(config.options, directory))
     return build_pretrained_acoustic(config)
 
 
 def _old_text(config: TextConfig, directory: Path) -> nn.Module:
     if isinstance(config, CompactTextConfig):
         return load_compact_text(config, directory)
+    if isinstance(config, PluginTextConfig):
+        return plugged_text(config, _again(config.options, directory))
     return build_pretrained_text(config, directory)
+
+
+def _again(options: dict[str, Any], directory: Path) -> EncoderRequest:
+    return EncoderRequest(options=options, directory=directory, offline=True)
 
 
 def _described(
     config: FusedConfig, acoustic: nn.Module | None, text: nn.Module | None
 ) -> FusedConfig:
-    """Return the configuration as the encoders completed it."""
-    if acoustic is not None:
+    """Return the configuration as our own encoders completed it."""
+    if acoustic is not None and not isinstance(config.acoustic, PluginAcousticConfig):
         config = replace(config, acoustic=acoustic.config)
-    return config if text is None else replace(config, text=text.config)
+    if text is None or isinstance(config.text, PluginTextConfig):
+        return config
+    return replace(config, text=text.config)

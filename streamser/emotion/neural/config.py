@@ -17,6 +17,8 @@ __all__ = [
     "FusionConfig",
     "HeadsConfig",
     "LoraConfig",
+    "PluginAcousticConfig",
+    "PluginTextConfig",
     "PretrainedAcousticConfig",
     "PretrainedTextConfig",
     "TextConfig",
@@ -100,8 +102,28 @@ class PretrainedTextConfig(Part, frozen=True, tag="pretrained"):
     lora: LoraConfig | None = None
 
 
-AcousticConfig: TypeAlias = CompactAcousticConfig | PretrainedAcousticConfig
-TextConfig: TypeAlias = CompactTextConfig | PretrainedTextConfig
+class PluginAcousticConfig(Part, frozen=True, tag="plugin"):
+    """An encoder that another package brings (docs/plugins.md)."""
+
+    name: Annotated[str, Meta(description="Its name among the plug-ins.")]
+    options: Annotated[dict[str, Any], Meta(description="What it is made with.")] = {}
+    pretrained: Annotated[
+        bool, Meta(description="It begins with learnt weights: the encoders' learning rate.")
+    ] = False
+
+
+class PluginTextConfig(Part, frozen=True, tag="plugin"):
+    """An encoder that another package brings (docs/plugins.md)."""
+
+    name: Annotated[str, Meta(description="Its name among the plug-ins.")]
+    options: Annotated[dict[str, Any], Meta(description="What it is made with.")] = {}
+    pretrained: Annotated[
+        bool, Meta(description="It begins with learnt weights: the encoders' learning rate.")
+    ] = False
+
+
+AcousticConfig: TypeAlias = CompactAcousticConfig | PretrainedAcousticConfig | PluginAcousticConfig
+TextConfig: TypeAlias = CompactTextConfig | PretrainedTextConfig | PluginTextConfig
 
 
 class FusionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

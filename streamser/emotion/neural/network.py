@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.config import (
+    AcousticConfig,
+    CompactAcousticConfig,
+    CompactTextConfig,
     FusedConfig,
     HeadsConfig,
-    PretrainedAcousticConfig,
-    PretrainedTextConfig,
+    PluginAcousticConfig,
+    PluginTextConfig,
+    TextConfig,
 )
 from streamser.emotion.neural.fusion import Fusion
 from streamser.emotion.neural.interfaces import (
@@ -124,9 +128,9 @@ class FusedModel(nn.Module):
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """Yield the weights inside pretrained encoders, which want a smaller learning rate."""
-        if self.acoustic is not None and isinstance(self.config.acoustic, PretrainedAcousticConfig):
+        if self.acoustic is not None and _begins_learnt(self.config.acoustic):
             yield from self.acoustic.parameters()
-        if self.text is not None and isinstance(self.config.text, PretrainedTextConfig):
+        if self.text is not None and _begins_learnt(self.config.text):
             yield from self.text.parameters()
 
     @property
@@ -187,6 +191,12 @@ def check_config(config: FusedConfig) -> None:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ConfigError(f"{setting}: {twice[0]!r} is there more than once")
+
+
+def _begins_learnt(config: AcousticConfig | TextConfig | None) -> bool:
+    if isinstance(config, PluginAcousticConfig | PluginTextConfig):
+        return config.pretrained
+    return not isinstance(config, CompactAcousticConfig | CompactTextConfig | None)
 
 
 def _head(width: int, outputs: int, config: HeadsConfig) -> nn.Module:

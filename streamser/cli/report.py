@@ -1,0 +1,138 @@
+"""``streamser report``: what a session was like, on one page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamser.cli.talk import counted, tell, warn
+from streamser.errors import ConfigError, StreamserError
+
+if TYPE_CHECKING:
+    from streamser.export.records import Recording
+    from streamser.report.sound import Clip
+
+__all__ = ["report"]
+
+
+def report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SESSION.jsonl...",
+            help="Events, as --json, --record and --export write them.",
+            readable=False,
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", metavar="FILE", help="The page. [beside the session]", readable=False
+        ),
+    ] = None,
+    audio: Annotated[
+        Path | None,
+        typer.Option(
+            "--audio", metavar="F", help="Put this sound of it into the page.", readable=False
+        ),
+    ] = None,
+    with_audio: Annotated[
+        bool,
+        typer.Option("--with-audio", help="Put the sound into the page that the session names."),
+    ] = False,
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", metavar="DIR", help="Also draw PNG and SVG files there."),
+    ] = None,
+    session: Annotated[
+        list[str] | None,
+        typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
+    ] = None,
+    one_clock: Annotated[
+        bool,
+        typer.Option("--one-clock", help="Times of several sessions count from the same moment."),
+    ] = False,
+) -> None:
+    """Write a page on a recorded session: timeline, transcript, shares, shifts, latency.
+
+    It opens without a network and holds no sound unless that is asked for. Several files of one
+    meeting become one page. An old page is replaced.
+    """
+    from streamser.cli.report_files import check_folder, check_writable
+    from streamser.export.formats import save
+    from streamser.export.read import choose_session, read_recording
+    from streamser.report.figures import figures_of
+    from streamser.report.page import render_page
+
+    if audio is not None and with_audio:
+        raise ConfigError("--audio and --with-audio exclude each other: choose one.")
+    out = files[0].with_suffix(".html") if out is None else out
+    check_writable("--out", out)
+    if any(_same(out, file) for file in (*files, *([audio] if audio else []))):
+        raise ConfigError(f"--out {out}: that is what is read; name another file.")
+    if plots is not None:
+        from streamser.report.plots import check_plotting
+
+        check_plotting()
+        check_folder("--plots", plots)
+    recording = read_recording(*files)
+    for note in recording.notes:
+        warn(note)
+    recording = choose_session(recording, session) if session else recording
+    figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
+    clips = _clips(recording, audio) if audio is not None or with_audio else []
+    try:
+        save(render_page(figures, clips), out)
+    except OSError as error:
+        why = error.strerror or error
+        raise StreamserError(f"--out {out}: {why}.", code="output_failed") from None
+    sound = f", with {counted(len(clips), 'sound')} in it" if clips else ""
+    tell(f"{out}: {counted(len(figures.said), 'utterance')}{sound}.")
+    if plots is not None:
+        from streamser.report.plots import save_plots
+
+        drawn = save_plots(figures, plots)
+        tell(f"{plots}: {counted(len(drawn), 'file')}.")
+
+
+def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
+    """Leave out where the files lie: a page is shown to others."""
+    import msgspec
+
+    notes = recording.notes
+    for file in files:
+        notes = tuple(note.replace(str(file), file.name) for note in notes)
+    return msgspec.structs.replace(recording, notes=notes)
+
+
+def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
+    """Read the sound that was asked for."""
+    from streamser.report.sound import read_clip
+
+    if audio is not None:
+        return [read_clip(audio, "Sound")]
+    clips = []
+    for session in recording.sessions:
+        name = (session.info.speaker if session.info else None) or "Sound"
+        if session.audio is not None:
+            # The events say which: whoever asks for it should see that it is the right one.
+            tell(f"{session.audio}: goes into the page.")
+            clips.append(read_clip(session.audio, name, session.session_id))
+        else:
+            warn(f"the sound of {session.session_id} is not known, or not there.")
+    if not clips:
+        raise StreamserError(
+            "--with-audio: no session names a sound that is there; give it with --audio FILE.",
+            code="file_not_found",
+        )
+    return clips
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Play recorded sessions again."""

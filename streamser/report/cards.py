@@ -1,0 +1,228 @@
+"""The cards beside the transcript: sums, speakers, shifts, spreads; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamser.report.charts import draw_bins
+from streamser.report.figures import Figures, Talker
+from streamser.report.markup import (
+    badge,
+    clock,
+    length,
+    percent,
+    sign,
+    signed,
+    style_name,
+    text,
+)
+from streamser.report.measures import Share, Spread
+
+__all__ = [
+    "about",
+    "categories_card",
+    "gaps_notice",
+    "latency_card",
+    "shifts_card",
+    "summary_card",
+    "talkers_card",
+    "uncertainty_card",
+]
+
+
+def gaps_notice(figures: Figures) -> str:
+    """Say what is missing of the recording; nothing where nothing is."""
+    if not figures.gaps:
+        return ""
+    lines = "".join(f"<li>{text(line)}</li>" for line in figures.gaps)
+    return (
+        '<section class="trouble" aria-labelledby="gaps-title"><h2 id="gaps-title">Not complete'
+        f"</h2><ul>{lines}</ul></section>\n"
+    )
+
+
+def summary_card(figures: Figures) -> str:
+    """Write the shares of the categories and the sums."""
+    talkers = len(figures.talkers)
+    facts = [
+        ("length", length(figures.length_ms)),
+        ("speech", length(figures.speech_ms)),
+        ("utterances", str(len(figures.said))),
+    ]
+    if any(each.name for each in figures.talkers):
+        facts.append(("speakers", str(talkers)))
+    if figures.transcribed:
+        facts.append(("words", f"{figures.words:,}".replace(",", " ")))
+    if talkers > 1:
+        facts.append(("at once", length(figures.overlap_ms)))
+    facts.append(("shifts of mood", str(len(figures.shifts))))
+    cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
+    names = "".join(
+        f"<li>{badge(each.category, percent(each.share))}</li>" for each in figures.categories
+    )
+    bar = (
+        _stack(figures.categories) + f'<ul class="share-names">{names}</ul>'
+        if names
+        else ('<p class="muted">No readings.</p>')
+    )
+    return f"""<section class="card summary" aria-labelledby="summary-title">
+<div class="shares"><h2 id="summary-title">What it sounded like, by speaking time</h2>{bar}</div>
+<dl class="facts">{cells}</dl>
+</section>"""
+
+
+def _stack(shares: Sequence[Share]) -> str:
+    parts = "".join(
+        f'<i data-category="{style_name(each.category)}" style="flex-grow:{each.share:.4f}"></i>'
+        for each in shares
+    )
+    words = ", ".join(f"{each.category} {percent(each.share)}" for each in shares)
+    return f'<div class="stack" role="img" aria-label="{text(words)}">{parts}</div>'
+
+
+def talkers_card(figures: Figures) -> str:
+    """Write each speaker's share of the speaking time, and what it sounded like."""
+    # One who has no name may be several whom nobody has told apart.
+    if not any(each.name for each in figures.talkers):
+        return ""
+    rows = "".join(_talker(number, each) for number, each in enumerate(figures.talkers))
+    guessed = (
+        '<p class="small muted">Speakers are told apart by the sound of their voices: a guess.</p>'
+        if any(each.provisional for each in figures.talkers)
+        else ""
+    )
+    return f"""<section class="card" aria-labelledby="people-title">
+<div class="card-head"><h2 id="people-title">Speakers</h2>\
+<span class="small muted">shares of the speaking time</span></div>
+<ul class="people">{rows}</ul>{guessed}
+</section>"""
+
+
+def _talker(number: int, talker: Talker) -> str:
+    name = talker.name or "Speaker"
+    many = "utterance" if talker.utterances == 1 else "utterances"
+    words = f"{talker.words} words · " if talker.words else ""
+    means = (
+        f" · valence&nbsp;{signed(talker.valence)}, arousal&nbsp;{signed(talker.arousal)}"
+        if talker.valence is not None or talker.arousal is not None
+        else ""
+    )
+    width = max(2.0, 100 * talker.share)
+    bar = (
+        f'<div class="track"><div style="width:{width:.1f}%">{_stack(talker.categories)}</div>'
+        "</div>"
+    )
+    return (
+        f'<li class="person">{sign(number, name)}<div><div class="person-line"><bdi class="name">'
+        f'{text(name)}</bdi><span class="small muted">{length(talker.speech_ms)}</span></div>'
+        f'<div class="person-line">{bar}<span class="share">{percent(talker.share)}</span></div>'
+        f'<p class="values">{talker.utterances} {many} · {words}'.removesuffix(" · ")
+        + f"{means}</p></div></li>"
+    )
+
+
+def shifts_card(figures: Figures) -> str:
+    """List the changes of mood."""
+    several = len(figures.talkers) > 1
+    rows = []
+    for each in figures.shifts:
+        who = "Everybody" if each.everybody else (each.speaker or "")
+        name = f'<bdi class="who">{text(who)}</bdi>' if several else ""
+        before = f"{text(each.previous)} →" if each.previous else "→"
+        rows.append(
+            f'<li><a href="#" data-at="{each.at_ms}">{clock(each.at_ms)}</a>{name}'
+            f'<span class="to"><span class="muted">{before}</span>{badge(each.category)}</span>'
+            "</li>"
+        )
+    body = (
+        f'<ol class="shift-list">{"".join(rows)}</ol>'
+        if rows
+        else ('<p class="muted small">None.</p>')
+    )
+    return f"""<section class="card" aria-labelledby="shifts-title">
+<div class="card-head"><h2 id="shifts-title">Shifts of mood</h2>\
+<span class="small muted">smoothed over half a minute</span></div>
+{body}
+</section>"""
+
+
+def categories_card(figures: Figures) -> str:
+    """Write how often and how long each category was read, a column for each speaker."""
+    if not figures.categories:
+        return ""
+    shown = figures.talkers[:6] if len(figures.talkers) > 1 else ()
+    heads = "".join(
+        f"<th scope=col><bdi>{text(each.name or 'Speaker')}</bdi></th>" for each in shown
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{badge(each.category)}</th><td>{each.count}</td>'
+        f"<td>{length(each.ms)}</td><td>{percent(each.share)}</td>"
+        + "".join(f"<td>{_share_of(talker, each.category)}</td>" for talker in shown)
+        + "</tr>"
+        for each in figures.categories
+    )
+    return f"""<section class="card" aria-labelledby="categories-title">
+<div class="card-head"><h2 id="categories-title">Distribution</h2>\
+<span class="small muted">of the readings</span></div>
+<div class="table" tabindex="0" role="group" aria-label="Distribution, scrollable"><table>
+<thead><tr><td></td><th scope="col">times</th><th scope="col">long</th><th scope="col">share</th>\
+{heads}</tr></thead><tbody>{rows}</tbody></table></div>
+</section>"""
+
+
+def _share_of(talker: Talker, category: str) -> str:
+    share = next((each.share for each in talker.categories if each.category == category), 0.0)
+    return percent(share) if share else "–"
+
+
+def uncertainty_card(figures: Figures) -> str:
+    """Draw how unsure the readings were."""
+    spread = figures.uncertainty
+    if spread is None:
+        return ""
+    return f"""<section class="card" aria-labelledby="uncertainty-title">
+<div class="card-head"><h2 id="uncertainty-title">Uncertainty</h2>\
+<span class="small muted">0 one category, 1 all alike</span></div>
+{draw_bins(spread, "")}
+<p class="values">median {spread.median:.2f} · 95 % below {spread.p95:.2f} ·\
+ {spread.count} readings</p>
+</section>"""
+
+
+def latency_card(figures: Figures) -> str:
+    """Draw how late results were told, by stage."""
+    if not figures.latencies:
+        body = '<p class="muted small">Not in this recording: it was not heard live.</p>'
+    else:
+        drawn = figures.latencies[-1]
+        rows = "".join(_late(each) for each in figures.latencies)
+        body = (
+            f'<p class="values chart-title">{text(drawn.name)}, after the last sound</p>'
+            f"{draw_bins(drawn, 'ms')}"
+            '<div class="table" tabindex="0" role="group" aria-label="Latency, scrollable">'
+            '<table><thead><tr><td></td><th scope="col">median</th><th scope="col">95 %</th>'
+            f'<th scope="col">most</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        )
+    return f"""<section class="card" aria-labelledby="latency-title">
+<div class="card-head"><h2 id="latency-title">Latency</h2></div>
+{body}
+</section>"""
+
+
+def _late(spread: Spread) -> str:
+    cells = (spread.median, spread.p95, spread.most)
+    return (
+        f'<tr><th scope="row">{text(spread.name)}</th>'
+        + "".join(f"<td>{round(value)} ms</td>" for value in cells)
+        + "</tr>"
+    )
+
+
+def about(figures: Figures) -> str:
+    """Say what was at work, and which sessions these are."""
+    engines = " · ".join(f"{text(kind)}: {text(names)}" for kind, names in figures.engines)
+    ids = ", ".join(text(each) for each in figures.session_ids[:20])
+    more = len(figures.session_ids) - 20
+    ids += f" and {more} more" if more > 0 else ""
+    noun = "Session" if len(figures.session_ids) == 1 else "Sessions"
+    return f'<p class="small muted">{engines}{". " if engines else ""}{noun}: {ids}.</p>'

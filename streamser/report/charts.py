@@ -1,0 +1,241 @@
+"""Charts as SVG that any width fits: what lies in time is placed in per cent; pure.
+
+A time axis can so be as wide as somebody zooms, without a script that draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from streamser.report.figures import Figures, Said
+from streamser.report.markup import clock, style_name, text
+from streamser.report.measures import Spread
+from streamser.report.moods import MoodPoint
+from streamser.report.thin import Block, merge, thin
+
+__all__ = ["ZOOMS", "draw_axis", "draw_bins", "draw_lanes", "draw_plot", "extent_of"]
+
+ZOOMS: Final = (1, 4, 16)
+"""How many times as wide as the page the time axis can be."""
+
+LANE: Final = 34
+PLOT: Final = 120
+_PAD: Final = 9
+_LINE_WIDTH: Final = 20_000
+_EXTENTS: Final = (0.5, 0.75, 1.0)
+_STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200)
+_TICKS: Final = 9
+_DASHES: Final = ("", "7 4", "2 3", "10 3 2 3", "4 2")
+_ICON_SHARE: Final = 0.012
+_MANY: Final = 400  # utterances, before their marks are drawn smaller
+
+
+def extent_of(figures: Figures) -> float:
+    """Return the half width of valence and arousal to show: never zoomed in on noise."""
+    pairs = [(each.valence, each.arousal) for each in figures.said]
+    pairs += [(each.valence, each.arousal) for each in figures.everybody]
+    reached = [abs(value) for pair in pairs for value in pair if value is not None]
+    return next((size for size in _EXTENTS if max(reached, default=0.0) < size), 1.0)
+
+
+def draw_axis(length_ms: int) -> str:
+    """Draw the marks of a time axis; finer ones are for when it is zoomed in on."""
+    marks = []
+    seen: set[int] = set()
+    for level, zoom in enumerate(ZOOMS):
+        aim = max(1.0, length_ms / 1000 / (_TICKS * zoom))
+        step = next((each for each in _STEPS_S if each >= aim), 86_400) * 1000
+        for number, at in enumerate(range(0, max(1, length_ms - step // 3), step)):
+            if at not in seen:
+                seen.add(at)
+                every = "" if number % 2 == 0 else " odd"
+                anchor = "start" if at == 0 else "middle"
+                place = _percent(at, length_ms)
+                marks.append(
+                    f'<text class="z{level}{every}" x="{place}" y="15" text-anchor="{anchor}">'
+                    f"{clock(at)}</text>"
+                )
+    return f'<svg class="axis" height="20" aria-hidden="true">{"".join(marks)}</svg>'
+
+
+def draw_lanes(figures: Figures) -> str:
+    """Draw who spoke when, a lane for each speaker, in the colour of the category."""
+    height = LANE * len(figures.talkers)
+    parts = []
+    for lane in range(len(figures.talkers)):
+        y = lane * LANE
+        parts.append(f'<line class="rule" x1="0" x2="100%" y1="{y + LANE}" y2="{y + LANE}"/>')
+        blocks = merge(figures.said, lane, figures.length_ms)
+        parts += [_block(block, y, figures.length_ms) for block in blocks]
+    return (
+        f'<svg class="lanes{_crowd(figures)}" height="{height}" role="img"'
+        f' aria-label="{text(_lanes_in_words(figures))}">{"".join(parts)}</svg>'
+    )
+
+
+def _crowd(figures: Figures) -> str:
+    return " many" if len(figures.said) > _MANY else ""
+
+
+def _block(block: Block, y: int, length_ms: int) -> str:
+    start, width = block.start_ms, max(block.end_ms - block.start_ms, 1)
+    name = style_name(block.category)
+    opacity = 0.45 + 0.55 * block.confidence
+    box = (
+        f'<rect class="block" data-u="{block.number}" data-category="{name}"'
+        f' x="{_percent(start, length_ms)}" y="{y + 6}" width="{_percent(width, length_ms)}"'
+        f' height="{LANE - 11}" rx="3" style="--o:{opacity:.2f}"/>'
+    )
+    share = width / max(1, length_ms)
+    if share < _ICON_SHARE / ZOOMS[-1] or block.category is None:
+        return box
+    level = next(i for i, zoom in enumerate(ZOOMS) if share * zoom >= _ICON_SHARE)
+    small = " small" if share < 3.5 * _ICON_SHARE else ""
+    middle = _percent(start + width // 2, length_ms)
+    mark = (
+        f'<svg class="mark z{level}{small}" x="{middle}" y="{y + LANE // 2}">'
+        f'<use href="#i-{name}" x="-5.5" y="-6" width="11" height="11"/></svg>'
+    )
+    return box + mark
+
+
+def _lanes_in_words(figures: Figures) -> str:
+    names = ", ".join(
+        f"{each.name or 'speaker'} {round(100 * each.share)} %" for each in figures.talkers
+    )
+    return f"Who spoke when, and what it sounded like: {names} of the speaking time"
+
+
+def draw_plot(figures: Figures, dimension: str, extent: float) -> str:
+    """Draw ``"valence"`` or ``"arousal"`` over time: lines of moods, dots of utterances."""
+    rules = "".join(
+        f'<line class="{"zero" if level == 0 else "rule"}" x1="0" x2="100%"'
+        f' y1="{_y(level, extent)}" y2="{_y(level, extent)}"/>'
+        for level in (extent, 0.0, -extent)
+    )
+    traces = "".join(_trace(each, dimension, extent, figures.length_ms) for each in figures.said)
+    lines = ""
+    if len(figures.talkers) > 1:
+        lines = "".join(
+            _line(talker.line, dimension, extent, figures.length_ms, number)
+            for number, talker in enumerate(figures.talkers)
+        )
+    lines += _line(figures.everybody, dimension, extent, figures.length_ms, None)
+    dots = "".join(_dots(figures, dimension, extent))
+    return (
+        f'<svg class="plot{_crowd(figures)}" height="{PLOT}" role="img" aria-label="'
+        f'{text(_plot_in_words(figures, dimension))}">{rules}'
+        f'<svg viewBox="0 0 {_LINE_WIDTH} {PLOT}" preserveAspectRatio="none" width="100%"'
+        f' height="{PLOT}">{traces}{lines}</svg>{dots}</svg>'
+    )
+
+
+def _plot_in_words(figures: Figures, dimension: str) -> str:
+    values = [value for each in figures.said if (value := getattr(each, dimension)) is not None]
+    if not values:
+        return f"{dimension}: not measured"
+    return (
+        f"{dimension} over time, from {min(values):.2f} to {max(values):.2f};"
+        " every value is in the transcript"
+    )
+
+
+def _trace(said: Said, dimension: str, extent: float, length_ms: int) -> str:
+    readings = [
+        (each.at_ms, value)
+        for each in said.trace
+        if (value := getattr(each, dimension)) is not None
+    ]
+    final = getattr(said, dimension)
+    if final is not None and readings and said.end_ms > readings[-1][0]:
+        readings.append((said.end_ms, final))
+    points = thin(readings, length_ms)
+    if len(points) < 2:
+        return ""
+    colour = said.talker % 10
+    return f'<polyline class="trace" data-speaker="{colour}" points="' + (
+        _points(points, extent, length_ms) + '"/>'
+    )
+
+
+def _line(
+    line: Sequence[MoodPoint], dimension: str, extent: float, length_ms: int, number: int | None
+) -> str:
+    values = [
+        (each.at_ms, value) for each in line if (value := getattr(each, dimension)) is not None
+    ]
+    points = thin(values, length_ms)
+    if len(points) < 2:
+        return ""
+    if number is None:
+        return f'<polyline class="mood" points="{_points(points, extent, length_ms)}"/>'
+    dash = f' stroke-dasharray="{dash_of(number)}"' if dash_of(number) else ""
+    return (
+        f'<polyline class="mood" data-speaker="{number % 10}"{dash}'
+        f' points="{_points(points, extent, length_ms)}"/>'
+    )
+
+
+def dash_of(number: int) -> str:
+    """Return the dashes of a speaker's line: what tells lines apart beside colour."""
+    return _DASHES[number % len(_DASHES)]
+
+
+def _dots(figures: Figures, dimension: str, extent: float) -> Iterable[str]:
+    seen: set[tuple[int, float, int]] = set()
+    for number, each in enumerate(figures.said):
+        value = getattr(each, dimension)
+        if value is None:
+            continue
+        middle = (each.start_ms + each.end_ms) // 2
+        y = _y(value, extent)
+        key = (middle * 4000 // max(1, figures.length_ms), y, each.talker)
+        if key not in seen:
+            seen.add(key)
+            sure = 1 - min(1.0, max(0.0, each.uncertainty or 0.0))
+            yield (
+                f'<circle class="dot" data-u="{number}" data-speaker="{each.talker % 10}"'
+                f' cx="{_percent(middle, figures.length_ms)}" cy="{y}" r="3.6"'
+                f' style="--o:{0.4 + 0.6 * sure:.2f}"/>'
+            )
+
+
+def draw_bins(spread: Spread, unit: str) -> str:
+    """Draw a histogram; ``unit`` says what stands at its right end."""
+    most = max(spread.bins)
+    width = 100 / len(spread.bins)
+    bars = "".join(
+        f'<rect class="bin" x="{_number(number * width + 0.3)}%" width="{_number(width - 0.6)}%"'
+        f' y="{_number(40 - 38 * count / most)}" height="{_number(38 * count / most)}" rx="1.5"/>'
+        for number, count in enumerate(spread.bins)
+        if count
+    )
+    middle = min(100.0, 100 * spread.median / spread.high)
+    return (
+        f'<svg class="bins" height="58" role="img" aria-label="{text(spread.name)}:'
+        f' {spread.count} values from 0 to {spread.high:g} {text(unit)}">{bars}'
+        '<line class="zero" x1="0" x2="100%" y1="40.5" y2="40.5"/>'
+        f'<line class="median" x1="{_number(middle)}%" x2="{_number(middle)}%" y1="0" y2="40"/>'
+        f'<text x="0" y="55">0</text><text x="100%" y="55" text-anchor="end">'
+        f"{spread.high:g} {text(unit)}</text></svg>"
+    )
+
+
+def _points(points: Sequence[tuple[int, float]], extent: float, length_ms: int) -> str:
+    return " ".join(
+        f"{round(_LINE_WIDTH * at / max(1, length_ms))},{_y(value, extent)}" for at, value in points
+    )
+
+
+def _y(value: float, extent: float) -> float:
+    part = min(1.0, max(-1.0, value / extent))
+    return round(PLOT / 2 - part * (PLOT / 2 - _PAD), 1)
+
+
+def _percent(ms: int, length_ms: int) -> str:
+    return _number(100 * ms / max(1, length_ms), 4) + "%"
+
+
+def _number(value: float, places: int = 2) -> str:
+    return f"{value:.{places}f}".rstrip("0").rstrip(".") or "0"

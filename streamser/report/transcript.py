@@ -1,0 +1,87 @@
+"""The transcript: every utterance with its words, its reading, and a button to hear it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from streamser.report.figures import Figures, Said
+from streamser.report.markup import badge, clock, percent, sign, signed, style_name, text
+from streamser.report.sound import Clip
+
+__all__ = ["transcript_card"]
+
+_PLAY = (
+    '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">'
+    '<path class="play" d="M4 2.5v11l9-5.5z"/><path class="stop" d="M3.5 3.5h9v9h-9z"/></svg>'
+)
+
+
+def transcript_card(figures: Figures, clips: Sequence[Clip]) -> str:
+    """Write the card; utterances are numbered as in the charts."""
+    count = len(figures.said)
+    what = "1 utterance" if count == 1 else f"{count} utterances"
+    places = {clip.session_id: number for number, clip in enumerate(clips)}
+    rows = "\n".join(
+        _row(number, each, figures, places) for number, each in enumerate(figures.said)
+    )
+    body = (
+        f'<ol class="rows" aria-label="Utterances">\n{rows}\n</ol>'
+        if figures.said
+        else '<p class="empty">Nothing was said.</p>'
+    )
+    return f"""<section class="card transcript" aria-labelledby="transcript-title">
+<div class="card-head"><h2 id="transcript-title">Transcript</h2>\
+<span class="small muted">{what}</span></div>
+<div class="scroll" tabindex="0" role="group" aria-label="Transcript, scrollable">
+{body}
+</div>
+</section>"""
+
+
+def _row(number: int, said: Said, figures: Figures, places: dict[str | None, int]) -> str:
+    name = figures.talkers[said.talker].name
+    start = clock(said.start_ms)
+    who = name or "Speaker"
+    judged = "" if said.category is None else badge(said.category, percent(said.confidence))
+    sure = 1.0 - min(1.0, max(0.0, 1.0 if said.uncertainty is None else said.uncertainty))
+    hear = ""
+    sound = ""
+    if (clip := places.get(said.session_id, places.get(None))) is not None:
+        behind = said.shift_ms if said.session_id in places else 0
+        sound = (
+            f' data-clip="{clip}" data-from="{max(0, said.start_ms - behind)}"'
+            f' data-to="{max(0, said.end_ms - behind)}"'
+        )
+        hear = (
+            f'<button type="button" class="hear" aria-label="Hear {text(who)} at {start}">'
+            f"{_PLAY}</button>"
+        )
+    return (
+        f'<li class="row" id="u{number}" data-category="{style_name(said.category)}"'
+        f' data-start="{said.start_ms}" data-end="{said.end_ms}"{sound}'
+        f' style="--sure:{sure:.2f}">{sign(said.talker, who)}<div>'
+        f'<div class="row-head"><bdi class="name">{text(who)}</bdi>'
+        f'<span class="at">{start}</span>{judged}{hear}</div>{_words(said)}'
+        f'<p class="values">{_values(said)}</p></div></li>'
+    )
+
+
+def _words(said: Said) -> str:
+    if said.text:
+        broken = ' <span class="muted">…</span>' if said.problem else ""
+        return f'<p class="text" dir="auto">{text(said.text)}{broken}</p>'
+    why = "no words understood" if said.transcribed else "not transcribed"
+    return f'<p class="text none">{why}</p>'
+
+
+def _values(said: Said) -> str:
+    parts = []
+    if said.valence is not None or said.arousal is not None:
+        parts += [f"valence {signed(said.valence)}", f"arousal {signed(said.arousal)}"]
+    if said.uncertainty is not None:
+        parts.append(f"uncertainty {said.uncertainty:.2f}")
+    if said.problem is not None:
+        parts.append(f"no result: {text(said.problem)}")
+    if said.distrusted is not None:
+        parts.append(f"words not trusted: {text(said.distrusted)}")
+    return " · ".join(parts)

@@ -1,0 +1,65 @@
+"""Where listeners are: each served until it leaves, all told when the server goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from streamser.config import ServerSettings
+from streamser.server.admission import Admission, Refusal
+from streamser.server.gate import Listening
+from streamser.server.hub import Hub
+from streamser.server.listener import Listener
+from streamser.server.metrics import Metrics
+from streamser.server.port import Connection, close, turn_away
+from streamser.server.sender import Ending
+
+__all__ = ["Lounge"]
+
+
+class Lounge:
+    """Let listeners hear what a hub passes on; ``now`` is the clock by which that is told."""
+
+    def __init__(
+        self,
+        own: ServerSettings,
+        hub: Hub,
+        admission: Admission,
+        metrics: Metrics,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._own = own
+        self._hub = hub
+        self._admission = admission
+        self._metrics = metrics
+        self._now = now
+        self._listeners: set[Listener] = set()
+
+    async def attend(self, connection: Connection, visit: Listening) -> None:
+        """Serve a listener until it is gone."""
+        refusal = self._admission.refuse_listener()
+        if refusal is not None:
+            self._metrics.refused(refusal.code)
+            await turn_away(connection, refusal)
+            return
+        interest = visit.interest
+        if interest.session is not None and not self._hub.knows_session(interest.session):
+            message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
+            await turn_away(connection, Refusal(404, 4404, "unknown_session", message))
+            return
+        listener = Listener(connection, self._own.backlog_events, self._metrics.drops, self._now)
+        self._listeners.add(listener)
+        self._admission.listeners += 1
+        try:
+            ending = await listener.run(self._hub, interest, visit.after)
+        finally:
+            self._listeners.discard(listener)
+            self._admission.listeners -= 1
+        if ending.code == 1013:
+            self._metrics.lost_listener()
+        await close(connection, ending)
+
+    def send_home(self) -> None:
+        """Tell everybody that the server is going away."""
+        for listener in list(self._listeners):
+            listener.end(Ending(1001, "the server is going away"))

@@ -1,0 +1,203 @@
+"""The port of a server: who comes in, what is answered, and how everybody is let out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from streamser.config import ServerSettings
+from streamser.errors import ConfigError, StreamserError
+from streamser.events import ErrorRaised, encode_event
+from streamser.server.admission import Refusal
+from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
+from streamser.server.metrics import Metrics
+from streamser.server.routes import Routes, refuse
+from streamser.server.sender import Ending
+
+__all__ = ["CLOSE_S", "Connection", "Port", "close", "turn_away"]
+
+logger = logging.getLogger(__name__)
+# At DEBUG the library writes every header and message: tokens, and what people say.
+_port_logger = logging.getLogger(f"{__name__}.wire")
+_port_logger.setLevel(logging.INFO)
+
+CLOSE_S = 3
+_FRAMES = 4
+"""Messages that may wait unread, before a client's socket fills."""
+
+
+class Connection(ServerConnection):
+    """Remember what was decided about a connection before it was opened."""
+
+    visit: Visit | None = None
+
+
+class Port:
+    """Open one port for websockets and plain HTTP.
+
+    ``decide`` says what a call may do, ``attend`` serves who is let in until they leave. A
+    connection is asked every ``ping_s`` for a sign of life and given up where none comes in
+    ``pong_s``.
+    """
+
+    def __init__(
+        self,
+        own: ServerSettings,
+        tls: ssl.SSLContext | None,
+        routes: Routes,
+        metrics: Metrics,
+        decide: Callable[[Call], Visit],
+        attend: Callable[[Connection, Sending | Listening], Awaitable[None]],
+        *,
+        ping_s: float = 20.0,
+        pong_s: float = 60.0,
+    ) -> None:
+        self._own = own
+        self._tls = tls
+        self._routes = routes
+        self._metrics = metrics
+        self._decide = decide
+        self._attend = attend
+        self._ping_s = ping_s
+        self._pong_s = pong_s
+        self._server: Server | None = None
+
+    @property
+    def url(self) -> str:
+        """Return the address of the page, with the port that was found."""
+        assert self._server is not None, "the server has not been started"
+        host, port = next(iter(self._server.sockets)).getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        return f"http{'s' if self._tls else ''}://{shown}:{port}/"
+
+    async def open(self) -> None:
+        """Let people in; raises ``ConfigError`` where the port cannot be had."""
+        own = self._own
+        try:
+            self._server = await serve(
+                self._handle,
+                own.host,
+                own.port,
+                process_request=self._process_request,
+                select_subprotocol=_select_subprotocol,
+                create_connection=Connection,
+                ssl=self._tls,
+                compression=None,
+                max_size=own.max_message_kib * 1024,
+                max_queue=_FRAMES,
+                ping_interval=self._ping_s,
+                ping_timeout=self._pong_s,
+                close_timeout=CLOSE_S,
+                server_header=None,
+                logger=_port_logger,
+            )
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+        self._metrics.run_by(asyncio.get_running_loop())
+
+    async def close(self) -> None:
+        """Take nobody more in, and wait for those who are leaving, but not for long."""
+        if self._server is None:
+            return
+        self._server.close(close_connections=False)
+        connections = list(self._server.connections)
+        if connections:
+            waiting = [asyncio.ensure_future(each.wait_closed()) for each in connections]
+            await asyncio.wait(waiting, timeout=CLOSE_S + 1)
+        # Whoever has not left by now does not read.
+        for connection in self._server.connections:
+            connection.transport.abort()
+        await self._server.wait_closed()
+
+    def _process_request(self, connection: Any, request: Request) -> Response | None:
+        call = _call_of(request)
+        if call.path not in SOCKETS:
+            return self._routes.answer(call.path)
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
+        visit = self._decide(call)
+        if isinstance(visit, Refusal):
+            self._metrics.refused(visit.code)
+            if call.origin is None:
+                return refuse(visit)
+        if call.path == "/v1/listen":
+            # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
+            connection.ping_interval = None
+        # A browser shows a page no status: its socket is opened, and closed with the reason.
+        connection.visit = visit
+        return None
+
+    async def _handle(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
+        try:
+            match connection.visit:
+                case Refusal() as refusal:
+                    await turn_away(connection, refusal)
+                case Sending() | Listening() as visit:
+                    await self._attend(connection, visit)
+        except ConnectionClosed:
+            return
+        except StreamserError as error:
+            await connection.close(1011, error.code)
+        except Exception:
+            logger.exception("a connection broke")
+            await connection.close(1011, "internal_error")
+
+
+async def turn_away(connection: Connection, refusal: Refusal) -> None:
+    """Say no on a socket that is open already, and close it."""
+    # Deepgram's clients know no such message.
+    if connection.request is not None and not connection.request.path.startswith("/v1/listen"):
+        error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
+        await connection.send(encode_event(error), text=True)
+    await connection.close(refusal.close_code, refusal.reason)
+
+
+async def close(connection: ServerConnection, ending: Ending) -> None:
+    """Say goodbye, unless the other side is gone, and let go of the socket."""
+    if ending.code not in (1005, 1006):
+        # What the client has still sent stands before its goodbye.
+        ignoring = asyncio.create_task(_ignore(connection))
+        # One who does not read keeps us from saying ours.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(connection.close(ending.code, ending.reason), 2 * CLOSE_S)
+        ignoring.cancel()
+    connection.transport.abort()
+
+
+async def _ignore(connection: ServerConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for _ in connection:
+            continue
+
+
+def _call_of(request: Request) -> Call:
+    headers = request.headers
+    offered = ",".join(headers.get_all("Sec-WebSocket-Protocol"))
+    return Call(
+        target=request.path,
+        host=headers.get("Host"),
+        origin=headers.get("Origin"),
+        authorization=headers.get("Authorization"),
+        subprotocols=tuple(part.strip() for part in offered.split(",") if part.strip()),
+    )
+
+
+def _select_subprotocol(
+    connection: ServerConnection, offered: Sequence[Subprotocol]
+) -> Subprotocol | None:
+    for name in offered:
+        if name in ("streamser.v1", "realtime", "token"):
+            return name
+    # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
+    return offered[0] if offered else None

@@ -1,0 +1,1 @@
+"""A transcriber, an emotion model, two encoders and a sink for streamser."""

@@ -1,0 +1,105 @@
+"""The how-tos of docs/: their commands run, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from streamser.cli.main import app
+from tests.cli.running import run
+from tests.cli.test_train import TINY
+from tests.training.corpora.made_up import lay_iemocap, lay_msp_podcast
+
+DOCS = Path(__file__).parents[1] / "docs"
+HOWTOS = ("plugins.md", "loopback.md", "corpora.md")
+
+
+def commands(name: str) -> list[list[str]]:
+    """Return the words of each streamser command in a document's shell blocks."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+    found = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.S):
+        for line in block.replace("|\n", "\n").splitlines():
+            words = shlex.split(line, comments=True)
+            if "streamser" in words:
+                found.append(words[words.index("streamser") + 1 :])
+    return found
+
+
+@pytest.mark.parametrize("name", HOWTOS)
+def test_every_command_of_a_howto_can_be_typed(name: str) -> None:
+    """Its options exist, and take what they are given."""
+    typed = commands(name)
+    assert typed
+    for words in typed:
+        command = typer.main.get_command(app)
+        rest = words
+        while hasattr(command, "commands") and rest and rest[0] in command.commands:
+            command, rest = command.commands[rest[0]], rest[1:]
+        assert not hasattr(command, "commands"), words
+        command.make_context("streamser", list(rest))
+
+
+@pytest.mark.parametrize("name", HOWTOS)
+def test_every_file_that_a_howto_points_to_exists(name: str) -> None:
+    """From where it stands."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):
+        assert (DOCS / target).exists(), target
+
+
+@pytest.mark.parametrize("corpus", ["IEMOCAP", "MSP-Podcast"])
+def test_the_commands_for_a_corpus_lead_from_its_folder_to_figures(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On made-up trees, with a tiny model in place of the presets."""
+    monkeypatch.chdir(_laid(tmp_path))
+    typed = [words for words in _commands_for(corpus) if words[0] != "crossval"]
+    assert {words[0] for words in typed} == {"corpus", "train", "evaluate"}
+    for words in typed:
+        _do(words, ("--bootstrap", "0", "--modality", "both") if words[0] == "evaluate" else ())
+    out = "runs/fold1/evaluation" if corpus == "IEMOCAP" else "runs/msp/test2"
+    assert "UAR" in (tmp_path / out / "evaluation.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("corpus", ["IEMOCAP", "MSP-Podcast"])
+def test_the_cross_validations_of_a_corpus_run(
+    corpus: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One system and one seed of each, on made-up trees."""
+    monkeypatch.chdir(_laid(tmp_path))
+    typed = _commands_for(corpus)
+    _do(typed[0], ())
+    for words in typed:
+        if words[0] == "crossval":
+            _do(words, ("--rows", "rmm", "--tasks", "both", "--seeds", "1", "--bootstrap", "100"))
+            assert (tmp_path / words[words.index("--out") + 1] / "report.md").is_file()
+
+
+def _laid(folder: Path) -> Path:
+    """Lay both corpora, and settings of a training that ends at once."""
+    lay_iemocap(folder / "IEMOCAP_full_release")
+    lay_msp_podcast(folder / "MSP-Podcast")
+    kinds = {"model.acoustic.kind": "compact", "model.text.kind": "compact"}
+    tiny = kinds | dict(pair.split("=") for pair in TINY) | {"optimizer.epochs": "1"}
+    lines = [f"{key} = {text if text.isdigit() else repr(text)}" for key, text in tiny.items()]
+    (folder / "tiny.toml").write_text("\n".join(lines))
+    return folder
+
+
+def _commands_for(corpus: str) -> list[list[str]]:
+    is_msp = corpus == "MSP-Podcast"
+    return [
+        words for words in commands("corpora.md") if any("msp" in each for each in words) == is_msp
+    ]
+
+
+def _do(words: list[str], more: tuple[str, ...]) -> None:
+    asked = ["tiny.toml" if word in ("paper", "base") else word for word in words]
+    result = run(*asked, *more)
+    assert result.exit_code == 0, (words, result.stderr)
