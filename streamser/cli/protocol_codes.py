@@ -11,6 +11,7 @@ __all__ = [
 ]
 
 ERROR_CODES = {
+    "audio_too_big": "sound is too long to be put into the page of `streamser report`",
     "bench_failed": "a measurement of `streamser bench` broke off",
     "closed": "the analyser was closed while the utterance waited",
     "cuda_unavailable": "CUDA's libraries were not found or do not fit",
@@ -44,6 +45,7 @@ ERROR_CODES = {
     "output_failed": "`analyze -o` could not write its output",
     "overloaded": "too many utterances were waiting already, so this one was not analysed",
     "recording_failed": "`--record` could not write; the disk may be full",
+    "replay": "a replay takes no sound: it only plays what was recorded",
     "server_error": "a server, or the way to it, cannot be used; without a code of its own",
     "server_timeout": "a server did not tell the last events in time",
     "server_unreachable": "a server cannot be reached",
@@ -60,6 +62,7 @@ ERROR_CODES = {
     "unknown_device": "no input has that name or number, or more than one has",
     "unknown_message": "a message of a client has a type that the server does not know",
     "unknown_session": "there is no such session, or its events are forgotten",
+    "unsupported_audio": "sound is of a format that browsers do not play in a page",
     "websocket_expected": "this address is for websockets",
     "worker_died": "the thread of the models died over the utterance, twice",
     "wrong_host": "the server is called by a name that is not its own",
