@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,12 +28,6 @@ if TYPE_CHECKING:
     from streamser.server.keeper import Keeper
 
 __all__ = ["run_server", "serve"]
-
-
-_MMAP_THRESHOLD = -3
-"""The parameter's number in glibc's malloc.h; set, it no longer moves by itself."""
-_LARGE = 256 * 1024
-"""Bytes from which on memory is the system's: 4 s of sound."""
 
 
 @takes_settings
@@ -159,15 +151,9 @@ def _settle_memory() -> None:
 
     The search for circles among objects then looks at those of streams alone: it is short, so
     that no event waits for it, and comes soon, so that streams that have ended leave nothing.
-
-    And let sound be taken from the system and given back to it. glibc would after a while take
-    it from a heap full of holes, which grows by some MiB an hour.
     """
     gc.collect()
     gc.freeze()
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 async def _serve(

@@ -112,7 +112,8 @@ def test_the_architecture_of_an_encoder_is_any_table(tmp_path: Path) -> None:
         ),
         (
             "model.acoustic.kind=big",
-            "--set model.acoustic.kind: Invalid value 'big'; choose from compact, pretrained.",
+            "--set model.acoustic.kind: Invalid value 'big'; choose from compact, plugin,"
+            " pretrained.",
         ),
         (
             "model.acoustic.name=x",

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec.structs
 
-from streamser.taxonomy import CATEGORIES
+from streamser.taxonomy import CATEGORIES, GOEMOTIONS
 from streamser.training.bundle.word_encoder import emobank_target
 from streamser.training.corpora import emobank, goemotions, xed
 from streamser.training.corpora.files import find, read_rows
@@ -109,7 +109,7 @@ def fine_span(corpus: str) -> slice:
 
 def _labelled(root: Path, corpus: str) -> Iterator[WordText]:
     """Yield the training texts of GoEmotions or XED that have one of the four categories."""
-    module = goemotions if corpus == "goemotions" else xed
+    module, mapping = (goemotions, GOEMOTIONS) if corpus == "goemotions" else (xed, xed.MAPPING)
     name = "goemotions_train.csv" if corpus == "goemotions" else "xed_en.csv"
     for row in read_rows(find(root, (name,), module.SOURCE), ("text", "labels")):
         text, labels = row["text"].strip(), row["labels"].split()
@@ -117,7 +117,7 @@ def _labelled(root: Path, corpus: str) -> Iterator[WordText]:
             raise row.fault(f"unknown label in {row['labels']!r}")
         if corpus == "xed" and text_split(text) != "train":
             continue
-        votes, weight = _votes(labels, module.MAPPING)
+        votes, weight = _votes(labels, mapping)
         fine = tuple(FINE.index(f"{corpus}-{label}") for label in labels)
         if weight or corpus == "goemotions":
             yield WordText(text, corpus, votes, weight, fine)
