@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_samples
+from streamser.bench.word_errors import bare_words, word_errors
 from streamser.speech import sphinx
 
 __all__ = ["main"]
@@ -45,21 +45,6 @@ class Said(msgspec.Struct, frozen=True, eq=False):
     words: list[str]
 
 
-def bare(text: str) -> list[str]:
-    """Split a transcript into words in lower case without punctuation."""
-    return re.sub(r"[^a-z' ]+", " ", text.lower().replace("-", " ")).split()
-
-
-def word_errors(truth: Sequence[str], heard: Sequence[str]) -> int:
-    """Count substitutions, deletions and insertions between two word sequences."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(truth, 1):
-        above, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    return row[-1]
-
-
 def sound(path: Path) -> Samples:
     """Read a 16 kHz mono recording."""
     samples, rate = soundfile.read(path, dtype="float32")
@@ -72,7 +57,9 @@ def recorded(folder: Path) -> list[Said]:
     """Read the clips that have a transcript."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["text"].strip()]
-    return [Said(row["speaker"], sound(folder / row["path"]), bare(row["text"])) for row in rows]
+    return [
+        Said(row["speaker"], sound(folder / row["path"]), bare_words(row["text"])) for row in rows
+    ]
 
 
 def demo() -> list[Said]:
@@ -87,7 +74,7 @@ def demo() -> list[Said]:
                     line["end_ms"] + _MARGIN_MS
                 )
             ],
-            bare(line["text"]),
+            bare_words(line["text"]),
         )
         for line in truth["utterances"]
     ]

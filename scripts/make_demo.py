@@ -26,8 +26,9 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_ms, to_samples
+from streamser.bench.word_errors import bare_words, word_errors
 
-__all__ = ["Dialogue", "Utterance", "hear", "main", "word_errors"]
+__all__ = ["Dialogue", "Utterance", "hear", "main"]
 
 _OUT = Path(__file__).parents[1] / "streamser" / "assets" / "demo.flac"
 _NO_FLITE = (
@@ -278,20 +279,6 @@ def hear(sound: Samples, utterances: Sequence[Utterance]) -> list[str]:
     return heard
 
 
-def word_errors(truth: str, heard: str) -> tuple[int, int]:
-    """Return the Levenshtein distance in words, and the number of words of the truth."""
-    expected, got = (re.findall(r"[a-z']+", text.lower()) for text in (truth, heard))
-    row = list(range(len(got) + 1))
-    for i, word in enumerate(expected, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(got, 1):
-            diagonal, row[j] = (
-                row[j],
-                min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other)),
-            )
-    return row[-1], len(expected)
-
-
 def check(recording: Path) -> None:
     """Print what recogniser and lexicon make of a recording, one utterance a line."""
     import soundfile
@@ -303,8 +290,8 @@ def check(recording: Path) -> None:
     errors = words = 0
     print("intended | recognised | VADER compound | seconds")
     for utterance, heard in zip(dialogue.utterances, hear(sound, dialogue.utterances), strict=True):
-        wrong, total = word_errors(utterance.text, heard)
-        errors, words = errors + wrong, words + total
+        truth = bare_words(utterance.text)
+        errors, words = errors + word_errors(truth, bare_words(heard)), words + len(truth)
         valence = lexicon.polarity_scores(heard)["compound"]
         when = f"{utterance.start_ms / 1000:.2f}–{utterance.end_ms / 1000:.2f}"
         print(f"{utterance.style}: {utterance.text} | {heard} | {valence:+.2f} | {when}")

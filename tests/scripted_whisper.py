@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamser.bench.whisper_vocabulary import language_codes, make_vocabulary
+
 __all__ = ["build_babbling_whisper", "build_scripted_whisper"]
 
 _WIDTH = 64
 _ENGLISH_PROMPT = 2  # <|startoftranscript|><|notimestamps|>
 _MULTILINGUAL_PROMPT = 4  # … with <|language|><|transcribe|> between
 _MULTILINGUAL_VOCABULARY = 51_866
+_NOT_TEXT = 1609  # a hundred languages, eight others that are special, 1501 times
 
 
 def build_scripted_whisper(
@@ -33,7 +36,7 @@ def build_scripted_whisper(
     same). Words are separated by single spaces; the alignment heads place the first in the
     first half second of the sound, the second in the second, and so on.
     """
-    tokenizer, vocabulary = _tokenizer(text, multilingual=language is not None)
+    tokenizer, vocabulary = _vocabulary(text, multilingual=language is not None)
     identify = tokenizer.token_to_id
     end = identify("<|endoftext|>")
     answer = [*tokenizer.encode(" " + text.strip()).ids, end] if text.strip() else [end]
@@ -59,7 +62,7 @@ def build_scripted_whisper(
 def build_babbling_whisper(directory: Path, seed: int = 0) -> Path:
     """Write an English CTranslate2 Whisper of random weights: what it says depends on the sound."""
     rng = np.random.default_rng(seed)
-    tokenizer, vocabulary = _tokenizer("ba da ga bu du gu bi di gi be de ge", multilingual=False)
+    tokenizer, vocabulary = _vocabulary("ba da ga bu du gu bi di gi be de ge", multilingual=False)
     embeddings = _unit_rows(len(vocabulary), rng)
     spec = _spec()
     _fill_encoder(spec.encoder, rng, hearing=0.3)
@@ -81,7 +84,7 @@ def _save(spec: Any, directory: Path, tokenizer: Any, vocabulary: Sequence[str])
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [identify("<|endoftext|>")]
     spec.config.alignment_heads = [[1, 0], [1, 1]]
-    spec.config.lang_ids = [identify(f"<|{code}|>") for code in _languages()]
+    spec.config.lang_ids = [identify(f"<|{code}|>") for code in language_codes()]
     spec.register_vocabulary(vocabulary)
     spec.validate()
     spec.optimize(quantization=None)
@@ -99,47 +102,9 @@ def _unit_rows(rows: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
     return matrix
 
 
-def _languages() -> Sequence[str]:
-    from faster_whisper.tokenizer import _LANGUAGE_CODES
-
-    codes: Sequence[str] = _LANGUAGE_CODES
-    return codes
-
-
-def _tokenizer(text: str, *, multilingual: bool) -> tuple[Any, list[str]]:
-    """Return a byte-level BPE in which every word is one token, and its vocabulary by id.
-
-    One token, because faster-whisper never lets a model say a bare space.
-    """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges: list[tuple[str, str]] = []
-    for word in [*text.split(), "-", "'"]:
-        for piece, _ in byte_level.pre_tokenize_str(" " + word):
-            for end in range(2, len(piece) + 1):
-                if piece[:end] not in tokens:
-                    tokens.append(piece[:end])
-                    merges.append((piece[: end - 1], piece[end - 1]))
-    if multilingual:
-        tokens += [f"unused{i}" for i in range(_MULTILINGUAL_VOCABULARY - len(tokens) - 1609)]
-    bpe = models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
-    tokenizer = Tokenizer(bpe)
-    tokenizer.pre_tokenizer = byte_level
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{c}|>" for c in _languages())]
-    special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
-    special += ["<|nospeech|>", "<|notimestamps|>"]
-    tokenizer.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
-    times = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
-    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in times])
-    vocabulary = [*tokens, *special, *times]
-    if multilingual:
-        # CTranslate2 takes a model as multilingual by its 51,865 tokens or, lately, by the
-        # empty token that only OpenAI's multilingual vocabulary has.
-        vocabulary[vocabulary.index("unused0")] = ""
-    return tokenizer, vocabulary
+def _vocabulary(text: str, *, multilingual: bool) -> tuple[Any, list[str]]:
+    tokens = _MULTILINGUAL_VOCABULARY - _NOT_TEXT if multilingual else None
+    return make_vocabulary(text.split(), language_codes(), tokens)
 
 
 def _fill_encoder(encoder: Any, rng: np.random.Generator, hearing: float) -> None:

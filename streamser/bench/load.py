@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from streamser.bench.load_streams import Played, Span, Target, play
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import METHOD
 from streamser.client.address import REALTIME, address, shown
+from streamser.cores import usable_cores
 from streamser.errors import StreamserError
 
 __all__ = ["LoadBench", "run_load"]
@@ -220,4 +220,4 @@ def _counted(streams: int) -> str:
 
 
 def _affinity() -> tuple[int, ...] | None:
-    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
+    return tuple(sorted(usable_cores())) or None

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from streamser.cores import core_count, usable_cores
+
 __all__ = ["Machine", "describe_machine", "memory_kind", "pinned", "resident_mib"]
 
 _PACKAGES = (
@@ -44,7 +46,7 @@ def describe_machine() -> Machine:
 
     return Machine(
         cpu=_cpu_name(),
-        cores=len(_usable_cores()) or os.cpu_count() or 1,
+        cores=core_count(),
         system=f"{platform.system()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
         streamser=__version__,
@@ -58,7 +60,7 @@ def pinned() -> Iterator[int | None]:
 
     Yields ``None`` where the system (macOS, Windows) offers no such thing.
     """
-    cores = _usable_cores()
+    cores = usable_cores()
     if not cores:
         yield None
         return
@@ -91,10 +93,6 @@ def resident_mib() -> float | None:
         # Bytes on macOS, KiB elsewhere.
         return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 2)
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2)
-
-
-def _usable_cores() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 def _cpu_name() -> str:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from streamser.bench.whisper_vocabulary import language_codes, make_vocabulary
 from streamser.errors import ConfigError
 
 __all__ = ["SIZES", "WORDS", "WhisperSize", "write_random_whisper"]
@@ -77,7 +78,9 @@ def write_random_whisper(size: str | WhisperSize, directory: Path, *, seed: int 
         raise ConfigError(f"there is no Whisper {size!r} here: choose {', '.join(SIZES)}.")
     from ctranslate2.specs.whisper_spec import WhisperSpec
 
-    tokenizer, vocabulary = _tokenizer()
+    # The hundredth language, Cantonese, came with large-v3.
+    codes = language_codes()[:_LANGUAGES]
+    tokenizer, vocabulary = make_vocabulary(_VOICES, codes, _TEXT_TOKENS)
     identify = tokenizer.token_to_id
     filler = _Filler(sizes.width, np.random.default_rng(seed))
     spec = WhisperSpec(sizes.layers, sizes.heads, sizes.layers, sizes.heads)
@@ -88,7 +91,7 @@ def write_random_whisper(size: str | WhisperSize, directory: Path, *, seed: int 
     spec.config.suppress_ids_begin = [identify("<|endoftext|>")]
     last = sizes.layers - 1
     spec.config.alignment_heads = [[last, head] for head in range(sizes.heads)]
-    spec.config.lang_ids = [identify(f"<|{code}|>") for code in _codes()]
+    spec.config.lang_ids = [identify(f"<|{code}|>") for code in codes]
     spec.register_vocabulary(vocabulary)
     spec.validate()
     weights = {name: weight.numpy().size for name, weight in spec.variables().items()}
@@ -174,45 +177,6 @@ def _positions(embeddings: _Matrix, identify: Any) -> _Matrix:
         ending = step / (2 * WORDS - 1)
         positions[_PROMPT - 1 + step] = _LOUDNESS * ((1 - ending) * word + ending * end)
     return positions
-
-
-def _codes() -> Sequence[str]:
-    from faster_whisper.tokenizer import _LANGUAGE_CODES
-
-    # The hundredth, Cantonese, came with large-v3.
-    codes: Sequence[str] = _LANGUAGE_CODES[:_LANGUAGES]
-    return codes
-
-
-def _tokenizer() -> tuple[Any, list[str]]:
-    """Return a byte-level BPE of a few words, and a vocabulary of real length, by id."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges: list[tuple[str, str]] = []
-    for word in [*_VOICES, "-", "'"]:
-        piece = "Ġ" + word
-        for end in range(2, len(piece) + 1):
-            if piece[:end] not in tokens:
-                tokens.append(piece[:end])
-                merges.append((piece[: end - 1], piece[end - 1]))
-    tokens += [f"unused{i}" for i in range(_TEXT_TOKENS - len(tokens))]
-    bpe = models.BPE(vocab={token: i for i, token in enumerate(tokens)}, merges=merges)
-    tokenizer = Tokenizer(bpe)
-    tokenizer.pre_tokenizer = byte_level
-    tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|startoftranscript|>", *(f"<|{code}|>" for code in _codes())]
-    special += ["<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>"]
-    special += ["<|nospeech|>", "<|notimestamps|>"]
-    tokenizer.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
-    times = [f"<|{i * 0.02:.2f}|>" for i in range(1501)]
-    tokenizer.add_tokens([AddedToken(time, normalized=False) for time in times])
-    vocabulary = [*tokens, *special, *times]
-    # CTranslate2 takes a model as multilingual by its 51,865 tokens or, lately, by the empty
-    # token that only OpenAI's multilingual vocabulary has.
-    vocabulary[vocabulary.index("unused0")] = ""
-    return tokenizer, vocabulary
 
 
 def _sinusoids(length: int, width: int) -> _Matrix:

@@ -18,6 +18,7 @@ from streamser.cli.ending import leaving_at_once
 from streamser.cli.exporting import ExportAs, ExportFiles, FileExports, exporting_files
 from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
+from streamser.cli.report_files import is_same
 from streamser.cli.talk import clock, complain, printable, tell
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
@@ -65,7 +66,7 @@ def analyze(
     """
     settings = common.load({"partial.every_ms": None if partials else 0}).settings
     out = None if target is None or target == "-" else Path(target)
-    if out is not None and any(_same(out, file) for file in files):
+    if out is not None and any(is_same(out, file) for file in files):
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR/: add it.")
@@ -157,13 +158,6 @@ def _format_of(out: Path | None) -> Format:
     if out is None:
         return Format.TABLE if sys.stdout.isatty() else Format.JSONL
     return {".csv": Format.CSV, ".txt": Format.TABLE}.get(out.suffix.lower(), Format.JSONL)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from streamser.cli.bench_server import (
 )
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.report_files import JsonFile, MarkdownFile, save_report
+from streamser.cores import usable_cores
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -167,9 +168,9 @@ def _numbers(option: str, text: str, *, least: int, most: int) -> tuple[int, ...
 
 
 def _usable(cores: Sequence[int]) -> frozenset[int]:
-    if not hasattr(os, "sched_getaffinity"):
+    there = usable_cores()
+    if not there:
         raise ConfigError("--cores: this system keeps no process to its cores; leave it out.")
-    there = os.sched_getaffinity(0)
     if missing := sorted(set(cores) - there):
         usable = ",".join(map(str, sorted(there)))
         raise ConfigError(f"--cores: there is no core {missing[0]} for us; there are {usable}.")

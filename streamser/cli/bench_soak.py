@@ -12,6 +12,7 @@ import typer
 
 from streamser.cli.bench_server import (
     EmotionOnly,
+    OwnPlan,
     PlotFile,
     RecordingsFolder,
     ServerUrl,
@@ -26,7 +27,6 @@ from streamser.cli.report_files import JsonFile, MarkdownFile, save_report
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
-    from streamser.bench.soak import SoakBench
     from streamser.bench.soak_report import SoakReport
 
 __all__ = ["soak"]
@@ -87,15 +87,13 @@ def soak(
     check_files(files)
     if pid is not None and server is None:
         raise ConfigError("--pid goes with --server; a server of our own has its own.")
-    bench = _plan(common, streams, server=server, speed=speed, emotion_only=emotion_only)
-    from msgspec.structs import replace
-
-    from streamser.bench.soak import run_soak
+    own = _plan_own(common, streams, server=server, speed=speed, emotion_only=emotion_only)
+    from streamser.bench.soak import SoakBench, run_soak
     from streamser.cli.ending import ending_soon
     from streamser.cli.talk import tell
 
-    bench = replace(
-        bench,
+    bench = SoakBench(
+        streams=streams,
         warm_min=warm_up,
         minutes=minutes,
         speed=speed,
@@ -104,8 +102,12 @@ def soak(
         bound_percent=bound,
         seed=seed,
         recordings=recordings,
+        server=server,
         pid=pid,
         token=token,
+        wordless=emotion_only and server is not None,
+        arguments=() if own is None else own.arguments,
+        settings={} if own is None else own.changed,
         command=shown_command(sys.argv[1:]),
     )
     try:
@@ -119,38 +121,21 @@ def soak(
         raise typer.Exit(1)
 
 
-def _plan(
+def _plan_own(
     common: Common, streams: int, *, server: str | None, speed: float, emotion_only: bool
-) -> SoakBench:
-    """Say whom to soak; raises ``ConfigError`` for what does not go together."""
-    from streamser.bench.soak import SoakBench
-
+) -> OwnPlan | None:
+    """Plan a server where none is given; raises ``ConfigError`` for what does not go together."""
     if server is not None:
         check_server(common, server)
-        own = None
-    else:
-        own = plan_own(common, streams, emotion_only=emotion_only)
-        if speed > own.settings.server.speed:
-            most = own.settings.server.speed
-            raise ConfigError(
-                f"--speed {speed:g}: this server takes sound {most:g} times as fast as real time at"
-                " most; ask for less, or for more with --set server.speed=…"
-            )
-    return SoakBench(
-        streams=streams,
-        warm_min=0.0,
-        minutes=0.0,
-        speed=speed,
-        renew_min=0.0,
-        every_s=0.0,
-        bound_percent=0.0,
-        seed=0,
-        command="",
-        server=server,
-        wordless=emotion_only and server is not None,
-        arguments=() if own is None else own.arguments,
-        settings={} if own is None else own.changed,
-    )
+        return None
+    own = plan_own(common, streams, emotion_only=emotion_only)
+    most = own.settings.server.speed
+    if speed > most:
+        raise ConfigError(
+            f"--speed {speed:g}: this server takes sound {most:g} times as fast as real time at"
+            " most; ask for less, or for more with --set server.speed=…"
+        )
+    return own
 
 
 def _write(report: SoakReport, files: Mapping[str, Path | None]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from streamser.audio.source import Frames, Gap
 from streamser.cli.demo import demo_recording
 from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
+from streamser.cores import core_count
 from streamser.emotion.choose import model_names
 from streamser.errors import AudioError, ModelError, StreamserError
 from streamser.events import ModelNames
@@ -93,7 +94,7 @@ def _python(group: str, name: str) -> Iterator[Check]:
 
 
 def _processor(group: str, name: str) -> Iterator[Check]:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = core_count()
     yield Check(
         group=group,
         name=name,

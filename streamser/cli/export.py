@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.report_files import is_same
+from streamser.cli.session_files import OneClock, SessionFiles, SessionIds, read_sessions
+from streamser.cli.talk import counted, tell
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import ExportFormat, format_by_name
 
@@ -18,14 +20,7 @@ __all__ = ["export"]
 
 
 def export(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SESSION.jsonl...",
-            help="Events, as --json, --record and --export write them.",
-            readable=False,
-        ),
-    ],
+    files: SessionFiles,
     to: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,14 +29,8 @@ def export(
             help=f"{', '.join(ExportFormat)}: beside the session; or files, by their endings.",
         ),
     ] = None,
-    session: Annotated[
-        list[str] | None,
-        typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
-    ] = None,
-    one_clock: Annotated[
-        bool,
-        typer.Option("--one-clock", help="Times of several sessions count from the same moment."),
-    ] = False,
+    session: SessionIds = None,
+    one_clock: OneClock = False,
     audio: Annotated[
         Path | None,
         typer.Option("--audio", metavar="F", help="The file with the sound.", readable=False),
@@ -54,7 +43,6 @@ def export(
     """
     from streamser.cli.exporting import read_targets
     from streamser.export.formats import render, save
-    from streamser.export.read import choose_session, read_recording
     from streamser.export.records import replace_audio
 
     if not to:
@@ -63,14 +51,11 @@ def export(
         )
     targets = read_targets(_named(to, files[0]), fresh=False, option="--to")
     for target in targets:
-        if any(_same(target.path, file) for file in (*files, *([audio] if audio else []))):
+        if any(is_same(target.path, file) for file in (*files, *([audio] if audio else []))):
             raise ConfigError(f"--to {target.path}: that is what is read; name another file.")
     if audio is not None and not audio.is_file():
         raise ConfigError(f"--audio {audio}: there is no such file.")
-    recording = read_recording(*files)
-    for note in recording.notes:
-        warn(note)
-    recording = choose_session(recording, session) if session else recording
+    recording = read_sessions(files, session)
     recording = replace_audio(recording, audio) if audio is not None else recording
     for target in targets:
         try:
@@ -118,10 +103,3 @@ def _copy(files: list[Path], recording: Recording, path: Path) -> None:
         if isinstance(line.event, Event) and line.event.session_id in chosen
     ]
     save("".join(f"{line}\n" for line in lines), path)
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

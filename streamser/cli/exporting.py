@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamser.cli.report_files import check_folder, check_writable
+from streamser.cli.report_files import check_folder, check_writable, is_same
 from streamser.cli.talk import tell, warn
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import (
@@ -196,7 +196,7 @@ class FileExports:
             return
         targets = read_targets(values, fresh=False)
         for target in targets:
-            if any(_same(target.path, each) for each in recordings):
+            if any(is_same(target.path, each) for each in recordings):
                 raise ConfigError(f"--export {target.path}: that is one of the recordings.")
             if len(recordings) > 1 and not target.form.holds_many:
                 raise ConfigError(
@@ -266,10 +266,3 @@ def _folder_of(values: Sequence[str], formats: str | None) -> Path | None:
     if formats is not None:
         raise ConfigError("--export-as goes with one folder: --export DIR/.")
     return None
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streamser.cli.common import Common, read_assignments
+from streamser.cli.session_files import SessionFiles, SessionIds
 from streamser.cli.talk import clock, counted, tell, warn
 from streamser.errors import ConfigError
 
@@ -29,14 +29,7 @@ _FRAME_S = 0.1
 
 
 def replay(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SESSION.jsonl...",
-            help="Events, as --json, --record and --export write them.",
-            readable=False,
-        ),
-    ],
+    files: SessionFiles,
     speed: Annotated[
         float, typer.Option("--speed", metavar="N", help="So many times as fast as it was.")
     ] = 1.0,
@@ -44,10 +37,7 @@ def replay(
         float | None,
         typer.Option("--pause", metavar="S", help="Where nobody speaks, wait for S at most."),
     ] = None,
-    session: Annotated[
-        list[str] | None,
-        typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
-    ] = None,
+    session: SessionIds = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="To the web page, and to listeners of a server.")
     ] = False,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamser.cli.report_files import check_folder, check_writable, is_same
+from streamser.cli.session_files import OneClock, SessionFiles, SessionIds, read_sessions
 from streamser.cli.talk import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
 
@@ -19,14 +21,7 @@ __all__ = ["report"]
 
 
 def report(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SESSION.jsonl...",
-            help="Events, as --json, --record and --export write them.",
-            readable=False,
-        ),
-    ],
+    files: SessionFiles,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,23 +42,15 @@ def report(
         Path | None,
         typer.Option("--plots", metavar="DIR", help="Also draw PNG and SVG files there."),
     ] = None,
-    session: Annotated[
-        list[str] | None,
-        typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
-    ] = None,
-    one_clock: Annotated[
-        bool,
-        typer.Option("--one-clock", help="Times of several sessions count from the same moment."),
-    ] = False,
+    session: SessionIds = None,
+    one_clock: OneClock = False,
 ) -> None:
     """Write a page on a recorded session: timeline, transcript, shares, shifts, latency.
 
     It opens without a network and holds no sound unless that is asked for. Several files of one
     meeting become one page. An old page is replaced.
     """
-    from streamser.cli.report_files import check_folder, check_writable
     from streamser.export.formats import save
-    from streamser.export.read import choose_session, read_recording
     from streamser.report.figures import figures_of
     from streamser.report.page import render_page
 
@@ -71,17 +58,14 @@ def report(
         raise ConfigError("--audio and --with-audio exclude each other: choose one.")
     out = files[0].with_suffix(".html") if out is None else out
     check_writable("--out", out)
-    if any(_same(out, file) for file in (*files, *([audio] if audio else []))):
+    if any(is_same(out, file) for file in (*files, *([audio] if audio else []))):
         raise ConfigError(f"--out {out}: that is what is read; name another file.")
     if plots is not None:
         from streamser.report.plots import check_plotting
 
         check_plotting()
         check_folder("--plots", plots)
-    recording = read_recording(*files)
-    for note in recording.notes:
-        warn(note)
-    recording = choose_session(recording, session) if session else recording
+    recording = read_sessions(files, session)
     figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
     clips = _clips(recording, audio) if audio is not None or with_audio else []
     try:
@@ -129,10 +113,3 @@ def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
             code="file_not_found",
         )
     return clips
-
-
-def _same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False

@@ -10,7 +10,7 @@ import typer
 
 from streamser.errors import ConfigError, StreamserError
 
-__all__ = ["JsonFile", "MarkdownFile", "check_folder", "check_writable", "save_report"]
+__all__ = ["JsonFile", "MarkdownFile", "check_folder", "check_writable", "is_same", "save_report"]
 
 JsonFile = Annotated[
     Path | None,
@@ -39,6 +39,14 @@ def check_writable(option: str, file: Path) -> None:
         why = f"{error.strerror}."
     if why is not None:
         raise ConfigError(f"{option} {file}: {why}")
+
+
+def is_same(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to the same file."""
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
 
 
 def check_folder(option: str, folder: Path) -> None:

@@ -32,9 +32,9 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
 
         return RulesModel()
     if is_ready(name):
-        from streamser.emotion.ready.load import load_ready
-
         try:
+            from streamser.emotion.ready.load import load_ready
+
             return load_ready(settings, offline=offline)
         except (ImportError, OSError) as error:  # torch without its libraries is an OSError
             raise _lacking(name, error) from error

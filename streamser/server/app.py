@@ -15,6 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.config import Settings
+from streamser.cores import core_count
 from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
@@ -147,7 +148,7 @@ class EmotionServer:
         )
         english = models.asr is not None and models.asr.startswith("pocketsphinx")
         if english and self._settings.worker.processes is None and not self._fittings.build:
-            worker.grow(_usable_cores())
+            worker.grow(core_count())
             await asyncio.to_thread(worker.engine)
         setting = Setting(
             settings=self._settings,
@@ -227,8 +228,3 @@ def _with_processes(settings: Settings, fittings: Fittings) -> Settings:
     if settings.worker.processes is not None or fittings.build is not None:
         return settings
     return replace(settings, worker=replace(settings.worker, processes=1))
-
-
-def _usable_cores() -> int:
-    there = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    return len(there) if there else os.cpu_count() or 1

@@ -18,7 +18,6 @@ import ctypes
 import importlib.util
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.cores import core_count
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_compute import choose_compute_type
@@ -298,7 +298,7 @@ def _load(options: WhisperOptions) -> Any:
             str(location),
             device=options.device,
             compute_type=compute_type,
-            cpu_threads=options.threads or min(4, os.cpu_count() or 1),
+            cpu_threads=options.threads or min(4, core_count()),
             local_files_only=True,
         )
         if model.model.device == "cuda":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_samples
+from streamser.bench.word_errors import bare_words, word_errors
 from streamser.errors import ModelError
 from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcript
@@ -33,21 +33,6 @@ class Spoken(msgspec.Struct, frozen=True, eq=False):
     words: list[str]
 
 
-def spoken_words(text: str) -> list[str]:
-    """Split a transcript into bare words."""
-    return re.sub(r"[^a-z' ]+", " ", text.lower().replace("-", " ")).split()
-
-
-def errors(truth: Sequence[str], heard: Sequence[str]) -> int:
-    """Count substitutions, deletions and insertions between two word sequences."""
-    row = list(range(len(heard) + 1))
-    for i, word in enumerate(truth, 1):
-        above, row = row, [i]
-        for j, other in enumerate(heard, 1):
-            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
-    return row[-1]
-
-
 @pytest.fixture(scope="module")
 def folder() -> Path:
     """Find the recordings of plain speech."""
@@ -60,7 +45,7 @@ def recording(folder: Path, name: str) -> Spoken:
         row = next(row for row in csv.DictReader(table) if Path(row["path"]).stem == name)
     samples, rate = soundfile.read(folder / row["path"], dtype="float32")
     assert rate == SAMPLE_RATE
-    return Spoken(name, row["speaker"], samples, spoken_words(row["text"]))
+    return Spoken(name, row["speaker"], samples, bare_words(row["text"]))
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +86,7 @@ def test_word_error_rate_stays_below_its_bound(folder: Path) -> None:
     for number, name in enumerate(names):
         sound = recording(folder, name)
         clip = Clip(sound.speaker, number, 0, sound.samples, final=True)
-        wrong += errors(sound.words, transcriber.transcribe([clip])[0].text.split())
+        wrong += word_errors(sound.words, transcriber.transcribe([clip])[0].text.split())
         total += len(sound.words)
     assert total == 97
     assert wrong / total < 0.32

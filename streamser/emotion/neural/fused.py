@@ -24,6 +24,7 @@ from streamser.emotion.calibration import (
 from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.neural.device import settled_device
 from streamser.emotion.neural.formats import Format, Formats
 from streamser.emotion.neural.interfaces import AcousticEncoder
 from streamser.emotion.neural.lengths import (
@@ -224,13 +225,7 @@ def load_fused(
     """
     if threads:
         torch.set_num_threads(threads)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "emotion.device is cuda, but torch finds no CUDA device here: choose cpu or auto",
-            code="cuda_unavailable",
-        )
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = settled_device(device)
     checkpoint = load_checkpoint(where, offline=offline, device=device)
     chosen: Format = "float32" if precision == "auto" else precision
     model = FusedEmotionModel(checkpoint, _name(where), chosen)

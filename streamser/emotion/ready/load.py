@@ -28,9 +28,11 @@ def load_ready(settings: EmotionSettings, *, offline: bool = False) -> ReadyMode
     places = [locate(ready, offline=offline) for ready in wanted]
     import torch
 
+    from streamser.emotion.neural.device import settled_device
+
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    device = _device(settings.device, cuda=torch.cuda.is_available())
+    device = settled_device(settings.device)
     precision = _precision(settings.precision, device)
     return ReadyModel(
         [
@@ -38,17 +40,6 @@ def load_ready(settings: EmotionSettings, *, offline: bool = False) -> ReadyMode
             for ready, place in zip(wanted, places, strict=True)
         ]
     )
-
-
-def _device(asked: str, *, cuda: bool) -> str:
-    if asked == "cuda" and not cuda:
-        raise ModelError(
-            "emotion.device is cuda, but torch finds no CUDA device here: choose cpu or auto",
-            code="cuda_unavailable",
-        )
-    if asked == "auto":
-        return "cuda" if cuda else "cpu"
-    return asked
 
 
 def _precision(asked: str, device: str) -> str:
