@@ -21,6 +21,7 @@ from streamser.runtime.assembly import (
     caveats_of,
     name_models,
     segmenter_settings,
+    settle,
 )
 from streamser.runtime.crew import Crew
 from streamser.runtime.driver import Tap, Venue, drive
@@ -63,6 +64,9 @@ class Analyzer:
         self._build = build
         self._timing = timing
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
+        self._told: set[str] = set()
+        self._settled: Settings | None = None
         self._device: Crew | None = None
         self._make_vad: Callable[[], Vad] | None = None
 
@@ -222,11 +226,25 @@ class Analyzer:
     def _build_engine(self) -> Runner:
         if self._build is not None:
             return self._build()
-        if self.settings.worker.processes:
+        settings = self._settled or self.settings
+        engine: Runner
+        if settings.worker.processes:
             from streamser.runtime.remote import RemoteEngine
 
-            return RemoteEngine(self.settings, self._tell)
-        return build_engine(self.settings, self._tell)
+            engine = RemoteEngine(settings, self._tell_once)
+        else:
+            engine = build_engine(settings, self._tell_once)
+        if self._settled is None:
+            self._settled = settle(settings, engine)
+        return engine
+
+    def _tell_once(self, line: str) -> None:
+        """Tell what loading has to say: others load the same, and so do those who come after."""
+        with self._telling:
+            if line in self._told:
+                return
+            self._told.add(line)
+        self._tell(line)
 
 
 def _name(source: AudioSource) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "caveats_of",
     "name_models",
     "segmenter_settings",
+    "settle",
 ]
 
 
@@ -106,6 +107,17 @@ def caveats_of(settings: Settings) -> Iterator[str]:
 def name_models(vad: Vad, engine: Runner) -> ModelNames:
     """Name the engines at work, as events report them."""
     return ModelNames(vad=vad.name, asr=engine.asr, emotion=engine.emotion)
+
+
+def settle(settings: Settings, engine: Runner) -> Settings:
+    """Return settings that choose again what they have chosen: recogniser, or none.
+
+    Engines that are built later must be alike, whatever the network or a cache holds by then.
+    """
+    if settings.asr.engine != "auto" or (engine.asr or "").startswith("faster-whisper"):
+        return settings
+    chosen = "none" if engine.asr is None else "pocketsphinx"
+    return replace(settings, asr=replace(settings.asr, engine=chosen))
 
 
 def build_profile(settings: Settings, session_id: str, models: ModelNames) -> SessionProfile:

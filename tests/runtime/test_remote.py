@@ -20,12 +20,15 @@ import soundfile
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.config import Settings, load_settings
 from streamser.errors import ConfigError, ModelError
-from streamser.runtime.assembly import build_engine
+from streamser.runtime.analyzer import Analyzer
+from streamser.runtime.assembly import build_engine, settle
+from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Fault, Job, Outcome, Result
 from streamser.runtime.remote import RemoteEngine
 from streamser.runtime.worker import DeviceThread
 from tests.cli.running import DEMO
 from tests.faults.doubles import HandTime
+from tests.runtime.doubles import LoudnessModel
 
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
@@ -246,3 +249,33 @@ def test_models_end_with_a_program_that_is_killed() -> None:
         pid = int(program.stdout.readline())
         program.kill()
     gone(pid)
+
+
+def test_what_loading_says_is_said_once_however_many_load() -> None:
+    """Two processes load the same; and the second does not choose a recogniser anew."""
+    said: list[str] = []
+    wanted = settings(
+        asr__engine="auto",
+        asr__language="xx",
+        offline=True,
+        emotion__model="rules",
+        worker__processes=2,
+    )
+    with Analyzer(wanted, tell=said.append) as analyzer:
+        assert analyzer.models().asr is None
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "engine"),
+    [("pocketsphinx/en-us", "pocketsphinx"), (None, "none"), ("faster-whisper/base", "auto")],
+)
+def test_a_recogniser_that_was_chosen_stays_chosen(chosen: str | None, engine: str) -> None:
+    """Engines that are loaded later are like the first."""
+
+    class Loaded(Engine):
+        asr = chosen
+
+    found = settle(settings(asr__engine="auto"), Loaded(None, LoudnessModel()))
+    assert found.asr.engine == engine
+    assert found == settle(found, Loaded(None, LoudnessModel()))
