@@ -107,6 +107,14 @@ class PartialSettings(Section, frozen=True):
     window_ms: Annotated[
         int, Meta(ge=500, description="Emotion is read from at most the last so many ms.")
     ] = 10_000
+    voice_after_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=60_000,
+            description="Tell of the voice alone where words are so late after an utterance's end.",
+        ),
+    ] = 300
 
 
 ASR_ENGINES: Final = ("auto", "none", "pocketsphinx", "whisper")
@@ -216,6 +224,10 @@ class WorkerSettings(Section, frozen=True):
     max_partials: Annotated[
         int, Meta(ge=1, description="Waiting partials; the oldest beyond are dropped and counted.")
     ] = 32
+    partial_share: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Share of its time that a worker may spend on partials."),
+    ] = 0.5
     max_finals: Annotated[
         int, Meta(ge=1, description="Waiting finals; beyond, utterances fail with a typed event.")
     ] = 256
@@ -228,8 +240,8 @@ class WorkerSettings(Section, frozen=True):
     processes: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | None,
         Meta(
-            description="Processes with models of their own; 0: in this one. none: serve has one,"
-            " or one a core where a recogniser uses but one; others have 0."
+            description="Processes with a recogniser, and as many with emotion models; 0: both in"
+            " threads of this one. none: serve has one of each; others have 0."
         ),
     ] = None
 

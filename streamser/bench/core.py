@@ -13,7 +13,7 @@ from streamser.emotion.model import Finding, Reading, Spoken
 from streamser.events import Event
 from streamser.runtime.assembly import build_session
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Cancel, Job, Outcome, Result
+from streamser.runtime.jobs import Cancel, Job, Observed, Outcome
 from streamser.runtime.session import Output, Session
 from streamser.speech.vad import Vad
 from streamser.taxonomy import CATEGORIES, Dimensions
@@ -68,13 +68,21 @@ class _NullListener:
 
 def answer_nothing(job: Job) -> Outcome:
     """Answer a job at once, with nothing."""
-    return Result(transcript=None, finding=None)
+    return Observed(finding=None)
 
 
 def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:
     """Make a live session core, as the analyzer would."""
     return build_session(
-        settings, "bench", vad, engine, ordered=False, patient=False, source=None, speaker=None
+        settings,
+        "bench",
+        vad,
+        engine.abilities,
+        engine.listener,
+        ordered=False,
+        patient=False,
+        source=None,
+        speaker=None,
     )
 
 

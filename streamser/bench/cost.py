@@ -23,7 +23,7 @@ from streamser.errors import AudioError
 from streamser.events import EmotionDelta
 from streamser.runtime.assembly import build_model, build_vads
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Job, Outcome
+from streamser.runtime.jobs import EmotionJob, Job, Outcome
 from streamser.speech.vad import Vad
 
 __all__ = ["PartialSection", "Windows", "measure_partials"]
@@ -121,7 +121,7 @@ def _run(every_ms: int, vad: Vad, model: EmotionModel, blocks: Sequence[Frames])
     windows: list[Samples] = []
 
     def answer(job: Job) -> Outcome:
-        if not job.clip.final and len(windows) < _MOST_WINDOWS:
+        if isinstance(job, EmotionJob) and job.droppable and len(windows) < _MOST_WINDOWS:
             windows.append(job.heard)
         return engine.run([job])[0]
 

@@ -11,7 +11,7 @@ import msgspec
 
 from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
-from streamser.runtime.jobs import Job
+from streamser.runtime.jobs import EmotionJob
 
 __all__ = ["Growing", "growing_lines", "measure_growing"]
 
@@ -84,7 +84,7 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
         final = end == len(sound)
         clip = Clip("growing", 1, 0, sound[:end], final)
         window = end if final else to_samples(WINDOW_MS)
-        job = Job(id=end, clip=clip, window=window, droppable=not final)
+        job = EmotionJob(id=end, clip=clip, window=window, droppable=not final)
         clips.append((job.heard, Place("growing", 1, job.heard_from)))
     return clips
 

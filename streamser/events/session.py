@@ -21,6 +21,7 @@ __all__ = [
     "Committed",
     "EmotionCompleted",
     "EmotionDelta",
+    "EmotionProvisional",
     "ErrorRaised",
     "Event",
     "Marker",
@@ -163,6 +164,21 @@ class EmotionDelta(Event, frozen=True, kw_only=True, tag="streamser.emotion.delt
     @property
     def clock_ms(self) -> int:
         """Return the end of the judged window."""
+        return self.emotion.window.end_ms
+
+
+class EmotionProvisional(Event, frozen=True, kw_only=True, tag="streamser.emotion.provisional"):
+    """What the voice alone says of an utterance that is over, whose words are late.
+
+    The final reading, with words, follows and takes its place.
+    """
+
+    item_id: ItemId
+    emotion: EmotionBody
+
+    @property
+    def clock_ms(self) -> int:
+        """Return where the utterance ends."""
         return self.emotion.window.end_ms
 
 
@@ -309,6 +325,7 @@ SessionEvent: TypeAlias = (
     | TranscriptPartial
     | TranscriptionDelta
     | EmotionDelta
+    | EmotionProvisional
     | TranscriptionCompleted
     | EmotionCompleted
     | TranscriptionFailed

@@ -133,6 +133,9 @@ class ModelNames(Record, frozen=True, kw_only=True):
 
     vad: str
     asr: Annotated[str | None, Meta(description="null: the session is not transcribed.")]
+    asr_arithmetic: Annotated[
+        str | None, Meta(description="Number format of the recogniser, where it says.")
+    ] = None
     emotion: str
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +16,7 @@ from streamser.audio.source import AudioSource
 from streamser.config import Settings
 from streamser.events import Event, ModelNames
 from streamser.runtime.assembly import (
+    Part,
     build_engine,
     build_session,
     build_vads,
@@ -26,6 +28,7 @@ from streamser.runtime.assembly import (
 from streamser.runtime.crew import Crew
 from streamser.runtime.driver import Tap, Venue, drive
 from streamser.runtime.engine import Runner
+from streamser.runtime.pools import WorkerPools
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, WorkerStats
 from streamser.speech.vad import Vad
@@ -37,14 +40,14 @@ class Analyzer:
     """Analyse streams of sound with one set of models.
 
     Models are loaded at the first stream, once. Streams may run at the same time from several
-    threads; a device thread batches across them, or several, each with models of its own in
-    another process (``worker.processes``). Use it as a context manager, or ``close``
-    it. ``tell`` gets single lines meant for people; by default they go to stderr. ``watch`` is
-    told of each batch, on the device thread. Raises ``ConfigError`` where settings do not go
-    together.
+    threads; one worker recognises the words of all and another reads emotion, or several of each,
+    with models of their own in other processes (``worker.processes``). Use it as a context
+    manager, or ``close`` it. ``tell`` gets single lines meant for people; by default they go to
+    stderr. ``watch`` is told of each batch, on a worker's thread. Raises ``ConfigError`` where
+    settings do not go together.
 
-    ``build`` makes another engine than the settings ask for, each time one has to be made, and
-    ``timing`` tells the device thread the time.
+    ``build`` makes an engine of all models, other than the settings ask for, each time one has to
+    be made, and ``timing`` tells workers the time.
     """
 
     def __init__(
@@ -67,7 +70,8 @@ class Analyzer:
         self._telling = threading.Lock()
         self._told: set[str] = set()
         self._settled: Settings | None = None
-        self._device: Crew | None = None
+        self._settling = threading.Lock()
+        self._workers: WorkerPools | None = None
         self._make_vad: Callable[[], Vad] | None = None
 
     def __enter__(self) -> Analyzer:
@@ -83,19 +87,19 @@ class Analyzer:
 
     def models(self) -> ModelNames:
         """Load the models if need be and name them; raises ``ModelError`` if one cannot be had."""
-        make_vad, device = self._load()
-        return name_models(make_vad(), device.engine())
+        make_vad, workers = self._load()
+        return name_models(make_vad(), workers.wait())
 
-    def equipment(self) -> tuple[Callable[[], Vad], Crew]:
-        """Return what sessions are made with: a detector for each, and the device thread.
+    def equipment(self) -> tuple[Callable[[], Vad], WorkerPools]:
+        """Return what sessions are made with: a detector for each, and the workers.
 
         For those who drive sessions themselves; waits for no model to be loaded.
         """
         return self._load()
 
     def stats(self) -> WorkerStats:
-        """Return what the device thread has done so far."""
-        return self._device.stats if self._device is not None else WorkerStats()
+        """Return what the workers have done so far."""
+        return self._workers.stats if self._workers is not None else WorkerStats()
 
     def stream(
         self,
@@ -168,21 +172,21 @@ class Analyzer:
                 await asyncio.wait([running], timeout=0.05)
 
     def close(self, within_s: float | None = None) -> None:
-        """Finish what waits on the device thread and let the models go.
+        """Finish what waits with the workers and let the models go.
 
         What is not done ``within_s`` fails; without it, a batch has ``worker.deadline_s``.
         """
         with self._lock:
-            device, self._device, self._make_vad = self._device, None, None
-        if device is not None:
-            device.close(within_s)
+            workers, self._workers, self._make_vad = self._workers, None, None
+        if workers is not None:
+            workers.close(within_s)
 
     def _events(
         self, source: AudioSource, live: bool, speaker: str | None, on_audio: Tap | None
     ) -> Iterator[Event]:
         try:
-            make_vad, device = self._load()
-            engine = device.engine()
+            make_vad, workers = self._load()
+            abilities = workers.wait()
         except BaseException:
             source.stop()
             raise
@@ -191,7 +195,8 @@ class Analyzer:
             self.settings,
             session_id,
             make_vad(),
-            engine,
+            abilities,
+            workers.listener,
             ordered=not live,
             patient=not source.live,
             source=_name(source),
@@ -200,7 +205,7 @@ class Analyzer:
         venue = Venue(
             session_id=session_id,
             session=session,
-            worker=device,
+            workers=workers,
             live=live,
             ahead=2 * self.settings.worker.max_batch,
             channel=self.settings.audio.channel,
@@ -209,34 +214,43 @@ class Analyzer:
         )
         yield from drive(source, venue)
 
-    def _load(self) -> tuple[Callable[[], Vad], Crew]:
+    def _load(self) -> tuple[Callable[[], Vad], WorkerPools]:
         with self._lock:
-            if self._device is None or self._make_vad is None or self._device.has_failed:
-                if self._device is not None:
-                    self._device.close()
+            if self._workers is None or self._make_vad is None or self._workers.has_failed:
+                if self._workers is not None:
+                    self._workers.close()
                 else:
                     for caveat in caveats_of(self.settings):
                         self._tell(caveat)
                 self._make_vad = build_vads(self.settings)
-                self._device = Crew(
-                    self._build_engine, self.settings.worker, self._watch, self._timing
-                )
-            return self._make_vad, self._device
+                self._workers = self._hire()
+            return self._make_vad, self._workers
 
-    def _build_engine(self) -> Runner:
+    def _hire(self) -> WorkerPools:
+        def pool(build: Callable[[], Runner]) -> Crew:
+            return Crew(build, self.settings.worker, self._watch, self._timing)
+
         if self._build is not None:
-            return self._build()
-        settings = self._settled or self.settings
-        engine: Runner
+            return WorkerPools(pool(self._build), None)
+        transcribes = self.settings.asr.engine != "none"
+        words = pool(self._build_words) if transcribes else None
+        return WorkerPools(pool(partial(self._build_part, self.settings, "emotion")), words)
+
+    def _build_words(self) -> Runner:
+        # One after the other: what the first has chosen is what all others load.
+        with self._settling:
+            if self._settled is None:
+                engine = self._build_part(self.settings, "words")
+                self._settled = settle(self.settings, engine.abilities.asr)
+                return engine
+        return self._build_part(self._settled, "words")
+
+    def _build_part(self, settings: Settings, part: Part) -> Runner:
         if settings.worker.processes:
             from streamser.runtime.remote import RemoteEngine
 
-            engine = RemoteEngine(settings, self._tell_once)
-        else:
-            engine = build_engine(settings, self._tell_once)
-        if self._settled is None:
-            self._settled = settle(settings, engine)
-        return engine
+            return RemoteEngine(settings, self._tell_once, part)
+        return build_engine(settings, self._tell_once, part)
 
     def _tell_once(self, line: str) -> None:
         """Tell what loading has to say: others load the same, and so do those who come after."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeAlias
 
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
 from streamser.config import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
-from streamser.emotion.model import EmotionModel
+from streamser.emotion.model import EmotionModel, Listener
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
-from streamser.runtime.engine import Engine, Runner
+from streamser.runtime.engine import Abilities, Engine
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Session
 from streamser.speech.segmenter import SegmenterSettings
@@ -19,16 +20,22 @@ from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad
 
 __all__ = [
+    "Part",
     "build_engine",
     "build_model",
     "build_profile",
     "build_session",
     "build_vads",
     "caveats_of",
+    "check_together",
     "name_models",
     "segmenter_settings",
     "settle",
 ]
+
+
+Part: TypeAlias = Literal["words", "emotion", "all"]
+"""Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
 
 
 def segmenter_settings(settings: EndpointingSettings) -> SegmenterSettings:
@@ -69,26 +76,33 @@ def build_model(settings: Settings) -> EmotionModel:
     return choose_model(settings.emotion, offline=settings.offline)
 
 
-def build_engine(settings: Settings, tell: Callable[[str], None]) -> Engine:
-    """Load the recogniser, the emotion model and an embedder of voices, and warm them up.
+def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "all") -> Engine:
+    """Load a part of the models and warm them up: recogniser; emotion model and embedder.
 
-    Raises ``ConfigError`` where the model reads words alone and nothing shall recognise any, or
-    the embedder is none.
+    Raises ``ConfigError`` where the embedder is none.
     """
     from streamser.speech.choose import choose_transcriber
 
-    # First: it may be misspelt, and the others take their time.
-    embedder = _build_embedder(settings.speakers)
-    transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
-    model = build_model(settings)
-    if transcriber is None and "audio" not in model.modalities:
-        raise ConfigError(
-            f"the emotion model {model.name} reads words alone, and asr.engine is none: choose"
-            " another asr.engine, such as auto, or another model."
-        )
+    transcriber = model = embedder = None
+    if part != "words":
+        # First: it may be misspelt, and the others take their time.
+        embedder = _build_embedder(settings.speakers)
+        model = build_model(settings)
+    if part != "emotion":
+        transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
     engine = Engine(transcriber, model, embedder)
+    check_together(engine.abilities, part)
     engine.warm()
     return engine
+
+
+def check_together(abilities: Abilities, part: Part = "all") -> None:
+    """Raise ``ConfigError`` where the model reads words alone, and nothing recognises any."""
+    if part == "all" and abilities.asr is None and "audio" not in abilities.modalities:
+        raise ConfigError(
+            f"the emotion model {abilities.emotion} reads words alone, and asr.engine is none:"
+            " choose another asr.engine, such as auto, or another model."
+        )
 
 
 def caveats_of(settings: Settings) -> Iterator[str]:
@@ -104,30 +118,43 @@ def caveats_of(settings: Settings) -> Iterator[str]:
         yield from overruled(EMOTION_MODELS, settings.emotion.model)
 
 
-def name_models(vad: Vad, engine: Runner) -> ModelNames:
-    """Name the engines at work, as events report them."""
-    return ModelNames(vad=vad.name, asr=engine.asr, emotion=engine.emotion)
+def name_models(vad: Vad, abilities: Abilities) -> ModelNames:
+    """Name the models at work, as events report them."""
+    return ModelNames(
+        vad=vad.name,
+        asr=abilities.asr,
+        asr_arithmetic=abilities.arithmetic,
+        emotion=abilities.emotion or "none",
+    )
 
 
-def settle(settings: Settings, engine: Runner) -> Settings:
+def settle(settings: Settings, asr: str | None) -> Settings:
     """Return settings that choose again what they have chosen: recogniser, or none.
 
     Engines that are built later must be alike, whatever the network or a cache holds by then.
     """
-    if settings.asr.engine != "auto" or (engine.asr or "").startswith("faster-whisper"):
+    if settings.asr.engine != "auto" or (asr or "").startswith("faster-whisper"):
         return settings
-    chosen = "none" if engine.asr is None else "pocketsphinx"
+    chosen = "none" if asr is None else "pocketsphinx"
     return replace(settings, asr=replace(settings.asr, engine=chosen))
 
 
-def build_profile(settings: Settings, session_id: str, models: ModelNames) -> SessionProfile:
-    """Say what the settings make of a session; raises ``ConfigError``."""
+def build_profile(
+    settings: Settings, session_id: str, models: ModelNames, modalities: Sequence[str]
+) -> SessionProfile:
+    """Say what the settings make of a session; raises ``ConfigError``.
+
+    ``modalities`` are those that the emotion model reads.
+    """
     return SessionProfile(
         session_id=session_id,
         models=models,
         endpointing=segmenter_settings(settings.endpointing),
         partial_every=to_samples(settings.partial.every_ms),
         window=to_samples(settings.partial.window_ms),
+        patience=to_samples(settings.partial.voice_after_ms),
+        reads_voice="audio" in modalities,
+        reads_words="text" in modalities,
         speculative=settings.endpointing.speculative,
         clustering=_clustering(settings.speakers),
         mood_seconds=settings.mood.time_constant_s,
@@ -138,7 +165,8 @@ def build_session(
     settings: Settings,
     session_id: str,
     vad: Vad,
-    engine: Runner,
+    abilities: Abilities,
+    make_listener: Callable[[], Listener],
     *,
     ordered: bool,
     patient: bool,
@@ -147,13 +175,13 @@ def build_session(
 ) -> Session:
     """Make a session core for one stream."""
     profile = replace(
-        build_profile(settings, session_id, name_models(vad, engine)),
+        build_profile(settings, session_id, name_models(vad, abilities), abilities.modalities),
         ordered=ordered,
         patient=patient,
         source=source,
         speaker=speaker,
     )
-    return Session(profile, vad, engine.listener)
+    return Session(profile, vad, make_listener)
 
 
 def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:

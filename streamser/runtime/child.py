@@ -14,8 +14,8 @@ import msgspec
 
 from streamser.config import Settings
 from streamser.errors import ModelError, StreamserError
-from streamser.runtime.assembly import build_engine
-from streamser.runtime.engine import Engine, Spent
+from streamser.runtime.assembly import Part, build_engine
+from streamser.runtime.engine import Abilities, Engine, Spent
 from streamser.runtime.jobs import Job, Outcome
 
 __all__ = ["Answer", "Forget", "Message", "Ready", "Refused", "Run", "Said", "serve_engine"]
@@ -36,12 +36,10 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Say what was loaded: names, and a listener that knows nobody yet, pickled."""
+    """Say what was loaded, with a listener that knows nobody yet, pickled, if any is there."""
 
-    asr: str | None
-    emotion: str
-    batches: bool
-    listener: bytes
+    abilities: Abilities
+    listener: bytes | None
 
 
 class Run(msgspec.Struct, frozen=True, eq=False):
@@ -66,8 +64,8 @@ class Answer(msgspec.Struct, frozen=True, eq=False):
 Message: TypeAlias = Said | Refused | Ready | Answer
 
 
-def serve_engine(link: Connection[Any, Any], settings: Settings) -> None:
-    """Load the models, say so, and answer what is asked until the other end is closed.
+def serve_engine(link: Connection[Any, Any], settings: Settings, part: Part) -> None:
+    """Load the models of a part, say so, and answer what is asked until the other end is closed.
 
     For the main thread of a child process. Signals that end a program well are left to the
     parent: it still has finals to tell.
@@ -75,8 +73,8 @@ def serve_engine(link: Connection[Any, Any], settings: Settings) -> None:
     _leave_signals_to_parent()
     threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
     try:
-        engine = build_engine(settings, lambda line: link.send(Said(line)))
-        ready = Ready(engine.asr, engine.emotion, engine.batches, _packed(engine))
+        engine = build_engine(settings, lambda line: link.send(Said(line)), part)
+        ready = Ready(engine.abilities, _packed(engine))
     except StreamserError as error:
         link.send(Refused(error))
         return
@@ -93,12 +91,14 @@ def serve_engine(link: Connection[Any, Any], settings: Settings) -> None:
                 engine.forget(session_id)
 
 
-def _packed(engine: Engine) -> bytes:
+def _packed(engine: Engine) -> bytes | None:
+    if engine.model is None:
+        return None
     try:
         return pickle.dumps(engine.listener())
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"the emotion model {engine.emotion} cannot run in a process of its own ({error}):"
+            f"the emotion model {engine.model.name} cannot run in a process of its own ({error}):"
             " set worker.processes=0"
         ) from error
 

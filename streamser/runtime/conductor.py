@@ -1,4 +1,4 @@
-"""Join one session to the device thread and the clock; driven by one thread or task."""
+"""Join one session to the worker pools and the clock; driven by one thread or task."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from msgspec.structs import replace
 from streamser.audio.clip import Samples, to_samples
 from streamser.events import Event
 from streamser.runtime.clock import ArrivalClock
-from streamser.runtime.crew import Crew
-from streamser.runtime.jobs import Cancel, Job, Outcome
+from streamser.runtime.jobs import Cancel, EmotionJob, Job, Outcome, WordsJob
+from streamser.runtime.pools import WorkerPools
 from streamser.runtime.session import Output, Session
 
 __all__ = ["Conductor"]
 
 
 class Conductor:
-    """Carry a session's jobs to the device thread and put the lag into its events.
+    """Carry a session's jobs to the worker pools and put the lag into its events.
 
-    ``post`` is called on the device thread with each outcome, and has to bring it to whoever
+    ``post`` is called on a worker's thread with each outcome, and has to bring it to whoever
     drives the conductor, who hands it to ``take``. Without a ``clock`` (a file read as fast as
     possible) events tell no lag.
     """
@@ -27,12 +27,12 @@ class Conductor:
     def __init__(
         self,
         session: Session,
-        worker: Crew,
+        workers: WorkerPools,
         post: Callable[[Job, Outcome], None],
         clock: Callable[[], float] | None,
     ) -> None:
         self._session = session
-        self._worker = worker
+        self._workers = workers
         self._post = post
         self.clock = clock
         self._arrivals = ArrivalClock()
@@ -40,7 +40,7 @@ class Conductor:
 
     @property
     def pending(self) -> int:
-        """Return how many jobs are with the device thread."""
+        """Return how many jobs that must be done are with the workers."""
         return len(self._pending)
 
     @property
@@ -57,6 +57,15 @@ class Conductor:
         if self.clock is not None:
             self._arrivals.note(reached, arrived)
         return self.carry(self._session.push(samples))
+
+    @property
+    def waits_for_words(self) -> bool:
+        """Return whether time must be told to ``lapse`` should no sound come."""
+        return self._session.waits_for_words
+
+    def lapse(self, samples: int) -> list[Event]:
+        """Let time pass in which no sound comes, in samples."""
+        return self.carry(self._session.lapse(samples))
 
     def miss(self, samples: int, reason: str, at: int) -> list[Event]:
         """Note sound that was lost at an absolute sample."""
@@ -83,12 +92,13 @@ class Conductor:
         """Send the jobs among a session's output on their way; return its events."""
         events: list[Event] = []
         for item in output:
-            if isinstance(item, Job):
-                self._pending.add(item.id)
-                self._worker.submit(item, self._post)
+            if isinstance(item, WordsJob | EmotionJob):
+                if not item.droppable:
+                    self._pending.add(item.id)
+                self._workers.submit(item, self._post)
             elif isinstance(item, Cancel):
                 self._pending.discard(item.job_id)
-                self._worker.cancel(item.session_id, item.job_id)
+                self._workers.cancel(item.session_id, item.job_id)
             else:
                 events.append(self._timed(item))
         return events

@@ -11,14 +11,14 @@ from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import Samples
+from streamser.audio.clip import Samples, to_samples
 from streamser.audio.source import AudioSource
 from streamser.errors import StreamserError
 from streamser.events import Event
 from streamser.runtime.conductor import Conductor
-from streamser.runtime.crew import Crew
 from streamser.runtime.feed import Ended, Feed, FeedItem, Heard, Missed
 from streamser.runtime.jobs import Job, Outcome
+from streamser.runtime.pools import WorkerPools
 from streamser.runtime.session import Session
 
 __all__ = ["Tap", "Venue", "drive"]
@@ -33,13 +33,13 @@ class Venue(msgspec.Struct, frozen=True, eq=False):
     """Hold what a stream needs besides its source.
 
     ``live`` events tell their lag. A source that can wait waits while ``ahead`` jobs are with
-    the device thread. ``tell`` gets single lines meant for people, ``on_audio`` all sound
+    the workers. ``tell`` gets single lines meant for people, ``on_audio`` all sound
     before it is analysed.
     """
 
     session_id: str
     session: Session
-    worker: Crew
+    workers: WorkerPools
     live: bool
     ahead: int
     channel: int | None
@@ -52,14 +52,14 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
     mailbox: queue.SimpleQueue[FeedItem | tuple[Job, Outcome]] = queue.SimpleQueue()
     clock = time.monotonic if venue.live else None
     conductor = Conductor(
-        venue.session, venue.worker, lambda job, outcome: mailbox.put((job, outcome)), clock
+        venue.session, venue.workers, lambda job, outcome: mailbox.put((job, outcome)), clock
     )
     waiting: deque[FeedItem] = deque()
     with ExitStack() as stack:
         stack.callback(source.stop)
         feed = Feed(source, venue.channel, mailbox.put, time.monotonic)
-        venue.worker.enter(venue.session_id)
-        stack.callback(venue.worker.leave, venue.session_id)
+        venue.workers.enter(venue.session_id)
+        stack.callback(venue.workers.leave, venue.session_id)
         stack.callback(feed.abandon)
         yield from conductor.begin()
         feed.start()
@@ -72,6 +72,8 @@ def drive(source: AudioSource, venue: Venue) -> Iterator[Event]:
                 try:
                     item = mailbox.get(timeout=_WAKE_S)
                 except queue.Empty:
+                    if conductor.waits_for_words:
+                        yield from conductor.lapse(to_samples(1000 * _WAKE_S))
                     continue
                 if not isinstance(item, tuple):
                     waiting.append(item)

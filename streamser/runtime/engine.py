@@ -1,4 +1,4 @@
-"""Words and emotion for a batch of jobs: what the device thread runs."""
+"""Models at work: words and emotion for a batch of jobs, as a worker runs them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
-from streamser.errors import StreamserError
-from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.errors import ModelError, StreamserError
+from streamser.runtime.jobs import EmotionJob, Fault, Job, Observed, Outcome, WordsJob
 from streamser.speech.embedder import GuardedEmbedder
 from streamser.speech.guards import guarded
 from streamser.speech.speakers import SpeakerEmbedder, Voice
 from streamser.speech.transcriber import Transcriber, Transcript
 
-__all__ = ["Engine", "Runner", "Spent"]
+__all__ = ["Abilities", "Engine", "Runner", "Spent"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +31,13 @@ class Spent(msgspec.Struct, frozen=True):
     judging_s: float = 0.0
     embedding_s: float = 0.0
 
+    def __add__(self, more: Spent) -> Spent:
+        return Spent(
+            self.transcribing_s + more.transcribing_s,
+            self.judging_s + more.judging_s,
+            self.embedding_s + more.embedding_s,
+        )
+
     def __sub__(self, before: Spent) -> Spent:
         return Spent(
             self.transcribing_s - before.transcribing_s,
@@ -40,28 +46,36 @@ class Spent(msgspec.Struct, frozen=True):
         )
 
 
+class Abilities(msgspec.Struct, frozen=True):
+    """Say what the models of an engine are, and can do; ``None`` where there is no such model.
+
+    ``arithmetic`` is the number format that the recogniser computes in, where it says.
+    ``modalities`` are those that the emotion model reads. ``batches``: whether jobs cost less
+    together than one after another.
+    """
+
+    asr: str | None = None
+    arithmetic: str | None = None
+    emotion: str | None = None
+    modalities: tuple[str, ...] = ()
+    batches: bool = True
+
+
 class Runner(Protocol):
-    """Run jobs on a device; what a device thread needs of an engine, wherever its models are."""
+    """Run jobs on a device; what a worker needs of an engine, wherever its models are."""
 
     spent: Spent
 
     @property
-    def asr(self) -> str | None:
-        """Return the recogniser's name; ``None`` where nothing transcribes."""
-        ...
-
-    @property
-    def emotion(self) -> str:
-        """Return the emotion model's name."""
-        ...
-
-    @property
-    def batches(self) -> bool:
-        """Return whether jobs cost less together than one after another."""
+    def abilities(self) -> Abilities:
+        """Return what the models are, and can do."""
         ...
 
     def listener(self) -> Listener:
-        """Return a listener of the emotion model, for a new session; any thread may ask."""
+        """Return a listener of the emotion model, for a new session; any thread may ask.
+
+        Raises ``ModelError`` where there is no emotion model.
+        """
         ...
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -86,13 +100,13 @@ class Engine:
 
     A batch that fails is halved when memory ran out and else retried one by one, so that one
     bad item fails alone. What an ``embedder`` cannot describe does not fail at all: it is an
-    utterance of nobody in particular.
+    utterance of nobody in particular. Jobs for a model that is not there fail.
     """
 
     def __init__(
         self,
         transcriber: Transcriber | None,
-        model: EmotionModel,
+        model: EmotionModel | None,
         embedder: SpeakerEmbedder | None = None,
     ) -> None:
         self.transcriber = transcriber
@@ -101,22 +115,21 @@ class Engine:
         self.spent = Spent()
 
     @property
-    def asr(self) -> str | None:
-        """Return the recogniser's name; ``None`` where nothing transcribes."""
-        return None if self.transcriber is None else self.transcriber.name
-
-    @property
-    def emotion(self) -> str:
-        """Return the emotion model's name."""
-        return self.model.name
-
-    @property
-    def batches(self) -> bool:
-        """Return whether jobs cost less together than one after another."""
-        return self.transcriber is None or self.transcriber.batches
+    def abilities(self) -> Abilities:
+        """Return what the models are, and can do."""
+        transcriber, model = self.transcriber, self.model
+        return Abilities(
+            asr=None if transcriber is None else transcriber.name,
+            arithmetic=getattr(transcriber, "arithmetic", None),
+            emotion=None if model is None else model.name,
+            modalities=() if model is None else model.modalities,
+            batches=transcriber is None or transcriber.batches,
+        )
 
     def listener(self) -> Listener:
         """Return a listener of the emotion model, for a new session."""
+        if self.model is None:
+            raise ModelError("there is no emotion model here")
         return self.model.listener()
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
@@ -139,16 +152,19 @@ class Engine:
         """
         noise = np.random.default_rng(0).uniform(-0.01, 0.01, SAMPLE_RATE).astype(np.float32)
         clip = Clip(session_id="warm-up", utterance=1, start=0, samples=noise, final=True)
-        self._attempt([Job(id=0, clip=clip, window=SAMPLE_RATE, droppable=False)])
+        if self.transcriber is not None:
+            self._transcribe([WordsJob(0, clip, droppable=False)])
+        if self.model is not None:
+            self._observe([EmotionJob(0, clip, SAMPLE_RATE, droppable=False)])
         self.forget(clip.session_id)
         if self._embedder is not None:
             self._embedder.try_out(noise)
 
     def forget(self, session_id: str) -> None:
         """Drop what the models keep for a session that has ended."""
-        if self.transcriber is not None:
-            self.transcriber.forget(session_id)
-        self.model.forget(session_id)
+        for model in (self.transcriber, self.model):
+            if model is not None:
+                model.forget(session_id)
 
     def close(self) -> None:
         """Do nothing: the models go with whoever holds the engine."""
@@ -156,54 +172,58 @@ class Engine:
     def abandon(self) -> None:
         """Do nothing: what a thread of this process is at cannot be ended."""
 
-    def _attempt(self, jobs: Sequence[Job]) -> list[Result]:
-        began = heard = time.perf_counter()
+    def _attempt(self, jobs: Sequence[Job]) -> list[Outcome]:
+        words = [job for job in jobs if isinstance(job, WordsJob)]
+        feelings = [job for job in jobs if isinstance(job, EmotionJob)]
+        outcomes: dict[int, Outcome] = {}
+        if words:
+            outcomes.update(zip(map(id, words), self._transcribe(words), strict=True))
+        if feelings:
+            outcomes.update(zip(map(id, feelings), self._observe(feelings), strict=True))
+        return [outcomes[id(job)] for job in jobs]
+
+    def _transcribe(self, jobs: Sequence[WordsJob]) -> list[Transcript]:
+        if self.transcriber is None:
+            raise ModelError("there is no recogniser here")
+        began = time.perf_counter()
         try:
-            transcripts = self._transcribe(jobs)
-            heard = time.perf_counter()
-            spoken = [
-                Spoken(job.heard, _trusted(transcript), _place(job))
-                for job, transcript in zip(jobs, transcripts, strict=True)
-            ]
-            findings = self.model.observe(spoken)
+            clips = [job.clip for job in jobs]
+            heard = self.transcriber.transcribe(clips)
+            return [guarded(*pair) for pair in zip(heard, clips, strict=True)]
         finally:
-            judged = time.perf_counter()
-            spent = self.spent
-            self.spent = Spent(
-                spent.transcribing_s + heard - began,
-                spent.judging_s + judged - heard,
-                spent.embedding_s,
+            self._spend(transcribing_s=time.perf_counter() - began)
+
+    def _observe(self, jobs: Sequence[EmotionJob]) -> list[Observed]:
+        if self.model is None:
+            raise ModelError("there is no emotion model here")
+        began = time.perf_counter()
+        try:
+            findings = self.model.observe(
+                [Spoken(job.heard, job.text, _place(job)) for job in jobs]
             )
+        finally:
+            self._spend(judging_s=time.perf_counter() - began)
         # Last, as it cannot fail: what fails before is done again, item by item.
         voices = self._embed(jobs)
-        embedding_s = self.spent.embedding_s + time.perf_counter() - judged
-        self.spent = replace(self.spent, embedding_s=embedding_s)
-        return [Result(*found) for found in zip(transcripts, findings, voices, strict=True)]
+        return [Observed(*found) for found in zip(findings, voices, strict=True)]
 
-    def _transcribe(self, jobs: Sequence[Job]) -> list[Transcript | None]:
-        asked = [] if self.transcriber is None else [job.clip for job in jobs if job.transcribe]
-        if self.transcriber is None or not asked:
-            return [None] * len(jobs)
-        heard = self.transcriber.transcribe(asked)
-        guarding = (guarded(*pair) for pair in zip(heard, asked, strict=True))
-        return [next(guarding) if job.transcribe else None for job in jobs]
-
-    def _embed(self, jobs: Sequence[Job]) -> list[Voice | None]:
+    def _embed(self, jobs: Sequence[EmotionJob]) -> list[Voice | None]:
         asked = [job.clip.samples for job in jobs if job.embed]
         if self._embedder is None or not asked:
             return [None] * len(jobs)
+        began = time.perf_counter()
         voices = iter(self._embedder.embed(asked))
+        self._spend(embedding_s=time.perf_counter() - began)
         return [next(voices) if job.embed else None for job in jobs]
 
+    def _spend(
+        self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0
+    ) -> None:
+        self.spent += Spent(transcribing_s, judging_s, embedding_s)
 
-def _place(job: Job) -> Place:
+
+def _place(job: EmotionJob) -> Place:
     return Place(job.clip.session_id, job.clip.utterance, job.heard_from)
-
-
-def _trusted(transcript: Transcript | None) -> str | None:
-    if transcript is None or transcript.distrust or not transcript.text:
-        return None
-    return transcript.text
 
 
 def _fault(error: Exception) -> Fault:

@@ -42,6 +42,7 @@ class InTray:
         self._gone: list[str] = []
         self._at_work: set[tuple[str, int]] = set()
         self._refusing: Fault | None = None
+        self._rests_until = 0.0
 
     def load(self) -> QueueLoad:
         """Return what waits now."""
@@ -104,10 +105,11 @@ class InTray:
         wait_s = self._settings.max_wait_ms / 1000 if most > 1 else 0.0
         with self.lock:
             while wanted():
-                if self._queue and not self.closing and wait_s and self._crowded:
+                if self._queue.has_firm and not self.closing and wait_s and self._crowded:
                     self._wait_for_company(wait_s)
                 gone, self._gone = self._gone, []
-                batch = self._queue.take(most)
+                rested = self._timing.now() >= self._rests_until
+                batch = self._queue.take(most, droppable=rested or self.closing)
                 if batch or gone:
                     self._at_work = {_key(ticket) for ticket in batch}
                     load = Load(gone, batch)
@@ -115,8 +117,15 @@ class InTray:
                     return load
                 if self.closing:
                     return None
-                self._timing.wait(self._filled, None)
+                waits = bool(self._queue) and not rested
+                self._timing.wait(self._filled, self._rests_until if waits else None)
         return None
+
+    def rest_from(self, seconds: float) -> None:
+        """Let droppable jobs wait after some that took so long: finals find the models free."""
+        with self.lock:
+            rest = seconds * (1 / self._settings.partial_share - 1)
+            self._rests_until = self._timing.now() + rest
 
     def put_back(self, suspects: list[Ticket]) -> None:
         """Take jobs in again, save those withdrawn meanwhile; lock held."""

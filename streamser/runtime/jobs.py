@@ -1,6 +1,8 @@
-"""What crosses the wall between a session and the device thread."""
+"""What crosses the wall between a session and the models: jobs for words and for emotion."""
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import msgspec
 
@@ -10,16 +12,27 @@ from streamser.emotion.model import Finding
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
-__all__ = ["Cancel", "Fault", "Job", "Outcome", "Result", "Skipped"]
+__all__ = ["Cancel", "EmotionJob", "Fault", "Job", "Observed", "Outcome", "Skipped", "WordsJob"]
 
 
-class Job(msgspec.Struct, frozen=True, eq=False):
-    """Ask for the words and the emotion of a clip.
+class WordsJob(msgspec.Struct, frozen=True, eq=False):
+    """Ask for the words of a clip; answered by a ``Transcript``.
 
-    ``id`` is unique within the session. ``window`` is the number of samples at the clip's end
-    that emotion is read from at most. A ``droppable`` job may be left out under pressure; one
-    that is ``refusable`` fails where too many wait already. Without ``transcribe`` no words
-    are asked for; with ``embed`` what the voice sounds like is, for a final.
+    ``id`` is unique within the session. A ``droppable`` job may be left out under pressure; one
+    that is ``refusable`` fails where too many wait already.
+    """
+
+    id: int
+    clip: Clip
+    droppable: bool
+    refusable: bool = True
+
+
+class EmotionJob(msgspec.Struct, frozen=True, eq=False):
+    """Ask for the emotion of a clip, and of its words as far as they are known: ``Observed``.
+
+    ``window`` is the number of samples at the clip's end that emotion is read from at most.
+    With ``embed`` what the voice sounds like is asked for, too. The rest is as in ``WordsJob``.
     """
 
     id: int
@@ -27,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, eq=False):
     window: int
     droppable: bool
     refusable: bool = True
-    transcribe: bool = True
+    text: str | None = None
     embed: bool = False
 
     @property
@@ -46,6 +59,9 @@ class Job(msgspec.Struct, frozen=True, eq=False):
         return self.clip.samples[self.heard_from - self.clip.start :]
 
 
+Job: TypeAlias = WordsJob | EmotionJob
+
+
 class Cancel(msgspec.Struct, frozen=True):
     """Take a job back: its result is of no more use to the session."""
 
@@ -53,13 +69,12 @@ class Cancel(msgspec.Struct, frozen=True):
     job_id: int
 
 
-class Result(msgspec.Struct, frozen=True, eq=False):
-    """Answer a job; ``transcript`` is ``None`` where nothing transcribes.
+class Observed(msgspec.Struct, frozen=True, eq=False):
+    """Hold what an emotion model found in a clip, for its speaker's listener to read.
 
-    So is ``voice`` where nobody asked for it, or it could not be described.
+    ``voice`` is ``None`` where nobody asked for it, or it could not be described.
     """
 
-    transcript: Transcript | None
     finding: Finding
     voice: Voice | None = None
 
@@ -81,4 +96,4 @@ class Skipped(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome = Result | Fault | Skipped
+Outcome: TypeAlias = Transcript | Observed | Fault | Skipped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamser.audio.clip import to_ms
+from streamser.audio.clip import to_ms, to_samples
 from streamser.events import AudioConfig, Limits, ModelNames, SessionInfo
 from streamser.speech.segmenter import SegmenterSettings
 from streamser.speech.speakers import Clustering
@@ -17,7 +17,9 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
     a partial's emotion is read from. An ``ordered`` session puts all its events in the one
-    order that does not depend on when results come: for files, where nobody waits. Jobs of a
+    order that does not depend on when results come: for files, where nobody waits. In any other
+    the voice alone is told of where words are not there ``patience`` after the end of an
+    utterance, and the emotion model ``reads_voice``. Jobs of a
     ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
     utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
     how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
@@ -29,6 +31,9 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     endpointing: SegmenterSettings
     partial_every: int
     window: int
+    patience: int = to_samples(300)
+    reads_voice: bool = True
+    reads_words: bool = True
     speculative: bool = True
     ordered: bool = False
     patient: bool = False
@@ -40,6 +45,16 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     mood_seconds: float = 30.0
     audio: AudioConfig | None = None
     limits: Limits | None = None
+
+    @property
+    def guesses_speakers(self) -> bool:
+        """Return whether it is told from voices who speaks."""
+        return self.clustering is not None and self.speaker is None
+
+    @property
+    def tells_voice(self) -> bool:
+        """Return whether a voice is told of before its words are there."""
+        return self.models.asr is not None and self.reads_voice and not self.ordered
 
 
 class SessionSnapshot(msgspec.Struct, frozen=True):

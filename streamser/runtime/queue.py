@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from streamser.config import WorkerSettings
-from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+from streamser.runtime.jobs import EmotionJob, Fault, Job, Outcome, Skipped, WordsJob
 
 __all__ = ["JobQueue", "QueueLoad", "Ticket"]
 
@@ -40,8 +40,8 @@ class QueueLoad(msgspec.Struct, frozen=True):
 class JobQueue:
     """Keep waiting jobs in order; pure, so callers bring their own lock.
 
-    Droppable jobs are taken after all others, and a newer one of the same session takes the
-    place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
+    Droppable jobs are taken after all others, and a newer one of the same session and kind takes
+    the place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
     a refusable job that is not droppable fails: never silently. Suspects are first, and alone:
     one that brings the device down again takes no other with it.
     """
@@ -69,26 +69,32 @@ class JobQueue:
                 return [(ticket, Fault("overloaded", message))]
             self._firm.append(ticket)
             return []
-        over: list[tuple[Ticket, Outcome]] = [
-            (old, Skipped("coalesced"))
-            for old in self._droppable
-            if old.session_id == ticket.session_id
-        ]
-        self._droppable = [
-            old for old in self._droppable if old.session_id != ticket.session_id
-        ] + [ticket]
+        over: list[tuple[Ticket, Outcome]] = []
+        for place, old in enumerate(self._droppable):
+            if _kind(old) == _kind(ticket):
+                # In the same place: who is asked about often must not wait for ever.
+                self._droppable[place] = ticket
+                return [(old, Skipped("coalesced"))]
+        self._droppable.append(ticket)
         if len(self._droppable) > self._max_droppable:
             over.append((self._droppable.pop(0), Skipped("full")))
         return over
 
-    def take(self, most: int) -> list[Ticket]:
-        """Remove and return the next jobs, at most so many.
+    @property
+    def has_firm(self) -> bool:
+        """Return whether a job waits that is not droppable."""
+        return bool(self._firm)
+
+    def take(self, most: int, *, droppable: bool = True) -> list[Ticket]:
+        """Remove and return the next jobs, at most so many; ``droppable`` ones too, or not yet.
 
         Never both kinds: a batch is answered as a whole, and finals must not wait for partials.
         """
         if self._firm:
             most = 1 if self._firm[0].suspect else most
             batch, self._firm = self._firm[:most], self._firm[most:]
+        elif not droppable:
+            batch = []
         else:
             batch, self._droppable = self._droppable[:most], self._droppable[most:]
         return batch
@@ -112,3 +118,8 @@ class JobQueue:
 
         self._firm = [ticket for ticket in self._firm if stays(ticket)]
         self._droppable = [ticket for ticket in self._droppable if stays(ticket)]
+
+
+def _kind(ticket: Ticket) -> tuple[str, type[WordsJob] | type[EmotionJob], bool]:
+    """Say what a newer job has to be like to make an older one needless."""
+    return ticket.session_id, type(ticket.job), ticket.job.clip.final

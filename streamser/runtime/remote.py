@@ -16,6 +16,7 @@ from typing import Any
 from streamser.config import Settings
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
+from streamser.runtime.assembly import Part
 from streamser.runtime.child import Answer, Forget, Ready, Refused, Run, Said, serve_engine
 from streamser.runtime.engine import Spent
 from streamser.runtime.jobs import Job, Outcome
@@ -26,7 +27,7 @@ _LEAVE_S = 2.0
 
 
 class RemoteEngine:
-    """Run jobs through the models that the settings ask for, in a child process.
+    """Run jobs through a part of the models that the settings ask for, in a child process.
 
     Used by one thread, but for ``abandon``. Building it waits for the models; raises what
     loading them raised. Where the process ends, whatever is asked raises ``ModelError`` with
@@ -36,13 +37,13 @@ class RemoteEngine:
     ``multiprocessing`` demands of those who spawn.
     """
 
-    def __init__(self, settings: Settings, tell: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, tell: Callable[[str], None], part: Part) -> None:
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
         self._process = context.Process(
             target=serve_engine,
-            args=(theirs, settings),
-            name="streamser-models",
+            args=(theirs, settings, part),
+            name=f"streamser-{part}",
             daemon=True,
         )
         try:
@@ -53,9 +54,7 @@ class RemoteEngine:
         except BaseException:
             self.close()
             raise
-        self.asr = ready.asr
-        self.emotion = ready.emotion
-        self.batches = ready.batches
+        self.abilities = ready.abilities
         self._listener = ready.listener
         self.spent = Spent()
 
@@ -66,6 +65,8 @@ class RemoteEngine:
 
     def listener(self) -> Listener:
         """Return a listener of the emotion model, for a new session; any thread may ask."""
+        if self._listener is None:
+            raise ModelError("there is no emotion model here")
         listener: Listener = pickle.loads(self._listener)
         return listener
 

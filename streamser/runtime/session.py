@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from streamser.audio.clip import Clip, Samples, to_ms
+from streamser.audio.clip import Samples, to_ms
 from streamser.audio.ring import Ring
 from streamser.emotion.model import Listener
 from streamser.emotion.mood import Mood
@@ -29,11 +29,12 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from streamser.runtime.jobs import Cancel, Fault, Job, Outcome, Result, Skipped
+from streamser.runtime.jobs import Cancel, Fault, Job, Outcome
 from streamser.runtime.listeners import Listeners
 from streamser.runtime.losses import Losses
 from streamser.runtime.outbox import Outbox, draft
 from streamser.runtime.profile import SessionProfile, SessionSnapshot, describe, reach_of
+from streamser.runtime.requests import FinalReady, PartialReady, Requests, VoiceReady
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
 from streamser.runtime.utterance import Utterance
 from streamser.runtime.wording import Wording, client_error, server_error
@@ -46,6 +47,7 @@ from streamser.speech.segmenter import (
     SegmentEvent,
 )
 from streamser.speech.stable import agree, committed_text
+from streamser.speech.transcriber import Transcript
 from streamser.speech.vad import Vad
 
 __all__ = ["Output", "Session"]
@@ -76,9 +78,9 @@ class Session:
         self._turns = self._take_turns(profile)
         self._next: SessionProfile | None = None
         self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
-        self._tasks: list[Job | Cancel] = []
-        self._job_ids = 0
-        self._jobs: dict[int, tuple[Utterance, Job]] = {}
+        self._requests = Requests(profile, lambda start, end: self._ring.read(start, end))
+        self._without_words: list[Utterance] = []
+        self._quiet = 0
         self._numbers = 0
         self._open: Utterance | None = None
         self._last: Utterance | None = None
@@ -95,6 +97,11 @@ class Session:
     def position(self) -> int:
         """Return how many samples have been pushed."""
         return self._turns.heard
+
+    @property
+    def waits_for_words(self) -> bool:
+        """Return whether a voice is to be told of alone, should its words not come in time."""
+        return bool(self._without_words)
 
     def begin(self) -> list[Output]:
         """Introduce the session; to be called once, before anything else."""
@@ -117,7 +124,7 @@ class Session:
         )
         # A change that is taken back before it came into force is none.
         self._next = None if found_alike and self._next is None else profile
-        self._profile = profile
+        self._profile = self._requests.profile = profile
         self._wording = Wording(profile.models.emotion, profile.speaker)
         self._change_turns()
         self._outbox.say(draft(SessionUpdated, session=describe(profile)))
@@ -133,6 +140,13 @@ class Session:
                 self._follow(event)
             if self._markers:
                 self._place_markers()
+        self._tell_voices()
+        return self._output()
+
+    def lapse(self, samples: int) -> list[Output]:
+        """Let time pass in which no sound comes, not even silence, in samples."""
+        self._quiet += samples
+        self._tell_voices()
         return self._output()
 
     def commit(self, event_id: str | None = None, *, lenient: bool = False) -> list[Output]:
@@ -168,15 +182,17 @@ class Session:
 
     def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:
         """Take the outcome of a job; one that was cancelled is ignored."""
-        if job_id in self._jobs:
-            utterance, job = self._jobs.pop(job_id)
-            if job_id in utterance.partials:
-                self._take_partial(utterance, job, outcome)
-            else:
-                utterance.outcome = outcome
+        match self._requests.resolve(job_id, outcome):
+            case PartialReady() as answer:
+                self._take_partial(answer)
+            case VoiceReady():
+                self._tell_voices()
+            case FinalReady(utterance=utterance):
+                if utterance in self._without_words:
+                    self._without_words.remove(utterance)
                 if utterance.slot is not None:
                     utterance.slot.ready = True
-            self._outbox.settle()
+        self._outbox.settle()
         return self._output()
 
     def mark(self, marker_id: str) -> list[Output]:
@@ -237,15 +253,8 @@ class Session:
             self._outbox.settle()
         return self._output()
 
-    @property
-    def _guesses(self) -> bool:
-        """Return whether it is told from voices who speaks."""
-        return self._profile.clustering is not None and self._profile.speaker is None
-
     def _output(self) -> list[Output]:
-        output: list[Output] = [*self._tasks, *self._outbox.collect()]
-        self._tasks.clear()
-        return output
+        return [*self._requests.collect(), *self._outbox.collect()]
 
     # Sound → utterances
 
@@ -275,7 +284,7 @@ class Session:
                 if self._profile.speculative:
                     self._ask_final(end)
             case Resumed():
-                self._withdraw_final()
+                self._requests.withdraw_final(self._opened())
             case Closed(end=end, reason=reason):
                 self._stop(end, reason)
 
@@ -291,13 +300,15 @@ class Session:
         utterance.speech += self._turns.window
         if every and utterance.speech >= every * (utterance.readings + 1):
             utterance.readings += 1
-            self._ask_partial(utterance, end)
+            # An ordered session keeps the partial's place; a live one tells it when it comes.
+            slot = self._outbox.reserve(lambda: None) if self._profile.ordered else None
+            self._requests.ask_partial(utterance, end, slot)
 
     def _stop(self, end: int, reason: str) -> None:
         utterance = self._opened()
-        if utterance.final_job is not None and utterance.end != end:
-            self._withdraw_final()
-        if utterance.final_job is None:
+        if utterance.is_asked and utterance.end != end:
+            self._requests.withdraw_final(utterance)
+        if not utterance.is_asked:
             self._ask_final(end)
         previous = self._last.item_id if self._last else None
         item_id = utterance.item_id
@@ -309,127 +320,81 @@ class Session:
         self._open, self._last = None, utterance
         utterance.slot = self._outbox.reserve(partial(self._tell_final, utterance))
         utterance.slot.ready = utterance.outcome is not None
+        if utterance.outcome is None and utterance.transcript is None and self._profile.tells_voice:
+            utterance.patience_ends = self._clock + self._profile.patience
+            self._without_words.append(utterance)
         self._outbox.settle()
 
     def _drop_open(self) -> None:
         utterance, self._open = self._open, None
-        if utterance is None:
-            return
-        for job_id in (*utterance.partials, utterance.final_job):
-            if job_id is not None:
-                self._cancel(job_id)
-        for slot in utterance.partials.values():
-            if slot is not None:
-                slot.ready = True
-        utterance.partials.clear()
-        self._outbox.settle()
+        if utterance is not None:
+            self._requests.drop(utterance)
+            self._outbox.settle()
 
     def _opened(self) -> Utterance:
         assert self._open is not None, "the segmenter speaks of an utterance it never opened"
         return self._open
 
-    # Utterances → jobs
-
-    def _ask_partial(self, utterance: Utterance, end: int) -> None:
-        window = min(self._profile.window, end - utterance.start)
-        ordered = self._profile.ordered
-        job = self._ask(utterance, end, window, droppable=not ordered)
-        # An ordered session keeps the partial's place; a live one tells it when it comes.
-        utterance.partials[job.id] = self._outbox.reserve(lambda: None) if ordered else None
-
     def _ask_final(self, end: int) -> None:
-        utterance = self._opened()
-        if not self._profile.ordered:
-            # A partial that comes after the final serves nobody, and would only delay it.
-            for job_id in utterance.partials:
-                self._cancel(job_id)
-            self._lost_partials.count(len(utterance.partials))
-            utterance.partials.clear()
-        utterance.end = end
-        utterance.final_job = self._ask(utterance, end, end - utterance.start, final=True).id
-
-    def _withdraw_final(self) -> None:
-        utterance = self._opened()
-        if utterance.final_job is not None:
-            self._cancel(utterance.final_job)
-            utterance.final_job = utterance.outcome = None
-
-    def _ask(
-        self,
-        utterance: Utterance,
-        end: int,
-        window: int,
-        *,
-        final: bool = False,
-        droppable: bool = False,
-    ) -> Job:
-        self._job_ids += 1
-        clip = Clip(
-            session_id=self._profile.session_id,
-            utterance=utterance.number,
-            start=utterance.start,
-            samples=self._ring.read(utterance.start, end),
-            final=final,
-        )
-        job = Job(
-            id=self._job_ids,
-            clip=clip,
-            window=window,
-            droppable=droppable,
-            refusable=not self._profile.patient,
-            transcribe=self._profile.models.asr is not None,
-            embed=final and self._guesses,
-        )
-        self._jobs[job.id] = (utterance, job)
-        self._tasks.append(job)
-        return job
-
-    def _cancel(self, job_id: int) -> None:
-        if self._jobs.pop(job_id, None) is not None:
-            self._tasks.append(Cancel(session_id=self._profile.session_id, job_id=job_id))
+        self._lost_partials.count(self._requests.ask_final(self._opened(), end))
 
     # Results → events
 
-    def _take_partial(self, utterance: Utterance, job: Job, outcome: Outcome) -> None:
-        slot = utterance.partials.pop(job.id)
-        if outcome == Skipped("coalesced"):
-            self._lost_partials.count(1)
-        elif not isinstance(outcome, Result):
-            reason = outcome.reason if isinstance(outcome, Skipped) else "failed"
-            if told := self._lost_partials.note(1, reason, self.position):
-                self._outbox.say(told)
-        if slot is not None:
-            slot.ready = True
-        if isinstance(outcome, Result):
-            tell = partial(self._tell_partial, utterance, job, outcome)
-            if slot is not None:
-                slot.tell = tell
-            else:
-                tell()
+    @property
+    def _clock(self) -> int:
+        """Return how much time has passed, with sound and without, in samples."""
+        return self.position + self._quiet
 
-    def _tell_partial(self, utterance: Utterance, job: Job, result: Result) -> None:
-        end = job.clip.end
-        transcript = result.transcript
-        if transcript is not None and not transcript.distrust:
-            utterance.stable = agree(utterance.stable, transcript.text.split())
-            self._outbox.emit(self._wording.partial(utterance, end))
-            settled = committed_text(utterance.stable)
-            if len(settled) > len(utterance.told) and settled.startswith(utterance.told):
-                self._outbox.emit(self._wording.settled(utterance, settled))
-                utterance.told = settled
-        reading = self._listeners.interpret(result.finding)
-        self._outbox.emit(self._wording.delta(utterance, reading, job.heard_from, end))
+    def _take_partial(self, answer: PartialReady) -> None:
+        if answer.lost == "coalesced":
+            self._lost_partials.count(1)
+        elif answer.lost is not None and (
+            told := self._lost_partials.note(1, answer.lost, self.position)
+        ):
+            self._outbox.say(told)
+        if answer.slot is None:
+            self._tell_partial(answer)
+            return
+        answer.slot.ready = True
+        answer.slot.tell = partial(self._tell_partial, answer)
+
+    def _tell_partial(self, answer: PartialReady) -> None:
+        utterance = answer.utterance
+        if answer.transcript is not None:
+            self._tell_partial_words(utterance, answer.transcript, answer.end)
+        if answer.finding is not None:
+            reading = self._listeners.interpret(answer.finding)
+            self._outbox.emit(self._wording.delta(utterance, reading, answer.start, answer.end))
+
+    def _tell_partial_words(self, utterance: Utterance, transcript: Transcript, end: int) -> None:
+        if transcript.distrust:
+            return
+        utterance.stable = agree(utterance.stable, transcript.text.split())
+        self._outbox.emit(self._wording.partial(utterance, end))
+        settled = committed_text(utterance.stable)
+        if len(settled) > len(utterance.told) and settled.startswith(utterance.told):
+            self._outbox.emit(self._wording.settled(utterance, settled))
+            utterance.told = settled
+
+    def _tell_voices(self) -> None:
+        """Tell of voices alone whose words have not come in time."""
+        for utterance in list(self._without_words):
+            alone, late = utterance.alone, self._clock >= utterance.patience_ends
+            if late and alone is not None and utterance.transcript is None:
+                self._without_words.remove(utterance)
+                reading = self._listeners.interpret(alone.finding)
+                self._outbox.emit(self._wording.voice(utterance, reading))
 
     def _tell_final(self, utterance: Utterance) -> None:
         outcome = utterance.outcome
-        if not isinstance(outcome, Result):
-            fault = outcome if isinstance(outcome, Fault) else Fault("skipped", "was left out")
+        assert outcome is not None, "a place is ready once there is an outcome"
+        if isinstance(outcome, Fault):
             self._failed += 1
-            self._outbox.emit(self._wording.failure(utterance, fault))
+            self._outbox.emit(self._wording.failure(utterance, outcome))
             return
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
-        voice = outcome.voice if self._guesses else None
+        voice = outcome.voice if self._profile.guesses_speakers else None
         label = self._listeners.label(voice, to_ms(utterance.end - utterance.start))
         reading = self._listeners.interpret(outcome.finding, label)
         self._listeners.learn(outcome.finding, label)

@@ -104,7 +104,7 @@ class Shift:
             # Nobody waits for it where the program has closed meanwhile.
             with suppress(InvalidStateError):
                 self.engine.set_result(engine)
-            most = None if engine.batches else 1
+            most = None if engine.abilities.batches else 1
             while load := self._tray.take(lambda: self._wanted, self._take_on, most):
                 for session_id in load.gone:
                     _forget(engine, session_id)
@@ -129,6 +129,8 @@ class Shift:
         now, began, before = self._timing.now(), time.perf_counter(), engine.spent
         outcomes = engine.run([ticket.job for ticket in batch])
         took = time.perf_counter() - began
+        if batch[0].job.droppable:
+            self._tray.rest_from(self._timing.now() - now)
         if len(outcomes) != len(batch):
             raise RuntimeError(f"{len(batch)} jobs got {len(outcomes)} outcomes")
         if not self._lay_down():

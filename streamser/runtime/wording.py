@@ -9,6 +9,7 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     EmotionDelta,
+    EmotionProvisional,
     ErrorBody,
     MoodUpdated,
     TranscriptionCompleted,
@@ -77,6 +78,11 @@ class Wording:
         """Word the emotion of a window of an utterance that goes on."""
         body = self._body(reading, start, end)
         return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
+
+    def voice(self, utterance: Utterance, reading: Reading) -> Draft:
+        """Word what the voice alone says of an utterance whose words are still awaited."""
+        body = self._body(reading, utterance.start, utterance.end)
+        return draft(EmotionProvisional, item_id=utterance.item_id, emotion=body)
 
     def judged(self, utterance: Utterance, reading: Reading, guess: str | None) -> EmotionBody:
         """Word the reading of a whole utterance; ``guess`` is who has likely spoken."""

@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.config import Settings
-from streamser.cores import core_count
 from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
@@ -136,8 +135,9 @@ class EmotionServer:
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
         models = await asyncio.to_thread(self._analyzer.models)
-        make_vad, worker = self._analyzer.equipment()
-        self.metrics.watch(worker)
+        make_vad, workers = self._analyzer.equipment()
+        abilities = await asyncio.to_thread(workers.wait)
+        self.metrics.watch(workers)
         own, asr = self._settings.server, self._settings.asr
         limits = Limits(
             message_bytes=own.max_message_kib * 1024,
@@ -146,21 +146,19 @@ class EmotionServer:
             resume_s=own.resume_s,
             speed=own.speed,
         )
-        english = models.asr is not None and models.asr.startswith("pocketsphinx")
-        if english and self._settings.worker.processes is None and not self._fittings.build:
-            worker.grow(core_count())
-            await asyncio.to_thread(worker.engine)
+        english = models.asr is not None and models.asr.endswith(".en")
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=worker.listener,
+            make_listener=workers.listener,
             models=models,
-            worker=worker,
+            modalities=abilities.modalities,
+            workers=workers,
             limits=limits,
             language="en" if english else asr.language,
         )
         self._desk = Desk(setting, self._hub, self._admission, self.metrics)
-        self._admission.has_models = lambda: worker.is_ready
+        self._admission.has_models = lambda: workers.is_ready
         self._admission.ready = True
         return models
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 from msgspec.structs import replace
 
-from streamser.audio.clip import SAMPLE_RATE
+from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.audio.intake import Intake
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import Listener
@@ -27,8 +27,8 @@ from streamser.events import (
 )
 from streamser.runtime.assembly import build_profile
 from streamser.runtime.conductor import Conductor
-from streamser.runtime.crew import Crew
 from streamser.runtime.jobs import Job, Outcome
+from streamser.runtime.pools import WorkerPools
 from streamser.runtime.profile import SessionProfile, SessionSnapshot
 from streamser.runtime.session import Output, Session
 from streamser.server.actions import StreamSettings
@@ -38,8 +38,11 @@ from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
 
-_AHEAD = 4
-"""Jobs a stream may have with the device thread before no more of its sound is taken in."""
+_AHEAD = 8
+"""Finals a stream may wait for before no more of its sound is taken in."""
+
+_QUIET_S = 0.25
+"""How often it is looked whether a voice is to be told of alone, where no sound comes."""
 
 _PIECE_S = 0.5
 """Longest piece of sound heard at once: between two, others get their turn."""
@@ -48,15 +51,17 @@ _PIECE_S = 0.5
 class Setting(msgspec.Struct, frozen=True, eq=False):
     """Hold what all streams of a server are made with.
 
-    ``models`` names them; ``language`` is that of the recogniser, where it has only one.
-    ``make_listener`` makes one of the emotion model, which may have been loaded anew.
+    ``models`` names them, ``modalities`` are those that emotion is read from; ``language`` is
+    that of the recogniser, where it has only one. ``make_listener`` makes one of the emotion
+    model, which may have been loaded anew.
     """
 
     settings: Settings
     make_vad: Callable[[], Vad]
     make_listener: Callable[[], Listener]
     models: ModelNames
-    worker: Crew
+    modalities: tuple[str, ...]
+    workers: WorkerPools
     limits: Limits
     language: str | None
 
@@ -96,12 +101,14 @@ class LiveStream:
         profile = self._profile(asked)
         self._session = Session(profile, setting.make_vad(), setting.make_listener)
         self._conductor = Conductor(
-            self._session, setting.worker, self._post, None if asked.ordered else time.monotonic
+            self._session, setting.workers, self._post, None if asked.ordered else time.monotonic
         )
         self._decoder = SoundDecoder(asked.format)
         self._intake = Intake(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
+        self._last_sound = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
         self._ahead = _AHEAD
         self._room = asyncio.Event()
         self._room.set()
@@ -120,7 +127,7 @@ class LiveStream:
 
     def begin(self, voice: SessionSnapshot | None) -> None:
         """Open the session; ``voice`` is what was learnt of the speaker before."""
-        self._setting.worker.enter(self.session_id)
+        self._setting.workers.enter(self.session_id)
         if voice is not None:
             try:
                 self._session.resume(voice)
@@ -144,7 +151,7 @@ class LiveStream:
         return len(data) / frame_bytes(self.asked.format) / rate_of(self.asked.format)
 
     async def wait_for_room(self) -> None:
-        """Wait until the stream's work on the device thread is not too far behind."""
+        """Wait until the stream's finals are not too far behind."""
         await self._room.wait()
 
     def hear(self, data: bytes) -> None:
@@ -155,7 +162,8 @@ class LiveStream:
         self._frames += len(frames)
         self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
         samples = self._intake.feed(frames)
-        self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
+        self._last_sound = time.monotonic()
+        self._tell(self._conductor.hear(samples, self._last_sound, round(self._reached)))
 
     def commit(self, event_id: str | None, *, lenient: bool) -> None:
         """End the open utterance here."""
@@ -212,9 +220,9 @@ class LiveStream:
         await self._over.wait()
 
     def leave(self) -> None:
-        """Drop what waits on the device thread; nothing is told any more."""
+        """Drop what waits with the workers; nothing is told any more."""
         self._ending = True
-        self._setting.worker.leave(self.session_id)
+        self._setting.workers.leave(self.session_id)
         self._over.set()
         self._room.set()
 
@@ -226,7 +234,7 @@ class LiveStream:
         self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
 
     def _post(self, job: Job, outcome: Outcome) -> None:
-        """Bring an outcome from the device thread to the loop's."""
+        """Bring an outcome from a worker's thread to the loop's."""
         try:
             self._loop.call_soon_threadsafe(self._take, job, outcome)
         except RuntimeError:
@@ -237,18 +245,27 @@ class LiveStream:
         if not self._over.is_set():
             self._tell(self._conductor.take(job, outcome))
 
+    def _let_time_pass(self) -> None:
+        self._timer = None
+        if self._over.is_set():
+            return
+        quiet = time.monotonic() - self._last_sound >= _QUIET_S
+        self._tell(self._conductor.lapse(to_samples(1000 * _QUIET_S) if quiet else 0))
+
     def _carry(self, output: list[Output]) -> None:
         self._tell(self._conductor.carry(output))
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
             self._tell_event(event)
+        if self._conductor.waits_for_words and self._timer is None:
+            self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
         if self._conductor.pending < self._ahead:
             self._room.set()
         else:
             self._room.clear()
         if self._conductor.closed:
-            self._setting.worker.leave(self.session_id)
+            self._setting.workers.leave(self.session_id)
             self._over.set()
             # We would keep each other, and the sound, until somebody looks for such circles.
             self._tell_event = _tell_nobody
@@ -259,7 +276,7 @@ class LiveStream:
         settings = replace(setting.settings, endpointing=asked.endpointing, partial=asked.partial)
         models = setting.models if asked.transcribe else replace(setting.models, asr=None)
         return replace(
-            build_profile(settings, self.session_id, models),
+            build_profile(settings, self.session_id, models, setting.modalities),
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,

@@ -29,8 +29,10 @@ FLAGS = {
     "worker.max_batch": 1,
     "worker.max_partials": 3,
     "worker.deadline_s": 0,
-    # Of each stream two readings a second, and a final every four: some eleven jobs a second.
+    # Of each stream two readings of words and two of the voice a second, and a final every four.
     "partial.every_ms": 500,
+    # Time stands still between two jobs here: nobody could rest.
+    "worker.partial_share": 1.0,
 }
 SLOW_S, USUAL_S = 1.0, 0.1
 """How long a job takes while the models are slow, and else."""
@@ -72,8 +74,9 @@ async def speak(wire: Wire, turns: asyncio.Queue[int | None]) -> list[Told]:
 
 def readings(events: list[Told]) -> int:
     """Count the readings that were due: told, or said at the end to have been dropped."""
-    told: int = events[-1]["partials_dropped"]
-    return told + len(of_kind(events, "streamser.emotion.delta"))
+    dropped: int = events[-1]["partials_dropped"]
+    kinds = ("streamser.emotion.delta", "streamser.transcript.partial")
+    return dropped + sum(len(of_kind(events, kind)) for kind in kinds)
 
 
 async def undisturbed() -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import Reading, Spoken
 from streamser.events import Event, ModelNames
-from streamser.runtime.jobs import Cancel, Job, Result
+from streamser.runtime.jobs import Cancel, EmotionJob, Job, Observed, Outcome, WordsJob
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Output, Session
 from streamser.speech.segmenter import SegmenterSettings
@@ -24,6 +24,7 @@ __all__ = [
     "LoudnessModel",
     "SpellingTranscriber",
     "answer",
+    "answer_all",
     "events_of",
     "jobs_of",
     "make_session",
@@ -142,11 +143,20 @@ class ForgetfulTranscriber(SpellingTranscriber):
         self.forgotten.append(session_id)
 
 
-def answer(job: Job) -> Result:
+def answer(job: Job) -> Outcome:
     """Answer a job as the doubles would."""
-    transcript = SpellingTranscriber().transcribe([job.clip])[0]
+    if isinstance(job, WordsJob):
+        return SpellingTranscriber().transcribe([job.clip])[0]
     finding = float(np.sqrt(np.mean(job.heard**2)))
-    return Result(transcript, finding, voice_of(job.clip.samples) if job.embed else None)
+    return Observed(finding, voice_of(job.clip.samples) if job.embed else None)
+
+
+def answer_all(session: Session, output: Sequence[Output]) -> list[Event]:
+    """Answer the jobs among a session's output, and those that follow; return all events."""
+    told = events_of(output)
+    for job in jobs_of(output):
+        told += answer_all(session, session.resolve(job.id, answer(job)))
+    return told
 
 
 def voice_of(sound: Samples) -> Voice:
@@ -163,11 +173,12 @@ def make_session(
     max_length_ms: int = 20_000,
     clustering: Clustering | None = None,
     speaker: str | None = None,
+    words: bool = True,
 ) -> Session:
-    """Make a session on doubles, with a hangover of 500 ms."""
+    """Make a session on doubles, with a hangover of 500 ms; without ``words``, of voices alone."""
     profile = SessionProfile(
         session_id="s",
-        models=ModelNames(vad="level", asr="spelling", emotion="loudness"),
+        models=ModelNames(vad="level", asr="spelling" if words else None, emotion="loudness"),
         endpointing=SegmenterSettings.from_ms(max_length_ms=max_length_ms),
         partial_every=to_samples(partial_every_ms),
         window=to_samples(10_000),
@@ -187,4 +198,5 @@ def events_of(output: Sequence[Output]) -> list[Event]:
 def jobs_of(output: Sequence[Output]) -> list[Job]:
     """Return the jobs among a session's output that were not taken back in it."""
     cancelled = {item.job_id for item in output if isinstance(item, Cancel)}
-    return [item for item in output if isinstance(item, Job) and item.id not in cancelled]
+    jobs = [item for item in output if isinstance(item, WordsJob | EmotionJob)]
+    return [job for job in jobs if job.id not in cancelled]

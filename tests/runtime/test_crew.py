@@ -10,7 +10,7 @@ from streamser.config import WorkerSettings
 from streamser.errors import ModelError
 from streamser.runtime.crew import Crew
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Job, Outcome, Result
+from streamser.runtime.jobs import Job, Observed, Outcome
 from streamser.runtime.worker import BatchReport
 from tests.runtime.doubles import LoudnessModel, SpellingTranscriber
 from tests.runtime.test_worker import job
@@ -57,7 +57,7 @@ def test_sessions_are_shared_out_evenly_and_stay_where_they_are() -> None:
         answers = hands.got(60)
     finally:
         crew.close()
-    assert all(isinstance(outcome, Result) for *_, outcome in answers)
+    assert all(isinstance(outcome, Observed) for *_, outcome in answers)
     for name in names:
         assert [number for session, number, _ in answers if session == name] == list(range(5))
         assert len(hands.places[name]) == 1

@@ -10,16 +10,21 @@ from streamser.audio.clip import Clip, Samples
 from streamser.emotion.model import Place, Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Fault, Job, Result
+from streamser.runtime.jobs import EmotionJob, Fault, Observed, WordsJob
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 
-def job(number: int, level: float = 0.3) -> Job:
-    """Make a job of one second of sound."""
+def job(number: int, level: float = 0.3, text: str | None = None) -> EmotionJob:
+    """Ask for the emotion of one second of sound."""
     clip = Clip("a", number, 0, speech((1.0, level), seed=number), final=True)
-    return Job(number, clip, 8000, droppable=False)
+    return EmotionJob(number, clip, 8000, droppable=False, text=text)
+
+
+def words_job(number: int) -> WordsJob:
+    """Ask for the words of the same."""
+    return WordsJob(number, job(number).clip, droppable=False)
 
 
 class FragileModel(LoudnessModel):
@@ -83,9 +88,9 @@ def test_one_bad_item_of_a_batch_fails_alone() -> None:
     good, bad, other = engine.run([job(1), job(2, level=0.0), job(3)])
     assert bad == Fault("too_silent", "the model cannot bear silence.")
     alone = Engine(None, FragileModel()).run([job(3)])[0]
-    assert isinstance(good, Result)
-    assert isinstance(other, Result)
-    assert isinstance(alone, Result)
+    assert isinstance(good, Observed)
+    assert isinstance(other, Observed)
+    assert isinstance(alone, Observed)
     assert other.finding == alone.finding
 
 
@@ -93,7 +98,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
     """Until it fits, and no further."""
     model = FragileModel(most=2)
     outcomes = Engine(None, model).run([job(n) for n in range(8)])
-    assert all(isinstance(outcome, Result) for outcome in outcomes)
+    assert all(isinstance(outcome, Observed) for outcome in outcomes)
     assert model.sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
@@ -115,39 +120,39 @@ def test_a_fault_nobody_foresaw_names_its_kind() -> None:
     assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
 
 
-def test_without_a_recogniser_there_is_no_transcript() -> None:
-    """Emotion from the voice alone."""
-    (outcome,) = Engine(None, LoudnessModel()).run([job(1)])
-    assert isinstance(outcome, Result)
-    assert outcome.transcript is None
+def test_jobs_for_a_model_that_is_not_there_fail() -> None:
+    """Nobody waits for what cannot come."""
+    (words,) = Engine(None, LoudnessModel()).run([words_job(1)])
+    (emotion,) = Engine(SpellingTranscriber(), None).run([job(1)])
+    assert isinstance(words, Fault)
+    assert isinstance(emotion, Fault)
+    with pytest.raises(ModelError, match="no emotion model"):
+        Engine(SpellingTranscriber(), None).listener()
 
 
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
     """The model reads at most the window, is told where it lies, and gets all the words."""
     model = Listening()
-    (outcome,) = Engine(SpellingTranscriber(), model).run([job(1)])
+    (outcome,) = Engine(None, model).run([job(1, text="word0 word1")])
     assert model.texts == ["word0 word1"]
     assert model.places == [Place("a", 1, 8192)]
-    assert isinstance(outcome, Result)
+    assert isinstance(outcome, Observed)
     expected = np.sqrt(np.mean(job(1).clip.samples[8192:] ** 2))
     assert outcome.finding == float(expected)
 
 
-def test_distrusted_text_never_reaches_the_emotion_model() -> None:
-    """A recogniser that babbles leaves the voice to speak for itself."""
-    model = Listening()
-    (outcome,) = Engine(Parrot(), model).run([job(1)])
-    assert model.texts == [None]
-    assert isinstance(outcome, Result)
-    assert outcome.transcript is not None
-    assert outcome.transcript.distrust == "repetitive"
+def test_text_that_must_not_be_believed_says_why() -> None:
+    """A recogniser that babbles is found out before anybody reads it."""
+    (outcome,) = Engine(Parrot(), None).run([words_job(1)])
+    assert isinstance(outcome, Transcript)
+    assert outcome.distrust == "repetitive"
 
 
 def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
     """A model that cannot run at all says so at the start."""
     model, recogniser = Listening(), ForgetfulTranscriber()
     Engine(recogniser, model).warm()
-    assert model.texts == ["word0 word1"]
+    assert model.texts == [None]
     assert recogniser.forgotten == model.forgotten == ["warm-up"]
 
     class Broken(LoudnessModel):
@@ -158,27 +163,23 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
         Engine(None, Broken()).warm()
 
 
-def test_only_jobs_that_ask_for_words_are_transcribed() -> None:
-    """Sessions with and without words share a batch; each gets what it asked for."""
-    silent = replace(job(2), transcribe=False)
+def test_jobs_for_words_and_for_emotion_share_a_batch() -> None:
+    """Each gets what it asked for, in the order of asking."""
     engine = Engine(SpellingTranscriber(), LoudnessModel())
-    outcomes = engine.run([job(1), silent, job(3)])
-    words = [isinstance(each, Result) and each.transcript is not None for each in outcomes]
-    assert words == [True, False, True]
-    (alone,) = engine.run([silent])
-    assert isinstance(alone, Result)
-    assert alone.transcript is None
+    outcomes = engine.run([job(1), words_job(1), job(3), words_job(2)])
+    assert [type(each) for each in outcomes] == [Observed, Transcript, Observed, Transcript]
 
 
 def test_the_time_in_each_model_is_summed_up() -> None:
     """Also where a model fails: it has been busy all the same."""
     engine = Engine(SpellingTranscriber(), FragileModel())
-    engine.run([job(1)])
+    engine.run([job(1), words_job(1)])
     once = engine.spent
     assert once.judging_s > 0
+    assert once.transcribing_s > 0
     engine.run([job(2, level=0.0)])
     assert engine.spent.judging_s > once.judging_s
-    assert (engine.spent - once).transcribing_s >= 0
+    assert (engine.spent - once).transcribing_s == 0
 
 
 def test_only_jobs_that_ask_for_it_have_their_voices_described() -> None:
@@ -186,7 +187,7 @@ def test_only_jobs_that_ask_for_it_have_their_voices_described() -> None:
     embedder = LengthEmbedder()
     engine = Engine(None, LoudnessModel(), embedder)
     outcomes = engine.run([job(1), replace(job(2), embed=True), job(3)])
-    voices = [each.voice for each in outcomes if isinstance(each, Result)]
+    voices = [each.voice for each in outcomes if isinstance(each, Observed)]
     assert [voice is not None for voice in voices] == [False, True, False]
     assert voices[1] is not None
     assert list(voices[1]) == [16_000.0, 1.0]
@@ -199,7 +200,7 @@ def test_only_jobs_that_ask_for_it_have_their_voices_described() -> None:
 def test_without_an_embedder_no_voice_is_described() -> None:
     """Whoever asks."""
     (outcome,) = Engine(None, LoudnessModel()).run([replace(job(1), embed=True)])
-    assert isinstance(outcome, Result)
+    assert isinstance(outcome, Observed)
     assert outcome.voice is None
 
 
@@ -208,9 +209,9 @@ def test_an_embedder_that_fails_makes_no_utterance_fail(caplog: pytest.LogCaptur
     engine = Engine(None, LoudnessModel(), LengthEmbedder())
     jobs = [replace(job(n, level=level), embed=True) for n, level in enumerate((0.3, 0.0, 0.0))]
     outcomes = engine.run(jobs)
-    voices = [isinstance(each, Result) and each.voice is not None for each in outcomes]
+    voices = [isinstance(each, Observed) and each.voice is not None for each in outcomes]
     assert voices == [True, False, False]
-    assert all(isinstance(each, Result) for each in outcomes)
+    assert all(isinstance(each, Observed) for each in outcomes)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 

@@ -12,15 +12,17 @@ import pytest
 from streamser.audio.clip import Clip
 from streamser.config import WorkerSettings
 from streamser.errors import ModelError
-from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.runtime.jobs import Fault, Job, Outcome, WordsJob
 from streamser.runtime.worker import DeviceThread
+from streamser.speech.transcriber import Transcript
 from tests.faults.doubles import GIVE_UP_S, HandTime, Mishap, Workshop, get
 from tests.runtime.doubles import speech
 
 
 def job(number: int, session: str = "a") -> Job:
     """Make a job of a tenth of a second."""
-    return Job(number, Clip(session, number, 0, speech((0.1, 0.3)), final=True), 1600, False)
+    clip = Clip(session, number, 0, speech((0.1, 0.3)), final=True)
+    return WordsJob(number, clip, droppable=False)
 
 
 class Bench:
@@ -61,7 +63,7 @@ class Bench:
 def _short(outcome: Outcome) -> str:
     if isinstance(outcome, Fault):
         return outcome.code
-    return "ok" if isinstance(outcome, Result) else "skipped"
+    return "ok" if isinstance(outcome, Transcript) else "skipped"
 
 
 class Gate:

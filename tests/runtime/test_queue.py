@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
 from streamser.config import WorkerSettings
-from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+from streamser.runtime.jobs import EmotionJob, Fault, Outcome, Skipped, WordsJob
 from streamser.runtime.queue import JobQueue, Ticket
 
 
@@ -13,7 +14,7 @@ def ticket(
 ) -> Ticket:
     """Make a waiting job."""
     clip = Clip(session, 1, 0, np.zeros(16, np.float32), final=not droppable)
-    return Ticket(Job(job_id, clip, 16, droppable, refusable), lambda job, outcome: None)
+    return Ticket(EmotionJob(job_id, clip, 16, droppable, refusable), lambda job, outcome: None)
 
 
 def ids(tickets: list[Ticket]) -> list[int]:
@@ -42,7 +43,31 @@ def test_a_newer_partial_takes_the_place_of_one_that_waits() -> None:
     queue.offer(ticket(1, "a", droppable=True))
     queue.offer(ticket(2, "b", droppable=True))
     assert over(queue.offer(ticket(3, "a", droppable=True))) == [(1, Skipped("coalesced"))]
-    assert ids(queue.take(9)) == [2, 3]
+    assert ids(queue.take(9)) == [3, 2]
+
+
+def test_a_newer_partial_takes_the_place_of_its_own_kind_alone() -> None:
+    """Words do not push out a reading of the voice, nor a partial what a final has asked for."""
+    queue = JobQueue(WorkerSettings())
+    clip = Clip("a", 1, 0, np.zeros(16, np.float32), final=False)
+    jobs = (
+        EmotionJob(1, clip, 16, droppable=True),
+        WordsJob(2, clip, droppable=True),
+        EmotionJob(3, replace(clip, final=True), 16, droppable=True),
+    )
+    for each in jobs:
+        assert queue.offer(Ticket(each, lambda job, outcome: None)) == []
+    assert ids(queue.take(9)) == [1, 2, 3]
+
+
+def test_partials_can_be_made_to_wait_and_finals_cannot() -> None:
+    """While the models rest from partials, a final still finds them free."""
+    queue = JobQueue(WorkerSettings())
+    queue.offer(ticket(1, "a", droppable=True))
+    assert queue.take(9, droppable=False) == []
+    queue.offer(ticket(2, "a"))
+    assert ids(queue.take(9, droppable=False)) == [2]
+    assert ids(queue.take(9)) == [1]
 
 
 def test_beyond_the_bound_the_oldest_partial_is_left_out() -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
 from streamser.config import WorkerSettings
-from streamser.runtime.jobs import Job
+from streamser.runtime.jobs import EmotionJob
 from streamser.runtime.queue import JobQueue, Ticket
 from streamser.runtime.recovery import Loss, Patience, sort_out
 from tests.runtime.doubles import speech
@@ -16,7 +16,7 @@ from tests.runtime.doubles import speech
 def ticket(number: int, *, droppable: bool = False, suspect: bool = False) -> Ticket:
     """Make a ticket of a tenth of a second."""
     clip = Clip("a", number, 0, speech((0.1, 0.3)), final=not droppable)
-    job = Job(number, clip, 1600, droppable)
+    job = EmotionJob(number, clip, 1600, droppable)
     return Ticket(job, lambda job, outcome: None, suspect=suspect)
 
 

@@ -21,14 +21,12 @@ from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.config import Settings, load_settings
 from streamser.errors import ConfigError, ModelError
 from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.assembly import build_engine, settle
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.runtime.assembly import Part, build_engine, settle
+from streamser.runtime.jobs import EmotionJob, Fault, Observed, Outcome
 from streamser.runtime.remote import RemoteEngine
 from streamser.runtime.worker import DeviceThread
 from tests.cli.running import DEMO
 from tests.faults.doubles import HandTime
-from tests.runtime.doubles import LoudnessModel
 
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
@@ -48,7 +46,7 @@ def silent(line: str) -> None:
 @contextmanager
 def remote(wanted: Settings, tell: Callable[[str], None] = silent) -> Iterator[RemoteEngine]:
     """Load models in another process."""
-    engine = RemoteEngine(wanted, tell)
+    engine = RemoteEngine(wanted, tell, "all")
     try:
         yield engine
     finally:
@@ -63,10 +61,10 @@ def sound(seconds: float, begin: float = 0.0) -> Samples:
     return found
 
 
-def job(number: int, seconds: float = 2.0, begin: float = 1.0) -> Job:
+def job(number: int, seconds: float = 2.0, begin: float = 1.0) -> EmotionJob:
     """Ask about a part of the bundled conversation."""
     clip = Clip("session", number, 0, sound(seconds, begin), final=True)
-    return Job(number, clip, 10 * SAMPLE_RATE, droppable=False)
+    return EmotionJob(number, clip, 10 * SAMPLE_RATE, droppable=False, text="so it is")
 
 
 def same(left: Any, right: Any) -> bool:
@@ -97,23 +95,22 @@ def gone(pid: int) -> None:
         os.close(handle)
 
 
-@pytest.mark.parametrize("preset", ["voice-only", "embedded"])
 @pytest.mark.parametrize("model", ["compact", "rules"])
-def test_what_is_found_in_another_process_is_what_is_found_here(preset: str, model: str) -> None:
-    """To the last bit, words and emotion, and so is what a listener makes of it."""
-    wanted = settings(preset, emotion__model=model)
+def test_what_is_found_in_another_process_is_what_is_found_here(model: str) -> None:
+    """To the last bit, and so is what a listener makes of it."""
+    wanted = settings(emotion__model=model)
     here = build_engine(wanted, silent)
     jobs = [job(1), job(2, 0.0), job(3, 3.0, 5.0)]
     with remote(wanted) as there:
         found, expected = there.run(jobs), here.run(jobs)
-        assert (there.asr, there.emotion) == (here.asr, here.emotion)
+        assert there.abilities == here.abilities
         assert there.spent.judging_s > 0
         assert all(map(same, found, expected))
-        assert isinstance(found[0], Result)
+        assert isinstance(found[0], Observed)
         reading = there.listener()
         beside = here.listener()
         for outcome in found:
-            assert isinstance(outcome, Result)
+            assert isinstance(outcome, Observed)
             assert reading.interpret(outcome.finding) == beside.interpret(outcome.finding)
             reading.learn(outcome.finding)
             beside.learn(outcome.finding)
@@ -123,10 +120,23 @@ def test_what_is_found_in_another_process_is_what_is_found_here(preset: str, mod
         assert all(map(same, there.run(jobs), expected))
 
 
+@pytest.mark.parametrize("part", ["words", "emotion"])
+def test_a_process_holds_the_part_of_the_models_that_is_asked_for(part: Part) -> None:
+    """What it does not hold it does not load, and jobs for it fail."""
+    wanted = settings(asr__engine="none")
+    engine = RemoteEngine(wanted, silent, part)
+    try:
+        assert engine.abilities.emotion == ("compact" if part == "emotion" else None)
+        (outcome,) = engine.run([job(1)])
+        assert isinstance(outcome, Observed if part == "emotion" else Fault)
+    finally:
+        engine.close()
+
+
 def test_models_that_cannot_be_had_are_told_of_as_if_they_were_loaded_here() -> None:
     """The same error, and no process is left."""
     with pytest.raises(ConfigError, match="no emotion model is called 'nonesuch'"):
-        RemoteEngine(settings(emotion__model="nonesuch"), silent)
+        RemoteEngine(settings(emotion__model="nonesuch"), silent, "all")
 
 
 def test_what_loading_has_to_say_to_people_is_said() -> None:
@@ -134,7 +144,7 @@ def test_what_loading_has_to_say_to_people_is_said() -> None:
     said: list[str] = []
     wanted = settings(asr__engine="auto", asr__language="xx", offline=True, emotion__model="rules")
     with remote(wanted, said.append) as engine:
-        assert engine.asr is None
+        assert engine.abilities.asr is None
     assert len(said) == 1
     assert said[0].startswith("No text: no recogniser for language 'xx'")
 
@@ -146,7 +156,7 @@ def test_signals_that_end_a_program_well_do_not_end_its_models() -> None:
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGINT)
         os.kill(engine.pid, signal.SIGTERM)
-        assert isinstance(engine.run([job(1)])[0], Result)
+        assert isinstance(engine.run([job(1)])[0], Observed)
 
 
 @linux
@@ -176,7 +186,7 @@ def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
     engines: list[RemoteEngine] = []
 
     def build() -> RemoteEngine:
-        engines.append(RemoteEngine(wanted, silent))
+        engines.append(RemoteEngine(wanted, silent, "all"))
         return engines[-1]
 
     wanted = settings()
@@ -187,7 +197,7 @@ def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
         assert engines[0].pid is not None
         os.kill(engines[0].pid, signal.SIGKILL)
         worker.submit(job(1), lambda job, outcome: answers.put(outcome))
-        assert isinstance(answers.get(timeout=_GIVE_UP_S), Result)
+        assert isinstance(answers.get(timeout=_GIVE_UP_S), Observed)
         assert (worker.stats.died, worker.stats.retries) == (1, 1)
     finally:
         worker.close()
@@ -200,7 +210,7 @@ def test_a_process_that_hangs_is_ended_and_its_memory_is_free() -> None:
     engines: list[RemoteEngine] = []
 
     def build() -> RemoteEngine:
-        engines.append(RemoteEngine(wanted, silent))
+        engines.append(RemoteEngine(wanted, silent, "all"))
         return engines[-1]
 
     wanted, time = settings(), HandTime()
@@ -220,7 +230,7 @@ def test_a_process_that_hangs_is_ended_and_its_memory_is_free() -> None:
         assert outcome.code == "deadline"
         gone(pid)
         worker.submit(job(2), lambda job, outcome: answers.put(outcome))
-        assert isinstance(answers.get(timeout=_GIVE_UP_S), Result)
+        assert isinstance(answers.get(timeout=_GIVE_UP_S), Observed)
         assert worker.stats.stuck == 1
     finally:
         worker.close()
@@ -235,7 +245,7 @@ def test_models_end_with_a_program_that_is_killed() -> None:
         "from streamser.runtime.remote import RemoteEngine\n"
         "if __name__ == '__main__':\n"
         "    settings = load_settings('voice-only', environ={}).settings\n"
-        "    engine = RemoteEngine(settings, lambda line: None)\n"
+        "    engine = RemoteEngine(settings, lambda line: None, 'all')\n"
         "    print(engine.pid, flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -272,10 +282,6 @@ def test_what_loading_says_is_said_once_however_many_load() -> None:
 )
 def test_a_recogniser_that_was_chosen_stays_chosen(chosen: str | None, engine: str) -> None:
     """Engines that are loaded later are like the first."""
-
-    class Loaded(Engine):
-        asr = chosen
-
-    found = settle(settings(asr__engine="auto"), Loaded(None, LoudnessModel()))
+    found = settle(settings(asr__engine="auto"), chosen)
     assert found.asr.engine == engine
-    assert found == settle(found, Loaded(None, LoudnessModel()))
+    assert found == settle(found, chosen)

@@ -26,10 +26,10 @@ from streamser.events import (
     TranscriptionFailed,
     TranscriptPartial,
 )
-from streamser.runtime.jobs import Cancel, Fault, Job, Skipped
+from streamser.runtime.jobs import Cancel, EmotionJob, Fault, Job, Skipped, WordsJob
 from streamser.runtime.profile import SessionSnapshot
 from streamser.runtime.session import Output, Session
-from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech
+from tests.runtime.doubles import answer, answer_all, events_of, jobs_of, make_session, speech
 
 E = TypeVar("E", bound=Event)
 
@@ -46,18 +46,17 @@ def run(session: Session, chunks: list[Samples], *, at_once: bool = True) -> lis
     unanswered: list[Job] = []
 
     def carry(output: list[Output]) -> None:
-        told.extend(events_of(output))
         if at_once:
-            for job in jobs_of(output):
-                carry(session.resolve(job.id, answer(job)))
+            told.extend(answer_all(session, output))
         else:
-            unanswered.extend(item for item in output if isinstance(item, Job))
+            told.extend(events_of(output))
+            unanswered.extend(jobs_of(output))
 
     for chunk in chunks:
         carry(session.push(chunk))
     carry(session.flush())
     for job in unanswered:
-        told.extend(events_of(session.resolve(job.id, answer(job))))
+        told.extend(answer_all(session, session.resolve(job.id, answer(job))))
     return told
 
 
@@ -140,7 +139,9 @@ def test_an_ordered_session_does_not_care_when_results_come(
         waiting += jobs_of(output)
         while waiting and (chunk is None or dice.random() < 0.5):
             job = waiting.pop(dice.randrange(len(waiting)))
-            told += events_of(session.resolve(job.id, answer(job)))
+            output = session.resolve(job.id, answer(job))
+            told += events_of(output)
+            waiting += jobs_of(output)
     assert told == run(make_session(ordered=True), [sound])
 
 
@@ -171,7 +172,7 @@ def test_the_stream_of_events_keeps_its_invariants(
 
 def test_finals_leave_in_utterance_order_whatever_order_they_finish_in() -> None:
     """The second final waits for the first."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     jobs = jobs_of(session.push(speech(*TWO_UTTERANCES)))
     first, second = jobs
@@ -182,7 +183,7 @@ def test_finals_leave_in_utterance_order_whatever_order_they_finish_in() -> None
 
 def test_the_final_is_asked_for_at_half_the_hangover() -> None:
     """300 ms into the silence the job is out, although the utterance is still open."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     output = session.push(speech((0.5, 0), (1.0, 0.3), (0.3, 0)))
     (job,) = jobs_of(output)
@@ -196,7 +197,7 @@ def test_the_final_is_asked_for_at_half_the_hangover() -> None:
 
 def test_a_speculative_final_is_thrown_away_if_speech_resumes() -> None:
     """Its job is cancelled, its result ignored, and the longer utterance asked for anew."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     (early,) = jobs_of(session.push(speech((0.5, 0), (1.0, 0.3), (0.32, 0))))
     output = session.push(speech((1.0, 0.3), (1.0, 0)))
@@ -212,8 +213,8 @@ def test_without_speculation_the_final_is_asked_for_at_the_end_of_the_hangover()
     """The switch changes when the job leaves, not what is in it."""
     sound = speech((0.5, 0), (1.0, 0.3), (1.0, 0))
     early, late = (
-        make_session(partial_every_ms=0),
-        make_session(partial_every_ms=0, speculative=False),
+        make_session(partial_every_ms=0, words=False),
+        make_session(partial_every_ms=0, words=False, speculative=False),
     )
     (one,), (other,) = jobs_of(early.push(sound)), jobs_of(late.push(sound))
     assert jobs_of(late.push(sound[:0])) == []
@@ -224,7 +225,7 @@ def test_without_speculation_the_final_is_asked_for_at_the_end_of_the_hangover()
 def test_a_clip_holds_the_very_samples_that_were_pushed() -> None:
     """What the models hear is what the session heard, at the place it says."""
     sound = speech(*TWO_UTTERANCES)
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     for job in jobs_of(session.push(sound)):
         assert np.array_equal(job.clip.samples, sound[job.clip.start : job.clip.end])
 
@@ -272,7 +273,7 @@ def test_a_stream_may_end_anywhere(pattern: list[tuple[float, float]], rest: int
 
 def test_every_partial_asked_for_is_told_or_counted() -> None:
     """Those that a final overtakes, and those that fail, too."""
-    session = make_session()
+    session = make_session(words=False)
     session.begin()
     jobs = jobs_of(session.push(speech((0.5, 0), (2.0, 0.3))))
     told = events_of(session.resolve(jobs[0].id, Fault("model_broke", "it broke")))
@@ -290,7 +291,7 @@ def test_every_partial_asked_for_is_told_or_counted() -> None:
 
 def test_an_utterance_that_cannot_be_analysed_says_so_and_the_next_ones_go_on() -> None:
     """A fault takes the place of the final events of its utterance alone."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     first, second = jobs_of(session.push(speech(*TWO_UTTERANCES)))
     told = events_of(session.resolve(first.id, Fault("model_broke", "it broke")))
@@ -304,7 +305,7 @@ def test_an_utterance_that_cannot_be_analysed_says_so_and_the_next_ones_go_on() 
 
 def test_partials_that_were_left_out_are_counted_and_told() -> None:
     """Dropping under pressure gives advice; being overtaken by a newer one is only counted."""
-    session = make_session()
+    session = make_session(words=False)
     session.begin()
     jobs = jobs_of(session.push(speech((0.5, 0), (2.0, 0.3))))
     assert len(jobs) >= 3
@@ -330,7 +331,7 @@ def test_lost_sound_is_told_at_most_once_a_second() -> None:
 
 def test_a_marker_comes_back_once_everything_before_it_is_told() -> None:
     """In silence at once; within an utterance after its final."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     assert of(Marker, events_of(session.mark("now")))[0].id == "now"
     session.push(speech((0.5, 0), (1.0, 0.3)))
@@ -343,7 +344,7 @@ def test_a_marker_comes_back_once_everything_before_it_is_told() -> None:
 
 def test_a_marker_waits_for_a_word_that_has_just_begun() -> None:
     """Its utterance will be told with a start before the marker."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     session.push(speech((0.512, 0), (0.064, 0.3)))
     assert events_of(session.mark("now")) == []
@@ -357,7 +358,7 @@ def test_a_marker_waits_for_a_word_that_has_just_begun() -> None:
 
 def test_a_marker_after_a_cut_waits_for_the_second_half() -> None:
     """The cut lies before the marker, and so does the beginning of the next utterance."""
-    session = make_session(partial_every_ms=0, max_length_ms=2000)
+    session = make_session(partial_every_ms=0, max_length_ms=2000, words=False)
     session.begin()
     output = session.push(speech((0.512, 0), (1.5, 0.3)))
     output += session.mark("now")
@@ -372,7 +373,7 @@ def test_a_marker_after_a_cut_waits_for_the_second_half() -> None:
 
 def test_a_marker_in_the_last_words_comes_after_their_final() -> None:
     """Also where the stream ends in the middle of a window."""
-    session = make_session(partial_every_ms=0)
+    session = make_session(partial_every_ms=0, words=False)
     session.begin()
     session.push(speech((0.512, 0), (1.0, 0.3))[: 512 * 46 + 400])
     output = session.mark("end") + session.flush()
@@ -407,8 +408,10 @@ def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_told() -> No
     session = make_session()
     session.begin()
     output = session.push(speech((0.5, 0), (1.0, 0.3), (1.0, 0)))
-    partials = [item for item in output if isinstance(item, Job) and not item.clip.final]
-    assert partials
+    partials = [
+        item for item in output if isinstance(item, WordsJob | EmotionJob) and not item.clip.final
+    ]
+    assert len(partials) >= 2
     told = [e for job in partials for e in events_of(session.resolve(job.id, answer(job)))]
     assert of(EmotionDelta, told) == []
 
@@ -444,11 +447,12 @@ def test_what_another_model_learnt_is_refused() -> None:
 
 def test_a_partial_says_which_sound_it_was_read_from() -> None:
     """Of a long utterance the end alone, and never more than the window."""
-    session = make_session(max_length_ms=15_000)
-    jobs: dict[int, Job] = {}
+    session = make_session(max_length_ms=15_000, words=False)
+    jobs: dict[int, EmotionJob] = {}
     told: list[Event] = []
     for chunk in np.array_split(speech((0.3, 0), (14.0, 0.3)), 100):
         for job in jobs_of(session.push(chunk)):
+            assert isinstance(job, EmotionJob)
             jobs[to_ms(job.clip.end)] = job
             told += events_of(session.resolve(job.id, answer(job)))
     windows = [event.emotion.window for event in of(EmotionDelta, told)]

@@ -26,7 +26,7 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionDelta,
 )
-from streamser.runtime.jobs import Cancel
+from streamser.runtime.jobs import Cancel, EmotionJob
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Output, Session
 from streamser.runtime.wording import client_error
@@ -183,7 +183,7 @@ def test_without_words_no_job_asks_for_any() -> None:
     session.configure(replace(profile, models=replace(profile.models, asr=None)))
     output = session.push(speech((0.5, 0), (1.0, 0.3), (1.0, 0)))
     assert jobs_of(output)
-    assert not any(job.transcribe for job in jobs_of(output))
+    assert all(isinstance(job, EmotionJob) for job in jobs_of(output))
 
 
 def test_the_order_of_events_can_only_be_chosen_before_sound() -> None:

@@ -25,10 +25,10 @@ from streamser.events import (
     TranscriptionCompleted,
     encode_event,
 )
-from streamser.runtime.jobs import Job
+from streamser.runtime.jobs import EmotionJob, Job
 from streamser.runtime.session import Session
 from streamser.speech.speakers import Clustering
-from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech
+from tests.runtime.doubles import answer, answer_all, events_of, jobs_of, make_session, speech
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 
@@ -52,10 +52,7 @@ def run(session: Session, sound: Samples) -> list[Event]:
     """Let a session hear everything, and answer its jobs at once."""
     told = events_of(session.begin())
     for offset in range(0, len(sound), 800):
-        output = session.push(sound[offset : offset + 800])
-        told += events_of(output)
-        for job in jobs_of(output):
-            told += resolve(session, job)
+        told += answer_all(session, session.push(sound[offset : offset + 800]))
     return told + events_of(session.flush())
 
 
@@ -117,7 +114,7 @@ def test_an_utterance_too_short_to_say_is_of_nobody() -> None:
 
 def test_a_voice_that_could_not_be_described_is_of_nobody() -> None:
     """Its emotion is told all the same, and the next ones are told apart as ever."""
-    session = make_session(clustering=APART, partial_every_ms=0)
+    session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
     one, two, three = jobs_of(session.push(in_turn(LOUD, LOUD, LOUD)))
     told = resolve(session, one) + resolve(session, two, deaf=True) + resolve(session, three)
@@ -126,7 +123,7 @@ def test_a_voice_that_could_not_be_described_is_of_nobody() -> None:
 
 def test_labels_are_given_in_the_order_of_utterances() -> None:
     """Not in that in which the device thread was done with them."""
-    session = make_session(clustering=APART, partial_every_ms=0)
+    session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
     one, two = jobs_of(session.push(in_turn(QUIET, LOUD)))
     assert resolve(session, two) == []
@@ -142,14 +139,15 @@ def test_only_finals_of_sessions_without_a_name_ask_for_voices() -> None:
     ):
         session = make_session(clustering=clustering, speaker=name)
         session.begin()
-        jobs = [job for job in session.push(in_turn(LOUD, QUIET)) if isinstance(job, Job)]
+        output = session.push(in_turn(LOUD, QUIET))
+        jobs = [job for job in output if isinstance(job, EmotionJob)]
         assert {job.embed for job in jobs if job.clip.final} == {asks}
         assert {job.embed for job in jobs if not job.clip.final} == {False}
 
 
 def test_a_client_that_names_its_speaker_ends_the_guessing() -> None:
     """At once: also of an utterance whose voice has been described by then."""
-    session = make_session(clustering=APART, partial_every_ms=0)
+    session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
     one, two = jobs_of(session.push(in_turn(LOUD, QUIET)))
     told = resolve(session, one)
@@ -164,7 +162,7 @@ def test_a_client_that_names_its_speaker_ends_the_guessing() -> None:
 
 def test_voices_stay_known_when_a_name_is_taken_back() -> None:
     """One label must not come to mean two people."""
-    session = make_session(clustering=APART, partial_every_ms=0)
+    session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
     told = []
     for name, turn in ((None, LOUD), ("Anna", LOUD), (None, QUIET), (None, LOUD)):

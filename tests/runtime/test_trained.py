@@ -18,7 +18,7 @@ from streamser.emotion.neural.fused import load_fused
 from streamser.errors import ModelError
 from streamser.events import EmotionBody, EmotionCompleted, EmotionDelta, Event
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Fault, Job, Result
+from streamser.runtime.jobs import EmotionJob, Fault, Observed
 from streamser.taxonomy import CATEGORIES
 from tests.emotion.neural.checkpoints import tiny_checkpoint
 from tests.runtime.doubles import SpellingTranscriber
@@ -108,12 +108,12 @@ def test_one_answer_that_is_no_number_fails_alone(where: Path, demo: Frames) -> 
     sound = np.ascontiguousarray(demo[:16_000, 0])
     broken = np.full(16_000, np.nan, np.float32)
     jobs = [
-        Job(number, Clip("a", number, 0, samples, final=True), 16_000, droppable=False)
+        EmotionJob(number, Clip("a", number, 0, samples, final=True), 16_000, droppable=False)
         for number, samples in enumerate((sound, broken, sound))
     ]
     good, bad, other = engine.run(jobs)
-    assert isinstance(good, Result)
-    assert isinstance(other, Result)
+    assert isinstance(good, Observed)
+    assert isinstance(other, Observed)
     assert isinstance(bad, Fault)
     assert bad.code == "model_unavailable"
 

@@ -12,7 +12,7 @@ from streamser.config import WorkerSettings
 from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Fault, Job, Outcome, Result, Skipped
+from streamser.runtime.jobs import EmotionJob, Fault, Job, Observed, Outcome, Skipped
 from streamser.runtime.worker import BatchReport, DeviceThread
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
@@ -39,7 +39,7 @@ class GatedModel(LoudnessModel):
 def job(number: int, session: str = "a", *, droppable: bool = False) -> Job:
     """Make a job of a tenth of a second."""
     clip = Clip(session, number, 0, speech((0.1, 0.3), seed=number), final=not droppable)
-    return Job(number, clip, 1600, droppable)
+    return EmotionJob(number, clip, 1600, droppable)
 
 
 def into(answers: Answers) -> Callable[[Job, Outcome], None]:
@@ -71,7 +71,7 @@ def test_jobs_that_wait_are_run_as_one_batch() -> None:
         got = [answers.get(timeout=20) for _ in range(7)]
     assert model.batches == [1, 4, 2]
     assert [number for _, number, _ in got] == list(range(7))
-    assert all(isinstance(outcome, Result) for *_, outcome in got)
+    assert all(isinstance(outcome, Observed) for *_, outcome in got)
     assert model.threads == {"streamser-device"}
     assert worker.stats.jobs == 7
     assert worker.stats.largest_batch == 4
@@ -164,7 +164,7 @@ def test_one_who_cannot_take_an_answer_keeps_nobody_from_theirs() -> None:
     assert asked.wait(20)
     worker.leave("a")
     worker.submit(job(2, "b"), into(answers))
-    assert isinstance(answers.get(timeout=20)[2], Result)
+    assert isinstance(answers.get(timeout=20)[2], Observed)
     worker.close()
     assert worker.stats.died == 0
 

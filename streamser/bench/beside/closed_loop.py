@@ -17,7 +17,7 @@ from streamser.config import WorkerSettings
 from streamser.errors import StreamserError
 from streamser.runtime.crew import Crew
 from streamser.runtime.engine import Runner
-from streamser.runtime.jobs import Fault, Job, Outcome, Result
+from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
 
 __all__ = ["Pace", "cut_utterances", "run_batched", "run_threads"]
 
@@ -71,15 +71,18 @@ def run_batched(
     settings: WorkerSettings,
     utterances: Sequence[Samples],
     streams: int,
+    ask: Callable[[int, Clip], Job],
 ) -> Pace:
-    """Let so many sessions ask our device thread, each for its utterances, one after another.
+    """Let so many sessions ask our workers, each for its utterances, one after another.
+
+    ``ask`` makes a job, with its number, of a clip.
 
     Raises ``StreamserError`` where the models cannot be had, or a job fails.
     """
     crew = Crew(build, settings)
     try:
         crew.engine()
-        sessions = [_Session(crew, n, utterances[n::streams]) for n in range(streams)]
+        sessions = [_Session(crew, n, utterances[n::streams], ask) for n in range(streams)]
         watch = _Watch()
         for session in sessions:
             session.ask()
@@ -97,12 +100,19 @@ def run_batched(
 class _Session:
     """Ask for one utterance after another."""
 
-    def __init__(self, crew: Crew, number: int, utterances: Sequence[Samples]) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        number: int,
+        utterances: Sequence[Samples],
+        ask: Callable[[int, Clip], Job],
+    ) -> None:
         self.over = threading.Event()
         self.fault: str | None = None
         self._crew = crew
         self._name = f"bench-{number}"
         self._left = list(utterances)
+        self._job = ask
         self._asked = 0
         crew.enter(self._name)
 
@@ -114,15 +124,15 @@ class _Session:
         samples = self._left.pop(0)
         self._asked += 1
         clip = Clip(self._name, self._asked, 0, samples, final=True)
-        self._crew.submit(Job(self._asked, clip, len(samples), droppable=False), self._take)
+        self._crew.submit(self._job(self._asked, clip), self._take)
 
     def _take(self, job: Job, outcome: Outcome) -> None:
-        if isinstance(outcome, Result):
-            self.ask()
-        else:
-            why = outcome.message if isinstance(outcome, Fault) else outcome.reason
-            self.fault = f"an utterance was not answered: {why}"
-            self.over.set()
+        match outcome:
+            case Fault(message=why) | Skipped(reason=why):
+                self.fault = f"an utterance was not answered: {why}"
+                self.over.set()
+            case _:
+                self.ask()
 
 
 class _Watch:

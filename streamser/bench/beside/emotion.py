@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import torch
 
-from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.bench.architectures import KNOWN, random_model
 from streamser.bench.beside.closed_loop import Pace, cut_utterances, run_batched, run_threads
 from streamser.bench.beside.report import Comparison, Contender, Ratio
@@ -22,6 +22,7 @@ from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
 from streamser.runtime.engine import Engine, Runner
+from streamser.runtime.jobs import EmotionJob
 
 __all__ = ["compare_emotion", "write_pair"]
 
@@ -130,4 +131,7 @@ def _ours(model: Path, precision: Any, utterances: list[Samples], streams: int) 
         engine.warm()
         return engine
 
-    return run_batched(build, WorkerSettings(), utterances, streams)
+    def ask(number: int, clip: Clip) -> EmotionJob:
+        return EmotionJob(number, clip, len(clip.samples), droppable=False)
+
+    return run_batched(build, WorkerSettings(), utterances, streams, ask)

@@ -25,13 +25,14 @@ from streamser.bench.conversation import load_demo, load_recordings
 from streamser.bench.load_log import BLOCK_MS, Receipt, StreamLog, read_told
 from streamser.bench.load_sound import Lap, Plan, make_lap, plans
 from streamser.config import AsrSettings, Settings
+from streamser.emotion.model import Listener
 from streamser.events import Event
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.assembly import build_engine, build_session, build_vads
 from streamser.runtime.conductor import Conductor
-from streamser.runtime.crew import Crew
-from streamser.runtime.engine import Engine, Runner
-from streamser.runtime.jobs import Cancel, Job, Outcome
+from streamser.runtime.engine import Abilities, Engine
+from streamser.runtime.jobs import Cancel, EmotionJob, Job, Outcome, WordsJob
+from streamser.runtime.pools import WorkerPools
 from streamser.runtime.session import Output, Session
 from streamser.speech.vad import Vad
 
@@ -124,12 +125,19 @@ def _name(number: int) -> str:
     return f"bench-{number}"
 
 
-def _session(settings: Settings, number: int, vad: Vad, engine: Runner) -> Session:
+def _session(
+    settings: Settings,
+    number: int,
+    vad: Vad,
+    abilities: Abilities,
+    make_listener: Callable[[], Listener],
+) -> Session:
     return build_session(
         settings,
         _name(number),
         vad,
-        engine,
+        abilities,
+        make_listener,
         ordered=False,
         patient=False,
         source=None,
@@ -146,7 +154,8 @@ def _lock(
     settings = settings_of(task.model, task.asr)
     engine = build_engine(settings, _silent)
     make_vad = build_vads(settings)
-    sessions = [_session(settings, n, make_vad(), engine) for n in range(len(drawn))]
+    equipment = (engine.abilities, engine.listener)
+    sessions = [_session(settings, n, make_vad(), *equipment) for n in range(len(drawn))]
     first = ready()
     scripts = [_Script(lap, plan, first, task.seconds) for plan in drawn]
     lock = threading.Lock()
@@ -171,7 +180,7 @@ def _follow(session: Session, script: _Script, engine: Engine, lock: threading.L
             for item in output:
                 if isinstance(item, Cancel):
                     tasks = deque(job for job in tasks if job.id != item.job_id)
-                elif isinstance(item, Job):
+                elif isinstance(item, WordsJob | EmotionJob):
                     tasks.append(item)
             if not tasks:
                 return
@@ -207,15 +216,15 @@ def _share(
 async def _conduct(
     analyzer: Analyzer, task: HoldTask, lap: Lap, drawn: list[Plan], ready: Callable[[], float]
 ) -> list[StreamLog]:
-    make_vad, crew = analyzer.equipment()
-    engine = crew.engine()
+    make_vad, workers = analyzer.equipment()
+    equipment = (workers.wait(), workers.listener)
     loop = asyncio.get_running_loop()
-    sessions = [_session(analyzer.settings, n, make_vad(), engine) for n in range(len(drawn))]
+    sessions = [_session(analyzer.settings, n, make_vad(), *equipment) for n in range(len(drawn))]
     for number in range(len(drawn)):
-        crew.enter(_name(number))
+        workers.enter(_name(number))
     first = ready()
     scripts = [_Script(lap, plan, first, task.seconds) for plan in drawn]
-    streams = [_Stream(loop, *pair, crew) for pair in zip(sessions, scripts, strict=True)]
+    streams = [_Stream(loop, *pair, workers) for pair in zip(sessions, scripts, strict=True)]
     over = asyncio.gather(*(stream.over for stream in streams))
     last = first + max(plan.delay_s for plan in drawn) + task.seconds
     try:
@@ -230,12 +239,16 @@ class _Stream:
     """Push a stream's blocks into its conductor, by the loop's own timer."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, session: Session, script: _Script, crew: Crew
+        self,
+        loop: asyncio.AbstractEventLoop,
+        session: Session,
+        script: _Script,
+        workers: WorkerPools,
     ) -> None:
         self.script = script
         self.over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._conductor = Conductor(session, crew, self._post, time.monotonic)
+        self._conductor = Conductor(session, workers, self._post, time.monotonic)
         self._number = 0
         self._reached = 0
         script.note(self._conductor.begin())

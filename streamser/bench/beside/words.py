@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from streamser.audio.clip import Samples
+from streamser.audio.clip import Clip, Samples
 from streamser.bench.beside.closed_loop import Pace, cut_utterances, run_batched, run_threads
 from streamser.bench.beside.report import Comparison, Contender, Ratio
 from streamser.bench.beside.tasks import WordsTask
@@ -15,6 +15,7 @@ from streamser.bench.core import NullModel
 from streamser.bench.random_whisper import WORDS, write_random_whisper
 from streamser.config import AsrSettings, WorkerSettings
 from streamser.runtime.engine import Engine, Runner
+from streamser.runtime.jobs import WordsJob
 from streamser.speech.choose import choose_transcriber
 
 __all__ = ["compare_words"]
@@ -111,7 +112,10 @@ def _ours(task: WordsTask, model: str, utterances: list[Samples]) -> Pace:
         engine.warm()
         return engine
 
-    return run_batched(build, WorkerSettings(), utterances, task.streams)
+    def ask(number: int, clip: Clip) -> WordsJob:
+        return WordsJob(number, clip, droppable=False)
+
+    return run_batched(build, WorkerSettings(), utterances, task.streams, ask)
 
 
 def _silent(line: str) -> None:
