@@ -109,7 +109,7 @@ class PartialSettings(Section, frozen=True):
     ] = 10_000
 
 
-ASR_ENGINES: Final = ("auto", "none", "pocketsphinx", "whisper")
+ASR_ENGINES: Final = ("auto", "none", "whisper")
 """What may recognise words without any plug-in."""
 
 
@@ -119,11 +119,13 @@ class AsrSettings(Section, frozen=True):
     engine: Annotated[
         str,
         Meta(
-            description="whisper, pocketsphinx, none, a plug-in, or auto: whisper if it can be"
-            " had, else the embedded pocketsphinx."
+            description="whisper, none, a plug-in, or auto: whisper if a model of it can be had,"
+            " else none."
         ),
     ] = "auto"
-    model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = "base"
+    model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = (
+        "tiny.en"
+    )
     language: Annotated[
         str | None, Meta(description="Code such as en; none: detected (whisper).")
     ] = None
@@ -229,7 +231,7 @@ class WorkerSettings(Section, frozen=True):
         Annotated[int, Meta(ge=0, le=256)] | None,
         Meta(
             description="Processes with models of their own; 0: in this one. none: serve has one,"
-            " or one a core where a recogniser uses but one; others have 0."
+            " others have 0."
         ),
     ] = None
 

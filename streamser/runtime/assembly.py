@@ -110,14 +110,21 @@ def name_models(vad: Vad, engine: Runner) -> ModelNames:
 
 
 def settle(settings: Settings, engine: Runner) -> Settings:
-    """Return settings that choose again what they have chosen: recogniser, or none.
+    """Return settings that choose again what they have chosen: recogniser and model, or none.
 
     Engines that are built later must be alike, whatever the network or a cache holds by then.
     """
-    if settings.asr.engine != "auto" or (engine.asr or "").startswith("faster-whisper"):
+    from streamser.speech.whisper_files import existing_directory
+
+    asr = settings.asr
+    if asr.engine != "auto":
         return settings
-    chosen = "none" if engine.asr is None else "pocketsphinx"
-    return replace(settings, asr=replace(settings.asr, engine=chosen))
+    if engine.asr is None:
+        return replace(settings, asr=replace(asr, engine="none"))
+    # A directory is named by its last part alone: what was asked for finds it again.
+    is_directory = existing_directory(asr.model) is not None
+    model = asr.model if is_directory else engine.asr.removeprefix("faster-whisper/")
+    return replace(settings, asr=replace(asr, engine="whisper", model=model))
 
 
 def build_profile(settings: Settings, session_id: str, models: ModelNames) -> SessionProfile:

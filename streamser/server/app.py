@@ -15,7 +15,6 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.config import Settings
-from streamser.cores import core_count
 from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
@@ -62,7 +61,7 @@ class EmotionServer:
         self, settings: Settings, tell: Callable[[str], None], fittings: Fittings | None = None
     ) -> None:
         own = settings.server
-        self._fittings = fittings = fittings or Fittings()
+        fittings = fittings or Fittings()
         self._settings = settings
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)
@@ -146,10 +145,7 @@ class EmotionServer:
             resume_s=own.resume_s,
             speed=own.speed,
         )
-        english = models.asr is not None and models.asr.startswith("pocketsphinx")
-        if english and self._settings.worker.processes is None and not self._fittings.build:
-            worker.grow(core_count())
-            await asyncio.to_thread(worker.engine)
+        english = models.asr is not None and models.asr.endswith(".en")
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
