@@ -117,7 +117,7 @@ class PartialSettings(Section, frozen=True):
     ] = 300
 
 
-ASR_ENGINES: Final = ("auto", "none", "pocketsphinx", "whisper")
+ASR_ENGINES: Final = ("auto", "none", "whisper")
 """What may recognise words without any plug-in."""
 
 
@@ -127,11 +127,13 @@ class AsrSettings(Section, frozen=True):
     engine: Annotated[
         str,
         Meta(
-            description="whisper, pocketsphinx, none, a plug-in, or auto: whisper if it can be"
-            " had, else the embedded pocketsphinx."
+            description="whisper, none, a plug-in, or auto: whisper if a model of it can be had,"
+            " else none."
         ),
     ] = "auto"
-    model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = "base"
+    model: Annotated[str, Meta(description="whisper: a size, a hub name or a directory.")] = (
+        "tiny.en"
+    )
     language: Annotated[
         str | None, Meta(description="Code such as en; none: detected (whisper).")
     ] = None

@@ -52,7 +52,7 @@ def test_the_environment_may_name_the_config() -> None:
     """Unless one is given."""
     named = {"STREAMSER_CONFIG": "voice-only"}
     assert load_settings(environ=named).settings.asr.engine == "none"
-    assert load_settings("embedded", environ=named).settings.asr.engine == "pocketsphinx"
+    assert load_settings("embedded", environ=named).settings.asr.engine == "whisper"
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -91,8 +91,7 @@ def test_none_takes_a_setting_back() -> None:
         ({"asr.engin": "none"}, "flags: unknown key 'asr.engin'; did you mean 'asr.engine'?"),
         (
             {"asr.engine": "parrot"},
-            "flag: asr.engine: no recogniser is called 'parrot'; "
-            "choose from auto, none, pocketsphinx, whisper.",
+            "flag: asr.engine: no recogniser is called 'parrot'; choose from auto, none, whisper.",
         ),
         ({"worker.max_batch": 0}, "flag: worker.max_batch: Expected `int` >= 1."),
         ({"speakers.threshold": 0.0}, "flag: speakers.threshold: Expected `float` > 0.0."),

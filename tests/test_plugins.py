@@ -111,7 +111,7 @@ def test_settings_know_the_recognisers_that_are_plugins(faulty: Path) -> None:
     assert line.startswith(
         "flag: asr.engine: no recogniser is called 'failss'; did you mean fails?"
     )
-    assert "pocketsphinx, whisper, bare, fails" in line
+    assert "none, whisper, bare, fails" in line
 
 
 def test_two_packages_with_one_name_are_refused(

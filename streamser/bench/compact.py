@@ -80,7 +80,7 @@ class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a whole run.
 
     ``load_s`` is from a bare interpreter to a model that answers, onnxruntime's import included;
-    ``load_mib`` what that adds; ``listen_mib`` the most that a session with pocketsphinx takes;
+    ``load_mib`` what that adds; ``listen_mib`` the most that a session with Whisper tiny.en takes;
     ``torch_s`` and ``torch_mib`` what importing torch alone would cost, where it is installed.
     """
 
@@ -99,7 +99,7 @@ def measure_compact(tell: Callable[[str], None]) -> CompactReport:
     """Measure the bundled model on one core; raises ``StreamserError`` where it fails to run."""
     tell("start")
     load_s, before, after = _alone(_LOAD)
-    tell("a session with pocketsphinx")
+    tell("a session with Whisper tiny.en")
     (most,) = _alone(_LISTEN, str(_DEMO))
     tell("torch")
     try:
@@ -130,7 +130,7 @@ def compact_markdown(report: CompactReport) -> str:
         ("load, onnxruntime included", f"{report.load_s:.2f} s", "load", report.load_s),
         ("5 s of voice and 17 words, p50", f"{total:.1f} ms", "both", total),
         (
-            "most memory of a session with pocketsphinx",
+            "most memory of a session with Whisper tiny.en",
             f"{report.listen_mib:.0f} MiB",
             "memory",
             report.listen_mib,

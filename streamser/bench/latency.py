@@ -28,7 +28,7 @@ from streamser.events import (
 
 __all__ = ["LatencySection", "Listening", "Live", "measure_latency"]
 
-Recogniser = Literal["none", "pocketsphinx"]
+Recogniser = Literal["none", "whisper"]
 
 _NEAR_S = 0.4
 """A speech end farther than this from every true one belongs to none of them."""

@@ -46,7 +46,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     What is measured is said by the settings, as ``streamser serve`` takes them::
 
         streamser bench load --emotion-only
-        streamser bench load --asr pocketsphinx --bound 700
+        streamser bench load --config embedded --bound 900
         streamser bench load --asr whisper --asr-model DIR --set asr.device=cpu --set asr.threads=2
         streamser bench load --emotion-only --model CHECKPOINT --set emotion.device=cuda
         streamser bench load --emotion-only --set worker.max_batch=16 --cores 0,1

@@ -24,7 +24,6 @@ _PACKAGES = (
     "onnxruntime",
     "webrtcvad-wheels",
     "faster-whisper",
-    "pocketsphinx",
     "vaderSentiment",
 )
 

@@ -32,7 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     passes: int = 5
     launches: int = 7
     utterances: int = 48
-    recognisers: tuple[Recogniser, ...] = ("none", "pocketsphinx")
+    recognisers: tuple[Recogniser, ...] = ("none", "whisper")
     live_rate: int = SAMPLE_RATE
     together: bool = False
     hours: float = 3.0

@@ -23,7 +23,7 @@ def beside(
         typer.Option(
             "--only",
             metavar="PART,…",
-            help="Of locks, sphinx, vad, pipeline, whisper, matrix. [all]",
+            help="Of locks, words, vad, pipeline, whisper, matrix. [all]",
         ),
     ] = None,
     recordings: Annotated[

@@ -75,7 +75,7 @@ def load(
 ) -> None:
     """Measure how many live streams a server holds, in real time, step by step.
 
-    The server runs in a process of its own, with the settings given here (--asr pocketsphinx;
+    The server runs in a process of its own, with the settings given here (--config embedded;
     --asr whisper --asr-model DIR; --model CHECKPOINT; --set worker.max_batch=16; …), or is one
     that runs already. Stops where p95 exceeds the bound or anything is lost. Keep the machine
     otherwise idle.

@@ -116,7 +116,7 @@ def _memory(group: str, name: str) -> Iterator[Check]:
         name=name,
         status="works",
         found=f"{total / gib:.1f} GiB{available}",
-        advice="scarce: prefer --config embedded, or whisper tiny" if scarce else "",
+        advice="scarce: prefer --config embedded or voice-only" if scarce else "",
     )
 
 
@@ -226,16 +226,19 @@ def _vad(group: str, name: str) -> Iterator[Check]:
 
 
 def _recognisers(group: str, name: str) -> Iterator[Check]:
-    from streamser.speech.choose import asr_inventory
+    from streamser.speech.choose import asr_inventory, what_auto_takes
 
     for engine in asr_inventory():
         yield Check(
             group=group,
             name=engine.name,
-            status="works" if engine.found else "absent",
-            found=str(engine.where) if engine.found else "not on this machine",
-            advice="" if engine.found else engine.how_to_get,
+            status="broken" if engine.fault else "works" if engine.found else "absent",
+            found=engine.where if engine.found else "not on this machine",
+            advice=engine.fault or engine.how_to_get,
         )
+    settings = load_settings().settings
+    taken = what_auto_takes(settings.asr, offline=settings.offline)
+    yield Check(group=group, name="asr.engine = auto", status="works", found=f"takes {taken}")
 
 
 def _emotion(group: str, name: str) -> Iterator[Check]:
@@ -289,7 +292,7 @@ def _speed(group: str, name: str) -> Iterator[Check]:
         yield Check(group=group, name=name, status="absent", found=str(error))
         return
     try:
-        models, took = _run_excerpt(recording, "pocketsphinx")
+        models, took = _run_excerpt(recording, "whisper")
     except ModelError:
         models, took = _run_excerpt(recording, "none")
     used = f"{models.vad}, {models.asr or 'no words'}, {models.emotion}"
@@ -303,9 +306,7 @@ def _speed(group: str, name: str) -> Iterator[Check]:
     )
 
 
-def _run_excerpt(
-    recording: Path, engine: Literal["pocketsphinx", "none"]
-) -> tuple[ModelNames, float]:
+def _run_excerpt(recording: Path, engine: Literal["whisper", "none"]) -> tuple[ModelNames, float]:
     from streamser import Analyzer
     from streamser.audio.file import FileSource
 

@@ -47,9 +47,7 @@ def _common(
     ] = None,
     asr: Annotated[
         str | None,
-        typer.Option(
-            "--asr", metavar="ENGINE", help="auto, whisper, pocketsphinx, none or a plug-in."
-        ),
+        typer.Option("--asr", metavar="ENGINE", help="auto, whisper, none or a plug-in."),
     ] = None,
     asr_model: Annotated[
         str | None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,23 +31,22 @@ def demo(
     """Show the bundled conversation, live.
 
     It is played at real speed, with no sound card and no download. Uses the preset
-    `embedded` (or `voice-only`, where there is no pocketsphinx) if no --config is named.
+    `embedded` (or `voice-only`, without the extra `words`) if no --config is named.
     """
     from streamser.cli.talk import tell
+    from streamser.speech.weights_package import PACKAGED_SIZE, WORDS_EXTRA, weights_package
 
     if web and as_json:
         raise ConfigError("--json and --web exclude each other: choose one of them.")
     if port is not None and not web:
         raise ConfigError("--port is that of the page: add --web.")
 
-    # There is none for the newest Python for a while after each release.
-    has_recogniser = find_spec("pocketsphinx") is not None
-    preset = "embedded" if has_recogniser else "voice-only"
+    preset = "embedded" if weights_package() is not None else "voice-only"
     settings = common.load({"server.port": port}, preset=preset).settings
     recording = demo_recording()
     tell("The voices of the demonstration are synthetic; nobody feels anything here.")
-    if not has_recogniser and settings.asr.engine == "none":
-        tell("No words: pocketsphinx is not installed, or there is none for this Python yet.")
+    if preset == "voice-only" and settings.asr.engine == "none":
+        tell(f"No words: run {WORDS_EXTRA}, which brings Whisper {PACKAGED_SIZE}.")
     if web:
         _serve_page(settings, recording)
         return

@@ -170,7 +170,19 @@ def event_schema() -> str:
         **schema,
         "$defs": components,
     }
-    return json.dumps(whole, indent=2, ensure_ascii=False)
+    return json.dumps(_clean(whole), indent=2, ensure_ascii=False)
+
+
+def _clean(schema: Any) -> Any:
+    """Take the indentation from docstrings: some versions of msgspec leave it, some do not."""
+    if isinstance(schema, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _clean(value)
+            for key, value in schema.items()
+        }
+    return [_clean(each) for each in schema] if isinstance(schema, list) else schema
 
 
 def _contents(described: Iterable[kinds.StructType], before: str = "") -> str:

@@ -238,7 +238,7 @@ def _listener_examples() -> list[AnyEvent]:
 def _session(silence_ms: int) -> SessionInfo:
     return SessionInfo(
         id=_SESSION,
-        models=ModelNames(vad="silero", asr="pocketsphinx/en-us", emotion="compact"),
+        models=ModelNames(vad="silero", asr="faster-whisper/tiny.en", emotion="compact"),
         silence_ms=silence_ms,
         max_utterance_ms=20_000,
         partial_every_ms=500,
@@ -247,7 +247,7 @@ def _session(silence_ms: int) -> SessionInfo:
         audio=AudioConfig(
             input=AudioInput(
                 format=AudioFormat(type="audio/pcm", rate=16_000),
-                transcription=TranscriptionConfig(model="pocketsphinx/en-us", language="en"),
+                transcription=TranscriptionConfig(model="faster-whisper/tiny.en", language="en"),
                 turn_detection=TurnDetection(
                     threshold=0.5, prefix_padding_ms=200, silence_duration_ms=silence_ms
                 ),

@@ -128,15 +128,23 @@ def name_models(vad: Vad, abilities: Abilities) -> ModelNames:
     )
 
 
-def settle(settings: Settings, asr: str | None) -> Settings:
-    """Return settings that choose again what they have chosen: recogniser, or none.
+def settle(settings: Settings, chosen: str | None) -> Settings:
+    """Return settings that choose again what they have chosen: recogniser and model, or none.
 
-    Engines that are built later must be alike, whatever the network or a cache holds by then.
+    ``chosen`` is the name of the recogniser that was loaded. Engines that are built later must be
+    alike, whatever the network or a cache holds by then.
     """
-    if settings.asr.engine != "auto" or (asr or "").startswith("faster-whisper"):
+    from streamser.speech.whisper_files import existing_directory
+
+    asr = settings.asr
+    if asr.engine != "auto":
         return settings
-    chosen = "none" if asr is None else "pocketsphinx"
-    return replace(settings, asr=replace(settings.asr, engine=chosen))
+    if chosen is None:
+        return replace(settings, asr=replace(asr, engine="none"))
+    # A directory is named by its last part alone: what was asked for finds it again.
+    is_directory = existing_directory(asr.model) is not None
+    model = asr.model if is_directory else chosen.removeprefix("faster-whisper/")
+    return replace(settings, asr=replace(asr, engine="whisper", model=model))
 
 
 def build_profile(

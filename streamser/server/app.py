@@ -61,7 +61,7 @@ class EmotionServer:
         self, settings: Settings, tell: Callable[[str], None], fittings: Fittings | None = None
     ) -> None:
         own = settings.server
-        self._fittings = fittings = fittings or Fittings()
+        fittings = fittings or Fittings()
         self._settings = settings
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)

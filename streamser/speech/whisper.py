@@ -32,7 +32,7 @@ from streamser.cores import core_count
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_compute import choose_compute_type
-from streamser.speech.whisper_files import existing_directory, locate_whisper
+from streamser.speech.whisper_files import existing_directory, locate_whisper, remedy
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
@@ -65,7 +65,7 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     ``offline`` forbids downloads.
     """
 
-    model: str = "base"
+    model: str = "tiny.en"
     language: str | None = None
     device: str = "auto"
     compute_type: str = "auto"
@@ -311,7 +311,9 @@ def _load(options: WhisperOptions) -> Any:
         model, told = choose_compute_type(load, _try_out, time.perf_counter)
     # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
     except Exception as error:
-        raise _runtime_fault(error, f"The Whisper model in {location} cannot be loaded") from error
+        advice = remedy(options.model, location, error)
+        what = f"The Whisper model in {location} cannot be loaded{advice}"
+        raise _runtime_fault(error, what) from error
     logger.info("%s: %s", _short_name(options.model), told)
     return model
 

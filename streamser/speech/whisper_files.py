@@ -1,4 +1,4 @@
-"""Where Whisper models are: a directory, the hub's cache, or the hub.
+"""Where Whisper models are: a directory, the package of weights, the hub's cache, or the hub.
 
 Kept apart from running them, so that asking what there is imports nothing heavy.
 """
@@ -18,8 +18,22 @@ from streamser.hub_cache import (
     hub_cache,
     is_hub_forbidden,
 )
+from streamser.speech.weights_package import (
+    PACKAGED_SIZE,
+    WORDS_EXTRA,
+    check_weights_package,
+    weights_package,
+)
 
-__all__ = ["WHISPER_SIZES", "existing_directory", "find_whisper", "hub_name", "locate_whisper"]
+__all__ = [
+    "WHISPER_SIZES",
+    "existing_directory",
+    "find_cached",
+    "find_whisper",
+    "hub_name",
+    "locate_whisper",
+    "remedy",
+]
 
 WHISPER_SIZES: Final = {
     "tiny.en": "Systran/faster-whisper-tiny.en",
@@ -45,17 +59,25 @@ WHISPER_SIZES: Final = {
 """Hub repository of each size: faster-whisper's own list, here so that looking for a model
 does not import faster-whisper."""
 
+_SIGNS_OF_DAMAGE = ("model.bin is incomplete", "invalid payload size", "binary version")
 _REQUIRED = ("model.bin", "config.json", "tokenizer.json")
 
 
 def find_whisper(name: str) -> Path | None:
     """Return the directory of a model that can be loaded without a download, or ``None``.
 
-    Looks for a directory of that name, then into the hub's cache. Imports nothing heavy.
+    Looks for a directory of that name, for the package of weights, then into the hub's cache.
+    Imports nothing heavy.
     """
     directory = existing_directory(name)
     if directory is not None:
         return directory if not _missing_files(directory) else None
+    package = weights_package() if name == PACKAGED_SIZE else None
+    return package or find_cached(name)
+
+
+def find_cached(name: str) -> Path | None:
+    """Return where the hub's cache has all of a model (a size or a hub name), or ``None``."""
     repository = hub_name(name)
     if repository is None:
         return None
@@ -105,7 +127,11 @@ def locate_whisper(name: str, offline: bool) -> Path:
                 " preprocessor_config.json, or choose a size such as base"
             )
         return directory
-    found = find_whisper(name)
+    package = weights_package() if name == PACKAGED_SIZE else None
+    if package is not None:
+        check_weights_package(package)
+        return package
+    found = find_cached(name)
     if found is not None:
         return found
     repository = hub_name(name)
@@ -117,9 +143,28 @@ def locate_whisper(name: str, offline: bool) -> Path:
     if offline or is_hub_forbidden():
         raise ModelError(
             f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
-            " are switched off: run once without --offline, or give the directory of a model"
+            f" are switched off: {_without_hub(name)}run once without --offline, or give the"
+            " directory of a model"
         )
     return _download(name, repository)
+
+
+def _without_hub(name: str) -> str:
+    return f"{WORDS_EXTRA}, " if name == PACKAGED_SIZE else ""
+
+
+def remedy(name: str, location: Path, error: Exception) -> str:
+    """Say what to do where CTranslate2's error tells of a damaged model.bin; empty for others.
+
+    ``name`` is what was asked for, ``location`` the directory that it was found in.
+    """
+    if not any(sign in str(error) for sign in _SIGNS_OF_DAMAGE):
+        return ""
+    if location.parent.name == "snapshots":
+        what = f"delete {location.parents[1]}, so that it is downloaded again"
+    else:
+        what = f"copy or convert {name} again"
+    return f" (its model.bin is damaged or cut off: {what})"
 
 
 def _near_sizes(name: str) -> str:
@@ -136,7 +181,7 @@ def _download(name: str, repository: str) -> Path:
     if not answers(hub, seconds=3.0):
         raise ModelError(
             f"The Whisper model {name!r} is not on this machine, and {hub} does not answer:"
-            " check the connection, or give the directory of a model"
+            f" {_without_hub(name)}check the connection, or give the directory of a model"
         )
     print(f"Downloading the Whisper model {name} ({repository})", file=sys.stderr, flush=True)
     wanted = [*_REQUIRED, "preprocessor_config.json", "vocabulary.*"]

@@ -19,7 +19,7 @@ SPLITS: Final = ("train", "dev", "test")
 class MelSpan(msgspec.Struct, frozen=True):
     """Point at ready-made log-mel frames: rows ``offset`` to ``offset + frames`` of an archive.
 
-    ``archive`` is a ``.npz`` whose array ``mel`` is uint8 [frames, 64], 0 to 255 for -80 to 0 dB.
+    ``archive`` is a ``.npz`` that ``mel_archive.read_archive`` reads.
     """
 
     archive: Path

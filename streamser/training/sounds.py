@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,14 +17,13 @@ from streamser.audio.source import Gap
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import AudioError
 from streamser.training.items import Item, MelSpan
+from streamser.training.mel_archive import Frames, decibels, read_archive
 
 __all__ = ["FRAMES_PER_SECOND", "Readable", "Sounds", "read_clip"]
 
 FRAMES_PER_SECOND: Final = 62.5
 """Mel frames in a second: 256 samples of 16 kHz each."""
-BANDS: Final = 64
 
-_RANGE_DB = 80.0
 _FULL = 32767.0
 
 
@@ -49,7 +47,7 @@ class Sounds:
         self._room = most_bytes
         self._clips: dict[Path, npt.NDArray[np.int16]] = {}
         self._lengths: dict[Path, int] = {}
-        self._archives: dict[Path, npt.NDArray[np.uint8]] = {}
+        self._archives: dict[Path, Frames] = {}
 
     def load(self, item: Item) -> Sound | None:
         """Return an item's sound, or ``None`` where it has none.
@@ -57,7 +55,7 @@ class Sounds:
         Raises ``AudioError`` naming the file where it cannot be read.
         """
         if item.mel is not None:
-            return Mel(decibels=_decibels(self._frames(item.mel)))
+            return Mel(decibels=decibels(self._frames(item.mel)))
         if item.audio is not None:
             return self._clip(item.audio).astype(np.float32) / np.float32(_FULL)
         return None
@@ -103,10 +101,10 @@ class Sounds:
                 self._clips[path] = clip
         return clip
 
-    def _frames(self, span: MelSpan) -> npt.NDArray[np.uint8]:
+    def _frames(self, span: MelSpan) -> Frames:
         mel = self._archives.get(span.archive)
         if mel is None:
-            mel = self._archives[span.archive] = _read_archive(span.archive)
+            mel = self._archives[span.archive] = read_archive(span.archive)
         end = span.offset + span.frames
         if span.offset < 0 or span.frames < 0 or end > len(mel):
             raise AudioError(
@@ -131,22 +129,3 @@ def read_clip(path: Path) -> Samples:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise AudioError(named) from None
     return np.concatenate([*parts, intake.flush()])
-
-
-def _read_archive(path: Path) -> npt.NDArray[np.uint8]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            mel = arrays["mel"]
-    except FileNotFoundError:
-        raise AudioError(f"{path} does not exist.") from None
-    except (OSError, KeyError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise AudioError(f"{path} is no archive of mel frames: {error}") from None
-    if mel.ndim != 2 or mel.shape[1] != BANDS or mel.dtype != np.uint8:
-        raise AudioError(
-            f"{path} must hold mel as uint8 [frames, {BANDS}], not {mel.dtype} {list(mel.shape)}."
-        )
-    return np.ascontiguousarray(mel)
-
-
-def _decibels(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    return frames * np.float32(_RANGE_DB / 255) - np.float32(_RANGE_DB)

@@ -28,7 +28,7 @@ def take(intake: Intake, frames: Frames, sizes: list[int] | None = None) -> Samp
     return np.concatenate(out)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.sampled_from(RATES),
     channels=st.sampled_from([1, 2, 3, 8]),

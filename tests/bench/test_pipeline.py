@@ -113,8 +113,8 @@ def test_every_live_configuration_heard_every_turn(printed: Printed) -> None:
     assert asked == [
         ("none", True),
         ("none", False),
-        ("pocketsphinx", True),
-        ("pocketsphinx", False),
+        ("whisper", True),
+        ("whisper", False),
     ]
     measured = [live for live in section.live if live.fault is None]
     assert {live.asr for live in measured} >= {"none"}

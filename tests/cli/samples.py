@@ -51,7 +51,7 @@ def emotion(
     )
 
 
-def created(asr: str | None = "pocketsphinx/en-us") -> SessionCreated:
+def created(asr: str | None = "faster-whisper/tiny.en") -> SessionCreated:
     """Make the first event of a session."""
     models = ModelNames(vad="silero", asr=asr, emotion="rules")
     info = SessionInfo(id="s", models=models, silence_ms=500, max_utterance_ms=20_000)

@@ -138,7 +138,7 @@ def test_an_unknown_config_key_names_the_nearest() -> None:
 def test_a_value_that_does_not_fit_names_its_key() -> None:
     """The engines that could have been meant are listed."""
     result = run("analyze", DEMO, "--asr", "parrot")
-    refuses(result, 2, "asr.engine", "pocketsphinx")
+    refuses(result, 2, "asr.engine", "whisper")
 
 
 def test_an_assignment_without_a_value_is_refused() -> None:

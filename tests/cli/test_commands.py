@@ -53,7 +53,7 @@ def test_config_show_tells_where_each_value_comes_from(
     rows = {row["key"]: (row["value"], row["origin"]) for row in json.loads(result.stdout)}
     assert rows["asr.beam_size"] == (3, "flag")
     assert rows["partial.every_ms"] == (750, "environment STREAMSER_PARTIAL_EVERY_MS")
-    assert rows["asr.engine"] == ("pocketsphinx", "config embedded.toml")
+    assert rows["asr.engine"] == ("whisper", "config embedded.toml")
     assert rows["vad.engine"] == ("silero", "default")
 
 
@@ -308,6 +308,5 @@ def test_the_demo_plays_the_bundled_recording_with_words() -> None:
     created = events_of("".join(head) + tail)[0]
     assert playing.returncode == 0
     assert isinstance(created, SessionCreated)
-    assert created.session.models.asr is not None
-    assert "pocketsphinx" in created.session.models.asr
+    assert created.session.models.asr == "faster-whisper/tiny.en"
     assert "synthetic" in err.splitlines()[0]

@@ -84,7 +84,7 @@ def test_an_interrupted_analysis_leaves_nothing_behind(
 ) -> None:
     """Ctrl-C ends it quietly; no half output takes the place of a whole one."""
     out = tmp_path / "out.jsonl"
-    arguments: list[str | Path] = [*[DEMO] * 6, "--asr", "pocketsphinx", "-o", out]
+    arguments: list[str | Path] = [*[DEMO] * 40, "--asr", "none", "-o", out]
     analysing = start("analyze", *arguments)
     while not list(tmp_path.iterdir()):
         assert analysing.poll() is None

@@ -18,6 +18,7 @@ from streamser.training.manifest import write_manifest
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.emotion.ready.layouts import lay_down, snapshot_of
+from tests.scripted_whisper import build_scripted_whisper
 
 BOTH = "audeering-msp-dim+superb-hubert-base"
 NAMES = ("audeering-msp-dim", "superb-hubert-base", "hartmann-distilroberta")
@@ -84,8 +85,10 @@ def test_analyze_reads_emotion_with_public_models(talk: Path) -> None:
 def test_listen_reads_emotion_with_public_models(tmp_path: Path) -> None:
     """While the sound is played, deltas included, words too where there are any."""
     short = write(tmp_path / "short.wav", spoken(2.5))
+    whisper = build_scripted_whisper(tmp_path / "scripted", "we have wonderful news")
     model = f"{BOTH}+hartmann-distilroberta"
-    result = run("listen", "--file", short, "--json", "--asr", "pocketsphinx", "--model", model)
+    words = ("--asr", "whisper", "--asr-model", whisper)
+    result = run("listen", "--file", short, "--json", "--model", model, *words)
     assert result.exit_code == 0, result.stderr
     judged = [event for event in events_of(result.stdout) if hasattr(event, "emotion")]
     assert len(judged) > len(finals(result.stdout)) >= 1

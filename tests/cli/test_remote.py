@@ -165,7 +165,7 @@ from typer.testing import CliRunner
 from streamser.cli.main import app
 done = CliRunner().invoke(app, ["listen", "--file", "-", "--server", sys.argv[1]], bytes(32000))
 assert done.exit_code == 0, done.output
-heavy = ("onnxruntime", "tokenizers", "torch", "pocketsphinx", "faster_whisper")
+heavy = ("onnxruntime", "tokenizers", "torch", "ctranslate2", "faster_whisper")
 print([name for name in heavy if name in sys.modules])
 """
 

@@ -153,7 +153,7 @@ def test_revisable_words_are_dim() -> None:
 def test_the_footer_names_mood_losses_device_and_models() -> None:
     """Who wonders what is at work finds it in the last row."""
     footer = rows(render(after(created()), Level(), 120), 120)[-1]
-    assert footer == "pulse  ·  silero · pocketsphinx/en-us · rules"
+    assert footer == "pulse  ·  silero · faster-whisper/tiny.en · rules"
 
 
 def test_a_wide_terminal_shows_an_utterance_in_one_row() -> None:
@@ -194,7 +194,7 @@ def test_a_tight_live_part_cuts_nothing_off(width: int) -> None:
     for part in ["-21 dB", "● speaking", "1:02:05.0", "unsure", "76%", "neutral?", "–"]:
         assert part in whole
     assert ("V +0.5 A -0.5 D –" if width < 79 else "V ···│█▌· A ·▐█│··· D –") in whole
-    assert whole.endswith("pulse · silero · pocketsphinx/en-us · rules")
+    assert whole.endswith("pulse · silero · faster-whisper/tiny.en · rules")
 
 
 def test_a_narrowed_terminal_keeps_no_rows_of_the_wider_picture(

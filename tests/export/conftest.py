@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,9 @@ def demo_events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the events of the first utterances of the demonstration, with all readings."""
     folder = tmp_path_factory.mktemp("demo")
     sound = write(folder / "demo.wav", spoken(7.0))
-    asr = "pocketsphinx" if find_spec("pocketsphinx") is not None else "none"
     events = folder / "talk.jsonl"
     done = run(
-        *("analyze", sound, "--asr", asr, "--partials", "--offline"),
+        *("analyze", sound, "--asr", "whisper", "--partials", "--offline"),
         *("--format", "csv", "--export", events),
     )
     assert done.exit_code == 0, done.stderr

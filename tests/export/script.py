@@ -70,7 +70,7 @@ class Script:
         *,
         speaker: str | None = None,
         meeting: str | None = None,
-        asr: str | None = "pocketsphinx/en-us",
+        asr: str | None = "faster-whisper/tiny.en",
         source: str | None = None,
     ) -> None:
         self.events: list[Event] = []

@@ -21,7 +21,7 @@ SECONDS = 17.9
 def server() -> Iterator[str]:
     """Serve with everything on board, and give the place as ``host:port``."""
     child = start(
-        *("serve", "--port", "0", "--config", "embedded"),
+        *("serve", "--port", "0", "--config", "embedded", "--set", "asr.word_times=true"),
         env=os.environ | {"STREAMSER_TOKENS": f"peers send {TOKEN}"},
     )
     assert child.stderr is not None

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from streamser.errors import StreamserError
 from streamser.events import EmotionDelta
@@ -126,7 +126,7 @@ def _visible(text: str) -> str:
     return "".join(flat(text).split())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(words=odd_texts(), name=odd_texts())
 def test_no_text_breaks_the_page(words: str, name: str) -> None:
     """Elements stay nested, and there are as many as with plain words."""

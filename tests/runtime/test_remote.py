@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +32,8 @@ from tests.faults.doubles import HandTime
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
 _GIVE_UP_S = 60
+
+HERE = str(Path(__file__).parent)
 
 
 def settings(preset: str = "voice-only", **flags: Any) -> Settings:
@@ -146,7 +149,7 @@ def test_what_loading_has_to_say_to_people_is_said() -> None:
     with remote(wanted, said.append) as engine:
         assert engine.abilities.asr is None
     assert len(said) == 1
-    assert said[0].startswith("No text: no recogniser for language 'xx'")
+    assert said[0].startswith("No words: The Whisper model 'base'")
 
 
 @linux
@@ -277,11 +280,20 @@ def test_what_loading_says_is_said_once_however_many_load() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "engine"),
-    [("pocketsphinx/en-us", "pocketsphinx"), (None, "none"), ("faster-whisper/base", "auto")],
+    ("chosen", "asked", "expected"),
+    [
+        (None, "tiny.en", ("none", "tiny.en")),
+        ("faster-whisper/tiny.en", "tiny.en", ("whisper", "tiny.en")),
+        ("faster-whisper/small", "tiny.en", ("whisper", "small")),
+        ("faster-whisper/owner/name", "owner/name", ("whisper", "owner/name")),
+        ("faster-whisper/runtime", HERE, ("whisper", HERE)),
+    ],
 )
-def test_a_recogniser_that_was_chosen_stays_chosen(chosen: str | None, engine: str) -> None:
-    """Engines that are loaded later are like the first."""
-    found = settle(settings(asr__engine="auto"), chosen)
-    assert found.asr.engine == engine
+def test_a_recogniser_that_was_chosen_stays_chosen(
+    chosen: str | None, asked: str, expected: tuple[str, str]
+) -> None:
+    """Engines that are loaded later are like the first, a directory found as it was."""
+    wanted = settings(asr__engine="auto", asr__model=asked)
+    found = settle(wanted, chosen)
+    assert (found.asr.engine, found.asr.model) == expected
     assert found == settle(found, chosen)

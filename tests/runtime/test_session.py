@@ -105,7 +105,7 @@ def test_an_utterance_is_told_from_its_start_to_its_emotion() -> None:
     assert final.emotion == of(EmotionCompleted, told)[0].emotion
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pattern=patterns, seed=st.integers(0, 10_000), ordered=st.booleans())
 def test_the_same_samples_in_any_chunking_give_the_same_events(
     pattern: list[tuple[float, float]], seed: int, ordered: bool
@@ -122,7 +122,7 @@ def test_the_same_samples_in_any_chunking_give_the_same_events(
     assert run(make_session(), pieces, at_once=False) == run(make_session(), blocks, at_once=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pattern=patterns, seed=st.integers(0, 10_000))
 def test_an_ordered_session_does_not_care_when_results_come(
     pattern: list[tuple[float, float]], seed: int
@@ -145,7 +145,7 @@ def test_an_ordered_session_does_not_care_when_results_come(
     assert told == run(make_session(ordered=True), [sound])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pattern=patterns, seed=st.integers(0, 10_000), ordered=st.booleans())
 def test_the_stream_of_events_keeps_its_invariants(
     pattern: list[tuple[float, float]], seed: int, ordered: bool
@@ -257,7 +257,7 @@ def test_the_last_samples_count_even_if_they_fill_no_window() -> None:
     assert of(SpeechStopped, told)[0].audio_end_ms == 1510
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pattern=patterns, rest=st.integers(0, 511))
 def test_a_stream_may_end_anywhere(pattern: list[tuple[float, float]], rest: int) -> None:
     """Also where an utterance is as long as it may be, in the middle of a window."""

@@ -222,7 +222,7 @@ actions = st.lists(
 
 
 @given(actions)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_whatever_a_client_does_every_committed_item_gets_one_final(steps: list[str]) -> None:
     """Numbers without gaps, a chain without holes, one final each, positions that never go back."""
     client = Client()

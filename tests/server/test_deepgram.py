@@ -44,7 +44,7 @@ def options(**query: str) -> ListenOptions:
     return parse_listen({name: [value] for name, value in query.items()}, BASE)
 
 
-def dialect(asr: str | None = "pocketsphinx/en-us", **query: str) -> DeepgramDialect:
+def dialect(asr: str | None = "faster-whisper/tiny.en", **query: str) -> DeepgramDialect:
     """Speak with a client that has just connected."""
     made = DeepgramDialect("r1", "2026-11-26T20:00:00Z", options(**query))
     assert made.tell(created(asr)) == []
@@ -252,7 +252,7 @@ def test_final_has_words_emotion_and_sentiment_in_seconds() -> None:
     metadata = result.pop("metadata")
     assert metadata["request_id"] == "r1"
     assert metadata["model_info"].keys() == {"name", "version", "arch"}
-    assert metadata["model_info"]["name"] == "pocketsphinx/en-us"
+    assert metadata["model_info"]["name"] == "faster-whisper/tiny.en"
     assert result == {
         "type": "Results",
         "channel_index": [0, 1],

@@ -49,17 +49,13 @@ def test_a_server_has_its_models_in_one_process_that_ends_with_it() -> None:
     assert processes() == []
 
 
-def test_a_recogniser_that_uses_one_core_has_a_process_for_each(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Three cores: three of pocketsphinx; as many as are said where it is said."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda who: {0, 1, 2})
+def test_there_are_as_many_processes_as_are_asked_for() -> None:
+    """Each with models of its own."""
 
     async def scene(flags: dict[str, Any]) -> int:
-        async with serving({"asr.engine": "pocketsphinx", "emotion.model": "rules", **flags}):
+        async with serving({"emotion.model": "rules", **flags}):
             return len(processes())
 
-    assert asyncio.run(patience(scene(ITS_OWN_CHOICE))) == 3
     assert asyncio.run(patience(scene({"worker.processes": 2}))) == 2
 
 

@@ -468,7 +468,6 @@ def check(world: World, script: list[Step], ending: str, query: dict[str, str]) 
 
 @settings(
     max_examples=40,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
@@ -484,7 +483,6 @@ def test_no_script_harms_the_server(
 @pytest.mark.timeout(1800)
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(script=scripts, ending=endings, query=queries)
@@ -557,7 +555,7 @@ async def resumption(wire: Wire) -> list[Told]:
     return events
 
 
-@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=8, derandomize=True, phases=[Phase.explicit, Phase.generate])
 @given(
     script=st.lists(breaks, min_size=1, max_size=5),
     form=st.sampled_from([(16_000, "s16le", 2), (24_000, "f32le", 4), (8000, "pcmu", 1)]),

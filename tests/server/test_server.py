@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 from streamser.audio.clip import to_samples
 from streamser.server.app import EmotionServer
 from tests.cli.running import DEMO
+from tests.scripted_whisper import build_scripted_whisper
 from tests.server.serving import (
     EMOTION,
     Narrow,
@@ -376,11 +378,12 @@ def test_mistakes_are_answered_and_the_session_goes_on(stage: Stage) -> None:
     assert len(of_kind(events, EMOTION)) == 1
 
 
-def test_words_come_only_where_they_are_wanted() -> None:
+def test_words_come_only_where_they_are_wanted(tmp_path: Path) -> None:
     """``transcription: null`` leaves emotion alone; turning it on again brings words back."""
+    whisper = build_scripted_whisper(tmp_path / "scripted", "it is here")
 
     async def scene() -> list[Told]:
-        flags = {"asr.engine": "pocketsphinx", "partial.every_ms": 0}
+        flags = {"asr.engine": "whisper", "asr.model": str(whisper), "partial.every_ms": 0}
         async with serving(flags) as server, dial(server, query="rate=16000") as wire:
             events = await wire.update({"turn_detection": None})
             for transcription in ({"model": "whisper-1"}, None, {"model": "whisper-1"}):
@@ -390,7 +393,6 @@ def test_words_come_only_where_they_are_wanted() -> None:
                 events += await wire.until("streamser.mood.updated")
             return events + await wire.finish()
 
-    pytest.importorskip("pocketsphinx")
     events = asyncio.run(patience(scene()))
     check_stream(events)
     items = [event["item_id"] for event in of_kind(events, COMMITTED)]

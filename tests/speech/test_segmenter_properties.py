@@ -21,7 +21,7 @@ from streamser.speech.segmenter import (
 from tests.speech.offline import Case, cases, flat, is_speech, offline, run, streams, utterances
 
 
-@effort(max_examples=500, deadline=None)
+@effort(max_examples=500)
 @given(cases)
 def test_it_equals_the_naive_offline_segmentation(case: Case) -> None:
     """A stream is cut exactly as one would cut the whole recording with hindsight."""
@@ -30,7 +30,7 @@ def test_it_equals_the_naive_offline_segmentation(case: Case) -> None:
     assert utterances(events) == offline(settings, probabilities, levels, n)
 
 
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=300)
 @given(cases)
 def test_utterances_are_ordered_apart_and_never_too_long(case: Case) -> None:
     """Utterances have sound in them, do not overlap, and keep to ``max_length``."""
@@ -43,7 +43,7 @@ def test_utterances_are_ordered_apart_and_never_too_long(case: Case) -> None:
         assert before[1] <= after[0]
 
 
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=300)
 @given(cases)
 def test_no_speech_is_lost(case: Case) -> None:
     """Every cluster of speech that is long enough lies within utterances, gaps included.
@@ -69,7 +69,7 @@ def test_no_speech_is_lost(case: Case) -> None:
                 assert covered[k * n : (k + 1) * n].all(), f"window {k} of {cluster}"
 
 
-@effort(max_examples=300, deadline=None)
+@effort(max_examples=300)
 @given(cases)
 def test_events_follow_their_grammar(case: Case) -> None:
     """Each event comes only where it may, and says what was promised before.
@@ -129,7 +129,7 @@ def test_events_follow_their_grammar(case: Case) -> None:
     assert start is None, "flush leaves nothing open"
 
 
-@effort(max_examples=100, deadline=None)
+@effort(max_examples=100)
 @given(cases, st.integers(0, 300))
 def test_flush_closes_exactly_what_is_open(case: Case, at: int) -> None:
     """A flush gives one ``Closed`` where an utterance is open, nothing otherwise; then nothing."""
@@ -153,7 +153,7 @@ def test_flush_closes_exactly_what_is_open(case: Case, at: int) -> None:
     assert segmenter.flush() == []
 
 
-@effort(max_examples=100, deadline=None)
+@effort(max_examples=100)
 @given(cases, streams())
 def test_reset_equals_new(case: Case, before: tuple[list[float], list[float]]) -> None:
     """After reset nothing of the past is left, positions included."""
@@ -166,7 +166,7 @@ def test_reset_equals_new(case: Case, before: tuple[list[float], list[float]]) -
     assert [*again, used.flush()] == run(settings, probabilities, n, levels)
 
 
-@effort(max_examples=100, deadline=None)
+@effort(max_examples=100)
 @given(cases, st.integers(0, 300))
 def test_utterances_stay_apart_across_a_flush(case: Case, at: int) -> None:
     """A commit in the middle of a stream keeps positions, order and the limit of length."""

@@ -15,6 +15,7 @@ from streamser.speech import whisper
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper
 from tests.scripted_whisper import build_babbling_whisper, build_scripted_whisper
+from tests.weights import remove_weights
 
 SENTENCE = "I am so happy today"
 
@@ -30,8 +31,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _empty_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no test see, or fill, the cache of whoever runs it."""
+    """Let no test see the package of weights, or see or fill the cache of whoever runs it."""
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    remove_weights(monkeypatch)
 
 
 def clip(seconds: float, start: int = 0, seed: int = 0) -> Clip:

@@ -50,7 +50,7 @@ class HoldTask(msgspec.Struct, frozen=True, kw_only=True):
 
     design: Literal["ours", "lock"]
     model: str
-    asr: Literal["none", "pocketsphinx"] = "none"
+    asr: Literal["none", "whisper"] = "none"
     recordings: str | None
     seed: int
     streams: int
@@ -61,7 +61,7 @@ class HoldTask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def settings_of(
-    model: str, asr: Literal["none", "pocketsphinx"] = "none", processes: int = 0
+    model: str, asr: Literal["none", "whisper"] = "none", processes: int = 0
 ) -> Settings:
     """Return the settings of all designs: these, and everything else as it comes."""
     settings = Settings(asr=AsrSettings(engine=asr), offline=True)

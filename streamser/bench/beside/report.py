@@ -8,7 +8,7 @@ from streamser.bench.machine import Machine
 
 __all__ = ["PARTS", "BesideReport", "Comparison", "Contender", "Ratio"]
 
-PARTS = ("locks", "sphinx", "vad", "pipeline", "whisper", "matrix")
+PARTS = ("locks", "words", "vad", "pipeline", "whisper", "matrix")
 """The comparisons, in the order in which they are made."""
 
 

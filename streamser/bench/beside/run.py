@@ -120,16 +120,15 @@ def tasks_of(plan: BesidePlan) -> list[Task]:
     threads = describe_machine().cores
     tasks: dict[str, Task] = {
         "locks": LocksTask(recordings=folder, seed=seed),
-        "sphinx": LocksTask(
+        "words": LocksTask(
             recordings=folder,
             seed=seed,
-            asr="pocketsphinx",
-            bound_ms=700.0,
+            asr="whisper",
+            bound_ms=900.0,
             warm_s=5.0,
             seconds=20.0,
             first=2,
             most=64,
-            processes=threads,
         ),
         "vad": VadTask(recordings=folder, seed=seed, seconds=300.0, passes=3),
         "pipeline": EmotionTask(recordings=folder, seed=seed, streams=16, utterances=48),
@@ -143,11 +142,11 @@ def tasks_of(plan: BesidePlan) -> list[Task]:
             "locks": LocksTask(
                 recordings=folder, seed=seed, warm_s=1.0, seconds=4.0, first=1, most=1
             ),
-            "sphinx": LocksTask(
+            "words": LocksTask(
                 recordings=folder,
                 seed=seed,
-                asr="pocketsphinx",
-                bound_ms=700.0,
+                asr="whisper",
+                bound_ms=900.0,
                 warm_s=1.0,
                 seconds=4.0,
                 first=1,

@@ -22,7 +22,7 @@ class LocksTask(msgspec.Struct, frozen=True, kw_only=True, tag="locks"):
     recordings: str | None
     seed: int
     model: str = "compact"
-    asr: Literal["none", "pocketsphinx"] = "none"
+    asr: Literal["none", "whisper"] = "none"
     bound_ms: float = 150.0
     warm_s: float = 3.0
     seconds: float = 10.0
@@ -34,7 +34,7 @@ class LocksTask(msgspec.Struct, frozen=True, kw_only=True, tag="locks"):
     @property
     def part(self) -> str:
         """Return what the comparison is called."""
-        return "locks" if self.asr == "none" else "sphinx"
+        return "locks" if self.asr == "none" else "words"
 
 
 class VadTask(msgspec.Struct, frozen=True, kw_only=True, tag="vad"):

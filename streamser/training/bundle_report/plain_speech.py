@@ -59,7 +59,7 @@ def plain_speech(bench: Bench) -> Section:
         "stream is a speaker's clips in their order, most of them cold. How often each category "
         "is the likeliest, and how often a reading is sure (not `unsure`) of something but "
         "neutral, which is a false alarm as far as one can tell. Then what a recogniser's errors "
-        "do to the words: pocketsphinx, as in the runtime where nothing better is there.",
+        "do to the words: Whisper tiny.en, which the runtime has without a download.",
         tables=(
             Table(
                 "",

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from streamser.audio.clip import Clip
-from streamser.config import AsrSettings
 from streamser.emotion.model import Reading
-from streamser.errors import ModelError
-from streamser.speech.choose import choose_transcriber
+from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.training.bundle_report.bench import Bench
 from streamser.training.bundle_report.clips import Corpus, Labelled
 from streamser.training.bundle_report.records import Figure, Table
@@ -24,7 +21,7 @@ __all__ = ["recognised_words", "word_errors"]
 def recognised_words(bench: Bench, corpus: Corpus) -> Table:
     """Compare recognised words with transcripts: errors, and what the model makes of both.
 
-    Raises ``ModelError`` where pocketsphinx is not installed.
+    Raises ``ModelError`` without the extra ``words``.
     """
     clips = [clip for clip in corpus.clips if clip.item.text]
     heard = _recognise(bench, clips)
@@ -49,7 +46,7 @@ def recognised_words(bench: Bench, corpus: Corpus) -> Table:
         ("recogniser", "clips", "without words", "WER", "same category", "valence differs by"),
         (
             (
-                "pocketsphinx",
+                "Whisper tiny.en",
                 len(clips),
                 len(clips) - len(there),
                 Figure(value=wrong / said if said else None),
@@ -73,13 +70,12 @@ def word_errors(truth: str, heard: str) -> tuple[int, int]:
 
 
 def _recognise(bench: Bench, clips: Sequence[Labelled]) -> list[str]:
-    transcriber = choose_transcriber(AsrSettings(engine="pocketsphinx"), _tell)
-    if transcriber is None:
-        raise ModelError("there is no recogniser: run pip install pocketsphinx.")
+    # In one number format, so that another run hears the same.
+    options = WhisperOptions(model="tiny.en", device="cpu", compute_type="int8", offline=True)
+    transcriber = WhisperTranscriber(options)
     texts = []
     for number, clip in enumerate(clips):
         samples = bench.samples(clip.item)
-        # Each speaker is a session: a recogniser learns a microphone's colour.
         said = transcriber.transcribe([Clip(clip.item.speaker, number, 0, samples, final=True)])
         texts.append(said[0].text)
     return texts
@@ -98,7 +94,3 @@ def _compared(gold: Sequence[Reading], heard: Sequence[Reading]) -> tuple[float,
         for one, two in zip(gold, heard, strict=True)
     ]
     return float(np.mean(same)), float(np.mean(apart))
-
-
-def _tell(line: str) -> None:
-    print(f"streamser: {line}", file=sys.stderr)

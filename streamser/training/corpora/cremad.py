@@ -13,11 +13,12 @@ from streamser.training.corpora.labels import UNRATED, Categories, one_hot, vote
 from streamser.training.items import Item, MelSpan
 from streamser.training.manifest import Scale
 
-__all__ = ["SOURCE", "Proxies", "Votes", "read"]
+__all__ = ["ARCHIVE", "SOURCE", "Proxies", "Votes", "read"]
 
 Votes = Literal["intended", "voice", "face", "av"]
 Proxies = Literal["voice", "av", "none"]
 
+ARCHIVE: Final = "cremad_logmel128_dt_u8.npz"
 SOURCE: Final = Source("CREMA-D", "https://github.com/CheyneyComputerScience/CREMA-D")
 
 _LETTERS: Final = {
@@ -70,7 +71,7 @@ def read(
     A copy of the repository: ``AudioWAV/1001_DFA_ANG_XX.wav`` and
     ``processedResults/tabulatedVotes.csv``, whose row names are 100000 times the query (1 voice,
     2 face, 3 both) plus the clip's number. Or ready-made spectrograms:
-    ``cremad_logmel64_u8.npz`` and a ``labels.csv``.
+    ``cremad_logmel128_dt_u8.npz`` (``mel_archive.read_archive``) and a ``labels.csv``.
 
     ``votes``: whose judgement is the label. ``voice``, ``face``, ``av``: shares of the raters who
     heard, saw, or did both, within the four; a clip in which disgust or fear has as many votes
@@ -87,7 +88,7 @@ def read(
 
     Raises ``ConfigError`` for a folder that is neither.
     """
-    if (root / "cremad_logmel64_u8.npz").exists():
+    if (root / ARCHIVE).exists():
         items = _read_mel(root, votes, dimensions)
     else:
         items = _read_wav(root, votes)
@@ -95,7 +96,7 @@ def read(
 
 
 def _read_mel(root: Path, votes: Votes, dimensions: Proxies) -> list[Item]:
-    archive = root / "cremad_logmel64_u8.npz"
+    archive = root / ARCHIVE
     letters = () if votes == "intended" else tuple(_LETTERS)
     proxies = [f"{dimensions}_{name}_proxy" for name in DIMENSIONS if dimensions != "none"]
     columns = ["name", "speaker", "text", "n_frames", "offset", "split", *proxies]

@@ -39,10 +39,10 @@ def test_every_part_has_a_task_of_its_own() -> None:
         plan = BesidePlan(command="", quick=quick)
         tasks = tasks_of(plan)
         assert len(tasks) == len(PARTS) == len({msgspec.json.encode(task) for task in tasks})
-        locks, sphinx, *others = tasks
+        locks, words, *others = tasks
         assert isinstance(locks, LocksTask)
-        assert isinstance(sphinx, LocksTask)
-        assert (locks.part, sphinx.part) == PARTS[:2]
+        assert isinstance(words, LocksTask)
+        assert (locks.part, words.part) == PARTS[:2]
         assert [type(task).__struct_config__.tag for task in others] == list(PARTS[2:])
     chosen = tasks_of(BesidePlan(command="", parts=("matrix", "locks")))
     assert [type(task).__struct_config__.tag for task in chosen] == ["locks", "matrix"]
@@ -69,7 +69,7 @@ def test_a_comparison_that_fails_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (("--only", "vad,speed"), "--only speed: there are locks, sphinx, vad"),
+        (("--only", "vad,speed"), "--only speed: there are locks, words, vad"),
         (("--asr-model", "nowhere"), "--asr-model nowhere: it is no folder"),
         (("--json", "nowhere/r.json"), "its folder does not exist"),
     ],

@@ -74,7 +74,7 @@ def questions(draw: st.DrawFn) -> list[tuple[Place, int]]:
     return asked
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(questions(), st.sampled_from([0, 40, 100, 1 << 17]))
 def test_frames_do_not_depend_on_what_was_asked_before(
     asked: list[tuple[Place, int]], most: int

@@ -57,7 +57,7 @@ def test_what_is_too_short_or_silent_has_no_speech(length: int) -> None:
     assert np.isnan(found.values).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 120), st.integers(0, 2**32 - 1), st.floats(0.1, 60.0))
 def test_any_sound_gives_finite_numbers_or_says_that_it_cannot(
     frames: int, seed: int, spread: float

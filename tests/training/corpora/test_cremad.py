@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.cremad import read
+from streamser.training.corpora.cremad import ARCHIVE, read
 from tests.data import shared_data
 from tests.training.corpora.trees import lay, sounds
 
@@ -88,7 +88,7 @@ def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None
 
 def test_a_table_of_spectrograms_with_a_wrong_number_is_refused(tmp_path: Path) -> None:
     """With its line."""
-    np.savez(tmp_path / "cremad_logmel64_u8.npz", mel=np.zeros((4, 64), np.uint8))
+    np.savez(tmp_path / ARCHIVE, mel=np.zeros((4, 64), np.uint8))
     head = "name,speaker,text,n_frames,offset,split\n"
     lay(tmp_path, {"labels.csv": head + "1001_DFA_ANG_XX,1001,Don't.,many,0,train\n"})
     with pytest.raises(ConfigError, match=r"labels\.csv line 2: n_frames 'many' is not a number"):
