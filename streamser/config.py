@@ -162,7 +162,7 @@ class EmotionSettings(Section, frozen=True):
         Literal["auto", "float32", "bfloat16", "float16", "int8"],
         Meta(
             description="checkpoint: what it computes in. auto: the fastest here that answers"
-            " alike, tried at the start."
+            " alike, tried at the first start and kept."
         ),
     ] = "auto"
     threads: Annotated[
