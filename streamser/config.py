@@ -143,16 +143,10 @@ class AsrSettings(Section, frozen=True):
     compute_type: Annotated[
         str,
         Meta(
-            description="whisper: int8, float16, … or auto: the fastest here, tried at the start."
+            description="whisper: what it computes in, such as float32; auto: int8 on a processor,"
+            " float16 on CUDA."
         ),
     ] = "auto"
-    partial_context: Annotated[
-        Literal["full", "short"],
-        Meta(
-            description="whisper: partials are heard in 30 s as it was trained (full), or in what"
-            " they need (short: faster, but it may mishear, or repeat itself)."
-        ),
-    ] = "full"
     beam_size: Annotated[int, Meta(ge=1, le=20, description="whisper: hypotheses kept.")] = 1
     word_times: Annotated[bool, Meta(description="whisper: place each word in time (slower).")] = (
         False
@@ -178,7 +172,7 @@ class EmotionSettings(Section, frozen=True):
         Literal["auto", "float32", "bfloat16", "float16", "int8"],
         Meta(
             description="checkpoint: what it computes in. auto: the fastest here that answers"
-            " alike, tried at the start."
+            " alike, tried at the first start and kept."
         ),
     ] = "auto"
     threads: Annotated[

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
+from pathlib import Path
 
-__all__ = ["core_count", "usable_cores"]
+__all__ = ["core_count", "cpu_name", "usable_cores"]
 
 
 def usable_cores() -> frozenset[int]:
@@ -15,3 +17,15 @@ def usable_cores() -> frozenset[int]:
 def core_count() -> int:
     """Return how many there are, 1 at least."""
     return len(usable_cores()) or os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return what the processor is called, or its kind where the system does not say."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.cores import core_count, usable_cores
+from streamser.cores import core_count, cpu_name, usable_cores
 
 __all__ = ["Machine", "describe_machine", "memory_kind", "pinned", "resident_mib"]
 
@@ -44,7 +44,7 @@ def describe_machine() -> Machine:
     from streamser import __version__
 
     return Machine(
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=core_count(),
         system=f"{platform.system()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -92,17 +92,6 @@ def resident_mib() -> float | None:
         # Bytes on macOS, KiB elsewhere.
         return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 2)
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, 2)
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == "model name":
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

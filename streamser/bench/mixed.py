@@ -1,8 +1,7 @@
-"""What padding, number formats and windows cost: clips of mixed lengths through two models.
+"""What padding and number formats cost: clips of mixed lengths through an emotion checkpoint.
 
     python -m streamser.bench.random_checkpoint base /tmp/base
-    python -m streamser.bench.random_whisper tiny /tmp/whisper
-    OMP_NUM_THREADS=1 python -m streamser.bench.mixed --model /tmp/base --whisper /tmp/whisper
+    OMP_NUM_THREADS=1 python -m streamser.bench.mixed --model /tmp/base
 
 Prints Markdown. Every figure is the least of some runs that take turns: of CPU time on a
 processor, of time on CUDA. With several threads CPU time counts their waiting for one another.
@@ -12,26 +11,23 @@ Only ratios within a table mean something elsewhere.
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.bench.machine import describe_machine
 from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
 from streamser.fastest import least_times
 
-__all__ = ["encoder_rows", "format_rows", "lengths", "partial_rows", "pass_rows"]
+__all__ = ["format_rows", "lengths", "pass_rows"]
 
 _SHORTEST_S, _LONGEST_S = 0.5, 10.0
-_PARTIALS_S: Final = (2.0, 3.5, 8.0, 13.0)
-_WINDOWS_S: Final = (5, 10, 15, 20, 30)
 _ROUNDS = 5
 
 Row = tuple[str, ...]
@@ -96,65 +92,10 @@ def format_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator
         yield name, _ms(times[0]), ratios[0], _ms(times[1]), ratios[1]
 
 
-def encoder_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
-    """Time Whisper's encoder alone for windows of several lengths, in the compute types."""
-    import ctranslate2
-
-    from streamser.speech.whisper_compute import candidates
-
-    auto = str(ctranslate2.models.Whisper(where, device=device, compute_type="auto").compute_type)
-    offered = ctranslate2.get_supported_compute_types(device)
-    for kind in (auto, *candidates(auto, device, offered)):
-        model = ctranslate2.models.Whisper(
-            where, device=device, compute_type=kind, intra_threads=_threads()
-        )
-        runs = {f"{s}": partial(_encode, model, 100 * s) for s in _WINDOWS_S}
-        taken = least_times(runs, clock=clock, budget_s=15.0, rounds=_ROUNDS)
-        full = taken[f"{_WINDOWS_S[-1]}"]
-        for name, each in taken.items():
-            yield kind, f"{name} s", _ms(each), f"{each / full:.2f}"
-
-
-def partial_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
-    """Time what is heard of partials of several lengths, in full windows and in short ones."""
-    from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-
-    makers = {
-        context: WhisperTranscriber(
-            WhisperOptions(
-                model=where,
-                device=device,
-                partial_context=context,
-                language="en",
-                threads=_threads(),
-                offline=True,
-            )
-        )
-        for context in ("full", "short")
-    }
-    for seconds in _PARTIALS_S:
-        clip = Clip("bench", 1, 0, _noise(seconds), final=False)
-        runs = {name: partial(maker.transcribe, [clip]) for name, maker in makers.items()}
-        taken = least_times(runs, clock=clock, budget_s=8.0, rounds=_ROUNDS)
-        full, short = taken["full"], taken["short"]
-        yield f"{seconds:g} s", _ms(full), _ms(short), f"{short / full:.2f}"
-
-
-def _encode(model: Any, frames: int) -> None:
-    import ctranslate2
-
-    noise = np.random.default_rng(0).standard_normal((1, model.n_mels, frames)) * 0.01
-    model.encode(ctranslate2.StorageView.from_array(noise.astype(np.float32)), to_cpu=True)
-
-
 def _noise(seconds: float) -> Samples:
     samples = round(seconds * SAMPLE_RATE)
     noise: Samples = 0.1 * np.random.default_rng(0).standard_normal(samples, dtype=np.float32)
     return noise
-
-
-def _threads() -> int:
-    return int(os.environ.get("OMP_NUM_THREADS", 0))
 
 
 def _device(name: str) -> Any:
@@ -173,44 +114,30 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Row]) -> None:
 
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m streamser.bench.mixed")
-    parser.add_argument("--model", type=Path, help="an emotion checkpoint, a directory")
-    parser.add_argument("--whisper", type=Path, help="a Whisper in CTranslate2 form, a directory")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="an emotion checkpoint, a directory"
+    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--clips", type=int, default=8, help="clips of mixed lengths [8]")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    if asked.model is None and asked.whisper is None:
-        parser.error("nothing to measure: give --model, --whisper, or both")
     clock = time.perf_counter if asked.device == "cuda" else time.process_time
     machine = describe_machine()
     system = f"{machine.system}, {machine.python}"
     print(f"{machine.cpu}, {machine.cores} cores, {system}; seed {asked.seed}")
     try:
-        if asked.model is not None:
-            where = str(asked.model)
-            drawn = ", ".join(f"{each:g}" for each in sorted(lengths(asked.clips, asked.seed)))
-            _table(
-                f"A batch of clips of {drawn} s, float32",
-                ("way", "passes", "padding", "ms", "of one batch"),
-                pass_rows(where, asked.device, asked.clips, asked.seed, clock),
-            )
-            _table(
-                "Number formats, one clip with words",
-                ("precision", "2 s: ms", "of float32", "8 s: ms", "of float32"),
-                format_rows(where, asked.device, clock),
-            )
-        if asked.whisper is not None:
-            where = str(asked.whisper)
-            _table(
-                "Whisper's encoder",
-                ("compute type", "window", "ms", "of 30 s"),
-                encoder_rows(where, asked.device, clock),
-            )
-            _table(
-                "A partial heard, asr.partial_context full and short",
-                ("clip", "full, ms", "short, ms", "short of full"),
-                partial_rows(where, asked.device, clock),
-            )
+        where = str(asked.model)
+        drawn = ", ".join(f"{each:g}" for each in sorted(lengths(asked.clips, asked.seed)))
+        _table(
+            f"A batch of clips of {drawn} s, float32",
+            ("way", "passes", "padding", "ms", "of one batch"),
+            pass_rows(where, asked.device, asked.clips, asked.seed, clock),
+        )
+        _table(
+            "Number formats, one clip with words",
+            ("precision", "2 s: ms", "of float32", "8 s: ms", "of float32"),
+            format_rows(where, asked.device, clock),
+        )
     except ModelError as error:
         raise SystemExit(f"error: {error}") from None
 

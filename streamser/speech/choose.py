@@ -188,7 +188,6 @@ def _whisper(
         language=settings.language,
         device=settings.device,
         compute_type=settings.compute_type,
-        partial_context=settings.partial_context,
         beam_size=settings.beam_size,
         word_times=settings.word_times,
         threads=settings.threads,

@@ -1,15 +1,12 @@
 """Whisper through faster-whisper and CTranslate2, batched over utterances of many streams.
 
 faster-whisper itself batches only within one recording, so encoding and decoding are done
-here with its parts: one padded 30 s window per utterance, stacked, one prompt each. Greedy or
+here with its parts: one window of 30 s per utterance, stacked, one prompt each. Greedy or
 beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
 left to ``streamser.speech.guards``, for a retry would take the time of the utterances behind.
 
-Partials may be encoded in less than 30 s (``partial_context``): the encoder takes any number of
-frames up to its 3000, at a cost that grows with them. It has learnt from windows of 30 s alone,
-and with much less of them it may mishear, or repeat itself; the same is known of ``audio_ctx`` in
-whisper.cpp and reported for CTranslate2 (OpenNMT/CTranslate2, issue 2100, windows of 1 to 3.5 s).
-So the window is no shorter than 5 s, and has a second of silence at its end.
+On a processor only what was said is encoded, and remembered silence makes up the rest of the
+window, see ``streamser.speech.whisper_window``.
 """
 
 from __future__ import annotations
@@ -18,21 +15,19 @@ import ctypes
 import importlib.util
 import logging
 import math
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.cores import core_count
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_compute import choose_compute_type
 from streamser.speech.whisper_files import existing_directory, locate_whisper, remedy
+from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
@@ -42,15 +37,16 @@ logger = logging.getLogger(__name__)
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
-_CONTEXT = 5 * SAMPLE_RATE
-"""Short windows are whole multiples of this, so that clips of one length share a batch."""
-_MARGIN = SAMPLE_RATE
-_TRIAL_TOKENS = 8
 _FEWEST_FRAMES = 16
 """The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
 _UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
-_Features = npt.NDArray[np.float32]
+_ARITHMETIC: Final = {
+    "cpu": ("int8_float32", "float32"),
+    "cuda": ("float16", "bfloat16", "int8_float32", "float32"),
+}
+"""What ``"auto"`` is: the first that the device has. Nothing is tried out, so that the same sound
+gives the same words at every start."""
 
 
 class WhisperOptions(msgspec.Struct, frozen=True):
@@ -59,17 +55,14 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     ``model``: a directory in CTranslate2 form, a size of ``WHISPER_SIZES``, or a hub
     repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it
     for every utterance. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``. ``compute_type``:
-    CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest by a short trial, see
-    ``choose_compute_type``. ``partial_context``: ``"full"``, or ``"short"`` for partials in
-    windows no longer than they need, see above. ``threads``: CPU threads, 0 for up to four.
-    ``offline`` forbids downloads.
+    CTranslate2's, such as ``"float32"``; ``"auto"``: int8 on a processor, float16 on CUDA.
+    ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
     """
 
     model: str = "tiny.en"
     language: str | None = None
     device: str = "auto"
     compute_type: str = "auto"
-    partial_context: str = "full"
     beam_size: int = 1
     word_times: bool = False
     threads: int = 0
@@ -87,10 +80,12 @@ class _Piece(msgspec.Struct, frozen=True, eq=False):
 class WhisperTranscriber:
     """Recognise batches of clips with a Whisper model.
 
-    Raises ``ModelError`` where the model is missing or cannot be run.
+    ``arithmetic`` is the number format it computes in, by CTranslate2's name. Raises
+    ``ModelError`` where the model is missing or cannot be run.
     """
 
     name: str
+    arithmetic: str
     batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
@@ -101,6 +96,8 @@ class WhisperTranscriber:
         self._detects = multilingual and options.language is None
         self._check_language(multilingual)
         self._extract = _extractor(self._model)
+        self.arithmetic = str(self._model.model.compute_type)
+        self._silent = self._remember_silence()
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Recognise a batch of clips; one transcript per clip, in order.
@@ -111,13 +108,8 @@ class WhisperTranscriber:
         pieces = [piece for number, clip in enumerate(clips) for piece in _pieces(number, clip)]
         if not pieces:
             return [Transcript("") for _ in clips]
-        contexts = [self._context(clips[piece.clip]) for piece in pieces]
-        heard: dict[int, _Heard] = {}
         try:
-            for frames in sorted(set(contexts)):
-                places = [i for i, context in enumerate(contexts) if context == frames]
-                found = self._hear([pieces[i] for i in places], frames)
-                heard.update(zip(places, found, strict=True))
+            heard = self._hear(pieces)
         except RuntimeError as error:
             raise _runtime_fault(error) from error
         return [
@@ -141,21 +133,11 @@ class WhisperTranscriber:
                 " or zh, or none to have it detected"
             )
 
-    def _context(self, clip: Clip) -> int:
-        """Return how many frames the pieces of a clip are encoded in."""
-        whole = int(self._extract.nb_max_frames)
-        if clip.final or self._options.partial_context == "full":
-            return whole
-        # All pieces of one clip alike: its first says which language the others are in.
-        windows = -(-(len(clip.samples) + _MARGIN) // _CONTEXT)
-        return min(whole, windows * _CONTEXT // int(self._extract.hop_length))
-
-    def _hear(self, pieces: Sequence[_Piece], frames: int) -> list[_Heard]:
+    def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
         from faster_whisper.transcribe import get_suppressed_tokens
 
         model = self._model.model
-        features = np.stack([self._features(piece.samples, frames) for piece in pieces])
-        encoded = self._encode(features)
+        encoded = self._encode([self._features(piece.samples) for piece in pieces])
         languages = self._languages(encoded, pieces)
         tokenizers = {language: self._tokenizer(language) for language in set(languages)}
         prompts = [
@@ -188,38 +170,44 @@ class WhisperTranscriber:
             for i, result in enumerate(results)
         ]
 
-    def _encode(self, features: _Features) -> Any:
-        """Encode windows [n, mels, frames]: at once on a GPU, one by one on a processor.
+    def _encode(self, features: Sequence[Features]) -> Any:
+        """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
 
-        There the attention over a whole batch (2,250,000 scores a window and head) outgrows
-        the caches and takes longer; it is decoding that many windows at once make cheaper.
+        A GPU takes them in full. On a processor the attention over a whole batch outgrows the
+        caches and takes longer; it is decoding many windows at once that is cheaper.
         """
         import ctranslate2
 
+        most = int(self._extract.nb_max_frames)
+        if self._silent is None:
+            windows = np.stack([pad(each, most) for each in features])
+            return self._model.model.encode(ctranslate2.StorageView.from_array(windows))
+        parts = [
+            complete(self._encode_one(pad(each, frames_needed(each.shape[1], most))), self._silent)
+            for each in features
+        ]
+        return ctranslate2.StorageView.from_array(np.stack(parts))
+
+    def _encode_one(self, window: Features) -> Encoded:
+        import ctranslate2
+
+        encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))
+        found: Encoded = np.array(encoded.to(ctranslate2.DataType.float32))[0]
+        return found
+
+    def _remember_silence(self) -> Encoded | None:
+        """Return what the encoder makes of silence [steps, width]; a GPU needs no such help."""
         model = self._model.model
-        if model.device == "cuda" or len(features) == 1:
-            return model.encode(ctranslate2.StorageView.from_array(features))
-        parts = []
-        for window in features:
-            encoded = model.encode(ctranslate2.StorageView.from_array(window[None]))
-            parts.append(np.array(encoded.to(ctranslate2.DataType.float32)))
-        return ctranslate2.StorageView.from_array(np.concatenate(parts))
+        if model.device == "cuda":
+            return None
+        return self._encode_one(silence(int(model.n_mels), int(self._extract.nb_max_frames)))
 
-    def _features(self, samples: Samples, frames: int) -> _Features:
-        """Return the log-mel spectrogram of ``frames`` that begin with ``samples``, then silence.
-
-        As OpenAI's ``pad_or_trim`` before ``log_mel_spectrogram``, but without transforming
-        the silence: its value is known, for the dynamic range is cut 8 decades (2.0 after
-        scaling) below the peak and at 1e-10.
-        """
+    def _features(self, samples: Samples) -> Features:
+        """Return the log-mel spectrogram [mels, frames] of the sound, with some 30 ms behind it."""
         extractor = self._extract
         # More than one transform's length of zeros, so that no window reflects off the end.
-        features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
-        floor = max(-1.5, float(features.max()) - 2.0)
-        padded = np.full((features.shape[0], frames), floor, dtype=np.float32)
-        content = features[:, :frames]
-        padded[:, : content.shape[1]] = content
-        return padded
+        features: Features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
+        return features
 
     def _languages(self, encoded: Any, pieces: Sequence[_Piece]) -> list[str]:
         if not self._detects:
@@ -293,29 +281,42 @@ def _load(options: WhisperOptions) -> Any:
     if options.device != "cpu":
         _preload_cublas()
 
-    def load(compute_type: str) -> Any:
+    try:
+        device = _settled_device(options.device)
         model = WhisperModel(
             str(location),
-            device=options.device,
-            compute_type=compute_type,
+            device=device,
+            compute_type=_arithmetic(options.compute_type, device),
             cpu_threads=options.threads or min(4, core_count()),
             local_files_only=True,
         )
-        if model.model.device == "cuda":
+        if device == "cuda":
             _try_cuda(model)
-        return model
-
-    try:
-        if options.compute_type != "auto":
-            return load(options.compute_type)
-        model, told = choose_compute_type(load, _try_out, time.perf_counter)
     # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
     except Exception as error:
         advice = remedy(options.model, location, error)
         what = f"The Whisper model in {location} cannot be loaded{advice}"
         raise _runtime_fault(error, what) from error
-    logger.info("%s: %s", _short_name(options.model), told)
+    logger.info("%s computes in %s", _short_name(options.model), model.model.compute_type)
     return model
+
+
+def _settled_device(device: str) -> str:
+    import ctranslate2
+
+    if device != "auto":
+        return device
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+def _arithmetic(asked: str, device: str) -> str:
+    """Return the number format to compute in; what is asked for is not judged here."""
+    import ctranslate2
+
+    if asked != "auto":
+        return asked
+    offered = ctranslate2.get_supported_compute_types(device)
+    return next((kind for kind in _ARITHMETIC[device] if kind in offered), "default")
 
 
 def _try_cuda(model: Any) -> None:
@@ -324,26 +325,6 @@ def _try_cuda(model: Any) -> None:
 
     silence = np.zeros((1, model.model.n_mels, 3000), dtype=np.float32)
     model.model.encode(ctranslate2.StorageView.from_array(silence))
-
-
-def _try_out(model: Any) -> None:
-    """Encode 30 s of faint noise, and decode a few tokens of it."""
-    import ctranslate2
-    from faster_whisper.tokenizer import Tokenizer
-
-    noise = 0.01 * np.random.default_rng(0).standard_normal((1, model.model.n_mels, 3000))
-    encoded = model.model.encode(ctranslate2.StorageView.from_array(noise.astype(np.float32)))
-    tokenizer = Tokenizer(
-        model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language="en"
-    )
-    prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-    model.model.generate(
-        encoded,
-        [prompt],
-        beam_size=1,
-        max_length=len(prompt) + _TRIAL_TOKENS,
-        suppress_tokens=[tokenizer.eot],
-    )
 
 
 def _preload_cublas() -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import pytest
-
 from streamser.bench import mixed
 from tests.emotion.neural.checkpoints import tiny_checkpoint
-from tests.scripted_whisper import build_scripted_whisper
 
 
 def test_lengths_are_drawn_alike_every_time() -> None:
@@ -29,13 +26,3 @@ def test_passes_and_formats_are_timed(tmp_path: Path) -> None:
     formats = list(mixed.format_rows(where, "cpu", time.perf_counter))
     assert [row[0] for row in formats] == ["float32", "bfloat16", "int8"]
     assert formats[0][2] == formats[0][4] == "1.00"
-
-
-def test_windows_of_whisper_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The encoder for every window, and partials in full and in short ones."""
-    monkeypatch.setattr(mixed, "_ROUNDS", 1)
-    where = str(build_scripted_whisper(tmp_path / "whisper", "so it is"))
-    rows = list(mixed.encoder_rows(where, "cpu", time.perf_counter))
-    assert [row[1] for row in rows][:5] == ["5 s", "10 s", "15 s", "20 s", "30 s"]
-    assert rows[4][3] == "1.00"
-    assert next(row[0] for row in mixed.partial_rows(where, "cpu", time.perf_counter)) == "2 s"

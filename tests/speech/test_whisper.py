@@ -14,6 +14,7 @@ from streamser.errors import ModelError
 from streamser.speech import whisper
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper
+from streamser.speech.whisper_window import pad
 from tests.scripted_whisper import build_babbling_whisper, build_scripted_whisper
 from tests.weights import remove_weights
 
@@ -102,52 +103,57 @@ def test_features_are_those_of_a_clip_padded_with_silence(models: Path) -> None:
     for sound in (clip(1.3).samples, np.zeros(8_000, np.float32), clip(30.0).samples):
         padded = np.pad(sound, (0, 30 * SAMPLE_RATE - len(sound)))
         expected = transcriber._extract(padded, padding=560)[:, :3000]
-        np.testing.assert_allclose(transcriber._features(sound, 3000), expected, atol=1e-5)
+        ours = pad(transcriber._features(sound), 3000)
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("context", ["full", "short"])
-def test_short_windows_are_for_partials_alone(
-    models: Path, context: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whole 5 s with a second to spare; finals, and everything by default, keep 30 s."""
-    transcriber = scripted(models, partial_context=context)
-    hear, windows = transcriber._hear, []
-
-    def note(pieces: Any, frames: int) -> Any:
-        windows.append((len(pieces), frames))
-        return hear(pieces, frames)
-
-    monkeypatch.setattr(transcriber, "_hear", note)
-    clips = [
-        Clip("s", number, 0, clip(seconds).samples, final=final)
-        for number, (seconds, final) in enumerate(
-            ((2.0, False), (3.0, True), (4.5, False), (29.5, False), (1.0, False), (41.0, False))
-        )
-    ]
-    heard = transcriber.transcribe(clips)
-    assert [transcript.text for transcript in heard[:5]] == [SENTENCE] * 5
-    assert heard[5].text == f"{SENTENCE} {SENTENCE}"
-    assert windows == ([(7, 3000)] if context == "full" else [(2, 500), (1, 1000), (4, 3000)])
-
-
-def test_a_partial_is_heard_alike_alone_and_beside_other_windows(models: Path) -> None:
+def test_partials_and_finals_of_all_lengths_share_one_batch(models: Path) -> None:
     """Neighbours in windows of other lengths change nothing, and words keep their places."""
-    options = WhisperOptions(
-        model=str(models / "babbling"),
-        compute_type="int8",
-        partial_context="short",
-        word_times=True,
-    )
+    options = WhisperOptions(model=str(models / "babbling"), compute_type="int8", word_times=True)
     transcriber = WhisperTranscriber(options)
     clips = [
         Clip("s", i, 0, clip(seconds, seed=i).samples, final=i == 2)
-        for i, seconds in enumerate((1.0, 7.0, 3.0, 3.5))
+        for i, seconds in enumerate((1.0, 7.0, 3.0, 29.8, 3.5))
     ]
     together = transcriber.transcribe(clips)
     for one, transcript in zip(clips, together, strict=True):
         (alone,) = transcriber.transcribe([one])
         assert (alone.text, alone.words) == (transcript.text, transcript.words)
         assert all(word.end <= one.end for word in transcript.words)
+
+
+def test_only_what_was_said_is_encoded(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second of silence is encoded behind it; the rest of the window is remembered."""
+    transcriber = scripted(models)
+    encode, frames = transcriber._encode_one, []
+
+    def note(window: Any) -> Any:
+        frames.append(window.shape[1])
+        return encode(window)
+
+    monkeypatch.setattr(transcriber, "_encode_one", note)
+    heard = transcriber.transcribe([clip(2.0), clip(29.5), clip(0.0), clip(41.0)])
+    assert [transcript.text for transcript in heard[:3]] == [SENTENCE, SENTENCE, ""]
+    assert heard[3].text == f"{SENTENCE} {SENTENCE}"
+    assert frames[0] == pytest.approx(300, abs=6)
+    assert frames[1] == 3000
+
+
+def test_the_arithmetic_is_told_and_no_matter_of_chance(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself it is the first of a fixed order that the device has."""
+    import ctranslate2
+
+    assert scripted(models).arithmetic == "int8_float32"
+    assert scripted(models, compute_type="float32").arithmetic == "float32"
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: {"float32"})
+    assert scripted(models).arithmetic == "float32"
+    offered = {"float16", "float32", "int8_float32", "bfloat16"}
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: offered)
+    assert whisper._arithmetic("auto", "cuda") == "float16"
+    offered.remove("float16")
+    assert whisper._arithmetic("auto", "cuda") == "bfloat16"
 
 
 def test_beam_search_works_on_a_batch(models: Path) -> None:

@@ -54,7 +54,7 @@ def compare_words(task: WordsTask, tell: Callable[[str], None]) -> Comparison:
             f"{task.utterances} utterances of 2 to 8 s from {sound.name}, {task.streams} streams,"
             " each with its next utterance ready when the last is answered",
             f"weights: {weights if task.model is None else Path(task.model).name}",
-            f"both: {task.threads} CPU threads, the fastest arithmetic CTranslate2 has here,"
+            f"both: {task.threads} CPU threads, the arithmetic that CTranslate2 takes by itself,"
             " greedy, English, no times, no second try at another temperature",
         ),
         contenders=tuple(Contender(name, pace.figures()) for name, pace in paces.items()),

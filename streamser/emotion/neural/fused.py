@@ -36,9 +36,10 @@ from streamser.emotion.neural.lengths import (
     power_of_two,
     widened,
 )
-from streamser.emotion.neural.probe import check_runs, choose_format, warm_shapes
+from streamser.emotion.neural.probe import check_runs, identify, keep_format, warm_shapes
 from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
+from streamser.kept_choices import KeptChoices, choices_file
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 __all__ = ["FusedEmotionModel", "FusedFinding", "FusedListener", "Precision", "load_fused"]
@@ -217,8 +218,9 @@ def load_fused(
     """Load a checkpoint, a directory or a name on the hub, as an emotion model.
 
     Its name is that of the directory (of the one above, where it is called "model"), or the
-    one on the hub. ``"auto"`` tries for about a second which precision is the fastest here
-    and answers alike, see ``choose_format``, and writes it to the log. To be called on the
+    one on the hub. ``"auto"`` tries for about a second, at the first load on a machine, which
+    precision is the fastest here and answers alike, see ``choose_format``, keeps that choice for
+    later ones, and writes it to the log. To be called on the
     device thread, whose number of CPU threads it sets where ``threads`` is not 0. Raises
     ``ModelError`` for a checkpoint that cannot be used, a precision that the device does not
     have, or where there is no CUDA.
@@ -230,7 +232,9 @@ def load_fused(
     chosen: Format = "float32" if precision == "auto" else precision
     model = FusedEmotionModel(checkpoint, _name(where), chosen)
     if precision == "auto":
-        logger.info("%s: %s", model.name, choose_format(model, time.perf_counter))
+        kept = KeptChoices(choices_file())
+        told = keep_format(model, identify(checkpoint.model), kept, time.perf_counter)
+        logger.info("%s: %s", model.name, told)
     model.formats.settle()
     if precision == "int8":
         check_runs(model)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import torch
+from torch import nn
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.cores import cpu_name
 from streamser.emotion.calibration import Calibration, probabilities
 from streamser.emotion.model import Spoken
 from streamser.emotion.neural.formats import CANDIDATES, Format
 from streamser.errors import ModelError
 from streamser.fastest import Trial, fastest, least_times, told
+from streamser.kept_choices import KeptChoices
 
 if TYPE_CHECKING:
     from streamser.emotion.neural.fused import FusedEmotionModel, FusedFinding
 
-__all__ = ["BOUND", "check_runs", "choose_format", "warm_shapes"]
+__all__ = ["BOUND", "check_runs", "choose_format", "identify", "keep_format", "warm_shapes"]
 
 _FAULTS: Final = (ModelError, RuntimeError, AttributeError, TypeError)
 """What an encoder raises that reaches into layers which are no longer what it knows."""
@@ -33,6 +38,8 @@ _PATIENCE_S: Final = 10.0
 _ROUNDS: Final = 5
 _SECONDS: Final = (2.0, 0.7)
 _WORDS: Final = "I did not expect that you would say so"
+_FINGERS: Final = 64
+"""Values of every tensor that tell one model from another."""
 
 
 def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
@@ -85,6 +92,43 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
     best = fastest(trials)
     formats.use(next(format for format in kinds if format == best))
     return f"{best}, the fastest of {told(trials)}"
+
+
+def keep_format(
+    model: FusedEmotionModel, identity: str, kept: KeptChoices, clock: Callable[[], float]
+) -> str:
+    """Put a model into the format that was once chosen for it here; return a line on that.
+
+    Where none was, it is chosen (``choose_format``) and kept by ``identity``, torch's version
+    and the device: the same sound gets the same reading at every start, however busy the machine
+    was at the first.
+    """
+    formats = model.formats
+    device = torch.cuda.get_device_name() if formats.device == "cuda" else cpu_name()
+    key = f"{identity} in torch {torch.__version__} on {device}"
+    before = _known(kept.find(key), formats.device)
+    if before is not None:
+        formats.use(before)
+        return f"{before}, as chosen here before ({kept.path})"
+    line = choose_format(model, clock)
+    standing = _known(kept.keep(key, formats.format), formats.device)
+    if standing is None or standing == formats.format:
+        return line
+    formats.use(standing)
+    return f"{standing}, as another process has chosen ({kept.path})"
+
+
+def _known(name: str | None, device: str) -> Format | None:
+    return next((format for format in CANDIDATES[device] if format == name), None)
+
+
+def identify(model: nn.Module) -> str:
+    """Return a fingerprint of a model: names, shapes and some values of all its weights."""
+    digest = hashlib.sha256()
+    for name, weights in model.state_dict().items():
+        some = weights.detach().flatten()[:_FINGERS].float().cpu().numpy()
+        digest.update(f"{name} {tuple(weights.shape)}".encode() + some.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check_runs(model: FusedEmotionModel) -> None:

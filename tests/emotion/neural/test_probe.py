@@ -18,8 +18,15 @@ from streamser.emotion.neural.interfaces import AcousticEncoder
 from streamser.emotion.neural.lengths import CUDA, PROCESSOR, Shapes
 from streamser.emotion.neural.network import FusedModel
 from streamser.emotion.neural.pretrained_audio import load_pretrained_acoustic
-from streamser.emotion.neural.probe import check_runs, choose_format, warm_shapes
+from streamser.emotion.neural.probe import (
+    check_runs,
+    choose_format,
+    identify,
+    keep_format,
+    warm_shapes,
+)
 from streamser.errors import ModelError
+from streamser.kept_choices import KeptChoices
 from tests.emotion.neural.checkpoints import TINY, tiny_model
 from tests.emotion.neural.tiny import tiny_acoustic
 
@@ -97,6 +104,53 @@ def test_what_is_fast_enough_tries_nothing() -> None:
     """A small model is exact and quick at once."""
     model = at_work(tiny_model(TINY))
     assert choose(model, float32=0.01) == "float32, which takes float32 10 ms"
+
+
+def test_the_second_load_takes_what_the_first_has_chosen_without_a_trial(tmp_path: Path) -> None:
+    """However fast the formats are then; another model is tried for itself."""
+    kept = KeptChoices(tmp_path / "choices.json")
+    times = {"float32": 0.3, "bfloat16": 0.1, "int8": 0.2}
+
+    def load(identity: str, seconds: dict[str, float]) -> tuple[str, str, float]:
+        clock = Slow(seconds)
+        clock.model = at_work(tiny_model(TINY))
+        line = keep_format(clock.model, identity, kept, clock)
+        return clock.model.formats.format, line, clock.now
+
+    assert load("one", times)[:2] == ("bfloat16", load("other", times)[1])
+    slower = {"float32": 0.1, "bfloat16": 9.0, "int8": 9.0}
+    assert load("one", slower) == ("bfloat16", f"bfloat16, as chosen here before ({kept.path})", 0)
+    assert load("third", slower)[0] == "float32"
+
+
+def test_what_another_process_chose_meanwhile_stands(tmp_path: Path) -> None:
+    """Two that load a model for the first time at once answer alike from then on."""
+    kept = KeptChoices(tmp_path / "choices.json")
+    clock = Slow({"float32": 0.3, "bfloat16": 0.1, "int8": 0.2})
+    clock.model = at_work(tiny_model(TINY))
+    keep_format(clock.model, "one", kept, clock)
+    chosen = kept.path.read_text().replace("bfloat16", "int8")
+
+    class Late(KeptChoices):
+        def keep(self, key: str, choice: str) -> str:
+            self.path.write_text(chosen)
+            return super().keep(key, choice)
+
+    kept.path.unlink()
+    line = keep_format(clock.model, "one", Late(kept.path), clock)
+    assert line.startswith("int8, as another process has chosen")
+    assert clock.model.formats.format == "int8"
+
+
+def test_models_are_told_apart_by_their_weights() -> None:
+    """The same weights are the same model, wherever they lie."""
+    torch.manual_seed(1)
+    model = tiny_model(TINY)
+    first = identify(model)
+    assert identify(model) == first
+    with torch.no_grad():
+        next(model.parameters()).add_(1e-3)
+    assert identify(model) != first
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
