@@ -45,7 +45,7 @@ from streamser.speech.segmenter import (
     Resumed,
     SegmentEvent,
 )
-from streamser.speech.stable import agree, committed_text
+from streamser.speech.stable import agree, committed_text, units
 from streamser.speech.vad import Vad
 
 __all__ = ["Output", "Session"]
@@ -411,7 +411,7 @@ class Session:
         end = job.clip.end
         transcript = result.transcript
         if transcript is not None and not transcript.distrust:
-            utterance.stable = agree(utterance.stable, transcript.text.split())
+            utterance.stable = agree(utterance.stable, units(transcript.text))
             self._outbox.emit(self._wording.partial(utterance, end))
             settled = committed_text(utterance.stable)
             if len(settled) > len(utterance.told) and settled.startswith(utterance.told):
