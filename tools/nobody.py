@@ -84,7 +84,7 @@ def _band(low: float, high: float) -> Callable[[_Array], _Array]:
 
 
 def _office(rng: np.random.Generator, size: int) -> _Array:
-    """Air and machines far away, now and then a thud, a creak or a click."""
+    """Make air and machines far away, now and then a thud, a creak or a click."""
     bed = _shaped(rng, size, _pink)
     for at in rng.integers(0, size, max(1, size // (2 * SAMPLE_RATE))):
         length = int(rng.integers(SAMPLE_RATE // 50, SAMPLE_RATE // 3))
@@ -96,7 +96,7 @@ def _office(rng: np.random.Generator, size: int) -> _Array:
 
 
 def _hum(rng: np.random.Generator, size: int) -> _Array:
-    """A mains hum with its harmonics, or a fan."""
+    """Make a mains hum with its harmonics, or a fan."""
     time = np.arange(size) / SAMPLE_RATE
     mains = float(rng.choice([50.0, 60.0]))
     sway = 1 + 0.1 * np.sin(2 * np.pi * rng.uniform(0.1, 1.0) * time)
@@ -110,7 +110,7 @@ def _hum(rng: np.random.Generator, size: int) -> _Array:
 
 
 def _tones(rng: np.random.Generator, size: int) -> _Array:
-    """Notes and chords with overtones, attack and decay, as of an instrument."""
+    """Make notes and chords with overtones, attack and decay, as of an instrument."""
     music = np.zeros(size)
     root, at = float(rng.uniform(110, 330)), 0
     while at < size:
@@ -128,7 +128,7 @@ def _tones(rng: np.random.Generator, size: int) -> _Array:
 
 
 def _typing(rng: np.random.Generator, size: int) -> _Array:
-    """Keys pressed and let go, in bursts, in a quiet room."""
+    """Make keys pressed and let go, in bursts, in a quiet room."""
     sound = 0.01 * _shaped(rng, size, _pink)
     at = 0
     while at < size:
@@ -143,7 +143,7 @@ def _typing(rng: np.random.Generator, size: int) -> _Array:
 
 
 def _breath(rng: np.random.Generator, size: int) -> _Array:
-    """Somebody who breathes into the microphone, and does not speak."""
+    """Make somebody who breathes into the microphone, and does not speak."""
     sound = 0.01 * _shaped(rng, size, _pink)
     at = 0
     while at < size:
@@ -159,7 +159,7 @@ def _breath(rng: np.random.Generator, size: int) -> _Array:
 
 
 def _silence(rng: np.random.Generator, size: int) -> _Array:
-    """Digital silence, the last bit's dither, or the hiss of an open line."""
+    """Make digital silence, the last bit's dither, or the hiss of an open line."""
     level = float(rng.choice([0.0, 2.0**-16, 10 ** (-75 / 20), 10 ** (-62 / 20)]))
     return level * rng.standard_normal(size)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["Stable", "agree", "committed_text", "revisable_text", "units"]
+__all__ = ["Stable", "agree", "committed_text", "is_unspaced", "revisable_text", "units"]
 
 _UNSPACED = re.compile(
     "["
@@ -61,19 +61,25 @@ def units(text: str) -> list[str]:
         if gap or not found or _begins_unit(last, letter, alone):
             found.append(gap + letter)
             gap = ""
-            alone = _UNSPACED.match(letter) is not None
+            alone = is_unspaced(letter)
         else:
             found[-1] += letter
-            alone = alone or _UNSPACED.match(letter) is not None
+            alone = alone or is_unspaced(letter)
         last = letter
     return found
+
+
+def is_unspaced(letter: str) -> bool:
+    """Return whether a character is of a script that puts no spaces between words."""
+    return _UNSPACED.match(letter) is not None
 
 
 def agree(previous: Stable, hypothesis: Sequence[str]) -> Stable:
     """Take in the next hypothesis: commit what it shares with the last one, keep the rest open.
 
-    ``hypothesis`` are the ``units`` of a text. Words are compared without case and punctuation; a committed word keeps the spelling in
-    which it was first committed, a pending one takes the latest.
+    ``hypothesis`` are the ``units`` of a text. They are compared without case and punctuation; a
+    committed one keeps the spelling in which it was first committed, a pending one takes the
+    latest.
 
     The tail (what the hypothesis says after the committed words) is found by alignment: it
     begins after that prefix of the hypothesis whose edit distance to the committed words is
@@ -107,7 +113,7 @@ def _begins_unit(last: str, letter: str, alone: bool) -> bool:
         return False
     if unicodedata.category(last) in ("Ps", "Pi"):
         return False
-    if _UNSPACED.match(letter):
+    if is_unspaced(letter):
         return True
     return alone and (kind[0] in "LN" or kind in ("Ps", "Pi"))
 

@@ -33,6 +33,7 @@ from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_compute import choose_compute_type
 from streamser.speech.whisper_files import existing_directory, locate_whisper
+from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
@@ -46,9 +47,6 @@ _CONTEXT = 5 * SAMPLE_RATE
 """Short windows are whole multiples of this, so that clips of one length share a batch."""
 _MARGIN = SAMPLE_RATE
 _TRIAL_TOKENS = 8
-_FEWEST_FRAMES = 16
-"""The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
-_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 _Features = npt.NDArray[np.float32]
 
@@ -173,7 +171,10 @@ class WhisperTranscriber:
             suppress_tokens=get_suppressed_tokens(tokenizers[languages[0]], [-1]),
         )
         tokens = [list(result.sequences_ids[0]) for result in results]
-        words = self._words(encoded, pieces, tokens, languages) if self._options.word_times else {}
+        words: Sequence[tuple[Word, ...]] = [()] * len(pieces)
+        if self._options.word_times:
+            spans = [Span(piece.start, len(piece.samples)) for piece in pieces]
+            words = place_words(self._model, self._tokenizer, encoded, spans, tokens, languages)
         return [
             _Heard(
                 text=tokenizers[languages[i]].decode(tokens[i]).strip(),
@@ -183,7 +184,7 @@ class WhisperTranscriber:
                 tokens=len(tokens[i]) + 1,
                 no_speech=float(result.no_speech_prob),
                 language=languages[i],
-                words=tuple(words.get(i, ())),
+                words=words[i],
             )
             for i, result in enumerate(results)
         ]
@@ -241,32 +242,6 @@ class WhisperTranscriber:
             task="transcribe",
             language=language,
         )
-
-    def _words(
-        self,
-        encoded: Any,
-        pieces: Sequence[_Piece],
-        tokens: Sequence[Sequence[int]],
-        languages: Sequence[str],
-    ) -> dict[int, list[Word]]:
-        """Place words in time by the decoder's cross-attention; by index of the piece."""
-        from faster_whisper.transcribe import merge_punctuations
-
-        frames = [
-            max(_FEWEST_FRAMES, len(piece.samples) // self._extract.hop_length) for piece in pieces
-        ]
-        words: dict[int, list[Word]] = {}
-        for language in set(languages):
-            # The whole batch is aligned for each language in it, since the encoder's output
-            # cannot be taken apart; it is nearly always one language.
-            tokenizer = self._tokenizer(language)
-            text = [[token for token in row if token < tokenizer.eot] for row in tokens]
-            alignments = self._model.find_alignment(tokenizer, text, encoded, frames)
-            for i, alignment in enumerate(alignments):
-                if languages[i] == language:
-                    merge_punctuations(alignment, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
-                    words[i] = list(_placed(alignment, pieces[i]))
-        return words
 
 
 class _Heard(msgspec.Struct, frozen=True):
@@ -413,8 +388,7 @@ def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
     if not heard:
         return Transcript("")
     language = heard[0].language
-    texts = [piece.text for piece in heard if piece.text]
-    text = ("" if language in _UNSPACED else " ").join(texts)
+    text = join_texts([piece.text for piece in heard])
     logprob = sum(piece.logprob for piece in heard) / sum(piece.tokens for piece in heard)
     return Transcript(
         text=text,
@@ -424,16 +398,3 @@ def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
         no_speech=min(piece.no_speech for piece in heard),
         avg_logprob=logprob,
     )
-
-
-def _placed(alignment: Sequence[dict[str, Any]], piece: _Piece) -> Iterator[Word]:
-    end = piece.start + len(piece.samples)
-    for word in alignment:
-        text = word["word"].strip()
-        if text:
-            # Without audio to hold on to, the alignment begins one step before the first.
-            first, last = (
-                min(end, piece.start + max(0, round(float(word[edge]) * SAMPLE_RATE)))
-                for edge in ("start", "end")
-            )
-            yield Word(text, first, max(first, last), float(word["probability"]))
