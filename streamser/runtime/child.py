@@ -40,6 +40,7 @@ class Ready(msgspec.Struct, frozen=True):
 
     asr: str | None
     emotion: str
+    languages: frozenset[str] | None
     batches: bool
     listener: bytes
 
@@ -76,7 +77,7 @@ def serve_engine(link: Connection[Any, Any], settings: Settings) -> None:
     threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
     try:
         engine = build_engine(settings, lambda line: link.send(Said(line)))
-        ready = Ready(engine.asr, engine.emotion, engine.batches, _packed(engine))
+        ready = Ready(engine.asr, engine.emotion, engine.languages, engine.batches, _packed(engine))
     except StreamserError as error:
         link.send(Refused(error))
         return

@@ -56,6 +56,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def languages(self) -> frozenset[str] | None:
+        """Return the codes of the languages that are recognised; ``None``: it is not said."""
+        ...
+
+    @property
     def batches(self) -> bool:
         """Return whether jobs cost less together than one after another."""
         ...
@@ -109,6 +114,12 @@ class Engine:
     def emotion(self) -> str:
         """Return the emotion model's name."""
         return self.model.name
+
+    @property
+    def languages(self) -> frozenset[str] | None:
+        """Return the codes of the languages that are recognised; ``None``: it is not said."""
+        found: frozenset[str] | None = getattr(self.transcriber, "languages", None)
+        return found
 
     @property
     def batches(self) -> bool:

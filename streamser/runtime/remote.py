@@ -55,6 +55,7 @@ class RemoteEngine:
             raise
         self.asr = ready.asr
         self.emotion = ready.emotion
+        self.languages = ready.languages
         self.batches = ready.batches
         self._listener = ready.listener
         self.spent = Spent()

@@ -370,6 +370,7 @@ class Session:
             start=utterance.start,
             samples=self._ring.read(utterance.start, end),
             final=final,
+            language=self._profile.language,
         )
         job = Job(
             id=self._job_ids,

@@ -20,6 +20,7 @@ from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
+from streamser.server.actions import Tongues
 from streamser.server.admission import Admission
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
@@ -150,6 +151,9 @@ class EmotionServer:
         if english and self._settings.worker.processes is None and not self._fittings.build:
             worker.grow(core_count())
             await asyncio.to_thread(worker.engine)
+        languages = (await asyncio.to_thread(worker.engine)).languages
+        if models.asr is not None:
+            self._gate.tongues = Tongues(models.asr, languages)
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
@@ -157,7 +161,7 @@ class EmotionServer:
             models=models,
             worker=worker,
             limits=limits,
-            language="en" if english else asr.language,
+            language=self._gate.tongues.usual(asr.language),
         )
         self._desk = Desk(setting, self._hub, self._admission, self.metrics)
         self._admission.has_models = lambda: worker.is_ready

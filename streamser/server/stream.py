@@ -48,7 +48,8 @@ _PIECE_S = 0.5
 class Setting(msgspec.Struct, frozen=True, eq=False):
     """Hold what all streams of a server are made with.
 
-    ``models`` names them; ``language`` is that of the recogniser, where it has only one.
+    ``models`` names them; ``language`` is what the recogniser takes speech for where a client
+    does not say, ``None`` where it detects it.
     ``make_listener`` makes one of the emotion model, which may have been loaded anew.
     """
 
@@ -266,7 +267,8 @@ class LiveStream:
             manual=asked.manual,
             speaker=asked.speaker,
             meeting=self._meeting,
-            audio=_audio(asked, models, setting.language),
+            language=asked.language,
+            audio=_audio(asked, models, asked.language or setting.language),
             limits=setting.limits,
         )
 

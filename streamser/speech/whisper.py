@@ -29,7 +29,8 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.cores import core_count
-from streamser.errors import ModelError
+from streamser.errors import ConfigError, ModelError
+from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_compute import choose_compute_type
 from streamser.speech.whisper_files import existing_directory, locate_whisper
@@ -55,12 +56,12 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     """Say which Whisper runs, and how.
 
     ``model``: a directory in CTranslate2 form, a size of ``WHISPER_SIZES``, or a hub
-    repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it
-    for every utterance. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``. ``compute_type``:
-    CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest by a short trial, see
-    ``choose_compute_type``. ``partial_context``: ``"full"``, or ``"short"`` for partials in
-    windows no longer than they need, see above. ``threads``: CPU threads, 0 for up to four.
-    ``offline`` forbids downloads.
+    repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it;
+    what a clip says itself comes first. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    ``compute_type``: CTranslate2's, such as ``"int8"``; ``"auto"`` is the fastest by a short
+    trial, see ``choose_compute_type``. ``partial_context``: ``"full"``, or ``"short"`` for
+    partials in windows no longer than they need, see above. ``threads``: CPU threads, 0 for up
+    to four. ``offline`` forbids downloads.
     """
 
     model: str = "base"
@@ -80,24 +81,28 @@ class _Piece(msgspec.Struct, frozen=True, eq=False):
     clip: int
     start: int
     samples: Samples
+    whole: Clip
 
 
 class WhisperTranscriber:
     """Recognise batches of clips with a Whisper model.
 
-    Raises ``ModelError`` where the model is missing or cannot be run.
+    ``languages`` are the codes of those it knows. Where the language of a session is not said,
+    it is detected, see ``streamser.speech.languages``. Raises ``ModelError`` where the model is
+    missing or cannot be run.
     """
 
     name: str
+    languages: frozenset[str]
     batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{_short_name(options.model)}"
         self._options = options
         self._model = _load(options)
-        multilingual = bool(self._model.model.is_multilingual)
-        self._detects = multilingual and options.language is None
-        self._check_language(multilingual)
+        self.languages = frozenset(self._model.supported_languages)
+        self._language = self._known(options.language)
+        self._memory = LanguageMemory()
         self._extract = _extractor(self._model)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
@@ -124,20 +129,16 @@ class WhisperTranscriber:
         ]
 
     def forget(self, session_id: str) -> None:
-        """Do nothing: no clip is read in the light of another."""
+        """Drop what was heard of a session's languages."""
+        self._memory.forget(session_id)
 
-    def _check_language(self, multilingual: bool) -> None:
-        language = self._options.language
-        if not multilingual and language not in (None, "en"):
-            raise ModelError(
-                f"{self.name} knows only English, but language is {language!r}: choose a model"
-                " whose name does not end in .en, or leave the language out"
-            )
-        if language is not None and language not in self._model.supported_languages:
-            raise ModelError(
-                f"Whisper does not know the language {language!r}: give a code such as en, de"
-                " or zh, or none to have it detected"
-            )
+    def _known(self, language: str | None) -> str | None:
+        if language is None and self.languages == {"en"}:
+            return "en"
+        try:
+            return known_language(language, self.languages, self.name)
+        except ConfigError as error:
+            raise ModelError(str(error), code=error.code) from None
 
     def _context(self, clip: Clip) -> int:
         """Return how many frames the pieces of a clip are encoded in."""
@@ -223,15 +224,29 @@ class WhisperTranscriber:
         return padded
 
     def _languages(self, encoded: Any, pieces: Sequence[_Piece]) -> list[str]:
-        if not self._detects:
-            return [self._options.language or "en"] * len(pieces)
-        found = [best[0][0].strip("<|>") for best in self._model.model.detect_language(encoded)]
+        """Return the language of each piece: as said, or as likely after what came before."""
         # The pieces of one clip are one utterance: its first piece speaks for all.
-        first: dict[int, str] = {}
-        return [
-            first.setdefault(piece.clip, language)
-            for piece, language in zip(pieces, found, strict=True)
-        ]
+        first = {piece.clip: i for i, piece in reversed(list(enumerate(pieces)))}
+        said = {
+            clip: self._known(pieces[i].whole.language) or self._language
+            for clip, i in first.items()
+        }
+        if None in said.values():
+            chances = self._model.model.detect_language(encoded)
+            guesses = {
+                clip: _guess(pieces[i], chances[i])
+                for clip, i in first.items()
+                if said[clip] is None
+            }
+            # All are noted before any is judged: which clips come together is mere timing.
+            for clip, guess in guesses.items():
+                whole = pieces[first[clip]].whole
+                if whole.final:
+                    self._memory.note(whole.session_id, whole.utterance, guess)
+            for clip, guess in guesses.items():
+                whole = pieces[first[clip]].whole
+                said[clip] = self._memory.judge(whole.session_id, whole.utterance, guess)
+        return [said[piece.clip] or "en" for piece in pieces]
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
@@ -242,6 +257,12 @@ class WhisperTranscriber:
             task="transcribe",
             language=language,
         )
+
+
+def _guess(piece: _Piece, chances: Sequence[tuple[str, float]]) -> Guess:
+    return Guess(
+        len(piece.samples) / SAMPLE_RATE, {token.strip("<|>"): chance for token, chance in chances}
+    )
 
 
 class _Heard(msgspec.Struct, frozen=True):
@@ -370,10 +391,10 @@ def _pieces(number: int, clip: Clip) -> Iterator[_Piece]:
     start, end = 0, len(clip.samples)
     while end - start > _WINDOW:
         cut = start + _quietest(clip.samples[start : start + _WINDOW])
-        yield _Piece(number, clip.start + start, clip.samples[start:cut])
+        yield _Piece(number, clip.start + start, clip.samples[start:cut], clip)
         start = cut
     if end > start:
-        yield _Piece(number, clip.start + start, clip.samples[start:])
+        yield _Piece(number, clip.start + start, clip.samples[start:], clip)
 
 
 def _quietest(samples: Samples) -> int:
