@@ -192,7 +192,7 @@ function updateLiveRow(parts, { phase, committed, revisable, emotion }) {
   const speaking = phase === "speaking";
   parts.voice.hidden = !speaking;
   parts.phase.textContent = speaking ? "is speaking" : "has spoken";
-  parts.settled.data = committed && revisable ? `${committed} ` : committed;
+  parts.settled.data = committed;
   parts.open.textContent = revisable || (committed ? "" : "…");
   const category = emotion?.category ?? null;
   if (category === parts.category) return;

@@ -32,7 +32,8 @@ class Clip(msgspec.Struct, frozen=True, eq=False):
     session is ``start``; two clips of one (``session_id``, ``utterance``) therefore share
     their beginning, which is what an incremental recogniser needs. ``final`` says that the
     utterance is over (or expected to be: a speculative final may still be followed by a
-    longer clip of the same utterance).
+    longer clip of the same utterance). ``language`` is what the client says is spoken, a code
+    such as ``"de"``; ``None``: whichever the recogniser was set up for, or hears.
     """
 
     session_id: str
@@ -40,6 +41,7 @@ class Clip(msgspec.Struct, frozen=True, eq=False):
     start: int
     samples: Samples
     final: bool
+    language: str | None = None
 
     @property
     def end(self) -> int:

@@ -63,6 +63,7 @@ ERROR_CODES = {
     "unknown_message": "a message of a client has a type that the server does not know",
     "unknown_session": "there is no such session, or its events are forgotten",
     "unsupported_audio": "sound is of a format that browsers do not play in a page",
+    "unsupported_language": "the recogniser does not know the language, or it is not a code of one",
     "websocket_expected": "this address is for websockets",
     "worker_died": "the thread of the models died over the utterance, twice",
     "wrong_host": "the server is called by a name that is not its own",

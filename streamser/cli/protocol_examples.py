@@ -108,7 +108,7 @@ def _session_examples() -> list[SessionEvent]:
             item_id=_FIRST,
             text="it is a wonderful surprise",
             committed="it is a",
-            revisable="wonderful surprise",
+            revisable=" wonderful surprise",
             audio_start_ms=640,
             audio_end_ms=1700,
         ),

@@ -255,7 +255,6 @@ def _partial(state: ViewState, width: int) -> list[Text]:
     text = Text.assemble(
         (who, "bold"),
         state.committed,
-        " " if state.committed else "",
         (state.revisable, "dim italic"),
     )
     before = Text("… ", style="bright_black")

@@ -49,13 +49,15 @@ class Spent(msgspec.Struct, frozen=True):
 class Abilities(msgspec.Struct, frozen=True):
     """Say what the models of an engine are, and can do; ``None`` where there is no such model.
 
-    ``arithmetic`` is the number format that the recogniser computes in, where it says.
+    ``arithmetic`` is the number format that the recogniser computes in, ``languages`` are the
+    codes of those it knows, where it says.
     ``modalities`` are those that the emotion model reads. ``batches``: whether jobs cost less
     together than one after another.
     """
 
     asr: str | None = None
     arithmetic: str | None = None
+    languages: frozenset[str] | None = None
     emotion: str | None = None
     modalities: tuple[str, ...] = ()
     batches: bool = True
@@ -121,6 +123,7 @@ class Engine:
         return Abilities(
             asr=None if transcriber is None else transcriber.name,
             arithmetic=getattr(transcriber, "arithmetic", None),
+            languages=getattr(transcriber, "languages", None),
             emotion=None if model is None else model.name,
             modalities=() if model is None else model.modalities,
             batches=transcriber is None or transcriber.batches,

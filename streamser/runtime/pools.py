@@ -40,7 +40,9 @@ class WorkerPools:
         abilities = self._emotion.engine().abilities
         if self._words is not None:
             words = self._words.engine().abilities
-            abilities = replace(abilities, asr=words.asr, arithmetic=words.arithmetic)
+            abilities = replace(
+                abilities, asr=words.asr, arithmetic=words.arithmetic, languages=words.languages
+            )
         check_together(abilities)
         return abilities
 

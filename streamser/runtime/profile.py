@@ -41,6 +41,7 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     speaker: str | None = None
     meeting: str | None = None
+    language: str | None = None
     clustering: Clustering | None = None
     mood_seconds: float = 30.0
     audio: AudioConfig | None = None

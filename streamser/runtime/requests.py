@@ -254,6 +254,7 @@ class Requests:
             start=utterance.start,
             samples=self._read(utterance.start, end),
             final=final,
+            language=self.profile.language,
         )
 
     def _cancel_partials(self, utterance: Utterance) -> int:

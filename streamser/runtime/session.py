@@ -46,7 +46,7 @@ from streamser.speech.segmenter import (
     Resumed,
     SegmentEvent,
 )
-from streamser.speech.stable import agree, committed_text
+from streamser.speech.stable import agree, committed_text, units
 from streamser.speech.transcriber import Transcript
 from streamser.speech.vad import Vad
 
@@ -369,7 +369,7 @@ class Session:
     def _tell_partial_words(self, utterance: Utterance, transcript: Transcript, end: int) -> None:
         if transcript.distrust:
             return
-        utterance.stable = agree(utterance.stable, transcript.text.split())
+        utterance.stable = agree(utterance.stable, units(transcript.text))
         self._outbox.emit(self._wording.partial(utterance, end))
         settled = committed_text(utterance.stable)
         if len(settled) > len(utterance.told) and settled.startswith(utterance.told):

@@ -62,7 +62,7 @@ class Wording:
         return draft(
             TranscriptPartial,
             item_id=utterance.item_id,
-            text=f"{committed} {revisable}".strip(),
+            text=committed + revisable,
             committed=committed,
             revisable=revisable,
             audio_start_ms=to_ms(utterance.start),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from streamser.config import EndpointingSettings, PartialSettings
 from streamser.events import AudioFormat, ErrorBody, Event
+from streamser.speech.languages import known_language
 
 __all__ = [
+    "ANY_TONGUE",
     "Action",
     "Append",
     "Clear",
@@ -21,6 +23,7 @@ __all__ = [
     "Mark",
     "Refuse",
     "StreamSettings",
+    "Tongues",
 ]
 
 
@@ -28,6 +31,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what one client has set up for its stream.
 
     ``manual``: utterances end where the client commits; nothing listens for pauses.
+    ``language`` is a code without a region; ``None``: as the server is set up.
     """
 
     format: AudioFormat
@@ -36,8 +40,33 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     manual: bool = False
     transcribe: bool = True
     prompt: str | None = None
+    language: str | None = None
     ordered: bool = False
     speaker: str | None = None
+
+
+class Tongues(msgspec.Struct, frozen=True):
+    """Say which languages may be asked for: those of the recogniser ``asr``, if it says."""
+
+    asr: str = "the recogniser"
+    known: frozenset[str] | None = None
+
+    def wanted(self, code: str | None) -> str | None:
+        """Return the language that a client's code asks for, ``None`` for no certain one.
+
+        Raises ``ConfigError`` with the code ``unsupported_language`` for one that the
+        recogniser does not know, or what is no code.
+        """
+        return known_language(code, self.known, self.asr)
+
+    def usual(self, code: str | None) -> str | None:
+        """Return what speech is taken for where a client does not say: detected, if ``None``."""
+        if self.known is not None and len(self.known) == 1:
+            return next(iter(self.known))
+        return self.wanted(code)
+
+
+ANY_TONGUE: Final = Tongues()
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
+from streamser.server.actions import Tongues
 from streamser.server.admission import Admission
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
@@ -146,7 +147,8 @@ class EmotionServer:
             resume_s=own.resume_s,
             speed=own.speed,
         )
-        english = models.asr is not None and models.asr.endswith(".en")
+        if models.asr is not None:
+            self._gate.tongues = Tongues(models.asr, abilities.languages)
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
@@ -155,7 +157,7 @@ class EmotionServer:
             modalities=abilities.modalities,
             workers=workers,
             limits=limits,
-            language="en" if english else asr.language,
+            language=self._gate.tongues.usual(asr.language),
         )
         self._desk = Desk(setting, self._hub, self._admission, self.metrics)
         self._admission.has_models = lambda: workers.is_ready

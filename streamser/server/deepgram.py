@@ -16,7 +16,17 @@ import msgspec
 from streamser import __version__, events
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, EmotionBody, Event, Marker, WordTiming
-from streamser.server.actions import Action, Append, Commit, Finish, Hangup, Mark, StreamSettings
+from streamser.server.actions import (
+    ANY_TONGUE,
+    Action,
+    Append,
+    Commit,
+    Finish,
+    Hangup,
+    Mark,
+    StreamSettings,
+    Tongues,
+)
 from streamser.server.formats import MAX_RATE, MIN_RATE, frame_bytes, rate_of, usable
 
 __all__ = ["DeepgramDialect", "ListenOptions", "parse_listen"]
@@ -49,11 +59,13 @@ class ListenOptions(msgspec.Struct, frozen=True, kw_only=True):
     utterance_end_ms: int | None = None
 
 
-def parse_listen(query: Mapping[str, list[str]], base: StreamSettings) -> ListenOptions:
+def parse_listen(
+    query: Mapping[str, list[str]], base: StreamSettings, tongues: Tongues = ANY_TONGUE
+) -> ListenOptions:
     """Read the query of ``/v1/listen``; ``base`` stands where it asks for nothing else.
 
     Sound is ``linear16`` at 16 kHz (G.711: 8 kHz) unless said otherwise. What changes the
-    spelling only, and models and languages, are ignored. Raises ``ConfigError``.
+    spelling only, and models, are ignored. Raises ``ConfigError``.
     """
     given = {name: values[-1].strip().lower() for name, values in query.items() if values}
     encoding = given.get("encoding", "linear16")
@@ -71,7 +83,12 @@ def parse_listen(query: Mapping[str, list[str]], base: StreamSettings) -> Listen
         silence = max(_SHORTEST_PAUSE_MS, _number(given, "endpointing", 0, 1, 60_000))
         endpointing = msgspec.structs.replace(endpointing, silence_ms=silence, tail_ms=None)
     return ListenOptions(
-        settings=msgspec.structs.replace(base, format=form, endpointing=endpointing),
+        settings=msgspec.structs.replace(
+            base,
+            format=form,
+            endpointing=endpointing,
+            language=tongues.wanted(given.get("language")),
+        ),
         named="encoding" in given,
         interim_results=_flag(given, "interim_results"),
         vad_events=_flag(given, "vad_events"),

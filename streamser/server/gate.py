@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.server.actions import Dialect, StreamSettings
+from streamser.server.actions import ANY_TONGUE, Dialect, StreamSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal, Tokens, offered_token
 from streamser.server.deepgram import DeepgramDialect, parse_listen
@@ -87,6 +87,8 @@ class Gate:
         self._usual = usual
         self._origins = origins
         self._hosts = (*_LOOPBACK, *hosts)
+        self.tongues = ANY_TONGUE
+        """What may be asked for; known once the models are loaded."""
 
     def decide(self, call: Call, visit_id: str, now: str) -> Visit:
         """Say what a call may do; ``visit_id`` and ``now`` (ISO 8601) are told to the client."""
@@ -112,7 +114,7 @@ class Gate:
                 return self._admission.refuse_listener() or Listening(principal, interest, after)
             return self._let_send(call.path, query, principal, visit_id, now)
         except ConfigError as error:
-            return _unusable(str(error))
+            return _unusable(str(error), error.code)
 
     def _let_send(
         self,
@@ -123,14 +125,14 @@ class Gate:
         now: str,
     ) -> Visit:
         if path == "/v1/listen":
-            options = parse_listen(query, self._usual)
+            options = parse_listen(query, self._usual, self.tongues)
             settings, meeting = parse_realtime(
                 {key: query[key] for key in ("speaker", "meeting") if key in query},
                 options.settings,
             )
             dialect = DeepgramDialect(visit_id, now, options)
             return Sending(principal, dialect, settings, meeting, None, 0)
-        settings, meeting = parse_realtime(query, self._usual)
+        settings, meeting = parse_realtime(query, self._usual, self.tongues)
         secret, after = None, 0
         if query.get("stream"):
             secret = query["stream"][-1]
@@ -140,7 +142,8 @@ class Gate:
             if not (text.isascii() and text.isdigit() and len(text) <= 16):
                 raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
             after = int(text)
-        return Sending(principal, RealtimeDialect(settings), settings, meeting, secret, after)
+        spoken = RealtimeDialect(settings, self.tongues)
+        return Sending(principal, spoken, settings, meeting, secret, after)
 
     def _judge_origin(self, call: Call) -> Refusal | None:
         name = _name_of(call.host or "")
@@ -172,5 +175,7 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def _unusable(message: str) -> Refusal:
-    return Refusal(400, 1008, "invalid_query", message)
+def _unusable(message: str, code: str = ConfigError.code) -> Refusal:
+    # A setting that does not fit is the client's here, and stands in its query.
+    code = "invalid_query" if code == ConfigError.code else code
+    return Refusal(400, 1008, code, message)

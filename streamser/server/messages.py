@@ -44,7 +44,10 @@ class TranscriptionUpdate(ClientRecord, frozen=True, kw_only=True):
     """Which words are wanted; the server's model is the one it has, whatever is asked for."""
 
     model: str | None = None
-    language: str | None = None
+    language: Annotated[
+        str | None,
+        Meta(description="A code such as `de` or `pt-BR`; null: as the server is set up."),
+    ] = None
     prompt: Annotated[str, Meta(max_length=1024)] | None = None
 
 

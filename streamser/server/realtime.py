@@ -17,6 +17,7 @@ from streamser.events import AudioFormat, ErrorBody, Event, encode_event
 from streamser.runtime.assembly import segmenter_settings
 from streamser.runtime.wording import client_error
 from streamser.server.actions import (
+    ANY_TONGUE,
     Action,
     Append,
     Clear,
@@ -26,6 +27,7 @@ from streamser.server.actions import (
     Mark,
     Refuse,
     StreamSettings,
+    Tongues,
 )
 from streamser.server.formats import usable
 from streamser.server.messages import (
@@ -39,6 +41,7 @@ from streamser.server.messages import (
     OwnUpdate,
     SemanticVad,
     ServerVad,
+    TranscriptionUpdate,
     UpdateMessage,
 )
 
@@ -61,8 +64,9 @@ _PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>[^`]*)`)?$
 class RealtimeDialect:
     """Read what a client asks for, and remember how its stream is set up; pure."""
 
-    def __init__(self, settings: StreamSettings) -> None:
+    def __init__(self, settings: StreamSettings, tongues: Tongues = ANY_TONGUE) -> None:
         self._settings = settings
+        self._tongues = tongues
         self._usual = settings.endpointing
         self._heard = False
         self._decoder = msgspec.json.Decoder(ClientMessage)
@@ -110,7 +114,7 @@ class RealtimeDialect:
             settings = self._with_own(settings, change.streamser)
             segmenter_settings(settings.endpointing)
         except _UnfitError as unfit:
-            return _refuse("invalid_value", str(unfit), message.event_id, unfit.param)
+            return _refuse(unfit.code, str(unfit), message.event_id, unfit.param)
         except ConfigError as error:
             param = "session.audio.input.turn_detection"
             return _refuse("invalid_value", str(error), message.event_id, param)
@@ -126,15 +130,23 @@ class RealtimeDialect:
             except ConfigError as error:
                 raise _UnfitError(str(error), "session.audio.input.format.rate") from None
         if change.transcription is None:
-            settings = replace(settings, transcribe=False, prompt=None)
+            settings = replace(settings, transcribe=False, prompt=None, language=None)
         elif change.transcription is not UNSET:
-            settings = replace(settings, transcribe=True, prompt=change.transcription.prompt)
+            settings = self._with_words(settings, change.transcription)
         turns = change.turn_detection
         if turns is UNSET:
             return settings
         if turns is None:
             return replace(settings, manual=True)
         return self._with_turns(replace(settings, manual=False), turns)
+
+    def _with_words(self, settings: StreamSettings, asked: TranscriptionUpdate) -> StreamSettings:
+        try:
+            language = self._tongues.wanted(asked.language)
+        except ConfigError as error:
+            param = "session.audio.input.transcription.language"
+            raise _UnfitError(str(error), param, error.code) from None
+        return replace(settings, transcribe=True, prompt=asked.prompt, language=language)
 
     def _with_turns(
         self, settings: StreamSettings, turns: ServerVad | SemanticVad
@@ -209,13 +221,14 @@ def _cut(text: str, most: int) -> str:
 class _UnfitError(Exception):
     """Say which field cannot be followed, and why."""
 
-    def __init__(self, message: str, param: str) -> None:
+    def __init__(self, message: str, param: str, code: str = "invalid_value") -> None:
         super().__init__(message)
         self.param = param
+        self.code = code
 
 
 def parse_realtime(
-    query: Mapping[str, list[str]], settings: StreamSettings
+    query: Mapping[str, list[str]], settings: StreamSettings, tongues: Tongues = ANY_TONGUE
 ) -> tuple[StreamSettings, str | None]:
     """Read the query of a connection: the stream's settings, and its meeting.
 
@@ -235,6 +248,8 @@ def parse_realtime(
         if not (rate.isascii() and rate.isdigit() and len(rate) < 10):
             raise ConfigError(f"rate is a number of Hz, not {rate[:40]!r}")
         form = AudioFormat(type=form.type, rate=int(rate), encoding=form.encoding)
+    if query.get("language"):
+        settings = replace(settings, language=tongues.wanted(query["language"][-1]))
     return replace(settings, format=usable(form), speaker=speaker), meeting
 
 

@@ -52,8 +52,8 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
     """Hold what all streams of a server are made with.
 
     ``models`` names them, ``modalities`` are those that emotion is read from; ``language`` is
-    that of the recogniser, where it has only one. ``make_listener`` makes one of the emotion
-    model, which may have been loaded anew.
+    what the recogniser takes speech for where a client does not say, ``None`` where it detects
+    it. ``make_listener`` makes one of the emotion model, which may have been loaded anew.
     """
 
     settings: Settings
@@ -283,7 +283,8 @@ class LiveStream:
             manual=asked.manual,
             speaker=asked.speaker,
             meeting=self._meeting,
-            audio=_audio(asked, models, setting.language),
+            language=asked.language,
+            audio=_audio(asked, models, asked.language or setting.language),
             limits=setting.limits,
         )
 

@@ -1,20 +1,27 @@
 """Guards against invented text: recognisers write fluent nonsense over silence and noise.
 
-The thresholds on no-speech probability, log-probability and compression ratio are those of
-OpenAI's Whisper (Radford et al. 2022, "Robust Speech Recognition via Large-Scale Weak
-Supervision", §4.5, and its ``transcribe``). None of the guards knows a language.
+The quantities are those of OpenAI's Whisper (Radford et al. 2022, "Robust Speech Recognition via
+Large-Scale Weak Supervision", §4.5, and its ``transcribe``): the no-speech probability and the mean
+log-probability. The limits were chosen by ``tools.measure_guards`` (docs/guards.md). A loop is
+sure of itself, and so is who says "no, no, no, no, no!": repetition alone proves nothing, unless
+it is more than can be said in the time. None of the guards knows a language.
 """
 
 from __future__ import annotations
 
-import unicodedata
-import zlib
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.speech.loops import (
+    find_loops,
+    is_ideograph,
+    kept_words,
+    letters_of,
+    without,
+)
+from streamser.speech.stable import units
 from streamser.speech.transcriber import Transcript
 
 __all__ = ["GuardLimits", "distrust", "guarded", "loudest_dbfs"]
@@ -28,15 +35,11 @@ class GuardLimits(msgspec.Struct, frozen=True):
     ``min_dbfs``: RMS of the loudest 100 ms, in dB re full scale (a full-scale square wave is
     0 dB). Quiet speech into a poorly set microphone is around -50; 16-bit hiss is below -65.
 
-    ``max_no_speech`` counts only together with a mean log-probability of the tokens below
-    ``no_speech_logprob``, as in Whisper: its no-speech token alone fires on accents and music
-    too, and text that the model is sure of overrules it. At Whisper's own -1.0 the rule only
-    names the cause (silence rather than mumbling); a higher value makes it stricter.
-    ``min_logprob`` is the mean below which text is doubted whatever the no-speech token says.
-
-    ``max_compression`` is the ratio of the UTF-8 text to its zlib form. ``max_repeats`` is how
-    often a run of 1 to ``max_ngram`` words may be said in a row: "no no no" is speech,
-    "thank you thank you thank you thank you" over noise is not.
+    How sure a recogniser must be of a text, as the mean log-probability of its tokens, depends on
+    its no-speech probability: at most ``clear_no_speech``, somebody speaks, and ``clear_logprob``
+    will do (laughter, single words); above ``max_no_speech`` it must be ``no_speech_logprob``; in
+    between, or where there is no such probability, ``min_logprob``. What is said four times or
+    more in a row must be ``no_speech_logprob`` wherever it is not clear that somebody speaks.
 
     The three rates bound what a mouth can do. Fast English is 5 words or 25 letters a second;
     letters are counted for scripts without spaces, and Han characters and kana apart, for
@@ -45,12 +48,11 @@ class GuardLimits(msgspec.Struct, frozen=True):
     """
 
     min_dbfs: float = -60.0
+    clear_no_speech: float = 0.35
     max_no_speech: float = 0.6
-    no_speech_logprob: float = -1.0
+    clear_logprob: float = -1.3
     min_logprob: float = -1.0
-    max_compression: float = 2.4
-    max_ngram: int = 5
-    max_repeats: int = 3
+    no_speech_logprob: float = -0.5
     max_words_per_second: float = 10.0
     max_letters_per_second: float = 50.0
     max_ideographs_per_second: float = 15.0
@@ -61,8 +63,31 @@ _DEFAULTS = GuardLimits()
 
 
 def guarded(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS) -> Transcript:
-    """Return the transcript with ``distrust`` filled in."""
-    return msgspec.structs.replace(transcript, distrust=distrust(transcript, clip, limits))
+    """Return the transcript with ``distrust`` filled in, or without the loops in its text.
+
+    Where a loop stands among other words, only its repetitions go: its first phrase stays, and
+    what stands before and behind it.
+    """
+    text = transcript.text.strip()
+    if not text:
+        return transcript
+    if reason := _doubt(transcript, clip, limits):
+        return replace(transcript, distrust=reason)
+    seconds = len(clip.samples) / SAMPLE_RATE
+    unsure = _unsure_of_loops(transcript, limits)
+    parts = units(text)
+    loops = find_loops(parts, lambda loop: unsure or loop.seconds > seconds)
+    if loops:
+        stays = without(parts, loops)
+        looping = sum(loop.end - loop.start for loop in loops)
+        text = "".join(part for part, stay in zip(parts, stays, strict=True) if stay).strip()
+        clear = _is_clear(transcript, limits)
+        if not text or (looping == len(parts) and not clear):
+            return replace(transcript, distrust="repetitive")
+        kept = kept_words([word.text for word in transcript.words], parts, stays)
+        words = tuple(word for word, keep in zip(transcript.words, kept, strict=True) if keep)
+        transcript = replace(transcript, text=text, words=words)
+    return replace(transcript, distrust="too_fast" if _too_fast(text, seconds, limits) else "")
 
 
 def distrust(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS) -> str:
@@ -72,25 +97,31 @@ def distrust(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS
     ``"repetitive"``, ``"too_fast"``. An empty text claims nothing and is never distrusted;
     what an engine does not report (``None``) is not held against it.
     """
-    text = transcript.text.strip()
-    if not text:
-        return ""
-    logprob = transcript.avg_logprob
+    return guarded(transcript, clip, limits).distrust
+
+
+def _doubt(transcript: Transcript, clip: Clip, limits: GuardLimits) -> str:
+    """Return what speaks against a text whatever it says."""
+    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
     if loudest_dbfs(clip.samples) < limits.min_dbfs:
         return "too_quiet"
-    if (
-        transcript.no_speech is not None
-        and transcript.no_speech > limits.max_no_speech
-        and (logprob is None or logprob < limits.no_speech_logprob)
-    ):
-        return "no_speech"
-    if logprob is not None and logprob < limits.min_logprob:
-        return "low_logprob"
-    if _repetitive(text, limits):
-        return "repetitive"
-    if _too_fast(text, len(clip.samples) / SAMPLE_RATE, limits):
-        return "too_fast"
-    return ""
+    if no_speech is not None and no_speech > limits.max_no_speech:
+        return "" if logprob is not None and logprob >= limits.no_speech_logprob else "no_speech"
+    least = limits.clear_logprob if _is_clear(transcript, limits) else limits.min_logprob
+    return "low_logprob" if logprob is not None and logprob < least else ""
+
+
+def _is_clear(transcript: Transcript, limits: GuardLimits) -> bool:
+    """Return whether the recogniser says that somebody speaks."""
+    no_speech = transcript.no_speech
+    return no_speech is not None and no_speech <= limits.clear_no_speech
+
+
+def _unsure_of_loops(transcript: Transcript, limits: GuardLimits) -> bool:
+    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
+    if no_speech is None or logprob is None:
+        return False
+    return no_speech > limits.clear_no_speech and logprob < limits.no_speech_logprob
 
 
 def loudest_dbfs(samples: Samples) -> float:
@@ -108,49 +139,12 @@ def loudest_dbfs(samples: Samples) -> float:
     return 10.0 * float(np.log10(loudest)) if loudest > 0.0 else float("-inf")
 
 
-def _repetitive(text: str, limits: GuardLimits) -> bool:
-    data = text.encode()
-    if len(data) / len(zlib.compress(data)) > limits.max_compression:
-        return True
-    return _longest_run(_units(text), limits.max_ngram) > limits.max_repeats
-
-
-def _units(text: str) -> list[str]:
-    """Split text into what may repeat: words, or characters in scripts without spaces."""
-    words = [word for word in map(_letters, text.casefold().split()) if word]
-    letters = "".join(words)
-    if any(map(_is_ideograph, letters)) or (letters and len(letters) > 20 * len(words)):
-        return list(letters)
-    return words
-
-
-def _longest_run(units: Sequence[str], max_ngram: int) -> int:
-    """Return how often the most repeated n-gram is said in a row."""
-    longest = 0
-    for n in range(1, max_ngram + 1):
-        # A run of k n-grams is a stretch of (k - 1) * n units, each equal to the one n later.
-        equal = 0
-        for one, later in zip(units, units[n:], strict=False):
-            equal = equal + 1 if one == later else 0
-            longest = max(longest, equal // n + 1)
-    return longest
-
-
 def _too_fast(text: str, seconds: float, limits: GuardLimits) -> bool:
     seconds = max(seconds, limits.min_seconds)
-    letters = _letters(text)
-    ideographs = sum(map(_is_ideograph, letters))
+    letters = letters_of(text)
+    ideographs = sum(map(is_ideograph, letters))
     return (
         len(text.split()) > limits.max_words_per_second * seconds
         or len(letters) - ideographs > limits.max_letters_per_second * seconds
         or ideographs > limits.max_ideographs_per_second * seconds
     )
-
-
-def _letters(text: str) -> str:
-    return "".join(letter for letter in text if unicodedata.category(letter)[0] in "LNM")
-
-
-def _is_ideograph(letter: str) -> bool:
-    """Tell a Han character or kana, which stands for a syllable or more."""
-    return "\u3040" <= letter <= "\u30ff" or "\u3400" <= letter <= "\u9fff"

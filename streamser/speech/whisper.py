@@ -24,10 +24,12 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.cores import core_count
-from streamser.errors import ModelError
+from streamser.errors import ConfigError, ModelError
+from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_files import existing_directory, locate_whisper, remedy
 from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
@@ -37,9 +39,6 @@ logger = logging.getLogger(__name__)
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
-_FEWEST_FRAMES = 16
-"""The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
-_UNSPACED = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 _ARITHMETIC: Final = {
     "cpu": ("int8_float32", "float32"),
@@ -53,10 +52,10 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     """Say which Whisper runs, and how.
 
     ``model``: a directory in CTranslate2 form, a size of ``WHISPER_SIZES``, or a hub
-    repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it
-    for every utterance. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``. ``compute_type``:
-    CTranslate2's, such as ``"float32"``; ``"auto"``: int8 on a processor, float16 on CUDA.
-    ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
+    repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it;
+    what a clip says itself comes first. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+    ``compute_type``: CTranslate2's, such as ``"float32"``; ``"auto"``: int8 on a processor,
+    float16 on CUDA. ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
     """
 
     model: str = "tiny.en"
@@ -75,26 +74,30 @@ class _Piece(msgspec.Struct, frozen=True, eq=False):
     clip: int
     start: int
     samples: Samples
+    whole: Clip
 
 
 class WhisperTranscriber:
     """Recognise batches of clips with a Whisper model.
 
-    ``arithmetic`` is the number format it computes in, by CTranslate2's name. Raises
-    ``ModelError`` where the model is missing or cannot be run.
+    ``arithmetic`` is the number format it computes in, by CTranslate2's name, ``languages`` the
+    codes of those it knows. Where the language of a session is not said, it is detected, see
+    ``streamser.speech.languages``. Raises ``ModelError`` where the model is missing or cannot be
+    run.
     """
 
     name: str
     arithmetic: str
+    languages: frozenset[str]
     batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{_short_name(options.model)}"
         self._options = options
         self._model = _load(options)
-        multilingual = bool(self._model.model.is_multilingual)
-        self._detects = multilingual and options.language is None
-        self._check_language(multilingual)
+        self.languages = frozenset(self._model.supported_languages)
+        self._language = self._known(options.language)
+        self._memory = LanguageMemory()
         self._extract = _extractor(self._model)
         self.arithmetic = str(self._model.model.compute_type)
         self._silent = self._remember_silence()
@@ -118,20 +121,16 @@ class WhisperTranscriber:
         ]
 
     def forget(self, session_id: str) -> None:
-        """Do nothing: no clip is read in the light of another."""
+        """Drop what was heard of a session's languages."""
+        self._memory.forget(session_id)
 
-    def _check_language(self, multilingual: bool) -> None:
-        language = self._options.language
-        if not multilingual and language not in (None, "en"):
-            raise ModelError(
-                f"{self.name} knows only English, but language is {language!r}: choose a model"
-                " whose name does not end in .en, or leave the language out"
-            )
-        if language is not None and language not in self._model.supported_languages:
-            raise ModelError(
-                f"Whisper does not know the language {language!r}: give a code such as en, de"
-                " or zh, or none to have it detected"
-            )
+    def _known(self, language: str | None) -> str | None:
+        if language is None and self.languages == {"en"}:
+            return "en"
+        try:
+            return known_language(language, self.languages, self.name)
+        except ConfigError as error:
+            raise ModelError(str(error), code=error.code) from None
 
     def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
         from faster_whisper.transcribe import get_suppressed_tokens
@@ -155,7 +154,10 @@ class WhisperTranscriber:
             suppress_tokens=get_suppressed_tokens(tokenizers[languages[0]], [-1]),
         )
         tokens = [list(result.sequences_ids[0]) for result in results]
-        words = self._words(encoded, pieces, tokens, languages) if self._options.word_times else {}
+        words: Sequence[tuple[Word, ...]] = [()] * len(pieces)
+        if self._options.word_times:
+            spans = [Span(piece.start, len(piece.samples)) for piece in pieces]
+            words = place_words(self._model, self._tokenizer, encoded, spans, tokens, languages)
         return [
             _Heard(
                 text=tokenizers[languages[i]].decode(tokens[i]).strip(),
@@ -165,7 +167,7 @@ class WhisperTranscriber:
                 tokens=len(tokens[i]) + 1,
                 no_speech=float(result.no_speech_prob),
                 language=languages[i],
-                words=tuple(words.get(i, ())),
+                words=words[i],
             )
             for i, result in enumerate(results)
         ]
@@ -210,15 +212,29 @@ class WhisperTranscriber:
         return features
 
     def _languages(self, encoded: Any, pieces: Sequence[_Piece]) -> list[str]:
-        if not self._detects:
-            return [self._options.language or "en"] * len(pieces)
-        found = [best[0][0].strip("<|>") for best in self._model.model.detect_language(encoded)]
+        """Return the language of each piece: as said, or as likely after what came before."""
         # The pieces of one clip are one utterance: its first piece speaks for all.
-        first: dict[int, str] = {}
-        return [
-            first.setdefault(piece.clip, language)
-            for piece, language in zip(pieces, found, strict=True)
-        ]
+        first = {piece.clip: i for i, piece in reversed(list(enumerate(pieces)))}
+        said = {
+            clip: self._known(pieces[i].whole.language) or self._language
+            for clip, i in first.items()
+        }
+        if None in said.values():
+            chances = self._model.model.detect_language(encoded)
+            guesses = {
+                clip: _guess(pieces[i], chances[i])
+                for clip, i in first.items()
+                if said[clip] is None
+            }
+            # All are noted before any is judged: which clips come together is mere timing.
+            for clip, guess in guesses.items():
+                whole = pieces[first[clip]].whole
+                if whole.final:
+                    self._memory.note(whole.session_id, whole.utterance, guess)
+            for clip, guess in guesses.items():
+                whole = pieces[first[clip]].whole
+                said[clip] = self._memory.judge(whole.session_id, whole.utterance, guess)
+        return [said[piece.clip] or "en" for piece in pieces]
 
     def _tokenizer(self, language: str) -> Any:
         from faster_whisper.tokenizer import Tokenizer
@@ -230,31 +246,11 @@ class WhisperTranscriber:
             language=language,
         )
 
-    def _words(
-        self,
-        encoded: Any,
-        pieces: Sequence[_Piece],
-        tokens: Sequence[Sequence[int]],
-        languages: Sequence[str],
-    ) -> dict[int, list[Word]]:
-        """Place words in time by the decoder's cross-attention; by index of the piece."""
-        from faster_whisper.transcribe import merge_punctuations
 
-        frames = [
-            max(_FEWEST_FRAMES, len(piece.samples) // self._extract.hop_length) for piece in pieces
-        ]
-        words: dict[int, list[Word]] = {}
-        for language in set(languages):
-            # The whole batch is aligned for each language in it, since the encoder's output
-            # cannot be taken apart; it is nearly always one language.
-            tokenizer = self._tokenizer(language)
-            text = [[token for token in row if token < tokenizer.eot] for row in tokens]
-            alignments = self._model.find_alignment(tokenizer, text, encoded, frames)
-            for i, alignment in enumerate(alignments):
-                if languages[i] == language:
-                    merge_punctuations(alignment, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
-                    words[i] = list(_placed(alignment, pieces[i]))
-        return words
+def _guess(piece: _Piece, chances: Sequence[tuple[str, float]]) -> Guess:
+    return Guess(
+        len(piece.samples) / SAMPLE_RATE, {token.strip("<|>"): chance for token, chance in chances}
+    )
 
 
 class _Heard(msgspec.Struct, frozen=True):
@@ -378,10 +374,10 @@ def _pieces(number: int, clip: Clip) -> Iterator[_Piece]:
     start, end = 0, len(clip.samples)
     while end - start > _WINDOW:
         cut = start + _quietest(clip.samples[start : start + _WINDOW])
-        yield _Piece(number, clip.start + start, clip.samples[start:cut])
+        yield _Piece(number, clip.start + start, clip.samples[start:cut], clip)
         start = cut
     if end > start:
-        yield _Piece(number, clip.start + start, clip.samples[start:])
+        yield _Piece(number, clip.start + start, clip.samples[start:], clip)
 
 
 def _quietest(samples: Samples) -> int:
@@ -396,8 +392,7 @@ def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
     if not heard:
         return Transcript("")
     language = heard[0].language
-    texts = [piece.text for piece in heard if piece.text]
-    text = ("" if language in _UNSPACED else " ").join(texts)
+    text = join_texts([piece.text for piece in heard])
     logprob = sum(piece.logprob for piece in heard) / sum(piece.tokens for piece in heard)
     return Transcript(
         text=text,
@@ -407,16 +402,3 @@ def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
         no_speech=min(piece.no_speech for piece in heard),
         avg_logprob=logprob,
     )
-
-
-def _placed(alignment: Sequence[dict[str, Any]], piece: _Piece) -> Iterator[Word]:
-    end = piece.start + len(piece.samples)
-    for word in alignment:
-        text = word["word"].strip()
-        if text:
-            # Without audio to hold on to, the alignment begins one step before the first.
-            first, last = (
-                min(end, piece.start + max(0, round(float(word[edge]) * SAMPLE_RATE)))
-                for edge in ("start", "end")
-            )
-            yield Word(text, first, max(first, last), float(word["probability"]))

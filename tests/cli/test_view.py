@@ -44,7 +44,7 @@ def partial(committed: str, revisable: str) -> Event:
     return TranscriptPartial(
         **ENVELOPE,
         item_id="item_s_1",
-        text=f"{committed} {revisable}".strip(),
+        text=committed + revisable,
         committed=committed,
         revisable=revisable,
         audio_start_ms=1000,
@@ -92,15 +92,15 @@ def test_speech_is_silent_then_speaking_then_thinking_then_silent() -> None:
 def test_a_new_utterance_keeps_its_words_while_the_last_one_is_answered() -> None:
     """An answer that comes late does not wipe what is being said by then."""
     state = after(
-        created(), started(), *stopped(), started(), partial("and", "then"), said("before")
+        created(), started(), *stopped(), started(), partial("and", " then"), said("before")
     )
     assert state.speech == "speaking"
-    assert (state.committed, state.revisable) == ("and", "then")
+    assert (state.committed, state.revisable) == ("and", " then")
 
 
 def test_the_partial_disappears_with_its_answer() -> None:
     """What was provisional gives way to the finished line."""
-    state = after(created(), started(), partial("good", "mourning"), *stopped(), said("good"))
+    state = after(created(), started(), partial("good", " mourning"), *stopped(), said("good"))
     assert (state.committed, state.revisable, state.delta) == ("", "", None)
     assert state.finished is not None
     assert update(state, closed()).finished is None
@@ -146,8 +146,8 @@ def test_revisable_words_are_dim() -> None:
     """Settled words and words that may still change look different."""
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard")
     with console.capture() as captured:
-        console.print(render(after(created(), partial("settled", "maybe")), Level(), 80))
-    assert "\nsettled \x1b[2;3mmaybe" in captured.get()
+        console.print(render(after(created(), partial("settled", " maybe")), Level(), 80))
+    assert "\nsettled\x1b[2;3m maybe" in captured.get()
 
 
 def test_the_footer_names_mood_losses_device_and_models() -> None:

@@ -400,7 +400,7 @@ def test_partials_tell_settled_and_open_words_apart() -> None:
     partials = of(TranscriptPartial, told)
     assert partials[0].committed == ""
     assert partials[-1].committed
-    assert partials[-1].text == f"{partials[-1].committed} {partials[-1].revisable}".strip()
+    assert partials[-1].text == partials[-1].committed + partials[-1].revisable
 
 
 def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_told() -> None:

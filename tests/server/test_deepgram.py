@@ -25,7 +25,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.actions import Append, Commit, Finish, Hangup, Mark, StreamSettings
+from streamser.server.actions import Append, Commit, Finish, Hangup, Mark, StreamSettings, Tongues
 from streamser.server.deepgram import DeepgramDialect, ListenOptions, parse_listen
 from streamser.taxonomy import Dimensions
 from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said
@@ -112,6 +112,16 @@ def test_encodings_are_ours_by_other_names(query: dict[str, str], form: tuple[An
     assert (got.type, got.rate, got.encoding) == form
 
 
+def test_languages_count_without_their_region_and_unknown_ones_are_refused() -> None:
+    """Who asks for detection gets it; who asks for what cannot be heard is told so."""
+    english = Tongues("faster-whisper/tiny.en", frozenset({"en"}))
+    for code, expected in (("en-US", "en"), ("multi", None), ("", None)):
+        assert parse_listen({"language": [code]}, BASE, english).settings.language == expected
+    with pytest.raises(ConfigError, match=r"'de'.*tiny.en knows only English") as refused:
+        parse_listen({"language": ["de"]}, BASE, english)
+    assert refused.value.code == "unsupported_language"
+
+
 def test_every_option_is_heard_and_what_only_spells_is_ignored() -> None:
     """Of a parameter that comes twice the last counts."""
     got = parse_listen(
@@ -133,6 +143,7 @@ def test_every_option_is_heard_and_what_only_spells_is_ignored() -> None:
     assert got.vad_events
     assert got.endpointing
     assert got.utterance_end_ms == 1000
+    assert got.settings.language == "de"
     # The server's tail does not fit into so short a pause: it is left to be found.
     assert got.settings.endpointing == EndpointingSettings(silence_ms=300)
 

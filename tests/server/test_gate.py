@@ -9,7 +9,7 @@ import pytest
 from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.server.actions import StreamSettings
+from streamser.server.actions import StreamSettings, Tongues
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Tokens, offered_token, read_tokens
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
@@ -42,6 +42,7 @@ def decide(
     admission = Admission(ServerSettings())
     admission.ready = True
     gate = Gate(known or tokens(""), admission, USUAL, origins, ("voice.example",))
+    gate.tongues = Tongues("faster-whisper/tiny.en", frozenset({"en"}))
     call = Call(target, host, origin, authorization, subprotocols)
     return gate.decide(call, "visit", "2026-01-01T00:00:00Z")
 
@@ -225,3 +226,15 @@ def test_a_token_is_not_found_where_none_is() -> None:
     """An empty header and other schemes are no token."""
     assert offered_token("Basic abc", {}, ()) is None
     assert offered_token("", {"token": [""]}, ("streamser.v1",)) == ""
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/listen"])
+def test_a_language_that_is_not_known_is_refused_at_the_door(path: str) -> None:
+    """Both dialects, with a code of its own; the region of one that is known does not matter."""
+    refused = decide(f"{path}?language=de")
+    assert isinstance(refused, Refusal)
+    assert (refused.code, refused.close_code) == ("unsupported_language", 1008)
+    assert "knows only English" in refused.message
+    let_in = decide(f"{path}?language=en-GB")
+    assert isinstance(let_in, Sending)
+    assert let_in.asked.language == "en"

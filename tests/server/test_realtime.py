@@ -20,6 +20,7 @@ from streamser.server.actions import (
     Mark,
     Refuse,
     StreamSettings,
+    Tongues,
 )
 from streamser.server.realtime import RealtimeDialect, parse_realtime
 
@@ -209,3 +210,32 @@ def test_an_address_that_makes_no_sense_is_refused(query: dict[str, list[str]]) 
     with pytest.raises(ConfigError) as refused:
         parse_realtime(query, USUAL)
     assert "\n" not in str(refused.value)
+
+
+ENGLISH = Tongues("faster-whisper/tiny.en", frozenset({"en"}))
+
+
+def test_a_language_is_honoured_without_its_region() -> None:
+    """Asked for in the query or later; what is not said again is as the server is set up."""
+    known = Tongues("faster-whisper/base", frozenset({"en", "de"}))
+    settings, _ = parse_realtime({"language": ["de-DE"]}, USUAL, known)
+    assert settings.language == "de"
+    dialect = RealtimeDialect(settings, known)
+    assert configure(dialect, turn_detection=None).language == "de"
+    assert configure(dialect, transcription={"language": "en_GB"}).language == "en"
+    assert configure(dialect, transcription={"model": "whisper-1"}).language is None
+
+
+@pytest.mark.parametrize("language", ["de", "de-DE", "klingon", "x", "日本"])
+def test_a_language_that_the_model_does_not_know_is_refused_and_nothing_changes(
+    language: str,
+) -> None:
+    """The client gets a code of its own and the field; the stream goes on as it was."""
+    dialect = RealtimeDialect(USUAL, ENGLISH)
+    change = {"input": {"transcription": {"language": language}, "turn_detection": None}}
+    session = {"type": "transcription", "audio": change}
+    refused = ask(dialect, "session.update", session=session, event_id="e1")
+    assert isinstance(refused, Refuse)
+    assert (refused.error.code, refused.error.event_id) == ("unsupported_language", "e1")
+    assert refused.error.param == "session.audio.input.transcription.language"
+    assert not configure(dialect, transcription={"language": "en-US"}).manual
