@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
@@ -16,14 +17,22 @@ from tools.bench_peers.conversation import FLOOR, Conversation
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.log import StreamLog
 
-__all__ = ["talk"]
+__all__ = ["Patience", "talk"]
 
-_READY_S = 180.0
-"""A model may be loaded for the first stream."""
-_TAIL_S = 4.0
-_CALM_S = 6.0
-_LONGEST_TAIL_S = 45.0
-_GOODBYE_S = 20.0
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how long a stream waits, in seconds.
+
+    ``ready_s``: to be let in, for which a model may have to be loaded. After its conversation it
+    is silent until its text has not changed for ``calm_s``, for ``tail_s`` at least and
+    ``longest_s`` at most; for the last answer to its goodbye it waits ``goodbye_s``.
+    """
+
+    ready_s: float = 180.0
+    tail_s: float = 4.0
+    calm_s: float = 6.0
+    longest_s: float = 45.0
+    goodbye_s: float = 20.0
 
 
 async def talk(
@@ -31,25 +40,26 @@ async def talk(
     clients: Sequence[PeerClient],
     conversations: Sequence[Conversation],
     frame_ms: int,
+    patience: Patience | None = None,
 ) -> list[StreamLog]:
     """Play a conversation in each stream; sound goes out when it has been spoken.
 
-    All streams are let in before the first begins. After its conversation a stream is silent
-    until its text has not changed for 6 s (4 s at least, 45 s at most), and then says goodbye.
-    Raises ``BenchError`` where a stream is not let in; one that breaks later is noted in its log.
+    All streams are let in before the first begins. Raises ``BenchError`` where one is not; one
+    that breaks later is noted in its log.
     """
+    patience = patience or Patience()
     lines: list[ClientConnection] = []
     try:
         for client in clients:
             # One after the other; what has been opened is closed whatever comes.
-            lines += [await _enter(url, client)]
+            lines += [await _enter(url + client.path, client, patience.ready_s)]
         gc.collect()
         gc.disable()
         first = asyncio.get_running_loop().time() + 0.2
         return list(
             await asyncio.gather(
                 *(
-                    _converse(line, client, conversation, first, frame_ms)
+                    _converse(line, client, conversation, _Pace(first, frame_ms, patience))
                     for line, client, conversation in zip(
                         lines, clients, conversations, strict=True
                     )
@@ -62,10 +72,15 @@ async def talk(
             line.transport.abort()
 
 
-async def _enter(url: str, client: PeerClient) -> ClientConnection:
-    where = url + client.path
+class _Pace(msgspec.Struct, frozen=True):
+    first: float
+    frame_ms: int
+    patience: Patience
+
+
+async def _enter(where: str, client: PeerClient, ready_s: float) -> ClientConnection:
     try:
-        async with asyncio.timeout(_READY_S):
+        async with asyncio.timeout(ready_s):
             line = await _dial(where)
             for message in client.hello:
                 await line.send(message)
@@ -73,7 +88,7 @@ async def _enter(url: str, client: PeerClient) -> ClientConnection:
                 pass
             return line
     except TimeoutError:
-        raise BenchError(f"{where} let no stream in within {_READY_S:.0f} s") from None
+        raise BenchError(f"{where} let no stream in within {ready_s:.0f} s") from None
     except (OSError, WebSocketException) as error:
         raise BenchError(f"{where} lets no stream in: {error}") from None
 
@@ -95,27 +110,28 @@ async def _converse(
     line: ClientConnection,
     client: PeerClient,
     conversation: Conversation,
-    first: float,
-    frame_ms: int,
+    pace: _Pace,
 ) -> StreamLog:
-    log = StreamLog(utterances=conversation.utterances, began=first + conversation.delay_s)
+    log = StreamLog(utterances=conversation.utterances, began=pace.first + conversation.delay_s)
+    goodbye_s = pace.patience.goodbye_s
     listener = asyncio.create_task(_listen(line, client, log))
     try:
-        await _speak(line, conversation.pcm, log, frame_ms)
+        await _speak(line, conversation.pcm, log, pace)
         await line.send(client.goodbye)
-        async with asyncio.timeout(_GOODBYE_S):
+        async with asyncio.timeout(goodbye_s):
             await listener
     except ConnectionClosed as closed:
         log.fault = f"the server closed the stream: {closed}"
     except TimeoutError:
-        log.fault = f"the server did not end the stream within {_GOODBYE_S:.0f} s"
+        log.fault = f"the server did not end the stream within {goodbye_s:.0f} s"
     finally:
         listener.cancel()
     return log
 
 
-async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, frame_ms: int) -> None:
+async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, pace: _Pace) -> None:
     loop = asyncio.get_running_loop()
+    frame_ms, patience = pace.frame_ms, pace.patience
     size = SAMPLE_RATE * frame_ms // 1000 * 2
     floor = _silence(size * (1000 // frame_ms))
     length = len(pcm) / 2 / SAMPLE_RATE
@@ -124,7 +140,8 @@ async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, frame_ms: i
         place = number * size
         due = log.began + (number + 1) * frame_ms / 1000
         over = due - log.began - length
-        if over > _TAIL_S and (over > _LONGEST_TAIL_S or _calm(log, loop.time())):
+        calm = not log.shown or loop.time() - log.shown[-1].at > patience.calm_s
+        if over > patience.longest_s or (calm and over > patience.tail_s):
             return
         frame = pcm[place : place + size]
         if len(frame) < size:
@@ -133,10 +150,6 @@ async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, frame_ms: i
         log.late_s = max(log.late_s, loop.time() - due)
         await line.send(frame)
         number += 1
-
-
-def _calm(log: StreamLog, now: float) -> bool:
-    return not log.shown or now - log.shown[-1].at > _CALM_S
 
 
 async def _listen(line: ClientConnection, client: PeerClient, log: StreamLog) -> None:
