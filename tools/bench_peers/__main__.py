@@ -27,6 +27,7 @@ from tools.bench_peers.conversation import Clip, Conversation, Plan, converse, r
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.figures import DEFINITIONS, figures_of
 from tools.bench_peers.log import StreamLog
+from tools.bench_peers.offline import analyzed
 from tools.bench_peers.report import Report, Run, Terms, read_report, save
 from tools.bench_peers.servers import (
     NAMES,
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cores", type=_cores, help="numbers; the first two by default")
     parser.add_argument("--places", type=Path, default=_ROOT / ".venv-peers")
     parser.add_argument(
-        "--serve", default="--config embedded", help="arguments of `streamser serve`"
+        "--serve", default="--config embedded", help="settings of `streamser serve` (and analyze)"
     )
     parser.add_argument("--logs", type=Path, help="keep there what every stream was shown")
     return parser
@@ -106,14 +107,15 @@ def _bench(options: argparse.Namespace, line: str) -> None:
         cores=tuple(cores),
         machine=describe_machine(),
     )
-    report = Report(
-        terms=terms,
-        command=f"python -m tools.bench_peers {line}",
-        definitions=DEFINITIONS,
-        runs=read_report(options.out, terms),
-    )
+    command = f"python -m tools.bench_peers {line}"
+    begun = Report(terms=terms, command=command, definitions=DEFINITIONS)
+    report = read_report(options.out, begun)
+    everything = [converse(clips, plan, stream) for stream in range(max(options.streams))]
+    if "streamser" in options.servers and not report.has_offline(len(everything)):
+        report = msgspec.structs.replace(report, offline=analyzed(everything, options.serve))
+        save(options.out, report)
     for streams in options.streams:
-        conversations = [converse(clips, plan, stream) for stream in range(streams)]
+        conversations = everything[:streams]
         for made in recipes:
             if report.has(made.name, streams):
                 continue

@@ -163,6 +163,7 @@ class WhisperLiveClient:
         )
         self._decoder = msgspec.json.Decoder(_Whisper)
         self._done: list[_Segment] = []
+        self._open = ""
 
     def ready(self, message: str | bytes) -> bool:
         """Take ``SERVER_READY``, which comes once the model is loaded."""
@@ -172,16 +173,20 @@ class WhisperLiveClient:
         return told.message == "SERVER_READY"
 
     def hear(self, at: float, message: str | bytes, log: StreamLog) -> bool:
-        """Keep completed segments as its own client does: those that begin after the last."""
+        """Keep text as its own client does.
+
+        Completed segments are those that begin after the last one; an open segment is shown until
+        another, or a completed one, takes its place: it may be missing for a while.
+        """
         told = self._decoder.decode(message)
-        open_text = ""
         for segment in told.segments:
             if not segment.completed:
-                open_text = segment.text
+                self._open = segment.text
             elif not self._done or float(segment.start) >= float(self._done[-1].end):
                 self._done.append(segment)
+                self._open = ""
         if told.segments:
-            log.show(at, " ".join(each.text for each in self._done), open_text)
+            log.show(at, " ".join(each.text for each in self._done), self._open)
         # It says nothing at the end: the connection closes.
         return False
 

@@ -10,20 +10,33 @@ import msgspec
 from tools.bench_peers.log import Shown, StreamLog
 from tools.bench_peers.words import align, spoken_words
 
-__all__ = ["DEFINITIONS", "Figures", "Spread", "figures_of", "held", "spread", "standing"]
+__all__ = [
+    "DEFINITIONS",
+    "Figures",
+    "Spread",
+    "figures_of",
+    "held",
+    "spread",
+    "standing",
+    "staying",
+]
 
 HOLD_S = 1.5
+_AHEAD = 12
+"""How many words may be missing in a text for those behind them to be found."""
 DEFINITIONS = (
     "Truth and text are compared as words in lower case, without punctuation, numbers spelled out."
     " WER: the least number of words wrong, left out or added, over those said, all streams"
     " together, by the text as it stands at the end of each stream.",
     "The words of the truth are aligned with that text (least errors), so that each utterance has"
-    " its words in it. Last word: the moment from which on the text shown, up to the last word of"
-    " the utterance, is the text that stays, less the moment at which the speech of the utterance"
-    " ended. What the server calls final makes no difference, so that one without finals is"
-    " measured like one with; a word shown early and taken back does not count.",
-    "Final: the same of the text alone that the server says it will not change (WhisperLive:"
-    " segments that are `completed`; WhisperLiveKit: `lines`; streamser: completed transcripts).",
+    " its words in it. Last word: the moment from which on the last word of the utterance is in"
+    " the text shown and stays there (each text aligned with the last one), less the moment at which"
+    " the speech of the utterance ended. What the server calls final makes no difference, so that one"
+    " without finals is measured like one with; other words may still change.",
+    "All its words: the same of the whole text up to that word: none of it changes any more.",
+    "Final: the same as all its words, of the text alone that the server says it will not change"
+    " (WhisperLive: segments that are `completed`; WhisperLiveKit: `lines`; streamser: completed"
+    " transcripts).",
     "First word: the moment at which the text shown becomes so long that it has a word in the place"
     " of the utterance's first (right or not yet), less the moment at which the utterance began.",
     "An utterance is lost where none of its words was heard right. It has no lag; in the"
@@ -61,6 +74,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     wer: float
     lost: int
     last_word: Spread
+    all_words: Spread
     final: Spread
     first_word: Spread
     emotion: Spread | None = None
@@ -79,6 +93,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Lags(msgspec.Struct):
     last: list[float] = []
+    whole: list[float] = []
     final: list[float] = []
     first: list[float] = []
     errors: int = 0
@@ -100,6 +115,7 @@ def figures_of(logs: Sequence[StreamLog]) -> Figures:
         wer=round(lags.errors / max(1, lags.said), 4),
         lost=lags.lost,
         last_word=spread(lags.last),
+        all_words=spread(lags.whole),
         final=spread(lags.final),
         first_word=spread(lags.first),
         emotion=spread([read.lag_s for read in finals]) if finals else None,
@@ -109,6 +125,19 @@ def figures_of(logs: Sequence[StreamLog]) -> Figures:
         late_s=round(max((log.late_s for log in logs), default=0.0), 3),
         faults=tuple(log.fault for log in logs if log.fault is not None),
     )
+
+
+def staying(shown: Iterable[Shown], end: Sequence[str]) -> list[float]:
+    """Return for each word at the end the moment from which on it is there, whatever others do."""
+    moments = [math.inf] * len(end)
+    for each in shown:
+        there = _there(spoken_words(f"{each.settled} {each.open}"), end)
+        for place, is_there in enumerate(there):
+            if not is_there:
+                moments[place] = math.inf
+            elif moments[place] == math.inf:
+                moments[place] = each.at
+    return moments
 
 
 def standing(shown: Iterable[Shown], end: Sequence[str], *, settled: bool) -> list[float]:
@@ -160,6 +189,7 @@ def _measure(log: StreamLog, lags: _Lags) -> None:
     found = align(truth, end)
     lags.errors += found.errors
     lags.said += len(truth)
+    stays = staying(log.shown, end)
     stands = standing(log.shown, end, settled=False)
     finals = standing(log.shown, end, settled=True)
     counts = [(each.at, len(spoken_words(f"{each.settled} {each.open}"))) for each in log.shown]
@@ -171,11 +201,13 @@ def _measure(log: StreamLog, lags: _Lags) -> None:
         if not any(found.right[word] for word in mine):
             lags.lost += 1
             lags.last.append(math.inf)
+            lags.whole.append(math.inf)
             lags.final.append(math.inf)
             lags.first.append(math.inf)
         else:
             spoken = log.began + each.end_s
-            lags.last.append(stands[heard[-1]] - spoken)
+            lags.last.append(stays[heard[-1]] - spoken)
+            lags.whole.append(stands[heard[-1]] - spoken)
             lags.final.append(finals[heard[-1]] - spoken)
             lags.first.append(_beyond(counts, heard[0], log.began + each.start_s))
 
@@ -185,6 +217,14 @@ def _beyond(counts: Iterable[tuple[float, int]], place: int, start: float) -> fl
         if at > start and count > place:
             return at - start
     return math.inf
+
+
+def _there(words: Sequence[str], end: Sequence[str]) -> list[bool]:
+    """Say which words of the end are in a text, in their places; most texts begin alike."""
+    same = _common(words, end)
+    rest = words[same:]
+    found = align(end[same : same + len(rest) + _AHEAD], rest).right
+    return [True] * same + [*found] + [False] * (len(end) - same - len(found))
 
 
 def _common(words: Sequence[str], end: Sequence[str]) -> int:

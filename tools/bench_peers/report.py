@@ -10,6 +10,7 @@ import msgspec
 from streamser.bench.machine import Machine
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.figures import HOLD_S, Figures, Spread, held
+from tools.bench_peers.offline import Offline
 from tools.bench_peers.use import Use
 
 __all__ = ["Report", "Run", "Terms", "markdown", "read_report", "save"]
@@ -51,12 +52,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold all that was measured; ``command`` measures it again."""
+    """Hold all that was measured; ``command`` measures it again.
+
+    ``offline`` is what `streamser analyze` made of the same conversations.
+    """
 
     terms: Terms
     command: str
     definitions: tuple[str, ...]
     runs: tuple[Run, ...] = ()
+    offline: Offline | None = None
 
     def has(self, server: str, streams: int) -> bool:
         """Say whether this has been measured."""
@@ -64,6 +69,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             run.server == server and run.streams == streams and run.failed is None
             for run in self.runs
         )
+
+    def has_offline(self, streams: int) -> bool:
+        """Say whether so many conversations have been read as files."""
+        return self.offline is not None and self.offline.wer(streams) is not None
 
     def with_run(self, run: Run) -> Report:
         """Return a report with one more run, in place of an older one of its kind."""
@@ -73,24 +82,24 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, runs=(*others, run))
 
 
-def read_report(path: Path, terms: Terms) -> tuple[Run, ...]:
-    """Read the runs of a file that was begun before; none where there is no file.
+def read_report(path: Path, begun: Report) -> Report:
+    """Go on with the file of a report, if there is one; with the one given, where there is none.
 
     Raises ``BenchError`` where it was measured on other terms, or is no such report.
     """
     if not path.exists():
-        return ()
+        return begun
     try:
         report = msgspec.json.decode(path.read_bytes(), type=Report)
     except (OSError, msgspec.DecodeError) as error:
         raise BenchError(f"{path} is no report of this tool: {error}; name another") from None
-    ours, theirs = msgspec.to_builtins(terms), msgspec.to_builtins(report.terms)
+    ours, theirs = msgspec.to_builtins(begun.terms), msgspec.to_builtins(report.terms)
     other = [name for name in ours if ours[name] != theirs[name]]
     if other:
         raise BenchError(
             f"{path} was measured with other {', '.join(other)}: name another file, or remove it"
         )
-    return report.runs
+    return msgspec.structs.replace(begun, runs=report.runs, offline=report.offline)
 
 
 def save(path: Path, report: Report) -> None:
@@ -121,6 +130,7 @@ def markdown(report: Report) -> str:
         "",
         *_all_table(report.runs),
         "",
+        *_offline_line(report),
         *_own_table(report.runs),
         "What is meant:",
         "",
@@ -149,15 +159,15 @@ def _held_table(runs: Sequence[Run]) -> list[str]:
 
 def _all_table(runs: Sequence[Run]) -> list[str]:
     lines = [
-        "| server | streams | utterances | WER | lost | last word p50, s | p95, s | final p95, s |"
-        " first word p50, s | CPU | memory, MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| server | streams | utterances | WER | lost | last word p50, s | p95, s |"
+        " all its words p95, s | final p95, s | first word p50, s | CPU | memory, MiB |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in _servers(runs):
         for run in sorted((r for r in runs if r.server == name), key=lambda run: run.streams):
             start = f"| {_TITLES[name]} | {run.streams} |"
             if run.figures is None:
-                lines.append(f"{start} not measured: {run.failed} |" + " |" * 8)
+                lines.append(f"{start} not measured: {run.failed} |" + " |" * 9)
                 continue
             found, use = run.figures, run.use or Use(None, None)
             broken = f" ({len(found.faults)} broke)" if found.faults else ""
@@ -167,6 +177,7 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
                 f"{found.lost}{broken}",
                 _time(found.last_word.p50, found.last_word),
                 _time(found.last_word.p95, found.last_word),
+                _time(found.all_words.p95, found.all_words),
                 _time(found.final.p95, found.final),
                 _time(found.first_word.p50, found.first_word),
                 "" if use.cpu is None else f"{use.cpu:.2f}",
@@ -174,6 +185,20 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
             )
             lines.append(f"{start} {' | '.join(cells)} |")
     return lines
+
+
+def _offline_line(report: Report) -> list[str]:
+    offline = report.offline
+    if offline is None:
+        return []
+    counts = sorted({run.streams for run in report.runs})
+    rates = {count: offline.wer(count) for count in counts}
+    told = ", ".join(f"{_rate(rate)} ({n})" for n, rate in rates.items() if rate is not None)
+    return [
+        f"`streamser analyze` reads the same conversations as files at {offline.times_real:g} times"
+        f" real time, WER (streams): {told}.",
+        "",
+    ]
 
 
 def _own_table(runs: Sequence[Run]) -> list[str]:

@@ -94,12 +94,13 @@ def segment(start: float, end: float, text: str, *, completed: bool) -> dict[str
 
 
 def test_completed_segments_of_whisperlive_are_kept() -> None:
-    """They are told again and again, at last no more; the text keeps them, once each."""
+    """They are told again and again, at last no more; what is open may be missing for a while."""
     client, log = WhisperLiveClient(), StreamLog()
     one = segment(0, 2, " good morning", completed=True)
     two = segment(2, 4, " how are you", completed=True)
     client.hear(1.0, message(uid="x", segments=[segment(0, 1, " good", completed=False)]), log)
     client.hear(2.0, message(uid="x", segments=[one, segment(2, 3, " how", completed=False)]), log)
+    client.hear(2.5, message(uid="x", segments=[one]), log)
     client.hear(3.0, message(uid="x", segments=[one, two]), log)
     client.hear(4.0, message(uid="x", segments=[two]), log)
     client.hear(5.0, message(uid="x", language="en", language_prob=0.9), log)

@@ -38,9 +38,22 @@ def test_a_last_word_counts_from_when_it_stays() -> None:
     found = figures_of([log])
     assert (found.last_word.p50, found.last_word.most) == (0.5, 1.0)
     assert (found.final.p50, found.final.most) == (1.0, 2.0)
+    assert found.all_words == found.last_word
     assert found.first_word.p50 == pytest.approx(0.5)
     assert found.first_word.most == pytest.approx(1.5)
     assert (found.wer, found.lost, found.said, found.partials) == (0.0, 0, 5, 4)
+
+
+def test_a_last_word_is_there_while_others_change() -> None:
+    """It counts at once; that all its words stand, only after the last change, words put in too."""
+    log = two()
+    log.show(102.5, "", "good morning")
+    log.show(105.25, "", "good morning how you")
+    log.show(105.75, "", "could be good morning how were you")
+    log.show(106.5, "", "good morning how are you")
+    found = figures_of([log])
+    assert (found.last_word.p50, found.last_word.most) == (0.25, 0.5)
+    assert (found.all_words.p50, found.all_words.most) == (1.5, 4.5)
 
 
 def test_text_of_the_next_utterance_does_not_move_the_one_before() -> None:
