@@ -30,9 +30,9 @@ DEFINITIONS = (
     " together, by the text as it stands at the end of each stream.",
     "The words of the truth are aligned with that text (least errors), so that each utterance has"
     " its words in it. Last word: the moment from which on the last word of the utterance is in"
-    " the text shown and stays there (each text aligned with the last one), less the moment at which"
-    " the speech of the utterance ended. What the server calls final makes no difference, so that one"
-    " without finals is measured like one with; other words may still change.",
+    " the text shown and stays there (each text aligned with the last one), less the moment at"
+    " which the speech of the utterance ended. What the server calls final makes no difference, so"
+    " that one without finals is measured like one with; other words may still change.",
     "All its words: the same of the whole text up to that word: none of it changes any more.",
     "Final: the same as all its words, of the text alone that the server says it will not change"
     " (WhisperLive: segments that are `completed`; WhisperLiveKit: `lines`; streamser: completed"
