@@ -17,11 +17,11 @@ __all__ = ["WAYS", "words_table"]
 
 WAYS: Final = (
     Way(None),
+    *(Way(margin, "all") for margin in (0.0, 0.5, 1.0, 2.0)),
+    *(Way(2.0, kept) for kept in ("last", "fourth")),
     *(Way(margin) for margin in (12.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.0)),
-    *(Way(margin, "all") for margin in (0.0, 0.5, 1.0, 2.0, 4.0)),
-    *(Way(margin, kept) for kept in ("last", "fourth") for margin in (1.0, 2.0)),
 )
-_HOPELESS: Final = 4
+_HOPELESS: Final = 2
 """Loops in a set after which shorter margins without remembered silence are not tried."""
 _PARTIALS_S: Final = (0.7, 1.0, 1.5, 2.0, 2.7, 3.4, 5.0, 7.3, 9.1)
 
@@ -58,7 +58,8 @@ def _all_ways(
         if way.remembered == "none" and _is_hopeless(outcomes):
             continue
         outcomes[way] = outcome = hear(whisper, way, said, truth)
-        note = f"{name}: {way}: {outcome.error_rate:.3f}, {outcome.loops} loops"
+        cost = f"{1000 * outcome.encode_s:.0f} + {1000 * outcome.decode_s:.0f} ms"
+        note = f"{name}: {way}: {outcome.error_rate:.3f}, {outcome.loops} loops, {cost}"
         print(note, file=sys.stderr, flush=True)
     return outcomes
 
