@@ -307,7 +307,7 @@ def test_words_are_the_same_however_a_file_is_chopped(demo: Frames) -> None:
     settings = Settings(
         asr=AsrSettings(engine="whisper"), partial=PartialSettings(every_ms=1000), offline=True
     )
-    short = demo[: 16_000 * 8]
+    short = demo[: 16_000 * 5]
     with Analyzer(settings) as analyzer:
         whole = plain(list(analyzer.stream(ListSource([short]))))
         odd = plain(list(analyzer.stream(ListSource(list(np.split(short, [7, 12_345, 60_000]))))))
