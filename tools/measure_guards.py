@@ -114,9 +114,7 @@ def listen(
     if not waiting:
         return
     transcriber = WhisperTranscriber(
-        WhisperOptions(
-            model=model, language="en", compute_type="int8", threads=threads, offline=True
-        )
+        WhisperOptions(model=model, language="en", threads=threads, offline=True)
     )
     for begin in range(0, len(waiting), _BATCH):
         batch = waiting[begin : begin + _BATCH]
@@ -128,7 +126,7 @@ def listen(
 
 def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> list[str]:
     """Return the lines of a model's tables."""
-    believed, words, total, reasons = Counter[str](), Counter[str](), Counter[str](), {}
+    believed, total, became = Counter[str](), Counter[str](), Counter[str]()
     lost, cut, spoken, wrong, clips = (Counter[str]() for _ in range(5))
     for case, answer in zip(all_cases, answers, strict=True):
         judged = guarded(answer.heard, case.clip)
@@ -144,9 +142,7 @@ def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> 
         row = f"{case.kind}/{case.part}"
         total[row] += 1
         believed[row] += bool(kept)
-        words[row] += len(kept.split())
-        why = reasons.setdefault(row, Counter[str]())
-        why[judged.distrust or ("believed" if kept else "empty")] += 1
+        became[judged.distrust or ("believed" if kept else "empty")] += 1
     lines = [
         f"### `{model}`",
         "",
@@ -171,8 +167,7 @@ def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> 
     for kind in clips:
         rate = wrong[kind] / spoken[kind]
         lines.append(f"| {kind} | {clips[kind]} | {lost[kind]} | {cut[kind]} | {rate:.3f} |")
-    why_all = sum(reasons.values(), Counter[str]())
-    told = ", ".join(f"{reason} {count}" for reason, count in why_all.most_common())
+    told = ", ".join(f"{reason} {count}" for reason, count in became.most_common())
     return [*lines, "", f"What became of the sounds without speech: {told}.", ""]
 
 
@@ -194,7 +189,7 @@ def main() -> None:
         "# Guards against invented text, measured",
         "",
         f"`python -m tools.measure_guards`, {given.minutes:g} minutes of each kind, {given.chunks}"
-        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en, int8,"
+        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en,"
         f" {platform.machine()}. Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
         " with a transcript, clean and under recorded noise at 10 dB.",
         "",
