@@ -107,21 +107,19 @@ def cases(data: Path, minutes: float, chunks: int, seed: int) -> Iterator[Case]:
 
 
 def listen(
-    model: str, all_cases: Sequence[Case], known: Sequence[Answer], threads: int
+    options: WhisperOptions, all_cases: Sequence[Case], known: Sequence[Answer]
 ) -> Iterator[Answer]:
     """Yield a model's answers to the cases that it has not answered yet, in order."""
     waiting = all_cases[len(known) :]
     if not waiting:
         return
-    transcriber = WhisperTranscriber(
-        WhisperOptions(model=model, language="en", threads=threads, offline=True)
-    )
+    transcriber = WhisperTranscriber(options)
     for begin in range(0, len(waiting), _BATCH):
         batch = waiting[begin : begin + _BATCH]
         heard = transcriber.transcribe([case.clip for case in batch])
         for case, transcript in zip(batch, heard, strict=True):
             seconds = len(case.clip.samples) / SAMPLE_RATE
-            yield Answer(Path(model).name, case.part, case.kind, seconds, transcript)
+            yield Answer(transcriber.name, case.part, case.kind, seconds, transcript)
 
 
 def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> list[str]:
@@ -180,6 +178,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=75, help="by hand, of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compute-type", default="int8", help="number format, of CTranslate2")
     parser.add_argument("--answers", type=Path, default=Path("guards.jsonl"))
     parser.add_argument("--out", type=Path, default=None, help="else the tables are printed")
     given = parser.parse_args()
@@ -189,7 +188,7 @@ def main() -> None:
         "# Guards against invented text, measured",
         "",
         f"`python -m tools.measure_guards`, {given.minutes:g} minutes of each kind, {given.chunks}"
-        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en,"
+        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en, {given.compute_type},"
         f" {platform.machine()}. Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
         " with a transcript, clean and under recorded noise at 10 dB.",
         "",
@@ -199,7 +198,14 @@ def main() -> None:
         path = given.answers.with_stem(f"{given.answers.stem}-{name}")
         known = [decoder.decode(line) for line in path.open("rb")] if path.exists() else []
         with path.open("ab") as file:
-            for answer in listen(model, all_cases, known, given.threads):
+            options = WhisperOptions(
+                model=model,
+                language="en",
+                compute_type=given.compute_type,
+                threads=given.threads,
+                offline=True,
+            )
+            for answer in listen(options, all_cases, known):
                 file.write(msgspec.json.encode(answer) + b"\n")
                 file.flush()
                 known.append(answer)

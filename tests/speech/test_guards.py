@@ -74,8 +74,14 @@ def test_the_less_speech_there_seems_to_be_the_surer_the_text_must_be(
     assert distrust(transcript, clip()) == reason
 
 
-SURE = {"no_speech": 0.1, "avg_logprob": -0.2}
-UNSURE = {"no_speech": 0.5, "avg_logprob": -0.7}
+def sure(text: str, words: tuple[Word, ...] = ()) -> Transcript:
+    """Return what a recogniser is sure of, that somebody speaks as well."""
+    return Transcript(text, words, no_speech=0.1, avg_logprob=-0.2)
+
+
+def unsure(text: str) -> Transcript:
+    """Return what a recogniser is not sure of."""
+    return Transcript(text, no_speech=0.5, avg_logprob=-0.7)
 
 
 @pytest.mark.parametrize("text", [
@@ -96,7 +102,7 @@ UNSURE = {"no_speech": 0.5, "avg_logprob": -0.7}
 ])  # fmt: skip
 def test_what_people_say_again_and_again_stays(text: str) -> None:
     """Emphasis, laughter, counting and numbers, from a recogniser that is sure or says nothing."""
-    for transcript in (Transcript(text, **SURE), Transcript(text)):
+    for transcript in (sure(text), Transcript(text)):
         assert guarded(transcript, clip(2.5)) == transcript
 
 
@@ -114,8 +120,8 @@ def test_laughter_that_is_heard_unsurely_stays() -> None:
 ])  # fmt: skip
 def test_repetition_condemns_where_the_recogniser_is_unsure(text: str) -> None:
     """The same text passes from one that is sure, or does not say."""
-    assert distrust(Transcript(text, **UNSURE), clip(25.0)) == "repetitive"
-    assert distrust(Transcript(text, **SURE), clip(25.0)) == ""
+    assert distrust(unsure(text), clip(25.0)) == "repetitive"
+    assert distrust(sure(text), clip(25.0)) == ""
     assert distrust(Transcript(text), clip(25.0)) == ""
 
 
@@ -144,7 +150,7 @@ def test_more_than_can_be_said_in_the_time_is_a_loop_however_sure(text: str) -> 
 ])  # fmt: skip
 def test_what_stands_before_and_behind_a_loop_stays(text: str, left: str) -> None:
     """Only the repetitions go, and with them what broke off at the end."""
-    result = guarded(Transcript(text, **SURE), clip(4.0))
+    result = guarded(sure(text), clip(4.0))
     assert (result.text, result.distrust) == (left, "")
 
 
@@ -152,18 +158,18 @@ def test_words_go_with_the_text_that_they_stand_for() -> None:
     """And all of them where they are not the text's."""
     text = "So " + "yes, " * 60 + "it works."
     spoken = tuple(Word(word, 100 * i, 100 * i + 50) for i, word in enumerate(text.split()))
-    result = guarded(Transcript(text, words=spoken, **SURE), clip(4.0))
+    result = guarded(sure(text, spoken), clip(4.0))
     assert result.text == "So yes, it works."
     assert [word.text for word in result.words] == result.text.split()
     assert result.words[2].start == 100 * 61
     others = (Word("something", 0, 100),)
-    assert guarded(Transcript(text, words=others, **SURE), clip(4.0)).words == ()
+    assert guarded(sure(text, others), clip(4.0)).words == ()
 
 
 def test_a_loop_alone_is_its_phrase_where_somebody_clearly_speaks() -> None:
     """Else nothing of it is believed."""
-    sure, doubtful = Transcript("no, " * 99, **SURE), Transcript("no, " * 99, no_speech=0.5)
-    assert guarded(sure, clip(4.0)).text == "no,"
+    assert guarded(sure("no, " * 99), clip(4.0)).text == "no,"
+    doubtful = Transcript("no, " * 99, no_speech=0.5)
     assert distrust(doubtful, clip(4.0)) == "repetitive"
 
 
@@ -171,7 +177,7 @@ def test_a_loop_alone_is_its_phrase_where_somebody_clearly_speaks() -> None:
 def test_a_guard_adds_no_word_and_is_content_with_what_it_left(words: list[str]) -> None:
     """What is left is a part of the text in its order, and passes."""
     text = " ".join(words)
-    once = guarded(Transcript(text, **SURE), clip(0.5))
+    once = guarded(sure(text), clip(0.5))
     rest = iter(words)
     assert once.distrust or all(word in rest for word in once.text.split())
 
