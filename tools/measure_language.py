@@ -2,9 +2,10 @@
 
     python -m tools.measure_language --whisper DIR --data DIR [--out FILE]
 
-The folder of the data has emodb/ (German) and speech/ (English). From each German sentence a piece
-of .4 to 1 s is cut anywhere. Each clip is a session of its own first; then the pieces come after one
-other sentence of the talk; then an English sentence after three German ones, and a German one again.
+The folder of the data has emodb/ (German) and speech/ (English). From each German sentence a
+piece of .4 to 1 s is cut anywhere. Each clip is a session of its own first; then the pieces come
+after one other sentence of the talk; then an English sentence after three German ones, and a
+German one again.
 """
 
 from __future__ import annotations
