@@ -171,8 +171,9 @@ def test_words_go_with_the_text_that_they_stand_for() -> None:
 def test_a_loop_alone_is_its_phrase_where_somebody_seems_to_speak() -> None:
     """Else nothing of it is believed."""
     assert guarded(sure("no, " * 99), clip(4.0)).text == "no,"
-    for doubtful in (Transcript("no, " * 99), Transcript("no, " * 99, no_speech=0.7)):
-        assert distrust(doubtful, clip(4.0)) == "repetitive"
+    doubtful = Transcript("no, " * 99, no_speech=0.7, avg_logprob=-0.1)
+    for transcript in (Transcript("no, " * 99), doubtful):
+        assert distrust(transcript, clip(4.0)) == "repetitive"
 
 
 @given(st.lists(st.sampled_from(["no", "yes,", "maybe", "今", "日"]), max_size=40))
