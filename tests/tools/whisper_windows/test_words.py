@@ -79,6 +79,10 @@ def test_the_table_has_a_row_a_way_and_goes_where_its_marks_are(
     assert "old" not in written
     assert "| encoded behind it | remembered behind that | en | partials | encoder |" in written
     assert "| 1 s | up to 30 s | .200 | .000 |" in written
+    main([*asked, "--keep", str(tmp_path / "kept.json"), "--write", str(document)])
+    monkeypatch.setattr(words, "hear", None)
+    main([*asked, "--keep", str(tmp_path / "kept.json")])
+    assert "| 1 s | up to 30 s | .200 | .000 |" in document.read_text()
 
 
 @pytest.mark.parametrize(
