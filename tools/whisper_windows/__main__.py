@@ -22,7 +22,7 @@ from streamser.bench.machine import describe_machine
 from streamser.errors import StreamserError
 from tools.whisper_windows.material import SETS
 from tools.whisper_windows.speed import speed_table
-from tools.whisper_windows.words import words_table
+from tools.whisper_windows.words import Kept, words_table
 
 __all__ = ["main"]
 
@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sets", default=",".join(SETS), help=f"of words [{','.join(SETS)}]")
     parser.add_argument("--german", type=int, default=40, help="clips of EmoDB [40]")
     parser.add_argument("--partials", type=int, default=60, help="beginnings of clips [60]")
+    parser.add_argument("--keep", type=Path, help="a file for what was measured, to go on later")
     parser.add_argument("--write", type=Path, help="a document with marks for this table")
     asked = parser.parse_args(arguments)
     sets = tuple(asked.sets.split(","))
@@ -49,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         if asked.part == "words":
-            table = words_table(asked.model, asked.data, sets, asked.german, asked.partials)
+            table = words_table(
+                asked.model, asked.data, sets, asked.german, asked.partials, Kept(asked.keep)
+            )
         else:
             table = speed_table(asked.model, asked.data)
     except StreamserError as error:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from streamser.speech.whisper import WhisperOptions
 from tools.whisper_windows.material import Said, beginnings, load
 from tools.whisper_windows.trial import Outcome, TrialWhisper, Way, hear
 
-__all__ = ["WAYS", "words_table"]
+__all__ = ["WAYS", "Kept", "words_table"]
 
 WAYS: Final = (
     Way(None),
@@ -26,38 +28,64 @@ _HOPELESS: Final = 2
 _PARTIALS_S: Final = (0.7, 1.0, 1.5, 2.0, 2.7, 3.4, 5.0, 7.3, 9.1)
 
 
-def words_table(model: Path, data: Path, sets: Sequence[str], german: int, partials: int) -> str:
+class Kept:
+    """Keep outcomes in a file, so that a run that was stopped goes on where it was."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._outcomes: dict[str, Outcome] = {}
+        if path is not None and path.exists():
+            self._outcomes = msgspec.json.decode(path.read_bytes(), type=dict[str, Outcome])
+
+    def get(self, key: str, measure: Callable[[], Outcome]) -> Outcome:
+        """Return what was kept under a key, or measure it and keep it."""
+        if key not in self._outcomes:
+            self._outcomes[key] = measure()
+            if self._path is not None:
+                self._path.write_bytes(msgspec.json.encode(self._outcomes))
+        return self._outcomes[key]
+
+
+def words_table(
+    model: Path, data: Path, sets: Sequence[str], german: int, partials: int, kept: Kept
+) -> str:
     """Hear every set in every way; return Markdown, one row a way."""
     known: dict[str, list[Said]] = {}
     found: dict[str, dict[Way, Outcome]] = {}
-    many = not model.name.endswith(".en")
     whispers: dict[str, TrialWhisper] = {}
     for name in sets:
         language = name.partition("-")[0]
-        if language != "en" and not many:
+        if language != "en" and model.name.endswith(".en"):
             continue
         if language not in whispers:
             options = WhisperOptions(model=str(model), language=language, device="cpu", threads=1)
             whispers[language] = TrialWhisper(options)
+        measured = partial(_all_ways, whispers[language], kept, model.name)
         known[name] = load(name, data, german)
-        truth = [one.words for one in known[name]]
-        found[name] = _all_ways(whispers[language], name, known[name], truth)
+        found[name] = measured(name, known[name], [one.words for one in known[name]])
         if name == "en" and partials:
-            known["partials"] = _drawn(beginnings(known["en"], _PARTIALS_S), partials)
+            known["partials"] = cut = _drawn(beginnings(known["en"], _PARTIALS_S), partials)
             # Nobody knows what is right of half a word: the full window is the truth.
-            full = hear(whispers["en"], Way(None), known["partials"], [()] * len(known["partials"]))
-            found["partials"] = _all_ways(whispers["en"], "partials", known["partials"], full.heard)
+            full = measured("partials", cut, [()] * len(cut), (Way(None),))[Way(None)]
+            found["partials"] = measured("partials against it", cut, full.heard)
     return "\n".join(_lines(model.name, known, found))
 
 
 def _all_ways(
-    whisper: TrialWhisper, name: str, said: Sequence[Said], truth: Sequence[Sequence[str]]
+    whisper: TrialWhisper,
+    kept: Kept,
+    model: str,
+    name: str,
+    said: Sequence[Said],
+    truth: Sequence[Sequence[str]],
+    ways: Sequence[Way] | None = None,
 ) -> dict[Way, Outcome]:
     outcomes: dict[Way, Outcome] = {}
-    for way in WAYS:
+    for way in WAYS if ways is None else ways:
         if way.remembered == "none" and _is_hopeless(outcomes):
             continue
-        outcomes[way] = outcome = hear(whisper, way, said, truth)
+        key = f"{model}, {name}, {len(said)}, {way}"
+        outcomes[way] = outcome = kept.get(key, lambda way=way: hear(whisper, way, said, truth))  # type: ignore[misc]
         cost = f"{1000 * outcome.encode_s:.0f} + {1000 * outcome.decode_s:.0f} ms"
         note = f"{name}: {way}: {outcome.error_rate:.3f}, {outcome.loops} loops, {cost}"
         print(note, file=sys.stderr, flush=True)
