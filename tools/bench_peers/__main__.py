@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, help="CTranslate2 folder of Whisper tiny.en")
     parser.add_argument("--servers", type=_names, default=NAMES, help=",".join(NAMES))
     parser.add_argument("--streams", type=_counts, default=(1, 2, 4, 8, 12), help="1,2,4,8,12")
-    parser.add_argument("--seconds", type=float, default=90.0, help="of conversation a stream")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of conversation a stream")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--frame-ms", type=int, default=40, choices=(20, 40, 50, 100))
     parser.add_argument("--cores", type=_cores, help="numbers; the first two by default")
@@ -110,6 +110,8 @@ def _bench(options: argparse.Namespace, line: str) -> None:
     command = f"python -m tools.bench_peers {line}"
     begun = Report(terms=terms, command=command, definitions=DEFINITIONS)
     report = read_report(options.out, begun)
+    # What cannot be written is not worth half an hour.
+    save(options.out, report)
     everything = [converse(clips, plan, stream) for stream in range(max(options.streams))]
     if "streamser" in options.servers and not report.has_offline(len(everything)):
         report = msgspec.structs.replace(report, offline=analyzed(everything, options.serve))

@@ -103,14 +103,20 @@ def read_report(path: Path, begun: Report) -> Report:
 
 
 def save(path: Path, report: Report) -> None:
-    """Write a report beside its tables (``.md``); a half-written one never takes its place."""
+    """Write a report beside its tables (``.md``); a half-written one never takes its place.
+
+    Raises ``BenchError`` where that cannot be done.
+    """
     for where, content in (
         (path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"),
         (path.with_suffix(".md"), markdown(report).encode()),
     ):
         part = where.with_name(where.name + ".part")
-        part.write_bytes(content)
-        part.replace(where)
+        try:
+            part.write_bytes(content)
+            part.replace(where)
+        except OSError as error:
+            raise BenchError(f"{where} cannot be written: {error.strerror}") from None
 
 
 def markdown(report: Report) -> str:

@@ -66,6 +66,8 @@ def test_other_terms_are_not_mixed_in(tmp_path: Path) -> None:
     save(path, report())
     with pytest.raises(BenchError, match="was measured with other seed: name another"):
         read_report(path, replace(report(), terms=replace(TERMS, seed=2)))
+    with pytest.raises(BenchError, match="cannot be written: No such file or directory"):
+        save(tmp_path / "none" / "out.json", report())
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(BenchError, match="is no report of this tool"):
         read_report(path, report())
