@@ -33,6 +33,7 @@ from tools.bench_peers.servers import (
     NAMES,
     Recipe,
     Running,
+    digest,
     last_lines,
     recipe,
     running,
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="the report, JSON; it is resumed")
     parser.add_argument("--data", type=Path, help="recordings (has speech/); or STREAMSER_DATA")
-    parser.add_argument("--weights", type=Path, help="CTranslate2 folder of Whisper tiny.en")
+    parser.add_argument("--weights", type=Path, help="CTranslate2 folder of Whisper, for all")
     parser.add_argument("--servers", type=_names, default=NAMES, help=",".join(NAMES))
     parser.add_argument("--streams", type=_counts, default=(1, 2, 4, 8, 12), help="1,2,4,8,12")
     parser.add_argument("--seconds", type=float, default=120.0, help="of conversation a stream")
@@ -90,7 +91,10 @@ def _bench(options: argparse.Namespace, line: str) -> None:
     data = options.data or os.environ.get("STREAMSER_DATA") or _ROOT.parent / "shared" / "data"
     clips = read_clips(Path(data))
     weights = weights_at(options.weights)
-    recipes = [recipe(name, options.places, weights, options.serve) for name in options.servers]
+    ours = options.serve
+    if options.weights is not None:
+        ours = f"{ours} --asr-model {shlex.quote(str(weights))}"
+    recipes = [recipe(name, options.places, weights, ours) for name in options.servers]
     cores = options.cores or tuple(sorted(usable_cores())[:2])
     if cores:
         # Before any thread: servers inherit them, by which their libraries count cores.
@@ -103,7 +107,7 @@ def _bench(options: argparse.Namespace, line: str) -> None:
         stagger_s=plan.stagger_s,
         frame_ms=options.frame_ms,
         clips=len(clips),
-        weights="Whisper tiny.en" if options.weights is None else options.weights.name,
+        weights=digest(weights),
         cores=tuple(cores),
         machine=describe_machine(),
     )
@@ -114,7 +118,7 @@ def _bench(options: argparse.Namespace, line: str) -> None:
     save(options.out, report)
     everything = [converse(clips, plan, stream) for stream in range(max(options.streams))]
     if "streamser" in options.servers and not report.has_offline(len(everything)):
-        report = msgspec.structs.replace(report, offline=analyzed(everything, options.serve))
+        report = msgspec.structs.replace(report, offline=analyzed(everything, ours))
         save(options.out, report)
     for streams in options.streams:
         conversations = everything[:streams]

@@ -25,7 +25,8 @@ _TITLES = {
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what must be the same in all runs of a report: what is played, how, and where.
 
-    ``cores`` are the numbers of those that server and generator share.
+    ``weights`` is the beginning of the SHA-256 of the recogniser's. ``cores`` are the numbers of
+    those that server and generator share.
     """
 
     seed: int
@@ -128,7 +129,8 @@ def markdown(report: Report) -> str:
         f"`{report.command}`",
         "",
         f"{terms.machine.cpu}, cores {', '.join(map(str, terms.cores))} for server and generator"
-        f" together, {terms.machine.system}, {terms.machine.python}. Weights: {terms.weights}."
+        f" together, {terms.machine.system}, {terms.machine.python}. Weights: SHA-256"
+        f" {terms.weights}… . The generator was late by {_latest(report.runs)} s at most."
         f" {terms.clips} clips of `data/speech`, seed {terms.seed}, {terms.seconds:g} s a stream,"
         f" pauses {terms.pause_s[0]:g} to {terms.pause_s[1]:g} s, frames of {terms.frame_ms} ms.",
         "",
@@ -205,6 +207,11 @@ def _offline_line(report: Report) -> list[str]:
         f" real time, WER (streams): {told}.",
         "",
     ]
+
+
+def _latest(runs: Sequence[Run]) -> str:
+    late = [run.figures.late_s for run in runs if run.figures is not None]
+    return f"{max(late, default=0.0):.2f}"
 
 
 def _own_table(runs: Sequence[Run]) -> list[str]:
