@@ -49,7 +49,7 @@ _WARM_S = 6.0
 _REST_S = 3.0
 _WARM_STREAM = 10_000
 """The seed of the warm-up's conversation, which no measured stream has."""
-_SLACK_S = 150.0
+_SLACK_S = 300.0
 """No run of one count may take longer than its conversation and this."""
 
 

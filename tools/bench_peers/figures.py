@@ -27,7 +27,8 @@ _AHEAD = 12
 DEFINITIONS = (
     "Truth and text are compared as words in lower case, without punctuation, numbers spelled out."
     " WER: the least number of words wrong, left out or added, over those said, all streams"
-    " together, by the text as it stands at the end of each stream.",
+    " together, by the text as it stands at the end of each stream. After its conversation a stream"
+    " is silent until no stream's text has changed for 10 s, for a minute at most.",
     "The words of the truth are aligned with that text (least errors), so that each utterance has"
     " its words in it. Last word: the moment from which on the last word of the utterance is in"
     " the text shown and stays there (each text aligned with the last one), less the moment at"

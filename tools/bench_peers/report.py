@@ -178,7 +178,7 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
                 lines.append(f"{start} not measured: {run.failed} |" + " |" * 9)
                 continue
             found, use = run.figures, run.use or Use(None, None)
-            broken = f" ({len(found.faults)} broke)" if found.faults else ""
+            broken = f" ({len(found.faults)} unfinished)" if found.faults else ""
             cells = (
                 f"{found.utterances}",
                 _rate(found.wer),
