@@ -187,8 +187,8 @@ def _brief(run: Run) -> str:
     p50, p95 = found.last_word.p50, found.last_word.p95
     cpu, pss = (None, None) if run.use is None else (run.use.cpu, run.use.pss_mib)
     return (
-        f"{start} WER {found.wer:.3f}, last word p50 {p50} p95 {p95} s, lost {found.lost} of"
-        f" {found.utterances}, CPU {cpu}, {pss} MiB"
+        f"{start} WER {found.wer:.3f}, last word p50 {p50} p95 {p95} s, lost {found.lost}, cut"
+        f" {found.cut} of {found.utterances}, CPU {cpu}, {pss} MiB"
     )
 
 

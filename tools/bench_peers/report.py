@@ -167,7 +167,7 @@ def _held_table(runs: Sequence[Run]) -> list[str]:
 
 def _all_table(runs: Sequence[Run]) -> list[str]:
     lines = [
-        "| server | streams | utterances | WER | lost | last word p50, s | p95, s |"
+        "| server | streams | utterances | WER | lost, cut | last word p50, s | p95, s |"
         " all its words p95, s | final p95, s | first word p50, s | CPU | memory, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -182,7 +182,7 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
             cells = (
                 f"{found.utterances}",
                 _rate(found.wer),
-                f"{found.lost}{broken}",
+                f"{found.lost}, {found.cut}{broken}",
                 _time(found.last_word.p50, found.last_word),
                 _time(found.last_word.p95, found.last_word),
                 _time(found.all_words.p95, found.all_words),

@@ -86,7 +86,7 @@ def test_the_tables_say_who_holds_how_much() -> None:
     assert "| streamser 1.0 | **4** | .000 | `start streamser` |" in found
     assert "| WhisperLive 1.0 | none |  | `start whisperlive` |" in found
     assert (
-        "| WhisperLive | 1 | 1 | .000 | 0 | 1.60 | 1.60 | 1.60 | 1.60 | 2.60 | 0.50 | 400 |"
+        "| WhisperLive | 1 | 1 | .000 | 0, 0 | 1.60 | 1.60 | 1.60 | 1.60 | 2.60 | 0.50 | 400 |"
         in found
     )
     assert "| WhisperLiveKit | 1 | not measured: no room |" in found
