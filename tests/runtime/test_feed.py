@@ -55,7 +55,7 @@ def play(tape: Tape) -> list[FeedItem]:
     while not (items and isinstance(items[-1], Ended)):
         items.append(box.get(timeout=20))
         if isinstance(items[-1], Heard):
-            feed.heard()
+            feed.heard(len(items[-1].samples))
     feed.abandon()
     return items
 
