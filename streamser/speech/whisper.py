@@ -27,7 +27,7 @@ from streamser.cores import core_count
 from streamser.errors import ConfigError, ModelError
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_files import existing_directory, locate_whisper, remedy
+from streamser.speech.whisper_files import locate_whisper, remedy, short_name
 from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
 from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
@@ -95,7 +95,7 @@ class WhisperTranscriber:
     batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
-        self.name = f"faster-whisper/{_short_name(options.model)}"
+        self.name = f"faster-whisper/{short_name(options.model)}"
         self._options = options
         self._model = _load(options)
         self.languages = frozenset(self._model.supported_languages)
@@ -313,7 +313,7 @@ def _load(options: WhisperOptions) -> Any:
         advice = remedy(options.model, location, error)
         what = f"The Whisper model in {location} cannot be loaded{advice}"
         raise _runtime_fault(error, what) from error
-    logger.info("%s computes in %s", _short_name(options.model), model.model.compute_type)
+    logger.info("%s computes in %s", short_name(options.model), model.model.compute_type)
     return model
 
 
@@ -367,11 +367,6 @@ def _runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _short_name(model: str) -> str:
-    directory = existing_directory(model)
-    return directory.resolve().name if directory is not None else model
 
 
 def _extractor(model: Any) -> Any:
