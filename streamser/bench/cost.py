@@ -81,7 +81,7 @@ def measure_partials(
     Everything runs on the calling thread, which is pinned to one core.
     """
     partial = PartialSettings()
-    model = build_model(Settings())
+    model = build_model(Settings(), lambda line: None)
     make_vad = build_vads(Settings())
     total = round(seconds * SAMPLE_RATE)
     blocks = [block[:, None] for block in conversation.blocks(to_samples(BLOCK_MS), total=total)]

@@ -258,7 +258,7 @@ def _try_emotion(group: str, settings: Settings) -> Check:
     from streamser.emotion.model import Spoken
     from streamser.runtime.assembly import build_model
 
-    model = build_model(settings)
+    model = build_model(settings, lambda line: None)
     # A buzz with the pitch of a voice, falling as in a statement.
     pitch = np.linspace(150, 100, 16_000) / 16_000
     buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)

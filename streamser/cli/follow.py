@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from streamser.cli.ending import INTERRUPTED, catching, leave_at_once, mute
+from streamser.cli.ending import INTERRUPTED, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
 from streamser.cli.utterance import Summary, Utterance, read_utterance, summarise
@@ -47,13 +47,15 @@ def follow(
     """Stream a source into sinks until it ends or a signal stops it; sum it up.
 
     The first of SIGINT, SIGTERM and SIGHUP ends the source, so that the open utterance is
-    analysed and shown; the second ends the program at once, with exit code 130. The sinks are
+    analysed and shown; the second ends the program at once, with exit code 130. Before the
+    first event, while models are loaded, the first is raised as ``Stopped``. The sinks are
     closed in any case.
     """
     utterances: list[Utterance] = []
     closed: SessionClosed | None = None
     fault: str | None = None
     transcribed = True
+    begun = False
 
     def hear(samples: Samples) -> None:
         for sink in sinks:
@@ -62,8 +64,9 @@ def follow(
     with ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
-        stack.enter_context(_stopping(source))
+        stack.enter_context(_stopping(source, lambda: begun))
         for event in analyzer.stream(source, live=True, speaker=speaker, on_audio=hear):
+            begun = True
             for sink in sinks:
                 sink.take(event)
             if isinstance(event, SessionCreated):
@@ -105,14 +108,19 @@ def summary_lines(summary: Summary) -> list[str]:
 
 
 @contextmanager
-def _stopping(source: AudioSource) -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP stop the source, and a second of them the program."""
+def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP stop the source, and a second of them the program.
+
+    What has not ``begun`` has nothing to end: there the first is raised.
+    """
     asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             leave_at_once(INTERRUPTED)
+        if not begun():
+            raise Stopped(number)
         asked = True
         if number == getattr(signal, "SIGHUP", None):
             _let_go_of_terminals()

@@ -162,6 +162,7 @@ def listen_to(
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
+    It is heard from the first moment on, also while the models are loaded.
     Exit code 1 where the source broke off, or the recording, an export, or what a sink got is
     not complete.
     """
@@ -169,9 +170,11 @@ def listen_to(
     from streamser.cli.ending import leaving_at_once
     from streamser.cli.talk import tell
 
-    with Analyzer(settings, tell=tell) as analyzer, leaving_at_once():
-        # Before the screen is taken, so that what the models have to say stays readable.
-        analyzer.models()
+    def tell_listening(line: str) -> None:
+        # People wait with their first words for a program that says no more than "loading".
+        tell(f"listening; {line}" if line.startswith("loading ") else line)
+
+    with Analyzer(settings, tell=tell_listening) as analyzer, leaving_at_once():
         show(analyzer, source, as_json=as_json, speaker=speaker, kept=kept)
 
 

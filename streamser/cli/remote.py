@@ -234,7 +234,7 @@ class Remote:
                     case Heard(samples=samples):
                         on_audio(samples)
                         await self._session.send(samples)
-                        self._feed.heard()
+                        self._feed.heard(len(samples))
                     case Missed() as missed:
                         self._tell_missed(missed)
                     case Ended(error=error):

@@ -56,6 +56,7 @@ def _breaks_rows() -> bool:
 class LiveScreen:
     """Show a session on a terminal: finished utterances scroll up, the present stays below.
 
+    The terminal is taken at the first event: until then it is for what loading has to say.
     Events and sound replace a value each; the drawing thread reads both whole.
     """
 
@@ -70,7 +71,6 @@ class LiveScreen:
             transient=True,
             vertical_overflow="crop",
         )
-        self._live.start()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         drawing = render(self._state, self._level, options.max_width)
@@ -88,6 +88,7 @@ class LiveScreen:
     def show(self, state: ViewState) -> None:
         """Show a state, and the utterance that has just been finished in it."""
         self._state = state
+        self._live.start()
         if state.finished is not None:
             self._console.print(render_utterance(state.finished, self._console.width))
 

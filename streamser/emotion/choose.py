@@ -12,7 +12,7 @@ from streamser.emotion.ready.registry import is_ready, nearest_ready
 from streamser.errors import ConfigError, ModelError
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 
-__all__ = ["RULES", "choose_model", "comes_with_us", "model_names"]
+__all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_names"]
 
 RULES = "rules"
 
@@ -79,6 +79,14 @@ def model_names() -> list[str]:
 def comes_with_us(name: str) -> bool:
     """Tell whether a name is that of a model of the program, or of public ones that it knows."""
     return is_ready(name) or name in model_names()
+
+
+def loads_slowly(name: str) -> bool:
+    """Tell whether a name is that of a checkpoint or of public models: people wait for those."""
+    if is_ready(name):
+        return True
+    known = comes_with_us(name) or find_plugin(EMOTION_MODELS, name) is not None
+    return not known and _may_be_checkpoint(name) and not is_bundle(Path(name).expanduser())
 
 
 def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:

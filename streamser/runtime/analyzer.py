@@ -26,7 +26,7 @@ from streamser.runtime.assembly import (
     settle,
 )
 from streamser.runtime.crew import Crew
-from streamser.runtime.driver import Tap, Venue, drive
+from streamser.runtime.driver import Tap, Terms, Venue, drive
 from streamser.runtime.engine import Runner
 from streamser.runtime.pools import WorkerPools
 from streamser.runtime.timing import SYSTEM, Timing
@@ -116,11 +116,15 @@ class Analyzer:
         whether the source is live. ``on_audio`` gets all sound, mono at 16 kHz, before it is
         analysed. Dropping the iterator stops the source.
 
+        A live source is heard from the first moment on: while the models are loaded, its sound
+        is kept, two minutes of it at most, and analysed as soon as they are there. What is lost
+        beyond is told and counted as any lost sound is.
+
         Raises ``AudioError`` or ``ModelError`` before the first event; a source that breaks
         off later ends in an ``error`` event, after everything heard before it was analysed.
         """
         sound = FileSource(source) if isinstance(source, str | Path) else source
-        return self._events(sound, sound.live if live is None else live, speaker, on_audio)
+        return self._events(sound, live, speaker, on_audio, lambda: False)
 
     async def astream(
         self,
@@ -149,7 +153,7 @@ class Analyzer:
 
         def run() -> None:
             try:
-                for event in self.stream(sound, live=live, speaker=speaker, on_audio=on_audio):
+                for event in self._events(sound, live, speaker, on_audio, gone.is_set):
                     if gone.is_set():
                         return
                     put(event)
@@ -182,37 +186,43 @@ class Analyzer:
             workers.close(within_s)
 
     def _events(
-        self, source: AudioSource, live: bool, speaker: str | None, on_audio: Tap | None
+        self,
+        source: AudioSource,
+        live: bool | None,
+        speaker: str | None,
+        on_audio: Tap | None,
+        unwanted: Callable[[], bool],
     ) -> Iterator[Event]:
-        try:
-            make_vad, workers = self._load()
-            abilities = workers.wait()
-        except BaseException:
-            source.stop()
-            raise
+        live = source.live if live is None else live
+        terms = Terms(
+            live=live,
+            channel=self.settings.audio.channel,
+            tell=self._tell,
+            on_audio=on_audio,
+            unwanted=unwanted,
+        )
+        yield from drive(source, partial(self._prepare, source, live, speaker), terms)
+
+    def _prepare(self, source: AudioSource, live: bool, speaker: str | None) -> Venue:
+        make_vad, workers = self._load()
         session_id = f"sess_{uuid.uuid4().hex[:12]}"
         session = build_session(
             self.settings,
             session_id,
             make_vad(),
-            abilities,
+            workers.wait(),
             workers.listener,
             ordered=not live,
             patient=not source.live,
             source=_name(source),
             speaker=speaker,
         )
-        venue = Venue(
+        return Venue(
             session_id=session_id,
             session=session,
             workers=workers,
-            live=live,
             ahead=2 * self.settings.worker.max_batch,
-            channel=self.settings.audio.channel,
-            tell=self._tell,
-            on_audio=on_audio,
         )
-        yield from drive(source, venue)
 
     def _load(self) -> tuple[Callable[[], Vad], WorkerPools]:
         with self._lock:

@@ -69,10 +69,12 @@ def build_vads(settings: Settings) -> Callable[[], Vad]:
     return load_silero().stream
 
 
-def build_model(settings: Settings) -> EmotionModel:
-    """Load the emotion model."""
-    from streamser.emotion.choose import choose_model
+def build_model(settings: Settings, tell: Callable[[str], None]) -> EmotionModel:
+    """Load the emotion model, and tell of it where that takes its time."""
+    from streamser.emotion.choose import choose_model, loads_slowly
 
+    if loads_slowly(settings.emotion.model):
+        tell(f"loading {settings.emotion.model} …")
     return choose_model(settings.emotion, offline=settings.offline)
 
 
@@ -87,7 +89,7 @@ def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "
     if part != "words":
         # First: it may be misspelt, and the others take their time.
         embedder = _build_embedder(settings.speakers)
-        model = build_model(settings)
+        model = build_model(settings, tell)
     if part != "emotion":
         transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
     engine = Engine(transcriber, model, embedder)

@@ -14,8 +14,8 @@ from streamser.audio.source import AudioSource, Gap
 
 __all__ = ["Ended", "Feed", "FeedItem", "Heard", "Missed"]
 
-_AHEAD = 64
-"""Pieces that may wait to be heard; a live source's own queue, which counts, comes after."""
+_AHEAD = 8 * SAMPLE_RATE
+"""Samples that may wait to be heard; a live source's own queue, which counts, comes after."""
 _PIECE = 8000
 """Longest piece in samples: half a second keeps memory and latency small."""
 
@@ -61,8 +61,9 @@ FeedItem: TypeAlias = Heard | Missed | Ended
 class Feed:
     """Read a source on a thread of its own and post what it gives, in order.
 
-    At most a bounded number of pieces is posted before the receiver says ``heard`` for each:
-    a file waits, and a microphone's own bounded queue fills and counts what it drops.
+    At most 8 s of sound, or as many samples as ``start`` is told, are posted before the receiver
+    says ``heard`` of them: a file waits, and a microphone's own bounded queue fills and counts
+    what it drops.
     """
 
     def __init__(
@@ -76,18 +77,28 @@ class Feed:
         self._intake = Intake(source.rate, source.channels, channel)
         self._post = post
         self._clock = clock
-        self._room = threading.Semaphore(_AHEAD)
+        self._ahead = _AHEAD
+        self._waiting = 0
+        self._room = threading.Condition()
         self._frames = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="streamser-feed", daemon=True)
 
-    def start(self) -> None:
-        """Begin to read."""
+    def start(self, ahead: int = _AHEAD) -> None:
+        """Begin to read; so many samples may wait, until ``narrow`` is called."""
+        self._ahead = ahead
         self._thread.start()
 
-    def heard(self) -> None:
-        """Say that a piece has been dealt with, and another may come."""
-        self._room.release()
+    def narrow(self) -> None:
+        """Let no more wait than usual: the receiver has begun to hear."""
+        with self._room:
+            self._ahead = _AHEAD
+
+    def heard(self, samples: int) -> None:
+        """Say that so many samples have been dealt with, and others may come."""
+        with self._room:
+            self._waiting -= samples
+            self._room.notify()
 
     def stop(self) -> None:
         """End the source; what it has given already still comes."""
@@ -95,9 +106,10 @@ class Feed:
 
     def abandon(self) -> None:
         """End the source and wait for nothing it has given."""
-        self._stopped = True
+        with self._room:
+            self._stopped = True
+            self._room.notify()
         self._source.stop()
-        self._room.release()
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -133,7 +145,14 @@ class Feed:
     def _give(self, samples: Samples, arrived: float) -> None:
         reached = self._reached
         for offset in range(0, len(samples), _PIECE):
-            # Looked at on both sides: ``abandon`` gives room only once.
-            if self._stopped or not self._room.acquire() or self._stopped:
-                return
-            self._post(Heard(samples[offset : offset + _PIECE], arrived, reached))
+            piece = samples[offset : offset + _PIECE]
+            with self._room:
+                while not self._stopped and not self._has_room(len(piece)):
+                    self._room.wait()
+                if self._stopped:
+                    return
+                self._waiting += len(piece)
+            self._post(Heard(piece, arrived, reached))
+
+    def _has_room(self, samples: int) -> bool:
+        return not self._waiting or self._waiting + samples <= self._ahead

@@ -24,6 +24,7 @@ from streamser.speech.whisper_files import (
     find_cached,
     find_whisper,
     hub_name,
+    short_name,
 )
 
 __all__ = ["AsrFound", "asr_inventory", "choose_transcriber", "what_auto_takes"]
@@ -60,9 +61,9 @@ def choose_transcriber(
     its model is asked for and the language is English or not set; the model asked for, or
     another suitable size, from the hub's cache; the model asked for by download, unless offline;
     nothing. For another language than English only multilingual models are looked for. Whatever
-    was not asked for is told in one line through ``tell``. Raises ``ModelError`` for what was
-    asked for by name and cannot be had, or is here and broken, ``ConfigError`` for a name that
-    neither the program nor a plug-in has.
+    was not asked for is told in one line through ``tell``, and that Whisper is being loaded.
+    Raises ``ModelError`` for what was asked for by name and cannot be had, or is here and broken,
+    ``ConfigError`` for a name that neither the program nor a plug-in has.
     """
     if settings.engine == "none":
         return None
@@ -193,6 +194,9 @@ def _whisper(
         threads=settings.threads,
         offline=offline,
     )
+    if find_whisper(model) is not None:
+        # A download has a line and bars of its own.
+        tell(f"loading Whisper {short_name(model)} …")
     try:
         return WhisperTranscriber(whisper)
     except ModelError as error:

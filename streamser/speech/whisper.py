@@ -27,7 +27,7 @@ from streamser.cores import core_count
 from streamser.errors import ConfigError, ModelError
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_files import existing_directory, locate_whisper, remedy
+from streamser.speech.whisper_files import locate_whisper, remedy, short_name
 from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
 from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
 _MAX_LENGTH = 448
+_TOGETHER: Final = 2
+"""Windows that a processor decodes at once. Each takes 18 MB of attention with tiny.en, and more
+of them at once are no cheaper."""
 
 _ARITHMETIC: Final = {
     "cpu": ("int8_float32", "float32"),
@@ -92,7 +95,7 @@ class WhisperTranscriber:
     batches = True
 
     def __init__(self, options: WhisperOptions) -> None:
-        self.name = f"faster-whisper/{_short_name(options.model)}"
+        self.name = f"faster-whisper/{short_name(options.model)}"
         self._options = options
         self._model = _load(options)
         self.languages = frozenset(self._model.supported_languages)
@@ -135,7 +138,6 @@ class WhisperTranscriber:
     def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
         from faster_whisper.transcribe import get_suppressed_tokens
 
-        model = self._model.model
         encoded = self._encode([self._features(piece.samples) for piece in pieces])
         languages = self._languages(encoded, pieces)
         tokenizers = {language: self._tokenizer(language) for language in set(languages)}
@@ -143,15 +145,8 @@ class WhisperTranscriber:
             [*tokenizers[language].sot_sequence, tokenizers[language].no_timestamps]
             for language in languages
         ]
-        results = model.generate(
-            encoded,
-            prompts,
-            beam_size=self._options.beam_size,
-            max_length=_MAX_LENGTH,
-            return_scores=True,
-            return_no_speech_prob=True,
-            suppress_blank=True,
-            suppress_tokens=get_suppressed_tokens(tokenizers[languages[0]], [-1]),
+        results = self._decode(
+            encoded, prompts, get_suppressed_tokens(tokenizers[languages[0]], [-1])
         )
         tokens = [list(result.sequences_ids[0]) for result in results]
         words: Sequence[tuple[Word, ...]] = [()] * len(pieces)
@@ -189,6 +184,31 @@ class WhisperTranscriber:
             for each in features
         ]
         return ctranslate2.StorageView.from_array(np.stack(parts))
+
+    def _decode(
+        self, encoded: Any, prompts: Sequence[Sequence[int]], suppressed: Sequence[int]
+    ) -> list[Any]:
+        """Decode windows [windows, steps, width], each after its prompt: a GPU all at once."""
+        import ctranslate2
+
+        together = len(prompts) if self._silent is None else _TOGETHER
+        results: list[Any] = []
+        for at in range(0, len(prompts), together):
+            part = encoded
+            if together < len(prompts):
+                windows = np.asarray(encoded)[at : at + together]
+                part = ctranslate2.StorageView.from_array(windows)
+            results += self._model.model.generate(
+                part,
+                prompts[at : at + together],
+                beam_size=self._options.beam_size,
+                max_length=_MAX_LENGTH,
+                return_scores=True,
+                return_no_speech_prob=True,
+                suppress_blank=True,
+                suppress_tokens=suppressed,
+            )
+        return results
 
     def _encode_one(self, window: Features) -> Encoded:
         import ctranslate2
@@ -293,7 +313,7 @@ def _load(options: WhisperOptions) -> Any:
         advice = remedy(options.model, location, error)
         what = f"The Whisper model in {location} cannot be loaded{advice}"
         raise _runtime_fault(error, what) from error
-    logger.info("%s computes in %s", _short_name(options.model), model.model.compute_type)
+    logger.info("%s computes in %s", short_name(options.model), model.model.compute_type)
     return model
 
 
@@ -347,11 +367,6 @@ def _runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _short_name(model: str) -> str:
-    directory = existing_directory(model)
-    return directory.resolve().name if directory is not None else model
 
 
 def _extractor(model: Any) -> Any:

@@ -33,6 +33,7 @@ __all__ = [
     "hub_name",
     "locate_whisper",
     "remedy",
+    "short_name",
 ]
 
 WHISPER_SIZES: Final = {
@@ -101,6 +102,12 @@ def hub_name(name: str) -> str | None:
     owner, slash, rest = name.partition("/")
     is_path = name.startswith((".", "~")) or not {"\\", ":"}.isdisjoint(name)
     return name if slash and owner and rest and "/" not in rest and not is_path else None
+
+
+def short_name(name: str) -> str:
+    """Return what people call a model: a directory's last part, else the name itself."""
+    directory = existing_directory(name)
+    return directory.resolve().name if directory is not None else name
 
 
 def _missing_files(directory: Path) -> list[str]:

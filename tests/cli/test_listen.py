@@ -72,10 +72,10 @@ class Source:
         print("asked", flush=True)
 class Analyzer:
     def stream(self, source, **options):
+        yield None
         print("ready", flush=True)
         while True:
             signal.pause()
-        yield
 follow(Analyzer(), Source(), [])
 """
 
@@ -94,6 +94,53 @@ def test_a_second_signal_ends_the_program_at_once() -> None:
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert err == ""
+
+
+LOADING = """
+import sys, threading
+from pathlib import Path
+import streamser.runtime.analyzer as analyzer
+from streamser.audio.file import FileSource
+from streamser.cli.listen import Kept, listen_to
+from streamser.config import Settings
+def build(settings, tell, part):
+    if part == "words":
+        tell("loading Whisper tiny.en …")
+    threading.Event().wait()
+analyzer.build_engine = build
+listen_to(FileSource(sys.argv[1], paced=True), Settings(), kept=Kept(record=Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_while_models_are_loaded_ends_the_program_at_once(
+    name: str, code: int, tmp_path: Path
+) -> None:
+    """People see that it listens; there is no traceback, and nothing is left behind."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", LOADING, DEMO, tmp_path / "kept"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    assert "are kept in" in child.stderr.readline()
+    assert child.stderr.readline() == "listening; loading Whisper tiny.en …\n"
+    child.send_signal(signal.Signals[name])
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out, err) == (code, "", "")
+    assert not list((tmp_path / "kept").iterdir())
+
+
+def test_models_that_cannot_be_loaded_are_told_in_one_line(tmp_path: Path) -> None:
+    """The program ends with exit code 1, and nothing but that line."""
+    result = run(
+        "listen", "--file", DEMO, "--json", "--asr", "whisper", "--asr-model", tmp_path / "none"
+    )
+    assert (result.exit_code, result.stdout) == (1, "")
+    (fault,) = result.stderr.splitlines()[1:]
+    assert "No Whisper model" in fault
 
 
 def test_a_recording_holds_the_events_and_the_sound(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def play(tape: Tape) -> list[FeedItem]:
     while not (items and isinstance(items[-1], Ended)):
         items.append(box.get(timeout=20))
         if isinstance(items[-1], Heard):
-            feed.heard()
+            feed.heard(len(items[-1].samples))
     feed.abandon()
     return items
 
@@ -155,3 +155,27 @@ def test_an_abandoned_feed_ends_although_nobody_hears_its_pieces() -> None:
     feed.abandon()
     assert tape.stopped
     assert box.qsize() < 100
+
+
+def test_a_feed_reads_no_further_than_it_was_told() -> None:
+    """Until somebody hears: then as far as is usual, and no sound is lost on the way."""
+    box: queue.SimpleQueue[FeedItem] = queue.SimpleQueue()
+    tape = Tape([frames(1600)] * 300)
+    feed = Feed(tape, None, box.put, lambda: 0.0)
+    feed.start(ahead=16_000)
+    kept = [box.get(timeout=20) for _ in range(10)]
+    assert samples(kept) == 16_000
+    with pytest.raises(queue.Empty):
+        box.get(timeout=0.05)
+    feed.narrow()
+    heard = 0
+    items = kept
+    while items:
+        item = items.pop(0)
+        if isinstance(item, Heard):
+            heard += len(item.samples)
+            feed.heard(len(item.samples))
+        if not isinstance(item, Ended) and not items:
+            items.append(box.get(timeout=20))
+    feed.abandon()
+    assert heard == 300 * 1600
