@@ -187,9 +187,10 @@ def main() -> None:
     lines = [
         "# Guards against invented text, measured",
         "",
-        f"`python -m tools.measure_guards`, {given.minutes:g} minutes of each kind, {given.chunks}"
-        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en, {given.compute_type},"
-        f" {platform.machine()}. Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
+        f"`python -m tools.measure_guards --whisper DIR --data DIR`, {given.minutes:g} minutes"
+        f" of each kind, {given.chunks} chunks of 2 to 10 s by hand, seed {given.seed},"
+        f" language en, {given.compute_type}, {platform.machine()}."
+        " Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
         " with a transcript, clean and under recorded noise at 10 dB.",
         "",
     ]
