@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -26,19 +25,13 @@ def test_the_readme_shows_both_ways_to_use_the_library() -> None:
 def test_a_snippet_runs_as_it_stands(snippet: str, tmp_path: Path) -> None:
     """A reader who copies it gets one line for each utterance."""
     shutil.copy(ROOT / "streamser" / "assets" / "demo.flac", tmp_path / "conversation.flac")
-    # Words take most of the time, and no snippet shows any.
     run = subprocess.run(
-        [sys.executable, "-c", snippet],
-        cwd=tmp_path,
-        env=os.environ | {"STREAMSER_ASR_ENGINE": "none"},
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
     lines = run.stdout.splitlines()
     assert len(lines) == 24
-    assert len({line.split()[1] for line in lines}) > 2
+    assert any(" angry" in line for line in lines)
 
 
 def test_every_file_the_readme_points_to_exists() -> None:
