@@ -74,6 +74,7 @@ function makePerson(speaker) {
 function updatePerson(parts, speaker, several) {
   parts.row.classList.toggle("gone", !speaker.present);
   if (several && speaker.meeting) parts.name.textContent = `${speaker.name} · ${speaker.meeting}`;
+  parts.name.title = speaker.models;
   const said = speaker.speaking ? "speaking" : speaker.present ? "" : "has left";
   if (said !== parts.said) {
     parts.said = said;
