@@ -247,6 +247,8 @@ export class Store {
       speaker.share = person.share;
       speaker.count = person.utterances;
       if (person.mood) this.setMood(speaker, person.mood, at);
+      // What a voice alone said was all there was, and has been taken back.
+      else speaker.mood = null;
     }
     if (mood) this.log.add(at, EVERYBODY, mood.dimensions);
   }

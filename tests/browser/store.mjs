@@ -23,6 +23,7 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       transcript,
       category: emotion?.category ?? null,
     })),
+    moods: [...store.people.values()].map(({ mood }) => mood?.category ?? null),
     models: [...store.people.values()].map(({ models }) => models),
   };
 });

@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
+    Placed,
     SpeechStarted,
     SpeechStopped,
     TranscriptPartial,
@@ -28,12 +30,12 @@ SCRIPT = Path(__file__).with_name("store.mjs")
 BEGAN = 1_700_000_000_000
 
 
-def seen(*steps: tuple[int, Event | None]) -> list[dict[str, Any]]:
+def seen(*steps: tuple[int, Event | Placed | None]) -> list[dict[str, Any]]:
     """Return what the page draws after each step: an event that comes after so many ms, or none."""
     told = []
     for number, (at_ms, event) in enumerate(steps):
         stamp = {"cursor": number, "meeting": None, "at_ms": at_ms}
-        body = None if event is None else msgspec.to_builtins(event) | stamp
+        body = None if event is None else stamp | msgspec.to_builtins(event)
         told.append({"now": BEGAN + at_ms, "event": body})
     done = subprocess.run(
         ["node", str(SCRIPT)],
@@ -144,6 +146,19 @@ def test_without_words_the_final_alone_counts() -> None:
     """A session that is not transcribed has no reading before it."""
     steps = [(0, created(asr=None)), (1300, started()), (3500, stopped()), (3600, felt())]
     assert [view["behind"] for view in seen(*steps)] == [None, None, 500, 81]
+
+
+def test_a_mood_of_a_voice_alone_is_taken_back_where_nothing_comes_of_it() -> None:
+    """The meeting says so; the speaker has no mood again."""
+    meeting = MeetingMood("m")
+    before = [(0, created()), (1300, started()), (3500, stopped())]
+    for event, at_ms in [(event, at_ms) for at_ms, event in before]:
+        assert meeting.take(event, at_ms) == []
+    (preview,) = meeting.take(sounded(emotion("sad")), 3800)
+    (gone,) = meeting.take(msgspec.structs.replace(failed(), item_id="item_s_1"), 5000)
+    *_, early, late = seen(*before, (3800, preview), (5000, gone))
+    assert early["moods"] == [None, "sad"]
+    assert late["moods"] == [None, None]
 
 
 def test_words_of_a_script_without_spaces_join_as_they_are() -> None:
