@@ -8,7 +8,7 @@ import { Transcript } from "./transcript.js";
 import { Plane } from "./plane.js";
 import { Timeline } from "./timeline.js";
 import { People, drawLegend, drawMood, drawShifts } from "./panels.js";
-import { duration, median } from "./format.js";
+import { duration } from "./format.js";
 import { save } from "./export.js";
 
 const URL_OF_SERVER = location.href;
@@ -95,9 +95,9 @@ function tick(current) {
   get("meeting-name").textContent =
     current.name || store.meeting?.name || "Everything on this server";
   if (store.sweep()) current.dirty.add("live");
-  const half = median(store.lags);
+  const behind = store.behind();
   get("lag").firstElementChild.textContent =
-    half === null ? "–" : `${(half / 1000).toFixed(1)} s behind`;
+    behind === null ? "–" : `${(behind / 1000).toFixed(1)} s behind`;
   current.dirty.add("time");
   schedule();
 }

@@ -74,6 +74,7 @@ function makePerson(speaker) {
 function updatePerson(parts, speaker, several) {
   parts.row.classList.toggle("gone", !speaker.present);
   if (several && speaker.meeting) parts.name.textContent = `${speaker.name} · ${speaker.meeting}`;
+  parts.name.title = speaker.models;
   const said = speaker.speaking ? "speaking" : speaker.present ? "" : "has left";
   if (said !== parts.said) {
     parts.said = said;
@@ -87,10 +88,10 @@ function updatePerson(parts, speaker, several) {
     parts.says.append(said);
   }
   const category = speaker.mood?.category ?? null;
-  if (category && category !== parts.category) {
+  if (category !== parts.category) {
     parts.category = category;
-    const badge = categoryBadge(category);
-    badge.title = "Mood: what was read lately, smoothed";
+    const badge = category ? categoryBadge(category) : element("span", "badge");
+    if (category) badge.title = "Mood: what was read lately, smoothed";
     parts.mood.replaceWith(badge);
     parts.mood = badge;
   }

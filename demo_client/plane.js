@@ -291,14 +291,14 @@ export class Plane {
     }
   }
 
-  /** Where a speaker is: in what is being said, or else in what was said last. */
+  /** Where a speaker is: in what is being said, what the voice alone said, or what was said last. */
   goalOf(speaker) {
+    let goal = speaker.trail.at(-1) ?? null;
     for (const item of this.store.live.values()) {
-      if (item.speaker === speaker && known(item.emotion?.dimensions))
-        return pair(item.emotion.dimensions);
+      const { dimensions } = item.alone ?? item.emotion ?? {};
+      if (item.speaker === speaker && known(dimensions)) goal = dimensions;
     }
-    const last = speaker.trail.at(-1);
-    return last ? pair(last) : null;
+    return goal ? pair(goal) : null;
   }
 
   /** Tell screen readers what the picture shows. */

@@ -6,13 +6,14 @@
  */
 
 import { Clocks } from "./clocks.js";
+import { median } from "./format.js";
 import { MoodLog } from "./moodlog.js";
 
 const LAGS = 20;
 const TRAIL = 14;
 const SHIFTS = 100;
-/** An utterance that nothing is heard of for so long has lost its end. */
-const STALE_MS = 90_000;
+/** An utterance that nothing is heard of for so long has lost its end, or its final. */
+const STALE_MS = { speaking: 90_000, thinking: 600_000 };
 export const EVERYBODY = "";
 
 const FINAL = "conversation.item.input_audio_transcription.completed";
@@ -30,7 +31,7 @@ export class Store {
     this.log = new MoodLog();
     this.categories = new Map(); // category -> ms
     this.most = { valence: 0, arousal: 0 }; // the farthest from 0 that any reading was
-    this.lags = [];
+    this.lags = []; // of the last first readings, provisional or final
     this.sessions = new Map(); // id -> {speaker, meeting, transcribed}
     this.clocks = new Clocks(now); // of meetings, and of sessions without one
     this.cursor = -1; // events after it are live, up to it are sent again
@@ -77,9 +78,20 @@ export class Store {
   speechStopped(event, changed) {
     if (this.known.has(itemKey(event))) return;
     const item = this.liveItem(event);
+    const { at } = this.moment(event);
     item.phase = "thinking";
+    item.end = at - (event.lag_ms ?? 0);
     item.speaker.speaking = false;
     changed.add("live").add("people");
+  }
+
+  provisional(event, changed) {
+    if (this.known.has(itemKey(event))) return;
+    const item = this.liveItem(event);
+    item.phase = "thinking";
+    this.addLag(event);
+    item.alone = event.emotion;
+    changed.add("live").add("mood");
   }
 
   cleared({ session_id }, changed) {
@@ -106,14 +118,11 @@ export class Store {
   }
 
   final(event, changed) {
-    const { at, live } = this.moment(event);
+    const { at } = this.moment(event);
     const { emotion = null, error = null, lag_ms: lag } = event;
     const end = at - (lag ?? 0);
     const length = event.audio_end_ms - event.audio_start_ms;
-    if (live && lag !== null && lag !== undefined) {
-      this.lags.push(lag);
-      if (this.lags.length > LAGS) this.lags.shift();
-    }
+    if (!this.live.get(itemKey(event))?.alone) this.addLag(event);
     this.addUtterance(
       {
         key: itemKey(event),
@@ -185,6 +194,27 @@ export class Store {
     changed.add("shifts");
   }
 
+  // -- how far behind
+
+  /**
+   * Return how late readings are, in ms, or null: as they usually are of late, or more where one
+   * has been awaited for longer. What the voice alone says is a reading.
+   */
+  behind() {
+    const waits = [...this.live.values()]
+      .filter(({ end, alone }) => end !== null && !alone)
+      .map(({ end }) => this.now() - end);
+    const usual = median(this.lags);
+    return usual === null && !waits.length ? null : Math.max(usual ?? 0, ...waits);
+  }
+
+  addLag(event) {
+    const { lag_ms: lag } = event;
+    if (lag === null || lag === undefined || !this.moment(event).live) return;
+    this.lags.push(lag);
+    if (this.lags.length > LAGS) this.lags.shift();
+  }
+
   // -- the parts
 
   /** Return the moment (ms since 1970) of an event, and whether it is happening now. */
@@ -196,6 +226,7 @@ export class Store {
   addSession(session, meeting) {
     const speaker = this.speaker(meeting, session.speaker ?? session.id);
     speaker.present = true;
+    speaker.models = session.models ? modelsOf(session.models) : "";
     this.sessions.set(session.id, {
       key: speaker.key,
       speaker: session.speaker ?? null,
@@ -216,6 +247,8 @@ export class Store {
       speaker.share = person.share;
       speaker.count = person.utterances;
       if (person.mood) this.setMood(speaker, person.mood, at);
+      // What a voice alone said was all there was, and has been taken back.
+      else speaker.mood = null;
     }
     if (mood) this.log.add(at, EVERYBODY, mood.dimensions);
   }
@@ -280,10 +313,12 @@ export class Store {
         session: event.session_id,
         speaker: this.speakerOf(event, event.emotion),
         start: at - (event.lag_ms ?? 0),
+        end: null,
         phase: "speaking",
         committed: "",
         revisable: "",
         emotion: null,
+        alone: null, // what the voice alone says of all of it, until the words are there
       };
       this.live.set(key, item);
     }
@@ -295,7 +330,7 @@ export class Store {
   sweep() {
     const before = this.live.size;
     for (const [key, item] of this.live) {
-      if (this.now() - item.touched > STALE_MS) this.live.delete(key);
+      if (this.now() - item.touched > STALE_MS[item.phase]) this.live.delete(key);
     }
     return this.live.size !== before;
   }
@@ -330,6 +365,7 @@ function makeSpeaker(key, index, meeting, name) {
     share: 0,
     count: 0,
     mood: null,
+    models: "",
     categories: new Map(),
     trail: [],
   };
@@ -345,6 +381,7 @@ const HANDLERS = {
   "input_audio_buffer.cleared": Store.prototype.cleared,
   "streamser.transcript.partial": Store.prototype.partial,
   "streamser.emotion.delta": Store.prototype.emotionDelta,
+  "streamser.emotion.provisional": Store.prototype.provisional,
   [FINAL]: Store.prototype.final,
   [FAILED]: Store.prototype.final,
   "streamser.emotion.completed": Store.prototype.emotionCompleted,
@@ -355,4 +392,7 @@ const HANDLERS = {
 };
 
 const itemKey = ({ session_id, item_id }) => `${session_id}:${item_id}`;
+/** Write which models listen, and what the recogniser computes in. */
+const modelsOf = ({ vad, asr, asr_arithmetic: arithmetic, emotion }) =>
+  [vad, (asr ?? "no words") + (arithmetic ? ` in ${arithmetic}` : ""), emotion].join(" · ");
 const pick = ({ category, previous }) => ({ category, previous });

@@ -137,10 +137,8 @@ export class Transcript {
 function makeRow({ speaker, start, end, transcript, emotion, error }) {
   const row = element("li", "row");
   const category = emotion?.category ?? "unsure";
-  row.dataset.category = styleName(category);
   row.dataset.emotion = category;
-  // Never quite gone: a doubtful reading is pale, not invisible.
-  row.style.setProperty("--sure", Math.max(0.12, 1 - (emotion?.uncertainty ?? 1)).toFixed(2));
+  tint(row, emotion);
   const head = element("div", "row-head");
   const time = element("time", "", timeOfDay(start));
   time.dateTime = new Date(start).toISOString();
@@ -157,6 +155,13 @@ function makeRow({ speaker, start, end, transcript, emotion, error }) {
   body.append(head, text);
   row.append(speakerSign(speaker), body);
   return row;
+}
+
+/** Colour a row by its reading, as much as that is sure. */
+function tint(row, emotion) {
+  row.dataset.category = styleName(emotion?.category ?? "unsure");
+  // Never quite gone: a doubtful reading is pale, not invisible.
+  row.style.setProperty("--sure", Math.max(0.12, 1 - (emotion?.uncertainty ?? 1)).toFixed(2));
 }
 
 /** Write everything about a reading in one line. */
@@ -185,17 +190,26 @@ function makeLiveRow({ speaker }) {
   const body = element("div");
   body.append(head, text);
   row.append(speakerSign(speaker), body);
-  return { row, voice, phase, reading, settled, open, category: null };
+  return { row, voice, phase, reading, settled, open, read: null };
 }
 
-function updateLiveRow(parts, { phase, committed, revisable, emotion }) {
+function updateLiveRow(parts, { phase, committed, revisable, emotion, alone }) {
   const speaking = phase === "speaking";
   parts.voice.hidden = !speaking;
-  parts.phase.textContent = speaking ? "is speaking" : "has spoken";
+  const awaited = alone ? "the words are on their way" : "has spoken";
+  parts.phase.textContent = speaking ? "is speaking" : awaited;
   parts.settled.data = committed;
   parts.open.textContent = revisable || (committed ? "" : "…");
-  const category = emotion?.category ?? null;
-  if (category === parts.category) return;
-  parts.category = category;
-  parts.reading.replaceChildren(...(category ? [categoryBadge(category)] : []));
+  const read = alone ? "alone" : emotion?.category;
+  if (!read || read === parts.read) return;
+  parts.read = read;
+  const { row } = parts;
+  const badge = categoryBadge((alone ?? emotion).category);
+  if (alone) {
+    row.classList.add("alone");
+    tint(row, alone);
+    badge.append(element("b", "", `${percent(alone.confidence)} by the voice alone`));
+    badge.title = describe(alone, alone.window.end_ms - alone.window.start_ms);
+  }
+  parts.reading.replaceChildren(badge);
 }

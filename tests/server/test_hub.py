@@ -10,6 +10,7 @@ import msgspec
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
+    EmotionProvisional,
     Event,
     ModelNames,
     SessionClosed,
@@ -50,8 +51,14 @@ class Talk:
         event = kind(event_id="e", session_id=self.session_id, seq=self.seq, **fields)
         self.hub.publish(event, now)
 
-    def utter(self, now: float, item: str = "i", category: str = "happy") -> None:
-        """Publish an utterance of one second that ends at ``now``."""
+    def utter(
+        self,
+        now: float,
+        item: str = "i",
+        category: str = "happy",
+        kind: type[Event] = EmotionCompleted,
+    ) -> None:
+        """Publish an utterance of one second that ends at ``now``, and its reading."""
         scores = dict.fromkeys(("neutral", "happy", "sad", "angry"), 0.1) | {category: 0.7}
         emotion = EmotionBody(
             category=category,
@@ -66,7 +73,7 @@ class Talk:
         )
         self.tell(SpeechStarted, now - 1.0, item_id=item, audio_start_ms=0)
         self.tell(SpeechStopped, now, item_id=item, audio_end_ms=1000, reason="pause")
-        self.tell(EmotionCompleted, now, item_id=item, emotion=emotion)
+        self.tell(kind, now, item_id=item, emotion=emotion)
 
     def close(self, now: float) -> None:
         """Publish the session's last event."""
@@ -151,6 +158,20 @@ def test_a_late_listener_is_told_the_state_first() -> None:
     ]  # fmt: skip
     assert snapshot.replay_from is None
     assert not snapshot.lost
+
+
+def test_who_comes_while_words_are_awaited_is_told_the_mood_but_of_no_final() -> None:
+    """A reading of the voice alone moves the meeting's mood, and finishes no utterance."""
+    hub = make_hub()
+    there = Ear(hub, Interest(meeting="m"))
+    Talk(hub, "a", meeting="m", speaker="Anna").utter(4.0, kind=EmotionProvisional)
+    assert there.types[-2:] == ["streamser.emotion.provisional", "streamser.meeting.updated"]
+    late = Ear(hub, Interest(meeting="m")).snapshot
+    assert late.finals == ()
+    (meeting,) = late.meetings
+    assert meeting.mood is not None
+    assert meeting.mood.category == "happy"
+    assert meeting.speakers[0].utterances == 0
 
 
 def test_who_comes_back_is_told_what_was_missed() -> None:

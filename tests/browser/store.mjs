@@ -1,0 +1,30 @@
+/**
+ * Lets the page's store take events at moments of its clock: one JSON list of {now, event} on
+ * stdin; prints what the page would draw after each, as one JSON list. `event` null: time passes.
+ */
+import { readFileSync } from "node:fs";
+
+import { Store } from "../../demo_client/store.js";
+
+let now = 0;
+const store = new Store(() => now);
+const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) => {
+  now = moment;
+  if (event) store.apply(event);
+  return {
+    behind: store.behind(),
+    live: [...store.live.values()].map(({ phase, committed, revisable, emotion, alone }) => ({
+      phase,
+      text: committed + revisable,
+      emotion: emotion?.category ?? null,
+      alone: alone?.category ?? null,
+    })),
+    rows: store.utterances.map(({ transcript, emotion }) => ({
+      transcript,
+      category: emotion?.category ?? null,
+    })),
+    moods: [...store.people.values()].map(({ mood }) => mood?.category ?? null),
+    models: [...store.people.values()].map(({ models }) => models),
+  };
+});
+process.stdout.write(JSON.stringify(seen));

@@ -1,0 +1,175 @@
+"""What the page knows of a meeting, without a browser: from events and moments alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamser.emotion.meeting import MeetingMood
+from streamser.events import (
+    Event,
+    Placed,
+    SpeechStarted,
+    SpeechStopped,
+    TranscriptPartial,
+)
+from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+]
+
+SCRIPT = Path(__file__).with_name("store.mjs")
+BEGAN = 1_700_000_000_000
+
+
+def seen(*steps: tuple[int, Event | Placed | None]) -> list[dict[str, Any]]:
+    """Return what the page draws after each step: an event that comes after so many ms, or none."""
+    told = []
+    for number, (at_ms, event) in enumerate(steps):
+        stamp = {"cursor": number, "meeting": None, "at_ms": at_ms}
+        body = None if event is None else stamp | msgspec.to_builtins(event)
+        told.append({"now": BEGAN + at_ms, "event": body})
+    done = subprocess.run(
+        ["node", str(SCRIPT)],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    views: list[dict[str, Any]] = json.loads(done.stdout)
+    return views
+
+
+def started(item: str = "item_s_1", start_ms: int = 1000) -> Event:
+    """Make the event of somebody beginning to speak."""
+    return SpeechStarted(**ENVELOPE, item_id=item, audio_start_ms=start_ms, lag_ms=300.0)
+
+
+def stopped(item: str = "item_s_1", end_ms: int = 3000) -> Event:
+    """Make the event of somebody having spoken."""
+    return SpeechStopped(
+        **ENVELOPE, item_id=item, audio_end_ms=end_ms, reason="pause", lag_ms=500.0
+    )
+
+
+def partial(committed: str, revisable: str) -> Event:
+    """Make the event of what has been understood so far."""
+    return TranscriptPartial(
+        **ENVELOPE,
+        item_id="item_s_1",
+        text=committed + revisable,
+        committed=committed,
+        revisable=revisable,
+        audio_start_ms=1000,
+        audio_end_ms=2000,
+    )
+
+
+def test_a_voice_is_read_before_its_words_and_then_makes_room_for_the_final() -> None:
+    """What was understood so far stays in sight; nothing is drawn twice."""
+    *_, waits, read, over = seen(
+        (0, created()),
+        (1300, started()),
+        (2000, partial("good", " mourning")),
+        (3500, stopped()),
+        (3800, sounded(emotion("sad"))),
+        (6000, said("good morning", emotion("happy"), lag_ms=3000.0)),
+    )
+    item = {"phase": "thinking", "text": "good mourning", "emotion": None}
+    assert waits["live"] == [item | {"alone": None}]
+    assert read["live"] == [item | {"alone": "sad"}]
+    assert read["rows"] == []
+    assert over["live"] == []
+    assert over["rows"] == [{"transcript": "good morning", "category": "happy"}]
+
+
+def test_a_failure_takes_the_reading_of_the_voice_away() -> None:
+    """Nothing is awaited any more."""
+    fault = msgspec.structs.replace(failed(), item_id="item_s_1")
+    over = seen(
+        (0, created()), (1300, started()), (3500, stopped()), (3800, sounded()), (5000, fault)
+    )
+    assert over[-1]["live"] == []
+    assert over[-1]["rows"] == [{"transcript": None, "category": None}]
+
+
+def test_behind_is_how_long_the_oldest_has_been_waited_for() -> None:
+    """From the end of an utterance on, whatever the finals that came before it took."""
+    first, second = "item_s_1", "item_s_2"
+    again = msgspec.structs.replace(said("well", lag_ms=20_000.0), item_id=second)
+    views = seen(
+        (0, created()),
+        (1300, started(first)),
+        (1500, None),
+        (3500, stopped(first)),
+        (3600, said("good morning", lag_ms=600.0)),
+        (5300, started(second)),
+        (7500, stopped(second, 7000)),
+        (7550, None),
+        (12_000, None),
+        (26_900, None),
+        (27_000, again),
+        (90_000, None),
+    )
+    behind = [view["behind"] for view in views]
+    assert behind[:5] == [None, None, None, 500, 600]
+    # Who goes on speaking waits for nothing.
+    assert behind[5] == 600
+    assert behind[7:10] == [600, 5000, 19_900]
+    assert behind[10:] == [600, 600]
+
+
+def test_a_reading_of_the_voice_alone_ends_the_waiting() -> None:
+    """It is the first reading, and the final of the same utterance does not count again."""
+    views = seen(
+        (0, created()),
+        (1300, started()),
+        (3500, stopped()),
+        (3800, sounded()),
+        (20_000, None),
+        (33_000, said("good morning", lag_ms=30_000.0)),
+    )
+    assert [view["behind"] for view in views[2:]] == [500, 300, 300, 300]
+
+
+def test_without_words_the_final_alone_counts() -> None:
+    """A session that is not transcribed has no reading before it."""
+    steps = [(0, created(asr=None)), (1300, started()), (3500, stopped()), (3600, felt())]
+    assert [view["behind"] for view in seen(*steps)] == [None, None, 500, 81]
+
+
+def test_a_mood_of_a_voice_alone_is_taken_back_where_nothing_comes_of_it() -> None:
+    """The meeting says so; the speaker has no mood again."""
+    meeting = MeetingMood("m")
+    before = [(0, created()), (1300, started()), (3500, stopped())]
+    for event, at_ms in [(event, at_ms) for at_ms, event in before]:
+        assert meeting.take(event, at_ms) == []
+    (preview,) = meeting.take(sounded(emotion("sad")), 3800)
+    (gone,) = meeting.take(msgspec.structs.replace(failed(), item_id="item_s_1"), 5000)
+    *_, early, late = seen(*before, (3800, preview), (5000, gone))
+    assert early["moods"] == [None, "sad"]
+    assert late["moods"] == [None, None]
+
+
+def test_words_of_a_script_without_spaces_join_as_they_are() -> None:
+    """Settled or not, nothing comes between them."""
+    view = seen((0, created()), (1300, started()), (2000, partial("今日は", "いい天気")))[-1]
+    assert view["live"][0]["text"] == "今日はいい天気"
+
+
+def test_a_speaker_is_heard_by_named_models() -> None:
+    """With what the recogniser computes in, where the session says."""
+    (view,) = seen((0, created(arithmetic="float32")))
+    assert view["models"] == ["silero · faster-whisper/tiny.en in float32 · rules"]
+    (view,) = seen((0, created(asr=None)))
+    assert view["models"] == ["silero · no words · rules"]
