@@ -26,7 +26,8 @@ const STATE_WORDS = {
   closed: "ended",
 };
 
-const LOADING = "the server is loading its models";
+const LOADING =
+  "The server is loading its models. What you say meanwhile is kept, up to a minute of it.";
 
 const get = (id) => document.getElementById(id);
 let meeting = null; // all that exists only while somebody takes part
@@ -149,13 +150,12 @@ function drawConnection(states) {
   const live = playback === null ? STATE_WORDS.live : `recording, ${playback}×`;
   // Each try says "connecting" for a moment; what the last one was told is still true.
   const loading = ["waiting", "connecting"].includes(worst.state) && isLoading(worst.error);
-  const words = worst.state === "live" ? live : loading ? LOADING : STATE_WORDS[worst.state];
-  pill.lastElementChild.textContent = paused ? "paused" : words;
-  pill.title = loading
-    ? "What you say meanwhile is kept, up to a minute of it"
-    : worst.state === "waiting"
-      ? `Connection lost (${worst.code}); trying again`
-      : "";
+  if (loading) showTrouble(LOADING);
+  else if (get("trouble").firstElementChild.textContent === LOADING) showTrouble("");
+  const words = worst.state === "live" ? live : STATE_WORDS[worst.state];
+  pill.lastElementChild.textContent = paused ? "paused" : loading ? "loading models" : words;
+  const lost = worst.state === "waiting" && !loading;
+  pill.title = lost ? `Connection lost (${worst.code}); trying again` : "";
 }
 
 /** Tell why the server ended a connection: on the first screen, or beside what is already there. */
