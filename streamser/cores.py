@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-__all__ = ["core_count", "cpu_name", "usable_cores"]
+__all__ = ["core_count", "cpu_name", "usable_cores", "use_one_blas_thread"]
 
 
 def usable_cores() -> frozenset[int]:
@@ -29,3 +29,12 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def use_one_blas_thread() -> None:
+    """Let numpy multiply matrices on one thread, if it is loaded later, here or in a child.
+
+    Ours are small: a second thread of OpenBLAS only waits for the next one, and keeps a core
+    busy with that. A user who has set ``OPENBLAS_NUM_THREADS`` has decided.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -1,1 +1,1 @@
-"""What measures the program and makes what comes with it; not part of the package."""
+"""What measures the program and makes what it carries; not part of it."""

@@ -107,28 +107,24 @@ def cases(data: Path, minutes: float, chunks: int, seed: int) -> Iterator[Case]:
 
 
 def listen(
-    model: str, all_cases: Sequence[Case], known: Sequence[Answer], threads: int
+    options: WhisperOptions, all_cases: Sequence[Case], known: Sequence[Answer]
 ) -> Iterator[Answer]:
     """Yield a model's answers to the cases that it has not answered yet, in order."""
     waiting = all_cases[len(known) :]
     if not waiting:
         return
-    transcriber = WhisperTranscriber(
-        WhisperOptions(
-            model=model, language="en", compute_type="int8", threads=threads, offline=True
-        )
-    )
+    transcriber = WhisperTranscriber(options)
     for begin in range(0, len(waiting), _BATCH):
         batch = waiting[begin : begin + _BATCH]
         heard = transcriber.transcribe([case.clip for case in batch])
         for case, transcript in zip(batch, heard, strict=True):
             seconds = len(case.clip.samples) / SAMPLE_RATE
-            yield Answer(Path(model).name, case.part, case.kind, seconds, transcript)
+            yield Answer(transcriber.name, case.part, case.kind, seconds, transcript)
 
 
 def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> list[str]:
     """Return the lines of a model's tables."""
-    believed, words, total, reasons = Counter[str](), Counter[str](), Counter[str](), {}
+    believed, total, became = Counter[str](), Counter[str](), Counter[str]()
     lost, cut, spoken, wrong, clips = (Counter[str]() for _ in range(5))
     for case, answer in zip(all_cases, answers, strict=True):
         judged = guarded(answer.heard, case.clip)
@@ -144,9 +140,7 @@ def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> 
         row = f"{case.kind}/{case.part}"
         total[row] += 1
         believed[row] += bool(kept)
-        words[row] += len(kept.split())
-        why = reasons.setdefault(row, Counter[str]())
-        why[judged.distrust or ("believed" if kept else "empty")] += 1
+        became[judged.distrust or ("believed" if kept else "empty")] += 1
     lines = [
         f"### `{model}`",
         "",
@@ -171,8 +165,7 @@ def report(model: str, all_cases: Sequence[Case], answers: Sequence[Answer]) -> 
     for kind in clips:
         rate = wrong[kind] / spoken[kind]
         lines.append(f"| {kind} | {clips[kind]} | {lost[kind]} | {cut[kind]} | {rate:.3f} |")
-    why_all = sum(reasons.values(), Counter[str]())
-    told = ", ".join(f"{reason} {count}" for reason, count in why_all.most_common())
+    told = ", ".join(f"{reason} {count}" for reason, count in became.most_common())
     return [*lines, "", f"What became of the sounds without speech: {told}.", ""]
 
 
@@ -185,6 +178,7 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=75, help="by hand, of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compute-type", default="int8", help="number format, of CTranslate2")
     parser.add_argument("--answers", type=Path, default=Path("guards.jsonl"))
     parser.add_argument("--out", type=Path, default=None, help="else the tables are printed")
     given = parser.parse_args()
@@ -193,9 +187,10 @@ def main() -> None:
     lines = [
         "# Guards against invented text, measured",
         "",
-        f"`python -m tools.measure_guards`, {given.minutes:g} minutes of each kind, {given.chunks}"
-        f" chunks of 2 to 10 s by hand, seed {given.seed}, language en, int8,"
-        f" {platform.machine()}. Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
+        f"`python -m tools.measure_guards --whisper DIR --data DIR`, {given.minutes:g} minutes"
+        f" of each kind, {given.chunks} chunks of 2 to 10 s by hand, seed {given.seed},"
+        f" language en, {given.compute_type}, {platform.machine()}."
+        " Levels of -50 to -16 dBFS RMS (silence: below). Speech: clips"
         " with a transcript, clean and under recorded noise at 10 dB.",
         "",
     ]
@@ -204,7 +199,14 @@ def main() -> None:
         path = given.answers.with_stem(f"{given.answers.stem}-{name}")
         known = [decoder.decode(line) for line in path.open("rb")] if path.exists() else []
         with path.open("ab") as file:
-            for answer in listen(model, all_cases, known, given.threads):
+            options = WhisperOptions(
+                model=model,
+                language="en",
+                compute_type=given.compute_type,
+                threads=given.threads,
+                offline=True,
+            )
+            for answer in listen(options, all_cases, known):
                 file.write(msgspec.json.encode(answer) + b"\n")
                 file.flush()
                 known.append(answer)

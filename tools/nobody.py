@@ -53,7 +53,7 @@ def stretches(seconds: int) -> Iterator[int]:
 def _at_level(raw: _Array, kind: str, dbfs: float) -> _Array:
     if kind == "silence":
         return raw
-    rms = float(np.sqrt(np.mean(np.square(raw)))) or 1.0
+    rms = float(np.sqrt(np.mean(raw * raw))) or 1.0
     clipped: _Array = np.clip(raw * (10 ** (dbfs / 20) / rms), -1.0, 1.0)
     return clipped
 
@@ -61,7 +61,7 @@ def _at_level(raw: _Array, kind: str, dbfs: float) -> _Array:
 def _shaped(rng: np.random.Generator, size: int, gain: Callable[[_Array], _Array]) -> _Array:
     """Return noise with a gain over frequency in Hz."""
     spectrum = np.fft.rfft(rng.standard_normal(size))
-    frequencies = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    frequencies: _Array = np.asarray(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), np.float64)
     noise: _Array = np.fft.irfft(spectrum * gain(frequencies), size)
     return noise / max(1e-9, float(np.std(noise)))
 

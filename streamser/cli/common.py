@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from streamser.config import EffectiveSettings, load_settings
+from streamser.cores import use_one_blas_thread
 from streamser.errors import ConfigError
 
 __all__ = ["Common", "read_assignments", "takes_settings"]
@@ -108,6 +109,7 @@ def takes_settings(command: Callable[Concatenate[Common, P], None]) -> Callable[
     parameters = [*list(own.parameters.values())[1:], *shared.values()]
 
     def run(**values: Any) -> None:
+        use_one_blas_thread()
         common = _common(**{name: values.pop(name) for name in shared})
         command(common, **values)  # type: ignore[call-arg]
 

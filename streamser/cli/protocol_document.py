@@ -44,8 +44,9 @@ Each event is one JSON object; in files and on stdout it is one line. Times whos
 `_ms` count from the first sound of the session, on the clock of the audio. An utterance gives
 `input_audio_buffer.speech_started`, any number of `streamser.transcript.partial` and
 `streamser.emotion.delta`, `input_audio_buffer.speech_stopped`, `input_audio_buffer.committed`,
-and then its finals: `conversation.item.input_audio_transcription.completed` (where speech is
-transcribed), `streamser.emotion.completed` and `streamser.mood.updated`, or one
+where its words are late `streamser.emotion.provisional`, and then its finals:
+`conversation.item.input_audio_transcription.completed` (where speech is transcribed),
+`streamser.emotion.completed` and `streamser.mood.updated`, or one
 `conversation.item.input_audio_transcription.failed` in their place. Finals come in the order of
 the utterances; the next utterance may begin before they come.
 """

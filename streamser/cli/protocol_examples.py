@@ -14,6 +14,7 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     EmotionDelta,
+    EmotionProvisional,
     ErrorBody,
     ErrorRaised,
     Finished,
@@ -98,6 +99,12 @@ def _session_examples() -> list[SessionEvent]:
     scores = {"neutral": 0.18, "happy": 0.61, "sad": 0.09, "angry": 0.12}
     dimensions = Dimensions(valence=0.64, arousal=0.31, dominance=None)
     delta = _emotion(dict.fromkeys(scores, 0.25), Dimensions(arousal=0.22), "audio", end=1700)
+    alone = _emotion(
+        {"neutral": 0.33, "happy": 0.36, "sad": 0.1, "angry": 0.21},
+        Dimensions(valence=0.19, arousal=0.31),
+        "audio",
+        end=2660,
+    )
     final = _emotion(scores, dimensions, "audio", "text", end=2660)
     return [
         SessionCreated(**_envelope(1, None), session=_session(silence_ms=500)),
@@ -116,8 +123,9 @@ def _session_examples() -> list[SessionEvent]:
         EmotionDelta(**_envelope(6, 46.2), item_id=_FIRST, emotion=delta),
         SpeechStopped(**_envelope(7, 341.0), item_id=_FIRST, audio_end_ms=2660, reason="pause"),
         Committed(**_envelope(8, None), item_id=_FIRST, previous_item_id=None),
+        EmotionProvisional(**_envelope(9, 641.3), item_id=_FIRST, emotion=alone),
         TranscriptionCompleted(
-            **_envelope(9, 352.7),
+            **_envelope(10, 1052.7),
             item_id=_FIRST,
             transcript="it is a wonderful surprise",
             language="en",
@@ -128,9 +136,9 @@ def _session_examples() -> list[SessionEvent]:
             audio_end_ms=2660,
             emotion=final,
         ),
-        EmotionCompleted(**_envelope(10, 352.8), item_id=_FIRST, emotion=final),
+        EmotionCompleted(**_envelope(11, 1052.8), item_id=_FIRST, emotion=final),
         MoodUpdated(
-            **_envelope(11, 352.9),
+            **_envelope(12, 1052.9),
             category="happy",
             scores=scores,
             dimensions=dimensions,
@@ -140,7 +148,7 @@ def _session_examples() -> list[SessionEvent]:
             audio_end_ms=2660,
         ),
         Overload(
-            **_envelope(12, None),
+            **_envelope(13, None),
             kind="partials",
             dropped=3,
             total=3,
@@ -148,7 +156,7 @@ def _session_examples() -> list[SessionEvent]:
             reason="full",
         ),
         TranscriptionFailed(
-            **_envelope(13, 912.5),
+            **_envelope(14, 912.5),
             item_id=_SECOND,
             error=ErrorBody(
                 type="server_error",
@@ -158,11 +166,11 @@ def _session_examples() -> list[SessionEvent]:
             audio_start_ms=4010,
             audio_end_ms=6230,
         ),
-        SessionResumed(**_envelope(14, None), received_frames=103_680),
-        Cleared(**_envelope(15, None)),
-        Marker(**_envelope(16, None), id="end of question 1", audio_ms=6500),
+        SessionResumed(**_envelope(15, None), received_frames=103_680),
+        Cleared(**_envelope(16, None)),
+        Marker(**_envelope(17, None), id="end of question 1", audio_ms=6500),
         ErrorRaised(
-            **_envelope(17, None),
+            **_envelope(18, None),
             error=ErrorBody(
                 type="invalid_request_error",
                 code="input_audio_buffer_commit_empty",
@@ -172,7 +180,7 @@ def _session_examples() -> list[SessionEvent]:
             ),
         ),
         SessionClosed(
-            **_envelope(18, None),
+            **_envelope(19, None),
             audio_ms=7040,
             speech_ms=4240,
             utterances=2,
@@ -199,8 +207,8 @@ def _listener_examples() -> list[AnyEvent]:
         item_id=_FIRST,
         speaker="Anna",
         meeting="standup",
-        at_ms=3020,
-        lag_ms=352.7,
+        at_ms=3712,
+        lag_ms=1052.7,
         audio_start_ms=640,
         audio_end_ms=2660,
         transcript="it is a wonderful surprise",
@@ -212,14 +220,14 @@ def _listener_examples() -> list[AnyEvent]:
             cursor=_CURSOR,
             replay_from=None,
             lost=False,
-            sessions=(SessionState(session=_session(silence_ms=400), seq=11),),
+            sessions=(SessionState(session=_session(silence_ms=400), seq=12),),
             meetings=(meeting,),
             finals=(final,),
         ),
         MeetingUpdated(
             event_id="event_meeting_standup_1",
             meeting="standup",
-            at_ms=3021,
+            at_ms=3713,
             mood=mood,
             speakers=(speaker,),
             overlap_ms=0,
@@ -227,7 +235,7 @@ def _listener_examples() -> list[AnyEvent]:
         MoodShifted(
             event_id="event_meeting_standup_2",
             meeting="standup",
-            at_ms=3021,
+            at_ms=3713,
             speaker="Anna",
             category="happy",
             previous="neutral",
@@ -238,7 +246,9 @@ def _listener_examples() -> list[AnyEvent]:
 def _session(silence_ms: int) -> SessionInfo:
     return SessionInfo(
         id=_SESSION,
-        models=ModelNames(vad="silero", asr="faster-whisper/tiny.en", emotion="compact"),
+        models=ModelNames(
+            vad="silero", asr="faster-whisper/tiny.en", asr_arithmetic="float32", emotion="compact"
+        ),
         silence_ms=silence_ms,
         max_utterance_ms=20_000,
         partial_every_ms=500,

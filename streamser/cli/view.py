@@ -30,6 +30,7 @@ from streamser.events import (
     Committed,
     EmotionBody,
     EmotionDelta,
+    EmotionProvisional,
     Event,
     MoodBody,
     MoodUpdated,
@@ -103,7 +104,8 @@ class Played(msgspec.Struct, frozen=True):
 class ViewState(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what the view shows below the finished utterances.
 
-    ``speaker`` is who says what is being said, where there are several.
+    ``speaker`` is who says what is being said, where there are several. ``alone`` are readings
+    of the voice alone, of utterances whose words are awaited.
     """
 
     source: str
@@ -114,6 +116,7 @@ class ViewState(msgspec.Struct, frozen=True, kw_only=True):
     committed: str = ""
     revisable: str = ""
     delta: EmotionBody | None = None
+    alone: tuple[EmotionProvisional, ...] = ()
     mood: MoodUpdated | MoodBody | None = None
     dropped: str = ""
     speaker: str = ""
@@ -151,16 +154,20 @@ def update(state: ViewState, event: Event) -> ViewState:
     changes: dict[str, object] = {"finished": finished}
     if finished is not None:
         changes["waiting"] = max(0, state.waiting - 1)
+        changes["alone"] = tuple(one for one in state.alone if one.item_id != finished.item_id)
         if not state.speaking:
             changes |= {"committed": "", "revisable": "", "delta": None}
     match event:
         case SessionCreated():
             models = event.session.models
-            names = [models.vad, models.asr or "no words", models.emotion]
+            words = models.asr or "no words"
+            if models.asr_arithmetic:
+                words += f" in {models.asr_arithmetic}"
+            names = [models.vad, words, models.emotion]
             changes |= {"models": " · ".join(names), "transcribed": models.asr is not None}
             # A server that was restarted begins anew, and will say nothing more of before.
             changes |= {"speaking": False, "waiting": 0, "committed": "", "revisable": ""}
-            changes["delta"] = None
+            changes |= {"delta": None, "alone": ()}
         case SpeechStarted():
             changes |= {"speaking": True, "committed": "", "revisable": "", "delta": None}
         case SpeechStopped():
@@ -171,6 +178,10 @@ def update(state: ViewState, event: Event) -> ViewState:
             changes |= {"committed": event.committed, "revisable": event.revisable}
         case EmotionDelta():
             changes["delta"] = event.emotion
+        case EmotionProvisional():
+            changes["alone"] = (*state.alone, event)
+            if not state.speaking:
+                changes["delta"] = None
         case MoodUpdated():
             changes["mood"] = event
         case Overload(kind="partials"):
@@ -178,7 +189,7 @@ def update(state: ViewState, event: Event) -> ViewState:
         case Overload(kind="audio"):
             changes["dropped"] = f"{event.total} ms of sound lost"
         case SessionClosed():
-            changes |= {"speaking": False, "waiting": 0}
+            changes |= {"speaking": False, "waiting": 0, "alone": ()}
     return msgspec.structs.replace(state, **changes)
 
 
@@ -247,11 +258,15 @@ def _place(state: ViewState, played: Played, width: int) -> Text:
 
 
 def _partial(state: ViewState, width: int) -> list[Text]:
-    """Draw the end of what has been understood so far, on two rows."""
+    """Draw the end of what has been understood so far, on two rows.
+
+    Where words are awaited, the first of them is the latest reading of a voice alone.
+    """
+    who = f"{state.speaker}: " if state.speaker else ""
+    above = [_alone(state.alone[-1], who, width)] if state.alone else []
     if not (state.committed or state.revisable):
         hint = "…" if state.speech != "silent" else "waiting for speech"
-        return [Text(hint, style="bright_black"), Text()]
-    who = f"{state.speaker}: " if state.speaker else ""
+        return [*above, Text(hint, style="bright_black"), Text()][:2]
     text = Text.assemble(
         (who, "bold"),
         state.committed,
@@ -259,9 +274,19 @@ def _partial(state: ViewState, width: int) -> list[Text]:
     )
     before = Text("… ", style="bright_black")
     rows = _wrapped(text, width - before.cell_len)
-    if len(rows) > 2:
-        rows = [before + rows[-2], rows[-1]]
-    return [*rows, Text()][:2]
+    if len(rows) > 2 - len(above):
+        rows = [before + rows[-2], rows[-1]] if not above else [before + rows[-1]]
+    return [*above, *rows, Text()][:2]
+
+
+def _alone(provisional: EmotionProvisional, who: str, width: int) -> Text:
+    """Draw what a voice alone says of an utterance whose words are awaited, on one row."""
+    emotion = provisional.emotion
+    time = f"{clock(emotion.window.start_ms)} " if width >= _ROOM_FOR_PEAK else ""
+    row = Text.assemble((f"{time}voice alone ", "bright_black"), (who, "bold"))
+    row += _gauges(emotion) if width >= NARROW else _judged(emotion, _TIGHT_BAR)
+    follow = Text("… words follow", style="bright_black")
+    return _one_row(row + follow if row.cell_len + follow.cell_len <= width else row, width)
 
 
 def _delta(state: ViewState, width: int) -> list[Text]:

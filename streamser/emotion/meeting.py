@@ -8,7 +8,7 @@ event is placed on that clock at ``at_ms - lag_ms``. Memory is bounded, whatever
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
@@ -19,6 +19,7 @@ from streamser.events import (
     Cleared,
     EmotionBody,
     EmotionCompleted,
+    EmotionProvisional,
     Event,
     MeetingState,
     MeetingUpdated,
@@ -43,6 +44,7 @@ _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own 
 _GONE: Final = 64  # speakers listed after they have left
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
+_AWAITED: Final = 100  # readings that are not final: all of them are counted at each telling
 _FARTHEST_MS: Final = 2**53
 _VOICES: Final = 64  # told apart in a session; no setting lets there be more
 
@@ -64,10 +66,16 @@ class _Speaker:
         self.body: MoodBody | None = None
 
     def update(self, emotion: EmotionBody, at_ms: int) -> MoodState:
-        length = emotion.window.end_ms - emotion.window.start_ms
-        state = self.mood.update(emotion, at_ms, length)
+        state = _felt(self.mood, emotion, at_ms)
         self.body = _body(state)
         return state
+
+    def preview(self, awaited: Collection[_Awaited]) -> MoodBody | None:
+        """Return the mood as it would be if these readings were final."""
+        if not awaited:
+            return self.body
+        mood = self.mood.copy()
+        return _body([_felt(mood, each.emotion, each.at_ms) for each in awaited][-1])
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -82,6 +90,14 @@ class _Said(msgspec.Struct, frozen=True):
 
     speaker: _Speaker
     length_ms: int
+
+
+class _Awaited(msgspec.Struct, frozen=True):
+    """Hold what the voice alone said of an utterance whose final is on its way."""
+
+    speaker: _Speaker
+    emotion: EmotionBody
+    at_ms: int
 
 
 class _Session(msgspec.Struct, eq=False):
@@ -107,6 +123,9 @@ class MeetingMood:
     a meeting to guess gives its labels as they are (``speaker 1``); those of others are told
     with a number (``speaker 1 (stream 2)``), since one label of two microphones is not one
     person. Two voices of one session do not overlap: it hears one utterance at a time.
+
+    A provisional reading is counted in moods as if it were the final, and for nothing else; the
+    final takes its place, as does a failure, with nothing. No mood shifts before the final.
     ``seconds`` is the time constant of all moods.
     """
 
@@ -118,13 +137,15 @@ class MeetingMood:
         self._gone: dict[tuple[str, int], None] = {}
         self._streams = 0
         self._sessions: dict[str, _Session] = {}
+        self._awaited: dict[tuple[str, str], _Awaited] = {}
         self._overlap = Overlap()
         self._told = 0
 
     def take(self, event: Event, at_ms: int) -> list[MeetingEvent]:
         """Take in the next event of a session, published at ``at_ms`` of the meeting's clock.
 
-        After a final: what the meeting is like now, and which moods have changed their names.
+        After a final, or a provisional reading: what the meeting is like now; after a final
+        also which moods have changed their names.
         """
         place = round(at_ms - (event.lag_ms or 0.0))
         match event:
@@ -142,7 +163,13 @@ class MeetingMood:
                 self._session(event.session_id).open = None
             case SessionClosed(audio_ms=end) if event.session_id in self._sessions:
                 self._stop(self._sessions[event.session_id], end, place)
-                self._part(self._sessions.pop(event.session_id))
+                self._part(event.session_id)
+            case EmotionProvisional(item_id=item_id, emotion=emotion):
+                session = self._session(event.session_id)
+                said = session.pending.get(item_id)
+                speaker = session.speaker if said is None else said.speaker
+                self._wait(event.session_id, item_id, _Awaited(speaker, emotion, place))
+                return [self._updated(at_ms)]
             case EmotionCompleted(emotion=emotion):
                 window = emotion.window
                 speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
@@ -159,7 +186,7 @@ class MeetingMood:
         return MeetingState(
             meeting=self._meeting,
             at_ms=at_ms,
-            mood=self._everybody.body,
+            mood=self._everybody.preview(self._awaited.values()),
             speakers=self._list_speakers(),
             overlap_ms=self._overlap.total_ms,
         )
@@ -183,11 +210,14 @@ class MeetingMood:
         if before is not speaker:
             self._leave(before)
         while len(self._sessions) > _SESSIONS:
-            self._part(self._sessions.pop(next(iter(self._sessions))))
+            self._part(next(iter(self._sessions)))
         return session
 
-    def _part(self, session: _Session) -> None:
+    def _part(self, session_id: str) -> None:
         """Note that a session is over: nobody will be heard in it any more."""
+        session = self._sessions.pop(session_id)
+        for key in [key for key in self._awaited if key[0] == session_id]:
+            del self._awaited[key]
         self._leave(session.speaker)
         for voice in session.voices.values():
             self._leave(voice)
@@ -219,6 +249,11 @@ class MeetingMood:
         self._overlap.add(session.speaker.name, max(begun.at_ms, place - length), place)
         return _Said(session.speaker, length)
 
+    def _wait(self, session_id: str, item_id: str, reading: _Awaited) -> None:
+        self._awaited[session_id, item_id] = reading
+        if len(self._awaited) > _AWAITED:
+            del self._awaited[next(iter(self._awaited))]
+
     def _count(
         self,
         event: EmotionCompleted | TranscriptionFailed,
@@ -229,6 +264,7 @@ class MeetingMood:
     ) -> _Speaker:
         """Count an utterance, from ``start`` to ``end`` of the audio, and say whose it was."""
         session = self._session(event.session_id)
+        self._awaited.pop((event.session_id, event.item_id), None)
         said = session.pending.pop(event.item_id, None)
         if said is None:
             # Nobody said when it began and stopped: the client cuts the utterances itself.
@@ -282,6 +318,9 @@ class MeetingMood:
     def _list_speakers(self) -> tuple[SpeakerState, ...]:
         speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
         total = sum(speaker.speech_ms for speaker in self._speakers.values())
+        awaited: dict[tuple[str, int], list[_Awaited]] = {}
+        for each in self._awaited.values():
+            awaited.setdefault(each.speaker.key, []).append(each)
         return tuple(
             SpeakerState(
                 speaker=speaker.name,
@@ -290,7 +329,7 @@ class MeetingMood:
                 speech_ms=speaker.speech_ms,
                 share=round(speaker.speech_ms / total, _PLACES) if total else 0.0,
                 utterances=speaker.utterances,
-                mood=speaker.body,
+                mood=speaker.preview(awaited.get(speaker.key, ())),
             )
             for speaker in self._speakers.values()
         )
@@ -332,6 +371,10 @@ def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
             at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
         last = last if at_ms is None else at_ms
         yield event, last
+
+
+def _felt(mood: Mood, emotion: EmotionBody, at_ms: int) -> MoodState:
+    return mood.update(emotion, at_ms, emotion.window.end_ms - emotion.window.start_ms)
 
 
 def _body(state: MoodState) -> MoodBody:

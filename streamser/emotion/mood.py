@@ -7,6 +7,7 @@ on how speech was cut into utterances nor on any clock but the audio's.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Final, Protocol
@@ -87,6 +88,10 @@ class Mood:
         self._category = UNSURE
         self._named: str | None = None
         self._previous: str | None = None
+
+    def copy(self) -> Mood:
+        """Return a mood that goes on from here by itself."""
+        return copy.deepcopy(self)
 
     def update(self, reading: Judged, at_ms: int, duration_ms: int) -> MoodState:
         """Take in the reading of an utterance that ended at ``at_ms`` and lasted ``duration_ms``.

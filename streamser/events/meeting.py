@@ -54,7 +54,10 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
 
 
 class MeetingUpdated(Placed, frozen=True, kw_only=True, tag="streamser.meeting.updated"):
-    """The mood and the speakers of a meeting after a final."""
+    """The mood and the speakers of a meeting after a final, or a provisional reading.
+
+    Moods count a provisional reading as if it were the final, until that takes its place.
+    """
 
     meeting: str
     at_ms: Annotated[int, Meta(description="How long the meeting has been going on.")]

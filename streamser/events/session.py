@@ -152,7 +152,7 @@ class TranscriptionDelta(
 
     item_id: ItemId
     content_index: int = 0
-    delta: Annotated[str, Meta(description="To be appended as it is; a space stands before it.")]
+    delta: Annotated[str, Meta(description="To be appended as it is.")]
 
 
 class EmotionDelta(Event, frozen=True, kw_only=True, tag="streamser.emotion.delta"):

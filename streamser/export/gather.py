@@ -9,6 +9,7 @@ from streamser.events import (
     Committed,
     EmotionCompleted,
     EmotionDelta,
+    EmotionProvisional,
     ErrorRaised,
     Event,
     Finished,
@@ -165,6 +166,12 @@ class _Session:
                 item = self._item(item_id, emotion.window.start_ms)
                 item.reach(emotion.window.end_ms)
                 item.readings.append(Reading(emotion=emotion, lag_ms=event.lag_ms))
+            case EmotionProvisional(item_id=item_id, emotion=emotion):
+                item = self._item(item_id, emotion.window.start_ms)
+                item.reach(emotion.window.end_ms)
+                item.handed_over = True
+                item.provisional = Reading(emotion=emotion, lag_ms=event.lag_ms)
+                item.lags["provisional"] = event.lag_ms
             case Committed(item_id=item_id):
                 if item_id in self._items:
                     self._items[item_id].handed_over = True

@@ -23,6 +23,7 @@ class Item(msgspec.Struct, eq=False):
     fields: dict[str, Any] = msgspec.field(default_factory=dict)
     lags: dict[str, float | None] = msgspec.field(default_factory=dict)
     readings: list[Reading] = msgspec.field(default_factory=list)
+    provisional: Reading | None = None
     partials: list[Partial] = msgspec.field(default_factory=list)
     shift_ms: int | None = None
 
@@ -47,6 +48,7 @@ class Item(msgspec.Struct, eq=False):
             final=self.final,
             lags=Lags(**self.lags),
             readings=tuple(self.readings),
+            provisional=self.provisional,
             partials=tuple(self.partials),
             shift_ms=self.shift_ms,
             **self.fields,

@@ -51,13 +51,20 @@ class Partial(Record, frozen=True, kw_only=True):
 class Lags(Record, frozen=True, kw_only=True):
     """How late each stage of an utterance was told, ms after its last sound arrived.
 
-    ``None``: it was not told, or the session gives no lag (``ordered``).
+    ``None``: it was not told, or the session gives no lag (``ordered``). ``provisional`` is of
+    the reading of the voice alone, told where the words were late.
     """
 
     started: float | None = None
     stopped: float | None = None
+    provisional: float | None = None
     words: float | None = None
     emotion: float | None = None
+
+    @property
+    def first(self) -> float | None:
+        """Return that of the first reading of the whole utterance, provisional or final."""
+        return self.emotion if self.provisional is None else self.provisional
 
 
 class UtteranceRecord(Record, frozen=True, kw_only=True):
@@ -65,7 +72,8 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
 
     ``transcript`` is ``None`` where there was none: not transcribed, failed, or cut off;
     ``""`` where nothing was understood. ``emotion`` is ``None`` where the analysis failed
-    (``fault`` says why) or the events end before it came (``final`` is false). ``shift_ms``
+    (``fault`` says why) or the events end before it came (``final`` is false). ``provisional``
+    is what the voice alone said of the whole of it, where the words were late. ``shift_ms``
     added to a time gives that on the meeting's clock; ``None`` where there is none.
     """
 
@@ -86,6 +94,7 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
     speaker_provisional: bool = False
     lags: Lags = Lags()
     readings: tuple[Reading, ...] = ()
+    provisional: Reading | None = None
     partials: tuple[Partial, ...] = ()
     shift_ms: int | None = None
 
@@ -104,16 +113,21 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
     @property
     def judged(self) -> EmotionBody | None:
         """Return its emotion, or the last reading where it broke off before that."""
-        if self.emotion is None and not self.final and self.readings:
-            return self.readings[-1].emotion
-        return self.emotion
+        if self.emotion is not None or self.final:
+            return self.emotion
+        if self.provisional is not None:
+            return self.provisional.emotion
+        return self.readings[-1].emotion if self.readings else None
 
     @property
     def problem(self) -> str | None:
         """Return why there is no result, in one line; ``None`` where there is one."""
         if self.fault is not None:
             return " ".join(self.fault.message.split())
-        return None if self.final else "the events end before its result"
+        if self.final:
+            return None
+        alone = ", of which the voice alone was read" if self.provisional is not None else ""
+        return f"the events end before its result{alone}"
 
 
 class SessionRecord(Record, frozen=True, kw_only=True):

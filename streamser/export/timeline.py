@@ -139,13 +139,16 @@ def _shifted(utterance: UtteranceRecord, by: int) -> UtteranceRecord:
     def felt(emotion: EmotionBody) -> EmotionBody:
         return msgspec.structs.replace(emotion, window=moved(emotion.window))
 
-    emotion = utterance.emotion
+    emotion, alone = utterance.emotion, utterance.provisional
     return msgspec.structs.replace(
         utterance,
         start_ms=max(0, start),
         end_ms=max(0, end),
         words=tuple(moved(word) for word in utterance.words),
         emotion=None if emotion is None else felt(emotion),
+        provisional=None
+        if alone is None
+        else msgspec.structs.replace(alone, emotion=felt(alone.emotion)),
         readings=tuple(
             msgspec.structs.replace(each, emotion=felt(each.emotion)) for each in utterance.readings
         ),

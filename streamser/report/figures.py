@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streamser.errors import StreamserError
-from streamser.events import Record
+from streamser.events import ModelNames, Record
 from streamser.export.records import Recording, SessionRecord, UtteranceRecord
 from streamser.export.timeline import Timeline, timeline_of
 from streamser.report.gaps import gaps_of
@@ -223,7 +223,10 @@ def _mean(weighed: Sequence[tuple[float | None, int]]) -> float | None:
 
 def _latencies(timeline: Timeline) -> list[Spread]:
     spreads = []
+    early = any(each.provisional is not None for each in timeline.utterances)
     for stage, name in LATENCIES:
+        if stage == "first" and not early:
+            continue
         values = [getattr(each.lags, stage) for each in timeline.utterances]
         spread = spread_of(name, [value for value in values if value is not None])
         if spread is not None:
@@ -243,11 +246,15 @@ def _title_of(sessions: Sequence[SessionRecord], fallback: str | None) -> str:
 
 def _engines_of(sessions: Sequence[SessionRecord]) -> tuple[tuple[str, str], ...]:
     """Return what was at work: speech detection, words, emotion; each with its names."""
-    kinds = (("speech", "vad"), ("words", "asr"), ("emotion", "emotion"))
     models = [each.models for each in sessions if each.models is not None]
-    rows = []
-    for name, field in kinds:
-        used = dict.fromkeys(getattr(each, field) or "none" for each in models)
-        if used:
-            rows.append((name, ", ".join(used)))
-    return tuple(rows)
+    used = {
+        "speech": [each.vad for each in models],
+        "words": [_recogniser(each) for each in models],
+        "emotion": [each.emotion for each in models],
+    }
+    return tuple((kind, ", ".join(dict.fromkeys(names))) for kind, names in used.items() if names)
+
+
+def _recogniser(models: ModelNames) -> str:
+    words = models.asr or "none"
+    return f"{words} in {models.asr_arithmetic}" if models.asr_arithmetic else words

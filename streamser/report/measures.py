@@ -14,6 +14,7 @@ __all__ = ["LATENCIES", "Share", "Spread", "overlap_of", "share_out", "spread_of
 LATENCIES: Final = (
     ("started", "speech noticed"),
     ("stopped", "end of speech noticed"),
+    ("first", "first reading"),
     ("words", "words"),
     ("emotion", "emotion"),
 )

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from streamser.config import Settings
+from streamser.cores import use_one_blas_thread
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
 from streamser.runtime.assembly import Part
@@ -38,6 +39,7 @@ class RemoteEngine:
     """
 
     def __init__(self, settings: Settings, tell: Callable[[str], None], part: Part) -> None:
+        use_one_blas_thread()
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
         self._process = context.Process(

@@ -8,12 +8,12 @@ waits for the words of the very same sound, so that nothing depends on timing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import Clip, Samples
+from streamser.audio.clip import Clip
+from streamser.audio.ring import Ring
 from streamser.emotion.model import Finding
 from streamser.runtime.jobs import (
     Cancel,
@@ -66,12 +66,12 @@ Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
 class Requests:
     """Keep the jobs of one session.
 
-    ``read`` returns the sound between two absolute samples. ``profile`` may be set anew.
+    ``ring`` holds the sound they are about. Both may be set anew.
     """
 
-    def __init__(self, profile: SessionProfile, read: Callable[[int, int], Samples]) -> None:
+    def __init__(self, profile: SessionProfile, ring: Ring) -> None:
         self.profile = profile
-        self._read = read
+        self.ring = ring
         self._ids = 0
         self._jobs: dict[int, tuple[Utterance, Job]] = {}
         self._tasks: list[Job | Cancel] = []
@@ -252,7 +252,7 @@ class Requests:
             session_id=self.profile.session_id,
             utterance=utterance.number,
             start=utterance.start,
-            samples=self._read(utterance.start, end),
+            samples=self.ring.read(utterance.start, end),
             final=final,
             language=self.profile.language,
         )

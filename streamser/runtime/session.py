@@ -78,7 +78,7 @@ class Session:
         self._turns = self._take_turns(profile)
         self._next: SessionProfile | None = None
         self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
-        self._requests = Requests(profile, lambda start, end: self._ring.read(start, end))
+        self._requests = Requests(profile, self._ring)
         self._without_words: list[Utterance] = []
         self._quiet = 0
         self._numbers = 0
@@ -271,7 +271,8 @@ class Session:
             return
         self._next = None
         self._turns.release()
-        self._ring = self._ring.resized(reach_of(profile.endpointing, self._vad.window))
+        reach = reach_of(profile.endpointing, self._vad.window)
+        self._ring = self._requests.ring = self._ring.resized(reach)
         self._turns = self._take_turns(profile)
 
     def _follow(self, event: SegmentEvent) -> None:

@@ -9,6 +9,7 @@ import msgspec
 
 from streamser.events import (
     EmotionDelta,
+    EmotionProvisional,
     Event,
     Overload,
     Placed,
@@ -23,8 +24,9 @@ _BYTES_EACH = 4096
 
 
 def can_be_left_out(event: Event | Placed) -> bool:
-    """Return whether an event only matters until the next of its kind."""
-    return isinstance(event, TranscriptPartial | TranscriptionDelta | EmotionDelta)
+    """Return whether an event only matters until the next of its kind, or the final."""
+    kinds = TranscriptPartial | TranscriptionDelta | EmotionDelta | EmotionProvisional
+    return isinstance(event, kinds)
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 Their libraries make nothing of a message of a type they do not know, so emotion comes inside the
 final ``Results``: whole as ``emotion``, and as the ``sentiment`` of Deepgram's recordings API.
+What the voice alone says before that is not told: interim ``Results`` replace each other, and one
+without words would wipe those that were already shown.
 """
 
 from __future__ import annotations

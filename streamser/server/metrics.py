@@ -13,8 +13,10 @@ from prometheus_client.registry import Collector
 
 from streamser.events import (
     EmotionCompleted,
+    EmotionProvisional,
     Event,
     Overload,
+    SessionClosed,
     SpeechStopped,
     TranscriptionCompleted,
     TranscriptionFailed,
@@ -92,7 +94,8 @@ class Metrics:
             "streamser_stage_seconds",
             "Time by stage: wait (of a job before its batch), transcription, emotion and voices (of"
             " a batch), speech_end_to_transcript and speech_end_to_emotion (of a final: from the"
-            " arrival of the last sound of the utterance, hangover included).",
+            " arrival of the last sound of the utterance, hangover included),"
+            " speech_end_to_reading (the same of the first reading, provisional or final).",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,
@@ -103,6 +106,7 @@ class Metrics:
             registry=registry,
         )
         self._busy_s = self._audio_s = 0.0
+        self._early: dict[str, set[str]] = {}
 
     def watch(self, device: Device) -> None:
         """Tell of the device thread, and the real-time factor, when asked."""
@@ -166,18 +170,37 @@ class Metrics:
         match event:
             case TranscriptionCompleted(lag_ms=float(lag)):
                 self._stages.labels("speech_end_to_transcript").observe(lag / 1000)
-            case EmotionCompleted(lag_ms=lag):
+            case EmotionProvisional(item_id=item_id, lag_ms=lag):
+                self._early.setdefault(event.session_id, set()).add(item_id)
+                self._first_reading(lag)
+            case EmotionCompleted(item_id=item_id, lag_ms=lag):
                 self._utterances.labels("read").inc()
                 if lag is not None:
                     self._stages.labels("speech_end_to_emotion").observe(lag / 1000)
-            case TranscriptionFailed():
+                if not self._was_early(event.session_id, item_id):
+                    self._first_reading(lag)
+            case TranscriptionFailed(item_id=item_id):
                 self._utterances.labels("failed").inc()
+                self._was_early(event.session_id, item_id)
+            case SessionClosed():
+                self._early.pop(event.session_id, None)
             case Overload(kind="partials"):
                 self._drops.labels("partials").inc(event.dropped)
             case Overload(kind="audio"):
                 self._drops.labels("audio_ms").inc(event.dropped)
             case SpeechStopped(reason="max_length"):
                 self._utterances.labels("cut").inc()
+
+    def _first_reading(self, lag_ms: float | None) -> None:
+        if lag_ms is not None:
+            self._stages.labels("speech_end_to_reading").observe(lag_ms / 1000)
+
+    def _was_early(self, session_id: str, item_id: str) -> bool:
+        """Return whether a voice was told of before its words; it is over now."""
+        early = self._early.get(session_id, set())
+        known = item_id in early
+        early.discard(item_id)
+        return known
 
     def _real_time_factor(self) -> float:
         return self._busy_s / self._audio_s if self._audio_s else 0.0

@@ -36,10 +36,12 @@ class GuardLimits(msgspec.Struct, frozen=True):
     0 dB). Quiet speech into a poorly set microphone is around -50; 16-bit hiss is below -65.
 
     How sure a recogniser must be of a text, as the mean log-probability of its tokens, depends on
-    its no-speech probability: at most ``clear_no_speech``, somebody speaks, and ``clear_logprob``
-    will do (laughter, single words); above ``max_no_speech`` it must be ``no_speech_logprob``; in
-    between, or where there is no such probability, ``min_logprob``. What is said four times or
-    more in a row must be ``no_speech_logprob`` wherever it is not clear that somebody speaks.
+    its no-speech probability. Up to ``clear_no_speech`` somebody speaks, and ``clear_logprob`` will
+    do (laughter, single words); then, or where there is no such probability, ``min_logprob``. From
+    ``max_no_speech`` on that rises evenly, to ``no_speech_logprob`` at ``sure_no_speech``: larger
+    models put real words of a second at .6 to .7, and none puts noise that it is sure of there.
+    What is said four times or more in a row must be ``loop_logprob`` wherever it is not clear that
+    somebody speaks.
 
     The three rates bound what a mouth can do. Fast English is 5 words or 25 letters a second;
     letters are counted for scripts without spaces, and Han characters and kana apart, for
@@ -50,9 +52,11 @@ class GuardLimits(msgspec.Struct, frozen=True):
     min_dbfs: float = -60.0
     clear_no_speech: float = 0.35
     max_no_speech: float = 0.6
+    sure_no_speech: float = 0.85
     clear_logprob: float = -1.3
     min_logprob: float = -1.0
     no_speech_logprob: float = -0.5
+    loop_logprob: float = -0.75
     max_words_per_second: float = 10.0
     max_letters_per_second: float = 50.0
     max_ideographs_per_second: float = 15.0
@@ -65,8 +69,8 @@ _DEFAULTS = GuardLimits()
 def guarded(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS) -> Transcript:
     """Return the transcript with ``distrust`` filled in, or without the loops in its text.
 
-    Where a loop stands among other words, only its repetitions go: its first phrase stays, and
-    what stands before and behind it.
+    Of a loop only the repetitions go: its first phrase stays, and what stands before and behind
+    it. Where all of the text is a loop, it stays only if it seems that somebody speaks.
     """
     text = transcript.text.strip()
     if not text:
@@ -81,8 +85,9 @@ def guarded(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS)
         stays = without(parts, loops)
         looping = sum(loop.end - loop.start for loop in loops)
         text = "".join(part for part, stay in zip(parts, stays, strict=True) if stay).strip()
-        clear = _is_clear(transcript, limits)
-        if not text or (looping == len(parts) and not clear):
+        no_speech = transcript.no_speech
+        nobody = unsure or no_speech is None or no_speech > limits.max_no_speech
+        if not text or (looping == len(parts) and nobody):
             return replace(transcript, distrust="repetitive")
         kept = kept_words([word.text for word in transcript.words], parts, stays)
         words = tuple(word for word, keep in zip(transcript.words, kept, strict=True) if keep)
@@ -102,13 +107,24 @@ def distrust(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS
 
 def _doubt(transcript: Transcript, clip: Clip, limits: GuardLimits) -> str:
     """Return what speaks against a text whatever it says."""
-    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
     if loudest_dbfs(clip.samples) < limits.min_dbfs:
         return "too_quiet"
-    if no_speech is not None and no_speech > limits.max_no_speech:
-        return "" if logprob is not None and logprob >= limits.no_speech_logprob else "no_speech"
-    least = limits.clear_logprob if _is_clear(transcript, limits) else limits.min_logprob
-    return "low_logprob" if logprob is not None and logprob < least else ""
+    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
+    nobody = no_speech is not None and no_speech > limits.max_no_speech
+    if logprob is None:
+        return "no_speech" if nobody else ""
+    if logprob >= _least_logprob(transcript, limits):
+        return ""
+    return "no_speech" if nobody else "low_logprob"
+
+
+def _least_logprob(transcript: Transcript, limits: GuardLimits) -> float:
+    """Return how sure a recogniser must be of a text."""
+    if _is_clear(transcript, limits):
+        return limits.clear_logprob
+    beyond = (transcript.no_speech or 0.0) - limits.max_no_speech
+    share = min(1.0, max(0.0, beyond) / (limits.sure_no_speech - limits.max_no_speech))
+    return limits.min_logprob + share * (limits.no_speech_logprob - limits.min_logprob)
 
 
 def _is_clear(transcript: Transcript, limits: GuardLimits) -> bool:
@@ -121,7 +137,7 @@ def _unsure_of_loops(transcript: Transcript, limits: GuardLimits) -> bool:
     no_speech, logprob = transcript.no_speech, transcript.avg_logprob
     if no_speech is None or logprob is None:
         return False
-    return no_speech > limits.clear_no_speech and logprob < limits.no_speech_logprob
+    return no_speech > limits.clear_no_speech and logprob < limits.loop_logprob
 
 
 def loudest_dbfs(samples: Samples) -> float:

@@ -9,6 +9,7 @@ import msgspec
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
+    EmotionProvisional,
     ErrorBody,
     ModelNames,
     SessionClosed,
@@ -21,7 +22,7 @@ from streamser.events import (
 )
 from streamser.taxonomy import Dimensions
 
-__all__ = ["ENVELOPE", "closed", "created", "emotion", "failed", "felt", "said"]
+__all__ = ["ENVELOPE", "closed", "created", "emotion", "failed", "felt", "said", "sounded"]
 
 ENVELOPE: dict[str, Any] = {"event_id": "event_s_1", "session_id": "s", "seq": 1}
 
@@ -51,9 +52,11 @@ def emotion(
     )
 
 
-def created(asr: str | None = "faster-whisper/tiny.en") -> SessionCreated:
+def created(
+    asr: str | None = "faster-whisper/tiny.en", arithmetic: str | None = None
+) -> SessionCreated:
     """Make the first event of a session."""
-    models = ModelNames(vad="silero", asr=asr, emotion="rules")
+    models = ModelNames(vad="silero", asr=asr, asr_arithmetic=arithmetic, emotion="rules")
     info = SessionInfo(id="s", models=models, silence_ms=500, max_utterance_ms=20_000)
     return SessionCreated(**ENVELOPE, session=info)
 
@@ -78,6 +81,12 @@ def said(
 def felt(body: EmotionBody | None = None) -> EmotionCompleted:
     """Make the event of an utterance's emotion."""
     return EmotionCompleted(**ENVELOPE, lag_ms=81.0, item_id="item_s_1", emotion=body or emotion())
+
+
+def sounded(body: EmotionBody | None = None) -> EmotionProvisional:
+    """Make the event of what the voice alone says of an utterance."""
+    body = msgspec.structs.replace(body or emotion(), modalities=("audio",))
+    return EmotionProvisional(**ENVELOPE, lag_ms=300.0, item_id="item_s_1", emotion=body)
 
 
 def failed(message: str = "the queue is full") -> TranscriptionFailed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console, RenderableType
@@ -29,7 +30,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said
+from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded
 
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenfabrikantenverein" * 2
 
@@ -106,6 +107,56 @@ def test_the_partial_disappears_with_its_answer() -> None:
     assert update(state, closed()).finished is None
 
 
+def test_what_the_voice_says_alone_stands_there_until_the_final() -> None:
+    """Marked as what it is, beside the words known so far; then the final takes its place."""
+    waits = after(created(), started(), partial("good", " mourning"), *stopped(), sounded())
+    drawn = rows(render(waits, Level(), 140), 140)
+    assert waits.finished is None
+    for part in ["0:01.0", "voice alone", "happy", "72%", "V ···│█▌·", "words follow"]:
+        assert part in drawn[2]
+    assert drawn[3] == "good mourning"
+    over = update(waits, said("good morning"))
+    assert (over.alone, over.speech) == ((), "silent")
+    assert over.finished is not None
+    assert over.finished.transcript == "good morning"
+
+
+def test_a_reading_of_the_voice_alone_stays_while_the_next_one_speaks() -> None:
+    """What is being said by then has a row of its own, and the reading of it too."""
+    delta = EmotionDelta(**ENVELOPE, item_id="item_s_1", emotion=emotion("sad"))
+    state = after(created(), started(), *stopped(), sounded(), started(), delta)
+    drawn = rows(render(update(state, partial("and ", LONG)), Level(), 120), 120)
+    assert "happy" in drawn[2]
+    assert drawn[3].endswith(LONG[-20:])
+    assert drawn[4].startswith("now sad")
+
+
+def test_a_failure_takes_the_reading_of_the_voice_away() -> None:
+    """Whatever came of the words: nothing is awaited any more."""
+    fault = msgspec.structs.replace(failed(), item_id="item_s_1")
+    assert after(created(), started(), *stopped(), sounded(), fault).alone == ()
+    assert after(created(), started(), *stopped(), sounded(), closed()).alone == ()
+
+
+@pytest.mark.parametrize("width", [40, 59, 60, 79, 80, 110, 140])
+def test_a_reading_of_the_voice_alone_is_cut_off_nowhere(width: int) -> None:
+    """One row says what it is and what it reads."""
+    talk = [created(), started(), partial("one two " * 60, LONG), *stopped()]
+    bare = rows(render(after(*talk), Level(), width), width)
+    drawn = rows(render(after(*talk, sounded(emotion("unsure"))), Level(), width), width)
+    assert len(drawn) == len(bare)
+    assert max(map(len, drawn)) <= width
+    for part in ["voice alone", "unsure", "76%", "neutral?"]:
+        assert part in drawn[2]
+    assert drawn[3].endswith(LONG[-10:])
+
+
+def test_words_of_a_script_without_spaces_are_drawn_as_they_are() -> None:
+    """What is settled and what is not join without anything between them."""
+    drawn = rows(render(after(created(), partial("今日は", "いい天気")), Level(), 80), 80)
+    assert drawn[2] == "今日はいい天気"
+
+
 def test_an_utterance_without_words_is_finished_by_its_emotion() -> None:
     """Without a recogniser the other final is the one to show."""
     assert after(created(asr=None), started(), *stopped(), felt()).finished is not None
@@ -128,7 +179,7 @@ def test_the_live_part_has_always_as_many_rows_that_fit(width: int, height: int)
         audio_end_ms=3000,
     )
     loss = Overload(**ENVELOPE, kind="partials", dropped=1, total=12, since_ms=0, reason="full")
-    talk = [created(), started(), partial("one two " * 60, LONG), delta, mood, loss]
+    talk = [created(), started(), partial("one two " * 60, LONG), delta, mood, sounded(), loss]
     for n in range(len(talk) + 1):
         drawn = rows(render(after(*talk[:n]), Level(), width), width)
         assert len(drawn) == height
@@ -154,6 +205,8 @@ def test_the_footer_names_mood_losses_device_and_models() -> None:
     """Who wonders what is at work finds it in the last row."""
     footer = rows(render(after(created()), Level(), 120), 120)[-1]
     assert footer == "pulse  ·  silero · faster-whisper/tiny.en · rules"
+    footer = rows(render(after(created(arithmetic="float32")), Level(), 120), 120)[-1]
+    assert footer == "pulse  ·  silero · faster-whisper/tiny.en in float32 · rules"
 
 
 def test_a_wide_terminal_shows_an_utterance_in_one_row() -> None:

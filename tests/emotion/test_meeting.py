@@ -20,6 +20,7 @@ from streamser.events import (
     Committed,
     EmotionBody,
     EmotionCompleted,
+    EmotionProvisional,
     ErrorBody,
     Event,
     Finished,
@@ -95,6 +96,12 @@ class Voice:
         emotion = judged(span[0] - self.began_ms, span[1] - self.began_ms, **how)
         event = self.made(EmotionCompleted, item_id=item, emotion=emotion, lag_ms=lag_ms)
         return event, span[1] + lag_ms
+
+    def sounds(self, item: str, span: tuple[int, int], lag_ms: int = 800, **how: Any) -> Timed:
+        """Be judged by the voice alone, while the words are awaited."""
+        event, at_ms = self.is_read(item, span, lag_ms, **how)
+        fields = msgspec.structs.asdict(event)
+        return EmotionProvisional(**fields), at_ms
 
     def fails(self, item: str, span: tuple[int, int], lag_ms: int = 900) -> Timed:
         """Be beyond analysis."""
@@ -179,8 +186,15 @@ def scripts(draw: st.DrawFn, voices: int = 4) -> list[list[Timed]]:
                 "dimensions": Dimensions(arousal=draw(st.none() | st.floats(-1, 1))),
             }
             events += [voice.starts(item, start), voice.stops(item, now)]
+            if draw(st.booleans()):
+                alone = {**how, "category": draw(st.sampled_from(CATEGORIES))}
+                events.append(
+                    voice.sounds(item, (start, now), draw(st.integers(700, 900)), **alone)
+                )
             if draw(st.integers(0, 5)):
-                events.append(voice.is_read(item, (start, now), draw(st.integers(700, 900)), **how))
+                events.append(
+                    voice.is_read(item, (start, now), draw(st.integers(700, 4_000)), **how)
+                )
             else:
                 events.append(voice.fails(item, (start, now)))
         if draw(st.booleans()):
@@ -246,15 +260,11 @@ def test_overlap_takes_more_than_one(script: list[list[Timed]]) -> None:
 def test_every_final_is_told_once_and_no_name_changes_to_itself(
     script: list[list[Timed]],
 ) -> None:
-    """One update for each final, ids unique, shifts only between two different names."""
+    """One update for each reading, ids unique, shifts only between two different names."""
     _, told = heard(*script)
-    finals = [
-        event
-        for session in script
-        for event, _ in session
-        if isinstance(event, EmotionCompleted | TranscriptionFailed)
-    ]
-    assert sum(isinstance(event, MeetingUpdated) for event in told) == len(finals)
+    kinds = EmotionProvisional | EmotionCompleted | TranscriptionFailed
+    readings = [event for session in script for event, _ in session if isinstance(event, kinds)]
+    assert sum(isinstance(event, MeetingUpdated) for event in told) == len(readings)
     assert len({event.event_id for event in told}) == len(told)
     named: dict[str | None, str] = {}
     for event in told:
@@ -286,6 +296,75 @@ def test_lines_without_times_are_placed_by_their_sound() -> None:
     events = [voice.joins(), *voice.says("a", 1_000, 3_000), voice.closes(9_000)]
     times = [at_ms for _, at_ms in recall(encode_event(event) for event, _ in events)]
     assert times == [0, 1_300, 3_700, 3_900, 3_900]
+
+
+# Readings that are not final
+
+
+def moods_of(state: MeetingState) -> dict[str, dict[str, float]]:
+    """Return the scores of everybody's moods, by name."""
+    named = [(state.meeting, state.mood), *((one.speaker, one.mood) for one in state.speakers)]
+    return {name: mood.scores for name, mood in named if mood is not None}
+
+
+@given(scripts(), st.integers(0, 40))
+def test_a_provisional_reading_counts_in_moods_as_if_it_were_the_final(
+    script: list[list[Timed]], told: int
+) -> None:
+    """Whenever one looks: as long as the final is on its way, and no longer."""
+    so_far = in_time(*script)[:told]
+    finals = EmotionCompleted | TranscriptionFailed
+    over = {event.item_id for event, _ in so_far if isinstance(event, finals)}
+    settled: list[Timed] = []
+    for event, at_ms in so_far:
+        if not isinstance(event, EmotionProvisional):
+            settled.append((event, at_ms))
+        elif event.item_id not in over:
+            settled.append((EmotionCompleted(**msgspec.structs.asdict(event)), at_ms))
+    now, as_final = moods_of(after(so_far)), moods_of(after(settled))
+    assert now.keys() == as_final.keys()
+    for name, scores in now.items():
+        assert scores == pytest.approx(as_final[name], abs=0.001)
+
+
+@given(scripts())
+def test_nothing_of_a_provisional_reading_is_left_after_the_final(
+    script: list[list[Timed]],
+) -> None:
+    """Neither moods nor their shifts know that there were any."""
+    without = [
+        [timed for timed in session if not isinstance(timed[0], EmotionProvisional)]
+        for session in script
+    ]
+    (one, told), (other, told_without) = heard(*script), heard(*without)
+    assert one.state(99_000) == other.state(99_000)
+
+    def shifts(events: list[MeetingEvent]) -> list[tuple[str | None, int, str]]:
+        return [(e.speaker, e.at_ms, e.category) for e in events if isinstance(e, MoodShifted)]
+
+    assert shifts(told) == shifts(told_without)
+
+
+def test_a_failure_takes_the_provisional_reading_back() -> None:
+    """The mood is the one that was, and the utterance is counted once."""
+    voice, span = Voice("s1", "Anna"), (5_000, 9_000)
+    before = [voice.joins(), *voice.says("a", 0, 4_000, category="happy")]
+    turn = [voice.starts("b", 5_000), voice.stops("b", 9_000)]
+    alone = voice.sounds("b", span, category="angry")
+    anna = after(before).speakers[0]
+    angry = after(before, [*turn, alone]).speakers[0]
+    failed = after(before, [*turn, alone, voice.fails("b", span)]).speakers[0]
+    assert (angry.mood, angry.utterances) != (anna.mood, 2)
+    assert angry.utterances == 1
+    assert (failed.mood, failed.utterances) == (anna.mood, 2)
+
+
+def test_a_reading_whose_final_never_comes_leaves_with_its_session() -> None:
+    """A file may end anywhere; a session that is over waits for nothing."""
+    voice = Voice("s1", "Anna")
+    turn = [voice.starts("a", 0), voice.stops("a", 4_000), voice.sounds("a", (0, 4_000))]
+    assert after([voice.joins(), *turn]).mood is not None
+    assert after([voice.joins(), *turn, voice.closes(9_000)]).mood is None
 
 
 # Who is there
@@ -815,7 +894,9 @@ def test_finals_that_never_come_are_not_waited_for_for_ever() -> None:
     voice, meeting = Voice("s1", "Anna"), MeetingMood("standup")
     sizes = []
     for number in range(4_000):
-        for event, at_ms in voice.says(f"i{number}", number * 1_000, number * 1_000 + 900)[:2]:
+        span = (number * 1_000, number * 1_000 + 900)
+        turn = [*voice.says(f"i{number}", *span)[:2], voice.sounds(f"i{number}", span)]
+        for event, at_ms in turn[: 2 if number % 3 else 3]:
             meeting.take(event, at_ms)
         if number in (2_000, 3_999):
             sizes.append(size(meeting, set()))

@@ -15,6 +15,7 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     EmotionDelta,
+    EmotionProvisional,
     ErrorBody,
     Event,
     ModelNames,
@@ -71,6 +72,7 @@ class Script:
         speaker: str | None = None,
         meeting: str | None = None,
         asr: str | None = "faster-whisper/tiny.en",
+        arithmetic: str | None = None,
         source: str | None = None,
     ) -> None:
         self.events: list[Event] = []
@@ -80,7 +82,7 @@ class Script:
         self._end = 0
         info = SessionInfo(
             id=session_id,
-            models=ModelNames(vad="silero", asr=asr, emotion="compact"),
+            models=ModelNames(vad="silero", asr=asr, asr_arithmetic=arithmetic, emotion="compact"),
             silence_ms=500,
             max_utterance_ms=20_000,
             source=source,
@@ -143,6 +145,11 @@ class Script:
         )
         self.tell(EmotionDelta, item_id=item, emotion=self.emotion(start, end, category))
 
+    def sound(self, item: str, start: int, end: int, category: str = "sad") -> None:
+        """Tell what the voice alone says of an utterance whose words are late."""
+        body = msgspec.structs.replace(self.emotion(start, end, category), modalities=("audio",))
+        self.tell(EmotionProvisional, item_id=item, emotion=body, lag_ms=60.0)
+
     def stop(self, item: str, end: int) -> None:
         """Let the utterance be over and handed to the models."""
         self.tell(SpeechStopped, item_id=item, audio_end_ms=end, reason="pause", lag_ms=30.0)
@@ -159,10 +166,16 @@ class Script:
         words: Sequence[tuple[str, int, int]] = (),
         speaker: str | None = None,
         scores: dict[str, float] | None = None,
+        alone: str | None = None,
     ) -> str:
-        """Tell a whole utterance; ``text`` ``None``: the session is not transcribed."""
+        """Tell a whole utterance; ``text`` ``None``: the session is not transcribed.
+
+        ``alone`` is what its voice is taken for before its words are there.
+        """
         item = self.begin(start)
         self.stop(item, end)
+        if alone is not None:
+            self.sound(item, start, end, alone)
         body = self.emotion(start, end, category, speaker, scores)
         if text is not None:
             self.tell(

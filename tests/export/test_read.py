@@ -19,6 +19,7 @@ from streamser.events import (
     SessionState,
     Snapshot,
     TranscriptionCompleted,
+    TranscriptionFailed,
     encode_event,
 )
 from streamser.export.formats import ExportFormat, render
@@ -106,6 +107,42 @@ def test_stages_keep_how_late_they_were() -> None:
     script.say(1000, 2000)
     lags = only(gathered(script.close())).lags
     assert (lags.started, lags.stopped, lags.words, lags.emotion) == (20.0, 30.0, 80.0, 90.0)
+
+
+def test_what_the_voice_said_alone_is_kept_beside_the_final() -> None:
+    """It is a reading of the utterance with a lag of its own, and never its result."""
+    script = Script()
+    script.say(1000, 2000, "hello", "happy", alone="sad")
+    script.say(3000, 4000, "there", "happy")
+    early, other = gathered(script.close()).utterances
+    assert early.provisional is not None
+    assert early.provisional.emotion.category == "sad"
+    assert early.judged == early.emotion
+    assert early.emotion is not None
+    assert early.emotion.category == "happy"
+    assert (early.lags.provisional, early.lags.first, early.lags.emotion) == (60.0, 60.0, 90.0)
+    assert (other.provisional, other.lags.first) == (None, 90.0)
+
+
+def test_an_utterance_whose_words_never_came_has_what_the_voice_said() -> None:
+    """And says so; one that failed has nothing."""
+    script = Script()
+    item = script.begin(1000)
+    script.read(item, 1000, 1500, "well", "happy")
+    script.stop(item, 2000)
+    script.sound(item, 1000, 2000, "sad")
+    utterance = only(gathered(script.events))
+    assert (utterance.emotion, utterance.final) == (None, False)
+    assert utterance.judged is not None
+    assert utterance.judged.category == "sad"
+    assert (
+        utterance.problem == "the events end before its result, of which the voice alone was read"
+    )
+    fault = ErrorBody(type="server_error", code="asr_failed", message="could not")
+    span = {"audio_start_ms": 1000, "audio_end_ms": 2000}
+    script.tell(TranscriptionFailed, item_id=item, error=fault, **span)
+    failed = only(gathered(script.events))
+    assert (failed.judged, failed.problem) == (None, "could not")
 
 
 def test_a_failed_utterance_says_why() -> None:

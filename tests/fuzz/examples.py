@@ -15,6 +15,7 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     EmotionDelta,
+    EmotionProvisional,
     ErrorBody,
     ErrorRaised,
     Event,
@@ -154,6 +155,7 @@ def _utterance(item: str, start: int, end: int, category: str, guess: str | None
         (EmotionDelta, {"item_id": item, "emotion": emotion}),
         (SpeechStopped, {"item_id": item, "audio_end_ms": end, "reason": "commit"}),
         (Committed, {"item_id": item, "previous_item_id": None}),
+        (EmotionProvisional, {"item_id": item, "emotion": emotion}),
         (TranscriptionDelta, {"item_id": item, "delta": "a b"}),
         (
             TranscriptionCompleted,

@@ -147,6 +147,25 @@ def test_latency_is_told_by_stage_where_there_is_any() -> None:
     ]
 
 
+def test_the_first_reading_is_a_stage_where_some_came_before_the_words() -> None:
+    """Of the utterances without one it is the final's."""
+    script = Script()
+    script.say(0, 1000)
+    script.say(2000, 3000, alone="sad")
+    stages = {each.name: each for each in figures_of(gathered(script.close())).latencies}
+    assert list(stages)[2:] == ["first reading", "words", "emotion"]
+    assert (stages["first reading"].median, stages["first reading"].count) == (75.0, 2)
+    assert stages["emotion"].median == 90.0
+
+
+def test_a_recogniser_is_named_with_what_it_computes_in() -> None:
+    """Where the session says."""
+    script = Script(arithmetic="float32")
+    script.say(0, 1000)
+    engines = dict(figures_of(gathered(script.close())).engines)
+    assert engines["words"] == "faster-whisper/tiny.en in float32"
+
+
 def test_a_spread_counts_every_value_once() -> None:
     """Those beyond the end are in the last bin."""
     spread = spread_of("x", [0.0, 0.1, 0.5, 1.0], high=1)

@@ -297,3 +297,17 @@ def test_a_recogniser_that_was_chosen_stays_chosen(
     found = settle(wanted, chosen)
     assert (found.asr.engine, found.asr.model) == expected
     assert found == settle(found, chosen)
+
+
+@linux
+def test_models_in_a_process_of_their_own_keep_no_second_core_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thread of OpenBLAS that waits for work turns in a circle; a user's word comes first."""
+    for given, expected in ((None, b"1"), ("3", b"3")):
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        if given is not None:
+            monkeypatch.setenv("OPENBLAS_NUM_THREADS", given)
+        with remote(settings(emotion__model="rules")) as engine:
+            there = Path(f"/proc/{engine.pid}/environ").read_bytes().split(b"\0")
+        assert b"OPENBLAS_NUM_THREADS=" + expected in there

@@ -14,6 +14,7 @@ from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import EmotionJob, Fault, Job, Observed, Outcome, Skipped
 from streamser.runtime.worker import BatchReport, DeviceThread
+from tests.faults.doubles import HandTime
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 Answers = queue.SimpleQueue[tuple[str, int, Outcome]]
@@ -197,3 +198,35 @@ def test_each_batch_is_reported_with_what_waited_and_failed() -> None:
     assert [len(report.waited_s) for report in reports] == [1, 1, 1]
     assert all(report.faults == 0 for report in reports)
     assert sum(report.spent.judging_s for report in reports) > 0
+
+
+def test_a_worker_rests_after_partials_and_finals_find_it_free() -> None:
+    """As long as they took, so that they have half of its time and no more."""
+    time = HandTime()
+
+    class Slow(GatedModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            found = super().observe(batch)
+            time.move(2.0)
+            return found
+
+    model = Slow()
+    model.gate.release(9)
+    worker = DeviceThread(lambda: Engine(None, model), WorkerSettings(), timing=time)
+    answers: Answers = queue.SimpleQueue()
+    try:
+        worker.submit(job(0, droppable=True), into(answers))
+        assert answers.get(timeout=20)[1] == 0
+        worker.submit(job(1, droppable=True), into(answers))
+        worker.submit(job(2, "b"), into(answers))
+        assert answers.get(timeout=20)[1] == 2
+        # The final took two seconds itself: the rest is over with it.
+        assert answers.get(timeout=20)[1] == 1
+        worker.submit(job(3, droppable=True), into(answers))
+        assert worker.load().partials == 1
+        time.move(1.9)
+        assert worker.load().partials == 1
+        time.move(0.1)
+        assert answers.get(timeout=20)[1] == 3
+    finally:
+        worker.close()

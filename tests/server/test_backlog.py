@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.cli.protocol_examples import examples
-from streamser.events import EmotionDelta, Overload, TranscriptionDelta, TranscriptPartial
+from streamser.events import (
+    EmotionDelta,
+    EmotionProvisional,
+    Overload,
+    TranscriptionDelta,
+    TranscriptPartial,
+)
 from streamser.server.backlog import Backlog, Letter, can_be_left_out
 
 
@@ -128,4 +134,4 @@ def test_nothing_is_lost_without_a_word_and_memory_is_bounded(
 def test_only_what_is_soon_out_of_date_can_be_left_out() -> None:
     """Partials can; beginnings and finals cannot."""
     kinds = {type(event) for event in examples() if can_be_left_out(event)}
-    assert kinds == {TranscriptPartial, TranscriptionDelta, EmotionDelta}
+    assert kinds == {TranscriptPartial, TranscriptionDelta, EmotionDelta, EmotionProvisional}

@@ -28,7 +28,7 @@ from streamser.events import (
 from streamser.server.actions import Append, Commit, Finish, Hangup, Mark, StreamSettings, Tongues
 from streamser.server.deepgram import DeepgramDialect, ListenOptions, parse_listen
 from streamser.taxonomy import Dimensions
-from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said
+from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded
 
 BASE = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),
@@ -319,6 +319,13 @@ def test_interim_results_and_speech_events_are_told_where_asked() -> None:
     assert (interim["start"], interim["duration"]) == (1.0, 0.75)
     assert interim["channel"]["alternatives"][0]["transcript"] == "so far"
     assert "emotion" not in interim
+
+
+def test_what_the_voice_says_alone_wipes_no_words() -> None:
+    """Interim results replace each other: one without words is not told."""
+    speaker = dialect(interim_results="true")
+    assert told(speaker, started(), heard(), stopped())
+    assert told(speaker, sounded()) == []
 
 
 def test_without_words_the_final_has_the_emotion_alone() -> None:

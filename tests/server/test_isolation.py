@@ -12,7 +12,6 @@ import soundfile
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.server.app import EmotionServer
 from tests.data import shared_data
-from tests.scripted_whisper import build_babbling_whisper
 from tests.server.serving import (
     DELTAS,
     EMOTION,
@@ -138,9 +137,8 @@ def test_twenty_sessions_at_once_give_what_each_gives_alone() -> None:
     assert single < batches
 
 
-def test_words_are_kept_apart_too(tmp_path: Path) -> None:
+def test_words_are_kept_apart_too() -> None:
     """With a recogniser that hears several sessions in one batch, they share nothing either."""
-    whisper = build_babbling_whisper(tmp_path / "babbling")
     folder = shared_data("speech") / "audio"
     played = [
         Part(folder / "goforward.flac", partial_every_ms=0),
@@ -151,7 +149,6 @@ def test_words_are_kept_apart_too(tmp_path: Path) -> None:
     async def scene() -> tuple[list[list[Told]], list[list[Told]]]:
         flags = {
             "asr.engine": "whisper",
-            "asr.model": str(whisper),
             "asr.compute_type": "int8",
             "worker.max_wait_ms": 5,
         }

@@ -109,7 +109,8 @@ def test_the_first_event_says_what_the_session_is(stage: Stage) -> None:
     assert session["id"] == created["session_id"]
     assert session["protocol"] == "streamser.v1"
     assert session["type"] == "transcription"
-    assert session["models"] == {"vad": "silero", "asr": None, "emotion": "compact"}
+    models = {"vad": "silero", "asr": None, "asr_arithmetic": None, "emotion": "compact"}
+    assert session["models"] == models
     assert session["speaker"] == "Å"
     assert session["meeting"] is None
     assert set(session["scales"]) == {"valence", "arousal", "dominance"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, to_samples
 from streamser.errors import ModelError
@@ -235,6 +237,41 @@ def test_the_language_is_detected_for_every_utterance(tmp_path: Path) -> None:
     assert WhisperTranscriber(fixed).transcribe([clip(1.0)])[0].language == "fr"
     with pytest.raises(ModelError, match="language is a code such as en"):
         WhisperTranscriber(WhisperOptions(model=str(tmp_path / "multi"), language="klingon"))
+
+
+def test_a_clip_may_say_what_is_spoken_in_it(tmp_path: Path) -> None:
+    """Before the settings, and for itself alone; what the model does not know fails by its code."""
+    build_scripted_whisper(tmp_path / "multi", "Ich bin hier", language="de")
+    transcriber = WhisperTranscriber(WhisperOptions(model=str(tmp_path / "multi")))
+    french = replace(clip(1.0), language="fr-CA")
+    heard = transcriber.transcribe([clip(1.0), french])
+    assert [transcript.language for transcript in heard] == ["de", "fr"]
+    with pytest.raises(ModelError, match="does not know it") as fault:
+        transcriber.transcribe([replace(french, language="tlh")])
+    assert fault.value.code == "unsupported_language"
+
+
+def test_finals_leave_their_language_to_the_session_and_partials_do_not(models: Path) -> None:
+    """Those of one batch as well, in any order; a session that has ended leaves nothing."""
+    transcriber = scripted(models)
+    transcriber.languages, transcriber._language = frozenset({"de", "en"}), None
+    chances = {1: [("<|de|>", 0.99), ("<|en|>", 0.01)], 2: [("<|en|>", 0.6), ("<|de|>", 0.3)]}
+
+    def languages(*asked: tuple[int, bool], session: str = "s") -> list[str]:
+        clips = [Clip(session, n, 0, clip(3.0 / n**2).samples, final) for n, final in asked]
+        pieces = [piece for i, each in enumerate(clips) for piece in whisper._pieces(i, each)]
+        found = [chances[n] for n, _ in asked]
+        transcriber._model = SimpleNamespace(
+            model=SimpleNamespace(detect_language=lambda encoded: found)
+        )
+        return transcriber._languages(None, pieces)
+
+    assert languages((1, False)) == ["de"]
+    assert languages((2, True)) == ["en"]
+    assert languages((2, True), (1, True), (2, False)) == ["de", "de", "de"]
+    assert languages((2, True), session="another") == ["en"]
+    transcriber.forget("s")
+    assert languages((2, False)) == ["en"]
 
 
 def test_a_model_that_hears_nobody_is_reported_as_such(tmp_path: Path) -> None:

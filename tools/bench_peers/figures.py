@@ -27,7 +27,8 @@ _AHEAD = 12
 DEFINITIONS = (
     "Truth and text are compared as words in lower case, without punctuation, numbers spelled out."
     " WER: the least number of words wrong, left out or added, over those said, all streams"
-    " together, by the text as it stands at the end of each stream.",
+    " together, by the text as it stands at the end of each stream. After its conversation a stream"
+    " is silent until no stream's text has changed for 10 s, for a minute at most.",
     "The words of the truth are aligned with that text (least errors), so that each utterance has"
     " its words in it. Last word: the moment from which on the last word of the utterance is in"
     " the text shown and stays there (each text aligned with the last one), less the moment at"
@@ -39,8 +40,9 @@ DEFINITIONS = (
     " transcripts).",
     "First word: the moment at which the text shown becomes so long that it has a word in the place"
     " of the utterance's first (right or not yet), less the moment at which the utterance began.",
-    "An utterance is lost where none of its words was heard right. It has no lag; in the"
-    " percentiles it counts as infinitely late. Percentiles are nearest ranks.",
+    "An utterance is lost where none of its words was heard right, and cut where others were, but"
+    " nothing, right or wrong, stands for its last word. Neither has a lag; in the percentiles they"
+    " count as infinitely late. Percentiles are nearest ranks.",
     "Speech ends where the last 20 ms within 25 dB of the clip's loudest are; a sample is spoken"
     " at its place in the stream's real time, and frames go out when their last sample is.",
     f"Streams held: the most, of the counts measured, at which the last word's p95 is at most"
@@ -73,6 +75,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     said: int
     wer: float
     lost: int
+    cut: int
     last_word: Spread
     all_words: Spread
     final: Spread
@@ -99,6 +102,7 @@ class _Lags(msgspec.Struct):
     errors: int = 0
     said: int = 0
     lost: int = 0
+    cut: int = 0
 
 
 def figures_of(logs: Sequence[StreamLog]) -> Figures:
@@ -114,6 +118,7 @@ def figures_of(logs: Sequence[StreamLog]) -> Figures:
         said=lags.said,
         wer=round(lags.errors / max(1, lags.said), 4),
         lost=lags.lost,
+        cut=lags.cut,
         last_word=spread(lags.last),
         all_words=spread(lags.whole),
         final=spread(lags.final),
@@ -198,18 +203,15 @@ def _measure(log: StreamLog, lags: _Lags) -> None:
         mine = range(place, place + len(each.words))
         place += len(each.words)
         heard = [at for word in mine if (at := found.heard[word]) is not None]
-        if not any(found.right[word] for word in mine):
-            lags.lost += 1
-            lags.last.append(math.inf)
-            lags.whole.append(math.inf)
-            lags.final.append(math.inf)
-            lags.first.append(math.inf)
-        else:
-            spoken = log.began + each.end_s
-            lags.last.append(stays[heard[-1]] - spoken)
-            lags.whole.append(stands[heard[-1]] - spoken)
-            lags.final.append(finals[heard[-1]] - spoken)
-            lags.first.append(_beyond(counts, heard[0], log.began + each.start_s))
+        last_place = found.heard[mine[-1]]
+        spoken, start = log.began + each.end_s, log.began + each.start_s
+        lost = not any(found.right[word] for word in mine)
+        lags.lost += lost
+        lags.cut += not lost and last_place is None
+        lags.first.append(math.inf if lost else _beyond(counts, heard[0], start))
+        for times, moments in ((lags.last, stays), (lags.whole, stands), (lags.final, finals)):
+            came = math.inf if lost or last_place is None else moments[last_place]
+            times.append(came - spoken)
 
 
 def _beyond(counts: Iterable[tuple[float, int]], place: int, start: float) -> float:

@@ -33,7 +33,7 @@ class Shown(msgspec.Struct, frozen=True):
     open: str
 
 
-class StreamLog(msgspec.Struct, kw_only=True):
+class StreamLog(msgspec.Struct):
     """Hold one stream: what was said, when it began (``time.monotonic``, s), what was shown.
 
     ``late_s`` is how late the generator itself was at most. ``updates`` counts the changes of the

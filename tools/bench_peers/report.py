@@ -25,7 +25,8 @@ _TITLES = {
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what must be the same in all runs of a report: what is played, how, and where.
 
-    ``cores`` are the numbers of those that server and generator share.
+    ``weights`` is the beginning of the SHA-256 of the recogniser's. ``cores`` are the numbers of
+    those that server and generator share.
     """
 
     seed: int
@@ -103,14 +104,20 @@ def read_report(path: Path, begun: Report) -> Report:
 
 
 def save(path: Path, report: Report) -> None:
-    """Write a report beside its tables (``.md``); a half-written one never takes its place."""
+    """Write a report beside its tables (``.md``); a half-written one never takes its place.
+
+    Raises ``BenchError`` where that cannot be done.
+    """
     for where, content in (
         (path, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"),
         (path.with_suffix(".md"), markdown(report).encode()),
     ):
         part = where.with_name(where.name + ".part")
-        part.write_bytes(content)
-        part.replace(where)
+        try:
+            part.write_bytes(content)
+            part.replace(where)
+        except OSError as error:
+            raise BenchError(f"{where} cannot be written: {error.strerror}") from None
 
 
 def markdown(report: Report) -> str:
@@ -122,7 +129,8 @@ def markdown(report: Report) -> str:
         f"`{report.command}`",
         "",
         f"{terms.machine.cpu}, cores {', '.join(map(str, terms.cores))} for server and generator"
-        f" together, {terms.machine.system}, {terms.machine.python}. Weights: {terms.weights}."
+        f" together, {terms.machine.system}, {terms.machine.python}. Weights: SHA-256"
+        f" {terms.weights}… . The generator was late by {_latest(report.runs)} s at most."
         f" {terms.clips} clips of `data/speech`, seed {terms.seed}, {terms.seconds:g} s a stream,"
         f" pauses {terms.pause_s[0]:g} to {terms.pause_s[1]:g} s, frames of {terms.frame_ms} ms.",
         "",
@@ -159,7 +167,7 @@ def _held_table(runs: Sequence[Run]) -> list[str]:
 
 def _all_table(runs: Sequence[Run]) -> list[str]:
     lines = [
-        "| server | streams | utterances | WER | lost | last word p50, s | p95, s |"
+        "| server | streams | utterances | WER | lost, cut | last word p50, s | p95, s |"
         " all its words p95, s | final p95, s | first word p50, s | CPU | memory, MiB |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -170,11 +178,11 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
                 lines.append(f"{start} not measured: {run.failed} |" + " |" * 9)
                 continue
             found, use = run.figures, run.use or Use(None, None)
-            broken = f" ({len(found.faults)} broke)" if found.faults else ""
+            broken = f" ({len(found.faults)} unfinished)" if found.faults else ""
             cells = (
                 f"{found.utterances}",
                 _rate(found.wer),
-                f"{found.lost}{broken}",
+                f"{found.lost}, {found.cut}{broken}",
                 _time(found.last_word.p50, found.last_word),
                 _time(found.last_word.p95, found.last_word),
                 _time(found.all_words.p95, found.all_words),
@@ -199,6 +207,11 @@ def _offline_line(report: Report) -> list[str]:
         f" real time, WER (streams): {told}.",
         "",
     ]
+
+
+def _latest(runs: Sequence[Run]) -> str:
+    late = [run.figures.late_s for run in runs if run.figures is not None]
+    return f"{max(late, default=0.0):.2f}"
 
 
 def _own_table(runs: Sequence[Run]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shlex
 import socket
@@ -20,7 +21,17 @@ import msgspec
 from streamser.bench.load_server import family
 from tools.bench_peers.errors import BenchError
 
-__all__ = ["NAMES", "Recipe", "Running", "recipe", "running", "version_of", "weights_at"]
+__all__ = [
+    "NAMES",
+    "Recipe",
+    "Running",
+    "digest",
+    "last_lines",
+    "recipe",
+    "running",
+    "version_of",
+    "weights_at",
+]
 
 NAMES: Final = ("streamser", "whisperlive", "whisperlivekit")
 PACKAGES: Final = {"whisperlive": "whisper-live", "whisperlivekit": "whisperlivekit"}
@@ -87,6 +98,12 @@ def weights_at(given: Path | None) -> Path:
     return found.resolve()
 
 
+def digest(weights: Path) -> str:
+    """Return the beginning of the SHA-256 of a model's weights, by which they can be named."""
+    with (weights / "model.bin").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def recipe(name: str, places: Path, weights: Path, ours: str) -> Recipe:
     """Say how to start a server; ``places`` holds the environments of the others.
 
@@ -99,7 +116,8 @@ def recipe(name: str, places: Path, weights: Path, ours: str) -> Recipe:
 
         serve = (sys.executable, "-m", "streamser", "serve")
         command = (*serve, *shlex.split(ours), "--port", str(port))
-        return Recipe(name, __version__, command, port, f"streamser serve {ours}")
+        shown = f"streamser serve {ours}".replace(str(weights), "WEIGHTS")
+        return Recipe(name, __version__, command, port, shown)
     python = places / name / "bin" / "python"
     version = version_of(python, PACKAGES[name])
     if name == "whisperlive":

@@ -24,15 +24,15 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     """Say how long a stream waits, in seconds.
 
     ``ready_s``: to be let in, for which a model may have to be loaded. After its conversation it
-    is silent until its text has not changed for ``calm_s``, for ``tail_s`` at least and
-    ``longest_s`` at most; for the last answer to its goodbye it waits ``goodbye_s``.
+    is silent until no stream's text has changed for ``calm_s`` (a server that is behind may come
+    to each in turn), for ``longest_s`` at most; for the last answer to its goodbye it waits
+    ``goodbye_s``.
     """
 
     ready_s: float = 180.0
-    tail_s: float = 4.0
-    calm_s: float = 6.0
-    longest_s: float = 45.0
-    goodbye_s: float = 20.0
+    calm_s: float = 10.0
+    longest_s: float = 60.0
+    goodbye_s: float = 60.0
 
 
 async def talk(
@@ -56,16 +56,17 @@ async def talk(
         gc.collect()
         gc.disable()
         first = asyncio.get_running_loop().time() + 0.2
-        return list(
-            await asyncio.gather(
-                *(
-                    _converse(line, client, conversation, _Pace(first, frame_ms, patience))
-                    for line, client, conversation in zip(
-                        lines, clients, conversations, strict=True
-                    )
+        logs = [StreamLog(each.utterances, first + each.delay_s) for each in conversations]
+        pace = _Pace(frame_ms, patience, logs)
+        await asyncio.gather(
+            *(
+                _converse(line, client, conversation.pcm, log, pace)
+                for line, client, conversation, log in zip(
+                    lines, clients, conversations, logs, strict=True
                 )
             )
         )
+        return logs
     finally:
         gc.enable()
         for line in lines:
@@ -73,9 +74,14 @@ async def talk(
 
 
 class _Pace(msgspec.Struct, frozen=True):
-    first: float
     frame_ms: int
     patience: Patience
+    logs: list[StreamLog]
+
+    def is_calm(self, now: float) -> bool:
+        """Say whether no text has changed for a while; where there is none, nothing comes."""
+        last = max((log.shown[-1].at for log in self.logs if log.shown), default=0.0)
+        return now - last > self.patience.calm_s
 
 
 async def _enter(where: str, client: PeerClient, ready_s: float) -> ClientConnection:
@@ -109,14 +115,14 @@ async def _dial(where: str) -> ClientConnection:
 async def _converse(
     line: ClientConnection,
     client: PeerClient,
-    conversation: Conversation,
+    pcm: bytes,
+    log: StreamLog,
     pace: _Pace,
-) -> StreamLog:
-    log = StreamLog(utterances=conversation.utterances, began=pace.first + conversation.delay_s)
+) -> None:
     goodbye_s = pace.patience.goodbye_s
     listener = asyncio.create_task(_listen(line, client, log))
     try:
-        await _speak(line, conversation.pcm, log, pace)
+        await _speak(line, pcm, log, pace)
         await line.send(client.goodbye)
         async with asyncio.timeout(goodbye_s):
             await listener
@@ -126,12 +132,11 @@ async def _converse(
         log.fault = f"the server did not end the stream within {goodbye_s:.0f} s"
     finally:
         listener.cancel()
-    return log
 
 
 async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, pace: _Pace) -> None:
     loop = asyncio.get_running_loop()
-    frame_ms, patience = pace.frame_ms, pace.patience
+    frame_ms, calm_s, longest_s = pace.frame_ms, pace.patience.calm_s, pace.patience.longest_s
     size = SAMPLE_RATE * frame_ms // 1000 * 2
     floor = _silence(size * (1000 // frame_ms))
     length = len(pcm) / 2 / SAMPLE_RATE
@@ -140,8 +145,7 @@ async def _speak(line: ClientConnection, pcm: bytes, log: StreamLog, pace: _Pace
         place = number * size
         due = log.began + (number + 1) * frame_ms / 1000
         over = due - log.began - length
-        calm = not log.shown or loop.time() - log.shown[-1].at > patience.calm_s
-        if over > patience.longest_s or (calm and over > patience.tail_s):
+        if over > longest_s or (over > calm_s and pace.is_calm(loop.time())):
             return
         frame = pcm[place : place + size]
         if len(frame) < size:

@@ -78,6 +78,17 @@ def test_a_lost_utterance_is_infinitely_late() -> None:
     assert not found.holds
 
 
+def test_an_utterance_without_its_last_word_is_cut() -> None:
+    """Leaving the end out is not quick: it never came. A wrong last word did."""
+    log = two()
+    log.show(102.5, "good warning", "")
+    log.show(104.5, "good warning how", "")
+    found = figures_of([log])
+    assert (found.lost, found.cut) == (0, 1)
+    assert (found.last_word.p50, found.last_word.p95) == (0.5, None)
+    assert found.first_word.p50 == 0.5
+
+
 def test_text_that_was_never_settled_has_no_final() -> None:
     """It was shown and stayed; the server never said that it would."""
     log = two()

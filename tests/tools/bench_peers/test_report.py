@@ -66,6 +66,8 @@ def test_other_terms_are_not_mixed_in(tmp_path: Path) -> None:
     save(path, report())
     with pytest.raises(BenchError, match="was measured with other seed: name another"):
         read_report(path, replace(report(), terms=replace(TERMS, seed=2)))
+    with pytest.raises(BenchError, match="cannot be written: No such file or directory"):
+        save(tmp_path / "none" / "out.json", report())
     path.write_text("[]", encoding="utf-8")
     with pytest.raises(BenchError, match="is no report of this tool"):
         read_report(path, report())
@@ -84,7 +86,7 @@ def test_the_tables_say_who_holds_how_much() -> None:
     assert "| streamser 1.0 | **4** | .000 | `start streamser` |" in found
     assert "| WhisperLive 1.0 | none |  | `start whisperlive` |" in found
     assert (
-        "| WhisperLive | 1 | 1 | .000 | 0 | 1.60 | 1.60 | 1.60 | 1.60 | 2.60 | 0.50 | 400 |"
+        "| WhisperLive | 1 | 1 | .000 | 0, 0 | 1.60 | 1.60 | 1.60 | 1.60 | 2.60 | 0.50 | 400 |"
         in found
     )
     assert "| WhisperLiveKit | 1 | not measured: no room |" in found

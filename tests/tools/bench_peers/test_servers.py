@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tools.bench_peers.errors import BenchError
-from tools.bench_peers.servers import Recipe, recipe, running, version_of, weights_at
+from tools.bench_peers.servers import Recipe, digest, recipe, running, version_of, weights_at
 
 SERVE = "import socket, sys; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); s.accept()"
 
@@ -68,6 +68,7 @@ def test_weights_are_looked_at_before_anything_starts(tmp_path: Path) -> None:
         weights_at(tmp_path)
     (tmp_path / "model.bin").touch()
     assert weights_at(tmp_path) == tmp_path.resolve()
+    assert digest(tmp_path) == "e3b0c44298fc1c14"
 
 
 def test_this_server_is_started_as_asked_for(tmp_path: Path) -> None:
@@ -76,3 +77,5 @@ def test_this_server_is_started_as_asked_for(tmp_path: Path) -> None:
     assert made.command[:4] == (sys.executable, "-m", "streamser", "serve")
     assert "a.b=c d" in made.command
     assert made.shown == "streamser serve --config embedded --set 'a.b=c d'"
+    made = recipe("streamser", tmp_path, tmp_path, f"--asr-model {tmp_path}")
+    assert made.shown == "streamser serve --asr-model WEIGHTS"

@@ -14,7 +14,7 @@ from tools.bench_peers.errors import BenchError
 from tools.bench_peers.log import StreamLog
 from tools.bench_peers.talk import Patience, talk
 
-SHORT = Patience(tail_s=0.1, calm_s=0.1, longest_s=1.0, goodbye_s=0.5, ready_s=2.0)
+SHORT = Patience(calm_s=0.1, longest_s=1.0, goodbye_s=0.5, ready_s=2.0)
 Handler = Callable[[ServerConnection], Awaitable[None]]
 
 

@@ -1,0 +1,38 @@
+"""What a server tells of itself, counted from events alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamser.events import Event
+from streamser.server.metrics import Metrics
+from tests.cli.samples import closed, failed, felt, sounded
+
+
+def first_readings(*events: Event) -> tuple[float, float]:
+    """Return how many first readings some events hold, and their lags together, in s."""
+    metrics = Metrics()
+    for event in events:
+        metrics.event(event)
+    names = ("streamser_stage_seconds_count", "streamser_stage_seconds_sum")
+    values = [
+        metrics.registry.get_sample_value(name, {"stage": "speech_end_to_reading"})
+        for name in names
+    ]
+    return (values[0] or 0.0, values[1] or 0.0)
+
+
+def test_the_first_reading_of_an_utterance_is_provisional_or_final() -> None:
+    """Each utterance counts once, with the earlier of the two."""
+    early = msgspec.structs.replace(felt(), lag_ms=4000.0)
+    assert first_readings(sounded(), early) == (1, 0.3)
+    assert first_readings(felt()) == (1, 0.081)
+    other = msgspec.structs.replace(felt(), item_id="item_s_2")
+    assert first_readings(sounded(), early, other) == (2, 0.381)
+
+
+def test_an_utterance_that_fails_is_waited_for_no_more() -> None:
+    """Nor is one whose session is over: an item of that name may come again."""
+    fault = msgspec.structs.replace(failed(), item_id="item_s_1")
+    assert first_readings(sounded(), fault, felt())[0] == 2
+    assert first_readings(sounded(), closed(), felt())[0] == 2

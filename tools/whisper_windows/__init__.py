@@ -1,0 +1,1 @@
+"""How well and how fast Whisper hears in windows of several kinds: docs/windows.md."""
