@@ -1,6 +1,6 @@
 /** The page: from the first screen to the meeting and back; draws what has changed, once a frame. */
 
-import { subscribe } from "./streamser.js";
+import { isLoading, subscribe } from "./streamser.js";
 import { Store } from "./store.js";
 import { Setup, readAddress } from "./setup.js";
 import { Sender } from "./sender.js";
@@ -25,6 +25,9 @@ const STATE_WORDS = {
   waiting: "reconnecting",
   closed: "ended",
 };
+
+const LOADING =
+  "The server is loading its models. What you say meanwhile is kept, up to a minute of it.";
 
 const get = (id) => document.getElementById(id);
 let meeting = null; // all that exists only while somebody takes part
@@ -145,9 +148,14 @@ function drawConnection(states) {
   const paused = worst.state === "live" && meeting?.sender?.paused;
   const playback = meeting?.store.playback ?? null;
   const live = playback === null ? STATE_WORDS.live : `recording, ${playback}×`;
+  // Each try says "connecting" for a moment; what the last one was told is still true.
+  const loading = ["waiting", "connecting"].includes(worst.state) && isLoading(worst.error);
+  if (loading) showTrouble(LOADING);
+  else if (get("trouble").firstElementChild.textContent === LOADING) showTrouble("");
   const words = worst.state === "live" ? live : STATE_WORDS[worst.state];
-  pill.lastElementChild.textContent = paused ? "paused" : words;
-  pill.title = worst.state === "waiting" ? `Connection lost (${worst.code}); trying again` : "";
+  pill.lastElementChild.textContent = paused ? "paused" : loading ? "loading models" : words;
+  const lost = worst.state === "waiting" && !loading;
+  pill.title = lost ? `Connection lost (${worst.code}); trying again` : "";
 }
 
 /** Tell why the server ended a connection: on the first screen, or beside what is already there. */

@@ -6,6 +6,8 @@
 import { Link, address } from "./client/link.js";
 import { SentSound } from "./client/sound.js";
 
+export { isLoading } from "./client/link.js";
+
 /** More than this waiting in the socket and we hold back: the sound is kept here anyway. */
 const BUFFERED_BYTES = 64 * 1024;
 const KEEPALIVE_MS = 10_000;

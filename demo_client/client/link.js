@@ -11,6 +11,11 @@ export function backoff(attempt, random = Math.random) {
   return ceiling / 2 + (ceiling / 2) * random();
 }
 
+/** Whether a refusal says that the server loads its models: what is sent is kept until then. */
+export function isLoading(error) {
+  return error?.code === "not_ready";
+}
+
 /** Make the address of a WebSocket endpoint from a server's http(s) or ws(s) address. */
 export function address(base, path, parameters) {
   const url = new URL(".", new URL(base, globalThis.location?.href));
@@ -31,7 +36,7 @@ export function address(base, path, parameters) {
  * Keep one socket open: the part that `connect` and `subscribe` share.
  *
  * States told to `onState`: `connecting`, `live` (said by the caller), `waiting`
- * (with `retryMs`, `code`, `reason`), `closed` (with `code`, `reason`, `error`).
+ * (with `retryMs`, `code`, `reason`, `error`), `closed` (with `code`, `reason`, `error`).
  */
 export class Link {
   constructor({ target, token, onMessage, onState, onDrop }) {
@@ -83,8 +88,10 @@ export class Link {
       this.onDrop(code);
       if (this.ended || !RETRY.has(code)) return this.end(code, reason);
       const hint = /retry in ([\d.]+) s/.exec(reason)?.[1];
+      // Models take seconds to load: waiting longer each time would only lose some.
+      if (isLoading(this.error)) this.attempt = 0;
       const retryMs = Math.max(backoff(this.attempt++), hint ? hint * 1000 : 0);
-      this.onState("waiting", { retryMs, code, reason, attempt: this.attempt });
+      this.onState("waiting", { retryMs, code, reason, error: this.error, attempt: this.attempt });
       this.timer = setTimeout(() => this.open(), retryMs);
     };
   }

@@ -139,6 +139,7 @@ def listen(
 
         remote = Remote(
             server,
+            source,
             channel=settings.audio.channel,
             patient=not source.live,
             speaker=speaker,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.runtime.feed import Feed, FeedItem, Missed
+    from streamser.runtime.feed import FeedItem, Missed
 
 __all__ = ["Remote", "Totals", "check_remote"]
 
@@ -106,14 +106,16 @@ class Totals:
 class Remote:
     """Stand in for an ``Analyzer`` whose models are on a server.
 
-    Entering it connects; raises ``ServerError`` where that fails. The events of ``stream``
-    are on the clock of the whole stream, also after the server was restarted. ``fault`` is
-    why the source broke off, if it did.
+    Entering it begins to hear a live source, so that nothing is lost that is said to a server that
+    still loads its models, and connects; raises ``ServerError`` where that fails. The events of
+    ``stream`` are on the clock of the whole stream, also after the server was restarted.
+    ``fault`` is why the source broke off, if it did.
     """
 
     def __init__(
         self,
         server: str,
+        source: AudioSource,
         *,
         channel: int | None = None,
         patient: bool = False,
@@ -123,21 +125,36 @@ class Remote:
     ) -> None:
         self.fault: str | None = None
         self._server = server
+        self._source = source
         self._channel = channel
         self._patient = patient
         self._speaker = speaker
         self._meeting = meeting
         self._token = token or os.environ.get("STREAMSER_TOKEN") or None
         self._runner = asyncio.Runner()
-        self._feed: Feed | None = None
 
     def __enter__(self) -> Remote:
         from streamser.client.address import shown
+        from streamser.runtime.feed import KEPT, Feed
 
         tell(f"The sound is sent to {shown(self._server)}.")
+        loop = self._runner.get_loop()
+        self._mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
+
+        def post(item: FeedItem) -> None:
+            loop.call_soon_threadsafe(self._mailbox.put_nowait, item)
+
+        self._feed = Feed(self._source, self._channel, post, time.monotonic)
         try:
+            if self._source.live:
+                self._feed.start(KEPT)
             self._runner.run(self._connect())
+            if self._source.live:
+                self._feed.narrow()
+            else:
+                self._feed.start()
         except BaseException:
+            self._feed.abandon()
             self._runner.close()
             raise
         return self
@@ -148,8 +165,7 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._feed is not None:
-            self._feed.abandon()
+        self._feed.abandon()
         try:
             self._runner.run(self._leave(kind, error, trace))
         finally:
@@ -195,20 +211,11 @@ class Remote:
         await self._connection.__aexit__(kind, error, trace)
 
     def _events(self, source: AudioSource, on_audio: _Tap) -> Iterator[SessionEvent]:
-        from streamser.runtime.feed import Feed
         from streamser.runtime.losses import Losses
 
-        loop = self._runner.get_loop()
-        mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
-
-        def post(item: FeedItem) -> None:
-            loop.call_soon_threadsafe(mailbox.put_nowait, item)
-
-        self._feed = Feed(source, self._channel, post, time.monotonic)
         self._missing = Losses("audio")
         self._lost_ms = 0
-        self._feed.start()
-        sending = loop.create_task(self._send(source, mailbox, on_audio))
+        sending = self._runner.get_loop().create_task(self._send(source, on_audio))
         totals = Totals()
         while (event := self._runner.run(self._next())) is not None:
             self._tell_lost()
@@ -222,15 +229,12 @@ class Remote:
             return None
         return cast("SessionEvent", placed(event, self._session.offset_ms))
 
-    async def _send(
-        self, source: AudioSource, mailbox: asyncio.Queue[FeedItem], on_audio: _Tap
-    ) -> None:
+    async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
         from streamser.runtime.feed import Ended, Heard, Missed
 
-        assert self._feed is not None
         try:
             while True:
-                match await mailbox.get():
+                match await self._mailbox.get():
                     case Heard(samples=samples):
                         on_audio(samples)
                         await self._session.send(samples)

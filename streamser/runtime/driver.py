@@ -9,26 +9,23 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
+from streamser.audio.clip import Samples, to_samples
 from streamser.audio.source import AudioSource
 from streamser.errors import StreamserError
 from streamser.events import Event
 from streamser.runtime.conductor import Conductor
-from streamser.runtime.feed import Ended, Feed, FeedItem, Heard, Missed
+from streamser.runtime.feed import KEPT, Ended, Feed, FeedItem, Heard, Missed
 from streamser.runtime.jobs import Job, Outcome
 from streamser.runtime.pools import WorkerPools
 from streamser.runtime.session import Session
 
-__all__ = ["KEPT_S", "Tap", "Terms", "Venue", "drive"]
+__all__ = ["Tap", "Terms", "Venue", "drive"]
 
 Tap: TypeAlias = Callable[[Samples], None]
-
-KEPT_S: Final = 120
-"""Seconds of a live source's sound that are kept while the models are loaded."""
 
 _WAKE_S = 0.25
 """Waiting in short spells lets signal handlers run on systems where a wait shuts them out."""
@@ -69,8 +66,8 @@ def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> It
     """Yield a stream's events until it has ended; stops the source if the iterator is dropped.
 
     ``prepare`` waits for the models. Meanwhile a live source is read, on its own thread, and
-    what it gives is kept, ``KEPT_S`` seconds at most: beyond, it is lost where it would be lost
-    to anybody who is late. Raises what ``prepare`` raises, and before that the error of a live
+    what it gives is kept, two minutes at most: beyond, it is lost where it would be lost to
+    anybody who is late. Raises what ``prepare`` raises, and before that the error of a live
     source that has given nothing.
     """
     mailbox: queue.SimpleQueue[_Letter] = queue.SimpleQueue()
@@ -80,7 +77,7 @@ def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> It
         feed = Feed(source, terms.channel, mailbox.put, time.monotonic)
         stack.callback(feed.abandon)
         if source.live:
-            feed.start(KEPT_S * SAMPLE_RATE)
+            feed.start(KEPT)
             venue = _await_models(prepare, mailbox, waiting, terms)
             feed.narrow()
         else:

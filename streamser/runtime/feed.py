@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -12,7 +12,10 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.intake import Intake
 from streamser.audio.source import AudioSource, Gap
 
-__all__ = ["Ended", "Feed", "FeedItem", "Heard", "Missed"]
+__all__ = ["KEPT", "Ended", "Feed", "FeedItem", "Heard", "Missed"]
+
+KEPT: Final = 120 * SAMPLE_RATE
+"""Samples of a live source that are kept while whoever shall hear it gets ready."""
 
 _AHEAD = 8 * SAMPLE_RATE
 """Samples that may wait to be heard; a live source's own queue, which counts, comes after."""

@@ -14,6 +14,8 @@ from streamser.events import ErrorBody
 __all__ = ["Admission", "Refusal"]
 
 _RETRY_S = 5
+_LOADING_S = 1
+"""Models take seconds, and who has come early talks already."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -101,9 +103,9 @@ class Admission:
         if self.closing:
             return _busy("shutting_down", "the server is about to end")
         if not self.serving:
-            return _busy("not_ready", "the models are being loaded")
+            return _busy("not_ready", "the server is loading its models", _LOADING_S)
         return None
 
 
-def _busy(code: str, message: str) -> Refusal:
-    return Refusal(503, 1013, code, f"{message}: try again in {_RETRY_S} s", _RETRY_S)
+def _busy(code: str, message: str, retry_s: int = _RETRY_S) -> Refusal:
+    return Refusal(503, 1013, code, f"{message}: try again in {retry_s} s", retry_s)

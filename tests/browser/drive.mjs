@@ -181,6 +181,27 @@ const SCENARIOS = {
     };
   },
 
+  /** Join while the server loads its models, talk, and let it get ready. */
+  async early(page) {
+    const seen = () =>
+      page.evaluate(() => ({
+        pill: document.getElementById("connection").textContent.trim(),
+        trouble: document.querySelector("#trouble span").textContent,
+      }));
+    await page.fill("#meeting", "board");
+    await page.fill("#speaker", "Ada");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, "document.getElementById('connection').textContent.trim() === 'loading models'");
+    const loading = await seen();
+    await page.waitForTimeout(task.seconds * 1000);
+    await ask("ready");
+    await waitUntil(page, IS_LIVE);
+    const live = await seen();
+    await waitUntil(page, "document.querySelectorAll('#rows .row').length > 0");
+    return { loading, live };
+  },
+
   /** Speak the recording; `breaks` are seconds of it at which the caller breaks something. */
   async speak(page) {
     await page.fill("#meeting", "board");

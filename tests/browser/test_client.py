@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,3 +23,15 @@ def test_no_sound_is_lost_whatever_breaks(seed: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "500"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
+    """It is tried again every second, not ever more rarely, and then all is sent."""
+    script = SCRIPT.with_name("loading.mjs")
+    done = subprocess.run(
+        ["node", str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told == {"waits": [1000] * 6, "loading": 6, "said": 800, "whole": True}

@@ -6,6 +6,7 @@ import csv
 import difflib
 import json
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ import streamser
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.browser.live import LiveServer, drive, missing_tool
 from tests.browser.proxy import Wire
+from tests.cli.test_remote import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -131,6 +133,23 @@ def test_a_token_is_asked_for_and_leaves_the_address_bar(tmp_path: Path) -> None
     assert "token" not in result["address"].split("?", 1)[1]
     assert "access token" in result["message"]
     assert result["screen"] == "view"
+
+
+def test_who_joins_while_models_are_loaded_is_told_and_heard(recording: Path) -> None:
+    """What is said before the server lets anybody in has its row all the same."""
+    held = threading.Event()
+    with Served(held=held) as url:
+        result = drive(
+            "early",
+            url=url.replace("ws", "http", 1),
+            wav=str(recording),
+            seconds=10.0,
+            on_step=lambda _: held.set(),
+        )
+    assert result["loading"]["pill"] == "loading models"
+    assert "kept" in result["loading"]["trouble"]
+    assert result["live"] == {"pill": "live", "trouble": ""}
+    assert_no_errors(result)
 
 
 def test_speech_is_read_and_drawn(server: LiveServer, recording: Path, tmp_path: Path) -> None:

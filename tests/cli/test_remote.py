@@ -17,7 +17,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from streamser.cli.main import app
-from streamser.cli.remote import Totals
+from streamser.cli.remote import Remote, Totals
 from streamser.events import (
     EmotionCompleted,
     SessionClosed,
@@ -29,6 +29,7 @@ from streamser.server.app import EmotionServer
 from tests.cli.running import DEMO, events_of, refuses, run, start
 from tests.cli.sounds import spoken, write
 from tests.client.pretend import PretendSession, numbered
+from tests.runtime.test_loading import Microphone, demo, drain
 from tests.server.serving import serving
 
 QUIET = ("--asr", "none")
@@ -36,9 +37,10 @@ TOKEN = "a-token-of-sixteen-and-more"
 
 
 class Served:
-    """Run a server on a thread of its own."""
+    """Run a server on a thread of its own; its models are there after ``held``, if given."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: threading.Event | None = None) -> None:
+        self._held = held
         self.server: EmotionServer | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -60,8 +62,11 @@ class Served:
 
     async def _serve(self) -> None:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
-        async with serving() as self.server:
+        async with serving(load=self._held is None) as self.server:
             self._ready.set()
+            if self._held is not None:
+                await asyncio.to_thread(self._held.wait, 60)
+                await self.server.load()
             await self._over.wait()
 
 
@@ -168,6 +173,18 @@ assert done.exit_code == 0, done.output
 heavy = ("onnxruntime", "tokenizers", "torch", "ctranslate2", "faster_whisper")
 print([name for name in heavy if name in sys.modules])
 """
+
+
+def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
+    """The microphone is open before the server lets anybody in, and all of it is analysed."""
+    source = Microphone(demo(6))
+    with Served(held=source.given) as url, Remote(url, source) as remote:
+        events = drain(remote.stream(source), source)
+    assert isinstance(events[0], SessionCreated)
+    assert any(isinstance(event, EmotionCompleted) for event in events)
+    closed = events[-1]
+    assert isinstance(closed, SessionClosed)
+    assert (closed.audio_ms, closed.audio_dropped_ms) == (6000, 0)
 
 
 def test_no_model_is_loaded_here(url: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from streamser.config import EmotionSettings
 from streamser.emotion import choose
-from streamser.emotion.choose import choose_model, model_names
+from streamser.emotion.choose import choose_model, loads_slowly, model_names
 from streamser.errors import ConfigError, ModelError
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.neural.checkpoints import tiny_checkpoint
@@ -33,6 +33,16 @@ def test_a_directory_is_a_trained_model(tmp_path: Path) -> None:
     """One setting makes the difference."""
     where = tiny_checkpoint(tmp_path / "tiny")
     assert choose_model(EmotionSettings(model=str(where), device="cpu")).name == "tiny"
+
+
+def test_people_are_told_of_what_takes_its_time_to_load(tmp_path: Path) -> None:
+    """Checkpoints and public models do; bundles, the rules and misspelt names do not."""
+    bundle = tiny_bundle(tmp_path / "mine")
+    checkpoint = tmp_path / "theirs"
+    checkpoint.mkdir()
+    slow = ("sensevoice", "owner/name", str(checkpoint))
+    assert all(loads_slowly(name) for name in slow)
+    assert not any(loads_slowly(name) for name in ("compact", "rules", "cmopact", str(bundle)))
 
 
 def test_a_model_that_comes_with_the_program_has_a_plain_name(

@@ -78,10 +78,10 @@ def test_nobody_is_let_in_before_the_models_are_loaded() -> None:
     async def scene() -> None:
         async with serving(load=False) as server:
             code, headers, error = await refusal(server)
-            assert (code, headers["Retry-After"], error["code"]) == (503, "5", "not_ready")
+            assert (code, headers["Retry-After"], error["code"]) == (503, "1", "not_ready")
             assert error["type"] == "server_error"
             told, closed, reason = await turned_away(server)
-            assert (told["code"], closed, reason) == ("not_ready", 1013, "not_ready; retry in 5 s")
+            assert (told["code"], closed, reason) == ("not_ready", 1013, "not_ready; retry in 1 s")
             assert (await status(server, "healthz"))[0] == 200
             assert (await status(server, "readyz"))[::2] == (503, "not_ready\n")
             await server.load()

@@ -137,13 +137,13 @@ def test_whisper_by_name_is_whisper_or_an_error(model: Path, told: list[str]) ->
     assert says(chosen) == SENTENCE
     with pytest.raises(ModelError, match="does not answer"):
         choose_transcriber(AsrSettings(engine="whisper", model="tiny"), told.append)
-    assert told == []
+    assert told == ["loading Whisper scripted …"]
 
 
-def test_auto_takes_a_directory_without_remark(model: Path, told: list[str]) -> None:
+def test_auto_takes_a_directory_and_says_no_more(model: Path, told: list[str]) -> None:
     """A model given by path is used as it is."""
     assert says(choose_transcriber(AsrSettings(model=str(model)), told.append)) == SENTENCE
-    assert told == []
+    assert told == ["loading Whisper scripted …"]
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "bsae"])
@@ -168,7 +168,7 @@ def test_auto_uses_the_cached_model_that_was_asked_for(
     )
     assert chosen is not None
     assert chosen.name == "faster-whisper/base"
-    assert told == []
+    assert told == ["loading Whisper base …"]
 
 
 def test_auto_uses_another_cached_size_and_says_so(
@@ -180,7 +180,10 @@ def test_auto_uses_another_cached_size_and_says_so(
     chosen = choose_transcriber(AsrSettings(model="base"), told.append)
     assert chosen is not None
     assert chosen.name == "faster-whisper/small"
-    assert told == ["Whisper 'base' is not on this machine; using 'small', which is here."]
+    assert told == [
+        "Whisper 'base' is not on this machine; using 'small', which is here.",
+        "loading Whisper small …",
+    ]
 
 
 @pytest.mark.parametrize("language", [None, "en"])
@@ -192,7 +195,7 @@ def test_auto_takes_the_package_before_the_cache(
     told: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As it is meant: the model is the default, and nobody has to be asked or told."""
+    """As it is meant: the model is the default, and nobody has to be asked."""
     install_weights(tmp_path / "site", model, monkeypatch)
     put_into_cache(cache, model, "tiny.en")
     put_into_cache(cache, model, "small")
@@ -200,7 +203,7 @@ def test_auto_takes_the_package_before_the_cache(
     assert says(chosen) == SENTENCE
     assert chosen is not None
     assert chosen.name == "faster-whisper/tiny.en"
-    assert told == []
+    assert told == ["loading Whisper tiny.en …"]
     what = what_auto_takes(AsrSettings(language=language), offline=True)
     assert what == "whisper/tiny.en, from the package"
 
@@ -229,7 +232,8 @@ def test_auto_asks_for_base_where_tiny_en_does_not_know_the_language(
         assert chosen is not None
         assert chosen.name == f"faster-whisper/{size}"
         assert told == [
-            f"Whisper 'tiny.en' knows only English, not 'de'; using {size!r}, which is here."
+            f"Whisper 'tiny.en' knows only English, not 'de'; using {size!r}, which is here.",
+            f"loading Whisper {size} …",
         ]
         assert what_auto_takes(german, offline=True) == f"whisper/{size}, from the cache"
 
@@ -285,7 +289,10 @@ def test_missing_cuda_libraries_send_auto_to_the_cpu(
     monkeypatch.setattr(choose, "WhisperTranscriber", on_gpu)
     assert says(choose_transcriber(AsrSettings(model=str(model)), told.append)) == SENTENCE
     assert devices == ["auto", "cpu"]
-    assert told == ["run pip install 'streamser[cuda]'. Going on with the CPU."]
+    assert told == [
+        "loading Whisper scripted …",
+        "run pip install 'streamser[cuda]'. Going on with the CPU.",
+    ]
     with pytest.raises(ModelError, match="pip install"):
         choose_transcriber(AsrSettings(model=str(model), device="cuda"), told.append)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -122,6 +123,24 @@ def test_partials_and_finals_of_all_lengths_share_one_batch(models: Path) -> Non
         (alone,) = transcriber.transcribe([one])
         assert (alone.text, alone.words) == (transcript.text, transcript.words)
         assert all(word.end <= one.end for word in transcript.words)
+
+
+def test_a_processor_holds_few_windows_at_once(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many wait: memory is what a stream costs, and decoding more is no cheaper."""
+    whisper = scripted(models)
+    decode, shapes = whisper._decode, list[int]()
+
+    def note(windows: Any, tokenizers: Sequence[Any]) -> list[Any]:
+        shapes.append(windows.shape[0])
+        assert len(tokenizers) == windows.shape[0]
+        return decode(windows, tokenizers)
+
+    monkeypatch.setattr(whisper, "_decode", note)
+    heard = whisper.transcribe([clip(1.0 + number, seed=number) for number in range(5)])
+    assert shapes == [2, 2, 1]
+    assert [each.text for each in heard] == [SENTENCE] * 5
 
 
 def test_only_what_was_said_is_encoded(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
