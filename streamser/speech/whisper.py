@@ -26,8 +26,9 @@ from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.cores import core_count
 from streamser.errors import ModelError
 from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
 from streamser.speech.whisper_files import existing_directory, locate_whisper
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_window import Features, complete, frames_needed, pad
 from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
@@ -36,6 +37,8 @@ logger = logging.getLogger(__name__)
 
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
+_LARGEST: Final = 10**9
+"""Bytes of a ``model.bin`` whose encoder may be in memory a second time: small, not medium."""
 _MAX_LENGTH = 448
 _FEWEST_FRAMES = 16
 """The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
@@ -91,13 +94,13 @@ class WhisperTranscriber:
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{_short_name(options.model)}"
         self._options = options
-        self._model = _load(options)
+        self._model, location = _load(options)
         multilingual = bool(self._model.model.is_multilingual)
         self._detects = multilingual and options.language is None
         self._check_language(multilingual)
         self._extract = _extractor(self._model)
         self.arithmetic = str(self._model.model.compute_type)
-        self._silent = self._remember_silence()
+        self._encoder = None if self._model.model.device == "cuda" else _remembering(location)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Recognise a batch of clips; one transcript per clip, in order.
@@ -171,36 +174,22 @@ class WhisperTranscriber:
         ]
 
     def _encode(self, features: Sequence[Features]) -> Any:
-        """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
+        """Encode windows [mels, n] to [windows, steps, width].
 
-        A GPU takes them in full. On a processor the attention over a whole batch outgrows the
-        caches and takes longer; it is decoding many windows at once that is cheaper.
+        A GPU takes them in full, and so does a model that is too large to hold its encoder twice.
         """
         import ctranslate2
 
         most = int(self._extract.nb_max_frames)
-        if self._silent is None:
+        if self._encoder is None:
             windows = np.stack([pad(each, most) for each in features])
             return self._model.model.encode(ctranslate2.StorageView.from_array(windows))
+        encoder = self._encoder
         parts = [
-            complete(self._encode_one(pad(each, frames_needed(each.shape[1], most))), self._silent)
+            complete(encoder.encode(pad(each, frames_needed(each.shape[1], most))), encoder.silent)
             for each in features
         ]
         return ctranslate2.StorageView.from_array(np.stack(parts))
-
-    def _encode_one(self, window: Features) -> Encoded:
-        import ctranslate2
-
-        encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))
-        found: Encoded = np.array(encoded.to(ctranslate2.DataType.float32))[0]
-        return found
-
-    def _remember_silence(self) -> Encoded | None:
-        """Return what the encoder makes of silence [steps, width]; a GPU needs no such help."""
-        model = self._model.model
-        if model.device == "cuda":
-            return None
-        return self._encode_one(silence(int(model.n_mels), int(self._extract.nb_max_frames)))
 
     def _features(self, samples: Samples) -> Features:
         """Return the log-mel spectrogram [mels, frames] of the sound, with some 30 ms behind it."""
@@ -268,7 +257,7 @@ class _Heard(msgspec.Struct, frozen=True):
     words: tuple[Word, ...]
 
 
-def _load(options: WhisperOptions) -> Any:
+def _load(options: WhisperOptions) -> tuple[Any, Path]:
     location = locate_whisper(options.model, options.offline)
     forbid_telemetry()
     try:
@@ -296,7 +285,19 @@ def _load(options: WhisperOptions) -> Any:
     except Exception as error:
         raise _runtime_fault(error, f"The Whisper model in {location} cannot be loaded") from error
     logger.info("%s computes in %s", _short_name(options.model), model.model.compute_type)
-    return model
+    return model, location
+
+
+def _remembering(location: Path) -> RememberingEncoder | None:
+    """Return the encoder that remembers silence; ``None`` where full windows are to be encoded."""
+    weights = location / "model.bin"
+    if weights.stat().st_size > _LARGEST:
+        return None
+    try:
+        return RememberingEncoder(read_encoder(weights))
+    except ModelError as error:
+        logger.warning("Every utterance is encoded in 30 s, which is slow: %s", error)
+        return None
 
 
 def _settled_device(device: str) -> str:
