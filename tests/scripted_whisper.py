@@ -59,7 +59,7 @@ def build_scripted_whisper(
     return _save(spec, directory, tokenizer, vocabulary)
 
 
-def build_babbling_whisper(directory: Path, seed: int = 0) -> Path:
+def build_babbling_whisper(directory: Path, seed: int = 0, quantization: str | None = None) -> Path:
     """Write an English CTranslate2 Whisper of random weights: what it says depends on the sound."""
     rng = np.random.default_rng(seed)
     tokenizer, vocabulary = _vocabulary("ba da ga bu du gu bi di gi be de ge", multilingual=False)
@@ -70,7 +70,7 @@ def build_babbling_whisper(directory: Path, seed: int = 0) -> Path:
     for layer in spec.decoder.layer:
         for linear, rows, columns in _linears(layer):
             linear.weight = (0.3 * rng.standard_normal((rows, columns))).astype(np.float32)
-    return _save(spec, directory, tokenizer, vocabulary)
+    return _save(spec, directory, tokenizer, vocabulary, quantization)
 
 
 def _spec() -> Any:
@@ -79,7 +79,13 @@ def _spec() -> Any:
     return WhisperSpec(2, 2, 2, 2)
 
 
-def _save(spec: Any, directory: Path, tokenizer: Any, vocabulary: Sequence[str]) -> Path:
+def _save(
+    spec: Any,
+    directory: Path,
+    tokenizer: Any,
+    vocabulary: Sequence[str],
+    quantization: str | None = None,
+) -> Path:
     identify = tokenizer.token_to_id
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [identify("<|endoftext|>")]
@@ -87,7 +93,7 @@ def _save(spec: Any, directory: Path, tokenizer: Any, vocabulary: Sequence[str])
     spec.config.lang_ids = [identify(f"<|{code}|>") for code in language_codes()]
     spec.register_vocabulary(vocabulary)
     spec.validate()
-    spec.optimize(quantization=None)
+    spec.optimize(quantization=quantization)
     directory.mkdir(parents=True, exist_ok=True)
     spec.save(str(directory))
     tokenizer.save(str(directory / "tokenizer.json"))

@@ -27,8 +27,9 @@ from streamser.cores import core_count
 from streamser.errors import ConfigError, ModelError
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_window import Features, complete, frames_needed, pad
 from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
 
@@ -38,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
+_LARGEST: Final = 10**9
+"""Bytes of a ``model.bin`` whose encoder may be in memory a second time: small, not medium."""
 _MAX_LENGTH = 448
 _TOGETHER: Final = 2
 """Windows that a processor decodes at once. Each takes 18 MB of attention with tiny.en, 37 with
@@ -58,7 +61,7 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     repository ``owner/name``. ``language``: a code such as ``"en"``, or ``None`` to detect it;
     what a clip says itself comes first. ``device``: ``"auto"``, ``"cpu"`` or ``"cuda"``.
     ``compute_type``: CTranslate2's, such as ``"float32"``; ``"auto"``: int8 on a processor,
-    float16 on CUDA. ``threads``: CPU threads, 0 for up to four. ``offline`` forbids downloads.
+    float16 on CUDA. ``threads``: CPU threads, 0 for as many as help. ``offline`` forbids downloads.
     """
 
     model: str = "tiny.en"
@@ -97,13 +100,13 @@ class WhisperTranscriber:
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{short_name(options.model)}"
         self._options = options
-        self._model = _load(options)
+        self._model, location = _load(options)
         self.languages = frozenset(self._model.supported_languages)
         self._language = self._known(options.language)
         self._memory = LanguageMemory()
         self._extract = _extractor(self._model)
         self.arithmetic = str(self._model.model.compute_type)
-        self._silent = self._remember_silence()
+        self._encoder = None if self._model.model.device == "cuda" else _remembering(location)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Recognise a batch of clips; one transcript per clip, in order.
@@ -136,7 +139,7 @@ class WhisperTranscriber:
             raise ModelError(str(error), code=error.code) from None
 
     def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
-        together = len(pieces) if self._silent is None else _TOGETHER
+        together = len(pieces) if self._model.model.device == "cuda" else _TOGETHER
         groups = [pieces[at : at + together] for at in range(0, len(pieces), together)]
         encoded = [self._encode([self._features(each.samples) for each in g]) for g in groups]
         languages = self._languages(encoded, pieces)
@@ -166,19 +169,19 @@ class WhisperTranscriber:
         ]
 
     def _encode(self, features: Sequence[Features]) -> Any:
-        """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
+        """Encode windows [mels, n] to [windows, steps, width].
 
-        A GPU takes them in full. On a processor the attention over a whole batch outgrows the
-        caches and takes longer.
+        A GPU takes them in full, and so does a model that is too large to hold its encoder twice.
         """
         import ctranslate2
 
         most = int(self._extract.nb_max_frames)
-        if self._silent is None:
+        if self._encoder is None:
             windows = np.stack([pad(each, most) for each in features])
             return self._model.model.encode(ctranslate2.StorageView.from_array(windows))
+        encoder = self._encoder
         parts = [
-            complete(self._encode_one(pad(each, frames_needed(each.shape[1], most))), self._silent)
+            complete(encoder.encode(pad(each, frames_needed(each.shape[1], most))), encoder.silent)
             for each in features
         ]
         return ctranslate2.StorageView.from_array(np.stack(parts))
@@ -199,20 +202,6 @@ class WhisperTranscriber:
                 suppress_tokens=get_suppressed_tokens(tokenizers[0], [-1]),
             )
         )
-
-    def _encode_one(self, window: Features) -> Encoded:
-        import ctranslate2
-
-        encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))
-        found: Encoded = np.array(encoded.to(ctranslate2.DataType.float32))[0]
-        return found
-
-    def _remember_silence(self) -> Encoded | None:
-        """Return what the encoder makes of silence [steps, width]; a GPU needs no such help."""
-        model = self._model.model
-        if model.device == "cuda":
-            return None
-        return self._encode_one(silence(int(model.n_mels), int(self._extract.nb_max_frames)))
 
     def _features(self, samples: Samples) -> Features:
         """Return the log-mel spectrogram [mels, frames] of the sound, with some 30 ms behind it."""
@@ -278,7 +267,7 @@ class _Heard(msgspec.Struct, frozen=True):
     words: tuple[Word, ...]
 
 
-def _load(options: WhisperOptions) -> Any:
+def _load(options: WhisperOptions) -> tuple[Any, Path]:
     location = locate_whisper(options.model, options.offline)
     forbid_telemetry()
     try:
@@ -297,7 +286,7 @@ def _load(options: WhisperOptions) -> Any:
             str(location),
             device=device,
             compute_type=_arithmetic(options.compute_type, device),
-            cpu_threads=options.threads or min(4, core_count()),
+            cpu_threads=options.threads or _useful_threads(location),
             local_files_only=True,
         )
         if device == "cuda":
@@ -308,7 +297,25 @@ def _load(options: WhisperOptions) -> Any:
         what = f"The Whisper model in {location} cannot be loaded{advice}"
         raise _runtime_fault(error, what) from error
     logger.info("%s computes in %s", short_name(options.model), model.model.compute_type)
-    return model
+    return model, location
+
+
+def _remembering(location: Path) -> RememberingEncoder | None:
+    """Return the encoder that remembers silence; ``None`` where full windows are to be encoded."""
+    weights = location / "model.bin"
+    if weights.stat().st_size > _LARGEST:
+        return None
+    try:
+        return RememberingEncoder(read_encoder(weights))
+    except ModelError as error:
+        logger.warning("Every utterance is encoded in 30 s, which is slow: %s", error)
+        return None
+
+
+def _useful_threads(location: Path) -> int:
+    """Return how many threads decode sooner than one: of a small model they only wait."""
+    is_large = (location / "model.bin").stat().st_size > _LARGEST
+    return min(4, core_count()) if is_large else 1
 
 
 def _settled_device(device: str) -> str:

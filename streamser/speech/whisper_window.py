@@ -2,10 +2,11 @@
 
 Whisper has learnt from windows of 30 s alone. Fed with less, its decoder repeats itself or ends too
 late (OpenNMT/CTranslate2, issue 2100; ``audio_ctx`` of whisper.cpp); fed with 30 s, the encoder
-spends most of its time on silence that is the same every time. So only the utterance and a second
-behind it are encoded, and what the encoder has made of silence once, at the same places of the
-window, is put behind them. The decoder then sees 30 s, and the words are those of a full window,
-see docs/windows.md. Whatever the lengths, all windows come out alike and can be decoded together.
+spends most of its time on silence that is the same every time. So only the utterance and half a
+second behind it are encoded (``streamser.speech.whisper_encoder``), and what the encoder has made
+of silence once, at the same places of the window, is put behind them. The decoder then sees 30 s,
+and the words are those of a full window, see docs/windows.md. Whatever the lengths, all windows
+come out alike and can be decoded together.
 """
 
 from __future__ import annotations
@@ -22,19 +23,23 @@ Features: TypeAlias = npt.NDArray[np.float32]
 Encoded: TypeAlias = npt.NDArray[np.float32]
 """What the encoder makes of them: [..., frames / 2, width]."""
 
-MARGIN_S: Final = 1.0
+MARGIN_S: Final = 0.5
 """Silence encoded behind what was said, where the two would else meet too abruptly."""
 
 _SILENT_LEVEL: Final = -0.5
 """The floor of the scaled log-mel spectrogram of speech whose peak is at 1.5, as is usual."""
 _RANGE: Final = 2.0
+_GRAIN: Final = 8
 _LOWEST: Final = -1.5
 
 
 def frames_needed(content: int, most: int, margin_s: float = MARGIN_S) -> int:
-    """Return how many frames to encode for ``content`` frames of sound; even, ``most`` at most."""
+    """Return how many frames to encode for ``content`` frames of sound, ``most`` at most.
+
+    A multiple of 8, as the encoder wants them.
+    """
     needed = content + round(100 * margin_s)
-    return min(most, needed + needed % 2)
+    return min(most, needed + -needed % _GRAIN)
 
 
 def pad(features: Features, frames: int) -> Features:

@@ -59,7 +59,7 @@ def test_what_was_said_is_heard_as_in_the_full_window(
     heard = [words(whisper, sound) for sound, _ in some]
     for (_, text), found in zip(some, heard, strict=True):
         assert word_errors(bare_words(text), found) <= 1
-    monkeypatch.setattr(whisper, "_silent", None)
+    monkeypatch.setattr(whisper, "_encoder", None)
     assert heard == [words(whisper, sound) for sound, _ in some]
 
 

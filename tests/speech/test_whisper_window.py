@@ -9,10 +9,10 @@ from streamser.speech.whisper_window import complete, frames_needed, pad, silenc
 
 
 @pytest.mark.parametrize(
-    ("content", "frames"), [(0, 100), (1, 102), (300, 400), (301, 402), (2899, 3000), (3003, 3000)]
+    ("content", "frames"), [(0, 56), (1, 56), (302, 352), (303, 360), (2949, 3000), (3003, 3000)]
 )
 def test_what_is_encoded_is_even_and_fits_the_window(content: int, frames: int) -> None:
-    """A second behind the sound; the encoder halves the frames."""
+    """Half a second behind the sound, in whole steps of silence that is remembered."""
     assert frames_needed(content, 3000) == frames
 
 

@@ -64,7 +64,7 @@ def _formats(model: Path, clips: list[Said]) -> Iterator[str]:
     offered = ctranslate2.get_supported_compute_types("cpu")
     for kind in sorted(offered - {"int8"}):
         whisper = TrialWhisper(_options(model, 1, kind))
-        outcome = hear(whisper, Way(1.0, "all"), clips, truth)
+        outcome = hear(whisper, Way(None), clips, truth)
         encode, decode = 1000 * outcome.encode_s, 1000 * outcome.decode_s
         yield f"| {kind} | {encode:.0f} | {decode:.0f} | {outcome.error_rate:.3f} |"
 

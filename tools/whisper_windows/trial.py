@@ -12,22 +12,22 @@ import numpy as np
 from streamser.audio.clip import Clip
 from streamser.bench.word_errors import word_errors
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
+from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
 from tools.whisper_windows.material import Said, bare
 
 __all__ = ["Outcome", "TrialWhisper", "Way", "hear", "is_loop"]
 
 
 class Way(msgspec.Struct, frozen=True):
-    """Say what is encoded behind an utterance, and what the decoder gets behind that.
+    """Say what is encoded behind an utterance, and what is remembered of silence.
 
-    ``margin_s``: seconds of silence that are encoded; ``None``: up to 30 s. ``remembered``: how
-    much silence is put behind what the encoder gave: ``"none"``, ``"all"`` (up to 30 s), ``"last"``
-    (the last 4 s of the window alone), ``"fourth"`` (every fourth step up to 30 s).
+    ``margin_s``: seconds of silence that are encoded; ``None``: up to 30 s. ``remembered``:
+    ``"nothing"``; what the encoder gives, ``"behind"`` the utterance up to 30 s, or of that the
+    last 4 s or every fourth step alone; ``"in every layer"``: what the program does.
     """
 
     margin_s: float | None
-    remembered: str = "none"
+    remembered: str = "nothing"
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -57,6 +57,12 @@ class TrialWhisper(WhisperTranscriber):
         self.way = Way(None)
         self.encode_s = 0.0
 
+        self._still = self._by_ctranslate2(silence(int(self._model.model.n_mels), self._most))
+
+    @property
+    def _most(self) -> int:
+        return int(self._extract.nb_max_frames)
+
     def _encode(self, features: Sequence[Features]) -> Any:
         import ctranslate2
 
@@ -66,19 +72,28 @@ class TrialWhisper(WhisperTranscriber):
         return ctranslate2.StorageView.from_array(encoded)
 
     def _window(self, features: Features) -> Encoded:
-        most, margin = int(self._extract.nb_max_frames), self.way.margin_s
+        most, margin = self._most, self.way.margin_s
         content = features.shape[1]
-        frames = most if margin is None else frames_needed(content, most, margin)
-        encoded = self._encode_one(pad(features, frames))
-        assert self._silent is not None
+        window = pad(features, most if margin is None else frames_needed(content, most, margin))
+        if self.way.remembered == "in every layer":
+            assert self._encoder is not None
+            return complete(self._encoder.encode(window), self._encoder.silent)
+        encoded, still = self._by_ctranslate2(window), self._still
         match self.way.remembered:
-            case "all":
-                return complete(encoded, self._silent)
-            case "fourth":
-                return np.concatenate([encoded, self._silent[len(encoded) :: 4]])
-            case "last":
-                return np.concatenate([encoded, self._silent[max(len(encoded), most // 2 - 200) :]])
+            case "behind":
+                return complete(encoded, still)
+            case "behind, every 4th":
+                return np.concatenate([encoded, still[len(encoded) :: 4]])
+            case "behind, the last 4 s":
+                return np.concatenate([encoded, still[max(len(encoded), most // 2 - 200) :]])
         return encoded
+
+    def _by_ctranslate2(self, window: Features) -> Encoded:
+        import ctranslate2
+
+        encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))
+        found: Encoded = np.array(encoded.to(ctranslate2.DataType.float32))[0]
+        return found
 
 
 def hear(

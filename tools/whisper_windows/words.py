@@ -19,8 +19,9 @@ __all__ = ["WAYS", "Kept", "words_table"]
 
 WAYS: Final = (
     Way(None),
-    *(Way(margin, "all") for margin in (0.0, 0.5, 1.0, 2.0)),
-    *(Way(2.0, kept) for kept in ("last", "fourth")),
+    *(Way(margin, "in every layer") for margin in (0.5, 0.0, 1.0)),
+    *(Way(margin, "behind") for margin in (0.0, 0.5, 1.0, 2.0)),
+    *(Way(2.0, kept) for kept in ("behind, the last 4 s", "behind, every 4th")),
     *(Way(margin) for margin in (12.0, 8.0, 6.0, 4.0, 3.0, 2.0, 1.0, 0.5, 0.0)),
 )
 _HOPELESS: Final = 2
@@ -82,7 +83,7 @@ def _all_ways(
 ) -> dict[Way, Outcome]:
     outcomes: dict[Way, Outcome] = {}
     for way in WAYS if ways is None else ways:
-        if way.remembered == "none" and _is_hopeless(outcomes):
+        if way.remembered == "nothing" and _is_hopeless(outcomes):
             continue
         key = f"{model}, {name}, {len(said)}, {way}"
         outcomes[way] = outcome = kept.get(key, lambda way=way: hear(whisper, way, said, truth))  # type: ignore[misc]
@@ -94,7 +95,9 @@ def _all_ways(
 
 def _is_hopeless(outcomes: dict[Way, Outcome]) -> bool:
     return any(
-        outcome.loops > _HOPELESS for way, outcome in outcomes.items() if way.remembered == "none"
+        outcome.loops > _HOPELESS
+        for way, outcome in outcomes.items()
+        if way.remembered == "nothing"
     )
 
 
@@ -109,7 +112,7 @@ def _lines(
     )
     yield f"**{model}**: word error rate (loops); CPU ms an utterance of the first set. {sizes}."
     yield ""
-    heads = ["encoded behind it", "remembered behind that", *known, "encoder", "decoder"]
+    heads = ["encoded behind it", "remembered", *known, "encoder", "decoder"]
     yield f"| {' | '.join(heads)} |"
     yield f"|{' --- |' * len(heads)}"
     first = next(iter(found.values()))
@@ -122,8 +125,7 @@ def _lines(
             else ["", ""]
         )
         margin = "up to 30 s" if way.margin_s is None else f"{way.margin_s:g} s"
-        kept = {"none": "", "all": "up to 30 s", "last": "the last 4 s", "fourth": "every 4th step"}
-        yield f"| {' | '.join([margin, kept[way.remembered], *cells, *cost])} |"
+        yield f"| {' | '.join([margin, way.remembered, *cells, *cost])} |"
 
 
 def _cell(outcome: Outcome | None) -> str:

@@ -51,16 +51,17 @@ def test_every_way_gives_the_decoder_the_window_that_it_says(model: Path) -> Non
     features = np.zeros((80, 200), np.float32)
     steps = {
         Way(None): 1500,
-        Way(1.0): 150,
-        Way(1.0, "all"): 1500,
-        Way(1.0, "last"): 350,
-        Way(1.0, "fourth"): 150 + 338,
+        Way(1.0): 152,
+        Way(1.0, "behind"): 1500,
+        Way(1.0, "behind, the last 4 s"): 352,
+        Way(1.0, "behind, every 4th"): 152 + 337,
+        Way(1.0, "in every layer"): 1500,
     }
     for way, length in steps.items():
         whisper.way = way
         assert len(whisper._window(features)) == length
     said = Said(np.full(16_000, 0.1, np.float32), tuple(SENTENCE.split()), "en")
-    outcome = hear(whisper, Way(1.0, "all"), [said, said], [said.words, ("so", "be", "it")])
+    outcome = hear(whisper, Way(1.0, "behind"), [said, said], [said.words, ("so", "be", "it")])
     assert (outcome.words, outcome.errors, outcome.loops) == (7, 3, 0)
 
 
@@ -68,7 +69,7 @@ def test_the_table_has_a_row_a_way_and_goes_where_its_marks_are(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands around it stays."""
-    monkeypatch.setattr(words, "WAYS", (Way(None), Way(1.0, "all")))
+    monkeypatch.setattr(words, "WAYS", (Way(None), Way(1.0, "behind")))
     document = tmp_path / "windows.md"
     document.write_text("before\n<!-- words tiny.en -->\nold\n<!-- end of words tiny.en -->\nafter")
     asked = ["words", "--data", str(data), "--model", str(model), "--sets", "en,de"]
@@ -77,12 +78,12 @@ def test_the_table_has_a_row_a_way_and_goes_where_its_marks_are(
     assert written.startswith("before")
     assert written.endswith("after")
     assert "old" not in written
-    assert "| encoded behind it | remembered behind that | en | partials | encoder |" in written
-    assert "| 1 s | up to 30 s | .200 | .000 |" in written
+    assert "| encoded behind it | remembered | en | partials | encoder |" in written
+    assert "| 1 s | behind | .200 | .000 |" in written
     main([*asked, "--keep", str(tmp_path / "kept.json"), "--write", str(document)])
     monkeypatch.setattr(words, "hear", None)
     main([*asked, "--keep", str(tmp_path / "kept.json")])
-    assert "| 1 s | up to 30 s | .200 | .000 |" in document.read_text()
+    assert "| 1 s | behind | .200 | .000 |" in document.read_text()
 
 
 @pytest.mark.parametrize(
