@@ -95,7 +95,7 @@ class WhisperTranscriber:
     name: str
     arithmetic: str
     languages: frozenset[str]
-    batches = True
+    batches: bool
 
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{short_name(options.model)}"
@@ -106,7 +106,9 @@ class WhisperTranscriber:
         self._memory = LanguageMemory()
         self._extract = _extractor(self._model)
         self.arithmetic = str(self._model.model.compute_type)
-        self._encoder = None if self._model.model.device == "cuda" else _remembering(location)
+        # A processor is hardly quicker with several at once: the first need not wait for the last.
+        self.batches = self._model.model.device == "cuda"
+        self._encoder = None if self.batches else _remembering(location)
 
     def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
         """Recognise a batch of clips; one transcript per clip, in order.
@@ -139,7 +141,7 @@ class WhisperTranscriber:
             raise ModelError(str(error), code=error.code) from None
 
     def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
-        together = len(pieces) if self._model.model.device == "cuda" else _TOGETHER
+        together = len(pieces) if self.batches else _TOGETHER
         groups = [pieces[at : at + together] for at in range(0, len(pieces), together)]
         encoded = [self._encode([self._features(each.samples) for each in g]) for g in groups]
         languages = self._languages(encoded, pieces)
