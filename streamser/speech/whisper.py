@@ -29,7 +29,7 @@ from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
-from streamser.speech.whisper_window import Features, complete, frames_needed, pad
+from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
 from streamser.speech.whisper_words import Span, join_texts, place_words
 from streamser.telemetry import forbid_telemetry
 
@@ -171,22 +171,26 @@ class WhisperTranscriber:
         ]
 
     def _encode(self, features: Sequence[Features]) -> Any:
-        """Encode windows [mels, n] to [windows, steps, width].
+        """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
 
         A GPU takes them in full, and so does a model that is too large to hold its encoder twice.
+        On a processor the attention over a whole batch would outgrow the caches.
         """
         import ctranslate2
 
-        most = int(self._extract.nb_max_frames)
-        if self._encoder is None:
-            windows = np.stack([pad(each, most) for each in features])
-            return self._model.model.encode(ctranslate2.StorageView.from_array(windows))
-        encoder = self._encoder
-        parts = [
-            complete(encoder.encode(pad(each, frames_needed(each.shape[1], most))), encoder.silent)
-            for each in features
-        ]
-        return ctranslate2.StorageView.from_array(np.stack(parts))
+        model, most = self._model.model, int(self._extract.nb_max_frames)
+        view = ctranslate2.StorageView.from_array
+        if model.device == "cuda":
+            return model.encode(view(np.stack([pad(each, most) for each in features])))
+        parts: list[Encoded] = []
+        for each in features:
+            if self._encoder is None:
+                encoded = model.encode(view(pad(each, most)[None]))
+                parts.append(np.array(encoded.to(ctranslate2.DataType.float32))[0])
+            else:
+                window = pad(each, frames_needed(each.shape[1], most))
+                parts.append(complete(self._encoder.encode(window), self._encoder.silent))
+        return view(np.stack(parts))
 
     def _decode(self, windows: Any, tokenizers: Sequence[Any]) -> list[Any]:
         """Decode windows [windows, steps, width] in the language of each one's tokenizer."""

@@ -163,6 +163,29 @@ def test_only_what_was_said_is_encoded(models: Path, monkeypatch: pytest.MonkeyP
     assert frames[1] == 3000
 
 
+def test_where_the_encoder_cannot_be_had_twice_full_windows_are_encoded(
+    models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A large model has them in silence; weights of an unknown kind are told in a line."""
+    monkeypatch.setattr(whisper, "_LARGEST", 1)
+    large = scripted(models)
+    monkeypatch.undo()
+
+    def refuse(path: Path) -> None:
+        raise ModelError(f"the weights in {path} cannot be read (5)")
+
+    assert not caplog.records
+    monkeypatch.setattr(whisper, "read_encoder", refuse)
+    strange = scripted(models)
+    assert [record.message for record in caplog.records] == [
+        "Every utterance is encoded in 30 s, which is slow: the weights in"
+        f" {models / 'scripted' / 'model.bin'} cannot be read (5)"
+    ]
+    for transcriber in (large, strange):
+        heard = transcriber.transcribe([clip(1.0), clip(2.0)])
+        assert [transcript.text for transcript in heard] == [SENTENCE, SENTENCE]
+
+
 def test_the_arithmetic_is_told_and_no_matter_of_chance(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
