@@ -138,9 +138,9 @@ class Session:
             samples = samples[taken:]
             for event in events:
                 self._follow(event)
+            self._tell_voices()
             if self._markers:
                 self._place_markers()
-        self._tell_voices()
         return self._output()
 
     def lapse(self, samples: int) -> list[Output]:

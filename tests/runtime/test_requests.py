@@ -10,6 +10,7 @@ from streamser.events import (
     EmotionProvisional,
     Event,
     SessionClosed,
+    SpeechStarted,
     SpeechStopped,
     TranscriptionCompleted,
     TranscriptionFailed,
@@ -115,6 +116,15 @@ def test_a_voice_whose_words_are_late_is_told_of_alone_and_the_final_follows() -
     assert early.item_id == final.item_id
     assert early.emotion.window == final.emotion.window
     assert len(talk.of(EmotionProvisional)) == 1
+
+
+def test_a_voice_is_told_of_at_its_place_however_long_the_pieces_of_sound() -> None:
+    """Before whatever is said after it."""
+    talk = Talk()
+    talk.hear(*UTTERANCE)
+    talk.carry(talk.session.push(speech((1.0, 0.0), (1.0, 0.3))))
+    kinds = [type(event) for event in talk.told]
+    assert kinds.index(EmotionProvisional) < len(kinds) - 1 - kinds[::-1].index(SpeechStarted)
 
 
 def test_time_passes_also_where_no_sound_comes() -> None:
