@@ -210,7 +210,7 @@ class SpeakersSettings(Section, frozen=True):
 
 
 class WorkerSettings(Section, frozen=True):
-    """How work is shared out on the device thread."""
+    """How work is shared out among the workers of words and of emotion."""
 
     max_batch: Annotated[int, Meta(ge=1, description="Utterances analysed at once.")] = 8
     max_wait_ms: Annotated[

@@ -34,7 +34,7 @@ _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 
 class Device(Protocol):
-    """Say how the device thread does."""
+    """Say how the workers do."""
 
     @property
     def stats(self) -> WorkerStats:
@@ -54,7 +54,7 @@ class Device(Protocol):
 class Metrics:
     """Count and time what happens; a registry of its own, so that servers do not mix.
 
-    ``batch`` may be called from the device thread; the rest from the event loop's.
+    ``batch`` may be called from a worker's thread; the rest from the event loop's.
     """
 
     def __init__(self) -> None:
@@ -102,14 +102,14 @@ class Metrics:
         )
         self._busy = Counter(
             "streamser_device_busy_seconds",
-            "Time the device thread spent in models.",
+            "Time that workers spent in models, all together.",
             registry=registry,
         )
         self._busy_s = self._audio_s = 0.0
         self._early: dict[str, set[str]] = {}
 
     def watch(self, device: Device) -> None:
-        """Tell of the device thread, and the real-time factor, when asked."""
+        """Tell of the workers, and the real-time factor, when asked."""
         self.registry.register(_DeviceCollector(device, self._real_time_factor))
 
     def render(self) -> bytes:
@@ -151,7 +151,7 @@ class Metrics:
         self._refusals.labels(code).inc()
 
     def batch(self, report: BatchReport) -> None:
-        """Note a batch of the device thread."""
+        """Note a batch of a worker."""
         self._batch_size.observe(len(report.waited_s))
         for waited in report.waited_s:
             self._stages.labels("wait").observe(waited)
@@ -207,7 +207,7 @@ class Metrics:
 
 
 class _DeviceCollector(Collector):
-    """Ask the device thread only when somebody asks us."""
+    """Ask the workers only when somebody asks us."""
 
     def __init__(self, device: Device, factor: Callable[[], float]) -> None:
         self._device = device
