@@ -8,7 +8,7 @@ import numpy as np
 
 from streamser.audio.source import Frames, Gap
 
-__all__ = ["encode", "heard", "tone", "write"]
+__all__ = ["encode", "heard", "moved", "tone", "write"]
 
 
 def tone(seconds: float, rate: int, channels: int = 1, hz: float = 440.0) -> Frames:
@@ -54,6 +54,31 @@ def encode(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def moved(
+    path: Path, out: Path, seconds: float, after: float = -1.0, *, video: bool = False
+) -> Path:
+    """Write a file's packets anew, those after a time so much later; perhaps with a picture."""
+    import av
+
+    with av.open(str(path)) as source, av.open(str(out), "w") as container:
+        picture = container.add_stream("mpeg4", rate=25) if video else None
+        track = container.add_stream_from_template(source.streams.audio[0])
+        if picture is not None:
+            picture.width, picture.height, picture.pix_fmt = 64, 48, "yuv420p"
+            grey = np.full((48, 64, 3), 127, dtype=np.uint8)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+            container.mux(picture.encode(None))
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is None or packet.pts is None:
+                continue
+            if packet.pts * packet.time_base >= after:
+                later = round(seconds / packet.time_base)
+                packet.pts, packet.dts = packet.pts + later, packet.dts + later
+            packet.stream = track
+            container.mux(packet)
+    return out
 
 
 def heard(chunks: list[Frames | Gap]) -> Frames:
