@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from streamser.errors import AudioError
 
 if TYPE_CHECKING:
     import av
+    from av.container import InputContainer
 
-__all__ = ["Container", "holds_no_audio"]
+__all__ = ["Container", "choose_track", "holds_no_audio", "no_such_track"]
 
 # Containers whose stated length is a count. Elsewhere FFmpeg guesses it from the bit rate.
 _COUNTED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -36,17 +38,23 @@ _LATEST_START_S: Final = 60.0
 _LONGEST_S: Final = 86_400.0
 """Stamps beyond what the file states, or this where it states nothing, are damage."""
 
+_CHOICE_S: Final = 60.0
+"""Of each track that is heard at most to choose one."""
+_SILENT: Final = 0.003
+"""A peak of -50 dB: below are dither, and inputs that nothing is plugged into."""
+
 
 class Container:
     """Decode one sound track of anything FFmpeg knows, in its place in time.
 
     Where the container has time stamps, a track that begins late begins with silence, and so
     is a hole of ``_HOLE_S`` or more filled: the time of a frame is the time that a player shows.
+    Of several tracks ``track`` picks one, from 0; else it is the one that ``choose_track`` finds.
     Raises ``av.FFmpegError`` or ``ValueError`` where FFmpeg does not know the format, and
-    ``AudioError`` where it holds no audio.
+    ``AudioError`` where it holds no audio, or no such track.
     """
 
-    def __init__(self, path: Path, raw: BinaryIO | None = None) -> None:
+    def __init__(self, path: Path, raw: BinaryIO | None = None, track: int | None = None) -> None:
         import av
 
         self._fault: type[Exception] = av.FFmpegError
@@ -55,11 +63,20 @@ class Container:
         try:
             counted = _XING.search(self._raw.read(65_536)) is not None
             self._raw.seek(0)
-            # No protocol is called "none": a playlist must not lead to other files or addresses.
-            self._container = av.open(self._raw, mode="r", options={"protocol_whitelist": "none"})
-            if not self._container.streams.audio:
+            self._container = _open(self._raw)
+            self.tracks = len(self._container.streams.audio)
+            if not self.tracks:
                 raise holds_no_audio(path)
-            self._stream = self._container.streams.audio[0]
+            if track is not None and not 0 <= track < self.tracks:
+                raise no_such_track(path, track, self.tracks)
+            if track is None and self.tracks > 1:
+                track = choose_track(self._container)
+                # What was heard of it to choose cannot always be heard again.
+                self._container.close()
+                self._raw.seek(0)
+                self._container = _open(self._raw)
+            self.track = track or 0
+            self._stream = self._container.streams.audio[self.track]
             self._lost = self._until = 0.0
             self._frames = self._decode()
             # A header may state another rate than the decoder gives (HE-AAC): ask a frame.
@@ -214,6 +231,66 @@ class _Place:
             return 0
         self._filled += silence
         return silence
+
+
+def choose_track(container: InputContainer) -> int:
+    """Return the sound track to hear: the marked one, else the first, unless it is silent.
+
+    Where nothing sounds in it within the first minute, it is the loudest of the others.
+    """
+    from av.stream import Disposition
+
+    tracks = container.streams.audio
+    marked = [
+        number for number, each in enumerate(tracks) if each.disposition & Disposition.default
+    ]
+    meant = marked[0] if len(marked) == 1 else 0
+    peaks = [0.0] * len(tracks)
+    heard = [0.0] * len(tracks)
+    numbers = {each.index: number for number, each in enumerate(tracks)}
+    with contextlib.suppress(_fault_of_av()):
+        for packet in container.demux(*tracks):
+            number = numbers[packet.stream.index]
+            with contextlib.suppress(_fault_of_av()):
+                for frame in cast("list[av.AudioFrame]", packet.decode()):
+                    peaks[number] = max(peaks[number], _peak(frame))
+                    heard[number] += frame.samples / max(1, frame.sample_rate)
+            if peaks[meant] > _SILENT or max(heard) > _CHOICE_S:
+                break
+    if peaks[meant] > _SILENT or max(peaks) <= _SILENT:
+        return meant
+    return peaks.index(max(peaks))
+
+
+def _peak(frame: av.AudioFrame) -> float:
+    """Return the largest magnitude in a frame, in parts of full scale."""
+    sound: Any = frame.to_ndarray()
+    if not sound.size:
+        return 0.0
+    if sound.dtype.kind == "u":
+        return float(np.abs(sound.astype(np.float64) - 128).max() / 128)
+    full = 1.0 if sound.dtype.kind == "f" else float(np.iinfo(sound.dtype).max)
+    return float(np.abs(np.nan_to_num(sound.astype(np.float64))).max() / full)
+
+
+def _fault_of_av() -> type[Exception]:
+    """Return what FFmpeg's faults are."""
+    import av
+
+    return av.FFmpegError
+
+
+def _open(raw: BinaryIO) -> InputContainer:
+    import av
+
+    # No protocol is called "none": a playlist must not lead to other files or addresses.
+    return av.open(raw, mode="r", options={"protocol_whitelist": "none"})
+
+
+def no_such_track(path: Path, track: int, tracks: int) -> AudioError:
+    """Return the error for a sound track that a file does not have."""
+    valid = "its only one is 0" if tracks == 1 else f"there are 0 to {tracks - 1}"
+    return AudioError(f"{path} has no sound track {track}: {valid}")
 
 
 def holds_no_audio(path: Path) -> AudioError:

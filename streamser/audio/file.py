@@ -31,20 +31,27 @@ class FileSource:
     """Read a file in blocks of float32 [frames, channels] at its own rate.
 
     libsndfile reads what it can (WAV, FLAC, OGG, AIFF and more), FFmpeg (PyAV) the rest (MP3,
-    M4A, WebM, the first audio stream of a video). Only one block is in memory at a time. Sound
+    M4A, WebM, a sound track of a video). Only one block is in memory at a time. Sound
     that a container starts late, or in which it leaves a hole, comes with silence in that place.
     Files that were joined into one (Ogg, FLAC, WAV) are read one after another.
     ``paced`` plays at real speed: a block is yielded when its last sample would have been
-    heard, or at once where the reader is late. ``block_ms`` is 20 paced, else 200.
+    heard, or at once where the reader is late. ``block_ms`` is 20 paced, else 200. Of several
+    sound tracks (``tracks`` counts them) ``track`` is heard, from 0; where none is asked for it
+    is the one marked as default, else the first, unless it is silent and another is not.
 
-    The constructor raises ``AudioError`` where the file is missing, empty, holds no audio or is
-    not audio. ``chunks`` raises it, with the code ``truncated_audio``, after all that could be
-    decoded was yielded, where the file says that it should hold more. A file that states no
-    length, such as a recording whose writer was killed, just ends.
+    The constructor raises ``AudioError`` where the file is missing, empty, holds no audio or no
+    such track, or is not audio. ``chunks`` raises it, with the code ``truncated_audio``, after
+    all that could be decoded was yielded, where the file says that it should hold more. A file
+    that states no length, such as a recording whose writer was killed, just ends.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, paced: bool = False, block_ms: int | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        paced: bool = False,
+        block_ms: int | None = None,
+        track: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.name = self.path.name
@@ -54,7 +61,10 @@ class FileSource:
         if block_ms < 1:
             raise ValueError(f"a block cannot last {block_ms} ms")
         _check_readable(self.path)
-        self._reader = _open_reader(self.path)
+        self._reader = _open_reader(self.path, track)
+        several = self._reader if isinstance(self._reader, Container) else None
+        self.tracks = several.tracks if several else 1
+        self.track = several.track if several else 0
         self.rate = self._reader.rate
         self.channels = self._reader.channels
         self.duration = self._reader.duration
@@ -102,16 +112,18 @@ class FileSource:
             )
 
 
-def _open_reader(path: Path) -> Reader:
+def _open_reader(path: Path, track: int | None) -> Reader:
     """Open by libsndfile or else FFmpeg; raise ``AudioError`` where neither finds sound."""
     links = find_links(path)
+    if track:  # only FFmpeg knows more than one
+        return _open_container(path, None, track)
     if len(links) == 1:
-        return _open_link(path)
+        return _open_link(path, track=track)
     first, *rest = links
     return Chain(_open_link(path, first), rest, lambda span: _open_link(path, span))
 
 
-def _open_link(path: Path, span: tuple[int, int] | None = None) -> Reader:
+def _open_link(path: Path, span: tuple[int, int] | None = None, track: int | None = None) -> Reader:
     """Open a file, or the part of it between two bytes."""
     if path.suffix.lower() not in _FFMPEG_FIRST:
         reader = _open_sndfile(path if span is None else open_span(path, *span))
@@ -120,10 +132,14 @@ def _open_link(path: Path, span: tuple[int, int] | None = None) -> Reader:
             reader = _open_unfinished(path, span)
         if reader is not None:
             return reader
+    return _open_container(path, None if span is None else open_span(path, *span), track)
+
+
+def _open_container(path: Path, raw: BinaryIO | None, track: int | None) -> Container:
     import av
 
     try:
-        return Container(path, None if span is None else open_span(path, *span))
+        return Container(path, raw, track)
     except (av.FFmpegError, ValueError) as fault:
         raise AudioError(
             f"{path} is not audio that libsndfile or FFmpeg can read, or its head is damaged",

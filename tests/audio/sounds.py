@@ -8,7 +8,7 @@ import numpy as np
 
 from streamser.audio.source import Frames, Gap
 
-__all__ = ["encode", "heard", "moved", "tone", "write"]
+__all__ = ["encode", "heard", "moved", "tone", "tracks", "write"]
 
 
 def tone(seconds: float, rate: int, channels: int = 1, hz: float = 440.0) -> Frames:
@@ -53,6 +53,26 @@ def encode(
             frame.rate, frame.pts = rate, at
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def tracks(path: Path, sounds: list[Frames], rate: int, marked: tuple[int, ...] = ()) -> Path:
+    """Write mono sounds of one length as tracks of one file; some are marked as default."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("flac", rate=rate, layout="mono") for _ in sounds]
+        for number, stream in enumerate(streams):
+            stream.disposition = Disposition.default if number in marked else Disposition(0)
+        for at in range(0, len(sounds[0]), 1024):
+            for sound, stream in zip(sounds, streams, strict=True):
+                whole = np.ascontiguousarray((sound[at : at + 1024].T * 32767).astype(np.int16))
+                frame = av.AudioFrame.from_ndarray(whole, format="s16", layout="mono")
+                frame.rate, frame.pts = rate, at
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
     return path
 
 
