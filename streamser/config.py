@@ -47,7 +47,7 @@ class AudioSettings(Section, frozen=True):
     ] = None
     channel: Annotated[
         Annotated[int, Meta(ge=0)] | None,
-        Meta(description="Channel to listen to, from 0; none: the mean of all."),
+        Meta(description="Channel to hear, from 0; none: all, or the loudest where they cancel."),
     ] = None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.audio.mix import Mixer
 from streamser.audio.source import Frames
 from streamser.errors import AudioError
 
@@ -26,12 +27,14 @@ _SILENCE_BLOCK = 65_536
 class Intake:
     """Turn chunks of (frames, channels) at ``rate`` into mono samples at 16 kHz, as a stream.
 
-    ``channel`` picks one channel, counted from 0; ``None`` takes the mean of all. NaN and
-    infinite values become 0, others are clipped to [-1, 1]. ``repaired`` and ``clipped`` count
-    the input frames in which a used channel was not finite, or at full scale or beyond.
+    ``channel`` picks one channel, counted from 0; ``None`` takes the mean of all, or the loudest
+    while they cancel (``Mixer``). NaN and infinite values become 0, others are clipped to
+    [-1, 1]. ``repaired`` and ``clipped`` count the input frames in which a used channel was not
+    finite, or at full scale or beyond.
 
     The output is the same to the last bit however the input is chopped: every step before the
-    resampler works sample by sample, and libsoxr's stream is itself indifferent to chunking.
+    resampler works by the sample or by whole blocks, and libsoxr's stream is itself indifferent
+    to chunking.
     After ``flush`` it holds ``round(frames * 16000 / rate)`` samples, give or take one.
 
     Raises ``AudioError`` for a rate outside 4 to 384 kHz or a channel that does not exist.
@@ -52,14 +55,16 @@ class Intake:
         self.repaired = 0
         self.clipped = 0
         self._used = list(range(channels)) if channel is None else [channel]
+        self._mixer = Mixer(rate, channels) if len(self._used) > 1 else None
         self._resampler = _open_resampler(rate) if rate != SAMPLE_RATE else None
         self._flushed = False
 
     def feed(self, frames: Frames) -> Samples:
         """Take frames of shape (n, channels), n may be 0; return what is ready of the output.
 
-        The resampler holds some back, up to 37 ms at 48 kHz. Raises ``AudioError`` for another
-        number of channels than announced, ``ValueError`` after ``flush``.
+        The resampler holds some back, up to 37 ms at 48 kHz, and the mixing of channels up to
+        20 ms. Raises ``AudioError`` for another number of channels than announced,
+        ``ValueError`` after ``flush``.
         """
         if frames.ndim != 2 or frames.shape[1] != self.channels:
             raise AudioError(
@@ -74,32 +79,30 @@ class Intake:
             raise ValueError(f"a gap cannot be {gap_frames} frames long")
         whole, rest = divmod(gap_frames, _SILENCE_BLOCK)
         silence: Samples = np.zeros(min(gap_frames, _SILENCE_BLOCK), dtype=np.float32)
-        parts = [self._resample(silence) for _ in range(whole)]
+        parts = [] if self._mixer is None else [self._resample(self._mixer.flush())]
+        parts += [self._resample(silence) for _ in range(whole)]
         parts.append(self._resample(silence[:rest]))
         return np.concatenate(parts)
 
     def flush(self) -> Samples:
         """Return what the resampler still held; nothing may be fed after it."""
+        held: Samples = np.empty(0, dtype=np.float32)
+        if not self._flushed and self._mixer is not None:
+            held = self._mixer.flush()
         if self._flushed or self._resampler is None:
             self._flushed = True
-            return np.empty(0, dtype=np.float32)
+            return held
         self._flushed = True
-        tail: Samples = self._resampler.resample_chunk(np.empty(0, dtype=np.float32), last=True)
+        tail: Samples = self._resampler.resample_chunk(held, last=True)
         return np.clip(tail, -1.0, 1.0, out=tail)
 
     def _mix(self, frames: Frames) -> Samples:
         # The usual case costs one pass; a comparison with NaN is false, so it is not usual.
         if len(frames) and not np.abs(frames).max() < FULL_SCALE:
             frames = self._repair(frames)
-        # Channels are added one after another, not by np.mean over an axis, whose order of
-        # summation may depend on the chunk's length.
-        first, *others = self._used
-        mixed: Samples = frames[:, first].astype(np.float32)
-        for index in others:
-            mixed += frames[:, index]
-        if others:
-            mixed *= np.float32(1 / len(self._used))
-        return mixed
+        if self._mixer is not None:
+            return self._mixer.feed(frames)
+        return frames[:, self._used[0]].astype(np.float32)
 
     def _repair(self, frames: Frames) -> Frames:
         """Return frames in [-1, 1], and count those whose used channels needed it."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -20,6 +20,7 @@ from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import is_same
 from streamser.cli.talk import clock, complain, printable, tell
+from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
@@ -58,6 +59,7 @@ def analyze(
     export: ExportFiles = None,
     export_as: ExportAs = None,
     sink: SinkNames = None,
+    track: Track = None,
 ) -> None:
     """Analyse files as fast as the machine allows.
 
@@ -75,6 +77,8 @@ def analyze(
     from streamser.cli.batch import analyse_files
     from streamser.cli.progress import watching
 
+    chosen = {"--channel": settings.audio.channel, "--track": track}
+    only = [f"{option} {number}" for option, number in chosen.items() if number is not None]
     form = form or _format_of(out)
     scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
     with (
@@ -87,11 +91,11 @@ def analyze(
         with (
             watching(shown=not scrolling and sys.stderr.isatty()) as watch,
             _output(out) as stream,
-            contextlib.closing(analyse_files(analyzer, files, jobs, watch)) as items,
+            contextlib.closing(analyse_files(analyzer, files, jobs, watch, track)) as items,
             exporting_files(exports),
             contextlib.closing(plugged),
         ):
-            outcome = _write(items, open_writer(form, stream), exports, plugged)
+            outcome = _write(items, open_writer(form, stream), exports, plugged, only)
             if not outcome.analysed:
                 # An older OUT is worth more than an empty one.
                 raise typer.Exit(1)
@@ -107,9 +111,16 @@ class _Outcome(msgspec.Struct):
 
 
 def _write(
-    items: Iterator[FileItem], writer: Writer, exports: FileExports | None, plugged: PluggedSinks
+    items: Iterator[FileItem],
+    writer: Writer,
+    exports: FileExports | None,
+    plugged: PluggedSinks,
+    only: Sequence[str],
 ) -> _Outcome:
-    """Write what comes of all files, and tell people of faults as they are met."""
+    """Write what comes of all files, and tell people of faults as they are met.
+
+    ``only`` names the choices of sound that leave other sound of a file out.
+    """
     outcome = _Outcome()
     transcribed = True
     for file, item in items:
@@ -130,7 +141,8 @@ def _write(
                 outcome.analysed += 1
                 writer.end(file)
                 if not item.utterances:
-                    tell(f"{file}: nobody speaks in it ({clock(item.audio_ms)} of sound).")
+                    where = f"by {' '.join(only)}, others were not heard; " if only else ""
+                    tell(f"{file}: nobody speaks in it ({where}{clock(item.audio_ms)} of sound).")
         if fault is not None:
             outcome.faults += 1
             complain(_naming(file, fault))

@@ -28,15 +28,20 @@ _Item: TypeAlias = Event | BaseException | None
 
 
 def analyse_files(
-    analyzer: Analyzer, files: Sequence[Path], jobs: int, watch: Watcher | None = None
+    analyzer: Analyzer,
+    files: Sequence[Path],
+    jobs: int,
+    watch: Watcher | None = None,
+    track: int | None = None,
 ) -> Generator[FileItem]:
     """Yield all events of the first file, then of the second, and so on.
 
     Up to ``jobs`` files are read at the same time, at most ``2 * jobs`` ahead of the one whose
     events are handed out. A file that cannot be read yields its ``StreamserError`` in its
-    place. If the iterator is closed, the files being read are let go.
+    place. ``track`` is the sound track to hear of each. If the iterator is closed, the files
+    being read are let go.
     """
-    run = _Run(analyzer, watch)
+    run = _Run(analyzer, watch, track)
     queues: list[queue.SimpleQueue[_Item]] = []
     pool = ThreadPoolExecutor(jobs)
     try:
@@ -56,18 +61,19 @@ def analyse_files(
 class _Run:
     """The files that are being read, so that all can be let go at once."""
 
-    def __init__(self, analyzer: Analyzer, watch: Watcher | None) -> None:
+    def __init__(self, analyzer: Analyzer, watch: Watcher | None, track: int | None) -> None:
         self._analyzer = analyzer
+        self._track = track
         self._watch = watch
         self._sources: list[FileSource] = []
         self._stopped = False
 
     def read(self, file: Path, out: queue.SimpleQueue[_Item]) -> None:
         """Put a file's events into a queue, then ``None``."""
-        from streamser.audio.file import FileSource
+        from streamser.cli.tracks import open_file
 
         try:
-            source = FileSource(file)
+            source = open_file(file, track=self._track)
             self._sources.append(source)
             if self._stopped:
                 return

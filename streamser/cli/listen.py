@@ -13,6 +13,7 @@ import typer
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.exporting import ExportFiles, ExportSink, read_targets
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
+from streamser.cli.tracks import Track
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def listen(
     encoding: Annotated[
         Encoding | None, typer.Option("--encoding", help="With --file -: encoding. [s16le]")
     ] = None,
+    track: Track = None,
     speaker: Annotated[
         str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks, for the events.")
     ] = None,
@@ -117,6 +119,8 @@ def listen(
         raise ConfigError("--device and --file exclude each other: listen to one of them.")
     if file != "-" and not (rate is None and channels is None and encoding is None):
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
+    if track is not None and file in (None, "-"):
+        raise ConfigError("--track is a sound track of a file: add --file F.")
     check_remote(common, server, meeting=meeting, token=token)
     targets = read_targets(export or (), fresh=True)
     settings = common.load({"audio.device": device}).settings
@@ -126,6 +130,7 @@ def listen(
         16_000 if rate is None else rate,
         1 if channels is None else channels,
         encoding or Encoding.S16LE,
+        track,
     )
     tell(NOTICE)
     folder = None if record is None else Path(record)
@@ -211,7 +216,12 @@ def show(
 
 
 def _open(
-    settings: Settings, file: str | None, rate: int, channels: int, encoding: Encoding
+    settings: Settings,
+    file: str | None,
+    rate: int,
+    channels: int,
+    encoding: Encoding,
+    track: int | None,
 ) -> AudioSource:
     if file is None:
         from streamser.audio.microphone import MicrophoneSource
@@ -224,9 +234,9 @@ def _open(
         from streamser.audio.raw import RawSource
 
         return RawSource(sys.stdin.buffer, rate, channels, encoding.value)
-    from streamser.audio.file import FileSource
+    from streamser.cli.tracks import open_file
 
-    return FileSource(file, paced=True)
+    return open_file(file, track=track, paced=True)
 
 
 def _sink(source: AudioSource, *, as_json: bool) -> Sink:

@@ -28,7 +28,7 @@ _RAW = (bytes, bytearray, memoryview)
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """Describe a mono stream of raw sound; ``rate`` in frames a second, 8000 to 48000.
+    """Describe a mono stream of raw sound; ``rate`` in frames a second, 8000 to 192000.
 
     Raises ``ValueError`` for a rate or an encoding that no server takes.
     """
@@ -41,8 +41,8 @@ class Sound(msgspec.Struct, frozen=True):
         if self.encoding not in _WIDTH:
             known = ", ".join(get_args(Encoding))
             raise ValueError(f"unknown encoding {self.encoding!r}: use one of {known}")
-        if not 8000 <= self.rate <= 48_000:
-            raise ValueError(f"a rate of {self.rate} Hz cannot be sent: 8000 to 48000 can")
+        if not 8000 <= self.rate <= 192_000:
+            raise ValueError(f"a rate of {self.rate} Hz cannot be sent: 8000 to 192000 can")
         if self.encoding in ("pcmu", "pcma") and self.rate != _G711_RATE:
             raise ValueError(f"{self.encoding} is sound at {_G711_RATE} Hz: pass rate=8000")
 

@@ -14,7 +14,8 @@ from streamser.events import AudioFormat
 __all__ = ["MAX_RATE", "MIN_RATE", "PHONE_RATE", "SoundDecoder", "frame_bytes", "rate_of", "usable"]
 
 MIN_RATE: Final = 8_000
-MAX_RATE: Final = 48_000
+MAX_RATE: Final = 192_000
+"""Some sound cards give browsers no less than 96 or 192 kHz."""
 PHONE_RATE: Final = 8_000
 """Frames a second of G.711, whatever else is said."""
 

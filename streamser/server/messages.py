@@ -35,7 +35,7 @@ class FormatUpdate(ClientRecord, frozen=True, kw_only=True):
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
     rate: Annotated[
-        int | None, Meta(description="`audio/pcm`: 8000 to 48000 frames a second; null: 24000.")
+        int | None, Meta(description="`audio/pcm`: 8000 to 192000 frames a second; null: 24000.")
     ] = None
     encoding: Literal["s16le", "f32le"] = "s16le"
 

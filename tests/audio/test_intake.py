@@ -80,6 +80,44 @@ def test_channels_are_averaged_or_one_is_taken() -> None:
     assert np.array_equal(Intake(SAMPLE_RATE, 2, channel=1).feed(frames), frames[:, 1])
 
 
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+def test_channels_that_cancel_give_one_of_them(rate: int) -> None:
+    """A balanced line on a stereo input, or a microphone wired in reverse, is no silence."""
+    mono = tone(1.0, rate)
+    got = take(Intake(rate, 2), np.hstack([mono, -mono]), [rate // 70])
+    wanted = take(Intake(rate, 1), mono)
+    assert np.abs(got - wanted).max() < 1e-6
+
+
+def test_one_microphone_among_many_silent_inputs_is_heard_as_loud_as_it_is() -> None:
+    """The mean of 32 would be 30 dB down."""
+    frames = np.zeros((SAMPLE_RATE, 32), np.float32)
+    frames[:, [20]] = tone(1.0, SAMPLE_RATE)
+    assert np.array_equal(take(Intake(SAMPLE_RATE, 32), frames), frames[:, 20])
+
+
+def test_a_cable_that_is_turned_in_the_middle_makes_no_click() -> None:
+    """From the mean to one channel and back the sound goes on, without a jump."""
+    mono = tone(6.0, SAMPLE_RATE, hz=100.0)
+    second = mono.copy()
+    second[2 * SAMPLE_RATE : 4 * SAMPLE_RATE] *= -1
+    got = take(Intake(SAMPLE_RATE, 2), np.hstack([mono, second]))
+    lost = np.abs(got).reshape(-1, 160).max(axis=1) < 0.01
+    assert 0 < lost.sum() * 10 < 1000
+    assert np.abs(np.diff(got[SAMPLE_RATE * 2 + 320 :])).max() < 0.05
+    before, after = got[: SAMPLE_RATE * 2], got[SAMPLE_RATE * 5 :]
+    assert np.array_equal(before, mono[: SAMPLE_RATE * 2, 0])
+    assert np.array_equal(after, mono[SAMPLE_RATE * 5 :, 0])
+
+
+def test_independent_channels_stay_the_mean() -> None:
+    """Two people on two microphones are both heard, the quiet one too."""
+    rng = np.random.default_rng(0)
+    frames = rng.normal(0, (0.1, 0.01), (SAMPLE_RATE, 2)).astype(np.float32)
+    got = take(Intake(SAMPLE_RATE, 2), frames)
+    assert np.allclose(got, frames.mean(axis=1), atol=1e-7)
+
+
 def test_192_khz_with_8_channels_works() -> None:
     """The largest interfaces come out as the mean of their channels."""
     got = take(Intake(192_000, 8), tone(0.5, 192_000, channels=8))
@@ -125,7 +163,7 @@ def test_nan_and_infinite_samples_become_silence_and_are_counted_in_frames() -> 
     frames[3, 0] = np.inf
     frames[4, 1] = -np.inf
     intake = Intake(SAMPLE_RATE, 2)
-    assert intake.feed(frames).tolist() == [0.5, 0.0, 0.5, 0.25, 0.25, 0.5]
+    assert take(intake, frames).tolist() == [0.5, 0.0, 0.5, 0.25, 0.25, 0.5]
     assert (intake.repaired, intake.clipped) == (3, 0)
     left = Intake(SAMPLE_RATE, 2, channel=0)
     assert left.feed(frames).tolist() == [0.5, 0.0, 0.5, 0.0, 0.5, 0.5]

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from streamser.cli.formats import CSV_COLUMNS
 from streamser.events import (
@@ -23,6 +24,7 @@ from streamser.events import (
     SessionCreated,
     SessionEvent,
 )
+from tests.audio.sounds import tracks
 from tests.cli.running import PROGRAM, events_of, refuses, run
 from tests.cli.sounds import spoken, write
 
@@ -137,6 +139,32 @@ def test_the_table_has_a_row_an_utterance(talk: Path, silence: Path) -> None:
     assert len([line for line in lines if "0:0" in line]) == 2
     assert "silence.wav" not in result.stdout
     assert "silence.wav: nobody speaks" in result.stderr
+
+
+def test_channels_that_cancel_are_heard(tmp_path: Path) -> None:
+    """A balanced line on a stereo input is not told as silence."""
+    voice = spoken(7.0)
+    balanced = tmp_path / "balanced.wav"
+    soundfile.write(balanced, np.stack([voice, -voice], axis=1), 16_000)
+    result = run("analyze", balanced, *QUIET)
+    assert sum(isinstance(each, EmotionCompleted) for each in events_of(result.stdout)) == 2
+
+
+def test_the_line_for_two_sound_tracks_says_what_to_do(tmp_path: Path) -> None:
+    """The track that holds sound is heard; the other can be asked for, and is told as chosen."""
+    voice = spoken(7.0)[:, None]
+    film = tracks(tmp_path / "film.mkv", [0 * voice, voice], 16_000)
+    result = run("analyze", film, *QUIET)
+    assert sum(isinstance(each, EmotionCompleted) for each in events_of(result.stdout)) == 2
+    assert "sound track 1 is heard (there are 0 to 1); --track N takes another" in result.stderr
+    other = run("analyze", film, *QUIET, "--track", "0")
+    refuses(other, 0, "nobody speaks", "--track 0, others were not heard")
+    refuses(run("analyze", film, *QUIET, "--track", "2"), 1, "there are 0 to 1")
+
+
+def test_a_track_is_chosen_of_files_only() -> None:
+    """A microphone and a pipe have none."""
+    refuses(run("listen", "--track", "1"), 2, "--file F")
 
 
 @pytest.mark.parametrize(

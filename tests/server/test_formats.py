@@ -78,11 +78,17 @@ def test_a_format_without_a_rate_gets_the_usual_one() -> None:
     assert [frame_bytes(form) for form in (S16, F32, A_LAW)] == [2, 4, 1]
 
 
+@pytest.mark.parametrize("rate", [88_200, 96_000, 192_000])
+def test_rates_of_studio_cards_are_taken(rate: int) -> None:
+    """A browser may have no other rate to give."""
+    assert usable(AudioFormat(type="audio/pcm", rate=rate)).rate == rate
+
+
 @pytest.mark.parametrize(
     "form",
     [
         AudioFormat(type="audio/pcm", rate=7_999),
-        AudioFormat(type="audio/pcm", rate=48_001),
+        AudioFormat(type="audio/pcm", rate=192_001),
         AudioFormat(type="audio/pcma", rate=16_000),
     ],
 )
