@@ -114,7 +114,9 @@ class Desk:
     def publish(self, held: Held, event: Event) -> None:
         """Pass an event of a stream on to the listeners."""
         if isinstance(event, SessionClosed):
-            self._hub.keep_voice(event.session_id, held.stream.voice())
+            voice = held.stream.voice()
+            if voice is not None:
+                self._hub.keep_voice(event.session_id, voice)
         self._hub.publish(event, time.monotonic())
         self._metrics.event(event)
         if isinstance(event, SessionClosed):

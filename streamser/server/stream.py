@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -37,6 +38,8 @@ from streamser.server.pace import Pace
 from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
+
+logger = logging.getLogger(__name__)
 
 _AHEAD = 8
 """Finals a stream may wait for before no more of its sound is taken in."""
@@ -131,14 +134,19 @@ class LiveStream:
         if voice is not None:
             try:
                 self._session.resume(voice)
-            except ModelError:
+            except ModelError as error:
                 # Worth less than a stream that begins: the voice is learnt anew.
-                voice = None
+                logger.warning("a voice is learnt anew: %s", error)
         self._tell(self._conductor.begin())
 
-    def voice(self) -> SessionSnapshot:
-        """Return what has been learnt of the speaker."""
-        return self._session.snapshot()
+    def voice(self) -> SessionSnapshot | None:
+        """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
+        try:
+            return self._session.snapshot()
+        except Exception as error:
+            # Of a model that may be anybody's: the stream's end is to be told all the same.
+            logger.error("what was learnt of a speaker is lost", exc_info=error)
+            return None
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Cut raw sound so that each part is soon heard."""
