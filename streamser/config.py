@@ -233,6 +233,14 @@ class WorkerSettings(Section, frozen=True):
             ge=0, description="Longest a batch may take; then its models are loaded anew. 0: any."
         ),
     ] = 60.0
+    load_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Longest that models may take to load, downloads included; then they"
+            " cannot be had. 0: any.",
+        ),
+    ] = 1800.0
     processes: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | None,
         Meta(
