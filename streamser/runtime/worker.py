@@ -153,6 +153,7 @@ class DeviceThread:
         if sum(thread.is_alive() for thread in self._stuck) >= _MOST_STUCK:
             hung = ModelError(f"{_MOST_STUCK} sets of models hang; no more are loaded")
             return self._bear_without(hung)
+        self._tray.begin_anew()
         shift = Shift(
             self._tray,
             self._build,

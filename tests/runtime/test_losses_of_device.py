@@ -375,6 +375,8 @@ def test_a_model_that_hangs_over_a_goodbye_holds_up_nobody() -> None:
         entered.release()
         assert opened.wait(GIVE_UP_S)
 
+    bench.ask(9, session="b")
+    assert bench.answers(1) == {9: "ok"}
     first.forget = hang  # type: ignore[method-assign]
     bench.worker.leave("b")
     get(entered)
