@@ -85,6 +85,7 @@ class Session:
         self._requests = Requests(profile, self._ring)
         self._without_words: list[Utterance] = []
         self._quiet = 0
+        self._soundless = 0
         self._numbers = 0
         self._open: Utterance | None = None
         self._last: Utterance | None = None
@@ -103,9 +104,9 @@ class Session:
         return self._turns.heard
 
     @property
-    def waits_for_words(self) -> bool:
-        """Return whether a voice is to be told of alone, should its words not come in time."""
-        return bool(self._without_words)
+    def waits_for_time(self) -> bool:
+        """Return whether anything is to be told, should time ``lapse`` without words or sound."""
+        return bool(self._without_words) or self._minds_silence
 
     def begin(self) -> list[Output]:
         """Introduce the session; to be called once, before anything else."""
@@ -136,6 +137,8 @@ class Session:
 
     def push(self, samples: Samples) -> list[Output]:
         """Hear mono float32 samples at 16 kHz, any number of them."""
+        if len(samples):
+            self._soundless = 0
         while len(samples):
             self._change_turns()
             taken, events = self._turns.hear(samples)
@@ -147,10 +150,20 @@ class Session:
         self._tell_voices()
         return self._output()
 
-    def lapse(self, samples: int) -> list[Output]:
-        """Let time pass in which no sound comes, not even silence, in samples."""
+    def lapse(self, samples: int, *, all_heard: bool = True) -> list[Output]:
+        """Let time pass in which no sound comes, not even silence, in samples.
+
+        After ``no_sound`` of it the open utterance ends: who is heard only while speaking sends
+        no pause. Unless not ``all_heard``: then sound may come, or is there and waits to be pushed.
+        """
         self._quiet += samples
         self._tell_voices()
+        if all_heard and self._minds_silence:
+            self._soundless += samples
+            if self._soundless >= self._profile.no_sound:
+                for event in self._turns.commit("no_sound"):
+                    self._follow(event)
+                self._place_markers()
         return self._output()
 
     def commit(self, event_id: str | None = None, *, lenient: bool = False) -> list[Output]:
@@ -252,6 +265,12 @@ class Session:
             self._outbox.reserve(self._close).ready = True
             self._outbox.settle()
         return self._output()
+
+    @property
+    def _minds_silence(self) -> bool:
+        profile = self._profile
+        minds = profile.no_sound and not (profile.ordered or profile.manual or self._ending)
+        return bool(minds) and not self._turns.idle
 
     def _output(self) -> list[Output]:
         return [*self._requests.collect(), *self._outbox.collect()]

@@ -289,6 +289,32 @@ class OpenSource(ListSource):
         self._end.set()
 
 
+class GatedSource(OpenSource):
+    """Give what a gate of its own lets through, and nothing in the pause that follows."""
+
+    def __init__(self, sound: Frames) -> None:
+        super().__init__()
+        self._pieces = [sound]
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        yield from self._pieces
+        yield from super().chunks()
+
+
+def test_a_live_source_that_gives_nothing_in_pauses_gets_its_final(demo: Frames) -> None:
+    """Without waiting for its end."""
+    settings = Settings(asr=VOICE_ONLY.asr, endpointing=EndpointingSettings(no_sound_ms=250))
+    source = GatedSource(demo[: 3 * 16_000 // 2])
+    found: list[Event] = []
+    with Analyzer(settings) as analyzer:
+        for event in analyzer.stream(source):
+            found.append(event)
+            if isinstance(event, EmotionCompleted):
+                source.stop()
+    (stopped,) = [event for event in found if isinstance(event, SpeechStopped)]
+    assert stopped.reason == "no_sound"
+
+
 def test_async_streams_take_no_place_in_the_pool_of_the_loop(analyzer: Analyzer) -> None:
     """All of them begin, however few threads the loop has for whatever comes along."""
     sources = [OpenSource() for _ in range(4)]
