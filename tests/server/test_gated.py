@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -36,6 +37,23 @@ def test_the_final_comes_though_nothing_more_is_sent(stage: Stage) -> None:
     stage.play(scene())
 
 
+def test_clients_of_deepgram_get_their_final_too(stage: Stage) -> None:
+    """Of speech that has ended, and not as if they had asked for it to be finalised."""
+
+    async def scene() -> None:
+        query = "encoding=linear16&sample_rate=16000"
+        async with dial(stage.server, "/v1/listen", query=query) as wire:
+            await wire.sound(SPOKEN)
+            await wire.raw('{"type": "KeepAlive"}')
+            told = json.loads(await wire.connection.recv(decode=True))
+            while not told.get("is_final"):
+                told = json.loads(await wire.connection.recv(decode=True))
+            assert told["speech_final"]
+            assert not told["from_finalize"]
+
+    stage.play(scene())
+
+
 def test_one_who_has_vanished_comes_back_to_the_same_utterance(stage: Stage) -> None:
     """The rest of its sound is still to come: only the line is gone."""
 
@@ -44,7 +62,7 @@ def test_one_who_has_vanished_comes_back_to_the_same_utterance(stage: Stage) -> 
         async with dial(stage.server, query=query) as wire:
             await wire.sound(SPOKEN)
             await wire.until("input_audio_buffer.speech_started")
-            wire.connection.transport.abort()
+            await wire.break_off()
         (held,) = stage.server._desk._held
         while not held.stream.away:
             await asyncio.sleep(0)
