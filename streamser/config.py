@@ -93,6 +93,15 @@ class EndpointingSettings(Section, frozen=True):
         Annotated[int, Meta(gt=0)] | None,
         Meta(description="How far back the best place for a cut is sought; none: 3000, or less."),
     ] = None
+    no_sound_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600_000,
+            description="An utterance ends where no sound comes for so long, not even silence;"
+            " live only. 0: never.",
+        ),
+    ] = 2000
     speculative: Annotated[
         bool, Meta(description="Start the final analysis at half the hangover.")
     ] = True
@@ -233,6 +242,14 @@ class WorkerSettings(Section, frozen=True):
             ge=0, description="Longest a batch may take; then its models are loaded anew. 0: any."
         ),
     ] = 60.0
+    load_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Longest that models may take to load, downloads included; then they"
+            " cannot be had. 0: any.",
+        ),
+    ] = 1800.0
     processes: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | None,
         Meta(

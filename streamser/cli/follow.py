@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from streamser.cli.ending import INTERRUPTED, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
-from streamser.cli.utterance import Summary, Utterance, read_utterance, summarise
+from streamser.cli.utterance import Summary, Tally, read_utterance
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def follow(
     first event, while models are loaded, the first is raised as ``Stopped``. The sinks are
     closed in any case.
     """
-    utterances: list[Utterance] = []
+    tally = Tally()
     closed: SessionClosed | None = None
     fault: str | None = None
     transcribed = True
@@ -77,8 +77,8 @@ def follow(
                 fault = event.error.message
             spoken = read_utterance(event, transcribed=transcribed)
             if spoken is not None:
-                utterances.append(spoken)
-    return None if closed is None else summarise(utterances, closed, fault)
+                tally.add(spoken)
+    return None if closed is None else tally.summary(closed, fault)
 
 
 def summary_lines(summary: Summary) -> list[str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Sequence
+from itertools import accumulate
 
 import msgspec
 
@@ -17,7 +16,7 @@ from streamser.events import (
     TranscriptionFailed,
 )
 
-__all__ = ["Summary", "Utterance", "likeliest", "read_utterance", "summarise"]
+__all__ = ["Summary", "Tally", "Utterance", "likeliest", "read_utterance"]
 
 
 class Utterance(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,24 +97,55 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lag_p95_ms: float | None
 
 
-def summarise(
-    utterances: Sequence[Utterance], closed: SessionClosed, fault: str | None = None
-) -> Summary:
-    """Sum a session up from its utterances, its last event and its source's fault."""
-    emotions = [spoken.emotion for spoken in utterances if spoken.emotion is not None]
-    counts = Counter(emotion.category for emotion in emotions)
-    lags = sorted(spoken.lag_ms for spoken in utterances if spoken.lag_ms is not None)
-    return Summary(
-        closed=closed,
-        fault=fault,
-        shares={name: count / len(emotions) for name, count in counts.most_common()},
-        valence=_mean([emotion.dimensions.valence for emotion in emotions]),
-        arousal=_mean([emotion.dimensions.arousal for emotion in emotions]),
-        lag_median_ms=statistics.median(lags) if lags else None,
-        lag_p95_ms=lags[min(len(lags) - 1, int(len(lags) * 0.95))] if lags else None,
-    )
+class Tally:
+    """Count what a summary needs of utterances, and keep none: a session may last for days."""
+
+    def __init__(self) -> None:
+        self._categories: Counter[str] = Counter()
+        self._valence = _Mean()
+        self._arousal = _Mean()
+        self._lags: Counter[float] = Counter()
+
+    def add(self, spoken: Utterance) -> None:
+        """Count an utterance."""
+        if spoken.lag_ms is not None:
+            # To three digits, so that there are some thousand different ones at most.
+            self._lags[float(f"{spoken.lag_ms:.3g}")] += 1
+        if spoken.emotion is not None:
+            self._categories[spoken.emotion.category] += 1
+            self._valence.add(spoken.emotion.dimensions.valence)
+            self._arousal.add(spoken.emotion.dimensions.arousal)
+
+    def summary(self, closed: SessionClosed, fault: str | None = None) -> Summary:
+        """Sum the session up, with its last event and its source's fault."""
+        judged, lags = self._categories.total(), self._lags.total()
+        middle = [self._lag_at((lags - 1) // 2), self._lag_at(lags // 2)] if lags else []
+        return Summary(
+            closed=closed,
+            fault=fault,
+            shares={name: count / judged for name, count in self._categories.most_common()},
+            valence=self._valence.mean,
+            arousal=self._arousal.mean,
+            lag_median_ms=sum(middle) / 2 if lags else None,
+            lag_p95_ms=self._lag_at(min(lags - 1, int(lags * 0.95))) if lags else None,
+        )
+
+    def _lag_at(self, place: int) -> float:
+        ordered = sorted(self._lags.items())
+        upto = accumulate(count for _, count in ordered)
+        return next(lag for (lag, _), end in zip(ordered, upto, strict=True) if place < end)
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+class _Mean:
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self._sum += value
+            self._count += 1
+
+    @property
+    def mean(self) -> float | None:
+        return self._sum / self._count if self._count else None

@@ -103,13 +103,16 @@ class SpeechStarted(Event, frozen=True, kw_only=True, tag="input_audio_buffer.sp
 
 
 class SpeechStopped(Event, frozen=True, kw_only=True, tag="input_audio_buffer.speech_stopped"):
-    """The utterance is over: the pause was long enough, it was too long, or the stream ended."""
+    """The utterance is over: by a pause, its length, the client, or the end of the sound."""
 
     item_id: ItemId
     audio_end_ms: AudioEnd
     reason: Annotated[
-        Literal["pause", "max_length", "commit", "flush"],
-        Meta(description="Why it ended here: `commit`: the client said so."),
+        Literal["pause", "max_length", "commit", "no_sound", "flush"],
+        Meta(
+            description="Why it ended here: `commit`: the client said so; `no_sound`: nothing came"
+            " any more, not even silence."
+        ),
     ]
 
     @property

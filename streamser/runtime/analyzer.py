@@ -7,6 +7,7 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -136,7 +137,7 @@ class Analyzer:
     ) -> AsyncIterator[Event]:
         """Do what ``stream`` does for ``async for``, without blocking the event loop.
 
-        ``on_audio`` is called on another thread.
+        ``on_audio`` is called on another thread, which each stream has of its own.
         """
         loop = asyncio.get_running_loop()
         sound: AudioSource
@@ -146,6 +147,7 @@ class Analyzer:
             sound = source
         inbox: asyncio.Queue[Event | BaseException | None] = asyncio.Queue(maxsize=64)
         gone = threading.Event()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def put(item: Event | BaseException | None) -> None:
             # Waiting for room here lets a slow consumer slow the source, not fill the memory.
@@ -160,8 +162,12 @@ class Analyzer:
                 put(None)
             except BaseException as error:
                 put(error)
+            finally:
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(ended.set_result, None)
 
-        running = asyncio.ensure_future(asyncio.to_thread(run))
+        # Of its own: the loop's pool is small, and a stream may last for days.
+        threading.Thread(target=run, name="streamser-astream", daemon=True).start()
         try:
             while (item := await inbox.get()) is not None:
                 if isinstance(item, BaseException):
@@ -170,10 +176,10 @@ class Analyzer:
         finally:
             gone.set()
             sound.stop()
-            while not running.done():
+            while not ended.done():
                 while not inbox.empty():
                     inbox.get_nowait()
-                await asyncio.wait([running], timeout=0.05)
+                await asyncio.wait([ended], timeout=0.05)
 
     def close(self, within_s: float | None = None) -> None:
         """Finish what waits with the workers and let the models go.

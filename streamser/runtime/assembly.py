@@ -163,6 +163,7 @@ def build_profile(
         partial_every=to_samples(settings.partial.every_ms),
         window=to_samples(settings.partial.window_ms),
         patience=to_samples(settings.partial.voice_after_ms),
+        no_sound=to_samples(settings.endpointing.no_sound_ms),
         reads_voice="audio" in modalities,
         reads_words="text" in modalities,
         speculative=settings.endpointing.speculative,

@@ -78,6 +78,11 @@ def serve_engine(link: Connection[Any, Any], settings: Settings, part: Part) -> 
     except StreamserError as error:
         link.send(Refused(error))
         return
+    except BaseException as error:
+        # Of a library or a plug-in: whoever waits is to know of it, and not of an exit code.
+        why = f"the models cannot be loaded: {type(error).__name__}: {error}"
+        link.send(Refused(ModelError(why)))
+        return
     link.send(ready)
     while True:
         try:

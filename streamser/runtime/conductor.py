@@ -59,13 +59,13 @@ class Conductor:
         return self.carry(self._session.push(samples))
 
     @property
-    def waits_for_words(self) -> bool:
+    def waits_for_time(self) -> bool:
         """Return whether time must be told to ``lapse`` should no sound come."""
-        return self._session.waits_for_words
+        return self._session.waits_for_time
 
-    def lapse(self, samples: int) -> list[Event]:
-        """Let time pass in which no sound comes, in samples."""
-        return self.carry(self._session.lapse(samples))
+    def lapse(self, samples: int, *, all_heard: bool = True) -> list[Event]:
+        """Let time pass in which no sound comes, in samples; see ``Session.lapse``."""
+        return self.carry(self._session.lapse(samples, all_heard=all_heard))
 
     def miss(self, samples: int, reason: str, at: int) -> list[Event]:
         """Note sound that was lost at an absolute sample."""

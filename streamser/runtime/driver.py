@@ -103,8 +103,10 @@ def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> It
                 try:
                     item = mailbox.get(timeout=_WAKE_S)
                 except queue.Empty:
-                    if conductor.waits_for_words:
-                        yield from conductor.lapse(to_samples(1000 * _WAKE_S))
+                    if conductor.waits_for_time:
+                        all_heard = source.live and not waiting
+                        passed = to_samples(1000 * _WAKE_S)
+                        yield from conductor.lapse(passed, all_heard=all_heard)
                     continue
                 if isinstance(item, FeedItem):
                     _receive(item, waiting, terms)

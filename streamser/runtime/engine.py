@@ -12,8 +12,9 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
-from streamser.errors import ModelError, StreamserError
-from streamser.runtime.jobs import EmotionJob, Fault, Job, Observed, Outcome, WordsJob
+from streamser.errors import ModelError
+from streamser.runtime.faults import fault_of, memory_ran_out
+from streamser.runtime.jobs import EmotionJob, Job, Observed, Outcome, WordsJob
 from streamser.speech.embedder import GuardedEmbedder
 from streamser.speech.guards import guarded
 from streamser.speech.speakers import SpeakerEmbedder, Voice
@@ -141,8 +142,8 @@ class Engine:
             return list(self._attempt(jobs))
         except Exception as error:
             if len(jobs) == 1:
-                return [_fault(error)]
-            if _memory_ran_out(error):
+                return [fault_of(error)]
+            if memory_ran_out(error):
                 half = len(jobs) // 2
                 return self.run(jobs[:half]) + self.run(jobs[half:])
             logger.warning("a batch of %d failed (%s); retrying one by one", len(jobs), error)
@@ -227,16 +228,3 @@ class Engine:
 
 def _place(job: EmotionJob) -> Place:
     return Place(job.clip.session_id, job.clip.utterance, job.heard_from)
-
-
-def _fault(error: Exception) -> Fault:
-    if isinstance(error, StreamserError):
-        return Fault(error.code, str(error))
-    logger.exception("a job failed", exc_info=error)
-    if _memory_ran_out(error):
-        return Fault("out_of_memory", f"{type(error).__name__}: {error}")
-    return Fault("internal_error", f"{type(error).__name__}: {error}")
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

@@ -39,6 +39,7 @@ class InTray:
         self._filled = threading.Condition(self.lock)
         self._queue = JobQueue(settings)
         self._sessions: set[str] = set()
+        self._served: set[str] = set()
         self._gone: list[str] = []
         self._at_work: set[tuple[str, int]] = set()
         self._refusing: Fault | None = None
@@ -60,8 +61,10 @@ class InTray:
             self._sessions.discard(session_id)
             self._queue.withdraw(session_id)
             self._at_work = {key for key in self._at_work if key[0] != session_id}
-            self._gone.append(session_id)
-            self._filled.notify_all()
+            if session_id in self._served:
+                self._served.discard(session_id)
+                self._gone.append(session_id)
+                self._filled.notify_all()
 
     def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> int:
         """Put a job in; returns how many jobs failed because of it."""
@@ -112,6 +115,7 @@ class InTray:
                 batch = self._queue.take(most, droppable=rested or self.closing)
                 if batch or gone:
                     self._at_work = {_key(ticket) for ticket in batch}
+                    self._served.update(ticket.session_id for ticket in batch)
                     load = Load(gone, batch)
                     note(load)
                     return load
@@ -120,6 +124,12 @@ class InTray:
                 waits = bool(self._queue) and not rested
                 self._timing.wait(self._filled, self._rests_until if waits else None)
         return None
+
+    def begin_anew(self) -> None:
+        """Expect models that know no session yet: there is nothing for them to forget."""
+        with self.lock:
+            self._served.clear()
+            self._gone.clear()
 
     def rest_from(self, seconds: float) -> None:
         """Let droppable jobs wait after some that took so long: finals find the models free."""

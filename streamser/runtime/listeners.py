@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from streamser.emotion.model import Finding, Listener, Reading
+from streamser.errors import ModelError
 from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
 
 __all__ = ["Listeners"]
+
+logger = logging.getLogger(__name__)
 
 
 class Listeners:
@@ -47,12 +51,28 @@ class Listeners:
         return self._common.snapshot()
 
     def restore(self, state: bytes) -> None:
-        """Go on from what ``snapshot`` returned; raises ``ModelError`` for anything else."""
-        self._common.restore(state)
+        """Go on from what ``snapshot`` returned; raises ``ModelError`` for anything else.
+
+        Whatever a listener raises: it then begins anew, with nothing half restored.
+        """
+        try:
+            self._common.restore(state)
+        except Exception as error:
+            self._common = self._make()
+            if isinstance(error, ModelError):
+                raise
+            raise ModelError(
+                f"what was learnt of a speaker cannot be restored: {type(error).__name__}: {error}"
+            ) from error
 
     def reset(self) -> None:
         """Forget the speaker; voices told apart stay known, or one label would mean two."""
-        self._common.reset()
+        try:
+            self._common.reset()
+        except Exception as error:
+            # Whoever speaks next must not be judged by who spoke before.
+            logger.error("a listener could not be reset: another takes its place", exc_info=error)
+            self._common = self._make()
 
     def _of(self, label: str | None) -> Listener:
         if label is None:

@@ -19,7 +19,8 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     a partial's emotion is read from. An ``ordered`` session puts all its events in the one
     order that does not depend on when results come: for files, where nobody waits. In any other
     the voice alone is told of where words are not there ``patience`` after the end of an
-    utterance, and the emotion model ``reads_voice``. Jobs of a
+    utterance, and the emotion model ``reads_voice``; and an utterance ends where for ``no_sound``
+    nothing is heard at all, not even silence (0: never). Jobs of a
     ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
     utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
     how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
@@ -32,6 +33,7 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     partial_every: int
     window: int
     patience: int = to_samples(300)
+    no_sound: int = to_samples(2000)
     reads_voice: bool = True
     reads_words: bool = True
     speculative: bool = True

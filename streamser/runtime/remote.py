@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,13 +27,20 @@ __all__ = ["RemoteEngine"]
 
 _LEAVE_S = 2.0
 
+_UNBEGUN = (
+    ", before they were loaded: what it has written says why, and so may worker.processes=0,"
+    " which loads them here. A program that uses processes must be one that can be imported"
+    " without running anything"
+)
+
 
 class RemoteEngine:
     """Run jobs through a part of the models that the settings ask for, in a child process.
 
     Used by one thread, but for ``abandon``. Building it waits for the models; raises what
-    loading them raised. Where the process ends, whatever is asked raises ``ModelError`` with
-    code ``worker_died``. ``tell`` gets the lines for people of the loading.
+    loading them raised, and ``ModelError`` after ``worker.load_s``. Where the process ends,
+    whatever is asked raises ``ModelError`` with code ``worker_died``. ``tell`` gets the lines
+    for people of the loading.
 
     A program that uses it must be one that can be imported without running anything, as
     ``multiprocessing`` demands of those who spawn.
@@ -52,7 +60,7 @@ class RemoteEngine:
             with _signals_held():
                 self._process.start()
             theirs.close()
-            ready = self._await_models(tell)
+            ready = self._await_models(tell, settings.worker.load_s)
         except BaseException:
             self.close()
             raise
@@ -105,12 +113,17 @@ class RemoteEngine:
         with suppress(OSError, ValueError):
             self._process.kill()
 
-    def _await_models(self, tell: Callable[[str], None]) -> Ready:
+    def _await_models(self, tell: Callable[[str], None], within_s: float) -> Ready:
+        until = time.monotonic() + within_s
         while True:
+            left_s = max(0.0, until - time.monotonic()) if within_s else None
             try:
+                if not self._link.poll(left_s):
+                    why = f"the models did not load within {within_s:g} s (worker.load_s)"
+                    raise ModelError(why)
                 told: Any = self._link.recv()
             except (EOFError, OSError):
-                raise self._gone() from None
+                raise self._gone(_UNBEGUN) from None
             match told:
                 case Said(line):
                     tell(line)
@@ -119,11 +132,11 @@ class RemoteEngine:
                 case Ready():
                     return told
 
-    def _gone(self) -> ModelError:
+    def _gone(self, hint: str = "") -> ModelError:
         self._process.join(_LEAVE_S)
         code = self._process.exitcode
         how = "" if code is None else f", exit code {code}" if code >= 0 else f", signal {-code}"
-        return ModelError(f"the process of the models ended{how}", code="worker_died")
+        return ModelError(f"the process of the models ended{how}{hint}", code="worker_died")
 
 
 @contextmanager

@@ -6,13 +6,14 @@ the jobs that come out, and hands their results back, in any order and at any ti
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
 from streamser.audio.clip import Samples, to_ms
 from streamser.audio.ring import Ring
-from streamser.emotion.model import Listener
+from streamser.emotion.model import Finding, Listener, Reading
 from streamser.emotion.mood import Mood
 from streamser.errors import ModelError
 from streamser.events import (
@@ -29,14 +30,15 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
 )
+from streamser.runtime.faults import fault_of
 from streamser.runtime.jobs import Cancel, Fault, Job, Outcome
 from streamser.runtime.listeners import Listeners
 from streamser.runtime.losses import Losses
-from streamser.runtime.outbox import Outbox, draft
+from streamser.runtime.outbox import Draft, Outbox, draft
 from streamser.runtime.profile import SessionProfile, SessionSnapshot, describe, reach_of
 from streamser.runtime.requests import FinalReady, PartialReady, Requests, VoiceReady
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
-from streamser.runtime.utterance import Utterance
+from streamser.runtime.utterance import Analysed, Utterance
 from streamser.runtime.wording import Wording, client_error, server_error
 from streamser.speech.segmenter import (
     Closed,
@@ -51,6 +53,8 @@ from streamser.speech.transcriber import Transcript
 from streamser.speech.vad import Vad
 
 __all__ = ["Output", "Session"]
+
+logger = logging.getLogger(__name__)
 
 Output: TypeAlias = Event | Job | Cancel
 
@@ -81,6 +85,7 @@ class Session:
         self._requests = Requests(profile, self._ring)
         self._without_words: list[Utterance] = []
         self._quiet = 0
+        self._soundless = 0
         self._numbers = 0
         self._open: Utterance | None = None
         self._last: Utterance | None = None
@@ -99,9 +104,9 @@ class Session:
         return self._turns.heard
 
     @property
-    def waits_for_words(self) -> bool:
-        """Return whether a voice is to be told of alone, should its words not come in time."""
-        return bool(self._without_words)
+    def waits_for_time(self) -> bool:
+        """Return whether anything is to be told, should time ``lapse`` without words or sound."""
+        return bool(self._without_words) or self._minds_silence
 
     def begin(self) -> list[Output]:
         """Introduce the session; to be called once, before anything else."""
@@ -132,6 +137,8 @@ class Session:
 
     def push(self, samples: Samples) -> list[Output]:
         """Hear mono float32 samples at 16 kHz, any number of them."""
+        if len(samples):
+            self._soundless = 0
         while len(samples):
             self._change_turns()
             taken, events = self._turns.hear(samples)
@@ -143,10 +150,20 @@ class Session:
                 self._place_markers()
         return self._output()
 
-    def lapse(self, samples: int) -> list[Output]:
-        """Let time pass in which no sound comes, not even silence, in samples."""
+    def lapse(self, samples: int, *, all_heard: bool = True) -> list[Output]:
+        """Let time pass in which no sound comes, not even silence, in samples.
+
+        After ``no_sound`` of it the open utterance ends: who is heard only while speaking sends
+        no pause. Unless not ``all_heard``: then sound may come, or is there and waits to be pushed.
+        """
         self._quiet += samples
         self._tell_voices()
+        if all_heard and self._minds_silence:
+            self._soundless += samples
+            if self._soundless >= self._profile.no_sound:
+                for event in self._turns.commit("no_sound"):
+                    self._follow(event)
+                self._place_markers()
         return self._output()
 
     def commit(self, event_id: str | None = None, *, lenient: bool = False) -> list[Output]:
@@ -245,13 +262,15 @@ class Session:
                 self._follow(event)
             self._drop_open()
             self._place_markers()
-            for losses in (self._lost_partials, self._lost_audio):
-                told = losses.tell(self.position)
-                if told is not None:
-                    self._outbox.say(told)
             self._outbox.reserve(self._close).ready = True
             self._outbox.settle()
         return self._output()
+
+    @property
+    def _minds_silence(self) -> bool:
+        profile = self._profile
+        minds = profile.no_sound and not (profile.ordered or profile.manual or self._ending)
+        return bool(minds) and not self._turns.idle
 
     def _output(self) -> list[Output]:
         return [*self._requests.collect(), *self._outbox.collect()]
@@ -364,8 +383,24 @@ class Session:
         if answer.transcript is not None:
             self._tell_partial_words(utterance, answer.transcript, answer.end)
         if answer.finding is not None:
-            reading = self._listeners.interpret(answer.finding)
-            self._outbox.emit(self._wording.delta(utterance, reading, answer.start, answer.end))
+            self._tell_reading(
+                answer.finding,
+                lambda reading: self._wording.delta(utterance, reading, answer.start, answer.end),
+                answer.end,
+            )
+
+    def _tell_reading(
+        self, finding: Finding, word: Callable[[Reading], Draft], position: int
+    ) -> None:
+        """Tell what a finding means up to a sample, or that it is lost: listeners may fail."""
+        try:
+            content: Draft | None = word(self._listeners.interpret(finding))
+        except Exception as error:
+            logger.error("a reading was lost", exc_info=error)
+            # By its own place in the sound: when it comes must not matter where order does.
+            content = self._lost_partials.note(1, "failed", position)
+        if content is not None:
+            self._outbox.emit(content)
 
     def _tell_partial_words(self, utterance: Utterance, transcript: Transcript, end: int) -> None:
         if transcript.distrust:
@@ -383,8 +418,8 @@ class Session:
             alone, late = utterance.alone, self._clock >= utterance.patience_ends
             if late and alone is not None and utterance.transcript is None:
                 self._without_words.remove(utterance)
-                reading = self._listeners.interpret(alone.finding)
-                self._outbox.emit(self._wording.voice(utterance, reading))
+                word = partial(self._wording.voice, utterance)
+                self._tell_reading(alone.finding, word, utterance.end)
 
     def _tell_final(self, utterance: Utterance) -> None:
         outcome = utterance.outcome
@@ -393,6 +428,16 @@ class Session:
             self._failed += 1
             self._outbox.emit(self._wording.failure(utterance, outcome))
             return
+        try:
+            told = self._word_final(utterance, outcome)
+        except Exception as error:
+            # A listener may be anybody's: what it breaks is this final, told and counted.
+            self._failed += 1
+            told = [self._wording.failure(utterance, fault_of(error))]
+        for content in told:
+            self._outbox.emit(content)
+
+    def _word_final(self, utterance: Utterance, outcome: Analysed) -> list[Draft]:
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
         voice = outcome.voice if self._profile.guesses_speakers else None
@@ -400,12 +445,11 @@ class Session:
         reading = self._listeners.interpret(outcome.finding, label)
         self._listeners.learn(outcome.finding, label)
         body = self._wording.judged(utterance, reading, label)
-        for told in self._wording.final(utterance, outcome.transcript, body):
-            self._outbox.emit(told)
         # From what is told, not from what was read: the events alone give the same mood again.
         window = body.window
         mood = self._mood.update(body, window.end_ms, window.end_ms - window.start_ms)
-        self._outbox.emit(self._wording.mood(mood, body))
+        finals = self._wording.final(utterance, outcome.transcript, body)
+        return [*finals, self._wording.mood(mood, body)]
 
     def _place_markers(self) -> None:
         # A word that has just begun will be told of with a start before the marker.
@@ -419,6 +463,11 @@ class Session:
 
     def _close(self) -> None:
         self.closed = True
+        # Here, since readings of what was open at the end may have been lost after it.
+        for losses in (self._lost_partials, self._lost_audio):
+            told = losses.tell(self.position)
+            if told is not None:
+                self._outbox.emit(told)
         self._outbox.emit(
             draft(
                 SessionClosed,

@@ -34,15 +34,17 @@ class BatchReport(msgspec.Struct, frozen=True):
 class Shift:
     """Build an engine on a thread of its own, run batches until told to end, and drop it.
 
-    ``engine`` gets the engine, or what building it raised. Attributes marked so are guarded by
+    ``engine`` gets the engine, or what building it raised; before that, ``built`` is told of it
+    with the tray's lock held, unless it was given up meanwhile. Attributes marked so are guarded by
     the tray's lock, like ``relieve``. ``report`` is told of each batch and of the seconds it
-    took; ``ended`` is notified at the end.
+    took; ``ended`` is notified once the models are loaded, and at the end.
     """
 
     def __init__(
         self,
         tray: InTray,
         build: Callable[[], Runner],
+        built: Callable[[Runner], None],
         engine: Future[Runner],
         report: Callable[[BatchReport, float], None],
         ended: threading.Condition,
@@ -55,6 +57,8 @@ class Shift:
         """Whether the thread has ended; guarded."""
         self.answered = False
         """Whether a job was ever answered; guarded."""
+        self.loading: float | None = timing.now()
+        """Since when models are being loaded, until they are; guarded."""
         self.began: float | None = None
         """When the work in hand was taken on, while the models are busy with it; guarded."""
         self.hands: deque[Ticket] = deque()
@@ -62,6 +66,7 @@ class Shift:
         self._wanted = True
         self._tray = tray
         self._build = build
+        self._built = built
         self._report = report
         self._ended = ended
         self._timing = timing
@@ -101,6 +106,11 @@ class Shift:
                 self.engine.set_exception(error)
             return
         try:
+            with self._tray.lock:
+                self.loading = None
+                if self._wanted:
+                    self._built(engine)
+                self._ended.notify_all()
             # Nobody waits for it where the program has closed meanwhile.
             with suppress(InvalidStateError):
                 self.engine.set_result(engine)

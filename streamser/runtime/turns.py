@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,7 +22,10 @@ from streamser.speech.segmenter import (
 )
 from streamser.speech.vad import Vad
 
-__all__ = ["MIN_COMMIT", "ManualTurns", "Turns", "VadTurns"]
+__all__ = ["MIN_COMMIT", "Commit", "ManualTurns", "Turns", "VadTurns"]
+
+Commit: TypeAlias = Literal["commit", "no_sound"]
+"""Why an utterance ends without a pause: the client says so, or nothing comes any more."""
 
 MIN_COMMIT = to_samples(100)
 """Samples that a client must have sent before it commits by hand, as OpenAI demands."""
@@ -55,7 +58,7 @@ class Turns(Protocol):
         """
         ...
 
-    def commit(self) -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
         """Close what is open here; nothing comes where there is nothing to close."""
         ...
 
@@ -106,9 +109,9 @@ class VadTurns:
         self._heard += take
         return take, self._hear_block() if self._filled == self.window else []
 
-    def commit(self) -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
         """Close what is open at the last window, since the next has not been heard whole."""
-        return [self._placed(event, "commit") for event in self._segmenter.flush()]
+        return [self._placed(event, reason) for event in self._segmenter.flush()]
 
     def clear(self) -> None:
         """Throw away what is open."""
@@ -162,7 +165,7 @@ class VadTurns:
         self._filled = 0
         return []
 
-    def _placed(self, event: SegmentEvent, reason: Literal["commit"] | None = None) -> SegmentEvent:
+    def _placed(self, event: SegmentEvent, reason: Commit | None = None) -> SegmentEvent:
         """Return a segmenter's event in the session's own samples, none beyond what was heard."""
         origin, heard = self._origin, self._heard
         match event:
@@ -216,11 +219,11 @@ class ManualTurns:
             events.append(self._close(self._start, "max_length"))
         return take, events
 
-    def commit(self) -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
         """Close what was sent since the last commit, if it is long enough."""
         if self._start is None or self._ring.end - self._start < MIN_COMMIT:
             return []
-        return [self._close(self._start, "commit")]
+        return [self._close(self._start, reason)]
 
     def clear(self) -> None:
         """Throw away what was sent since the last commit."""
@@ -236,6 +239,6 @@ class ManualTurns:
     def release(self) -> None:
         """Have nothing back: all is held already."""
 
-    def _close(self, start: int, reason: Literal["max_length", "commit", "flush"]) -> Closed:
+    def _close(self, start: int, reason: Commit | Literal["max_length", "flush"]) -> Closed:
         self._start = None
         return Closed(start, self._ring.end, reason)

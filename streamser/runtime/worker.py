@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from streamser.config import WorkerSettings
 from streamser.emotion.model import Listener
@@ -28,6 +28,8 @@ __all__ = ["BatchReport", "DeviceThread", "WorkerStats"]
 
 logger = logging.getLogger(__name__)
 
+_End: TypeAlias = Literal["over", "stuck", "unloaded", "closed"]
+
 _MOST_STUCK = 3
 """Threads that hang may each hold a set of models: beyond so many no more are loaded."""
 
@@ -40,8 +42,9 @@ class DeviceThread:
 
     A thread that an error ends, or that does not answer within ``deadline_s``, is replaced, with
     a new engine; what it had in hand is tried again once, each job alone, and then fails with
-    code ``worker_died`` or ``deadline``. While models cannot be loaded again, jobs fail with
-    ``model_unavailable``. Late answers of a thread that was given up go nowhere.
+    code ``worker_died`` or ``deadline``. While models cannot be loaded again, or are not within
+    ``load_s``, jobs fail with ``model_unavailable``. Late answers of a thread that was given up go
+    nowhere.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class DeviceThread:
         self._build = build
         self._watch = watch
         self._deadline_s = settings.deadline_s
+        self._load_s = settings.load_s
         self._timing = timing
         self._tray = InTray(settings, timing)
         # Of the same lock: jobs that come in wake the device thread, and not its watchdog.
@@ -149,9 +153,11 @@ class DeviceThread:
         if sum(thread.is_alive() for thread in self._stuck) >= _MOST_STUCK:
             hung = ModelError(f"{_MOST_STUCK} sets of models hang; no more are loaded")
             return self._bear_without(hung)
+        self._tray.begin_anew()
         shift = Shift(
             self._tray,
-            self._build_and_note,
+            self._build,
+            self._note_built,
             self._engine,
             self._report,
             self._changed,
@@ -172,6 +178,11 @@ class DeviceThread:
             why = f"the models did not answer within {self._deadline_s:g} s"
             logger.error("%s; they hang here:\n%s", why, _whereabouts(shift.thread))
             return self._replace(end, shift.answered, left, why)
+        if end == "unloaded":
+            self._stuck = [*(each for each in self._stuck if each.is_alive()), shift.thread]
+            why = f"the models did not load within {self._load_s:g} s (worker.load_s)"
+            logger.error("%s; it hangs here:\n%s", why, _whereabouts(shift.thread))
+            return self._bear_without(ModelError(why))
         shift.thread.join()
         unbuilt = self._engine.exception()
         if unbuilt is not None:
@@ -185,16 +196,20 @@ class DeviceThread:
         traceback.clear_frames(error.__traceback__)
         return self._replace("died", shift.answered, left, why)
 
-    def _wait_for_end(
-        self, shift: Shift
-    ) -> tuple[Literal["over", "stuck", "closed"], list[Ticket]]:
+    def _wait_for_end(self, shift: Shift) -> tuple[_End, list[Ticket]]:
         """Return how a shift has ended, and what it leaves."""
-        end: Literal["over", "stuck", "closed"] = "over"
+        end: _End = "over"
         with self._tray.lock:
             while not shift.over:
                 now = self._timing.now()
                 wake = math.inf
-                if self._deadline_s:
+                if shift.loading is not None:
+                    if self._load_s:
+                        wake = shift.loading + self._load_s
+                    if now >= wake:
+                        end = "unloaded"
+                        break
+                elif self._deadline_s:
                     # A batch that has not begun by now cannot be late before then.
                     wake = (now if shift.began is None else shift.began) + self._deadline_s
                     if now >= wake:
@@ -267,10 +282,8 @@ class DeviceThread:
 
     # On the device thread
 
-    def _build_and_note(self) -> Runner:
-        engine = self._build()
+    def _note_built(self, engine: Runner) -> None:
         self._listen = engine.listener
-        return engine
 
     def _report(self, report: BatchReport, took_s: float) -> None:
         self._tally.add(batch=len(report.waited_s), busy_s=took_s, faults=report.faults)

@@ -33,7 +33,8 @@ class Letter(msgspec.Struct, frozen=True):
     """Hold an event on its way: the messages that word it, and its place in its session.
 
     ``session_id`` is empty where it belongs to none; ``clock_ms`` is its place in the audio;
-    ``stamp`` is what the last of its body was made of, with the closing brace.
+    ``stamp`` is what the last of its body was made of, with the closing brace. After a letter
+    that ``ends`` its session no other of it comes.
     """
 
     session_id: str
@@ -42,6 +43,7 @@ class Letter(msgspec.Struct, frozen=True):
     droppable: bool
     bodies: tuple[bytes, ...]
     stamp: bytes = b"}"
+    ends: bool = False
 
     @property
     def size(self) -> int:
@@ -91,6 +93,8 @@ class Backlog:
                 return False
         self._tell_loss(letter.session_id)
         self._append(letter)
+        if letter.ends:
+            self._totals.pop(letter.session_id, None)
         return True
 
     def take(self) -> tuple[bytes, ...]:

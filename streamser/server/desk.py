@@ -83,6 +83,7 @@ class Desk:
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
         sender.replay(self._hub.events_since(held.stream.session_id, after))
         held.sender = sender
+        held.stream.away = False
         held.stream.welcome_back()
 
     def release(self, held: Held, sender: Sender, *, resumable: bool) -> None:
@@ -94,6 +95,7 @@ class Desk:
         if resumable and held.secret is not None and keep_s > 0 and not self._admission.closing:
             loop = asyncio.get_running_loop()
             held.expiry = loop.call_later(keep_s, held.stream.finish)
+            held.stream.away = True
         else:
             held.stream.finish()
 
@@ -114,7 +116,9 @@ class Desk:
     def publish(self, held: Held, event: Event) -> None:
         """Pass an event of a stream on to the listeners."""
         if isinstance(event, SessionClosed):
-            self._hub.keep_voice(event.session_id, held.stream.voice())
+            voice = held.stream.voice()
+            if voice is not None:
+                self._hub.keep_voice(event.session_id, voice)
         self._hub.publish(event, time.monotonic())
         self._metrics.event(event)
         if isinstance(event, SessionClosed):

@@ -224,6 +224,7 @@ class Hub:
             droppable=can_be_left_out(event),
             bodies=(body[:-1] + stamp,),
             stamp=stamp,
+            ends=isinstance(event, SessionClosed),
         )
         kind = str(type(event).__struct_config__.tag)
         kept = _Kept(self._cursor, meeting, kind, letter)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 
@@ -38,11 +39,14 @@ from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
 
+logger = logging.getLogger(__name__)
+
 _AHEAD = 8
 """Finals a stream may wait for before no more of its sound is taken in."""
 
 _QUIET_S = 0.25
-"""How often it is looked whether a voice is to be told of alone, where no sound comes."""
+"""How often it is looked what is to be told, where no sound comes: by no more than so much at
+once, so that a loop that was held up does not take what waits in its sockets for a pause."""
 
 _PIECE_S = 0.5
 """Longest piece of sound heard at once: between two, others get their turn."""
@@ -92,6 +96,8 @@ class LiveStream:
         self.session_id = session_id
         self.asked = asked
         self.began = time.monotonic()
+        self.away = False
+        """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
         self.pace = Pace(setting.limits.speed)
         self._meeting = meeting
@@ -131,14 +137,19 @@ class LiveStream:
         if voice is not None:
             try:
                 self._session.resume(voice)
-            except ModelError:
+            except ModelError as error:
                 # Worth less than a stream that begins: the voice is learnt anew.
-                voice = None
+                logger.warning("a voice is learnt anew: %s", error)
         self._tell(self._conductor.begin())
 
-    def voice(self) -> SessionSnapshot:
-        """Return what has been learnt of the speaker."""
-        return self._session.snapshot()
+    def voice(self) -> SessionSnapshot | None:
+        """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
+        try:
+            return self._session.snapshot()
+        except Exception as error:
+            # Of a model that may be anybody's: the stream's end is to be told all the same.
+            logger.error("what was learnt of a speaker is lost", exc_info=error)
+            return None
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Cut raw sound so that each part is soon heard."""
@@ -250,7 +261,10 @@ class LiveStream:
         if self._over.is_set():
             return
         quiet = time.monotonic() - self._last_sound >= _QUIET_S
-        self._tell(self._conductor.lapse(to_samples(1000 * _QUIET_S) if quiet else 0))
+        passed = to_samples(1000 * _QUIET_S) if quiet else 0
+        # Of one who is away the rest is still to come, and of one who waits for room it is here.
+        all_heard = not self.away and self._room.is_set()
+        self._tell(self._conductor.lapse(passed, all_heard=all_heard))
 
     def _carry(self, output: list[Output]) -> None:
         self._tell(self._conductor.carry(output))
@@ -258,7 +272,7 @@ class LiveStream:
     def _tell(self, events: list[Event]) -> None:
         for event in events:
             self._tell_event(event)
-        if self._conductor.waits_for_words and self._timer is None:
+        if self._conductor.waits_for_time and self._timer is None:
             self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
         if self._conductor.pending < self._ahead:
             self._room.set()

@@ -159,7 +159,7 @@ class Closed(msgspec.Struct, frozen=True):
 
     start: int
     end: int
-    reason: Literal["pause", "max_length", "commit", "flush"]
+    reason: Literal["pause", "max_length", "commit", "no_sound", "flush"]
 
 
 SegmentEvent: TypeAlias = Opened | Extended | Hesitated | Resumed | Closed

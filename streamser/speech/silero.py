@@ -17,6 +17,10 @@ __all__ = ["SileroModel", "SileroVad", "find_weights", "load_silero"]
 _WINDOW = 512
 _CONTEXT = 64
 _STATE = (1, 1, 128)
+_CLEAR = 0.1
+"""Below this probability a window is clear silence: far from any threshold for speech."""
+_LET_GO = 125
+"""Windows of clear silence, 4 s, after which the state is let go of."""
 _INPUTS = {"input", "h", "c"}
 _OUTPUTS = ("speech_probs", "hn", "cn")
 _REPAIR = "reinstall it with: pip install --force-reinstall 'faster-whisper>=1.2,<2'"
@@ -83,8 +87,10 @@ class SileroVad:
 
     Each call sees 64 samples of the previous window before its own 512, and carries the
     LSTM's state (h, c) on; so the probabilities equal those of one call over the whole sound
-    (snakers4/silero-vad, ``OnnxWrapper``). All buffers are bound to the session once: no
-    array is made per window, which saves 10 of 94 µs.
+    (snakers4/silero-vad, ``OnnxWrapper``), up to the first long silence. There the state drifts:
+    after a minute of zeros or faint noise much of what is said next would not be heard. So after
+    each 4 s of clear silence it begins anew, knowing the last samples alone. All buffers are
+    bound to the session once: no array is made per window, which saves 10 of 94 µs.
     """
 
     name = "silero"
@@ -110,24 +116,29 @@ class SileroVad:
         )
         self._bindings = (self._bind(session, 0, 1), self._bind(session, 1, 0))
         self._turn = 0
+        self._silent = 0
+        self._last = 0.0
 
     def probability(self, window: Samples) -> float:
         """Return the probability in [0, 1] that the next 512 samples hold speech.
 
         ``window`` is float32 of shape (512,) in [-1, 1]; another length raises ``ValueError``.
-        Samples that are not finite do not deafen the rest of the stream.
+        Samples that are not finite count as silence, and change nothing of what was heard before.
         """
         if window.shape != (_WINDOW,):
             raise ValueError(f"a window has {_WINDOW} samples, not {window.shape}")
         self._context[:] = self._recent
         self._fresh[:] = window
+        if not np.isfinite(window).all():
+            self._fresh[:] = _finite(window)
         self._run(self._bindings[self._turn])
-        self._turn ^= 1
         probability = float(self._output[0])
-        # ONNX Runtime's kernels swallow NaN on x86; where they do not, it would stay in the state.
         if probability != probability:
-            self.reset()
-            return 0.0
+            # Whatever it was is not taken over: what was being said before goes on after it.
+            self._fresh.fill(0)
+            return self._last
+        self._turn ^= 1
+        self._note(probability)
         return probability
 
     def probabilities(self, windows: Samples) -> list[float]:
@@ -138,6 +149,18 @@ class SileroVad:
         """
         if windows.ndim != 2 or windows.shape[1] != _WINDOW:
             raise ValueError(f"windows have {_WINDOW} samples each, not shape {windows.shape}")
+        if len(windows) == 1:
+            return [self.probability(windows[0])]
+        if not np.isfinite(windows).all():
+            windows = _finite(windows)
+        found: list[float] = []
+        while len(found) < len(windows):
+            # Not beyond where the state may be let go of, which is where it is one by one.
+            upto = len(found) + _LET_GO - self._silent
+            found += self._judge(windows[len(found) : upto])
+        return found
+
+    def _judge(self, windows: Samples) -> list[float]:
         if len(windows) == 1:
             return [self.probability(windows[0])]
         rows = np.empty((len(windows), _CONTEXT + _WINDOW), np.float32)
@@ -152,14 +175,28 @@ class SileroVad:
             return [self.probability(window) for window in windows]
         self._h[self._turn][:], self._c[self._turn][:] = h, c
         self._input[0] = rows[-1]
-        return [float(each) for each in probabilities]
+        judged = [float(each) for each in probabilities]
+        for probability in judged:
+            self._note(probability)
+        return judged
+
+    def _note(self, probability: float) -> None:
+        """Count clear silence, and let go of the state where there has been enough of it."""
+        self._last = probability
+        self._silent = self._silent + 1 if probability < _CLEAR else 0
+        if self._silent == _LET_GO:
+            self._forget()
 
     def reset(self) -> None:
         """Forget everything heard, as at the start of a stream."""
         self._input.fill(0)
+        self._last = 0.0
+        self._forget()
+
+    def _forget(self) -> None:
         for state in (*self._h, *self._c):
             state.fill(0)
-        self._turn = 0
+        self._turn = self._silent = 0
 
     def _bind(self, session: Any, old: int, new: int) -> Any:
         binding = session.io_binding()
@@ -169,3 +206,7 @@ class SileroVad:
         for name, buffer in outputs:
             binding.bind_output(name, "cpu", 0, np.float32, buffer.shape, buffer.ctypes.data)
         return binding
+
+
+def _finite(sound: Samples) -> Samples:
+    return np.where(np.isfinite(sound), sound, np.float32(0))

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 import pytest
 
 from streamser.cli.follow import summary_lines
-from streamser.cli.utterance import likeliest, read_utterance, summarise
-from streamser.events import Event
+from streamser.cli.utterance import Summary, Tally, Utterance, likeliest, read_utterance
+from streamser.events import Event, SessionClosed
 from streamser.taxonomy import CATEGORIES
 from tests.cli.samples import closed, created, emotion, failed, felt, said
+
+
+def summarise(utterances: Iterable[Utterance], last: SessionClosed) -> Summary:
+    """Sum utterances up."""
+    tally = Tally()
+    for spoken in utterances:
+        tally.add(spoken)
+    return tally.summary(last)
 
 
 def test_with_words_the_event_with_the_words_finishes_the_utterance() -> None:
@@ -91,3 +101,17 @@ def test_a_summary_is_written_in_plain_lines() -> None:
 def test_a_session_without_speech_has_a_summary_of_one_line() -> None:
     """Nothing is averaged over nothing."""
     assert len(summary_lines(summarise([], closed(0)))) == 1
+
+
+def test_a_summary_of_days_takes_no_more_memory_than_one_of_minutes() -> None:
+    """Nothing is kept of an utterance, and lags are counted to three digits."""
+    spoken = read_utterance(said("a"), transcribed=True)
+    assert spoken is not None
+    tally = Tally()
+    for number in range(20_000):
+        tally.add(msgspec.structs.replace(spoken, lag_ms=100 + number / 20))
+    assert len(tally._lags) <= 1000
+    summary = tally.summary(closed(20_000))
+    assert summary.lag_median_ms == pytest.approx(600, rel=0.005)
+    assert summary.lag_p95_ms == pytest.approx(1050, rel=0.005)
+    assert summary.valence == 0.5

@@ -39,6 +39,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
+from streamser.runtime.engine import Abilities
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 VOICE_ONLY = Settings(asr=AsrSettings(engine="none"))
@@ -271,6 +272,99 @@ def test_the_async_twin_may_be_left_early(analyzer: Analyzer, demo: Frames) -> N
     asyncio.run(peek())
     assert source.stopped
     assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+
+
+class OpenSource(ListSource):
+    """Give no sound, and go on until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__([], live=True)
+        self._end = threading.Event()
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        self._end.wait()
+        yield from ()
+
+    def stop(self) -> None:
+        self._end.set()
+
+
+class GatedSource(OpenSource):
+    """Give what a gate of its own lets through, and nothing in the pause that follows."""
+
+    def __init__(self, sound: Frames) -> None:
+        super().__init__()
+        self._pieces = [sound]
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        yield from self._pieces
+        yield from super().chunks()
+
+
+def test_a_live_source_that_gives_nothing_in_pauses_gets_its_final(demo: Frames) -> None:
+    """Without waiting for its end."""
+    settings = Settings(asr=VOICE_ONLY.asr, endpointing=EndpointingSettings(no_sound_ms=250))
+    source = GatedSource(demo[: 3 * 16_000 // 2])
+    found: list[Event] = []
+    with Analyzer(settings) as analyzer:
+        for event in analyzer.stream(source):
+            found.append(event)
+            if isinstance(event, EmotionCompleted):
+                source.stop()
+    (stopped,) = [event for event in found if isinstance(event, SpeechStopped)]
+    assert stopped.reason == "no_sound"
+
+
+def test_async_streams_take_no_place_in_the_pool_of_the_loop(analyzer: Analyzer) -> None:
+    """All of them begin, however few threads the loop has for whatever comes along."""
+    sources = [OpenSource() for _ in range(4)]
+
+    async def first(source: OpenSource) -> tuple[Event, int]:
+        events = analyzer.astream(source)
+        begun = await anext(events)
+        begins.add(source)
+        if len(begins) == len(sources):
+            for each in sources:
+                each.stop()
+        return begun, len([event async for event in events])
+
+    async def follow_all() -> list[tuple[Event, int]]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        both = asyncio.gather(*map(first, sources))
+        return await asyncio.wait_for(both, 20)
+
+    begins: set[OpenSource] = set()
+    for begun, later in asyncio.run(follow_all()):
+        assert isinstance(begun, SessionCreated)
+        assert later == 1
+
+
+def test_what_loading_has_chosen_is_chosen_once_for_all_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where several begin to load at the same moment: none chooses another recogniser."""
+
+    class Loaded:
+        abilities = Abilities(asr="the chosen one")
+
+    asked: list[Settings] = []
+    both = threading.Barrier(2)
+
+    def build(analyzer: Analyzer, settings: Settings, part: str) -> Loaded:
+        asked.append(settings)
+        return Loaded()
+
+    chosen = msgspec.structs.replace(VOICE_ONLY, offline=True)
+    monkeypatch.setattr(Analyzer, "_build_part", build)
+    monkeypatch.setattr("streamser.runtime.analyzer.settle", lambda settings, name: chosen)
+    with Analyzer(VOICE_ONLY) as analyzer, ThreadPoolExecutor(2) as pool:
+
+        def load(_: int) -> None:
+            both.wait()
+            analyzer._build_words()
+
+        list(pool.map(load, range(2)))
+    assert asked == [VOICE_ONLY, chosen]
 
 
 def test_the_async_twin_raises_what_the_plain_one_raises(tmp_path: Path) -> None:

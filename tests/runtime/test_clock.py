@@ -31,3 +31,31 @@ def test_a_backlog_of_an_hour_is_told_as_one_and_memory_is_bounded() -> None:
     assert clock.lag_ms((blocks - 2_900) * 320, now) == 58_000.0
     assert clock.lag_ms((blocks - 100_000) * 320, now) == pytest.approx(2_000_000, abs=1_000)
     assert clock.lag_ms(320, now) is None
+
+
+@pytest.mark.parametrize("frame_ms", [1, 5, 10])
+def test_noting_costs_the_same_however_small_frames_are(
+    frame_ms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is gone through once in ten seconds of sound, not at every frame."""
+    tidied: list[int] = []
+    tidy = ArrivalClock._tidy
+    monkeypatch.setattr(
+        ArrivalClock, "_tidy", lambda clock, now: (tidied.append(now), tidy(clock, now))
+    )
+    clock = ArrivalClock()
+    seconds = 120
+    for n in range(1, seconds * 1000 // frame_ms + 1):
+        clock.note(n * frame_ms * 16, n * frame_ms / 1000)
+    assert len(tidied) == seconds / 10
+    assert len(clock._ends) < 18_000
+    assert clock.lag_ms((seconds - 50) * 16_000, seconds) == pytest.approx(50_000, abs=5)
+    assert clock.lag_ms(16_000, seconds) == pytest.approx(119_000, abs=1_000)
+
+
+def test_sound_that_is_noted_twice_arrived_the_first_time() -> None:
+    """A piece that holds nothing new does not make what was there any younger."""
+    clock = ArrivalClock()
+    clock.note(320, 1.0)
+    clock.note(320, 2.0)
+    assert clock.lag_ms(320, 2.0) == 1000.0

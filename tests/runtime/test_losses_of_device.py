@@ -225,6 +225,44 @@ def test_who_cannot_wait_says_how_long_to(building: bool) -> None:
                 bench.worker.engine()
 
 
+def test_models_that_hang_while_they_are_loaded_are_given_up() -> None:
+    """Who waits is told so, and what loads in the end all the same is nobody's any more."""
+    loading, loaded = threading.Semaphore(0), threading.Event()
+
+    def before(number: int) -> None:
+        loading.release()
+        assert loaded.wait(GIVE_UP_S)
+
+    bench = Bench(lambda clips: None, before, WorkerSettings(load_s=900))
+    try:
+        bench.ask(1)
+        get(loading)
+        while not bench.unread:
+            # The watchdog may not have looked when the hands are moved for the first time.
+            bench.time.move(900)
+        assert bench.answers(1) == {1: "model_unavailable"}
+        with pytest.raises(ModelError, match=r"did not load within 900 s \(worker\.load_s\)"):
+            bench.worker.engine()
+    finally:
+        loaded.set()
+    (stuck,) = bench.worker._stuck
+    stuck.join(GIVE_UP_S)
+    assert bench.worker.has_failed
+    bench.worker.close()
+
+
+def test_a_batch_that_hangs_does_not_get_the_time_of_loading() -> None:
+    """Once the models are there their deadline holds, however long loading may take."""
+    with gate(1) as held:
+        bench = Bench(held, settings=WorkerSettings(load_s=900, deadline_s=10, max_wait_ms=0))
+        bench.ask(1)
+        get(held.entered)
+        bench.time.move(10)
+        assert bench.answers(1) == {1: "deadline"}
+        held.open.set()
+        bench.worker.close()
+
+
 def test_models_that_cannot_be_loaded_again_are_tried_for_ever_more_seldom() -> None:
     """Meanwhile jobs fail at once; when the file is back, so is everything."""
     tried = threading.Semaphore(0)
@@ -337,6 +375,8 @@ def test_a_model_that_hangs_over_a_goodbye_holds_up_nobody() -> None:
         entered.release()
         assert opened.wait(GIVE_UP_S)
 
+    bench.ask(9, session="b")
+    assert bench.answers(1) == {9: "ok"}
     first.forget = hang  # type: ignore[method-assign]
     bench.worker.leave("b")
     get(entered)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import queue
 import select
@@ -140,6 +141,35 @@ def test_models_that_cannot_be_had_are_told_of_as_if_they_were_loaded_here() -> 
     """The same error, and no process is left."""
     with pytest.raises(ConfigError, match="no emotion model is called 'nonesuch'"):
         RemoteEngine(settings(emotion__model="nonesuch"), silent, "all")
+
+
+@pytest.mark.parametrize(
+    ("factory", "why"),
+    [
+        ("math:sqrt", r"TypeError: .*sqrt"),
+        ("sys:exit", "SystemExit"),
+    ],
+)
+def test_whatever_a_process_cannot_load_it_says_why(factory: str, why: str) -> None:
+    """Also what no model foresees: an exit code tells nobody anything."""
+    with pytest.raises(ModelError, match=why):
+        RemoteEngine(settings(speakers__embedder=factory), silent, "emotion")
+
+
+@linux
+def test_a_process_that_ends_while_it_loads_says_where_to_look() -> None:
+    """It has no time to say anything itself."""
+    with pytest.raises(ModelError, match=r"ended, signal 6, before .* worker\.processes=0"):
+        RemoteEngine(settings(speakers__embedder="os:abort"), silent, "emotion")
+
+
+@linux
+def test_a_process_that_hangs_while_it_loads_is_ended() -> None:
+    """In the time that loading may take, which the message names."""
+    wanted = settings(speakers__embedder="signal:pause", worker__load_s=0.01)
+    with pytest.raises(ModelError, match=r"did not load within 0\.01 s \(worker\.load_s\)"):
+        RemoteEngine(wanted, silent, "emotion")
+    assert not multiprocessing.active_children()
 
 
 def test_what_loading_has_to_say_to_people_is_said() -> None:

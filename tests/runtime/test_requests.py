@@ -131,12 +131,12 @@ def test_time_passes_also_where_no_sound_comes() -> None:
     """A client that sends nothing in pauses is told of the voice as soon."""
     talk = Talk()
     talk.hear(*UTTERANCE)
-    assert talk.session.waits_for_words
+    assert talk.session.waits_for_time
     talk.carry(talk.session.lapse(1600))
     assert talk.of(EmotionProvisional) == []
     talk.carry(talk.session.lapse(8000))
     assert len(talk.of(EmotionProvisional)) == 1
-    assert not talk.session.waits_for_words
+    assert not talk.session.waits_for_time
 
 
 def test_a_reading_of_the_voice_teaches_nothing_before_its_final() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from streamser.audio.clip import Samples
+from streamser.audio.clip import Samples, to_samples
 from streamser.events import (
     Cleared,
     Committed,
@@ -77,6 +77,58 @@ def test_a_commit_ends_the_utterance_that_is_open() -> None:
     assert isinstance(told[0], SpeechStopped)
     assert told[0].reason == "commit"
     assert len(client.of(EmotionCompleted)) == 1
+
+
+def test_an_utterance_ends_where_no_sound_comes_any_more() -> None:
+    """Who sends nothing in pauses gets a final, and the next utterance is one of its own."""
+    client = Client()
+    client.say((0.5, 0), (1.0, 0.3))
+    assert client.session.waits_for_time
+    client.carry(client.session.mark("m"))
+    client.carry(client.session.lapse(to_samples(1999)))
+    assert not client.of(SpeechStopped)
+    told = client.carry(client.session.lapse(to_samples(1)))
+    assert isinstance(told[0], SpeechStopped)
+    assert told[0].reason == "no_sound"
+    assert len(client.of(EmotionCompleted)) == 1
+    assert len(client.of(Marker)) == 1
+    assert not client.session.waits_for_time
+    client.say((1.0, 0.3), (1.0, 0))
+    assert len(client.of(EmotionCompleted)) == 2
+    assert client.of(SpeechStopped)[-1].reason == "pause"
+
+
+def test_sound_that_comes_again_in_time_belongs_to_the_same_utterance() -> None:
+    """Lines stall; each stall is a new one. Nor does it count where sound waits to be heard."""
+    client = Client()
+    for _ in range(3):
+        client.say((0.6, 0.3))
+        client.carry(client.session.lapse(to_samples(1500)))
+        client.carry(client.session.lapse(to_samples(5000), all_heard=False))
+    client.say((1.0, 0))
+    (stopped,) = client.of(SpeechStopped)
+    assert stopped.reason == "pause"
+
+
+@pytest.mark.parametrize("fields", [{"ordered": True}, {"manual": True}, {"no_sound": 0}])
+def test_where_time_says_nothing_an_utterance_waits_for_its_sound(fields: dict[str, Any]) -> None:
+    """In order no timing may matter, by hand the client decides, and it can be switched off."""
+    client = Client()
+    client.change(**fields)
+    client.say((0.5, 0), (1.0, 0.3))
+    assert not client.session.waits_for_time
+    client.carry(client.session.lapse(to_samples(60_000)))
+    assert not client.of(SpeechStopped)
+
+
+def test_a_word_that_has_just_begun_holds_up_no_marker_where_no_sound_comes() -> None:
+    """It was too short to be one."""
+    client = Client()
+    client.say((0.5, 0), (0.07, 0.3))
+    client.carry(client.session.mark("m"))
+    assert not client.of(Marker)
+    client.carry(client.session.lapse(to_samples(2000)))
+    assert len(client.of(Marker)) == 1
 
 
 def test_with_nothing_open_a_commit_is_an_error_unless_told_to_be_lenient() -> None:

@@ -174,10 +174,15 @@ def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> No
     """On the device thread, and together with the session's waiting jobs."""
     recogniser = ForgetfulTranscriber()
     worker = DeviceThread(lambda: Engine(recogniser, LoudnessModel()), WorkerSettings())
+    answers: Answers = queue.SimpleQueue()
     worker.enter("a")
+    worker.enter("b")
+    worker.submit(job(1, "a"), into(answers))
+    answers.get(timeout=20)
     worker.leave("a")
+    worker.leave("b")
     worker.close()
-    assert recogniser.forgotten == ["a"]
+    assert recogniser.forgotten == ["a"], "of the other there was nothing to forget"
 
 
 def test_each_batch_is_reported_with_what_waited_and_failed() -> None:
@@ -230,3 +235,32 @@ def test_a_worker_rests_after_partials_and_finals_find_it_free() -> None:
         assert answers.get(timeout=20)[1] == 3
     finally:
         worker.close()
+
+
+def test_sessions_that_come_and_go_while_there_are_no_models_leave_nothing_behind() -> None:
+    """Models may be loading for minutes, or never be there: whoever leaves is forgotten."""
+    loaded = threading.Event()
+
+    def build() -> Engine:
+        assert loaded.wait(20)
+        raise ModelError("no such file")
+
+    worker = DeviceThread(build, WorkerSettings())
+    answers: Answers = queue.SimpleQueue()
+
+    def come_and_go(times: int) -> None:
+        for number in range(times):
+            worker.enter(f"s{number}")
+            worker.submit(job(number, f"s{number}"), into(answers))
+            worker.leave(f"s{number}")
+
+    come_and_go(100)
+    loaded.set()
+    with pytest.raises(ModelError):
+        worker.engine()
+    come_and_go(100)
+    tray = worker._tray
+    assert not tray._gone
+    assert not tray._sessions
+    assert not tray._served
+    worker.close()

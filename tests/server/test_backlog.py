@@ -100,6 +100,30 @@ def test_many_bytes_count_as_many_letters() -> None:
     assert not backlog.put(letter(2))
 
 
+def test_what_was_lost_of_a_session_is_forgotten_with_its_end() -> None:
+    """A listener may be there for days, and thousands of sessions pass by."""
+    told: list[int] = []
+
+    def note(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
+        told.append(overload.total)
+        return (b"lost",)
+
+    backlog = Backlog(2, note)
+    for number in range(100):
+        session = f"s{number}"
+        backlog.put(letter(1, session))
+        for seq in (2, 3):
+            backlog.put(letter(seq, session, droppable=True))
+        everything(backlog)
+        backlog.put(letter(4, session))
+        backlog.put(letter(5, session, droppable=True))
+        everything(backlog)
+        backlog.put(Letter(session, 6, 60, False, (b"the end",), ends=True))
+        everything(backlog)
+    assert told == [2, 3] * 100
+    assert not backlog._totals
+
+
 @given(
     st.lists(st.tuples(st.booleans(), st.sampled_from("ab"), st.booleans()), max_size=80),
     st.integers(2, 12),

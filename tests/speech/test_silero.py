@@ -18,6 +18,7 @@ from streamser.speech.silero import SileroModel, SileroVad, find_weights, load_s
 from streamser.speech.vad import Vad
 from tests.data import shared_data
 
+DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 WINDOW = SileroVad.window
 
 
@@ -31,6 +32,13 @@ def model() -> SileroModel:
 def speech() -> Samples:
     """Return 60 s of conversation with pauses."""
     sound, _ = soundfile.read(shared_data("speech/audio/silero_test.flac"), dtype="float32")
+    return np.asarray(sound, np.float32)
+
+
+@pytest.fixture(scope="module")
+def talk() -> Samples:
+    """Return the first sentences of the bundled conversation."""
+    sound, _ = soundfile.read(DEMO, frames=8 * 16_000, dtype="float32")
     return np.asarray(sound, np.float32)
 
 
@@ -142,15 +150,61 @@ def test_a_broken_window_does_not_deafen_the_stream(
     assert np.abs(np.subtract(after, expected[101:]))[10:].mean() < 0.05
 
 
-def test_a_probability_that_is_not_a_number_starts_the_stream_anew(
-    model: SileroModel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_broken_window_amid_speech_is_a_moment_of_silence(
+    model: SileroModel, talk: Samples, broken: float, size: int
 ) -> None:
-    """Where the runtime lets NaN through, the answer is 0 and the state does not keep it."""
-    vad, new = model.stream(), model.stream()
+    """What was heard before is still known: the same is said of what follows."""
+    judged = np.stack(windows(talk)[:80])
+    judged[39:41] = 0
+    vad, blanked = model.stream(), model.stream()
+    expected = [blanked.probability(window) for window in judged]
+    assert expected[38] > 0.9
+    judged[39:41] = broken
+    found: list[float] = []
+    for offset in range(0, len(judged), size):
+        found += vad.probabilities(judged[offset : offset + size])
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_probability_that_is_not_a_number_changes_nothing(
+    model: SileroModel, talk: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the runtime makes NaN of a window, the last verdict stands, and speech goes on."""
+    judged = windows(talk)[:45]
+    vad = model.stream()
+    before = [vad.probability(window) for window in judged[:39]][-1]
+    assert before > 0.9
     with monkeypatch.context() as patch:
         patch.setattr(vad, "_run", lambda _: vad._output.fill(np.nan))
-        assert vad.probability(tone(1)[0]) == 0
-    assert [vad.probability(w) for w in tone(2)] == [new.probability(w) for w in tone(2)]
+        assert vad.probability(judged[39]) == before
+    assert min(vad.probability(window) for window in judged[40:]) > 0.5
+
+
+@pytest.mark.parametrize("level", [0.0, 0.001, 0.003])
+@pytest.mark.parametrize("size", [1, 16])
+def test_speech_after_minutes_of_quiet_is_heard_from_its_beginning(
+    model: SileroModel, talk: Samples, level: float, size: int
+) -> None:
+    """After zeros and after faint noise, as if it had come first."""
+
+    def judge(quiet_s: int) -> list[bool]:
+        random = np.random.default_rng(0)
+        sound = np.concatenate([np.zeros(quiet_s * 16_000 // WINDOW * WINDOW), talk])
+        sound += level * random.normal(0, 1, len(sound))
+        judged = np.stack(windows(sound.astype(np.float32)))
+        vad = model.stream()
+        found: list[float] = []
+        for offset in range(0, len(judged), size):
+            found += vad.probabilities(judged[offset : offset + size])
+        return [probability >= 0.5 for probability in found]
+
+    first, later = judge(0), judge(90)
+    spoken = later[-len(first) :]
+    assert not any(later[: -len(first)])
+    assert abs(spoken.index(True) - first.index(True)) <= 1
+    assert sum(spoken) == pytest.approx(sum(first), rel=0.03)
 
 
 @pytest.mark.parametrize("length", [0, 1, 511, 513, 1024])
