@@ -234,9 +234,10 @@ def _open(
 
 def _sink(source: AudioSource, *, as_json: bool) -> Sink:
     from streamser.cli.sinks import JsonLines, PlainLines
+    from streamser.cli.streams import for_json
 
     if as_json:
-        return JsonLines(sys.stdout)
+        return JsonLines(for_json(sys.stdout))
     if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from streamser.cli.screen import LiveScreen
 
