@@ -9,7 +9,7 @@ import msgspec
 
 from streamser.export.pieces import Piece, pieces_of, width
 from streamser.export.records import UtteranceRecord
-from streamser.export.text import flat
+from streamser.export.text import direction_mark, flat
 from streamser.export.timeline import Timeline
 
 __all__ = ["Cue", "cues_of", "to_srt", "to_vtt"]
@@ -52,7 +52,7 @@ def cues_of(timeline: Timeline) -> Iterator[Cue]:
 
 
 def to_srt(timeline: Timeline) -> str:
-    """Write SubRip: ``[happy] Anna: words``.
+    """Write SubRip: ``[happy] Anna: words``, in the direction of the words.
 
     The format has no escapes; players take ``<b>`` and its like for styles.
     """
@@ -62,12 +62,16 @@ def to_srt(timeline: Timeline) -> str:
         tag = None if cue.category is None else f"[{cue.category}]"
         name = None if cue.speaker is None else f"{cue.speaker}:"
         line = " ".join(part for part in (tag, name, cue.text) if part)
+        line = direction_mark(line, cue.text) + line
         blocks.append(f"{number}\n{span}\n{line}\n")
     return "\n".join(blocks)
 
 
 def to_vtt(timeline: Timeline) -> str:
-    """Write WebVTT: ``<v Anna><c.happy>[happy] words</c></v>``, and a colour for each class."""
+    """Write WebVTT: ``<v Anna><c.happy>[happy] words</c></v>``, and a colour for each class.
+
+    Each line has the direction of its words.
+    """
     cues = list(cues_of(timeline))
     names = dict.fromkeys(cue.category for cue in cues if cue.category is not None)
     styles = [
@@ -82,7 +86,9 @@ def to_vtt(timeline: Timeline) -> str:
         body = _escaped(cue.text)
         if cue.category is not None:
             tag = f"[{_escaped(cue.category)}]"
-            body = f"<c.{_class(cue.category)}>{f'{tag} {body}'.strip()}</c>"
+            line = f"{tag} {body}".strip()
+            line = direction_mark(line, cue.text) + line
+            body = f"<c.{_class(cue.category)}>{line}</c>"
         if cue.speaker is not None:
             body = f"<v {_escaped(cue.speaker)}>{body}</v>"
         blocks.append(f"{number}\n{span}\n{body}\n")

@@ -7,6 +7,7 @@ import re
 import pytest
 from hypothesis import given
 
+from streamser.events import Event
 from streamser.export.pieces import width
 from streamser.export.records import Recording
 from streamser.export.subtitles import cues_of, to_srt, to_vtt
@@ -194,11 +195,42 @@ def test_any_text_comes_back(text: str, name: str) -> None:
     script.say(3000, 4000, "the next")
     timeline = timeline_of(gathered(script.close()))
     first, second = parse_vtt(to_vtt(timeline))
-    assert first.text == f"[happy] {flat(text)}".strip()
+    assert _unmarked(first.text) == f"[happy] {flat(text)}".strip()
     assert (first.voice or "") == flat(name)
     assert second.text == "[happy] the next"
     spoken = [part for part in ("[happy]", f"{flat(name)}:" if flat(name) else "") if part]
-    assert parse_srt(to_srt(timeline))[0].text == " ".join([*spoken, flat(text)]).strip()
+    shown = parse_srt(to_srt(timeline))[0].text
+    assert _unmarked(shown) == " ".join([*spoken, flat(text)]).strip()
+
+
+def _unmarked(line: str) -> str:
+    return line[1:] if line[0] in "\u200e\u200f" else line
+
+
+@pytest.mark.parametrize("words", ["שלום, מה שלומך היום?", "مرحبا، كيف حالك؟"])
+def test_a_line_has_the_direction_of_its_words(words: str) -> None:
+    """Else the label makes it one from left to right, with the question mark at the wrong end."""
+    script = Script(speaker="Dana")
+    script.say(1000, 2000, words)
+    timeline = timeline_of(gathered(script.close()))
+    assert f"\n\u200f[happy] Dana: {words}\n" in to_srt(timeline)
+    assert f"<v Dana><c.happy>\u200f[happy] {words}</c></v>" in to_vtt(timeline)
+
+
+def test_a_name_does_not_turn_the_words_around() -> None:
+    """English words of somebody with a Hebrew name run from left to right."""
+    script = Script(speaker="דנה", asr="whisper")
+    script.say(1000, 2000, "Hello, all.", "א", scores={"א": 0.9, "b": 0.1})
+    text = to_srt(timeline_of(gathered(script.close())))
+    assert "\n\u200e[א] דנה: Hello, all.\n" in text
+    assert "\u200e" not in to_srt(timeline_of(gathered(_english("Ann"))))
+    assert "\u202e" not in to_srt(timeline_of(gathered(_english("A\u202enn"))))
+
+
+def _english(name: str) -> list[Event]:
+    script = Script(speaker=name)
+    script.say(1000, 2000, "Hello, all.")
+    return script.close()
 
 
 def test_a_category_of_another_model_makes_a_class() -> None:
