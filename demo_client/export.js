@@ -88,7 +88,7 @@ function record({ session, item, meeting, speaker, start, end, transcript, emoti
 
 /** What people have said must not become a formula in a table program. */
 function text(value) {
-  return typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  return typeof value === "string" && /^'*[=+\-@\t\r\n＝＋－＠]/.test(value) ? `'${value}` : value;
 }
 
 function quote(value) {

@@ -57,7 +57,7 @@ function makePerson(speaker) {
   const row = element("li", "person");
   row.dataset.speaker = speaker.index % 10;
   const line = element("div", "person-line");
-  const name = element("span", "name", speaker.name);
+  const name = element("bdi", "name", speaker.name);
   const says = element("span", "says");
   const mood = element("span", "badge");
   line.append(name, says, mood);
@@ -117,7 +117,7 @@ export function drawShifts(store) {
       const arrow = element("span", "muted", "→");
       arrow.setAttribute("aria-label", "to");
       to.append(was, arrow, categoryBadge(category));
-      row.append(time, element("span", "who", speaker ? speaker.name : "Everybody"), to);
+      row.append(time, element("bdi", "who", speaker ? speaker.name : "Everybody"), to);
       return row;
     });
   document.getElementById("shifts").replaceChildren(...rows);

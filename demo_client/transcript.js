@@ -142,7 +142,7 @@ function makeRow({ speaker, start, end, transcript, emotion, error }) {
   const head = element("div", "row-head");
   const time = element("time", "", timeOfDay(start));
   time.dateTime = new Date(start).toISOString();
-  head.append(element("span", "name", speaker.name), time);
+  head.append(element("bdi", "name", speaker.name), time);
   if (emotion) {
     const badge = categoryBadge(category);
     badge.append(element("b", "", percent(emotion.confidence)));
@@ -151,6 +151,7 @@ function makeRow({ speaker, start, end, transcript, emotion, error }) {
   }
   const words = error ? `Not analysed: ${error.message}` : transcript || "no words understood";
   const text = element("p", transcript ? "text" : "text none", words);
+  text.dir = "auto"; // as what is said has it
   const body = element("div");
   body.append(head, text);
   row.append(speakerSign(speaker), body);
@@ -182,8 +183,9 @@ function makeLiveRow({ speaker }) {
   const phase = element("span", "muted small");
   const reading = element("span", "muted reading");
   reading.style.marginLeft = "auto";
-  head.append(element("span", "name", speaker.name), voice, phase, reading);
+  head.append(element("bdi", "name", speaker.name), voice, phase, reading);
   const text = element("p", "text");
+  text.dir = "auto";
   const settled = document.createTextNode("");
   const open = element("em");
   text.append(settled, open);

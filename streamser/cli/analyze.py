@@ -19,6 +19,7 @@ from streamser.cli.exporting import ExportAs, ExportFiles, FileExports, exportin
 from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import is_same
+from streamser.cli.streams import as_utf8, for_json
 from streamser.cli.talk import clock, complain, printable, tell
 from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
@@ -90,7 +91,7 @@ def analyze(
         analyzer.models()
         with (
             watching(shown=not scrolling and sys.stderr.isatty()) as watch,
-            _output(out) as stream,
+            _output(out, form) as stream,
             contextlib.closing(analyse_files(analyzer, files, jobs, watch, track)) as items,
             exporting_files(exports),
             contextlib.closing(plugged),
@@ -172,20 +173,31 @@ def _format_of(out: Path | None) -> Format:
     return {".csv": Format.CSV, ".txt": Format.TABLE}.get(out.suffix.lower(), Format.JSONL)
 
 
+def _stdout(form: Format) -> TextIO:
+    match form:
+        case Format.JSONL:
+            return for_json(sys.stdout)
+        case Format.CSV:
+            return as_utf8(sys.stdout)
+        case Format.TABLE:
+            return sys.stdout
+
+
 @contextlib.contextmanager
-def _output(out: Path | None) -> Iterator[TextIO]:
+def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
     """Open stdout, or a file that takes its name only when it is complete.
 
-    What is there but is no regular file (a named pipe, a device) is written as it is.
+    What is there but is no regular file (a named pipe, a device) is written as it is. A file
+    of CSV begins with the mark by which table programs know UTF-8.
     """
     if out is None:
-        yield sys.stdout
+        yield _stdout(form)
         return
     try:
         if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
             what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
             raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
-        with _directly(out) if out.exists() and not out.is_file() else _whole(out) as stream:
+        with _directly(out) if out.exists() and not out.is_file() else _whole(out, form) as stream:
             yield stream
     except OSError as error:
         why = error.strerror or error
@@ -199,12 +211,13 @@ def _directly(out: Path) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def _whole(out: Path) -> Iterator[TextIO]:
+def _whole(out: Path, form: Format) -> Iterator[TextIO]:
     """Write beside a regular file, or the one a link leads to; then replace it, not its mode."""
     file = Path(os.path.realpath(out))
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
+        with part.open("x", encoding=encoding, errors="backslashreplace", newline="") as stream:
             if file.exists():
                 part.chmod(stat.S_IMODE(file.stat().st_mode))
             yield stream

@@ -28,9 +28,9 @@ def devices(
 
     inputs = list_inputs()
     if as_json:
-        import msgspec
+        from streamser.cli.streams import print_json
 
-        typer.echo(msgspec.json.format(msgspec.json.encode(inputs), indent=2).decode())
+        print_json(inputs)
     elif inputs:
         _print_table(inputs)
     if not inputs:

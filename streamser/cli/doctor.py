@@ -45,10 +45,10 @@ def doctor(
         done.append(check)
     ready = can_listen(done)
     if as_json:
-        import msgspec
+        from streamser.cli.streams import print_json
 
         report = {"can_listen": ready, "checks": done}
-        typer.echo(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print_json(report)
     else:
         verdict = "streamser can run here." if ready else "streamser cannot run here: see ✗ above."
         _write(f"\n{verdict}", bold=True)

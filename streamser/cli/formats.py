@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from streamser.cli.talk import clock, printable, signed
 from streamser.cli.utterance import Utterance, likeliest
 from streamser.events import Event, encode_event
+from streamser.export.table import Cell, csv_line
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ class CsvRows:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._rows = csv.writer(out, lineterminator="\n")
-        self._rows.writerow(CSV_COLUMNS)
+        out.write(csv_line(CSV_COLUMNS))
 
     def event(self, event: Event) -> None:
         """Need no events."""
@@ -99,22 +98,20 @@ class CsvRows:
         emotion = spoken.emotion
         if emotion is None:
             return
-        dimensions = [getattr(emotion.dimensions, name) for name in DIMENSIONS]
-        self._rows.writerow(
-            [
-                file,
-                f"{spoken.start_ms / 1000:.3f}",
-                f"{spoken.end_ms / 1000:.3f}",
-                emotion.category,
-                _figure(emotion.confidence),
-                *(_figure(emotion.scores.get(name)) for name in CATEGORIES),
-                *(_figure(value) for value in dimensions),
-                _figure(emotion.uncertainty),
-                "+".join(emotion.modalities),
-                spoken.transcript or "",
-                emotion.model,
-            ]
+        row: tuple[Cell, ...] = (
+            str(file),
+            spoken.start_ms / 1000,
+            spoken.end_ms / 1000,
+            emotion.category,
+            emotion.confidence,
+            *(emotion.scores.get(name) for name in CATEGORIES),
+            *(getattr(emotion.dimensions, name) for name in DIMENSIONS),
+            emotion.uncertainty,
+            "+".join(emotion.modalities),
+            spoken.transcript,
+            emotion.model,
         )
+        self._out.write(csv_line(row))
 
     def end(self, file: Path) -> None:
         """Let the rows go."""
@@ -189,7 +186,3 @@ def _cells(spoken: Utterance) -> list[Text | str]:
         f"{emotion.confidence:.0%}",
         *(signed(getattr(emotion.dimensions, name)) for name in DIMENSIONS),
     ]
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

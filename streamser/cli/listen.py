@@ -15,6 +15,7 @@ from streamser.cli.exporting import ExportFiles, ExportSink, read_targets
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.tracks import Track
 from streamser.errors import ConfigError
+from streamser.names import read_name
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
@@ -115,6 +116,8 @@ def listen(
     for option, value in texts.items():
         if value is not None and not value.strip():
             raise ConfigError(f"{option}: it is empty; give it a name or leave it out.")
+    speaker = None if speaker is None else read_name(speaker, "--speaker")
+    meeting = None if meeting is None else read_name(meeting, "--meeting")
     if device is not None and file is not None:
         raise ConfigError("--device and --file exclude each other: listen to one of them.")
     if file != "-" and not (rate is None and channels is None and encoding is None):
@@ -241,9 +244,10 @@ def _open(
 
 def _sink(source: AudioSource, *, as_json: bool) -> Sink:
     from streamser.cli.sinks import JsonLines, PlainLines
+    from streamser.cli.streams import for_json
 
     if as_json:
-        return JsonLines(sys.stdout)
+        return JsonLines(for_json(sys.stdout))
     if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         from streamser.cli.screen import LiveScreen
 

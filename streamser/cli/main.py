@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import io
-import os
 import sys
 from typing import Annotated, Any
 
@@ -29,6 +26,7 @@ from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
 from streamser.cli.show import config_app
+from streamser.cli.streams import mend_streams
 from streamser.cli.talk import complain
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
@@ -110,33 +108,12 @@ app.add_typer(corpus_app, name="corpus")
 
 def main() -> None:
     """Run the program."""
-    _mend_streams()
+    mend_streams()
     try:
         app()
     except OSError as error:
         # The help is printed before any command is run.
         sys.exit(_end_unwritten(error))
-
-
-def _mend_streams() -> None:
-    """Replace streams that the caller has closed, and let no character be unprintable."""
-    # In this order: each takes the lowest free descriptor, which is the one that is missing.
-    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: SIM115
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    codecs.register_error("streamser-escape", _escape)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="streamser-escape")
-
-
-def _escape(fault: UnicodeError) -> tuple[str, int]:
-    """Escape what an encoding lacks as JSON does, so that JSON lines stay JSON."""
-    if not isinstance(fault, UnicodeEncodeError):
-        raise fault
-    import json
-
-    return json.dumps(fault.object[fault.start : fault.end])[1:-1], fault.end
 
 
 def _end_unwritten(error: OSError) -> int:

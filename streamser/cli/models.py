@@ -32,10 +32,10 @@ def models(
     from streamser.emotion.ready.registry import READY
 
     if as_json:
-        import msgspec
+        from streamser.cli.streams import print_json
 
         rows = [_row(ready) for ready in READY.values()] + _plugin_rows()
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print_json(rows)
         return
     _print_table(list(READY.values()))
     for row in _plugin_rows():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streamser.cli.streams import as_utf8, for_json
 from streamser.errors import StreamserError
 
 __all__ = ["protocol"]
@@ -28,7 +30,7 @@ def protocol(
 
     text = event_schema() + "\n" if schema else protocol_document()
     if write is None:
-        typer.echo(text, nl=False)
+        (for_json if schema else as_utf8)(sys.stdout).write(text)
         return
     try:
         write.write_text(text, encoding="utf-8", newline="\n")

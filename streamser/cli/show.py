@@ -37,11 +37,11 @@ def show(
     """
     effective = common.load()
     if as_json:
-        import msgspec
+        from streamser.cli.streams import print_json
 
         names = ("key", "value", "origin", "description")
         rows = [dict(zip(names, row, strict=True)) for row in effective.rows()]
-        typer.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
+        print_json(rows)
     else:
         _print(effective)
 

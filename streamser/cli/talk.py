@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from typing import Any, TextIO
 
 import typer
 
 from streamser.cli.ending import mute
+from streamser.names import JOINERS, MARKS
 
 __all__ = ["clock", "coloured", "complain", "counted", "printable", "signed", "tell", "warn"]
 
@@ -55,10 +57,19 @@ def coloured(stream: TextIO) -> bool:
 
 
 def printable(text: str) -> str:
-    """Write line ends, control characters and broken bytes, as file names hold them, as escapes."""
+    """Write line ends, control characters and broken bytes, as file names hold them, as escapes.
+
+    Blanks of all widths, joiners and marks of direction stay: names in many scripts have them.
+    """
     return "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+        sign if _is_printable(sign) else sign.encode("unicode_escape").decode() for sign in text
     )
+
+
+def _is_printable(sign: str) -> bool:
+    if sign.isprintable() or sign in JOINERS or sign in MARKS:
+        return True
+    return unicodedata.category(sign) == "Zs"
 
 
 def _say(line: str, **style: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 from streamser.errors import StreamserError
 from streamser.export.records import Recording, UtteranceRecord
 from streamser.export.table import Cell, csv_line
-from streamser.export.text import flat
+from streamser.export.text import as_text, flat
 from streamser.export.timeline import sound_of
 from streamser.taxonomy import DIMENSIONS, UNSURE
 
@@ -60,6 +60,8 @@ def _segments(recording: Recording) -> Iterator[tuple[_Key, UtteranceRecord]]:
     seen: set[_Key] = set()
     for session in recording.sessions:
         file = sound_of(session) or f"{session.session_id}.wav"
+        # It stays the name of the same file, which an apostrophe would not leave it.
+        file = file if as_text(file) == file else f"./{file}"
         for utterance in session.utterances:
             key = (file, _time(utterance.start_ms), _time(utterance.end_ms))
             if key in seen:

@@ -25,6 +25,9 @@ Rendered: TypeAlias = str | dict[str, str]
 """The text of a file, or the texts of the files of a folder by their names."""
 
 
+_MARK = "\ufeff"
+
+
 class ExportFormat(StrEnum):
     """What a session can be written as; each is its name on the command line, too."""
 
@@ -90,6 +93,8 @@ def format_by_name(option: str, name: str) -> ExportFormat:
 def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False) -> Rendered:
     """Write a recording in a format that is not that of the events themselves.
 
+    CSV begins with the mark by which table programs know UTF-8.
+
     Raises ``StreamserError`` where its sessions cannot stand together in that format.
     ``one_clock``: see ``timeline_of``.
     """
@@ -99,7 +104,7 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
         case ExportFormat.CSV:
             from streamser.export.table import to_csv
 
-            return to_csv(recording)
+            return _MARK + to_csv(recording)
         case ExportFormat.AUDFORMAT:
             from streamser.export.audformat import to_audformat
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from codecs import BOM_UTF8
+import io
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -21,6 +22,7 @@ _LONGEST: Final = 2**24
 """Bytes of a line; more than a server lets anybody say."""
 _STRANGE: Final = 1_000
 """Lines at the beginning of a file that may be no events before it is given up."""
+_CODE_PAGE: Final = "not UTF-8 but in a code page of some shell; convert the file to UTF-8"
 _FARTHEST_MS: Final = 2**53
 
 
@@ -52,7 +54,7 @@ class EventFile:
 
     def __iter__(self) -> Iterator[Line]:
         self.notes.clear()
-        known = strange = foreign = 0
+        known = strange = foreign = broken = 0
         for raw in self._lines():
             line = _read(raw)
             if isinstance(line, Line):
@@ -62,18 +64,26 @@ class EventFile:
                 foreign += 1
             elif known and not raw.endswith(b"\n"):
                 self.notes.append(f"{self.path}: its last line is cut off; read up to there.")
+            elif raw.lstrip().startswith(b"{") and not _is_utf8(raw):
+                broken += 1
             elif raw.strip():
                 strange += 1
-            if not known and strange + foreign > _STRANGE:
+            if not known and strange + foreign + broken > _STRANGE:
                 break
         if not known:
             what = "no events of ours are in it" if strange + foreign else "there is nothing in it"
+            what = f"it is {_CODE_PAGE}" if broken else what
             raise StreamserError(
                 f"{self.path}: {what}; give a file of events, as listen --json or"
                 " --export x.jsonl write them.",
                 code="no_session",
             )
-        for count, what in ((strange, "no events"), (foreign, "events that nobody here knows")):
+        passed = {
+            "no events": strange,
+            "events that nobody here knows": foreign,
+            _CODE_PAGE: broken,
+        }
+        for what, count in passed.items():
             if count:
                 lines = "1 line" if count == 1 else f"{count} lines"
                 self.notes.append(f"{self.path}: {lines} passed over: {what}.")
@@ -81,8 +91,13 @@ class EventFile:
     def _lines(self) -> Iterator[bytes]:
         try:
             with self.path.open("rb") as file:
-                # Some shells and editors put a mark before UTF-8.
-                if file.read(len(BOM_UTF8)) != BOM_UTF8:
+                # Some shells and editors put a mark before UTF-8, PowerShell 5 writes UTF-16.
+                mark = file.read(len(BOM_UTF8))
+                if mark.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+                    file.seek(0)
+                    yield from _recoded(file)
+                    return
+                if mark != BOM_UTF8:
                     file.seek(0)
                 while line := file.readline(_LONGEST):
                     yield line
@@ -127,8 +142,25 @@ def choose_session(recording: Recording, session_ids: Sequence[str]) -> Recordin
     return msgspec.structs.replace(recording, sessions=chosen)
 
 
+def _recoded(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of UTF-16 as UTF-8."""
+    with io.TextIOWrapper(file, encoding="utf-16", errors="replace") as text:
+        while line := text.readline(_LONGEST):
+            yield line.encode("utf-8", "replace")
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _read(raw: bytes) -> Line | _Foreign | None:
     """Read a line: an event, one of a type or form that nobody knows, or neither."""
+    if not _is_utf8(raw):
+        return None
     try:
         event = decode_event(raw)
         place = msgspec.json.decode(raw, type=Place)

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from streamser.events import WordTiming
+from streamser.export.pieces import Piece, pieces_of, width
 from streamser.export.records import UtteranceRecord
-from streamser.export.text import flat
+from streamser.export.text import direction_mark, flat
 from streamser.export.timeline import Timeline
 
 __all__ = ["Cue", "cues_of", "to_srt", "to_vtt"]
 
 _LONGEST_MS = 7_000
-_MOST_CHARACTERS = 84  # two lines of 42, as subtitles usually have
+_MOST_COLUMNS = 84  # two lines of 42, as subtitles usually have
 
 _COLOURS = {
     "happy": "#ffe082",
@@ -52,7 +52,7 @@ def cues_of(timeline: Timeline) -> Iterator[Cue]:
 
 
 def to_srt(timeline: Timeline) -> str:
-    """Write SubRip: ``[happy] Anna: words``.
+    """Write SubRip: ``[happy] Anna: words``, in the direction of the words.
 
     The format has no escapes; players take ``<b>`` and its like for styles.
     """
@@ -62,12 +62,16 @@ def to_srt(timeline: Timeline) -> str:
         tag = None if cue.category is None else f"[{cue.category}]"
         name = None if cue.speaker is None else f"{cue.speaker}:"
         line = " ".join(part for part in (tag, name, cue.text) if part)
+        line = direction_mark(line, cue.text) + line
         blocks.append(f"{number}\n{span}\n{line}\n")
     return "\n".join(blocks)
 
 
 def to_vtt(timeline: Timeline) -> str:
-    """Write WebVTT: ``<v Anna><c.happy>[happy] words</c></v>``, and a colour for each class."""
+    """Write WebVTT: ``<v Anna><c.happy>[happy] words</c></v>``, and a colour for each class.
+
+    Each line has the direction of its words.
+    """
     cues = list(cues_of(timeline))
     names = dict.fromkeys(cue.category for cue in cues if cue.category is not None)
     styles = [
@@ -82,7 +86,9 @@ def to_vtt(timeline: Timeline) -> str:
         body = _escaped(cue.text)
         if cue.category is not None:
             tag = f"[{_escaped(cue.category)}]"
-            body = f"<c.{_class(cue.category)}>{f'{tag} {body}'.strip()}</c>"
+            line = f"{tag} {body}".strip()
+            line = direction_mark(line, cue.text) + line
+            body = f"<c.{_class(cue.category)}>{line}</c>"
         if cue.speaker is not None:
             body = f"<v {_escaped(cue.speaker)}>{body}</v>"
         blocks.append(f"{number}\n{span}\n{body}\n")
@@ -92,32 +98,33 @@ def to_vtt(timeline: Timeline) -> str:
 def _parts(utterance: UtteranceRecord) -> Iterator[tuple[int, int, str]]:
     """Cut an utterance where it is too long to be read at once; start, end, words."""
     text = flat(utterance.text)
-    long = len(text) > _MOST_CHARACTERS or utterance.end_ms - utterance.start_ms > _LONGEST_MS
-    words = [word for word in utterance.words if flat(word.word)]
-    spoken = " ".join(flat(word.word) for word in words)
-    if not (long and words and spoken == text):
+    long = width(text) > _MOST_COLUMNS or utterance.end_ms - utterance.start_ms > _LONGEST_MS
+    pieces = pieces_of(text, utterance.words) if long else []
+    if not pieces:
         yield utterance.start_ms, utterance.end_ms, text
         return
     start = utterance.start_ms
-    groups = list(_groups(words))
+    groups = list(_groups(pieces))
     for index, group in enumerate(groups):
         last = index == len(groups) - 1
         end = utterance.end_ms if last else max(start, groups[index + 1][0].start_ms)
         end = min(end, utterance.end_ms)
-        yield start, end, " ".join(flat(word.word) for word in group)
+        yield start, end, "".join(piece.text for piece in group).strip()
         start = end
 
 
-def _groups(words: Sequence[WordTiming]) -> Iterator[list[WordTiming]]:
-    group: list[WordTiming] = []
-    size = 0
-    for word in words:
-        size += len(flat(word.word)) + 1
-        longer = group and word.end_ms - group[0].start_ms > _LONGEST_MS
-        if group and (longer or size > _MOST_CHARACTERS + 1):
+def _groups(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    group: list[Piece] = []
+    columns = 0
+    for piece in pieces:
+        size = width(piece.text if group else piece.text.lstrip())
+        longer = group and piece.end_ms - group[0].start_ms > _LONGEST_MS
+        if group and (longer or columns + size > _MOST_COLUMNS):
             yield group
-            group, size = [], len(flat(word.word)) + 1
-        group.append(word)
+            group, columns = [], 0
+            size = width(piece.text.lstrip())
+        group.append(piece)
+        columns += size
     if group:
         yield group
 

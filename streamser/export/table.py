@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from streamser.export.records import Recording, SessionRecord, UtteranceRecord
+from streamser.export.text import as_text
 from streamser.export.timeline import sound_of
 from streamser.taxonomy import DIMENSIONS
 
@@ -54,7 +55,7 @@ def to_csv(recording: Recording) -> str:
 
 
 def csv_line(cells: Iterable[Cell]) -> str:
-    """Write a row of CSV, its line feed included; ``None`` is empty."""
+    """Write a row of CSV, its line feed included; ``None`` is empty, strings are ``as_text``."""
     # The module csv leaves a lone carriage return unquoted, and then ends the row there.
     return ",".join(_quoted(_written(cell)) for cell in cells) + "\n"
 
@@ -94,4 +95,4 @@ def _quoted(text: str) -> str:
 def _written(cell: Cell) -> str:
     if isinstance(cell, float):
         return f"{cell:.4f}".rstrip("0").rstrip(".")
-    return "" if cell is None else cell
+    return "" if cell is None else as_text(cell)

@@ -10,10 +10,10 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.errors import ConfigError
 from streamser.events import Overload, encode_event
+from streamser.names import read_name
 from streamser.server.backlog import Letter
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.outlet import TOO_SLOW, Outlet
-from streamser.server.realtime import read_name
 from streamser.server.sender import Ending
 
 __all__ = ["Listener", "parse_events"]

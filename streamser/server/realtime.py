@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event, encode_event
+from streamser.names import read_name
 from streamser.runtime.assembly import segmenter_settings
 from streamser.runtime.wording import client_error
 from streamser.server.actions import (
@@ -45,7 +46,7 @@ from streamser.server.messages import (
     UpdateMessage,
 )
 
-__all__ = ["RealtimeDialect", "parse_realtime", "read_name"]
+__all__ = ["RealtimeDialect", "parse_realtime"]
 
 _SILENCE_MS: Final = {"low": 900, "medium": 500, "high": 300}
 """What OpenAI's eagerness means to who only hears pauses."""
@@ -251,14 +252,6 @@ def parse_realtime(
     if query.get("language"):
         settings = replace(settings, language=tongues.wanted(query["language"][-1]))
     return replace(settings, format=usable(form), speaker=speaker), meeting
-
-
-def read_name(name: str, param: str) -> str:
-    """Return a name of a speaker or meeting; raises ``ConfigError`` for what is none."""
-    name = name.strip()
-    if not 1 <= len(name) <= 80 or not name.isprintable():
-        raise ConfigError(f"{param}: a name has 1 to 80 printable characters")
-    return name
 
 
 def _refuse(code: str, message: str, event_id: str | None, param: str) -> Refuse:

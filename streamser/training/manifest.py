@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from streamser.errors import ConfigError
+from streamser.export.text import as_text, said_by
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.items import SPLITS, Item, MelSpan, Split
 
@@ -31,6 +32,8 @@ COLUMNS: Final = (
     "scale",
 )
 _UNIT: Final = "0:1"
+_WORDS: Final = frozenset(COLUMNS[: COLUMNS.index(CATEGORIES[0])])
+"""Columns of texts, which no table program is to take for formulas: see ``as_text``."""
 
 
 class Scale(NamedTuple):
@@ -127,7 +130,7 @@ def write_manifest(items: Sequence[Item], path: Path) -> None:
         with part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(rows)
+            writer.writerows(map(_guarded, rows))
         part.replace(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
@@ -165,7 +168,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         raise ConfigError(
                             f"{path} line {line} has {len(cells)} cells, its header {len(header)}."
                         )
-                    yield line, dict(zip(header, cells, strict=True))
+                    row = zip(header, cells, strict=True)
+                    yield line, {k: said_by(cell) if k in _WORDS else cell for k, cell in row}
                 line = reader.line_num + 1
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not a manifest: it is not UTF-8 text.") from None
@@ -257,6 +261,11 @@ def _checked_row(item: Item, folder: Path, path: Path) -> list[str]:
     except ValueError as fault:
         raise ConfigError(f"{path} {item.id}: {fault}.") from None
     return row
+
+
+def _guarded(row: Sequence[str]) -> list[str]:
+    cells = zip(COLUMNS, row, strict=True)
+    return [as_text(cell) if name in _WORDS else cell for name, cell in cells]
 
 
 def _row(item: Item, folder: Path) -> list[str]:

@@ -155,6 +155,25 @@ const SCENARIOS = {
     return { opened: await page.evaluate("opened") };
   },
 
+  async directions(page) {
+    await page.evaluate(async (said) => {
+      const { Transcript } = await import(new URL("transcript.js", location.href).href);
+      const times = { start: 0, end: 1000 };
+      const utterances = said.map(([name, transcript], index) => ({
+        key: String(index),
+        speaker: { name, index },
+        transcript,
+        ...times,
+      }));
+      new Transcript({ utterances, live: new Map() }).draw();
+    }, task.said);
+    const directions = (found) => found.map((x) => [x.textContent, getComputedStyle(x).direction]);
+    return {
+      texts: await page.$$eval("#rows .row .text", directions),
+      names: await page.$$eval("#rows .row .name", directions),
+    };
+  },
+
   async token(page) {
     const address = page.url();
     await page.check("input[value=watch]", { force: true });

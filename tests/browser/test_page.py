@@ -113,6 +113,15 @@ def test_watching_opens_no_microphone(server: LiveServer) -> None:
     assert drive("watch", url=server.url)["opened"] == 0
 
 
+def test_words_and_names_have_their_own_direction(server: LiveServer) -> None:
+    """Hebrew runs from right to left, its question mark at the left; English stays as it is."""
+    said = [["דנה", "שלום, מה שלומך היום?"], ["Ann", "Hello, all."]]
+    result = drive("directions", url=server.url, said=said)
+    assert result["texts"] == [["שלום, מה שלומך היום?", "rtl"], ["Hello, all.", "ltr"]]
+    assert result["names"] == [["דנה", "rtl"], ["Ann", "ltr"]]
+    assert_no_errors(result)
+
+
 def test_a_refused_microphone_is_explained(server: LiveServer) -> None:
     """The page says what to do, and stays where it was."""
     result = drive("refused", url=server.url)

