@@ -175,8 +175,8 @@ async def _serve(
         loop.add_signal_handler(getattr(signal, name), stop)
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
+    loading = asyncio.create_task(server.load())
     try:
-        loading = asyncio.create_task(server.load())
         await asyncio.wait({loading, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             models = loading.result()
@@ -187,7 +187,7 @@ async def _serve(
                 tasks.add(asyncio.ensure_future(beside(server)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
+        for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         tell("Ending: what was said is still told.")

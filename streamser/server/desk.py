@@ -6,11 +6,20 @@ import asyncio
 import time
 import uuid
 
-from streamser.events import Event, SessionClosed
+from streamser.events import (
+    Committed,
+    EmotionCompleted,
+    Event,
+    Overload,
+    SessionClosed,
+    SpeechStarted,
+    SpeechStopped,
+)
 from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
 from streamser.server.gate import Sending
 from streamser.server.hub import Hub
+from streamser.server.journal import note_fault
 from streamser.server.metrics import Metrics
 from streamser.server.sender import Ending, Sender
 from streamser.server.stream import LiveStream, Setting
@@ -27,14 +36,66 @@ class Held:
         self.dialect: Dialect = visit.dialect
         self.sender: Sender | None = None
         self.expiry: asyncio.TimerHandle | None = None
+        self.failed = False
+        self.so_far = _SoFar()
         self._desk = desk
-        self.stream = LiveStream(session_id, visit.meeting, visit.asked, desk.setting, self.tell)
+        self.stream = LiveStream(
+            session_id, visit.meeting, visit.asked, desk.setting, self.tell, self.fail
+        )
 
     def tell(self, event: Event) -> None:
         """Pass an event of the stream on to everybody."""
+        self.so_far.take(event)
         self._desk.publish(self, event)
         if self.sender is not None:
             self.sender.tell(event)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream and its connection, as something has failed."""
+        if self.sender is not None and not self.failed:
+            # It tells its client, and comes to ``release`` with the fault.
+            self.sender.fail(error)
+        else:
+            self._desk.fail(self, error)
+
+
+class _SoFar:
+    """Count what has been told of a session, should it be unable to say so itself."""
+
+    def __init__(self) -> None:
+        self._seq = self._utterances = self._completed = self._speech_ms = 0
+        self._lost = {"partials": 0, "audio": 0}
+        self._starts: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        """Count an event."""
+        self._seq = event.seq
+        match event:
+            case SpeechStarted():
+                self._starts = {event.item_id: event.audio_start_ms}
+            case SpeechStopped():
+                start = self._starts.pop(event.item_id, event.audio_end_ms)
+                self._speech_ms += event.audio_end_ms - start
+            case Committed():
+                self._utterances += 1
+            case EmotionCompleted():
+                self._completed += 1
+            case Overload(kind="partials" | "audio"):
+                self._lost[event.kind] = event.total
+
+    def closed(self, session_id: str, audio_ms: int) -> SessionClosed:
+        """Return the last event: finals that were never told have failed."""
+        return SessionClosed(
+            event_id=f"event_{session_id}_{self._seq + 1}",
+            session_id=session_id,
+            seq=self._seq + 1,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._utterances - self._completed,
+            partials_dropped=self._lost["partials"],
+            audio_dropped_ms=self._lost["audio"],
+        )
 
 
 class Desk:
@@ -59,7 +120,7 @@ class Desk:
             return None
         for held in self._held:
             same = (held.owner, held.secret) == (visit.principal.name, visit.secret)
-            if same and not held.stream.over:
+            if same and not held.stream.over and not held.failed:
                 return held
         return None
 
@@ -70,7 +131,11 @@ class Desk:
         held.sender = sender
         self._held.add(held)
         self._admission.enter_stream(held.owner)
-        held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
+        try:
+            held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
+        except Exception:
+            self._drop(held)
+            raise
         return held
 
     def give_back(self, held: Held, sender: Sender, after: int) -> None:
@@ -83,19 +148,46 @@ class Desk:
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
         sender.replay(self._hub.events_since(held.stream.session_id, after))
         held.sender = sender
-        held.stream.welcome_back()
+        try:
+            held.stream.welcome_back()
+        except Exception as error:
+            sender.fail(error)
 
-    def release(self, held: Held, sender: Sender, *, resumable: bool) -> None:
+    def release(self, held: Held, sender: Sender, ending: Ending) -> None:
         """Take note that a connection has ended: hold its stream for a while, or finish it."""
         if held.sender is not sender:
+            if ending.fault is not None:
+                note_fault(ending.fault, session=held.stream.session_id)
             return
         held.sender = None
+        if ending.fault is not None:
+            self.fail(held, ending.fault)
+            return
         keep_s = self.setting.limits.resume_s
-        if resumable and held.secret is not None and keep_s > 0 and not self._admission.closing:
+        closing = self._admission.closing
+        if ending.resumable and held.secret is not None and keep_s > 0 and not closing:
             loop = asyncio.get_running_loop()
-            held.expiry = loop.call_later(keep_s, held.stream.finish)
+            held.expiry = loop.call_later(keep_s, self._finish, held)
         else:
-            held.stream.finish()
+            self._finish(held)
+
+    def fail(self, held: Held, error: Exception) -> None:
+        """End a stream that has failed: what it has heard is told to listeners, if it can be."""
+        note_fault(error, session=held.stream.session_id)
+        self._metrics.fault()
+        if held.failed:
+            # A second time: nothing good is to be expected of it any more.
+            self._drop(held)
+            return
+        held.failed = True
+        try:
+            held.stream.fail()
+        except Exception as another:
+            note_fault(another, session=held.stream.session_id)
+            self._drop(held)
+        if held in self._held:
+            patience_s = self.setting.settings.server.shutdown_s
+            held.expiry = asyncio.get_running_loop().call_later(patience_s, self._drop, held)
 
     async def finish_all(self) -> None:
         """End every stream and wait until all is told."""
@@ -103,7 +195,7 @@ class Desk:
             if held.sender is not None:
                 held.sender.end(Ending(1001, "the server is going away"))
             else:
-                held.stream.finish()
+                self._finish(held)
         await asyncio.gather(*(held.stream.wait_until_over() for held in list(self._held)))
 
     def abandon_all(self) -> None:
@@ -113,10 +205,38 @@ class Desk:
 
     def publish(self, held: Held, event: Event) -> None:
         """Pass an event of a stream on to the listeners."""
-        if isinstance(event, SessionClosed):
-            self._hub.keep_voice(event.session_id, held.stream.voice())
+        if isinstance(event, SessionClosed) and not held.failed:
+            try:
+                self._hub.keep_voice(event.session_id, held.stream.voice())
+            except Exception as error:
+                # Worth less than a session that is closed: the voice is learnt anew.
+                note_fault(error, session=event.session_id)
         self._hub.publish(event, time.monotonic())
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
-            self._held.discard(held)
-            self._admission.leave_stream(held.owner)
+            self._leave(held)
+
+    def _finish(self, held: Held) -> None:
+        try:
+            held.stream.finish()
+        except Exception as error:
+            self.fail(held, error)
+
+    def _drop(self, held: Held) -> None:
+        """Close a stream that cannot close itself."""
+        if held not in self._held:
+            return
+        held.failed = True
+        held.stream.leave()
+        session_id = held.stream.session_id
+        if self._hub.is_live(session_id):
+            self.publish(held, held.so_far.closed(session_id, held.stream.reached_ms))
+        self._leave(held)
+
+    def _leave(self, held: Held) -> None:
+        if held not in self._held:
+            return
+        if held.failed and held.expiry is not None:
+            held.expiry.cancel()
+        self._held.discard(held)
+        self._admission.leave_stream(held.owner)

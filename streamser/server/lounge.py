@@ -9,9 +9,10 @@ from streamser.config import ServerSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.gate import Listening
 from streamser.server.hub import Hub
+from streamser.server.journal import note_fault, peer_of
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
-from streamser.server.port import Connection, close, turn_away
+from streamser.server.port import Connection, apologise, close, turn_away
 from streamser.server.sender import Ending
 
 __all__ = ["Lounge"]
@@ -55,6 +56,10 @@ class Lounge:
         finally:
             self._listeners.discard(listener)
             self._admission.listeners -= 1
+        if ending.fault is not None:
+            note_fault(ending.fault, peer=peer_of(connection))
+            self._metrics.fault()
+            await apologise(connection)
         if ending.code == 1013:
             self._metrics.lost_listener()
         await close(connection, ending)

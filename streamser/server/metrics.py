@@ -87,6 +87,11 @@ class Metrics:
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
         )
+        self._faults = Counter(
+            "streamser_server_faults",
+            "Streams and connections that a fault of the server's own has ended.",
+            registry=registry,
+        )
         self._batch_size = Histogram(
             "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -149,6 +154,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def fault(self) -> None:
+        """Note a stream or a connection that a fault of ours has ended."""
+        self._faults.inc()
 
     def batch(self, report: BatchReport) -> None:
         """Note a batch of the device thread."""

@@ -16,16 +16,17 @@ from websockets.typing import Subprotocol
 
 from streamser.config import ServerSettings
 from streamser.errors import ConfigError, StreamserError
-from streamser.events import ErrorRaised, encode_event
+from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
+from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
+from streamser.server.journal import note_fault, peer_of
 from streamser.server.metrics import Metrics
 from streamser.server.routes import Routes, refuse
 from streamser.server.sender import Ending
 
-__all__ = ["CLOSE_S", "Connection", "Port", "close", "turn_away"]
+__all__ = ["CLOSE_S", "Connection", "Port", "apologise", "close", "turn_away"]
 
-logger = logging.getLogger(__name__)
 # At DEBUG the library writes every header and message: tokens, and what people say.
 _port_logger = logging.getLogger(f"{__name__}.wire")
 _port_logger.setLevel(logging.INFO)
@@ -147,20 +148,35 @@ class Port:
                     await self._attend(connection, visit)
         except ConnectionClosed:
             return
-        except StreamserError as error:
-            await connection.close(1011, error.code)
-        except Exception:
-            logger.exception("a connection broke")
-            await connection.close(1011, "internal_error")
+        except Exception as error:
+            note_fault(error, peer=peer_of(connection))
+            self._metrics.fault()
+            code = error.code if isinstance(error, StreamserError) else "internal_error"
+            await apologise(connection, code)
+            await close(connection, Ending(1011, code))
 
 
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
-    # Deepgram's clients know no such message.
-    if connection.request is not None and not connection.request.path.startswith("/v1/listen"):
+    if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
     await connection.close(refusal.close_code, refusal.reason)
+
+
+async def apologise(connection: Connection, code: str = "internal_error") -> None:
+    """Tell a client of a fault of ours, on a socket that is about to be closed."""
+    if _speaks_deepgram(connection):
+        return
+    body = ErrorBody(type="server_error", code=code, message=SORRY)
+    error = ErrorRaised(event_id="event_failed", session_id="", seq=0, error=body)
+    with suppress(ConnectionClosed, TimeoutError):
+        await asyncio.wait_for(connection.send(encode_event(error), text=True), CLOSE_S)
+
+
+def _speaks_deepgram(connection: Connection) -> bool:
+    """Return whether the other side is a client of Deepgram's, who knows no such events."""
+    return connection.request is not None and connection.request.path.startswith("/v1/listen")
 
 
 async def close(connection: ServerConnection, ending: Ending) -> None:
