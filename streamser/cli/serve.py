@@ -111,19 +111,21 @@ def run_server(
     if export is None:
         asyncio.run(_serve(server, beside))
         return
-    with _keeping(*export) as keeper:
+    with _keeping(*export, server.metrics.export_lost) as keeper:
         server.listen_in(keeper.deliver)
         asyncio.run(_serve(server, beside))
 
 
 @contextmanager
-def _keeping(folder: Path, formats: list[ExportFormat]) -> Iterator[Keeper]:
+def _keeping(
+    folder: Path, formats: list[ExportFormat], count: Callable[[str, int], None]
+) -> Iterator[Keeper]:
     """Keep what sessions leave, and finish that when the block ends."""
     from streamser.cli.talk import tell, warn
     from streamser.server.keeper import Keeper
 
     try:
-        keeper = Keeper(folder, formats, warn)
+        keeper = Keeper(folder, formats, warn, count)
     except OSError as error:
         raise ConfigError(f"--export {folder}: {error.strerror or error}.") from None
     tell(f"The events of every session are kept in {folder}.")

@@ -92,6 +92,12 @@ class Metrics:
             "Streams and connections that a fault of the server's own has ended.",
             registry=registry,
         )
+        self._export_lost = Counter(
+            "streamser_export_lost",
+            "What --export could not keep: events (the disk was too slow), files (a fault).",
+            ["kind"],
+            registry=registry,
+        )
         self._batch_size = Histogram(
             "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -158,6 +164,10 @@ class Metrics:
     def fault(self) -> None:
         """Note a stream or a connection that a fault of ours has ended."""
         self._faults.inc()
+
+    def export_lost(self, kind: str, number: int) -> None:
+        """Note what an export could not keep; may be called from any thread."""
+        self._export_lost.labels(kind).inc(number)
 
     def batch(self, report: BatchReport) -> None:
         """Note a batch of the device thread."""
