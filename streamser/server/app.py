@@ -104,7 +104,7 @@ class EmotionServer:
         self._port = Port(
             own,
             self._tls,
-            Routes(self._admission, self.metrics),
+            Routes(self._admission, self.metrics, self._gate.admit),
             self.metrics,
             self._decide,
             self._attend,

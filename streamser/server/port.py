@@ -123,7 +123,7 @@ class Port:
     def _process_request(self, connection: Any, request: Request) -> Response | None:
         call = _call_of(request)
         if call.path not in SOCKETS:
-            return self._routes.answer(call.path)
+            return self._routes.answer(call)
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
         visit = self._decide(call)
