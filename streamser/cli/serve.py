@@ -14,6 +14,7 @@ import typer
 
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.exporting import ExportAs, read_formats
+from streamser.cli.logs import LogAs, LogFormat, logs
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import check_folder
 from streamser.errors import ConfigError
@@ -62,6 +63,7 @@ def serve(
     ] = None,
     export_as: ExportAs = None,
     sink: SinkNames = None,
+    log_format: LogAs = LogFormat.TEXT,
 ) -> None:
     """Serve live streams and listeners on one port, with a page for meetings.
 
@@ -85,7 +87,7 @@ def serve(
             "server.insecure": True if insecure else None,
         }
     ).settings
-    with plugged_sinks(sink) as plugged:
+    with logs(log_format), plugged_sinks(sink) as plugged:
         run_server(settings, export=None if keep is None else (keep, formats), plugged=plugged)
 
 

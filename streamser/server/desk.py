@@ -20,7 +20,7 @@ from streamser.server.admission import Admission
 from streamser.server.auth import same_secret
 from streamser.server.gate import Sending
 from streamser.server.hub import Hub
-from streamser.server.journal import note_fault
+from streamser.server.journal import note, note_fault
 from streamser.server.metrics import Metrics
 from streamser.server.sender import Ending, Sender
 from streamser.server.stream import LiveStream, Setting
@@ -38,6 +38,9 @@ class Held:
         self.sender: Sender | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.failed = False
+        self.meeting = visit.meeting
+        self.peer: str | None = None
+        self.reason = ""
         self.so_far = _SoFar()
         self._desk = desk
         self.stream = LiveStream(
@@ -50,6 +53,16 @@ class Held:
         self._desk.publish(self, event)
         if self.sender is not None:
             self.sender.tell(event)
+
+    def note(self, what: str, **fields: str | float | None) -> None:
+        """Write down what happens to the stream."""
+        session_id = self.stream.session_id
+        note(what, session=session_id, meeting=self.meeting, peer=self.peer, **fields)
+
+    def note_fault(self, error: Exception) -> None:
+        """Write down what has failed."""
+        session_id = self.stream.session_id
+        note_fault(error, session=session_id, meeting=self.meeting, peer=self.peer)
 
     def fail(self, error: Exception) -> None:
         """End the stream and its connection, as something has failed."""
@@ -133,12 +146,14 @@ class Desk:
         """Begin a stream."""
         self._hub.tidy(time.monotonic())
         held = Held(visit, f"sess_{uuid.uuid4().hex[:12]}", self)
-        held.sender = sender
+        held.sender, held.peer = sender, sender.peer
         self._held.add(held)
         self._admission.enter_stream(held.owner)
+        held.note("opened", owner=held.owner)
         try:
             held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
         except Exception:
+            held.sender, held.reason = None, "internal_error"
             self._drop(held)
             raise
         return held
@@ -152,7 +167,8 @@ class Desk:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
         sender.replay(self._hub.events_since(held.stream.session_id, after))
-        held.sender = sender
+        held.sender, held.peer = sender, sender.peer
+        held.note("resumed", owner=held.owner)
         try:
             held.stream.welcome_back()
         except Exception as error:
@@ -161,10 +177,15 @@ class Desk:
     def release(self, held: Held, sender: Sender, ending: Ending) -> None:
         """Take note that a connection has ended: hold its stream for a while, or finish it."""
         if held.sender is not sender:
+            which = {"session": held.stream.session_id, "meeting": held.meeting}
             if ending.fault is not None:
-                note_fault(ending.fault, session=held.stream.session_id)
+                note_fault(ending.fault, **which, peer=sender.peer)
+            note("left", **which, peer=sender.peer, reason=ending.why)
             return
-        held.sender = None
+        held.sender, held.reason = None, ending.why
+        if held.stream.over and ending.fault is None:
+            held.note("closed", reason=held.reason)
+            return
         if ending.fault is not None:
             self.fail(held, ending.fault)
             return
@@ -172,13 +193,14 @@ class Desk:
         closing = self._admission.closing
         if ending.resumable and held.secret is not None and keep_s > 0 and not closing:
             loop = asyncio.get_running_loop()
+            held.note("left", reason=held.reason, kept_s=keep_s)
             held.expiry = loop.call_later(keep_s, self._finish, held)
         else:
             self._finish(held)
 
     def fail(self, held: Held, error: Exception) -> None:
         """End a stream that has failed: what it has heard is told to listeners, if it can be."""
-        note_fault(error, session=held.stream.session_id)
+        held.note_fault(error)
         self._metrics.fault()
         if held.failed:
             # A second time: nothing good is to be expected of it any more.
@@ -188,7 +210,7 @@ class Desk:
         try:
             held.stream.fail()
         except Exception as another:
-            note_fault(another, session=held.stream.session_id)
+            held.note_fault(another)
             self._drop(held)
         if held in self._held:
             patience_s = self.setting.settings.server.shutdown_s
@@ -215,7 +237,7 @@ class Desk:
                 self._hub.keep_voice(event.session_id, held.stream.voice())
             except Exception as error:
                 # Worth less than a session that is closed: the voice is learnt anew.
-                note_fault(error, session=event.session_id)
+                held.note_fault(error)
         self._hub.publish(event, time.monotonic())
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
@@ -245,3 +267,5 @@ class Desk:
             held.expiry.cancel()
         self._held.discard(held)
         self._admission.leave_stream(held.owner)
+        if held.sender is None:
+            held.note("closed", reason=held.reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from streamser.export.plugged import BoundedThread
 from streamser.export.read import read_recording
 from streamser.server.backlog import Letter
 from streamser.server.faults import describe
-from streamser.server.journal import note
+from streamser.server.journal import note_loss
 
 __all__ = ["Keeper"]
 
@@ -173,7 +172,7 @@ class Keeper:
 
     def _report(self, session_id: str, why: str) -> None:
         self._tell(f"what {session_id} leaves is not complete: {why}")
-        note("export_incomplete", level=logging.WARNING, session=session_id, reason=why)
+        note_loss("export_incomplete", session=session_id, reason=why)
 
 
 def _kind(letter: Letter) -> str:

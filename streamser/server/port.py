@@ -20,16 +20,17 @@ from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
 from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
-from streamser.server.journal import note_fault, peer_of
+from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.metrics import Metrics
 from streamser.server.routes import Routes, refuse
 from streamser.server.sender import Ending
 
 __all__ = ["CLOSE_S", "Connection", "Port", "apologise", "close", "turn_away"]
 
-# At DEBUG the library writes every header and message: tokens, and what people say.
+# At DEBUG the library writes every header and message: tokens, and what people say; at INFO
+# what our own lines say better.
 _port_logger = logging.getLogger(f"{__name__}.wire")
-_port_logger.setLevel(logging.INFO)
+_port_logger.setLevel(logging.WARNING)
 
 CLOSE_S = 3
 _FRAMES = 4
@@ -123,13 +124,14 @@ class Port:
     def _process_request(self, connection: Any, request: Request) -> Response | None:
         call = _call_of(request)
         if call.path not in SOCKETS:
-            return self._routes.answer(call)
+            return self._routes.answer(call, peer_of(connection))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
         visit = self._decide(call)
         if isinstance(visit, Refusal):
             self._metrics.refused(visit.code)
             if call.origin is None:
+                _note_refusal(visit, call.path, peer_of(connection))
                 return refuse(visit)
         if call.path == "/v1/listen":
             # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
@@ -158,6 +160,8 @@ class Port:
 
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
+    path = "" if connection.request is None else connection.request.path.partition("?")[0]
+    _note_refusal(refusal, path, peer_of(connection))
     if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
@@ -189,6 +193,11 @@ async def close(connection: ServerConnection, ending: Ending) -> None:
             await asyncio.wait_for(connection.close(ending.code, ending.reason), 2 * CLOSE_S)
         ignoring.cancel()
     connection.transport.abort()
+
+
+def _note_refusal(refusal: Refusal, path: str, peer: str | None) -> None:
+    # The code alone: the message may quote what the client has sent.
+    note("refused", peer=peer, path=path, status=refusal.status, reason=refusal.code)
 
 
 async def _ignore(connection: ServerConnection) -> None:

@@ -12,6 +12,7 @@ from websockets.http11 import Response
 
 from streamser.server.admission import Admission, Refusal
 from streamser.server.gate import Call
+from streamser.server.journal import note
 from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import SECURITY, read_page
 from streamser.server.protocol import protocol_json
@@ -40,7 +41,7 @@ class Routes:
         self._page = read_page()
         self._protocol = protocol_json()
 
-    def answer(self, call: Call) -> Response:
+    def answer(self, call: Call, peer: str | None = None) -> Response:
         """Answer a call, by its path."""
         path = call.path
         match path:
@@ -49,7 +50,7 @@ class Routes:
             case "/readyz":
                 return self._ready()
             case "/metrics":
-                return self._measure(call)
+                return self._measure(call, peer)
             case "/v1/protocol.json":
                 return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
@@ -57,10 +58,12 @@ class Routes:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
         return _respond(200, asset.media_type, asset.body)
 
-    def _measure(self, call: Call) -> Response:
+    def _measure(self, call: Call, peer: str | None) -> Response:
         stranger = self._admit(call)
         if isinstance(stranger, Refusal):
             self._metrics.refused(stranger.code)
+            status = stranger.status
+            note("refused", peer=peer, path=call.path, status=status, reason=stranger.code)
             return refuse(stranger)
         return _respond(200, CONTENT_TYPE, self._metrics.render())
 

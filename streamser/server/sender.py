@@ -27,6 +27,7 @@ from streamser.server.actions import (
 )
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.faults import SORRY, supervised
+from streamser.server.journal import peer_of
 from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.stream import LiveStream
 
@@ -34,6 +35,8 @@ __all__ = ["Ending", "Rules", "Sender"]
 
 _GONE = (1000, 1001)
 """Close codes of a client who has left of its own will."""
+
+_REASONS = {1000: "finished", 1001: "left", 1005: "left", 1006: "vanished"}
 
 _APOLOGY_S = 3.0
 """How long the last events may take after a fault."""
@@ -57,6 +60,11 @@ class Ending(msgspec.Struct, frozen=True):
     reason: str = ""
     resumable: bool = False
     fault: Exception | None = None
+
+    @property
+    def why(self) -> str:
+        """Return the reason, also where none is told."""
+        return self.reason or _REASONS.get(self.code, f"code {self.code}")
 
 
 class Taps(Protocol):
@@ -89,6 +97,11 @@ class Sender:
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._last_message = time.monotonic()
+
+    @property
+    def peer(self) -> str | None:
+        """Return whom it is connected to, as ``host:port``."""
+        return peer_of(self._connection)
 
     def tell(self, event: Event) -> None:
         """Send an event, in the client's dialect; a dialect that fails ends the connection."""
