@@ -183,7 +183,10 @@ class Desk:
             note("left", **which, peer=sender.peer, reason=ending.why)
             return
         held.sender, held.reason = None, ending.why
-        if held.stream.over and ending.fault is None:
+        if held.stream.over:
+            if ending.fault is not None:
+                held.note_fault(ending.fault)
+                self._metrics.fault()
             held.note("closed", reason=held.reason)
             return
         if ending.fault is not None:

@@ -131,7 +131,7 @@ class Port:
         if isinstance(visit, Refusal):
             self._metrics.refused(visit.code)
             if call.origin is None:
-                _note_refusal(visit, call.path, peer_of(connection))
+                _note_refusal(visit, call.target, peer_of(connection))
                 return refuse(visit)
         if call.path == "/v1/listen":
             # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
@@ -160,8 +160,8 @@ class Port:
 
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
-    path = "" if connection.request is None else connection.request.path.partition("?")[0]
-    _note_refusal(refusal, path, peer_of(connection))
+    target = "" if connection.request is None else connection.request.path
+    _note_refusal(refusal, target, peer_of(connection))
     if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
@@ -195,9 +195,15 @@ async def close(connection: ServerConnection, ending: Ending) -> None:
     connection.transport.abort()
 
 
-def _note_refusal(refusal: Refusal, path: str, peer: str | None) -> None:
+def _note_refusal(refusal: Refusal, target: str, peer: str | None) -> None:
+    call = Call(target)
+    try:
+        meeting = call.query.get("meeting", [""])[-1][:80] or None
+    except ValueError:
+        meeting = None
+    code, status = refusal.code, refusal.status
     # The code alone: the message may quote what the client has sent.
-    note("refused", peer=peer, path=path, status=refusal.status, reason=refusal.code)
+    note("refused", meeting=meeting, peer=peer, path=call.path, status=status, reason=code)
 
 
 async def _ignore(connection: ServerConnection) -> None:

@@ -144,8 +144,10 @@ class Sender:
         try:
             ending = await self._ended
             if ending.fault is None and not ending.resumable:
-                ending = await self._see_out(stream, ending, tasks[3])
-            if ending.fault is not None:
+                await self._see_out(stream, tasks[3])
+            if self._broken.done():
+                # Also where the client was leaving: a stream that has failed cannot be held.
+                ending = _failed(self._broken.result())
                 await self._apologise(stream)
             return ending
         finally:
@@ -159,10 +161,8 @@ class Sender:
         """Send nothing more, where it has come to nothing before ``run``."""
         await self._outlet.close()
 
-    async def _see_out(
-        self, stream: LiveStream, ending: Ending, outlet_done: asyncio.Task[None]
-    ) -> Ending:
-        """Finish a stream and let all be told; return how the connection ends after that."""
+    async def _see_out(self, stream: LiveStream, outlet_done: asyncio.Task[None]) -> None:
+        """Finish a stream and let all be told."""
         over = supervised(stream.wait_until_over, self.fail)
         try:
             stream.finish()
@@ -173,7 +173,6 @@ class Sender:
             self.fail(error)
         finally:
             over.cancel()
-        return _failed(self._broken.result()) if self._broken.done() else ending
 
     async def _apologise(self, stream: LiveStream) -> None:
         """Tell the client of a fault of ours, if that can still be done."""

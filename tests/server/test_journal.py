@@ -65,6 +65,7 @@ def test_a_session_is_a_line_at_its_beginning_and_one_at_its_end(
     assert by_event["left"]["peer"] not in (None, peer)
     refused = [line for line in lines if line["event"] == "refused"]
     assert [line["reason"] for line in refused] == ["unauthorized"] * 2
+    assert refused[0]["meeting"] == "ops"
     assert all(line["path"] == "/v1/realtime" and line["peer"] for line in refused)
     others = [line["event"] for line in lines if line not in own and line not in refused]
     assert others == ["listening", "left"]
