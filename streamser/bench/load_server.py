@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -175,7 +175,11 @@ class Meter:
     def __init__(self, url: str, pid: int | None) -> None:
         parts = urlsplit(url)
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
-        self._url = f"{scheme}://{parts.netloc.rpartition('@')[2]}/metrics"
+        token = parse_qs(parts.query).get("token", [""])[-1]
+        self._request = urllib.request.Request(
+            f"{scheme}://{parts.netloc.rpartition('@')[2]}/metrics",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )
         self._pid = pid
         self.readings: list[Gauge] = []
 
@@ -188,7 +192,7 @@ class Meter:
 
     def _scrape(self) -> dict[str, float] | None:
         try:
-            with urllib.request.urlopen(self._url, timeout=_SCRAPE_S) as answer:
+            with urllib.request.urlopen(self._request, timeout=_SCRAPE_S) as answer:
                 return read_metrics(answer.read().decode())
         except (OSError, ValueError):
             return None

@@ -77,11 +77,14 @@ async def _speak(url: str, speaker: str, track: Samples) -> None:
     began = loop.time()
     async with connect(url, speaker=speaker, meeting=MEETING, rate=SAMPLE_RATE) as session:
         reading = asyncio.create_task(_read(session))
-        for offset in range(0, len(track), _PIECE):
-            await session.send(track[offset : offset + _PIECE])
-            await asyncio.sleep(began + (offset + _PIECE) / SAMPLE_RATE - loop.time())
-        await session.finish()
-        await reading
+        try:
+            for offset in range(0, len(track), _PIECE):
+                await session.send(track[offset : offset + _PIECE])
+                await asyncio.sleep(began + (offset + _PIECE) / SAMPLE_RATE - loop.time())
+            await session.finish()
+            await reading
+        finally:
+            reading.cancel()
 
 
 async def _read(session: Session) -> None:

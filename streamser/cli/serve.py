@@ -14,6 +14,7 @@ import typer
 
 from streamser.cli.common import Common, takes_settings
 from streamser.cli.exporting import ExportAs, read_formats
+from streamser.cli.logs import LogAs, LogFormat, logs
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import check_folder
 from streamser.errors import ConfigError
@@ -62,6 +63,7 @@ def serve(
     ] = None,
     export_as: ExportAs = None,
     sink: SinkNames = None,
+    log_format: LogAs = LogFormat.TEXT,
 ) -> None:
     """Serve live streams and listeners on one port, with a page for meetings.
 
@@ -85,7 +87,7 @@ def serve(
             "server.insecure": True if insecure else None,
         }
     ).settings
-    with plugged_sinks(sink) as plugged:
+    with logs(log_format), plugged_sinks(sink) as plugged:
         run_server(settings, export=None if keep is None else (keep, formats), plugged=plugged)
 
 
@@ -111,19 +113,21 @@ def run_server(
     if export is None:
         asyncio.run(_serve(server, beside))
         return
-    with _keeping(*export) as keeper:
+    with _keeping(*export, server.metrics.export_lost) as keeper:
         server.listen_in(keeper.deliver)
         asyncio.run(_serve(server, beside))
 
 
 @contextmanager
-def _keeping(folder: Path, formats: list[ExportFormat]) -> Iterator[Keeper]:
+def _keeping(
+    folder: Path, formats: list[ExportFormat], count: Callable[[str, int], None]
+) -> Iterator[Keeper]:
     """Keep what sessions leave, and finish that when the block ends."""
     from streamser.cli.talk import tell, warn
     from streamser.server.keeper import Keeper
 
     try:
-        keeper = Keeper(folder, formats, warn)
+        keeper = Keeper(folder, formats, warn, count)
     except OSError as error:
         raise ConfigError(f"--export {folder}: {error.strerror or error}.") from None
     tell(f"The events of every session are kept in {folder}.")
@@ -175,8 +179,8 @@ async def _serve(
         loop.add_signal_handler(getattr(signal, name), stop)
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
+    loading = asyncio.create_task(server.load())
     try:
-        loading = asyncio.create_task(server.load())
         await asyncio.wait({loading, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             models = loading.result()
@@ -187,7 +191,7 @@ async def _serve(
                 tasks.add(asyncio.ensure_future(beside(server)))
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
+        for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         tell("Ending: what was said is still told.")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from streamser.events import AnyEvent, decode_event
 
-__all__ = ["EventSink", "SinkThread"]
+__all__ = ["BoundedThread", "EventSink", "SinkThread"]
+
+T = TypeVar("T")
 
 _MOST: Final = 10_000
 """Events that may wait: an hour of one stream, or a minute of sixty."""
@@ -32,18 +34,19 @@ class EventSink(Protocol):
         ...
 
 
-class SinkThread:
-    """Feed a sink, in order.
+class BoundedThread(Generic[T]):
+    """Give items to ``take`` on a thread of its own, in order, and call ``close`` at the end.
 
     ``put`` never waits, unless ``patient``: then it waits for room, up to ``patience_s`` for
-    an event, and a sink that has not taken any by then is given up. ``close`` waits as long
+    an item, and a taker that has not taken any by then is given up. ``close`` waits as long
     for the rest. ``tell`` gets a line for each kind of fault; ``complete`` turns false with it.
     """
 
     def __init__(
         self,
         name: str,
-        sink: EventSink,
+        take: Callable[[T], None],
+        finish: Callable[[], None],
         tell: Callable[[str], None],
         *,
         patient: bool,
@@ -53,38 +56,50 @@ class SinkThread:
         self.complete = True
         self.dropped = 0
         self._name = name
-        self._sink = sink
+        self._take = take
+        self._finish = finish
         self._tell = tell
         self._patient = patient
         self._most = most
         self._patience_s = patience_s
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[T] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._over = False
-        self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def put(self, body: bytes) -> None:
-        """Let the sink have an event, encoded as JSON."""
+    @property
+    def waiting(self) -> int:
+        """Return how many items wait."""
+        return len(self._waiting)
+
+    @property
+    def over(self) -> bool:
+        """Return whether nothing is taken any more."""
+        return self._over or self._closing
+
+    def put(self, item: T, *, in_any_case: bool = False) -> bool:
+        """Hand over an item, also where there is no room if ``in_any_case``; return if it was."""
         with self._changed:
             if self._patient:
                 self._changed.wait_for(self._has_room, self._patience_s)
             if self._over or self._closing:
-                return
-            full = not self._has_room()
+                return False
+            full = not in_any_case and not self._has_room()
             if full:
                 self.dropped += 1
             else:
-                self._waiting.append(body)
+                self._waiting.append(item)
                 self._changed.notify_all()
         if full and self._patient:
             self._give_up(f"it has taken no event for {self._patience_s:g} s")
         elif full and self.dropped == 1:
             self._fault("it is too slow: events are left out")
+        return not full
 
     def close(self) -> None:
-        """Wait until the sink has taken what is left, and is closed; a second time do nothing."""
+        """Wait until what is left has been taken, and all is closed; a second time do nothing."""
         with self._changed:
             if self._closing:
                 return
@@ -102,24 +117,24 @@ class SinkThread:
     def _run(self) -> None:
         fault = self._doing(self._feed)
         if fault is None:
-            fault = self._doing(self._sink.close)
+            fault = self._doing(self._finish)
         else:
-            self._doing(self._sink.close)
+            self._doing(self._finish)
         if fault is not None:
             self._give_up(fault)
 
     def _feed(self) -> None:
-        while (body := self._next()) is not None:
-            self._sink.take(decode_event(body))
+        while (item := self._next()) is not None:
+            self._take(item)
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> T | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing or self._over)
             if self._over or not self._waiting:
                 return None
-            body = self._waiting.popleft()
+            item = self._waiting.popleft()
             self._changed.notify_all()
-            return body
+            return item
 
     def _doing(self, step: Callable[[], None]) -> str | None:
         try:
@@ -141,4 +156,28 @@ class SinkThread:
 
     def _fault(self, why: str) -> None:
         self.complete = False
-        self._tell(f"sink {self._name}: {why}.")
+        self._tell(f"{self._name}: {why}.")
+
+
+class SinkThread(BoundedThread[bytes]):
+    """Feed a sink with events, encoded as JSON, each decoded anew."""
+
+    def __init__(
+        self,
+        name: str,
+        sink: EventSink,
+        tell: Callable[[str], None],
+        *,
+        patient: bool,
+        most: int = _MOST,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        super().__init__(
+            f"sink {name}",
+            lambda body: sink.take(decode_event(body)),
+            sink.close,
+            tell,
+            patient=patient,
+            most=most,
+            patience_s=patience_s,
+        )

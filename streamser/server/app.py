@@ -104,7 +104,7 @@ class EmotionServer:
         self._port = Port(
             own,
             self._tls,
-            Routes(self._admission, self.metrics),
+            Routes(self._admission, self.metrics, self._gate.admit),
             self.metrics,
             self._decide,
             self._attend,
@@ -210,14 +210,18 @@ class EmotionServer:
         dialect = visit.dialect if held is None else held.dialect
         sender = Sender(connection, dialect, rules, self.metrics)
         if held is None:
-            held = desk.open(visit, sender)
+            try:
+                held = desk.open(visit, sender)
+            except Exception:
+                await sender.abandon()
+                raise
         else:
             desk.give_back(held, sender, visit.after)
         ending = Ending(1011, "internal_error")
         try:
             ending = await sender.run(held.stream)
         finally:
-            desk.release(held, sender, resumable=ending.resumable)
+            desk.release(held, sender, ending)
         if ending.code == 1013:
             self.metrics.lost_listener()
         await close(connection, ending)

@@ -12,7 +12,7 @@ import msgspec
 
 from streamser.errors import ConfigError
 
-__all__ = ["ENVIRONMENT", "Principal", "Tokens", "offered_token", "read_tokens"]
+__all__ = ["ENVIRONMENT", "Principal", "Tokens", "offered_token", "read_tokens", "same_secret"]
 
 ENVIRONMENT: Final = "STREAMSER_TOKENS"
 
@@ -50,7 +50,7 @@ class Tokens:
             return ANYBODY
         given, found = _bytes(token or ""), None
         for known, principal in self._known.items():
-            if hmac.compare_digest(known, given):
+            if same_secret(known, given):
                 found = principal
         return found
 
@@ -102,6 +102,12 @@ def offered_token(
     if len(offered) == 2 and offered[0] in ("token", "bearer"):
         return offered[1]
     return None
+
+
+def same_secret(known: str | bytes, given: str | bytes) -> bool:
+    """Compare two secrets in a time that tells nothing about them but their length."""
+    one, other = (each if isinstance(each, bytes) else _bytes(each) for each in (known, given))
+    return hmac.compare_digest(one, other)
 
 
 def _bytes(token: str) -> bytes:

@@ -6,11 +6,21 @@ import asyncio
 import time
 import uuid
 
-from streamser.events import Event, SessionClosed
+from streamser.events import (
+    Committed,
+    EmotionCompleted,
+    Event,
+    Overload,
+    SessionClosed,
+    SpeechStarted,
+    SpeechStopped,
+)
 from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
+from streamser.server.auth import same_secret
 from streamser.server.gate import Sending
 from streamser.server.hub import Hub
+from streamser.server.journal import note, note_fault
 from streamser.server.metrics import Metrics
 from streamser.server.sender import Ending, Sender
 from streamser.server.stream import LiveStream, Setting
@@ -27,14 +37,79 @@ class Held:
         self.dialect: Dialect = visit.dialect
         self.sender: Sender | None = None
         self.expiry: asyncio.TimerHandle | None = None
+        self.failed = False
+        self.meeting = visit.meeting
+        self.peer: str | None = None
+        self.reason = ""
+        self.so_far = _SoFar()
         self._desk = desk
-        self.stream = LiveStream(session_id, visit.meeting, visit.asked, desk.setting, self.tell)
+        self.stream = LiveStream(
+            session_id, visit.meeting, visit.asked, desk.setting, self.tell, self.fail
+        )
 
     def tell(self, event: Event) -> None:
         """Pass an event of the stream on to everybody."""
+        self.so_far.take(event)
         self._desk.publish(self, event)
         if self.sender is not None:
             self.sender.tell(event)
+
+    def note(self, what: str, **fields: str | float | None) -> None:
+        """Write down what happens to the stream."""
+        session_id = self.stream.session_id
+        note(what, session=session_id, meeting=self.meeting, peer=self.peer, **fields)
+
+    def note_fault(self, error: Exception) -> None:
+        """Write down what has failed."""
+        session_id = self.stream.session_id
+        note_fault(error, session=session_id, meeting=self.meeting, peer=self.peer)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream and its connection, as something has failed."""
+        if self.sender is not None and not self.failed:
+            # It tells its client, and comes to ``release`` with the fault.
+            self.sender.fail(error)
+        else:
+            self._desk.fail(self, error)
+
+
+class _SoFar:
+    """Count what has been told of a session, should it be unable to say so itself."""
+
+    def __init__(self) -> None:
+        self._seq = self._utterances = self._completed = self._speech_ms = 0
+        self._lost = {"partials": 0, "audio": 0}
+        self._starts: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        """Count an event."""
+        self._seq = event.seq
+        match event:
+            case SpeechStarted():
+                self._starts = {event.item_id: event.audio_start_ms}
+            case SpeechStopped():
+                start = self._starts.pop(event.item_id, event.audio_end_ms)
+                self._speech_ms += event.audio_end_ms - start
+            case Committed():
+                self._utterances += 1
+            case EmotionCompleted():
+                self._completed += 1
+            case Overload(kind="partials" | "audio"):
+                self._lost[event.kind] = event.total
+
+    def closed(self, session_id: str, audio_ms: int) -> SessionClosed:
+        """Return the last event: finals that were never told have failed."""
+        return SessionClosed(
+            event_id=f"event_{session_id}_{self._seq + 1}",
+            session_id=session_id,
+            seq=self._seq + 1,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._utterances - self._completed,
+            partials_dropped=self._lost["partials"],
+            audio_dropped_ms=self._lost["audio"],
+        )
 
 
 class Desk:
@@ -57,20 +132,30 @@ class Desk:
         """Return the stream that a client has come back for, if it goes on."""
         if visit.secret is None:
             return None
+        found = None
         for held in self._held:
-            same = (held.owner, held.secret) == (visit.principal.name, visit.secret)
-            if same and not held.stream.over:
-                return held
-        return None
+            # All are looked at: how long it takes tells nothing of where the secret was found.
+            if held.secret is None or not same_secret(held.secret, visit.secret):
+                continue
+            own = held.owner == visit.principal.name
+            if own and not held.stream.over and not held.failed:
+                found = held
+        return found
 
     def open(self, visit: Sending, sender: Sender) -> Held:
         """Begin a stream."""
         self._hub.tidy(time.monotonic())
         held = Held(visit, f"sess_{uuid.uuid4().hex[:12]}", self)
-        held.sender = sender
+        held.sender, held.peer = sender, sender.peer
         self._held.add(held)
         self._admission.enter_stream(held.owner)
-        held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
+        held.note("opened", owner=held.owner)
+        try:
+            held.stream.begin(self._hub.known_voice(visit.meeting, visit.asked.speaker))
+        except Exception:
+            held.sender, held.reason = None, "internal_error"
+            self._drop(held)
+            raise
         return held
 
     def give_back(self, held: Held, sender: Sender, after: int) -> None:
@@ -82,22 +167,59 @@ class Desk:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
         sender.replay(self._hub.events_since(held.stream.session_id, after))
-        held.sender = sender
+        held.sender, held.peer = sender, sender.peer
         held.stream.away = False
-        held.stream.welcome_back()
+        held.note("resumed", owner=held.owner)
+        try:
+            held.stream.welcome_back()
+        except Exception as error:
+            sender.fail(error)
 
-    def release(self, held: Held, sender: Sender, *, resumable: bool) -> None:
+    def release(self, held: Held, sender: Sender, ending: Ending) -> None:
         """Take note that a connection has ended: hold its stream for a while, or finish it."""
         if held.sender is not sender:
+            which = {"session": held.stream.session_id, "meeting": held.meeting}
+            if ending.fault is not None:
+                note_fault(ending.fault, **which, peer=sender.peer)
+            note("left", **which, peer=sender.peer, reason=ending.why)
             return
-        held.sender = None
+        held.sender, held.reason = None, ending.why
+        if held.stream.over:
+            if ending.fault is not None:
+                held.note_fault(ending.fault)
+                self._metrics.fault()
+            held.note("closed", reason=held.reason)
+            return
+        if ending.fault is not None:
+            self.fail(held, ending.fault)
+            return
         keep_s = self.setting.limits.resume_s
-        if resumable and held.secret is not None and keep_s > 0 and not self._admission.closing:
+        closing = self._admission.closing
+        if ending.resumable and held.secret is not None and keep_s > 0 and not closing:
             loop = asyncio.get_running_loop()
-            held.expiry = loop.call_later(keep_s, held.stream.finish)
+            held.note("left", reason=held.reason, kept_s=keep_s)
+            held.expiry = loop.call_later(keep_s, self._finish, held)
             held.stream.away = True
         else:
-            held.stream.finish()
+            self._finish(held)
+
+    def fail(self, held: Held, error: Exception) -> None:
+        """End a stream that has failed: what it has heard is told to listeners, if it can be."""
+        held.note_fault(error)
+        self._metrics.fault()
+        if held.failed:
+            # A second time: nothing good is to be expected of it any more.
+            self._drop(held)
+            return
+        held.failed = True
+        try:
+            held.stream.fail()
+        except Exception as another:
+            held.note_fault(another)
+            self._drop(held)
+        if held in self._held:
+            patience_s = self.setting.settings.server.shutdown_s
+            held.expiry = asyncio.get_running_loop().call_later(patience_s, self._drop, held)
 
     async def finish_all(self) -> None:
         """End every stream and wait until all is told."""
@@ -105,7 +227,7 @@ class Desk:
             if held.sender is not None:
                 held.sender.end(Ending(1001, "the server is going away"))
             else:
-                held.stream.finish()
+                self._finish(held)
         await asyncio.gather(*(held.stream.wait_until_over() for held in list(self._held)))
 
     def abandon_all(self) -> None:
@@ -115,12 +237,43 @@ class Desk:
 
     def publish(self, held: Held, event: Event) -> None:
         """Pass an event of a stream on to the listeners."""
-        if isinstance(event, SessionClosed):
-            voice = held.stream.voice()
+        if isinstance(event, SessionClosed) and not held.failed:
+            try:
+                voice = held.stream.voice()
+            except Exception as error:
+                # Worth less than a session that is closed: the voice is learnt anew.
+                held.note_fault(error)
+                voice = None
             if voice is not None:
                 self._hub.keep_voice(event.session_id, voice)
         self._hub.publish(event, time.monotonic())
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
-            self._held.discard(held)
-            self._admission.leave_stream(held.owner)
+            self._leave(held)
+
+    def _finish(self, held: Held) -> None:
+        try:
+            held.stream.finish()
+        except Exception as error:
+            self.fail(held, error)
+
+    def _drop(self, held: Held) -> None:
+        """Close a stream that cannot close itself."""
+        if held not in self._held:
+            return
+        held.failed = True
+        held.stream.leave()
+        session_id = held.stream.session_id
+        if self._hub.is_live(session_id):
+            self.publish(held, held.so_far.closed(session_id, held.stream.reached_ms))
+        self._leave(held)
+
+    def _leave(self, held: Held) -> None:
+        if held not in self._held:
+            return
+        if held.failed and held.expiry is not None:
+            held.expiry.cancel()
+        self._held.discard(held)
+        self._admission.leave_stream(held.owner)
+        if held.sender is None:
+            held.note("closed", reason=held.reason)

@@ -20,6 +20,7 @@ from streamser.server.realtime import RealtimeDialect, parse_realtime
 __all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit"]
 
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
+_SENDING: Final = ("/v1/realtime", "/v1/listen")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
 
@@ -92,6 +93,20 @@ class Gate:
 
     def decide(self, call: Call, visit_id: str, now: str) -> Visit:
         """Say what a call may do; ``visit_id`` and ``now`` (ISO 8601) are told to the client."""
+        principal = self.admit(call)
+        if isinstance(principal, Refusal):
+            return principal
+        query = call.query
+        try:
+            if call.path not in _SENDING:
+                interest, after = parse_events(query)
+                return self._admission.refuse_listener() or Listening(principal, interest, after)
+            return self._let_send(call.path, query, principal, visit_id, now)
+        except ConfigError as error:
+            return _unusable(str(error), error.code)
+
+    def admit(self, call: Call) -> Principal | Refusal:
+        """Say who calls, by name of the server, origin and token; or why they may not."""
         if (stranger := self._judge_origin(call)) is not None:
             return stranger
         try:
@@ -104,17 +119,11 @@ class Gate:
             hint = "give a token: header `Authorization: Bearer …`, `?token=`, or a subprotocol"
             wrong = "the token is not known here" if token else f"this server wants a token; {hint}"
             return Refusal(401, 4401, "unauthorized", wrong)
-        role: Literal["send", "listen"] = "listen" if call.path == "/v1/events" else "send"
+        role: Literal["send", "listen"] = "send" if call.path in _SENDING else "listen"
         if role not in principal.roles:
             message = f"the token of {principal.name!r} may not {role}"
             return Refusal(403, 4403, "forbidden", message)
-        try:
-            if role == "listen":
-                interest, after = parse_events(query)
-                return self._admission.refuse_listener() or Listening(principal, interest, after)
-            return self._let_send(call.path, query, principal, visit_id, now)
-        except ConfigError as error:
-            return _unusable(str(error), error.code)
+        return principal
 
     def _let_send(
         self,

@@ -24,6 +24,7 @@ from streamser.events import (
 )
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
+from streamser.server.journal import note_fault
 from streamser.server.room import Room
 
 __all__ = ["Hub", "Interest", "Subscription"]
@@ -70,11 +71,20 @@ class _Live(msgspec.Struct):
 
 
 class Subscription:
-    """Receive what fits an interest; ``deliver`` is called with each letter, in order."""
+    """Receive what fits an interest; ``deliver`` is called with each letter, in order.
 
-    def __init__(self, interest: Interest, deliver: Callable[[Letter], None]) -> None:
+    ``fail`` is called with what ``deliver`` raised, and nothing is delivered after that.
+    """
+
+    def __init__(
+        self,
+        interest: Interest,
+        deliver: Callable[[Letter], None],
+        fail: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
         self.interest = interest
         self.deliver = deliver
+        self.fail = fail
 
 
 class Hub:
@@ -161,6 +171,10 @@ class Hub:
             kept.letter.session_id == session_id for kept in self._kept
         )
 
+    def is_live(self, session_id: str) -> bool:
+        """Return whether a session has begun and goes on."""
+        return session_id in self._live
+
     def subscribe(
         self, subscription: Subscription, after: int | None, now: float
     ) -> tuple[Snapshot, list[Letter]]:
@@ -231,7 +245,16 @@ class Hub:
         self._keep(kept)
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
-                subscription.deliver(letter)
+                self._deliver(subscription, letter)
+
+    def _deliver(self, subscription: Subscription, letter: Letter) -> None:
+        try:
+            subscription.deliver(letter)
+        except Exception as error:
+            # Whoever cannot listen must not harm those who speak, nor other listeners.
+            note_fault(error, session=letter.session_id or None)
+            self.unsubscribe(subscription)
+            subscription.fail(error)
 
     def _keep(self, kept: _Kept) -> None:
         self._kept.append(kept)

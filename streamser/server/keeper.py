@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
-from streamser.errors import StreamserError
 from streamser.events import SessionClosed, SessionCreated
 from streamser.export.formats import ExportFormat, render, save
 from streamser.export.log import EventLog
+from streamser.export.plugged import BoundedThread
 from streamser.export.read import read_recording
 from streamser.server.backlog import Letter
+from streamser.server.faults import describe
+from streamser.server.journal import note_loss
 
 __all__ = ["Keeper"]
 
 _CREATED = str(SessionCreated.__struct_config__.tag)
 _CLOSED = str(SessionClosed.__struct_config__.tag)
+_MOST: Final = 10_000
+"""Events that may wait for the disk: tens of MB, minutes of many streams."""
+_PATIENCE_S: Final = 60.0
+"""How long writing what is left may take at the end."""
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -32,44 +38,92 @@ class Keeper:
     """Write each session's events to ``TIME_SESSION.jsonl`` as they come, on a thread of its own.
 
     When a session is over, the other ``formats`` are made of its file, which stays in any
-    case: it is all that a killed server leaves. A fault (disk full) costs one line and the
-    rest of that session's files. ``folder`` is made, for its owner's eyes only; raises
-    ``OSError`` where it cannot be.
+    case: it is all that a killed server leaves. A fault of a file (disk full) costs one line
+    and the rest of that session's files, a fault of a format that format alone. At most
+    ``most`` events wait for the disk: from half of that on those that can be left out are, then
+    all but the end of a session, and the session is told to be incomplete. ``count`` is told
+    how many ``events`` and ``files`` are lost. ``folder`` is made, for its owner's eyes only;
+    raises ``OSError`` where it cannot be.
     """
 
     def __init__(
-        self, folder: Path, formats: Sequence[ExportFormat], tell: Callable[[str], None]
+        self,
+        folder: Path,
+        formats: Sequence[ExportFormat],
+        tell: Callable[[str], None],
+        count: Callable[[str, int], None] = lambda kind, number: None,
+        *,
+        most: int = _MOST,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._formats = [form for form in formats if form is not ExportFormat.JSONL]
         self._tell = tell
-        self._letters: queue.SimpleQueue[Letter | None] = queue.SimpleQueue()
+        self._count = count
+        self._most = most
         self._logs: dict[str, EventLog] = {}
-        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-        self._thread.start()
+        self._missed: dict[str, int] = {}
+        self._skipped: set[str] = set()
+        self._thread = BoundedThread[Letter](
+            "--export",
+            self._keep,
+            self._finish_all,
+            tell,
+            patient=False,
+            most=most,
+            patience_s=_PATIENCE_S,
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait for the disk."""
+        return self._thread.waiting
 
     def deliver(self, letter: Letter) -> None:
         """Take an event, as the hub gives it; never waits."""
-        self._letters.put(letter)
+        session_id = letter.session_id
+        # What is told of a meeting is no session's; it follows from those.
+        if not session_id:
+            return
+        if self._thread.over:
+            self._count("events", 1)
+        elif session_id in self._skipped:
+            self._count("events", 1)
+            if _kind(letter) == _CLOSED:
+                self._skipped.discard(session_id)
+        elif letter.droppable and self._thread.waiting >= self._most // 2:
+            self._miss(session_id)
+        elif not self._thread.put(letter):
+            self._refuse(letter)
 
     def close(self) -> None:
         """Wait until all that was delivered is written, and finish what is open."""
-        self._letters.put(None)
-        self._thread.join()
+        self._thread.close()
 
-    def _run(self) -> None:
-        while (letter := self._letters.get()) is not None:
-            # What is told of a meeting is no session's; it follows from those.
-            if letter.session_id:
-                self._keep(letter)
+    def _refuse(self, letter: Letter) -> None:
+        kind = _kind(letter)
+        if kind == _CLOSED:
+            # Its file is open, and must be closed: these are not more than there are sessions.
+            self._thread.put(letter, in_any_case=True)
+        elif kind == _CREATED:
+            self._skipped.add(letter.session_id)
+            self._report(letter.session_id, "the disk is too slow: nothing of it is kept")
+            self._count("events", 1)
+        else:
+            self._miss(letter.session_id)
+
+    def _miss(self, session_id: str) -> None:
+        self._missed[session_id] = self._missed.get(session_id, 0) + 1
+        self._count("events", 1)
+
+    def _finish_all(self) -> None:
         for session_id in list(self._logs):
             self._finish(session_id)
 
     def _keep(self, letter: Letter) -> None:
         session_id = letter.session_id
         line = letter.bodies[0]
-        kind = msgspec.json.decode(line, type=_Kind).type
+        kind = _kind(letter)
         try:
             if kind == _CREATED:
                 now = time.time()
@@ -78,28 +132,48 @@ class Keeper:
                 line = b'%b,"unix_ms":%d}' % (line[:-1], round(now * 1000))
             if session_id in self._logs:
                 self._logs[session_id].write(line + b"\n")
-        except OSError as error:
+        except Exception as error:
             self._give_up(session_id, error)
         if kind == _CLOSED:
             self._finish(session_id)
 
     def _finish(self, session_id: str) -> None:
+        missed = self._missed.pop(session_id, 0)
         log = self._logs.pop(session_id, None)
         if log is None:
             return
-        log.close()
+        if missed:
+            self._report(session_id, f"{missed} events are left out, as the disk is too slow")
         try:
+            log.close()
             recording = read_recording(log.path) if self._formats else None
-            for form in self._formats:
-                assert recording is not None
+        except Exception as error:
+            self._give_up(session_id, error)
+            return
+        for form in self._formats:
+            assert recording is not None
+            try:
                 made = render(form, recording)
                 save(made, log.path.with_suffix(form.ending), private=True)
-        except (OSError, StreamserError) as error:
-            self._give_up(session_id, error)
+            except OSError as error:
+                self._give_up(session_id, error)
+                return
+            except Exception as error:
+                # A fault of this format alone; and what it says may quote what people said.
+                self._give_up(session_id, error, f"no {form.value}: ")
 
-    def _give_up(self, session_id: str, error: OSError | StreamserError) -> None:
+    def _give_up(self, session_id: str, error: Exception, what: str = "") -> None:
         log = self._logs.pop(session_id, None)
         if log is not None:
-            log.close()
-        why = getattr(error, "strerror", None) or error
+            with suppress(OSError):
+                log.close()
+        self._report(session_id, f"{what}{describe(error)}")
+        self._count("files", 1)
+
+    def _report(self, session_id: str, why: str) -> None:
         self._tell(f"what {session_id} leaves is not complete: {why}")
+        note_loss("export_incomplete", session=session_id, reason=why)
+
+
+def _kind(letter: Letter) -> str:
+    return msgspec.json.decode(letter.bodies[0], type=_Kind).type

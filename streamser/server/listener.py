@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -12,6 +13,7 @@ from streamser.errors import ConfigError
 from streamser.events import Overload, encode_event
 from streamser.names import read_name
 from streamser.server.backlog import Letter
+from streamser.server.faults import supervised
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.sender import Ending
@@ -75,14 +77,19 @@ class Listener:
         if not self._ended.done():
             self._ended.set_result(ending)
 
+    def fail(self, error: Exception) -> None:
+        """Let the connection end at once, as something of ours has failed."""
+        self.end(Ending(1011, "internal_error", fault=error))
+
     async def run(self, hub: Hub, interest: Interest, after: int | None) -> Ending:
         """Serve until the listener is gone; the socket stays to be closed."""
-        subscription = Subscription(interest, lambda letter: outlet.put(letter))
+        subscription = Subscription(interest, lambda letter: outlet.put(letter), self.fail)
         snapshot, missed = hub.subscribe(subscription, after, self._now())
         outlet = Outlet(self._connection, self._most, _word, self._note_drops)
         outlet.put(Letter("", 0, 0, False, (encode_event(snapshot),)))
         outlet.replay(missed)
-        tasks = [asyncio.create_task(work) for work in (self._read(), self._wait_for(outlet))]
+        works = (self._read, partial(self._wait_for, outlet))
+        tasks = [supervised(work, self.fail) for work in works]
         try:
             ending = await self._ended
             hub.unsubscribe(subscription)
@@ -93,7 +100,8 @@ class Listener:
             hub.unsubscribe(subscription)
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # They are supervised: nothing comes out of them.
+            await asyncio.wait(tasks)
             await outlet.close()
 
     async def _read(self) -> None:
@@ -107,6 +115,9 @@ class Listener:
 
     async def _wait_for(self, outlet: Outlet) -> None:
         await outlet.wait_until_done()
+        if outlet.fault is not None:
+            self.fail(outlet.fault)
+            return
         reason = "too slow: events could not be delivered"
         self.end(Ending(TOO_SLOW, reason) if outlet.too_slow else Ending(1006))
 

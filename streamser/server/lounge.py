@@ -9,9 +9,10 @@ from streamser.config import ServerSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.gate import Listening
 from streamser.server.hub import Hub
+from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
-from streamser.server.port import Connection, close, turn_away
+from streamser.server.port import Connection, apologise, close, turn_away
 from streamser.server.sender import Ending
 
 __all__ = ["Lounge"]
@@ -50,13 +51,21 @@ class Lounge:
         listener = Listener(connection, self._own.backlog_events, self._metrics.drops, self._now)
         self._listeners.add(listener)
         self._admission.listeners += 1
+        peer, owner = peer_of(connection), visit.principal.name
+        to = {"meeting": interest.meeting, "session": interest.session}
+        note("listening", **to, peer=peer, owner=owner)
         try:
             ending = await listener.run(self._hub, interest, visit.after)
         finally:
             self._listeners.discard(listener)
             self._admission.listeners -= 1
+        if ending.fault is not None:
+            note_fault(ending.fault, **to, peer=peer)
+            self._metrics.fault()
+            await apologise(connection)
         if ending.code == 1013:
             self._metrics.lost_listener()
+        note("left", **to, peer=peer, owner=owner, code=ending.code, reason=ending.why)
         await close(connection, ending)
 
     def send_home(self) -> None:

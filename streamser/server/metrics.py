@@ -87,6 +87,17 @@ class Metrics:
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
         )
+        self._faults = Counter(
+            "streamser_server_faults",
+            "Streams and connections that a fault of the server's own has ended.",
+            registry=registry,
+        )
+        self._export_lost = Counter(
+            "streamser_export_lost",
+            "What --export could not keep: events (the disk was too slow), files (a fault).",
+            ["kind"],
+            registry=registry,
+        )
         self._batch_size = Histogram(
             "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -149,6 +160,14 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def fault(self) -> None:
+        """Note a stream or a connection that a fault of ours has ended."""
+        self._faults.inc()
+
+    def export_lost(self, kind: str, number: int) -> None:
+        """Note what an export could not keep; may be called from any thread."""
+        self._export_lost.labels(kind).inc(number)
 
     def batch(self, report: BatchReport) -> None:
         """Note a batch of a worker."""

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.events import Overload
 from streamser.server.backlog import Backlog, Letter
+from streamser.server.faults import supervised
 
 __all__ = ["TOO_SLOW", "Outlet"]
 
@@ -20,7 +21,8 @@ class Outlet:
     """Send letters to a connection as fast as it reads, and give it up if it is too slow.
 
     ``put`` never waits: no connection can hold up another. ``note_drops`` is told of the number
-    of events left out.
+    of events left out. ``fault`` is what has ended the sending, where that was no closed
+    connection.
     """
 
     def __init__(
@@ -37,8 +39,9 @@ class Outlet:
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._task = asyncio.create_task(self._send())
         self.too_slow = False
+        self.fault: Exception | None = None
+        self._task = supervised(self._send, self._fail)
 
     def put(self, letter: Letter) -> None:
         """Let a letter be sent after those before it."""
@@ -74,6 +77,9 @@ class Outlet:
         """Send nothing more."""
         self._task.cancel()
         await asyncio.wait({self._task})
+
+    def _fail(self, error: Exception) -> None:
+        self.fault = error
 
     async def _send(self) -> None:
         try:

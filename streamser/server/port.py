@@ -16,19 +16,21 @@ from websockets.typing import Subprotocol
 
 from streamser.config import ServerSettings
 from streamser.errors import ConfigError, StreamserError
-from streamser.events import ErrorRaised, encode_event
+from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
+from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
+from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.metrics import Metrics
 from streamser.server.routes import Routes, refuse
 from streamser.server.sender import Ending
 
-__all__ = ["CLOSE_S", "Connection", "Port", "close", "turn_away"]
+__all__ = ["CLOSE_S", "Connection", "Port", "apologise", "close", "turn_away"]
 
-logger = logging.getLogger(__name__)
-# At DEBUG the library writes every header and message: tokens, and what people say.
+# At DEBUG the library writes every header and message: tokens, and what people say; at INFO
+# what our own lines say better.
 _port_logger = logging.getLogger(f"{__name__}.wire")
-_port_logger.setLevel(logging.INFO)
+_port_logger.setLevel(logging.WARNING)
 
 CLOSE_S = 3
 _FRAMES = 4
@@ -122,13 +124,14 @@ class Port:
     def _process_request(self, connection: Any, request: Request) -> Response | None:
         call = _call_of(request)
         if call.path not in SOCKETS:
-            return self._routes.answer(call.path)
+            return self._routes.answer(call, peer_of(connection))
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
         visit = self._decide(call)
         if isinstance(visit, Refusal):
             self._metrics.refused(visit.code)
             if call.origin is None:
+                _note_refusal(visit, call.target, peer_of(connection))
                 return refuse(visit)
         if call.path == "/v1/listen":
             # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
@@ -147,20 +150,37 @@ class Port:
                     await self._attend(connection, visit)
         except ConnectionClosed:
             return
-        except StreamserError as error:
-            await connection.close(1011, error.code)
-        except Exception:
-            logger.exception("a connection broke")
-            await connection.close(1011, "internal_error")
+        except Exception as error:
+            note_fault(error, peer=peer_of(connection))
+            self._metrics.fault()
+            code = error.code if isinstance(error, StreamserError) else "internal_error"
+            await apologise(connection, code)
+            await close(connection, Ending(1011, code))
 
 
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
-    # Deepgram's clients know no such message.
-    if connection.request is not None and not connection.request.path.startswith("/v1/listen"):
+    target = "" if connection.request is None else connection.request.path
+    _note_refusal(refusal, target, peer_of(connection))
+    if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
     await connection.close(refusal.close_code, refusal.reason)
+
+
+async def apologise(connection: Connection, code: str = "internal_error") -> None:
+    """Tell a client of a fault of ours, on a socket that is about to be closed."""
+    if _speaks_deepgram(connection):
+        return
+    body = ErrorBody(type="server_error", code=code, message=SORRY)
+    error = ErrorRaised(event_id="event_failed", session_id="", seq=0, error=body)
+    with suppress(ConnectionClosed, TimeoutError):
+        await asyncio.wait_for(connection.send(encode_event(error), text=True), CLOSE_S)
+
+
+def _speaks_deepgram(connection: Connection) -> bool:
+    """Return whether the other side is a client of Deepgram's, who knows no such events."""
+    return connection.request is not None and connection.request.path.startswith("/v1/listen")
 
 
 async def close(connection: ServerConnection, ending: Ending) -> None:
@@ -173,6 +193,17 @@ async def close(connection: ServerConnection, ending: Ending) -> None:
             await asyncio.wait_for(connection.close(ending.code, ending.reason), 2 * CLOSE_S)
         ignoring.cancel()
     connection.transport.abort()
+
+
+def _note_refusal(refusal: Refusal, target: str, peer: str | None) -> None:
+    call = Call(target)
+    try:
+        meeting = call.query.get("meeting", [""])[-1][:80] or None
+    except ValueError:
+        meeting = None
+    code, status = refusal.code, refusal.status
+    # The code alone: the message may quote what the client has sent.
+    note("refused", meeting=meeting, peer=peer, path=call.path, status=status, reason=code)
 
 
 async def _ignore(connection: ServerConnection) -> None:

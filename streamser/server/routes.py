@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -10,6 +11,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamser.server.admission import Admission, Refusal
+from streamser.server.gate import Call
+from streamser.server.journal import note
 from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import SECURITY, read_page
 from streamser.server.protocol import protocol_json
@@ -21,29 +24,48 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class Routes:
-    """Answer GET requests; each costs little, and none waits."""
+    """Answer GET requests; each costs little, and none waits.
 
-    def __init__(self, admission: Admission, metrics: Metrics) -> None:
+    ``admit`` says why a call may not see the metrics, which tell how much is going on.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        metrics: Metrics,
+        admit: Callable[[Call], object | Refusal],
+    ) -> None:
+        self._admit = admit
         self._admission = admission
         self._metrics = metrics
         self._page = read_page()
         self._protocol = protocol_json()
 
-    def answer(self, path: str) -> Response:
-        """Answer a path."""
+    def answer(self, call: Call, peer: str | None = None) -> Response:
+        """Answer a call, by its path."""
+        path = call.path
         match path:
             case "/healthz":
                 return _respond(200, _TEXT, b"ok\n")
             case "/readyz":
                 return self._ready()
             case "/metrics":
-                return _respond(200, CONTENT_TYPE, self._metrics.render())
+                return self._measure(call, peer)
             case "/v1/protocol.json":
                 return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
         return _respond(200, asset.media_type, asset.body)
+
+    def _measure(self, call: Call, peer: str | None) -> Response:
+        stranger = self._admit(call)
+        if isinstance(stranger, Refusal):
+            self._metrics.refused(stranger.code)
+            status = stranger.status
+            note("refused", peer=peer, path=call.path, status=status, reason=stranger.code)
+            return refuse(stranger)
+        return _respond(200, CONTENT_TYPE, self._metrics.render())
 
     def _ready(self) -> Response:
         admission = self._admission

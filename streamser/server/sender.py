@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from contextlib import suppress
+from functools import partial
+from typing import Any, Protocol
 
 import msgspec
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from streamser.events import Event, Overload
+from streamser.events import ErrorBody, ErrorRaised, Event, Overload
 from streamser.server.actions import (
     Action,
     Append,
@@ -24,6 +26,8 @@ from streamser.server.actions import (
     Refuse,
 )
 from streamser.server.backlog import Letter, can_be_left_out
+from streamser.server.faults import SORRY, supervised
+from streamser.server.journal import peer_of
 from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.stream import LiveStream
 
@@ -31,6 +35,11 @@ __all__ = ["Ending", "Rules", "Sender"]
 
 _GONE = (1000, 1001)
 """Close codes of a client who has left of its own will."""
+
+_REASONS = {1000: "finished", 1001: "left", 1005: "left", 1006: "vanished"}
+
+_APOLOGY_S = 3.0
+"""How long the last events may take after a fault."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -42,11 +51,20 @@ class Rules(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """Say how a connection ends; ``resumable`` if its stream may go on without it."""
+    """Say how a connection ends; ``resumable`` if its stream may go on without it.
+
+    ``fault`` is what has failed on our side, if that is why it ends.
+    """
 
     code: int
     reason: str = ""
     resumable: bool = False
+    fault: Exception | None = None
+
+    @property
+    def why(self) -> str:
+        """Return the reason, also where none is told."""
+        return self.reason or _REASONS.get(self.code, f"code {self.code}")
 
 
 class Taps(Protocol):
@@ -77,11 +95,21 @@ class Sender:
         self._taps = taps
         self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._last_message = time.monotonic()
 
+    @property
+    def peer(self) -> str | None:
+        """Return whom it is connected to, as ``host:port``."""
+        return peer_of(self._connection)
+
     def tell(self, event: Event) -> None:
-        """Send an event, in the client's dialect."""
-        bodies = tuple(self._dialect.tell(event))
+        """Send an event, in the client's dialect; a dialect that fails ends the connection."""
+        try:
+            bodies = tuple(self._dialect.tell(event))
+        except Exception as error:
+            self.fail(error)
+            return
         letter = Letter(
             event.session_id, event.seq, event.clock_ms or 0, can_be_left_out(event), bodies
         )
@@ -96,32 +124,72 @@ class Sender:
         if not self._ended.done():
             self._ended.set_result(ending)
 
+    def fail(self, error: Exception) -> None:
+        """Let the connection end at once, as something of ours has failed."""
+        if not self._broken.done():
+            self._broken.set_result(error)
+        self.end(_failed(error))
+
     async def run(self, stream: LiveStream) -> Ending:
         """Serve until the stream is over, or the client gone; the socket stays to be closed."""
         tasks = [
-            asyncio.create_task(work)
+            supervised(work, self.fail)
             for work in (
-                self._read(stream),
-                self._watch(stream),
-                self._wait_for_end(stream),
-                self._wait_for_outlet(),
+                partial(self._read, stream),
+                partial(self._watch, stream),
+                partial(self._wait_for_end, stream),
+                self._wait_for_outlet,
             )
         ]
         try:
             ending = await self._ended
-            if not ending.resumable:
-                stream.finish()
-                await asyncio.wait(
-                    {asyncio.create_task(stream.wait_until_over()), tasks[3]},
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                await self._outlet.drain()
+            if ending.fault is None and not ending.resumable:
+                await self._see_out(stream, tasks[3])
+            if self._broken.done():
+                # Also where the client was leaving: a stream that has failed cannot be held.
+                ending = _failed(self._broken.result())
+                await self._apologise(stream)
             return ending
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # They are supervised: nothing comes out of them.
+            await asyncio.wait(tasks)
             await self._outlet.close()
+
+    async def abandon(self) -> None:
+        """Send nothing more, where it has come to nothing before ``run``."""
+        await self._outlet.close()
+
+    async def _see_out(self, stream: LiveStream, outlet_done: asyncio.Task[None]) -> None:
+        """Finish a stream and let all be told."""
+        over = supervised(stream.wait_until_over, self.fail)
+        try:
+            stream.finish()
+            ends: set[asyncio.Future[Any]] = {over, self._broken, outlet_done}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await self._outlet.drain()
+        except Exception as error:
+            self.fail(error)
+        finally:
+            over.cancel()
+
+    async def _apologise(self, stream: LiveStream) -> None:
+        """Tell the client of a fault of ours, if that can still be done."""
+        body = ErrorBody(type="server_error", code="internal_error", message=SORRY)
+        error = ErrorRaised(event_id="event_failed", session_id="", seq=0, error=body)
+        with suppress(Exception):
+            async with asyncio.timeout(_APOLOGY_S):
+                if self._outlet.fault is not None:
+                    for message in self._dialect.tell(error):
+                        await self._connection.send(message, text=True)
+                    return
+                try:
+                    stream.report("internal_error", SORRY)
+                except Exception:
+                    # The stream itself is broken: its client is told outside of it.
+                    self.tell(error)
+                await self._outlet.drain()
 
     async def _read(self, stream: LiveStream) -> None:
         try:
@@ -192,8 +260,14 @@ class Sender:
 
     async def _wait_for_outlet(self) -> None:
         await self._outlet.wait_until_done()
-        if self._outlet.too_slow:
+        if self._outlet.fault is not None:
+            self.fail(self._outlet.fault)
+        elif self._outlet.too_slow:
             self.end(Ending(TOO_SLOW, "too slow: events could not be delivered", resumable=True))
 
     def _word(self, overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
         return tuple(self._dialect.tell(overload))
+
+
+def _failed(error: Exception) -> Ending:
+    return Ending(1011, "internal_error", fault=error)

@@ -82,6 +82,8 @@ def stream_settings(settings: Settings) -> StreamSettings:
 class LiveStream:
     """Drive one session on the event loop's thread; events go to ``tell``, in order.
 
+    What fails where nobody has called is given to ``on_fault``; methods raise it.
+
     Sound is given in ``pieces`` that take a moment each.
     """
 
@@ -92,6 +94,7 @@ class LiveStream:
         asked: StreamSettings,
         setting: Setting,
         tell: Callable[[Event], None],
+        on_fault: Callable[[Exception], None],
     ) -> None:
         self.session_id = session_id
         self.asked = asked
@@ -103,6 +106,7 @@ class LiveStream:
         self._meeting = meeting
         self._setting = setting
         self._tell_event = tell
+        self._on_fault = on_fault
         self._loop = asyncio.get_running_loop()
         profile = self._profile(asked)
         self._session = Session(profile, setting.make_vad(), setting.make_listener)
@@ -125,6 +129,11 @@ class LiveStream:
     def received_frames(self) -> int:
         """Return how many frames of sound have come, at the rates they came in."""
         return self._frames
+
+    @property
+    def reached_ms(self) -> int:
+        """Return how much sound has been heard, in ms."""
+        return round(self._reached / to_samples(1))
 
     @property
     def over(self) -> bool:
@@ -226,6 +235,12 @@ class LiveStream:
             self._ending = True
             self._tell(self._conductor.end())
 
+    def fail(self) -> None:
+        """End after a fault: no sound is heard any more, and what was heard is still told."""
+        if not self._ending:
+            self._ending = True
+            self._tell(self._conductor.end())
+
     async def wait_until_over(self) -> None:
         """Wait for the last event."""
         await self._over.wait()
@@ -236,6 +251,9 @@ class LiveStream:
         self._setting.workers.leave(self.session_id)
         self._over.set()
         self._room.set()
+        self._tell_event = _tell_nobody
+        self._on_fault = _tell_nobody
+        self._conductor.part()
 
     def _drain_intake(self) -> None:
         if self._ending:
@@ -253,8 +271,12 @@ class LiveStream:
             return
 
     def _take(self, job: Job, outcome: Outcome) -> None:
-        if not self._over.is_set():
+        if self._over.is_set():
+            return
+        try:
             self._tell(self._conductor.take(job, outcome))
+        except Exception as error:
+            self._on_fault(error)
 
     def _let_time_pass(self) -> None:
         self._timer = None
@@ -264,7 +286,10 @@ class LiveStream:
         passed = to_samples(1000 * _QUIET_S) if quiet else 0
         # Of one who is away the rest is still to come, and of one who waits for room it is here.
         all_heard = not self.away and self._room.is_set()
-        self._tell(self._conductor.lapse(passed, all_heard=all_heard))
+        try:
+            self._tell(self._conductor.lapse(passed, all_heard=all_heard))
+        except Exception as error:
+            self._on_fault(error)
 
     def _carry(self, output: list[Output]) -> None:
         self._tell(self._conductor.carry(output))
@@ -283,6 +308,7 @@ class LiveStream:
             self._over.set()
             # We would keep each other, and the sound, until somebody looks for such circles.
             self._tell_event = _tell_nobody
+            self._on_fault = _tell_nobody
             self._conductor.part()
 
     def _profile(self, asked: StreamSettings) -> SessionProfile:
@@ -303,7 +329,7 @@ class LiveStream:
         )
 
 
-def _tell_nobody(event: Event) -> None:
+def _tell_nobody(event: Event | Exception) -> None:
     return
 
 

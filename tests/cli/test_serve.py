@@ -79,6 +79,24 @@ def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
         assert server.wait(timeout=30) == 0
 
 
+def test_a_server_logs_its_sessions_as_json_if_asked() -> None:
+    """A line each at the beginning and at the end, beside the lines for people."""
+    with serving("serve", *QUIET, "--log-format", "json") as (server, url):
+        with connect(f"ws{url.removeprefix('http')}/v1/realtime?meeting=ops") as client:
+            session_id = json.loads(client.recv(timeout=30))["session_id"]
+            client.send(json.dumps({"type": "streamser.finish"}))
+            for _ in client:
+                continue
+        server.send_signal(signal.SIGTERM)
+        _, said = server.communicate(timeout=30)
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert [line["event"] for line in lines] == ["opened", "closed"]
+    for line in lines:
+        assert (line["session"], line["meeting"], line["level"]) == (session_id, "ops", "info")
+        assert line["peer"].startswith("127.0.0.1:")
+    assert lines[1]["reason"] == "finished"
+
+
 def test_a_server_answers_plain_requests() -> None:
     """Health, readiness, metrics, the schemas, the page; nothing else."""
     with serving("serve", *QUIET) as (_, url):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import logging
 import shutil
 import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -315,6 +318,59 @@ class Renamed(EmotionServer):
     def url(self) -> str:
         """Return the address under the other name."""
         return self._url
+
+
+def test_metrics_are_for_those_who_may_listen(token_file: str) -> None:
+    """With tokens for them; without, under the server's own names, and for no other's page."""
+
+    async def asked(server: EmotionServer, target: bytes, *headers: bytes) -> bytes:
+        return (await raw_request(server, target, *headers)).splitlines()[0]
+
+    async def scene() -> None:
+        async with guarded(token_file) as server:
+            for token, code in ((LISTEN, 200), (BOTH, 200), (SEND, 403), (WRONG, 401)):
+                head = f"Authorization: Bearer {token}".encode()
+                assert f" {code} ".encode() in await asked(server, b"/metrics", head)
+                target = f"/metrics?token={token}".encode()
+                assert f" {code} ".encode() in await asked(server, target)
+            assert b" 401 " in await asked(server, b"/metrics")
+            for free in (b"/healthz", b"/readyz", b"/v1/protocol.json", b"/"):
+                assert b" 200 " in await asked(server, free)
+        async with serving() as server:
+            assert b" 200 " in await asked(server, b"/metrics")
+            elsewhere = b"Origin: http://evil.example"
+            assert b" 403 " in await asked(server, b"/metrics", elsewhere)
+            # What a page sees that has renamed its own host to this machine's.
+            request = urllib.request.Request(
+                f"{server.url}metrics", headers={"Host": "evil.example"}
+            )
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                await asyncio.to_thread(urllib.request.urlopen, request)
+            assert refused.value.code == 403
+
+    asyncio.run(patience(scene()))
+
+
+@pytest.mark.parametrize("given", ["0123456789abcdeX", "X123456789abcdef", "0123456789abcdef0"])
+def test_secrets_of_streams_are_compared_whole(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a time that tells nothing: never by ``==``, which ends at the first difference."""
+    compared: list[tuple[bytes, bytes]] = []
+    usual = hmac.compare_digest
+
+    def compare(known: bytes, offered: bytes) -> bool:
+        compared.append((known, offered))
+        return usual(known, offered)
+
+    async def scene() -> tuple[str, str]:
+        async with serving() as server, dial(server, query="stream=0123456789abcdef") as first:
+            session_id: str = (await first.next())["session_id"]
+            monkeypatch.setattr(hmac, "compare_digest", compare)
+            async with dial(server, query=f"stream={given}") as other:
+                return session_id, (await other.next())["session_id"]
+
+    mine, other = asyncio.run(patience(scene()))
+    assert mine != other
+    assert (b"0123456789abcdef", given.encode()) in compared
 
 
 # What nobody sees

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from streamser.events import Event, encode_event
-from streamser.export.formats import ExportFormat
+from streamser.export.formats import ExportFormat, render
+from streamser.export.log import EventLog
 from streamser.export.read import read_recording
+from streamser.export.records import Recording
 from streamser.server.backlog import Letter
 from streamser.server.keeper import Keeper
 from tests.export.parsers import parse_srt
@@ -81,3 +87,61 @@ def test_a_folder_that_goes_away_costs_a_line_a_session(tmp_path: Path) -> None:
     keeper.close()
     assert [line.split(" leaves")[0] for line in told] == ["what sess_a", "what sess_b"]
     assert all("No such file" in line for line in told)
+
+
+def test_a_format_that_fails_costs_that_format_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told without what it says, counted; other formats and later sessions are kept."""
+    usual = render
+
+    def fail_for_csv(form: ExportFormat, recording: Recording) -> str | dict[str, str]:
+        if form is ExportFormat.CSV:
+            raise KeyError("what was said in private")
+        return usual(form, recording)
+
+    monkeypatch.setattr("streamser.server.keeper.render", fail_for_csv)
+    told: list[str] = []
+    lost: list[tuple[str, int]] = []
+    keeper = Keeper(
+        tmp_path, [ExportFormat.CSV, ExportFormat.SRT], told.append, lambda *one: lost.append(one)
+    )
+    for event in (*talk("sess_a"), *talk("sess_b")):
+        keeper.deliver(letter(event))
+    keeper.close()
+    assert len(list(tmp_path.glob("*.jsonl"))) == len(list(tmp_path.glob("*.srt"))) == 2
+    assert [line.split(" at ")[0] for line in told] == [
+        f"what sess_{name} leaves is not complete: no csv: KeyError" for name in "ab"
+    ]
+    assert lost == [("files", 1)] * 2
+
+
+def test_a_slow_disk_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What there is no room for is left out, counted and told; the session's file is closed."""
+    disk = threading.Event()
+    usual = EventLog.write
+
+    def write(self: EventLog, line: bytes) -> None:
+        disk.wait(30)
+        usual(self, line)
+
+    monkeypatch.setattr(EventLog, "write", write)
+    told: list[str] = []
+    lost: Counter[str] = Counter()
+    keeper = Keeper(
+        tmp_path, [], told.append, lambda kind, number: lost.update({kind: number}), most=8
+    )
+    first, *middle, last = talk("sess_a")
+    for event in (first, *middle * 50, last, *talk("sess_late")):
+        keeper.deliver(letter(event))
+    waiting = keeper.waiting
+    disk.set()
+    keeper.close()
+    assert waiting <= 8 + 1
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_bytes().splitlines()
+    assert b"streamser.session.closed" in lines[-1]
+    sent = 2 + 50 * len(middle) + len(talk("sess_late"))
+    assert lost == {"events": sent - len(lines)}
+    assert any(line.startswith("what sess_late leaves is not complete") for line in told)
+    assert f"{2 + 50 * len(middle) - len(lines)} events are left out" in " ".join(told)
