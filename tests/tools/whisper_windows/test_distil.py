@@ -44,7 +44,7 @@ def new_encoder(model: Path) -> Encoder:
 def errors(encoder: Encoder, told: list[Lesson]) -> Any:
     """Return the mean squared error of every lesson in a short window."""
     return [
-        np.square(encoder.encode(lesson.features[:, :64]) - lesson.encoded[:32]).mean()
+        np.square(encoder.encode(pad(lesson.features, 128)) - lesson.encoded[:64]).mean()
         for lesson in told
     ]
 
