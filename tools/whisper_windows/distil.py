@@ -27,14 +27,26 @@ from tools.whisper_windows.lessons import read_clips, utterance
 from tools.whisper_windows.trial import TrialWhisper, Way
 from tools.whisper_windows.words import Kept, words_table
 
-__all__ = ["Encoder", "Lesson", "Settings", "TaughtWhisper", "distil_table", "learn", "lessons"]
+__all__ = [
+    "PERFECT",
+    "Encoder",
+    "Lesson",
+    "Settings",
+    "TaughtWhisper",
+    "distil_table",
+    "learn",
+    "lessons",
+]
 
-TAUGHT: Final = "taught: "
+_TAUGHT: Final = "taught: "
+PERFECT: Final = "taught perfectly: nothing"
+"""The first steps of the full window: what a student would give that has nothing to learn."""
 _WAYS: Final = (
     Way(None),
     Way(0.5, "in every layer"),
     *(Way(margin, "behind") for margin in (0.5, 1.0)),
-    *(Way(margin, f"{TAUGHT}{kept}") for kept in ("nothing", "behind") for margin in (1.0, 0.5)),
+    Way(1.0, PERFECT),
+    *(Way(margin, f"{_TAUGHT}{kept}") for kept in ("nothing", "behind") for margin in (1.0, 0.5)),
 )
 _MARGINS_S: Final = (0.5, 1.0)
 _FULL: Final = 3000
@@ -128,17 +140,20 @@ class Encoder(nn.Module):
 
 
 class TaughtWhisper(TrialWhisper):
-    """Hear in the ways that begin with "taught: " by the encoder that was taught."""
+    """Hear in the ways called "taught" by the encoder that was, or by a perfect one."""
 
     def __init__(self, options: WhisperOptions, encoder: Encoder) -> None:
         super().__init__(options)
         self._taught = encoder
 
     def _window(self, features: Features) -> Encoded:
-        if not self.way.remembered.startswith(TAUGHT):
+        if self.way.remembered == PERFECT:
+            steps = _short(features, self.way.margin_s or 0.0).shape[1] // 2
+            return self._by_ctranslate2(pad(features, self._most))[:steps]
+        if not self.way.remembered.startswith(_TAUGHT):
             return super()._window(features)
         encoded = self._taught.encode(_short(features, self.way.margin_s or 0.0))
-        behind = self.way.remembered.removeprefix(TAUGHT) == "behind"
+        behind = self.way.remembered.removeprefix(_TAUGHT) == "behind"
         return complete(encoded, self._still) if behind else encoded
 
 

@@ -8,14 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamser.speech.whisper import WhisperOptions
 from streamser.speech.whisper_encoder import read_encoder
 from streamser.speech.whisper_window import pad
 from tests.scripted_whisper import build_babbling_whisper
 from tests.tools.whisper_windows.test_lessons import write_recordings
 from tools.whisper_windows import distil
 from tools.whisper_windows.__main__ import main
-from tools.whisper_windows.distil import Encoder, Lesson, Settings, learn, lessons
+from tools.whisper_windows.distil import (
+    PERFECT,
+    Encoder,
+    Lesson,
+    Settings,
+    TaughtWhisper,
+    learn,
+    lessons,
+)
 from tools.whisper_windows.lessons import read_clips, utterance
+from tools.whisper_windows.trial import Way
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +114,21 @@ def test_what_is_learnt_is_the_same_when_it_was_stopped(model: Path, tmp_path: P
     np.testing.assert_allclose(errors(resumed, told), errors(through, told), rtol=1e-4)
 
 
+def test_the_student_hears_in_its_own_ways(model: Path) -> None:
+    """With nothing behind, or with silence to the end of the window; a perfect one is cut off."""
+    whisper = TaughtWhisper(WhisperOptions(model=str(model), device="cpu"), new_encoder(model))
+    features = np.random.default_rng(0).uniform(-0.5, 1.5, (80, 100)).astype(np.float32)
+    found = {}
+    for kept in ("taught: nothing", "taught: behind", PERFECT, "nothing"):
+        whisper.way = Way(1.0, kept)
+        found[kept] = whisper._window(features)
+    assert [len(each) for each in found.values()] == [100, 1500, 100, 100]
+    np.testing.assert_array_equal(found["taught: behind"][:100], found["taught: nothing"])
+    whisper.way = Way(None)
+    np.testing.assert_array_equal(found[PERFECT], whisper._window(features)[:100])
+    assert np.abs(found[PERFECT] - found["nothing"]).max() > 0.1
+
+
 def test_the_table_tells_the_taught_from_the_untaught(
     model: Path,
     data: Path,
@@ -117,7 +142,12 @@ def test_the_table_tells_the_taught_from_the_untaught(
     asked += ["--partials", "0", "--utterances", "2", "--work", str(tmp_path / "work")]
     main([*asked, "--epochs", "1"])
     written = capsys.readouterr().out
-    for row in ("| up to 30 s | nothing |", "| 1 s | taught: nothing |", "| 0.5 s | behind |"):
+    for row in (
+        "| up to 30 s | nothing |",
+        "| 1 s | taught: nothing |",
+        "| 1 s | taught perfectly: nothing |",
+        "| 0.5 s | behind |",
+    ):
         assert row in written
     assert "Taught with 2 utterances" in written
     with pytest.raises(SystemExit, match="holds another try"):
