@@ -28,7 +28,6 @@ from tools.whisper_windows.trial import TrialWhisper, Way
 from tools.whisper_windows.words import Kept, words_table
 
 __all__ = [
-    "PERFECT",
     "Encoder",
     "Lesson",
     "Settings",
@@ -38,15 +37,14 @@ __all__ = [
     "lessons",
 ]
 
-_TAUGHT: Final = "taught: "
-PERFECT: Final = "taught perfectly: nothing"
-"""The first steps of the full window: what a student would give that has nothing to learn."""
+_PERFECTLY: Final = "taught perfectly"
+"""By the first steps of the full window, which is all that a student can learn."""
 _WAYS: Final = (
     Way(None),
     Way(0.5, "in every layer"),
     *(Way(margin, "behind") for margin in (0.5, 1.0)),
-    Way(1.0, PERFECT),
-    *(Way(margin, f"{_TAUGHT}{kept}") for kept in ("nothing", "behind") for margin in (1.0, 0.5)),
+    *(Way(1.0, f"{_PERFECTLY}: {kept}") for kept in ("nothing", "behind")),
+    *(Way(margin, f"taught: {kept}") for kept in ("nothing", "behind") for margin in (1.0, 0.5)),
 )
 _MARGINS_S: Final = (0.5, 1.0)
 _FULL: Final = 3000
@@ -147,14 +145,16 @@ class TaughtWhisper(TrialWhisper):
         self._taught = encoder
 
     def _window(self, features: Features) -> Encoded:
-        if self.way.remembered == PERFECT:
-            steps = _short(features, self.way.margin_s or 0.0).shape[1] // 2
-            return self._by_ctranslate2(pad(features, self._most))[:steps]
-        if not self.way.remembered.startswith(_TAUGHT):
+        how, colon, kept = self.way.remembered.partition(": ")
+        if not colon:
             return super()._window(features)
-        encoded = self._taught.encode(_short(features, self.way.margin_s or 0.0))
-        behind = self.way.remembered.removeprefix(_TAUGHT) == "behind"
-        return complete(encoded, self._still) if behind else encoded
+        window = _short(features, self.way.margin_s or 0.0)
+        if how == _PERFECTLY:
+            full = self._by_ctranslate2(pad(features, self._most))
+            encoded = full[: window.shape[1] // 2]
+        else:
+            encoded = self._taught.encode(window)
+        return complete(encoded, self._still) if kept == "behind" else encoded
 
 
 def distil_table(

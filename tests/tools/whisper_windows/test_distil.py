@@ -16,7 +16,6 @@ from tests.tools.whisper_windows.test_lessons import write_recordings
 from tools.whisper_windows import distil
 from tools.whisper_windows.__main__ import main
 from tools.whisper_windows.distil import (
-    PERFECT,
     Encoder,
     Lesson,
     Settings,
@@ -119,14 +118,22 @@ def test_the_student_hears_in_its_own_ways(model: Path) -> None:
     whisper = TaughtWhisper(WhisperOptions(model=str(model), device="cpu"), new_encoder(model))
     features = np.random.default_rng(0).uniform(-0.5, 1.5, (80, 100)).astype(np.float32)
     found = {}
-    for kept in ("taught: nothing", "taught: behind", PERFECT, "nothing"):
+    for kept in (
+        "taught: nothing",
+        "taught: behind",
+        "taught perfectly: nothing",
+        "taught perfectly: behind",
+        "nothing",
+    ):
         whisper.way = Way(1.0, kept)
         found[kept] = whisper._window(features)
-    assert [len(each) for each in found.values()] == [100, 1500, 100, 100]
+    assert [len(each) for each in found.values()] == [100, 1500, 100, 1500, 100]
     np.testing.assert_array_equal(found["taught: behind"][:100], found["taught: nothing"])
     whisper.way = Way(None)
-    np.testing.assert_array_equal(found[PERFECT], whisper._window(features)[:100])
-    assert np.abs(found[PERFECT] - found["nothing"]).max() > 0.1
+    np.testing.assert_array_equal(
+        found["taught perfectly: nothing"], whisper._window(features)[:100]
+    )
+    assert np.abs(found["taught perfectly: nothing"] - found["nothing"]).max() > 0.1
 
 
 def test_the_table_tells_the_taught_from_the_untaught(
