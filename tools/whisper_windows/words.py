@@ -48,9 +48,17 @@ class Kept:
 
 
 def words_table(
-    model: Path, data: Path, sets: Sequence[str], german: int, partials: int, kept: Kept
+    model: Path,
+    data: Path,
+    sets: Sequence[str],
+    german: int,
+    partials: int,
+    kept: Kept,
+    ways: Sequence[Way] | None = None,
+    whisper: Callable[[WhisperOptions], TrialWhisper] = TrialWhisper,
 ) -> str:
-    """Hear every set in every way; return Markdown, one row a way."""
+    """Hear every set in every way, those of ``WAYS`` by default; return Markdown, one row a way."""
+    ways = WAYS if ways is None else ways
     known: dict[str, list[Said]] = {}
     found: dict[str, dict[Way, Outcome]] = {}
     whispers: dict[str, TrialWhisper] = {}
@@ -60,16 +68,16 @@ def words_table(
             continue
         if language not in whispers:
             options = WhisperOptions(model=str(model), language=language, device="cpu", threads=1)
-            whispers[language] = TrialWhisper(options)
+            whispers[language] = whisper(options)
         measured = partial(_all_ways, whispers[language], kept, model.name)
         known[name] = load(name, data, german)
-        found[name] = measured(name, known[name], [one.words for one in known[name]])
+        found[name] = measured(name, known[name], [one.words for one in known[name]], ways)
         if name == "en" and partials:
             known["partials"] = cut = _drawn(beginnings(known["en"], _PARTIALS_S), partials)
             # Nobody knows what is right of half a word: the full window is the truth.
             full = measured("partials", cut, [()] * len(cut), (Way(None),))[Way(None)]
-            found["partials"] = measured("partials against it", cut, full.heard)
-    return "\n".join(_lines(model.name, known, found))
+            found["partials"] = measured("partials against it", cut, full.heard, ways)
+    return "\n".join(_lines(model.name, known, found, ways))
 
 
 def _all_ways(
@@ -79,10 +87,10 @@ def _all_ways(
     name: str,
     said: Sequence[Said],
     truth: Sequence[Sequence[str]],
-    ways: Sequence[Way] | None = None,
+    ways: Sequence[Way],
 ) -> dict[Way, Outcome]:
     outcomes: dict[Way, Outcome] = {}
-    for way in WAYS if ways is None else ways:
+    for way in ways:
         if way.remembered == "nothing" and _is_hopeless(outcomes):
             continue
         key = f"{model}, {name}, {len(said)}, {way}"
@@ -102,7 +110,10 @@ def _is_hopeless(outcomes: dict[Way, Outcome]) -> bool:
 
 
 def _lines(
-    model: str, known: dict[str, list[Said]], found: dict[str, dict[Way, Outcome]]
+    model: str,
+    known: dict[str, list[Said]],
+    found: dict[str, dict[Way, Outcome]],
+    ways: Sequence[Way],
 ) -> Iterator[str]:
     sizes = ", ".join(
         f"{name} {len(said)} of {min(one.seconds for one in said):.1f} to"
@@ -116,7 +127,7 @@ def _lines(
     yield f"| {' | '.join(heads)} |"
     yield f"|{' --- |' * len(heads)}"
     first = next(iter(found.values()))
-    for way in WAYS:
+    for way in ways:
         cells = [_cell(outcomes.get(way)) for outcomes in found.values()]
         timed = first.get(way)
         cost = (
