@@ -177,6 +177,8 @@ class Meter:
         scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
         self._url = f"{scheme}://{parts.netloc.rpartition('@')[2]}/metrics"
         self._pid = pid
+        # A proxy of the environment would be part of what is measured.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.readings: list[Gauge] = []
 
     def note(self) -> None:
@@ -188,7 +190,7 @@ class Meter:
 
     def _scrape(self) -> dict[str, float] | None:
         try:
-            with urllib.request.urlopen(self._url, timeout=_SCRAPE_S) as answer:
+            with self._opener.open(self._url, timeout=_SCRAPE_S) as answer:
                 return read_metrics(answer.read().decode())
         except (OSError, ValueError):
             return None
