@@ -3,7 +3,7 @@
  * `subscribe` listens. Both reconnect by themselves. Works in every page and worker; see README.md.
  */
 
-import { Link, address } from "./client/link.js";
+import { Link, address, needSocket } from "./client/link.js";
 import { SentSound } from "./client/sound.js";
 
 export { isLoading } from "./client/link.js";
@@ -24,6 +24,7 @@ function secret() {
  * `onEvent(event, {offsetMs})`: every event once, in order; `offsetMs` is where the event's
  * session begins in all that was given to `send` (0, until a server lost the session).
  * Returns `{send, finish, close, state, stats}`. `finish` resolves when the last final is here.
+ * Throws where there is no WebSocket, as in Node before 22.
  */
 export function connect({
   url,
@@ -34,6 +35,7 @@ export function connect({
   onEvent = () => {},
   onState = () => {},
 }) {
+  needSocket();
   const stream = new SentSound(rate);
   let session = null; // {id, seq}: the session that our sound goes to
   let key = secret();
@@ -196,6 +198,7 @@ export function subscribe({
   onEvent = () => {},
   onState = () => {},
 }) {
+  needSocket();
   let last = after;
   let state = "connecting";
   const place = session ? "seq" : "cursor";

@@ -16,6 +16,14 @@ export function isLoading(error) {
   return error?.code === "not_ready";
 }
 
+/** Throw where there is nothing to connect with: what fails later would be told to nobody. */
+export function needSocket() {
+  if (typeof globalThis.WebSocket === "function") return;
+  throw new Error(
+    "there is no WebSocket here: use Node 22 or newer, or first set globalThis.WebSocket to that of the package ws",
+  );
+}
+
 /** Make the address of a WebSocket endpoint from a server's http(s) or ws(s) address. */
 export function address(base, path, parameters) {
   const url = new URL(".", new URL(base, globalThis.location?.href));

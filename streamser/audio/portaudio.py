@@ -17,8 +17,8 @@ __all__ = ["AudioBackend", "InputDevice", "InputStream", "PortAudio"]
 _CLOSING_S = 0.15
 
 _INSTALL = (
-    "PortAudio is missing, so no microphone can be used. Debian/Ubuntu: sudo apt install"
-    " libportaudio2; Fedora: sudo dnf install portaudio; macOS: brew install portaudio;"
+    "PortAudio is missing, so no microphone or loudspeaker can be used. Debian/Ubuntu: sudo apt"
+    " install libportaudio2; Fedora: sudo dnf install portaudio; macOS: brew install portaudio;"
     " Windows: pip install --force-reinstall sounddevice"
 )
 
@@ -134,6 +134,37 @@ class PortAudio:
                 code="device_unavailable",
             ) from fault
         return _PortAudioStream(device.name, stream, self._sd)
+
+    def open_output(self, rate: int, channels: int) -> _PortAudioOutput:
+        """Open and start the preferred loudspeaker for float32; raises ``AudioError``."""
+        try:
+            stream = self._sd.RawOutputStream(samplerate=rate, channels=channels, dtype="float32")
+            stream.start()
+        except self._faults as fault:
+            raise AudioError(
+                f"no loudspeaker can be opened: {_reason(fault)}", code="device_unavailable"
+            ) from fault
+        return _PortAudioOutput(stream, self._faults)
+
+
+class _PortAudioOutput:
+    def __init__(self, stream: Any, faults: tuple[type[Exception], ...]) -> None:
+        self._stream = stream
+        self._faults = faults
+
+    def write(self, data: bytes) -> None:
+        try:
+            self._stream.write(data)
+        except self._faults as fault:
+            raise AudioError(
+                f"the loudspeaker plays no more: {_reason(fault)}", code="device_lost"
+            ) from fault
+
+    def close(self) -> None:
+        with contextlib.suppress(*self._faults):
+            self._stream.stop(ignore_errors=True)
+        with contextlib.suppress(*self._faults):
+            self._stream.close(ignore_errors=True)
 
 
 class _PortAudioStream:

@@ -181,6 +181,8 @@ class Meter:
             headers={"Authorization": f"Bearer {token}"} if token else {},
         )
         self._pid = pid
+        # A proxy of the environment would be part of what is measured.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         self.readings: list[Gauge] = []
 
     def note(self) -> None:
@@ -192,7 +194,7 @@ class Meter:
 
     def _scrape(self) -> dict[str, float] | None:
         try:
-            with urllib.request.urlopen(self._request, timeout=_SCRAPE_S) as answer:
+            with self._opener.open(self._request, timeout=_SCRAPE_S) as answer:
                 return read_metrics(answer.read().decode())
         except (OSError, ValueError):
             return None

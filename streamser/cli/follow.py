@@ -101,7 +101,8 @@ def summary_lines(summary: Summary) -> list[str]:
     if closed.failed:
         notes.append(f"{counted(closed.failed, 'utterance')} not analysed")
     if closed.partials_dropped:
-        notes.append(f"{counted(closed.partials_dropped, 'reading')} skipped")
+        early = counted(closed.partials_dropped, "reading")
+        notes.append(f"{early} in mid-utterance left out, to keep up")
     if closed.audio_dropped_ms:
         notes.append(f"{closed.audio_dropped_ms} ms of sound lost")
     return [*lines, "; ".join(notes)] if notes else lines

@@ -94,6 +94,14 @@ def listen(
         str | None,
         typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
     ] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option("--proxy", metavar="URL", help="With --server: go through it, and only it."),
+    ] = None,
 ) -> None:
     """Analyse a microphone, or a file at real speed, as it sounds.
 
@@ -110,10 +118,9 @@ def listen(
         "--record": record,
         "--speaker": speaker,
         "--server": server,
-        "--meeting": meeting,
-        "--token": token,
     }
-    for option, value in texts.items():
+    remote_only = {"--meeting": meeting, "--token": token, "--ca": ca, "--proxy": proxy}
+    for option, value in (texts | remote_only).items():
         if value is not None and not value.strip():
             raise ConfigError(f"{option}: it is empty; give it a name or leave it out.")
     speaker = None if speaker is None else read_name(speaker, "--speaker")
@@ -124,7 +131,8 @@ def listen(
         raise ConfigError("--rate, --channels and --encoding describe raw sound: add --file -.")
     if track is not None and file in (None, "-"):
         raise ConfigError("--track is a sound track of a file: add --file F.")
-    check_remote(common, server, meeting=meeting, token=token)
+    remote_only |= {"--meeting": meeting}
+    check_remote(common, server, remote_only)
     targets = read_targets(export or (), fresh=True)
     settings = common.load({"audio.device": device}).settings
     source = _open(
@@ -153,6 +161,8 @@ def listen(
             speaker=speaker,
             meeting=meeting,
             token=token,
+            ca=ca,
+            proxy=proxy,
         )
         with remote:
             show(remote, source, as_json=as_json, speaker=speaker, kept=kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -38,18 +38,19 @@ _OPTIONS = {
 }
 
 
-def check_remote(
-    common: Common, server: str | None, *, meeting: str | None, token: str | None
-) -> None:
-    """Raise ``ConfigError`` for options that make no sense with, or without, a server."""
+def check_remote(common: Common, server: str | None, theirs: Mapping[str, str | None]) -> None:
+    """Raise ``ConfigError`` for options that make no sense with, or without, a server.
+
+    ``theirs`` are the values of those that are only for a server.
+    """
     if server is None:
-        for option, value in (("--meeting", meeting), ("--token", token)):
+        for option, value in theirs.items():
             if value is not None:
                 raise ConfigError(f"{option} goes with --server URL: without one, leave it out.")
         return
     # The microphone is here, all else is there.
-    theirs = [key for key in common.flags if not key.startswith("audio.")]
-    options = [_OPTIONS.get(key, f"--set {key}") for key in theirs]
+    settings = [key for key in common.flags if not key.startswith("audio.")]
+    options = [_OPTIONS.get(key, f"--set {key}") for key in settings]
     if common.configs:
         options.append("--config")
     if options:
@@ -122,6 +123,8 @@ class Remote:
         speaker: str | None = None,
         meeting: str | None = None,
         token: str | None = None,
+        ca: str | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.fault: str | None = None
         self._server = server
@@ -131,13 +134,17 @@ class Remote:
         self._speaker = speaker
         self._meeting = meeting
         self._token = token or os.environ.get("STREAMSER_TOKEN") or None
+        self._ca = ca
+        self._proxy = proxy
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
         from streamser.client.address import shown
+        from streamser.client.route import plan
         from streamser.runtime.feed import KEPT, Feed
 
-        tell(f"The sound is sent to {shown(self._server)}.")
+        route = plan(self._server, proxy=self._proxy, ca=self._ca)
+        tell(f"The sound is sent to {shown(self._server)}{route.told}.")
         loop = self._runner.get_loop()
         self._mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
 
@@ -197,6 +204,8 @@ class Remote:
             speaker=self._speaker,
             meeting=self._meeting,
             token=self._token,
+            ca=self._ca,
+            proxy=self._proxy,
             patient=self._patient,
             tell=warn,
         )

@@ -87,7 +87,9 @@ def advice_of(event: Event) -> str | None:
         case ErrorRaised():
             return event.error.message
         case Overload(kind="partials"):
-            return f"too much to do: {event.dropped} readings skipped ({event.reason})"
+            return (
+                f"kept up by leaving out {event.dropped} readings in mid-utterance ({event.reason})"
+            )
         case Overload(kind="audio"):
             lost = f"{event.dropped} ms of sound" if event.dropped else "some sound"
             return f"{lost} lost at {clock(event.since_ms)} ({event.reason})"

@@ -185,7 +185,7 @@ def update(state: ViewState, event: Event) -> ViewState:
         case MoodUpdated():
             changes["mood"] = event
         case Overload(kind="partials"):
-            changes["dropped"] = f"{event.total} readings skipped"
+            changes["dropped"] = f"{event.total} readings left out to keep up"
         case Overload(kind="audio"):
             changes["dropped"] = f"{event.total} ms of sound lost"
         case SessionClosed():

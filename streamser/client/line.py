@@ -8,13 +8,14 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from streamser.client.address import shown
 from streamser.client.errors import Broken, ServerError
 from streamser.client.patience import Patience
+from streamser.client.route import Route, unused_proxy
 from streamser.client.verdict import judge_close, judge_status
 from streamser.events import ErrorBody
 
@@ -56,13 +57,16 @@ class Line:
         self,
         server: str,
         token: str | None,
+        route: Route,
         *,
         resume: bool,
         give_up_s: float,
         tell: Callable[[str], None] | None,
         timing: Timing,
     ) -> None:
-        self.server = shown(server)
+        self.server = shown(server) + route.told
+        self._route = route
+        self._target = server
         self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
         self._resume = resume
         self._patience = Patience(give_up_s, timing.chance)
@@ -93,8 +97,10 @@ class Line:
         """Wait until it is time to try again; raises ``ServerError`` where there is no sense."""
         vain = not self._known and broken.retry_after is None
         if vain or not self._resume:
+            hint = "" if self._route.proxy else unused_proxy(self._target)
             fault = (
                 f"{self.server}: {broken.why}. See that the server runs and the address is right."
+                f"{hint}"
             )
             raise ServerError(fault, code="server_unreachable") from broken
         seconds = self._patience.lost(self._timing.clock(), broken.retry_after)
@@ -121,14 +127,23 @@ class Line:
 
     async def _open(self, url: str) -> ClientConnection:
         from websockets.asyncio.client import connect
-        from websockets.exceptions import InvalidHandshake, InvalidStatus, WebSocketException
+        from websockets.exceptions import (
+            InvalidHandshake,
+            InvalidStatus,
+            ProxyError,
+            SecurityError,
+            WebSocketException,
+        )
 
+        # Without TLS the library takes no word about it, not even none.
+        tls: dict[str, Any] = {} if self._route.tls is None else {"ssl": self._route.tls}
         try:
             return await connect(
                 url,
                 additional_headers=self._headers,
                 # Sound does not shrink, and events are short.
                 compression=None,
+                proxy=self._route.proxy,
                 open_timeout=_OPEN_S,
                 close_timeout=_CLOSE_S,
                 ping_interval=_PING_S,
@@ -136,6 +151,7 @@ class Line:
                 max_size=_MESSAGE_BYTES,
                 max_queue=_MESSAGES_AHEAD,
                 write_limit=_WRITE_BYTES,
+                **tls,
             )
         except InvalidStatus as refused:
             answer = refused.response
@@ -145,13 +161,34 @@ class Line:
                 bytes(answer.body or b""),
                 self.server,
             ) from refused
+        except ProxyError as fault:
+            raise Broken(f"the proxy makes no connection ({fault})") from fault
+        except SecurityError as fault:
+            # The library writes the whole address, with its secrets, into this one.
+            raise ServerError(
+                f"{self.server}: it sends us on to where we must not follow; give the address"
+                " that it means.",
+                code="invalid_url",
+            ) from fault
         except InvalidHandshake as fault:
             # The cause says whether the other side hung up or does not speak websocket.
             raise Broken(f"no websocket server answers there ({fault})") from fault
+        except ssl.SSLCertVerificationError as fault:
+            raise ServerError(
+                f"{self.server}: its certificate is not believed ({fault.verify_message});"
+                " give the PEM file of the certificate, or of who signed it, with --ca FILE"
+                " (in Python, ca=…).",
+                code="untrusted_certificate",
+            ) from fault
         except (OSError, TimeoutError) as fault:
             raise Broken(_why(fault)) from fault
         except WebSocketException as fault:
-            raise ServerError(f"{self.server}: {fault}.", code="invalid_url") from fault
+            # Its own words may repeat the address, with its secrets.
+            raise ServerError(
+                f"{self.server}: no connection can be made to this address"
+                f" ({type(fault).__name__}).",
+                code="invalid_url",
+            ) from fault
 
 
 def _why(fault: OSError | TimeoutError) -> str:
@@ -161,7 +198,7 @@ def _why(fault: OSError | TimeoutError) -> str:
     if isinstance(fault, socket.gaierror):
         return "no machine of this name was found"
     if isinstance(fault, ssl.SSLError):
-        return f"its TLS certificate or connection is not in order ({fault.reason})"
+        return f"its TLS is not in order ({fault.reason})"
     # Where a name has several addresses, asyncio says all their troubles in one line.
     if isinstance(fault, ConnectionRefusedError) or "Connect call failed" in str(fault):
         return "nobody listens there (connection refused)"

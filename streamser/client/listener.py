@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path
+from ssl import SSLContext
 
 import msgspec
 
 from streamser.client.address import EVENTS, address
 from streamser.client.errors import Broken
 from streamser.client.line import Line, Timing
+from streamser.client.route import plan
 from streamser.client.wire import Envelope, read
 from streamser.events import AnyEvent, ErrorBody, ErrorRaised, Snapshot, Stamp
 
@@ -68,6 +71,9 @@ async def subscribe(
     types: Iterable[str] | None = None,
     after: int | None = None,
     token: str | None = None,
+    ca: str | Path | None = None,
+    ssl: SSLContext | None = None,
+    proxy: str | None = None,
     give_up_s: float = 120.0,
     tell: Callable[[str], None] | None = None,
     timing: Timing | None = None,
@@ -77,7 +83,8 @@ async def subscribe(
     A ``streamser.snapshot`` comes first, and again after each time the connection was broken
     and made again; the other events go on where they were, each told once. ``types`` are
     those wanted (``streamser.*``: all that begin so). ``after`` is the ``seq`` of a session,
-    else the ``cursor``, of the last event that is known already.
+    else the ``cursor``, of the last event that is known already. ``ca``, ``ssl`` and ``proxy``
+    are those of ``connect``.
 
     Raises ``ServerError`` where the server cannot be reached, refuses us or is given up, and
     ``ValueError`` where both a meeting and a session are named.
@@ -99,7 +106,13 @@ async def subscribe(
         return address(url, EVENTS, query | {"after": known})
 
     line = Line(
-        target(), token, resume=True, give_up_s=give_up_s, tell=tell, timing=timing or Timing()
+        target(),
+        token,
+        plan(url, proxy=proxy, ca=ca, tls=ssl),
+        resume=True,
+        give_up_s=give_up_s,
+        tell=tell,
+        timing=timing or Timing(),
     )
     while True:
         socket = await line.reach(target)

@@ -6,6 +6,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 from streamser.client.address import REALTIME, address
@@ -14,6 +16,7 @@ from streamser.client.errors import ServerError
 from streamser.client.keeper import Keeper, Told
 from streamser.client.line import Line, Timing
 from streamser.client.requests import Kind
+from streamser.client.route import plan
 from streamser.client.sound import Encoding, Sound
 from streamser.events import (
     SessionCreated,
@@ -197,6 +200,9 @@ async def connect(
     speaker: str | None = None,
     meeting: str | None = None,
     token: str | None = None,
+    ca: str | Path | None = None,
+    ssl: SSLContext | None = None,
+    proxy: str | None = None,
     rate: int = 16_000,
     encoding: Encoding = "s16le",
     settings: Mapping[str, Any] | None = None,
@@ -210,9 +216,11 @@ async def connect(
 ) -> AsyncIterator[Session]:
     """Open a stream to a server, for ``async with``.
 
-    ``url`` is ``ws(s)://`` or ``http(s)://``, such as ``ws://127.0.0.1:8377``; a path is only
-    needed where it is not the usual one. The sound is mono, ``rate`` frames a second of
-    ``encoding``. ``settings`` are those of ``Session.update``.
+    ``url`` is ``ws(s)://`` or ``http(s)://``, such as ``ws://127.0.0.1:8377``, with the path
+    under which a proxy has put the server, if it did. ``ca`` is a PEM file with the certificates
+    to believe instead of the system's, ``ssl`` a context instead of that. ``proxy`` is the address
+    of a proxy to go through; those of the environment are not used. The sound is mono, ``rate``
+    frames a second of ``encoding``. ``settings`` are those of ``Session.update``.
 
     A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
     it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
@@ -244,6 +252,7 @@ async def connect(
     line = Line(
         target(0),
         token,
+        plan(url, proxy=proxy, ca=ca, tls=ssl),
         resume=resume,
         give_up_s=give_up_s,
         tell=tell,

@@ -36,8 +36,9 @@ class Call(msgspec.Struct, frozen=True):
 
     @property
     def path(self) -> str:
-        """Return the path alone."""
-        return self.target.partition("?")[0]
+        """Return the path alone, without slashes that say nothing."""
+        # A server's address that ends in a slash gets a path that begins with one.
+        return "/" + "/".join(part for part in self.target.partition("?")[0].split("/") if part)
 
     @property
     def query(self) -> dict[str, list[str]]:

@@ -27,17 +27,21 @@ __all__ = [
 
 
 class ClientRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A value in a client's message; what is absent stays as it is, what is unknown is ignored."""
+    """A value in a client's message; what is absent stays as it is, what is unknown is ignored.
+
+    Numbers are also taken with a point, as some languages write all of theirs. An object that is
+    null is absent, unless it says otherwise.
+    """
 
 
 class FormatUpdate(ClientRecord, frozen=True, kw_only=True):
     """How the sound is written from here on."""
 
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] | None = "audio/pcm"
     rate: Annotated[
-        int | None, Meta(description="`audio/pcm`: 8000 to 192000 frames a second; null: 24000.")
+        float | None, Meta(description="`audio/pcm`: 8000 to 192000 frames a second; null: 24000.")
     ] = None
-    encoding: Literal["s16le", "f32le"] = "s16le"
+    encoding: Literal["s16le", "f32le"] | None = "s16le"
 
 
 class TranscriptionUpdate(ClientRecord, frozen=True, kw_only=True):
@@ -48,27 +52,29 @@ class TranscriptionUpdate(ClientRecord, frozen=True, kw_only=True):
         str | None,
         Meta(description="A code such as `de` or `pt-BR`; null: as the server is set up."),
     ] = None
-    prompt: Annotated[str, Meta(max_length=1024)] | None = None
+    prompt: Annotated[str | None, Meta(description="Not used; its beginning is told again.")] = None
 
 
 class ServerVad(msgspec.Struct, frozen=True, kw_only=True, tag="server_vad", tag_field="type"):
     """Find utterances by pauses; what is absent is as the server is set up."""
 
-    threshold: Annotated[float, Meta(gt=0, lt=1)] | None = None
-    prefix_padding_ms: Annotated[int, Meta(ge=0, le=10_000)] | None = None
-    silence_duration_ms: Annotated[int, Meta(ge=60, le=60_000)] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    prefix_padding_ms: Annotated[float, Meta(ge=0, le=10_000)] | None = None
+    silence_duration_ms: Annotated[
+        Annotated[float, Meta(ge=0, le=60_000)] | None, Meta(description="Under 60: 60.")
+    ] = None
 
 
 class SemanticVad(msgspec.Struct, frozen=True, kw_only=True, tag="semantic_vad", tag_field="type"):
     """Find utterances by pauses, longer or shorter; this server knows no other way."""
 
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    eagerness: Literal["low", "medium", "high", "auto"] | None = "auto"
 
 
 class AudioInputUpdate(ClientRecord, frozen=True, kw_only=True):
     """What changes about the sound of a session."""
 
-    format: FormatUpdate | UnsetType = UNSET
+    format: FormatUpdate | UnsetType | None = UNSET
     transcription: Annotated[
         TranscriptionUpdate | UnsetType | None, Meta(description="null: no words, only emotion.")
     ] = UNSET
@@ -81,18 +87,18 @@ class AudioInputUpdate(ClientRecord, frozen=True, kw_only=True):
 class AudioUpdate(ClientRecord, frozen=True, kw_only=True):
     """What changes about the sound of a session; there is only input."""
 
-    input: AudioInputUpdate = AudioInputUpdate()
+    input: AudioInputUpdate | None = AudioInputUpdate()
 
 
 class OwnUpdate(ClientRecord, frozen=True, kw_only=True):
     """What changes about the settings that are ours."""
 
     partial_every_ms: Annotated[
-        Annotated[int, Meta(ge=0, le=60_000)] | UnsetType,
+        Annotated[float, Meta(ge=0, le=60_000)] | UnsetType | None,
         Meta(description="Speech between partials; 0: none."),
     ] = UNSET
     ordered: Annotated[
-        bool | UnsetType,
+        bool | UnsetType | None,
         Meta(description="One order of all events, whatever the timing; before any sound."),
     ] = UNSET
     speaker: Annotated[
@@ -104,9 +110,9 @@ class OwnUpdate(ClientRecord, frozen=True, kw_only=True):
 class SessionChange(ClientRecord, frozen=True, kw_only=True):
     """What changes about a session."""
 
-    type: Literal["transcription"] = "transcription"
-    audio: AudioUpdate = AudioUpdate()
-    streamser: OwnUpdate = OwnUpdate()
+    type: Literal["transcription"] | None = "transcription"
+    audio: AudioUpdate | None = AudioUpdate()
+    streamser: OwnUpdate | None = OwnUpdate()
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -22,7 +22,7 @@ from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
 from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.metrics import Metrics
-from streamser.server.routes import Routes, refuse
+from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
 
 __all__ = ["CLOSE_S", "Connection", "Port", "apologise", "close", "turn_away"]
@@ -33,14 +33,41 @@ _port_logger = logging.getLogger(f"{__name__}.wire")
 _port_logger.setLevel(logging.WARNING)
 
 CLOSE_S = 3
+_METHOD_BYTES = 16
 _FRAMES = 4
 """Messages that may wait unread, before a client's socket fills."""
 
 
 class Connection(ServerConnection):
-    """Remember what was decided about a connection before it was opened."""
+    """Remember what was decided about a connection before it was opened.
+
+    The library hangs up without a word on what it cannot read; here that gets an HTTP answer.
+    """
 
     visit: Visit | None = None
+    _head = b""
+    _told = False
+
+    @property
+    def method(self) -> str:
+        """Return the method of the request, as far as it has come."""
+        return self._head.split(b" ")[0].decode("ascii", "replace")
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the other side sends."""
+        if len(self._head) < _METHOD_BYTES:
+            self._head = (self._head + data)[:_METHOD_BYTES]
+        super().data_received(data)
+
+    def send_data(self) -> None:
+        """Send what is to be sent, before it an answer to what cannot be read."""
+        fault = self.protocol.handshake_exc
+        # Who has left in the middle of a request wants none.
+        unread = isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError)
+        if unread and not self._told:
+            self._told = True
+            self.transport.write(without_body(_unreadable(self.method), self.method).serialize())
+        super().send_data()
 
 
 class Port:
@@ -123,8 +150,11 @@ class Port:
 
     def _process_request(self, connection: Any, request: Request) -> Response | None:
         call = _call_of(request)
+        method = connection.method
+        if method not in ("GET", "HEAD"):
+            return _unreadable(method)
         if call.path not in SOCKETS:
-            return self._routes.answer(call, peer_of(connection))
+            return without_body(self._routes.answer(call, peer_of(connection)), method)
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
         visit = self._decide(call)
@@ -180,7 +210,7 @@ async def apologise(connection: Connection, code: str = "internal_error") -> Non
 
 def _speaks_deepgram(connection: Connection) -> bool:
     """Return whether the other side is a client of Deepgram's, who knows no such events."""
-    return connection.request is not None and connection.request.path.startswith("/v1/listen")
+    return connection.request is not None and _call_of(connection.request).path == "/v1/listen"
 
 
 async def close(connection: ServerConnection, ending: Ending) -> None:
@@ -210,6 +240,14 @@ async def _ignore(connection: ServerConnection) -> None:
     with suppress(ConnectionClosed):
         async for _ in connection:
             continue
+
+
+def _unreadable(method: str) -> Response:
+    """Answer a request that is not a plain one to read something."""
+    if method in ("GET", "HEAD"):
+        return refuse(Refusal(400, 1002, "invalid_request", "send plain HTTP/1.1, and no body"))
+    why = "there is only reading here (GET); sound is sent by websocket"
+    return refuse(Refusal(405, 1002, "method_not_allowed", why))
 
 
 def _call_of(request: Request) -> Call:

@@ -38,6 +38,7 @@ from streamser.server.messages import (
     ClientMessage,
     CommitMessage,
     FinishMessage,
+    FormatUpdate,
     MarkerMessage,
     OwnUpdate,
     SemanticVad,
@@ -57,6 +58,11 @@ _ENCODINGS: Final = {
     "pcmu": AudioFormat(type="audio/pcmu"),
     "pcma": AudioFormat(type="audio/pcma"),
 }
+_THRESHOLDS: Final = (0.01, 0.99)
+"""At 0 everything would be speech, at 1 nothing: what is nearest to that is meant."""
+_SHORTEST_SILENCE_MS: Final = 60
+_LONGEST_PROMPT: Final = 1024
+"""No recogniser here takes one, but every listener is told it again."""
 _LONGEST_ID: Final = 512
 _LONGEST_REASON: Final = 300
 _PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>[^`]*)`)?$", re.DOTALL)
@@ -110,9 +116,12 @@ class RealtimeDialect:
 
     def _update(self, message: UpdateMessage) -> Action:
         change = message.session
+        settings = self._settings
         try:
-            settings = self._with_audio(self._settings, change.audio.input)
-            settings = self._with_own(settings, change.streamser)
+            if change.audio is not None and change.audio.input is not None:
+                settings = self._with_audio(settings, change.audio.input)
+            if change.streamser is not None:
+                settings = self._with_own(settings, change.streamser)
             segmenter_settings(settings.endpointing)
         except _UnfitError as unfit:
             return _refuse(unfit.code, str(unfit), message.event_id, unfit.param)
@@ -123,9 +132,13 @@ class RealtimeDialect:
         return Configure(settings)
 
     def _with_audio(self, settings: StreamSettings, change: AudioInputUpdate) -> StreamSettings:
-        if change.format is not UNSET:
+        if isinstance(change.format, FormatUpdate):
             asked = change.format
-            form = AudioFormat(type=asked.type, rate=asked.rate, encoding=asked.encoding)
+            form = AudioFormat(
+                type=asked.type or "audio/pcm",
+                rate=None if asked.rate is None else round(asked.rate),
+                encoding=asked.encoding or "s16le",
+            )
             try:
                 settings = replace(settings, format=usable(form))
             except ConfigError as error:
@@ -143,34 +156,38 @@ class RealtimeDialect:
 
     def _with_words(self, settings: StreamSettings, asked: TranscriptionUpdate) -> StreamSettings:
         try:
-            language = self._tongues.wanted(asked.language)
+            language = self._tongues.wanted(asked.language or None)
         except ConfigError as error:
             param = "session.audio.input.transcription.language"
             raise _UnfitError(str(error), param, error.code) from None
-        return replace(settings, transcribe=True, prompt=asked.prompt, language=language)
+        prompt = None if asked.prompt is None else asked.prompt[:_LONGEST_PROMPT]
+        return replace(settings, transcribe=True, prompt=prompt, language=language)
 
     def _with_turns(
         self, settings: StreamSettings, turns: ServerVad | SemanticVad
     ) -> StreamSettings:
         usual = self._usual
         if isinstance(turns, SemanticVad):
-            silence = _SILENCE_MS.get(turns.eagerness, usual.silence_ms)
+            silence = _SILENCE_MS.get(turns.eagerness or "auto", usual.silence_ms)
             return replace(settings, endpointing=replace(usual, silence_ms=silence))
         chosen = usual
         if turns.threshold is not None:
             # A release that was set up for another threshold may lie above this one.
-            chosen = replace(chosen, threshold=turns.threshold, release=None)
+            low, high = _THRESHOLDS
+            threshold = min(max(turns.threshold, low), high)
+            chosen = replace(chosen, threshold=threshold, release=None)
         if turns.silence_duration_ms is not None:
-            chosen = replace(chosen, silence_ms=turns.silence_duration_ms, tail_ms=None)
+            silence = max(round(turns.silence_duration_ms), _SHORTEST_SILENCE_MS)
+            chosen = replace(chosen, silence_ms=silence, tail_ms=None)
         if turns.prefix_padding_ms is not None:
-            chosen = replace(chosen, pre_roll_ms=turns.prefix_padding_ms)
+            chosen = replace(chosen, pre_roll_ms=round(turns.prefix_padding_ms))
         return replace(settings, endpointing=chosen)
 
     def _with_own(self, settings: StreamSettings, change: OwnUpdate) -> StreamSettings:
-        if change.partial_every_ms is not UNSET:
-            partial = replace(settings.partial, every_ms=change.partial_every_ms)
+        if isinstance(change.partial_every_ms, float):
+            partial = replace(settings.partial, every_ms=round(change.partial_every_ms))
             settings = replace(settings, partial=partial)
-        if change.ordered is not UNSET and change.ordered != settings.ordered:
+        if isinstance(change.ordered, bool) and change.ordered != settings.ordered:
             if self._heard:
                 raise _UnfitError(
                     "the order of events cannot change once sound was sent",

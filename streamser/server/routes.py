@@ -17,14 +17,14 @@ from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import SECURITY, read_page
 from streamser.server.protocol import protocol_json
 
-__all__ = ["Routes", "refuse"]
+__all__ = ["Routes", "refuse", "without_body"]
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 
 
 class Routes:
-    """Answer GET requests; each costs little, and none waits.
+    """Answer requests to read; each costs little, and none waits.
 
     ``admit`` says why a call may not see the metrics, which tell how much is going on.
     """
@@ -85,6 +85,13 @@ def refuse(refusal: Refusal) -> Response:
     return _respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
 
 
+def without_body(response: Response, method: str) -> Response:
+    """Return an answer as the method wants it: that to ``HEAD`` is a head alone."""
+    if method == "HEAD":
+        response.body = b""
+    return response
+
+
 def _respond(status: int, media_type: str, body: bytes, *, retry_s: int | None = None) -> Response:
     headers = Headers(
         {
@@ -98,6 +105,8 @@ def _respond(status: int, media_type: str, body: bytes, *, retry_s: int | None =
         headers["Retry-After"] = str(retry_s)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="streamser"'
+    if status == 405:
+        headers["Allow"] = "GET, HEAD"
     if status == 426:
         headers["Upgrade"] = "websocket"
     return Response(status, HTTPStatus(status).phrase, headers, body)

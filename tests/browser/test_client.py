@@ -35,3 +35,25 @@ def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told == {"waits": [1000] * 6, "loading": 6, "said": 800, "whole": True}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("how", ["connect", "subscribe"])
+def test_where_there_is_no_websocket_it_is_told(how: str) -> None:
+    """Older versions of Node have none: an error says so at once, and nothing keeps running."""
+    client = SCRIPT.parents[2] / "demo_client" / "streamser.js"
+    lines = (
+        "delete globalThis.WebSocket;",
+        f"const client = await import({json.dumps(client.as_uri())});",
+        f"try {{ client.{how}({{ url: 'ws://127.0.0.1:9' }}); }}",
+        "catch (error) { console.log(error.message); }",
+    )
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", "\n".join(lines)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Node 22" in done.stdout

@@ -200,6 +200,9 @@ def test_no_model_is_loaded_here(url: str) -> None:
     [
         (["--meeting", "Monday"], "--meeting goes with --server"),
         (["--token", TOKEN], "--token goes with --server"),
+        (["--ca", "cert.pem"], "--ca goes with --server"),
+        (["--proxy", "http://p:3128"], "--proxy goes with --server"),
+        (["--server", "ws://h", "--ca", ""], "--ca: it is empty"),
         (["--server", "ws://h", "--asr", "none"], "--asr: the server"),
         (["--server", "ws://h", "--model", "rules"], "--model: the server"),
         (["--server", "ws://h", "--offline"], "--offline: the server"),
@@ -272,3 +275,21 @@ def test_the_environment_may_hold_a_token_that_nobody_needs(
     file = write(tmp_path / "talk.wav", spoken(0.5))
     assert run("listen", "--file", file, *QUIET).exit_code == 0
     assert "STREAMSER_TOKEN" in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["ws://[::1"], "no address of a server"),
+        (["ws://me:secret@h:x"], "no address of a server"),
+        (["wss://h", "--ca", "/nowhere/ca.pem"], "/nowhere/ca.pem: No such file"),
+        (["ws://127.0.0.1:1", "--proxy", "http://me:secret@p:1"], "this machine"),
+        (["ws://h", "--proxy", "http://me:secret@127.0.0.1:1"], "through the proxy http://127"),
+    ],
+)
+def test_what_stands_between_us_and_the_server_is_told(arguments: list[str], part: str) -> None:
+    """Address, certificate and proxy: one line that says what to do, and no password."""
+    done = run("listen", "--file", DEMO, "--server", *arguments)
+    assert done.exit_code == 1
+    assert part in done.stderr.splitlines()[-1]
+    assert "secret" not in done.stderr

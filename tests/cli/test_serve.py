@@ -175,6 +175,7 @@ def test_options_of_the_page_need_the_page() -> None:
     """And the page excludes the others."""
     refuses(run("demo", "--port", "1"), 2, "--web")
     refuses(run("demo", "--web", "--json"), 2, "--json", "--web")
+    refuses(run("demo", "--web", "--play"), 2, "--play", "--web")
 
 
 def test_the_speakers_tracks_make_the_recording() -> None:

@@ -94,7 +94,8 @@ def test_a_summary_is_written_in_plain_lines() -> None:
     losses = closed(2, failed=1, partials_dropped=2, audio_dropped_ms=40)
     assert summary_lines(summarise([], losses)) == [
         "1:05.0 heard, 0:12.3 of speech, 2 utterances",
-        "1 utterance not analysed; 2 readings skipped; 40 ms of sound lost",
+        "1 utterance not analysed; 2 readings in mid-utterance left out, to keep up;"
+        " 40 ms of sound lost",
     ]
 
 

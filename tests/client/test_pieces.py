@@ -11,6 +11,7 @@ from streamser.client.address import EVENTS, REALTIME, address, shown
 from streamser.client.errors import Broken, ServerError
 from streamser.client.line import Line, Timing
 from streamser.client.patience import Patience
+from streamser.client.route import Route
 from streamser.client.sound import Sound
 from streamser.client.tape import Tape
 from streamser.client.verdict import judge_close, judge_status
@@ -24,15 +25,21 @@ from streamser.client.wire import Envelope, read
         ("http://localhost:8377/", "ws://localhost:8377/v1/realtime?rate=16000"),
         ("https://example.org", "wss://example.org/v1/realtime?rate=16000"),
         ("wss://[::1]:9/v1/realtime", "wss://[::1]:9/v1/realtime?rate=16000"),
-        ("ws://h/proxy/rt?key=a%20b&rate=8000", "ws://h/proxy/rt?key=a+b&rate=16000"),
+        ("ws://h/v1/events/", "ws://h/v1/realtime?rate=16000"),
+        ("https://h/voice/", "wss://h/voice/v1/realtime?rate=16000"),
+        ("ws://h/a/voice/v1/realtime/", "ws://h/a/voice/v1/realtime?rate=16000"),
+        ("ws://h/rt?key=a%20b&rate=8000", "ws://h/rt/v1/realtime?key=a+b&rate=16000"),
     ],
 )
 def test_a_server_is_found_by_whatever_address_it_has(url: str, expected: str) -> None:
-    """The usual path is filled in, its own query stays."""
+    """The endpoint goes behind the path of a proxy before it; its own query stays."""
     assert address(url, REALTIME, {"rate": "16000", "speaker": None}) == expected
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:8377", "ftp://host", "ws://", "ws://h:99999", "x"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "127.0.0.1:8377", "ftp://host", "ws://", "ws://h:99999", "x", "ws://[::1", "ws://a..b"],
+)
 def test_what_is_no_address_is_told(url: str) -> None:
     """With an example of one."""
     with pytest.raises(ServerError, match="ws://127") as raised:
@@ -43,13 +50,25 @@ def test_what_is_no_address_is_told(url: str) -> None:
 def test_secrets_are_not_shown() -> None:
     """Neither tokens nor passwords get into messages."""
     assert shown("wss://me:pass@host:9/v1/realtime?token=t#f") == "wss://host:9/v1/realtime"
+    assert "pass" not in shown("wss://me:p/pass@host")
+    assert "pass" not in shown("ws://me:pass@[::1")
+
+
+@pytest.mark.parametrize(
+    "url", ["me:secret@host", "ws://me:secret?@host:x", "h?token=secret", "ws://h:x#secret"]
+)
+def test_an_address_that_is_none_is_not_repeated_with_its_secrets(url: str) -> None:
+    """However it is broken."""
+    with pytest.raises(ServerError) as raised:
+        address(url, EVENTS, {})
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "ümlaut", "line\nbreak"])
 def test_what_cannot_be_a_token_is_told_and_not_shown(token: str) -> None:
     """It would break the headers of the request."""
     with pytest.raises(ServerError, match="no token") as raised:
-        Line("ws://h", token, resume=True, give_up_s=1, tell=None, timing=Timing())
+        Line("ws://h", token, Route(), resume=True, give_up_s=1, tell=None, timing=Timing())
     assert not token or token not in str(raised.value)
 
 

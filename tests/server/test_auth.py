@@ -6,9 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
-import shutil
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -23,6 +21,7 @@ from streamser.config import load_settings
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.auth import read_tokens
+from tests.certificates import self_signed
 from tests.server.serving import Told, Wire, dial, patience, refusal, server_settings, serving
 from tests.server.test_limits import turned_away
 
@@ -470,21 +469,7 @@ def test_other_machines_are_served_only_with_tokens_and_tls(host: str, token_fil
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """Make a certificate for this machine that nobody has signed, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not here to make a certificate")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = str(folder / "cert.pem"), str(folder / "key.pem")
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-days", "1", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-keyout", key, "-out", cert),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def test_it_serves_over_tls(certificate: tuple[str, str], token_file: str) -> None:

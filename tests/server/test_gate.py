@@ -12,7 +12,9 @@ from streamser.events import AudioFormat
 from streamser.server.actions import StreamSettings, Tongues
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Tokens, offered_token, read_tokens
+from streamser.server.deepgram import DeepgramDialect
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
+from streamser.server.realtime import RealtimeDialect
 
 USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),
@@ -50,6 +52,15 @@ def decide(
 def code(visit: Visit) -> str | None:
     """Return why a call was refused."""
     return visit.code if isinstance(visit, Refusal) else None
+
+
+def test_a_path_is_found_behind_slashes_that_say_nothing() -> None:
+    """Each leads to its own dialect."""
+    for path, dialect in (("//v1/realtime/", RealtimeDialect), ("/v1/listen/", DeepgramDialect)):
+        visit = decide(path)
+        assert isinstance(visit, Sending)
+        assert isinstance(visit.dialect, dialect)
+    assert isinstance(decide("/v1/events/?all"), Listening)
 
 
 def test_without_tokens_everybody_on_this_machine_may_do_everything() -> None:

@@ -175,6 +175,57 @@ def test_what_cannot_be_followed_is_answered_with_its_place(
     assert error.event_id == ("x" if '"x"' in message else None)
 
 
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"type": None}, {"audio": None}, {"audio": {"input": None}}, {"streamser": None},
+        {"audio": {"input": {"format": None}}}, {"streamser": {"ordered": None}},
+        {"streamser": {"partial_every_ms": None}}, {"audio": {"output": {"voice": "alloy"}}},
+        {"tools": [], "include": None, "instructions": "x" * 5000},
+    ],
+)  # fmt: skip
+def test_what_says_nothing_changes_nothing(session: dict[str, Any]) -> None:
+    """Null is as if it were absent, and what belongs to other sessions is ignored."""
+    action = ask(RealtimeDialect(USUAL), "session.update", session=session)
+    assert action == Configure(USUAL)
+
+
+def test_values_at_the_edge_are_taken_as_near_as_can_be() -> None:
+    """What is then in force is told; what is no such value at all is refused."""
+    dialect = RealtimeDialect(USUAL)
+
+    def turns(**asked: object) -> EndpointingSettings:
+        return configure(dialect, turn_detection={"type": "server_vad", **asked}).endpointing
+
+    assert turns(threshold=1.0).threshold == 0.99
+    assert turns(threshold=0).threshold == 0.01
+    assert turns(silence_duration_ms=0).silence_ms == 60
+    usual = configure(dialect, turn_detection={"type": "semantic_vad", "eagerness": None})
+    assert usual.endpointing == USUAL.endpointing
+
+
+def test_whole_numbers_may_have_a_point() -> None:
+    """Some languages write every number with one."""
+    dialect = RealtimeDialect(USUAL)
+    turns = {"type": "server_vad", "silence_duration_ms": 500.0, "prefix_padding_ms": 200.0}
+    found = configure(dialect, turn_detection=turns).endpointing
+    assert (found.silence_ms, found.pre_roll_ms) == (500, 200)
+    assert isinstance(found.silence_ms, int)
+    form = {"type": None, "rate": 16_000.0, "encoding": None}
+    assert configure(dialect, format=form).format == AudioFormat(type="audio/pcm", rate=16_000)
+    own = ask(dialect, "session.update", session={"streamser": {"partial_every_ms": 250.0}})
+    assert own.settings.partial.every_ms == 250
+
+
+def test_a_prompt_of_any_length_is_taken() -> None:
+    """Nobody here uses it; no more than its beginning is told to everybody."""
+    asked = {"model": "whisper-1", "prompt": "x" * 5000, "language": ""}
+    settings = configure(RealtimeDialect(USUAL), transcription=asked)
+    assert settings.transcribe
+    assert settings.prompt == "x" * 1024
+    assert settings.language is None
+
+
 def test_a_refused_change_changes_nothing() -> None:
     """Not even the half of it that would have been good."""
     dialect = RealtimeDialect(USUAL)
