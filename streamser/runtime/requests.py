@@ -14,7 +14,6 @@ import msgspec
 
 from streamser.audio.clip import Clip
 from streamser.audio.ring import Ring
-from streamser.emotion.model import Finding
 from streamser.runtime.jobs import (
     Cancel,
     EmotionJob,
@@ -34,7 +33,7 @@ __all__ = ["Answer", "FinalReady", "PartialReady", "Requests", "VoiceReady"]
 
 
 class PartialReady(msgspec.Struct, frozen=True, eq=False):
-    """Say what has come of a partial: words, a finding that begins at ``start``, or why neither.
+    """Say what has come of a partial: words, what was found from ``start`` on, or why neither.
 
     ``lost`` is why it was left out; ``slot`` its place in an ordered session.
     """
@@ -43,7 +42,7 @@ class PartialReady(msgspec.Struct, frozen=True, eq=False):
     end: int
     slot: Slot | None = None
     transcript: Transcript | None = None
-    finding: Finding | None = None
+    observed: Observed | None = None
     start: int = 0
     lost: str | None = None
 
@@ -150,10 +149,10 @@ class Requests:
                 utterance.partials[emotion.id] = Partial(end, slot, outcome)
                 # Who does not wait for order is told of the words at once.
                 return None if slot else PartialReady(utterance, end, transcript=outcome)
-            case Observed(finding=finding):
+            case Observed():
                 assert isinstance(job, EmotionJob)
                 words = partial.transcript if slot is not None else None
-                return PartialReady(utterance, end, slot, words, finding, job.heard_from)
+                return PartialReady(utterance, end, slot, words, outcome, job.heard_from)
             case Skipped(reason=reason):
                 return PartialReady(utterance, end, slot, lost=reason)
             case _:

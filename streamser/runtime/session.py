@@ -382,9 +382,9 @@ class Session:
         utterance = answer.utterance
         if answer.transcript is not None:
             self._tell_partial_words(utterance, answer.transcript, answer.end)
-        if answer.finding is not None:
+        if answer.observed is not None:
             self._tell_reading(
-                answer.finding,
+                answer.observed.finding,
                 lambda reading: self._wording.delta(utterance, reading, answer.start, answer.end),
                 answer.end,
             )

@@ -249,8 +249,15 @@ class LiveStream:
         """Drop what waits with the workers; nothing is told any more."""
         self._ending = True
         self._setting.workers.leave(self.session_id)
-        self._over.set()
         self._room.set()
+        self._end()
+
+    def _end(self) -> None:
+        self._over.set()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        # We would keep each other, and the sound, until somebody looks for such circles.
         self._tell_event = _tell_nobody
         self._on_fault = _tell_nobody
         self._conductor.part()
@@ -297,7 +304,8 @@ class LiveStream:
     def _tell(self, events: list[Event]) -> None:
         for event in events:
             self._tell_event(event)
-        if self._conductor.waits_for_time and self._timer is None:
+        waits = self._conductor.waits_for_time and not self._conductor.closed
+        if waits and self._timer is None:
             self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
         if self._conductor.pending < self._ahead:
             self._room.set()
@@ -305,11 +313,7 @@ class LiveStream:
             self._room.clear()
         if self._conductor.closed:
             self._setting.workers.leave(self.session_id)
-            self._over.set()
-            # We would keep each other, and the sound, until somebody looks for such circles.
-            self._tell_event = _tell_nobody
-            self._on_fault = _tell_nobody
-            self._conductor.part()
+            self._end()
 
     def _profile(self, asked: StreamSettings) -> SessionProfile:
         setting = self._setting

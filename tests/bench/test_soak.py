@@ -364,7 +364,8 @@ def test_seconds_of_a_soak_have_everything_that_hours_have(tmp_path: Path) -> No
     soaking = start("bench", "soak", *options, "--json", file, "--token", "a-token-of-16-signs")
     out, err = soaking.communicate(timeout=150)
     found = msgspec.json.decode(file.read_bytes(), type=SoakReport)
-    assert found.models == {"vad": "silero", "asr": None, "emotion": "compact"}
+    models = {"vad": "silero", "asr": None, "asr_arithmetic": None, "emotion": "compact"}
+    assert found.models == models
     tally = found.tally
     assert min(tally.finished, tally.vanished, tally.resumed, tally.listeners, tally.pauses) > 0
     assert (tally.lost_events, tally.lost_finals, tally.failed, tally.broken) == (0, 0, 0, 0)

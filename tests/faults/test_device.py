@@ -85,7 +85,7 @@ def test_a_death_of_the_device_thread_is_not_noticed_by_a_stream(expected: list[
             assert (await status(server, "healthz"))[0] == 200
             assert figure(server, "streamser_ready") == 0
             code, headers, error = await refusal(server)
-            assert (code, headers["Retry-After"], error["code"]) == (503, "5", "not_ready")
+            assert (code, headers["Retry-After"], error["code"]) == (503, "1", "not_ready")
             built.set()
             events = await wire.finish()
             check_stream(events)
