@@ -41,6 +41,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
+from streamser.export.text import why_distrusted
 from streamser.taxonomy import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def _said(spoken: Utterance) -> Text:
     if spoken.transcript:
         return Text(spoken.transcript)
     if spoken.distrusted:
-        return Text(f"(words withheld: {spoken.distrusted})", style="bright_black")
+        return Text(f"(words withheld: {why_distrusted(spoken.distrusted)})", style="bright_black")
     seconds = (spoken.end_ms - spoken.start_ms) / 1000
     hint = "no words understood" if spoken.transcript == "" else "speech"
     return Text(f"({hint}, {seconds:.1f} s)", style="bright_black")

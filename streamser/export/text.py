@@ -6,10 +6,23 @@ import re
 import unicodedata
 from typing import Final
 
-__all__ = ["as_text", "direction_mark", "flat", "said_by"]
+__all__ = ["as_text", "direction_mark", "flat", "said_by", "why_distrusted"]
 
 _FORMULA: Final = re.compile("'*[-=+@\\t\\r\\n\uff0d\uff1d\uff0b\uff20]")
 """What table programs may take for a formula, in its wide forms too."""
+
+_DISTRUSTED: Final = {
+    "too_quiet": "too quiet",
+    "no_speech": "probably no speech",
+    "low_logprob": "too unclear",
+    "repetitive": "the same words over and over",
+    "too_fast": "more words than anybody says in that time",
+}
+
+
+def why_distrusted(code: str) -> str:
+    """Return in plain words why a transcript is not trusted; an unknown code with blanks."""
+    return _DISTRUSTED.get(code, code.replace("_", " "))
 
 
 def flat(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from streamser.export.text import why_distrusted
 from streamser.report.figures import Figures, Said
 from streamser.report.markup import badge, clock, percent, sign, signed, style_name, text
 from streamser.report.sound import Clip
@@ -83,5 +84,5 @@ def _values(said: Said) -> str:
     if said.problem is not None:
         parts.append(f"no result: {text(said.problem)}")
     if said.distrusted is not None:
-        parts.append(f"words not trusted: {text(said.distrusted)}")
+        parts.append(f"words not trusted: {text(why_distrusted(said.distrusted))}")
     return " · ".join(parts)
