@@ -48,7 +48,8 @@ class _Beginning(msgspec.Struct, frozen=True):
 class Keeper:
     """Write each session's events to a file of its own as they come, on a thread of its own.
 
-    It is called ``TIME_MEETING_SPEAKER_SESSION.jsonl``, names made safe. When a session is over, the other ``formats`` are made of its file, which stays in any
+    It is called ``TIME_MEETING_SPEAKER_SESSION.jsonl``, names made safe.
+    When a session is over, the other ``formats`` are made of its file, which stays in any
     case: it is all that a killed server leaves. A fault of a file (disk full) costs one line
     and the rest of that session's files, a fault of a format that format alone. At most
     ``most`` events wait for the disk: from half of that on those that can be left out are, then
@@ -190,7 +191,7 @@ class Keeper:
             assert recording is not None
             try:
                 made = render(form, recording)
-                save(made, log.path.with_suffix(form.ending), private=True)
+                save(made, log.path.with_suffix(form.ending))
             except OSError as error:
                 self._give_up(session_id, error)
                 return

@@ -1,4 +1,4 @@
-"""What a server tells people before their microphone opens: what it keeps, and who answers for it."""
+"""What a server tells people before their microphone opens: what it keeps, who answers for it."""
 
 from __future__ import annotations
 

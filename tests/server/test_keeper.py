@@ -112,7 +112,7 @@ def test_what_is_older_goes_in_every_format_and_nothing_else(tmp_path: Path) -> 
     assert keeper.remove_older(30) == 1
     assert keeper.remove_older(1, later) == 0
     assert {file.name.split("_")[-1] for file in tmp_path.iterdir()} == {
-        "sess_a.jsonl",
+        "a.jsonl",
         "own.jsonl",
     }
     for event in others:
