@@ -302,6 +302,15 @@ class ServerSettings(Section, frozen=True):
     backlog_events: Annotated[
         int, Meta(ge=16, le=100_000, description="Events that may wait for a slow connection.")
     ] = 1000
+    purpose: Annotated[
+        str, Meta(max_length=1000, description="The page says before the consent what it is for.")
+    ] = ""
+    responsible: Annotated[
+        str, Meta(max_length=1000, description="The page says who answers for the server.")
+    ] = ""
+    contact: Annotated[
+        str, Meta(max_length=1000, description="The page says whom to ask, such as an address.")
+    ] = ""
     meeting_keep_s: Annotated[
         float, Meta(ge=0, description="A meeting that everybody has left is kept for so long.")
     ] = 600.0

@@ -151,7 +151,7 @@ class ExportSink:
                 try:
                     # Several sessions here are one stream whose server was restarted.
                     made = render(target.form, recording, one_clock=self._live)
-                    save(made, target.path, private=self._live)
+                    save(made, target.path)
                     written.append(str(target.path))
                 except (OSError, StreamserError) as error:
                     self._stop(target.path, error)

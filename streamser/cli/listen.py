@@ -20,6 +20,7 @@ from streamser.names import read_name
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
     from streamser.cli.follow import Streaming
+    from streamser.cli.report_sink import ReportSink
     from streamser.cli.sinks import Sink
     from streamser.config import Settings
 
@@ -37,6 +38,7 @@ class Kept(NamedTuple):
     record: Path | None = None
     exports: ExportSink | None = None
     plugged: PluggedSinks | None = None
+    report: ReportSink | None = None
 
 
 class Encoding(StrEnum):
@@ -65,6 +67,10 @@ def listen(
         typer.Option("--record", metavar="DIR", help="Keep events and sound in a new folder."),
     ] = None,
     export: ExportFiles = None,
+    report: Annotated[
+        str | None,
+        typer.Option("--report", metavar="F.html", help="Make a report at the end, and open it."),
+    ] = None,
     sink: SinkNames = None,
     rate: Annotated[
         int | None,
@@ -106,8 +112,8 @@ def listen(
     """Analyse a microphone, or a file at real speed, as it sounds.
 
     Ctrl-C ends it: the open utterance is still analysed, and a summary follows. Nothing is
-    stored without --record or --export (or by a plug-in of --sink), and no sound without
-    --record.
+    stored without --record, --export or --report (or by a plug-in of --sink), and no sound
+    without --record.
     """
     from streamser.cli.remote import check_remote
     from streamser.cli.talk import complain, tell
@@ -116,6 +122,7 @@ def listen(
         "--device": device,
         "--file": file,
         "--record": record,
+        "--report": report,
         "--speaker": speaker,
         "--server": server,
     }
@@ -134,6 +141,7 @@ def listen(
     remote_only |= {"--meeting": meeting}
     check_remote(common, server, remote_only)
     targets = read_targets(export or (), fresh=True)
+    page = None if report is None else _read_page(report)
     settings = common.load({"audio.device": device}).settings
     source = _open(
         settings,
@@ -147,7 +155,7 @@ def listen(
     folder = None if record is None else Path(record)
     exports = ExportSink(targets, live=True) if targets else None
     with plugged_sinks(sink) as plugged:
-        kept = Kept(folder, exports, plugged)
+        kept = Kept(folder, exports, plugged, page)
         if server is None:
             listen_to(source, settings, as_json=as_json, speaker=speaker, kept=kept)
             return
@@ -211,11 +219,12 @@ def show(
     from streamser.cli.talk import tell
 
     kept = kept or Kept()
-    keeping: list[Recording | ExportSink | PluggedSinks] = []
+    keeping: list[Recording | ExportSink | PluggedSinks | ReportSink] = []
     if kept.record is not None:
         keeping.append(Recording(kept.record))
         tell(f"Events and sound are kept in {kept.record}.")
-    keeping += [each for each in (kept.exports, kept.plugged) if each is not None]
+    others = (kept.exports, kept.plugged, kept.report)
+    keeping += [each for each in others if each is not None]
     sinks: list[Sink] = [*keeping]
     sinks.append(_sink(source, as_json=as_json))
     summary = follow(analyzer, source, sinks, speaker=speaker)
@@ -226,6 +235,19 @@ def show(
             raise typer.Exit(1)
     if not all(each.complete for each in keeping):
         raise typer.Exit(1)
+
+
+def _read_page(report: str) -> ReportSink:
+    from streamser.cli.report_files import check_writable
+    from streamser.cli.report_sink import ReportSink
+
+    path = Path(report)
+    check_writable("--report", path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--report {path}: it is a page; name it {path.stem}.html.")
+    if path.exists():
+        raise ConfigError(f"--report {path}: it is there already; name another file.")
+    return ReportSink(path)
 
 
 def _open(

@@ -36,6 +36,11 @@ class PluggedSinks:
         self._threads = threads
 
     @property
+    def names(self) -> list[str]:
+        """Return which plug-ins they are."""
+        return [thread.sink_name for thread in self._threads]
+
+    @property
     def complete(self) -> bool:
         """Return whether every sink has taken every event so far, or may still."""
         return all(thread.complete for thread in self._threads)

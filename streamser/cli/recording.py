@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +56,7 @@ class Recording:
         if not self.complete:
             return
         try:
-            self._events.write(line_of(event))
+            self._events.write(line_of(event, round(time.time() * 1000)))
         except OSError as error:
             self._stop(f"session.jsonl: {error.strerror or error}")
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -21,14 +21,22 @@ from streamser.errors import ConfigError
 from streamser.export.formats import is_format
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from streamser.config import Settings
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
     from streamser.server.keeper import Keeper
 
-__all__ = ["run_server", "serve"]
+__all__ = ["Exports", "run_server", "serve"]
+
+
+class Exports(NamedTuple):
+    """Say where what sessions leave is kept, in which formats, and for how many days."""
+
+    folder: Path
+    formats: list[ExportFormat]
+    days: int | None = None
 
 
 @takes_settings
@@ -62,6 +70,12 @@ def serve(
         typer.Option("--export", metavar="DIR", help="Keep the events of each session there."),
     ] = None,
     export_as: ExportAs = None,
+    keep_days: Annotated[
+        int | None,
+        typer.Option(
+            "--keep-days", min=1, max=36_500, metavar="N", help="Remove what --export kept before."
+        ),
+    ] = None,
     sink: SinkNames = None,
     log_format: LogAs = LogFormat.TEXT,
 ) -> None:
@@ -69,11 +83,15 @@ def serve(
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
     (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. No sound is stored; what is told only with --export, as DIR/TIME_ID.jsonl
-    and in the other formats once a session is over.
+    analysed and told. No sound is stored; what is told only with --export, as
+    DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over. The page
+    says so before anybody's microphone opens, and what server.purpose, server.responsible and
+    server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
+    if export is None and keep_days is not None:
+        raise ConfigError("--keep-days goes with --export DIR: add it.")
     formats = read_formats(export_as)
     keep = None if export is None else _read_folder(export)
     settings = common.load(
@@ -88,53 +106,64 @@ def serve(
         }
     ).settings
     with logs(log_format), plugged_sinks(sink) as plugged:
-        run_server(settings, export=None if keep is None else (keep, formats), plugged=plugged)
+        exports = None if keep is None else Exports(keep, formats, keep_days)
+        run_server(settings, export=exports, plugged=plugged)
 
 
 def run_server(
     settings: Settings,
     beside: Callable[[EmotionServer], Awaitable[None]] | None = None,
-    export: tuple[Path, list[ExportFormat]] | None = None,
+    export: Exports | None = None,
     plugged: PluggedSinks | None = None,
 ) -> None:
     """Serve until a signal asks for the end; ``beside`` runs once streams are let in.
 
-    ``export`` is a folder for what sessions leave, and in which formats; ``plugged`` gets the
-    events of all.
+    ``export`` is where what sessions leave is kept; ``plugged`` gets the events of all.
     """
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
+    from streamser.server.statement import in_files, to_plugin
 
     server = EmotionServer(settings, tell)
     tell(NOTICE)
     if plugged is not None:
-        server.listen_in(plugged.deliver)
+        server.listen_in(plugged.deliver, *map(to_plugin, plugged.names))
     if export is None:
         asyncio.run(_serve(server, beside))
         return
-    with _keeping(*export, server.metrics.export_lost) as keeper:
-        server.listen_in(keeper.deliver)
-        asyncio.run(_serve(server, beside))
+    with _keeping(export, server.metrics.export_lost) as keeper:
+        server.listen_in(keeper.deliver, in_files(export.formats, export.days))
+        prune = None if export.days is None else _remove_older(keeper, export.days)
+        asyncio.run(_serve(server, beside, prune))
 
 
 @contextmanager
-def _keeping(
-    folder: Path, formats: list[ExportFormat], count: Callable[[str, int], None]
-) -> Iterator[Keeper]:
+def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Keeper]:
     """Keep what sessions leave, and finish that when the block ends."""
     from streamser.cli.talk import tell, warn
     from streamser.server.keeper import Keeper
 
     try:
-        keeper = Keeper(folder, formats, warn, count)
+        keeper = Keeper(export.folder, export.formats, warn, count)
     except OSError as error:
-        raise ConfigError(f"--export {folder}: {error.strerror or error}.") from None
-    tell(f"The events of every session are kept in {folder}.")
+        raise ConfigError(f"--export {export.folder}: {error.strerror or error}.") from None
+    tell(f"The events of every session are kept in {export.folder}.")
     try:
         yield keeper
     finally:
         keeper.close()
+
+
+async def _remove_older(keeper: Keeper, days: int) -> None:
+    """Remove what is older, now and every hour."""
+    from streamser.cli.talk import counted, tell
+
+    while True:
+        removed = await asyncio.to_thread(keeper.remove_older, days)
+        if removed:
+            tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
+        await asyncio.sleep(3600)
 
 
 def _read_folder(export: str) -> Path:
@@ -161,7 +190,9 @@ def _settle_memory() -> None:
 
 
 async def _serve(
-    server: EmotionServer, beside: Callable[[EmotionServer], Awaitable[None]] | None
+    server: EmotionServer,
+    beside: Callable[[EmotionServer], Awaitable[None]] | None,
+    prune: Coroutine[Any, Any, None] | None = None,
 ) -> None:
     from streamser.cli.ending import INTERRUPTED, leave_at_once
     from streamser.cli.talk import tell
@@ -180,6 +211,8 @@ async def _serve(
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
+    if prune is not None:
+        tasks.add(asyncio.create_task(prune))
     try:
         await asyncio.wait({loading, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():

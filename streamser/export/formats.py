@@ -129,19 +129,19 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
             raise ValueError("events are written as they come")
 
 
-def save(rendered: Rendered, path: Path, *, private: bool = False) -> None:
+def save(rendered: Rendered, path: Path) -> None:
     """Write a file, or a folder of files, whole: no half of one takes the place of an old one.
 
-    ``private``: for its owner's eyes only. Raises ``OSError``.
+    What people say is theirs: it is for its owner's eyes only. Raises ``OSError``.
     """
     if isinstance(rendered, dict):
-        path.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         for name, text in rendered.items():
-            save(text, path / name, private=private)
+            save(text, path / name)
         return
     part = path.with_name(f".{path.name}.part")
     try:
-        part.touch(mode=0o600 if private else 0o666)
+        part.touch(mode=0o600)
         part.write_text(rendered, encoding="utf-8", errors="backslashreplace", newline="")
         part.replace(path)
     finally:

@@ -172,6 +172,7 @@ class SinkThread(BoundedThread[bytes]):
         most: int = _MOST,
         patience_s: float = _PATIENCE_S,
     ) -> None:
+        self.sink_name = name
         super().__init__(
             f"sink {name}",
             lambda body: sink.take(decode_event(body)),

@@ -16,7 +16,7 @@ from streamser.export.gather import Gatherer, Place
 from streamser.export.records import Recording, SessionRecord
 from streamser.export.timeline import SOUNDS, listed
 
-__all__ = ["EventFile", "Line", "choose_session", "read_recording"]
+__all__ = ["EventFile", "Line", "choose_meeting", "choose_session", "read_recording"]
 
 _LONGEST: Final = 2**24
 """Bytes of a line; more than a server lets anybody say."""
@@ -140,6 +140,20 @@ def choose_session(recording: Recording, session_ids: Sequence[str]) -> Recordin
             )
     chosen = tuple(each for each in recording.sessions if each.session_id in session_ids)
     return msgspec.structs.replace(recording, sessions=chosen)
+
+
+def choose_meeting(recording: Recording, meeting: str) -> Recording:
+    """Return a recording with one meeting alone; ``StreamserError`` where it is not in it."""
+    known = dict.fromkeys(each.meeting for each in recording.sessions if each.meeting)
+    if meeting not in known:
+        there = f"there are {listed(list(known))}" if known else "there is none"
+        raise StreamserError(f"there is no meeting {meeting}; {there}.", code="unknown_session")
+    return msgspec.structs.replace(
+        recording,
+        sessions=tuple(each for each in recording.sessions if each.meeting == meeting),
+        meetings=tuple(each for each in recording.meetings if each.meeting == meeting),
+        shifts=tuple(each for each in recording.shifts if each.meeting == meeting),
+    )
 
 
 def _recoded(file: BinaryIO) -> Iterator[bytes]:

@@ -32,6 +32,7 @@ from streamser.server.metrics import Metrics
 from streamser.server.port import CLOSE_S, Connection, Port, close, turn_away
 from streamser.server.routes import Routes
 from streamser.server.sender import Ending, Rules, Sender
+from streamser.server.statement import Kept, state
 from streamser.server.stream import Setting, stream_settings
 
 __all__ = ["EmotionServer", "Fittings"]
@@ -101,10 +102,12 @@ class EmotionServer:
         )
         self._desk: Desk | None = None
         self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
+        self._kept: list[Kept] = []
+        self._routes = Routes(self._admission, self.metrics, self._gate.admit, state(own, ()))
         self._port = Port(
             own,
             self._tls,
-            Routes(self._admission, self.metrics, self._gate.admit),
+            self._routes,
             self.metrics,
             self._decide,
             self._attend,
@@ -125,8 +128,13 @@ class EmotionServer:
         everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
         return f"{scheme}://{everywhere.get(host, host)}:{port}"
 
-    def listen_in(self, deliver: Callable[[Letter], None]) -> None:
-        """Let ``deliver`` have every event of every session from now on, in their order."""
+    def listen_in(self, deliver: Callable[[Letter], None], *kept: Kept) -> None:
+        """Let ``deliver`` have every event of every session from now on, in their order.
+
+        ``kept`` is what becomes of them, which the page tells people before they consent.
+        """
+        self._kept += kept
+        self._routes.state(state(self._settings.server, self._kept))
         self._hub.subscribe(Subscription(Interest(), deliver), None, time.monotonic())
 
     async def start(self) -> None:

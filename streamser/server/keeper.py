@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ import msgspec
 
 from streamser.events import SessionClosed, SessionCreated
 from streamser.export.formats import ExportFormat, render, save
+from streamser.export.kept import began_at, kept_stem
 from streamser.export.log import EventLog
 from streamser.export.plugged import BoundedThread
 from streamser.export.read import read_recording
@@ -34,9 +35,20 @@ class _Kind(msgspec.Struct, frozen=True):
     type: str
 
 
-class Keeper:
-    """Write each session's events to ``TIME_SESSION.jsonl`` as they come, on a thread of its own.
+class _Names(msgspec.Struct, frozen=True):
+    meeting: str | None = None
+    speaker: str | None = None
 
+
+class _Beginning(msgspec.Struct, frozen=True):
+    session: _Names
+    meeting: str | None = None
+
+
+class Keeper:
+    """Write each session's events to a file of its own as they come, on a thread of its own.
+
+    It is called ``TIME_MEETING_SPEAKER_SESSION.jsonl``, names made safe.
     When a session is over, the other ``formats`` are made of its file, which stays in any
     case: it is all that a killed server leaves. A fault of a file (disk full) costs one line
     and the rest of that session's files, a fault of a format that format alone. At most
@@ -96,6 +108,29 @@ class Keeper:
         elif not self._thread.put(letter):
             self._refuse(letter)
 
+    def remove_older(self, days: float, now_s: float | None = None) -> int:
+        """Remove what is left of sessions that began ``days`` before ``now_s``; return how many.
+
+        Of the folder only files that are called as kept ones are, and none that is still
+        written. May be called on any thread; a fault is told.
+        """
+        limit = (time.time() if now_s is None else now_s) - days * 86_400
+        written = {log.path.stem for log in list(self._logs.values())}
+        removed = set()
+        try:
+            for path in list(self._folder.iterdir()):
+                began = began_at(path)
+                if began is None or began >= limit or path.stem in written:
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+                removed.add(path.stem)
+        except OSError as error:
+            self._tell(f"--keep-days: what is older may still be there: {describe(error)}")
+        return len(removed)
+
     def close(self) -> None:
         """Wait until all that was delivered is written, and finish what is open."""
         self._thread.close()
@@ -127,8 +162,10 @@ class Keeper:
         try:
             if kind == _CREATED:
                 now = time.time()
-                at = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-                self._logs[session_id] = EventLog(self._folder / f"{at}_{session_id}.jsonl")
+                begins = msgspec.json.decode(line, type=_Beginning)
+                meeting = begins.session.meeting or begins.meeting
+                stem = kept_stem(now, meeting, begins.session.speaker, session_id)
+                self._logs[session_id] = EventLog(self._folder / f"{stem}.jsonl")
                 line = b'%b,"unix_ms":%d}' % (line[:-1], round(now * 1000))
             if session_id in self._logs:
                 self._logs[session_id].write(line + b"\n")
@@ -154,7 +191,7 @@ class Keeper:
             assert recording is not None
             try:
                 made = render(form, recording)
-                save(made, log.path.with_suffix(form.ending), private=True)
+                save(made, log.path.with_suffix(form.ending))
             except OSError as error:
                 self._give_up(session_id, error)
                 return

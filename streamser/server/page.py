@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["SECURITY", "Asset", "read_page"]
+__all__ = ["SECURITY", "Asset", "read_page", "with_statement"]
 
 SECURITY: Final = {
     "Content-Security-Policy": (
@@ -21,6 +21,7 @@ SECURITY: Final = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+_STATED: Final = b"<!-- What this server keeps, where and how long: the server says it. -->"
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".mjs": "text/javascript; charset=utf-8",
@@ -55,6 +56,17 @@ def read_page() -> dict[str, Asset]:
     if "/index.html" in assets:
         assets["/"] = assets["/index.html"]
     return assets
+
+
+def with_statement(page: dict[str, Asset], statement: str) -> dict[str, Asset]:
+    """Return the page with what its server says of itself, HTML, before the consent."""
+    index = page.get("/index.html")
+    if index is None:
+        return page
+    assert index.body.count(_STATED) == 1, "the page has no place for what is kept"
+    body = index.body.replace(_STATED, statement.encode())
+    stated = Asset(index.media_type, body)
+    return {**page, "/": stated, "/index.html": stated}
 
 
 def _type_of(path: Path) -> str:

@@ -23,6 +23,7 @@ from streamser.server.lounge import Lounge
 from streamser.server.metrics import Metrics
 from streamser.server.port import Connection, Port
 from streamser.server.routes import Routes
+from streamser.server.statement import state
 from streamser.server.stream import stream_settings
 
 __all__ = ["ReplayServer"]
@@ -79,7 +80,7 @@ class ReplayServer:
             (*names, "*") if own.insecure else names,
         )
         self._lounge = Lounge(own, hub, admission, metrics, lambda: playback.at_ms / 1000.0)
-        routes = Routes(admission, metrics, self._gate.admit)
+        routes = Routes(admission, metrics, self._gate.admit, state(own, ()))
         self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
 
     @property

@@ -14,7 +14,7 @@ from streamser.server.admission import Admission, Refusal
 from streamser.server.gate import Call
 from streamser.server.journal import note
 from streamser.server.metrics import CONTENT_TYPE, Metrics
-from streamser.server.page import SECURITY, read_page
+from streamser.server.page import SECURITY, read_page, with_statement
 from streamser.server.protocol import protocol_json
 
 __all__ = ["Routes", "refuse", "without_body"]
@@ -26,7 +26,8 @@ _TEXT = "text/plain; charset=utf-8"
 class Routes:
     """Answer requests to read; each costs little, and none waits.
 
-    ``admit`` says why a call may not see the metrics, which tell how much is going on.
+    ``admit`` says why a call may not see the metrics, which tell how much is going on;
+    ``statement`` is what the page says of the server before the consent (HTML).
     """
 
     def __init__(
@@ -34,12 +35,18 @@ class Routes:
         admission: Admission,
         metrics: Metrics,
         admit: Callable[[Call], object | Refusal],
+        statement: str,
     ) -> None:
         self._admit = admit
         self._admission = admission
         self._metrics = metrics
-        self._page = read_page()
+        self._unstated = read_page()
+        self.state(statement)
         self._protocol = protocol_json()
+
+    def state(self, statement: str) -> None:
+        """Let the page say something else of the server from now on."""
+        self._page = with_statement(self._unstated, statement)
 
     def answer(self, call: Call, peer: str | None = None) -> Response:
         """Answer a call, by its path."""

@@ -60,6 +60,36 @@ def test_a_format_makes_a_file_beside_the_session(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_exports_and_reports_are_for_their_owner_only(tmp_path: Path) -> None:
+    """As the session is that they are made of."""
+    events = conversation(tmp_path)
+    out = tmp_path / "talk.html"
+    assert run("export", events, "--to", "csv,audformat").exit_code == 0
+    assert run("report", events, "--out", out).exit_code == 0
+    tables = tmp_path / "talk.audformat"
+    for path in (tmp_path / "talk.csv", tables, *tables.iterdir(), out):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_a_report_is_of_one_meeting_if_asked(tmp_path: Path) -> None:
+    """Of those that a folder of kept files holds; another is refused by name."""
+    files = []
+    for name, meeting in (("Anna", "ops"), ("Ben", "sales")):
+        script = Script(name.lower(), speaker=name, meeting=meeting)
+        script.say(1000, 2000, f"I am {name}")
+        told = {name: (script.close(), 0)}
+        files.append(stamped(tmp_path / f"{name}.jsonl", told, meeting))
+    out = tmp_path / "ops.html"
+    done = run("report", *files, "--meeting", "ops", "--out", out)
+    assert done.exit_code == 0, done.stderr
+    page = out.read_text(encoding="utf-8")
+    assert "I am Anna" in page
+    assert "I am Ben" not in page
+    refuses(
+        run("report", *files, "--meeting", "hr", "--out", out), 1, "no meeting hr", "ops, sales"
+    )
+
+
 def test_a_session_cut_in_the_middle_of_a_line_is_exported_and_told(tmp_path: Path) -> None:
     """What was whole is there."""
     events = conversation(tmp_path)

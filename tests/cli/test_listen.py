@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
 )
+from streamser.export.read import read_recording
 from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, shell, start
 from tests.cli.sounds import spoken, write
 from tests.data import shared_data
@@ -158,6 +161,30 @@ def test_a_recording_holds_the_events_and_the_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_recording_says_when_it_began(tmp_path: Path) -> None:
+    """So that a report of it has a date."""
+    file = write(tmp_path / "talk.wav", spoken(1.0))
+    folder = tmp_path / "kept"
+    before = time.time()
+    assert run("listen", "--file", file, "--record", folder, *QUIET).exit_code == 0
+    (session,) = read_recording(folder / "session.jsonl").sessions
+    assert session.began is not None
+    assert before * 1000 - 1 <= session.began <= time.time() * 1000 + 1
+
+
+def test_a_session_ends_with_its_report_if_asked(tmp_path: Path) -> None:
+    """One page with a date, for its owner only; an old one is not replaced."""
+    file = write(tmp_path / "talk.wav", spoken(3.0))
+    page = tmp_path / "page.html"
+    arguments = ("listen", "--file", file, "--report", page, *QUIET)
+    done = run(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert f"Written: {page}." in done.stderr
+    assert str(datetime.now(UTC).year) in page.read_text(encoding="utf-8")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    refuses(run(*arguments), 2, "--report", "it is there already")
+
+
 def test_a_recording_is_for_its_owner_only(tmp_path: Path) -> None:
     """What people say at home is nobody's business on a shared machine."""
     folder = tmp_path / "kept"

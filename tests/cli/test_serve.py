@@ -97,6 +97,20 @@ def test_a_server_logs_its_sessions_as_json_if_asked() -> None:
     assert lines[1]["reason"] == "finished"
 
 
+def test_a_server_says_what_it_keeps_before_anybody_consents(tmp_path: Path) -> None:
+    """What was kept too long ago is gone by then."""
+    old = tmp_path / "20200101T000000Z_ops_Ann_sess_1.jsonl"
+    old.write_text("{}")
+    kept = ("--export", str(tmp_path), "--export-as", "csv", "--keep-days", "30")
+    own = ("--set", "server.responsible=Acme Ltd")
+    with serving("serve", *QUIET, *kept, *own) as (_, url):
+        page = fetch(f"{url}/")[1]
+    assert "files on its own disk (jsonl, csv). It removes them 30 days after" in page
+    assert "Acme Ltd" in page
+    assert not old.exists()
+    refuses(run("serve", *QUIET, "--keep-days", "3"), 2, "--keep-days goes with --export DIR")
+
+
 def test_a_server_answers_plain_requests() -> None:
     """Health, readiness, metrics, the schemas, the page; nothing else."""
     with serving("serve", *QUIET) as (_, url):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from streamser.events import Event, encode_event
 from streamser.export.formats import ExportFormat, render
+from streamser.export.kept import kept_stem, safe_part
 from streamser.export.log import EventLog
 from streamser.export.read import read_recording
 from streamser.export.records import Recording
@@ -48,7 +50,8 @@ def test_sessions_that_go_on_at_once_have_files_of_their_own(tmp_path: Path) -> 
             keeper.deliver(letter(event))
     keeper.close()
     files = sorted((tmp_path / "kept").glob("*.jsonl"))
-    assert [file.stem.split("_", 1)[1] for file in files] == ["sess_a", "sess_b"]
+    stems = [file.stem.split("_", 1)[1] for file in files]
+    assert stems == ["m_Anna_sess_a", "m_Anna_sess_b"]
     for file in files:
         (session,) = read_recording(file).sessions
         assert (session.meeting, session.missing) == ("m", 0)
@@ -75,6 +78,48 @@ def test_meetings_and_sessions_that_began_before_leave_nothing(tmp_path: Path) -
         keeper.deliver(letter(event))
     keeper.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("Zoë Ångström", "Zoë-Ångström"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("CON:*?<>|_\\x", "CON-x"),
+        ("...", ""),
+        ("Ж" * 80, "Ж" * 40),
+    ],
+)
+def test_names_in_names_of_files_are_safe(name: str, part: str) -> None:
+    """Letters and digits of any script; nothing that leads elsewhere, nothing too long."""
+    assert safe_part(name) == part
+    stem = kept_stem(0, name, None, "s")
+    assert stem == (f"19700101T000000Z_{part}_s" if part else "19700101T000000Z_s")
+
+
+def test_what_is_older_goes_in_every_format_and_nothing_else(tmp_path: Path) -> None:
+    """Neither a session that is still written nor a file that is called otherwise."""
+    keeper = Keeper(tmp_path, [], print)
+    first, *others = talk("sess_a")
+    keeper.deliver(letter(first))
+    old = kept_stem(0, "ops", "Ann", "sess_old")
+    (tmp_path / f"{old}.audformat").mkdir()
+    for name in (f"{old}.jsonl", f"{old}.csv", f"{old}.audformat/x.csv", "own.jsonl"):
+        (tmp_path / name).write_text("x")
+    while not list(tmp_path.glob("*_sess_a.jsonl")):
+        threading.Event().wait(0.01)
+    later = time.time() + 10 * 86_400
+    assert keeper.remove_older(30) == 1
+    assert keeper.remove_older(1, later) == 0
+    assert {file.name.split("_")[-1] for file in tmp_path.iterdir()} == {
+        "a.jsonl",
+        "own.jsonl",
+    }
+    for event in others:
+        keeper.deliver(letter(event))
+    keeper.close()
+    assert keeper.remove_older(1, later) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["own.jsonl"]
 
 
 def test_a_folder_that_goes_away_costs_a_line_a_session(tmp_path: Path) -> None:
