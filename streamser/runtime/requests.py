@@ -14,6 +14,7 @@ import msgspec
 
 from streamser.audio.clip import Clip
 from streamser.audio.ring import Ring
+from streamser.audio.suspicion import is_pinned
 from streamser.emotion.model import Finding
 from streamser.runtime.jobs import (
     Cancel,
@@ -248,11 +249,13 @@ class Requests:
         return self._ids
 
     def _clip(self, utterance: Utterance, end: int, *, final: bool) -> Clip:
+        samples = self.ring.read(utterance.start, end)
+        utterance.pinned = is_pinned(samples)
         return Clip(
             session_id=self.profile.session_id,
             utterance=utterance.number,
             start=utterance.start,
-            samples=self.ring.read(utterance.start, end),
+            samples=samples,
             final=final,
             language=self.profile.language,
         )
