@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal, TypeAlias, cast
 import numpy as np
 
 from streamser.audio.source import Frames, Gap
+from streamser.audio.suspicion import SoundCheck, container_of
 from streamser.errors import AudioError
 
 __all__ = ["Encoding", "RawSource"]
@@ -20,7 +21,6 @@ Encoding: TypeAlias = Literal["s16le", "f32le"]
 _WIDTH = {"s16le": 2, "f32le": 4}
 _READ_BYTES = 32_768
 _BLOCKS_AHEAD = 4
-_HEADERS = {b"RIFF": "WAV", b"FORM": "AIFF", b"fLaC": "FLAC", b"OggS": "OGG", b"ID3": "MP3"}
 
 
 class RawSource:
@@ -35,6 +35,8 @@ class RawSource:
     ``BufferedReader``, whose lock, still held by that thread, would crash the interpreter's
     exit; bytes which that reader has buffered before are therefore not seen.
 
+    What is not what it is said to be is told to ``tell``, in one line, and read on.
+
     A frame may be split over reads; an incomplete one at the very end is dropped. The
     constructor raises ``AudioError`` for a terminal, an unknown encoding, or a count of channels
     below 1; ``chunks`` for a stream without any sound, one that is a sound file with a header,
@@ -48,6 +50,7 @@ class RawSource:
         channels: int = 1,
         encoding: Encoding = "s16le",
         name: str = "stdin",
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         if encoding not in _WIDTH:
             raise AudioError(f"unknown encoding {encoding!r}: use one of {', '.join(_WIDTH)}")
@@ -63,6 +66,8 @@ class RawSource:
         self._encoding = encoding
         self._stream = stream
         self._stopped = False
+        self._tell = tell
+        self._check = SoundCheck(encoding, channels)
         # SimpleQueues, because stop() may run in a signal handler. The reader spends a credit
         # for every block and the consumer gives it back: a bounded queue with two plain ends.
         self._blocks: queue.SimpleQueue[bytes | Exception | None] = queue.SimpleQueue()
@@ -84,6 +89,9 @@ class RawSource:
                     raise AudioError(f"{self.name} broke off: {block}", code="truncated_audio")
                 if not heard and not rest:
                     self._refuse_header(block)
+                doubt = self._check.look(block)
+                if doubt is not None and self._tell is not None:
+                    self._tell(f"{self.name}: {doubt.message}")
                 rest += block
                 whole = len(rest) - len(rest) % frame_bytes
                 if whole:
@@ -112,13 +120,13 @@ class RawSource:
         return frames.reshape(-1, self.channels)
 
     def _refuse_header(self, head: bytes) -> None:
-        for mark, kind in _HEADERS.items():
-            if head.startswith(mark):
-                raise AudioError(
-                    f"{self.name} carries a {kind} file, not raw {self._encoding} samples: save"
-                    " it and give its name, or convert it on the way",
-                    code="not_raw_audio",
-                )
+        kind = container_of(head)
+        if kind is not None:
+            raise AudioError(
+                f"{self.name} carries a {kind} file, not raw {self._encoding} samples: save"
+                " it and give its name, or convert it on the way",
+                code="not_raw_audio",
+            )
 
     def _read_on(self) -> None:
         read = _reader_of(self._stream)

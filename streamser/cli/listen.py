@@ -267,8 +267,9 @@ def _open(
         )
     if file == "-":
         from streamser.audio.raw import RawSource
+        from streamser.cli.talk import warn
 
-        return RawSource(sys.stdin.buffer, rate, channels, encoding.value)
+        return RawSource(sys.stdin.buffer, rate, channels, encoding.value, tell=warn)
     from streamser.cli.tracks import open_file
 
     return open_file(file, track=track, paced=True)

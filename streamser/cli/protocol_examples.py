@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streamser.events import (
+    Advice,
     AnyEvent,
     AudioConfig,
     AudioFormat,
@@ -169,8 +170,13 @@ def _session_examples() -> list[SessionEvent]:
         SessionResumed(**_envelope(15, None), received_frames=103_680),
         Cleared(**_envelope(16, None)),
         Marker(**_envelope(17, None), id="end of question 1", audio_ms=6500),
-        ErrorRaised(
+        Advice(
             **_envelope(18, None),
+            kind="scale",
+            message="float samples lie far beyond -1 to 1: divide them by 32768",
+        ),
+        ErrorRaised(
+            **_envelope(19, None),
             error=ErrorBody(
                 type="invalid_request_error",
                 code="input_audio_buffer_commit_empty",
@@ -180,7 +186,7 @@ def _session_examples() -> list[SessionEvent]:
             ),
         ),
         SessionClosed(
-            **_envelope(19, None),
+            **_envelope(20, None),
             audio_ms=7040,
             speech_ms=4240,
             utterances=2,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from streamser.cli.talk import clock, complain, signed, warn
 from streamser.cli.utterance import Utterance, read_utterance
-from streamser.events import ErrorRaised, Event, Overload, SessionCreated, encode_event
+from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
 from streamser.taxonomy import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def advice_of(event: Event) -> str | None:
     match event:
         case ErrorRaised():
             return event.error.message
+        case Advice():
+            return event.message
         case Overload(kind="partials"):
             return (
                 f"kept up by leaving out {event.dropped} readings in mid-utterance ({event.reason})"

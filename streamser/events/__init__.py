@@ -20,6 +20,7 @@ from streamser.events.meeting import (
     Stamp,
 )
 from streamser.events.session import (
+    Advice,
     Cleared,
     Committed,
     EmotionCompleted,
@@ -68,6 +69,7 @@ from streamser.events.values import (
 
 __all__ = [
     "PROTOCOL",
+    "Advice",
     "AnyEvent",
     "AudioConfig",
     "AudioFormat",

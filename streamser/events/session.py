@@ -17,6 +17,7 @@ from streamser.events.values import (
 from streamser.taxonomy import Dimensions
 
 __all__ = [
+    "Advice",
     "Cleared",
     "Committed",
     "EmotionCompleted",
@@ -291,6 +292,19 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     ]
 
 
+class Advice(Event, frozen=True, kw_only=True, tag="streamser.advice"):
+    """The sound is likely not what it was said to be; told once a stream, which goes on."""
+
+    kind: Annotated[
+        Literal["container", "byte_order", "encoding", "scale"],
+        Meta(
+            description="`container`: a file, not samples. `byte_order`: big endian, or begun"
+            " within a sample. `encoding`: floats as integers, or reverse. `scale`: floats over 1."
+        ),
+    ]
+    message: Annotated[str, Meta(description="What to do, for people.")]
+
+
 class Marker(Event, frozen=True, kw_only=True, tag="streamser.marker"):
     """Echo of a marker: everything about the sound before it has been sent."""
 
@@ -334,6 +348,7 @@ SessionEvent: TypeAlias = (
     | TranscriptionFailed
     | MoodUpdated
     | Overload
+    | Advice
     | Marker
     | ErrorRaised
     | SessionClosed

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from streamser.audio.clip import Samples, to_samples
+from streamser.audio.suspicion import Doubt
 from streamser.events import Event
 from streamser.runtime.clock import ArrivalClock
 from streamser.runtime.jobs import Cancel, EmotionJob, Job, Outcome, WordsJob
@@ -74,6 +75,10 @@ class Conductor:
     def report(self, code: str, message: str) -> list[Event]:
         """Tell of a fault of the source."""
         return self.carry(self._session.report(code, message))
+
+    def advise(self, doubt: Doubt) -> list[Event]:
+        """Tell that the sound is likely of the wrong kind."""
+        return self.carry(self._session.advise(doubt))
 
     def take(self, job: Job, outcome: Outcome) -> list[Event]:
         """Hand an outcome to the session."""

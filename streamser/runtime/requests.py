@@ -14,6 +14,7 @@ import msgspec
 
 from streamser.audio.clip import Clip
 from streamser.audio.ring import Ring
+from streamser.audio.suspicion import is_pinned
 from streamser.runtime.jobs import (
     Cancel,
     EmotionJob,
@@ -65,12 +66,14 @@ Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
 class Requests:
     """Keep the jobs of one session.
 
-    ``ring`` holds the sound they are about. Both may be set anew.
+    ``ring`` holds the sound they are about; ``readable`` says whether a voice can be heard in it.
+    All may be set anew.
     """
 
     def __init__(self, profile: SessionProfile, ring: Ring) -> None:
         self.profile = profile
         self.ring = ring
+        self.readable = True
         self._ids = 0
         self._jobs: dict[int, tuple[Utterance, Job]] = {}
         self._tasks: list[Job | Cancel] = []
@@ -247,11 +250,13 @@ class Requests:
         return self._ids
 
     def _clip(self, utterance: Utterance, end: int, *, final: bool) -> Clip:
+        samples = self.ring.read(utterance.start, end)
+        utterance.unreadable = not self.readable or is_pinned(samples)
         return Clip(
             session_id=self.profile.session_id,
             utterance=utterance.number,
             start=utterance.start,
-            samples=self.ring.read(utterance.start, end),
+            samples=samples,
             final=final,
             language=self.profile.language,
         )

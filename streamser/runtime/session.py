@@ -13,10 +13,12 @@ from typing import TypeAlias
 
 from streamser.audio.clip import Samples, to_ms
 from streamser.audio.ring import Ring
+from streamser.audio.suspicion import Doubt
 from streamser.emotion.model import Finding, Listener, Reading
 from streamser.emotion.mood import Mood
 from streamser.errors import ModelError
 from streamser.events import (
+    Advice,
     Cleared,
     Committed,
     ErrorBody,
@@ -39,7 +41,7 @@ from streamser.runtime.profile import SessionProfile, SessionSnapshot, describe,
 from streamser.runtime.requests import FinalReady, PartialReady, Requests, VoiceReady
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
 from streamser.runtime.utterance import Analysed, Utterance
-from streamser.runtime.wording import Wording, client_error, server_error
+from streamser.runtime.wording import UNREADABLE, Wording, client_error, server_error
 from streamser.speech.segmenter import (
     Closed,
     Extended,
@@ -57,6 +59,7 @@ __all__ = ["Output", "Session"]
 logger = logging.getLogger(__name__)
 
 Output: TypeAlias = Event | Job | Cancel
+_Word: TypeAlias = Callable[[Reading], Draft]
 
 _MARKERS = 1000
 """Markers that may wait: a client that stops in the middle of a word could send them for ever."""
@@ -234,6 +237,16 @@ class Session:
         self._outbox.say(draft(ErrorRaised, error=server_error(code, message)))
         return self._output()
 
+    def advise(self, doubt: Doubt) -> list[Output]:
+        """Tell that the sound is likely of the wrong kind; what is unreadable is not read."""
+        self._requests.readable = doubt.readable
+        self._outbox.say(draft(Advice, kind=doubt.kind, message=doubt.message))
+        return self._output()
+
+    def trust_sound(self) -> None:
+        """Read what comes from here on: the client has said anew how it is written."""
+        self._requests.readable = True
+
     def snapshot(self) -> SessionSnapshot:
         """Return what was learnt of the speaker so far."""
         return SessionSnapshot(self._profile.models.emotion, self._listeners.snapshot())
@@ -384,17 +397,20 @@ class Session:
             self._tell_partial_words(utterance, answer.transcript, answer.end)
         if answer.observed is not None:
             self._tell_reading(
+                utterance,
                 answer.observed.finding,
                 lambda reading: self._wording.delta(utterance, reading, answer.start, answer.end),
                 answer.end,
             )
 
     def _tell_reading(
-        self, finding: Finding, word: Callable[[Reading], Draft], position: int
+        self, utterance: Utterance, finding: Finding, word: _Word, position: int
     ) -> None:
         """Tell what a finding means up to a sample, or that it is lost: listeners may fail."""
         try:
-            content: Draft | None = word(self._listeners.interpret(finding))
+            known = not utterance.unreadable
+            reading = self._listeners.interpret(finding) if known else UNREADABLE
+            content: Draft | None = word(reading)
         except Exception as error:
             logger.error("a reading was lost", exc_info=error)
             # By its own place in the sound: when it comes must not matter where order does.
@@ -419,7 +435,7 @@ class Session:
             if late and alone is not None and utterance.transcript is None:
                 self._without_words.remove(utterance)
                 word = partial(self._wording.voice, utterance)
-                self._tell_reading(alone.finding, word, utterance.end)
+                self._tell_reading(utterance, alone.finding, word, utterance.end)
 
     def _tell_final(self, utterance: Utterance) -> None:
         outcome = utterance.outcome
@@ -442,8 +458,11 @@ class Session:
         # may have named its speaker in the meantime.
         voice = outcome.voice if self._profile.guesses_speakers else None
         label = self._listeners.label(voice, to_ms(utterance.end - utterance.start))
-        reading = self._listeners.interpret(outcome.finding, label)
-        self._listeners.learn(outcome.finding, label)
+        if utterance.unreadable:
+            reading = UNREADABLE
+        else:
+            reading = self._listeners.interpret(outcome.finding, label)
+            self._listeners.learn(outcome.finding, label)
         body = self._wording.judged(utterance, reading, label)
         # From what is told, not from what was read: the events alone give the same mood again.
         window = body.window

@@ -43,6 +43,7 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     together; ``transcript``, ``alone`` and ``outcome`` are what has come of them. ``slot`` is
     its place among the session's events once the utterance is closed, and ``patience_ends``
     where on the session's clock its voice alone is told of, if words are still missing.
+    ``unreadable``: in the sound asked about last no voice can be heard.
     """
 
     number: int
@@ -63,6 +64,7 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     outcome: Analysed | Fault | None = None
     slot: Slot | None = None
     patience_ends: int = 0
+    unreadable: bool = False
 
     @property
     def is_asked(self) -> bool:

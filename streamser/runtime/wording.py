@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from streamser.audio.clip import SAMPLE_RATE, to_ms
 from streamser.emotion.model import Reading
 from streamser.emotion.mood import MoodState
@@ -25,13 +27,24 @@ from streamser.runtime.outbox import Draft, draft
 from streamser.runtime.utterance import Utterance
 from streamser.speech.stable import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
-from streamser.taxonomy import Dimensions
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = ["Wording", "client_error", "server_error"]
+__all__ = ["UNREADABLE", "Wording", "client_error", "server_error"]
 
 
 _PLACES = 4
 """Decimal places of what is judged: more would only look like precision."""
+
+
+UNREADABLE: Final = Reading(
+    category=UNSURE,
+    confidence=0.0,
+    scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
+    dimensions=Dimensions(None, None, None),
+    uncertainty=1.0,
+    modalities=(),
+)
+"""What is read from sound in which no voice can be heard; a mood takes nothing from it."""
 
 
 def server_error(code: str, message: str) -> ErrorBody:

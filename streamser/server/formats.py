@@ -11,7 +11,16 @@ from streamser.audio.source import Frames
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
 
-__all__ = ["MAX_RATE", "MIN_RATE", "PHONE_RATE", "SoundDecoder", "frame_bytes", "rate_of", "usable"]
+__all__ = [
+    "MAX_RATE",
+    "MIN_RATE",
+    "PHONE_RATE",
+    "SoundDecoder",
+    "encoding_of",
+    "frame_bytes",
+    "rate_of",
+    "usable",
+]
 
 MIN_RATE: Final = 8_000
 MAX_RATE: Final = 192_000
@@ -35,6 +44,11 @@ def usable(form: AudioFormat) -> AudioFormat:
 def rate_of(form: AudioFormat) -> int:
     """Return a format's frames a second."""
     return form.rate or (24_000 if form.type == "audio/pcm" else PHONE_RATE)
+
+
+def encoding_of(form: AudioFormat) -> str:
+    """Return the encoding of the samples: that of PCM, or the type of any other."""
+    return (form.encoding or "s16le") if form.type == "audio/pcm" else form.type
 
 
 def frame_bytes(form: AudioFormat) -> int:

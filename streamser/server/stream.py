@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.audio.intake import Intake
+from streamser.audio.suspicion import SoundCheck
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
@@ -33,7 +34,7 @@ from streamser.runtime.pools import WorkerPools
 from streamser.runtime.profile import SessionProfile, SessionSnapshot
 from streamser.runtime.session import Output, Session
 from streamser.server.actions import StreamSettings
-from streamser.server.formats import SoundDecoder, frame_bytes, rate_of, usable
+from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
 from streamser.server.pace import Pace
 from streamser.speech.vad import Vad
 
@@ -114,6 +115,7 @@ class LiveStream:
             self._session, setting.workers, self._post, None if asked.ordered else time.monotonic
         )
         self._decoder = SoundDecoder(asked.format)
+        self._check: SoundCheck | None = SoundCheck(encoding_of(asked.format))
         self._intake = Intake(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
@@ -178,6 +180,11 @@ class LiveStream:
         """Hear raw sound that has just come."""
         if self._ending:
             return
+        # None once there was a doubt: one advice a stream, whatever is set up after it.
+        doubt = None if self._check is None else self._check.look(data)
+        if doubt is not None:
+            self._check = None
+            self._tell(self._conductor.advise(doubt))
         frames = self._decoder.decode(data)
         self._frames += len(frames)
         self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
@@ -214,6 +221,8 @@ class LiveStream:
         """Tell a client that has come back where to go on."""
         # A sample that was cut in two with the line comes again, whole.
         self._decoder = SoundDecoder(self.asked.format)
+        if self._check is not None:
+            self._check = SoundCheck(encoding_of(self.asked.format))
         self._carry(self._session.welcome_back(self._frames))
 
     def configure(self, asked: StreamSettings) -> None:
@@ -221,6 +230,9 @@ class LiveStream:
         if asked.format != self.asked.format:
             self._drain_intake()
             self._decoder = SoundDecoder(asked.format)
+            if self._check is not None:
+                self._check = SoundCheck(encoding_of(asked.format))
+            self._session.trust_sound()
             self._intake = Intake(rate_of(asked.format), 1)
         if asked.speaker != self.asked.speaker:
             self._session.forget_speaker()
