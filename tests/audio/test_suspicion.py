@@ -24,7 +24,8 @@ def spoken(rate: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     import soxr
 
     sound, own = soundfile.read(DEMO, frames=8 * 16_000, dtype="float32")
-    return np.rint(np.clip(soxr.resample(sound, own, rate), -1, 0.99) * 32767).astype("<i2")
+    scaled = np.rint(np.clip(soxr.resample(sound, own, rate), -1, 0.99) * 32767)
+    return np.asarray(scaled, np.dtype("<i2"))
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 48_000])
