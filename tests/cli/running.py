@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import streamser
 from streamser.cli.main import app
 from streamser.events import SessionEvent
 
-__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "shell", "start"]
+__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "shell", "start", "without_beginning"]
 
 PROGRAM = [sys.executable, "-c", "from streamser.cli.main import main; main()"]
 DEMO = Path(streamser.__file__).parent / "assets" / "demo.flac"
@@ -66,3 +67,8 @@ def refuses(result: Result, code: int, *parts: str) -> None:
     assert len(lines) == 1, lines
     assert all(part in lines[0] for part in parts), lines[0]
     assert "Traceback" not in result.output
+
+
+def without_beginning(recorded: str) -> str:
+    """Return recorded lines without when the session began, which stdout does not say."""
+    return re.sub(r',"unix_ms":\d+}', "}", recorded, count=1)

@@ -383,7 +383,7 @@ def test_a_server_keeps_a_set_of_files_for_each_session(tmp_path: Path) -> None:
     files = sorted(out.glob("*.jsonl"))
     assert len(files) == 2
     for file, name in zip(files, ("Anna", "Ben"), strict=False):
-        assert re.fullmatch(r"\d{8}T\d{6}Z_sess_\w+\.jsonl", file.name)
+        assert re.fullmatch(rf"\d{{8}}T\d{{6}}Z_m_{name}_sess_\w+\.jsonl", file.name)
         (session,) = read_recording(file).sessions
         assert session.info is not None
         assert session.meeting == "m"

@@ -17,7 +17,7 @@ import soundfile
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
 from streamser.events import EmotionCompleted, SessionClosed, SpeechStarted, SpeechStopped
-from tests.cli.running import DEMO, events_of, shell, start
+from tests.cli.running import DEMO, events_of, shell, start, without_beginning
 from tests.cli.sounds import spoken, write
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
@@ -71,7 +71,7 @@ def test_a_killed_program_leaves_all_but_the_last_second(tmp_path: Path) -> None
     sound = kept_sound(folder)
     assert len(sound) >= (heard_ms - 1000) * SAMPLE_RATE // 1000
     np.testing.assert_allclose(sound, original(len(sound)), atol=1 / 32768)
-    kept = (folder / "session.jsonl").read_text(encoding="utf-8")
+    kept = without_beginning((folder / "session.jsonl").read_text(encoding="utf-8"))
     assert kept.startswith(head)
     # An event is kept before it is told, and whole lines are all that is ever written.
     assert kept.startswith(head + tail.rpartition("\n")[0])
@@ -85,7 +85,7 @@ def test_a_program_that_is_asked_to_end_leaves_everything(tmp_path: Path) -> Non
     listening.send_signal(signal.SIGTERM)
     tail, err = rest_of(listening)
     assert listening.returncode == 0, err
-    kept = (folder / "session.jsonl").read_text(encoding="utf-8")
+    kept = without_beginning((folder / "session.jsonl").read_text(encoding="utf-8"))
     assert kept == head + tail
     events = events_of(kept)
     closed = events[-1]
@@ -118,7 +118,7 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(tmp_path: Path) -> Non
     sound = kept_sound(folder)
     assert SAMPLE_RATE / 2 < len(sound) < 6 * SAMPLE_RATE
     np.testing.assert_allclose(sound, spoken(6.0)[: len(sound)], atol=1 / 32768)
-    kept = (folder / "session.jsonl").read_text(encoding="utf-8")
+    kept = without_beginning((folder / "session.jsonl").read_text(encoding="utf-8"))
     assert done.stdout.startswith(kept)
     assert kept.endswith("\n")
 
@@ -149,7 +149,7 @@ def test_an_event_that_does_not_fit_is_left_out_as_a_whole(tmp_path: Path) -> No
     )
     assert done.stdout == "False\n"
     assert done.stderr.count("the recording is not complete: session.jsonl: ") == 1
-    kept = (folder / "session.jsonl").read_text(encoding="utf-8")
+    kept = without_beginning((folder / "session.jsonl").read_text(encoding="utf-8"))
     assert kept.endswith("\n")
     events = events_of(kept)
     assert [event.seq for event in events] == list(range(len(events)))
