@@ -33,6 +33,7 @@ __all__ = [
     "band_weights",
     "features",
     "log_mel",
+    "mel_edges",
     "relative_level",
     "whole_frames",
 ]
@@ -61,10 +62,13 @@ class Mel(msgspec.Struct, frozen=True, eq=False):
     """Hold ready-made log-mel frames where the recording itself cannot be had.
 
     ``decibels`` is float32 [frames, 64] on the front end's grid (16 ms a frame), relative to
-    any fixed reference: only differences mean something.
+    any fixed reference: only differences mean something. ``whisper`` is float32 [frames, 80],
+    the same sound in Whisper's bands (10 ms a frame, log10 of power), or ``None`` where the
+    source is too coarse for them.
     """
 
     decibels: Frames
+    whisper: Frames | None = None
 
 
 Sound: TypeAlias = Samples | Mel
@@ -221,7 +225,7 @@ def band_weights() -> npt.NDArray[np.float64]:
 
     The filters have equal areas, so that a band tells a density; its width makes it a power.
     """
-    edges = _edges()
+    edges = mel_edges(_FILTERS)
     widths: npt.NDArray[np.float64] = (edges[2:] - edges[:-2]).reshape(BANDS, 2).mean(axis=1)
     return widths
 
@@ -246,7 +250,7 @@ def _bank() -> _Bank:
     Triangles on an evenly spaced mel grid, each of area 1 in Hz. Source: M. Slaney, Auditory
     Toolbox, Technical Report 1998-010, Interval Research, 1998 (``mfcc``).
     """
-    edges = _edges()
+    edges = mel_edges(_FILTERS)
     low, centre, high = (edges[i : i + _FILTERS, None] for i in range(3))
     hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / WINDOW)
     rising = (hertz - low) / (centre - low)
@@ -257,9 +261,9 @@ def _bank() -> _Bank:
     return _Bank(bins, pairs[filters, bins], np.searchsorted(filters, np.arange(BANDS)))
 
 
-def _edges() -> npt.NDArray[np.float64]:
-    """Return the ends and peaks of the 128 triangles in Hz, [130]."""
-    return _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), _FILTERS + 2))
+def mel_edges(filters: int) -> npt.NDArray[np.float64]:
+    """Return the ends and peaks in Hz of so many triangles from 0 to 8 kHz, [filters + 2]."""
+    return _mel_to_hertz(np.linspace(0.0, _hertz_to_mel(SAMPLE_RATE / 2), filters + 2))
 
 
 # Slaney's mel scale: linear up to 1 kHz (15 mel), then 27 mel for a factor of 6.4.

@@ -17,7 +17,7 @@ from streamser.audio.source import Gap
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import AudioError
 from streamser.training.items import Item, MelSpan
-from streamser.training.mel_archive import Frames, decibels, read_archive
+from streamser.training.mel_archive import Archive, decibels, read_archive, whisper_levels
 
 __all__ = ["FRAMES_PER_SECOND", "Readable", "Sounds", "read_clip"]
 
@@ -47,7 +47,7 @@ class Sounds:
         self._room = most_bytes
         self._clips: dict[Path, npt.NDArray[np.int16]] = {}
         self._lengths: dict[Path, int] = {}
-        self._archives: dict[Path, Frames] = {}
+        self._archives: dict[Path, Archive] = {}
 
     def load(self, item: Item) -> Sound | None:
         """Return an item's sound, or ``None`` where it has none.
@@ -55,7 +55,9 @@ class Sounds:
         Raises ``AudioError`` naming the file where it cannot be read.
         """
         if item.mel is not None:
-            return Mel(decibels=decibels(self._frames(item.mel)))
+            mel, wide = self._frames(item.mel)
+            whisper = None if wide is None else whisper_levels(wide)
+            return Mel(decibels=decibels(mel), whisper=whisper)
         if item.audio is not None:
             return self._clip(item.audio).astype(np.float32) / np.float32(_FULL)
         return None
@@ -63,7 +65,7 @@ class Sounds:
     def seconds(self, item: Item) -> float:
         """Return how long an item's sound is; 0 where it has none. Raises like ``load``."""
         if item.mel is not None:
-            return len(self._frames(item.mel)) / FRAMES_PER_SECOND
+            return len(self._frames(item.mel).mel) / FRAMES_PER_SECOND
         if item.audio is not None:
             if item.audio not in self._lengths:
                 self._clip(item.audio)
@@ -101,16 +103,18 @@ class Sounds:
                 self._clips[path] = clip
         return clip
 
-    def _frames(self, span: MelSpan) -> Frames:
-        mel = self._archives.get(span.archive)
-        if mel is None:
-            mel = self._archives[span.archive] = read_archive(span.archive)
+    def _frames(self, span: MelSpan) -> Archive:
+        found = self._archives.get(span.archive)
+        if found is None:
+            found = self._archives[span.archive] = read_archive(span.archive)
         end = span.offset + span.frames
-        if span.offset < 0 or span.frames < 0 or end > len(mel):
+        if span.offset < 0 or span.frames < 0 or end > len(found.mel):
             raise AudioError(
-                f"{span.archive} has {len(mel)} frames; an item asks for {span.offset} to {end}."
+                f"{span.archive} has {len(found.mel)} frames; an item asks for {span.offset}"
+                f" to {end}."
             )
-        return mel[span.offset : end]
+        rows = slice(span.offset, end)
+        return Archive(found.mel[rows], None if found.wide is None else found.wide[rows])
 
 
 def read_clip(path: Path) -> Samples:

@@ -75,7 +75,7 @@ def test_ready_made_frames_of_the_same_clips_are_met() -> None:
     folder = shared_data("cremad_mel")
     with (folder / "labels.csv").open(newline="") as file:
         place = {row["name"]: row for row in csv.DictReader(file)}
-    levels = decibels(read_archive(folder / ARCHIVE))
+    levels = decibels(read_archive(folder / ARCHIVE).mel)
     recordings = sorted((folder / "griffinlim_samples").glob("*.flac"))
     errors = []
     for path in recordings:

@@ -36,7 +36,7 @@ def test_64_bands_are_taken_as_they_are(tmp_path: Path) -> None:
     """0 to 255, -80 to 0 dB."""
     mel = np.arange(192, dtype=np.uint8).reshape(3, 64)
     np.savez(tmp_path / "m.npz", mel=mel)
-    assert np.array_equal(read_archive(tmp_path / "m.npz"), mel)
+    assert np.array_equal(read_archive(tmp_path / "m.npz").mel, mel)
     assert decibels(np.array([0, 51, 255], np.uint8)) == pytest.approx([-80, -64, 0], abs=1e-5)
 
 
@@ -50,7 +50,7 @@ def test_of_128_bands_pairs_are_added_against_the_clips_own_peak(tmp_path: Path)
         offset=np.array([0, 4]),
         n_frames=np.array([4, 5]),
     )
-    found = read_archive(tmp_path / "m.npz")
+    found = read_archive(tmp_path / "m.npz").mel
     assert found.dtype == np.uint8
     assert np.array_equal(found[:4], in_pairs(frames[:4]))
     assert np.array_equal(found[4:], in_pairs(frames[4:]))

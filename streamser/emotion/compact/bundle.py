@@ -1,8 +1,8 @@
 """The bundled model's folder: what is in it, and how it is read.
 
 ``config.json`` says what the parts are and what they hash to, ``norm.npz`` what is usual,
-``judge.onnx`` and ``words.onnx`` hold the weights, ``tokenizer.json`` the word pieces,
-``calibration.json`` turns logits into probabilities, ``README.md`` is the model card.
+``layers.onnx``, ``judge.onnx`` and ``words.onnx`` hold the weights, ``tokenizer.json`` the word
+pieces, ``calibration.json`` turns logits into probabilities, ``README.md`` is the model card.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 
 from streamser.emotion.calibration import Calibration, read_calibrations
 from streamser.emotion.compact.graph import open_graph
+from streamser.emotion.compact.layers import GRAPH, LayerEar, load_layers
+from streamser.emotion.compact.layout import WIDTH
 from streamser.emotion.compact.running import Norm
-from streamser.emotion.compact.statistics import WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
@@ -39,13 +40,13 @@ __all__ = [
 ]
 
 FORMAT: Final = "streamser.compact"
-VERSION: Final = 1
+VERSION: Final = 2
 CONFIG: Final = "config.json"
 JUDGE: Final = "judge.onnx"
 NORM: Final = "norm.npz"
 CALIBRATION: Final = "calibration.json"
 _MOST_NORM: Final = 1 << 20
-PARTS: Final = (JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
+PARTS: Final = (GRAPH, JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
 
 JUDGE_INPUTS: Final = (
     *("relative", "absolute", "context", "variety", "known"),
@@ -71,19 +72,20 @@ class _Heading(msgspec.Struct):
 class Bundle(msgspec.Struct, frozen=True, eq=False):
     """Hold the parts of a bundled model, ready to run.
 
-    Pickled, it is its place; what comes out of that in another process is all but ``words``,
-    which only those who observe need.
+    Pickled, it is its place; what comes out of that in another process is all but ``layers``
+    and ``words``, which only those who observe need.
     """
 
     directory: Path
     judge: Any
+    layers: LayerEar | None
     words: Words | None
     norm: Norm
     calibrations: dict[str, Calibration]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the place."""
-        return _without_words, (self.directory,)
+        return _for_listeners, (self.directory,)
 
 
 def is_bundle(directory: Path) -> bool:
@@ -113,13 +115,13 @@ def load_bundle(directory: Path) -> Bundle:
     that the description names: never a model that was put together by accident.
     """
     _check(directory)
-    return _open(directory, load_words(directory))
+    return _open(directory, load_layers(directory), load_words(directory))
 
 
 @cache
-def _without_words(directory: Path) -> Bundle:
+def _for_listeners(directory: Path) -> Bundle:
     _check(directory)
-    return _open(directory, None)
+    return _open(directory, None, None)
 
 
 def _check(directory: Path) -> None:
@@ -132,10 +134,11 @@ def _check(directory: Path) -> None:
             )
 
 
-def _open(directory: Path, words: Words | None) -> Bundle:
+def _open(directory: Path, layers: LayerEar | None, words: Words | None) -> Bundle:
     return Bundle(
         directory=directory,
         judge=open_graph(directory / JUDGE, inputs=JUDGE_INPUTS),
+        layers=layers,
         words=words,
         norm=_read_norm(directory / NORM),
         calibrations=read_calibrations(directory / CALIBRATION),

@@ -19,7 +19,7 @@ from streamser.emotion.compact.pitch import PitchTrack, follow_pitch
 from streamser.emotion.frontend import HOP, WINDOW, Frames, log_mel, whole_frames
 from streamser.emotion.model import Place
 
-__all__ = ["MOST_FRAMES", "Ear", "Heard", "listen"]
+__all__ = ["MOST_FRAMES", "Ear", "Heard", "cleaned", "listen"]
 
 MOST_FRAMES: Final = 1 << 17
 """Frames kept of all sessions together: 35 minutes of sound, 36 MB."""
@@ -125,7 +125,7 @@ class Ear:
 
 def listen(samples: Samples) -> Heard:
     """Return the frames of a clip, float32 [n] at 16 kHz; NaN and infinite samples are silence."""
-    decibels = log_mel(_cleaned(samples))
+    decibels = log_mel(cleaned(samples))
     return Heard(decibels, follow_pitch(decibels))
 
 
@@ -139,7 +139,7 @@ def _between(samples: Samples, first: int, last: int) -> Heard:
     begin, end = first * HOP - _HALF, (last - 1) * HOP + _HALF
     sound = np.zeros(max(0, end - begin), np.float32)
     known = slice(max(0, begin), max(0, min(end, len(samples))))
-    sound[known.start - begin : known.stop - begin] = _cleaned(samples[known])
+    sound[known.start - begin : known.stop - begin] = cleaned(samples[known])
     decibels = whole_frames(sound)
     return Heard(decibels, follow_pitch(decibels))
 
@@ -151,7 +151,8 @@ def _joined(parts: Sequence[Heard]) -> Heard:
     return Heard(decibels, PitchTrack(log2_f0, periodicity))
 
 
-def _cleaned(samples: Samples) -> Samples:
+def cleaned(samples: Samples) -> Samples:
+    """Return samples in [-1, 1]; NaN and infinite ones are silence."""
     clean: Samples = np.where(np.isfinite(samples), samples, np.float32(0.0))
     np.maximum(clean, -1.0, out=clean)
     return np.minimum(clean, 1.0, out=clean)

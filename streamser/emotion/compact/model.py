@@ -23,15 +23,25 @@ from streamser.emotion.calibration import (
     probabilities,
 )
 from streamser.emotion.compact.bundle import Bundle, load_bundle
-from streamser.emotion.compact.ear import Ear, listen
+from streamser.emotion.compact.ear import Ear, cleaned, listen
+from streamser.emotion.compact.layers import VALUES, LayerEar
+from streamser.emotion.compact.layout import GROUPS
 from streamser.emotion.compact.running import Reference, Usual, read_usual
-from streamser.emotion.compact.statistics import GROUPS, Measured, measure
+from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Reading, Spoken
 from streamser.emotion.prototypes import entropy
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["CompactFinding", "CompactListener", "CompactModel", "Judgement", "load_compact"]
+__all__ = [
+    "CompactFinding",
+    "CompactListener",
+    "CompactModel",
+    "Judgement",
+    "joined",
+    "load_compact",
+    "measured_sound",
+]
 
 Vectors = npt.NDArray[np.float32]
 
@@ -64,26 +74,36 @@ class CompactModel:
 
     def __init__(self, bundle: Bundle, name: str) -> None:
         assert bundle.words is not None, "a bundle for listeners alone"
+        assert bundle.layers is not None, "a bundle for listeners alone"
         self.name = name
         self._bundle = bundle
         self._words = bundle.words
         self._ear = Ear()
+        self._layers = bundle.layers
 
     def observe(self, batch: Sequence[Spoken]) -> list[CompactFinding]:
         """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
 
         NaN and infinite samples count as silence. Of clips with a place, frames are kept.
         """
-        heard = [self._ear.hear(spoken.samples, spoken.place) for spoken in batch]
-        return self._find([measure(*each) for each in heard], [spoken.text for spoken in batch])
+        measured = [
+            joined(
+                measure(*self._ear.hear(spoken.samples, spoken.place)),
+                self._layers.hear(cleaned(spoken.samples), spoken.place),
+            )
+            for spoken in batch
+        ]
+        return self._find(measured, [spoken.text for spoken in batch])
 
     def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
         """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
-        return self._find([_measured(sound) for sound, _ in batch], [text for _, text in batch])
+        measured = [measured_sound(sound, self._layers) for sound, _ in batch]
+        return self._find(measured, [text for _, text in batch])
 
     def forget(self, session_id: str) -> None:
         """Drop the frames that are kept of a session."""
         self._ear.forget(session_id)
+        self._layers.forget(session_id)
 
     def listener(self) -> CompactListener:
         """Return a listener that has heard nobody yet."""
@@ -165,7 +185,7 @@ class CompactListener:
             self._know(self._usual.extended(finding.measured, self._bundle.norm))
 
     def snapshot(self) -> bytes:
-        """Return what was learnt, about 5 kB, for ``restore``."""
+        """Return what was learnt, about 17 kB, for ``restore``."""
         return self._usual.to_bytes()
 
     def restore(self, state: bytes) -> None:
@@ -210,9 +230,17 @@ def load_compact(directory: Path, name: str) -> CompactModel:
     return CompactModel(load_bundle(directory), name)
 
 
-def _measured(sound: Sound | None) -> Measured:
+def joined(measured: Measured, layers: Vectors) -> Measured:
+    """Put what the layers say, float32 [VALUES], behind an utterance's statistics."""
+    return Measured(np.concatenate([measured.values, layers]), measured.speech_seconds)
+
+
+def measured_sound(sound: Sound | None, layers: LayerEar) -> Measured:
+    """Measure a whole utterance, whatever of it there is."""
     if sound is None:
-        return measure(np.zeros((0, 64), np.float32))
-    if not isinstance(sound, np.ndarray):
-        return measure(sound.decibels)
-    return measure(*listen(sound))
+        return joined(measure(np.zeros((0, 64), np.float32)), np.full(VALUES, np.nan, np.float32))
+    if isinstance(sound, np.ndarray):
+        return joined(measure(*listen(sound)), layers.hear(cleaned(sound), None))
+    unheard = np.full(VALUES, np.nan, np.float32)
+    said = unheard if sound.whisper is None else layers.heard(sound.whisper)
+    return joined(measure(sound.decibels), said)

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.statistics import GROUPS, WIDTH, Measured
+from streamser.emotion.compact.layout import GROUPS, WIDTH
+from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.model import DAMAGED_STATE
 from streamser.errors import ModelError
 
@@ -138,7 +139,7 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
         )
 
     def to_bytes(self) -> bytes:
-        """Return the state as bytes, about 5 kB, for ``read_usual``."""
+        """Return the state as bytes, about 17 kB, for ``read_usual``."""
         return np.concatenate([[self.weight], self.sums, self.squares]).astype("<f4").tobytes()
 
 

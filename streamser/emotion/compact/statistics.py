@@ -77,7 +77,7 @@ _PIECE: Final = 128  # frames
 
 
 class Measured(NamedTuple):
-    """Hold the statistics of an utterance, float32 [WIDTH], and how long there was speech.
+    """Hold what was measured of an utterance, float32 [width], and how long there was speech.
 
     ``nan`` stands where nothing could be measured: pitch without voice. Nothing at all could be
     where ``speech_seconds`` is 0.

@@ -14,7 +14,7 @@ from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import ConfigError
 from streamser.training.augment.masks import mask_features
-from streamser.training.augment.mel import vary_mel
+from streamser.training.augment.mel import vary_both
 from streamser.training.augment.noise import list_noises
 from streamser.training.augment.recordings import Recording
 from streamser.training.augment.rooms import list_rooms
@@ -113,8 +113,7 @@ def _apply(
     sound: Sound, variation: Variation, noises: tuple[Recording, ...], rng: np.random.Generator
 ) -> Sound:
     if isinstance(sound, Mel):
-        varied = vary_mel(sound.decibels, variation, noises, rng)
-        return sound if varied is sound.decibels else Mel(varied)
+        return vary_both(sound, variation, noises, rng)
     return vary_sound(sound, variation, noises, rng)
 
 

@@ -1,25 +1,29 @@
-"""The front end's 64 mel bands as a matrix: what a frequency response does to each of them.
+"""The front ends' mel bands as matrices: what a frequency response does to each of them.
 
-The same filters as in ``frontend`` (Slaney, Auditory Toolbox, 1998), dense and in float32: a
+The same filters as in the front ends (Slaney, Auditory Toolbox, 1998), dense and in float32: a
 noise need not be bit for bit the same in a live stream, but must be quick to make.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.frontend import BANDS, HOP
+from streamser.emotion.compact import whisper_mel
+from streamser.emotion.frontend import BANDS, HOP, WINDOW, mel_edges
 
 __all__ = [
-    "BINS",
+    "MEL",
+    "WHISPER",
+    "Grid",
     "band_centres",
     "band_gain",
     "band_power",
+    "band_widths",
     "bin_hertz",
     "hertz_to_mel",
     "mel_to_hertz",
@@ -27,8 +31,25 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 
-_WINDOW: Final = 1024
-BINS: Final = _WINDOW // 2 + 1
+
+class Grid(NamedTuple):
+    """Say which bands a front end has: sums of so many adjacent triangles, and its frames."""
+
+    bands: int
+    triangles: int
+    hop: int
+    window: int
+
+    @property
+    def rate(self) -> float:
+        """Return the frames in a second."""
+        return SAMPLE_RATE / self.hop
+
+
+MEL: Final = Grid(BANDS, 2, HOP, WINDOW)
+"""That of the 64 bands whose statistics are measured."""
+WHISPER: Final = Grid(whisper_mel.BANDS, 1, whisper_mel.HOP, whisper_mel.WINDOW)
+"""That of Whisper's 80 bands."""
 
 _LINEAR_HZ_PER_MEL = 200 / 3
 _LOG_FROM_HZ = 1000.0
@@ -52,48 +73,57 @@ def mel_to_hertz(mel: npt.ArrayLike) -> Array:
     return hertz
 
 
-def bin_hertz() -> Array:
-    """Return the frequencies of the 513 bins of a 1024-sample window."""
-    return np.linspace(0, SAMPLE_RATE / 2, BINS)
+def bin_hertz(grid: Grid = MEL) -> Array:
+    """Return the frequencies of the bins of a window: 513 for one of 1024 samples."""
+    return np.linspace(0, SAMPLE_RATE / 2, grid.window // 2 + 1)
 
 
 @cache
-def _filters() -> tuple[Array, Array]:
-    """Return the filters [64, 513] (sums of pairs of 128) and the 128 + 2 edges in Hz."""
-    edges = mel_to_hertz(np.linspace(0, hertz_to_mel(SAMPLE_RATE / 2), 2 * BANDS + 2))
+def _filters(grid: Grid) -> Array:
+    """Return the filters, [bands, bins]."""
+    edges = mel_edges(grid.bands * grid.triangles)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    hz = bin_hertz()[None]
+    hz = bin_hertz(grid)[None]
     rising, falling = (hz - low) / (centre - low), (high - hz) / (high - centre)
     triangles = np.maximum(0, np.minimum(rising, falling))
     unit_area = triangles * (2 / (high - low))
-    return unit_area.reshape(BANDS, 2, BINS).sum(axis=1), edges
+    summed: Array = unit_area.reshape(grid.bands, grid.triangles, -1).sum(axis=1)
+    return summed
 
 
 @cache
-def band_centres() -> Array:
-    """Return the middle of each band in Hz, between the peaks of its two triangles."""
-    edges = _filters()[1]
-    middle: Array = (edges[1:-1:2] + edges[2:-1:2]) / 2
+def band_centres(grid: Grid = MEL) -> Array:
+    """Return the middle of each band in Hz, between the peaks of its triangles."""
+    peaks = mel_edges(grid.bands * grid.triangles)[1:-1]
+    middle: Array = peaks.reshape(grid.bands, grid.triangles).mean(axis=1)
     return middle
 
 
-def band_gain(power_gain: npt.NDArray[np.floating]) -> Array:
-    """Average power gains of the 513 bins, [..., 513], over each band: [..., 64]."""
-    filters, _ = _filters()
+@cache
+def band_widths(grid: Grid = MEL) -> Array:
+    """Return what bands are weighted with so that their sum follows the power of a sound."""
+    edges = mel_edges(grid.bands * grid.triangles)
+    widths: Array = (edges[2:] - edges[:-2]).reshape(grid.bands, grid.triangles).mean(axis=1)
+    return widths
+
+
+def band_gain(power_gain: npt.NDArray[np.floating], grid: Grid = MEL) -> Array:
+    """Average power gains of the bins, [..., bins], over each band: [..., bands]."""
+    filters = _filters(grid)
     gain: Array = (power_gain @ filters.T) / filters.sum(axis=1)
     return gain
 
 
-def band_power(samples: Samples, frames: int) -> npt.NDArray[np.float32]:
-    """Return the power in each band of each frame, [frames, 64]; frame t begins at 256 t.
+def band_power(samples: Samples, frames: int, grid: Grid = MEL) -> npt.NDArray[np.float32]:
+    """Return the power in each band of each frame, [frames, bands]; frame t begins at hop · t.
 
-    ``samples`` must hold at least ``256 (frames - 1) + 1024``.
+    ``samples`` must hold at least ``hop (frames - 1) + window``.
     """
     from scipy import fft
 
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[::HOP][:frames]
-    hann = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, grid.window)[:: grid.hop][:frames]
+    hann = np.hanning(grid.window + 1)[:-1].astype(np.float32)
     spectrum = fft.rfft(windows * hann, axis=1)
-    filters = _filters()[0].T.astype(np.float32)
+    filters = _filters(grid).T.astype(np.float32)
     power: npt.NDArray[np.float32] = (spectrum.real**2 + spectrum.imag**2) @ filters
     return power

@@ -1,21 +1,26 @@
 """The variations of log-mel frames, for corpora whose recordings cannot be had.
 
-Each follows what ``sound`` does to a recording as far as powers in 64 bands can tell; phases
-are unknown, so powers of independent sounds add.
+Each follows what ``sound`` does to a recording as far as powers in mel bands can tell; phases
+are unknown, so powers of independent sounds add. ``grid`` says which bands and frames these are.
 """
 
 from __future__ import annotations
+
+import copy
 
 import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.frontend import BANDS, HOP, RANGE_DB, band_weights
+from streamser.emotion.frontend import RANGE_DB, Mel
 from streamser.training.augment.bands import (
-    BINS,
+    MEL,
+    WHISPER,
+    Grid,
     band_centres,
     band_gain,
     band_power,
+    band_widths,
     bin_hertz,
     hertz_to_mel,
 )
@@ -26,7 +31,7 @@ from streamser.training.augment.responses import Response
 from streamser.training.augment.rooms import band_decay
 from streamser.training.augment.variation import Variation
 
-__all__ = ["add_noise", "change_speed", "filter_bands", "reverberate", "vary_mel"]
+__all__ = ["add_noise", "change_speed", "filter_bands", "reverberate", "vary_both", "vary_mel"]
 
 Array = npt.NDArray[np.float64]
 
@@ -36,8 +41,9 @@ def vary_mel(
     variation: Variation,
     noises: tuple[Recording, ...],
     rng: np.random.Generator,
+    grid: Grid = MEL,
 ) -> npt.NDArray[np.float32]:
-    """Apply a variation to frames [T, 64] in dB; the very same array where it changes nothing.
+    """Apply a variation to frames [T, bands] in dB; the very same array where it changes nothing.
 
     A gain changes nothing by definition: only differences mean something in these features.
     The result spans 80 dB below its largest value at most, as the ready-made features do.
@@ -47,20 +53,33 @@ def vary_mel(
         return decibels
     varied: Array = decibels.astype(np.float64)
     if speed != 1:
-        varied = change_speed(varied, speed)
+        varied = change_speed(varied, speed, grid)
     power = 10 ** (varied / 10)
     if room is not None:
-        power = reverberate(power, room)
+        power = reverberate(power, room, grid)
     if snr_db is not None:
-        noise = noise_piece(noises, HOP * (len(power) - 1) + 2 * (BINS - 1), rng)
-        power = add_noise(power, noise, snr_db)
+        noise = noise_piece(noises, grid.hop * (len(power) - 1) + grid.window, rng)
+        power = add_noise(power, noise, snr_db, grid)
     for response in responses:
-        power = filter_bands(power, response)
+        power = filter_bands(power, response, grid)
     levels: Array = 10 * np.log10(np.maximum(power, power.max() * 10 ** (-RANGE_DB / 10)))
     return levels.astype(np.float32)
 
 
-def change_speed(decibels: Array, factor: float) -> Array:
+def vary_both(
+    mel: Mel, variation: Variation, noises: tuple[Recording, ...], rng: np.random.Generator
+) -> Mel:
+    """Apply a variation to ready-made features, on both grids: the very same where none changes."""
+    # The same draws for both: it is one sound, with one noise.
+    again = copy.deepcopy(rng)
+    varied = vary_mel(mel.decibels, variation, noises, rng)
+    if varied is mel.decibels or mel.whisper is None:
+        return mel if varied is mel.decibels else Mel(varied)
+    fine = vary_mel(10 * mel.whisper, variation, noises, again, WHISPER)
+    return Mel(varied, fine / np.float32(10))
+
+
+def change_speed(decibels: Array, factor: float, grid: Grid = MEL) -> Array:
     """Play ``factor`` times as fast: frames / factor, every frequency × factor.
 
     Linear interpolation of dB along both axes. What comes from above 8 kHz is nothing.
@@ -71,37 +90,37 @@ def change_speed(decibels: Array, factor: float) -> Array:
     after = np.minimum(before + 1, len(decibels) - 1)
     share = (time - before)[:, None]
     stretched = decibels[before] * (1 - share) + decibels[after] * share
-    source_hz = band_centres() / factor
-    place = np.interp(hertz_to_mel(source_hz), hertz_to_mel(band_centres()), np.arange(BANDS))
-    below = np.minimum(place.astype(np.int64), BANDS - 2)
+    centres = band_centres(grid)
+    source_hz = centres / factor
+    place = np.interp(hertz_to_mel(source_hz), hertz_to_mel(centres), np.arange(grid.bands))
+    below = np.minimum(place.astype(np.int64), grid.bands - 2)
     share = place - below
     shifted: Array = stretched[:, below] * (1 - share) + stretched[:, below + 1] * share
     shifted[:, source_hz > SAMPLE_RATE / 2] = decibels.max() - RANGE_DB
     return shifted
 
 
-def reverberate(power: Array, response: Samples) -> Array:
+def reverberate(power: Array, response: Samples, grid: Grid = MEL) -> Array:
     """Smear powers in time as a room of this response does; their weighted sum stays."""
-    wet = np.zeros_like(power)
-    for late, gains in enumerate(band_decay(response)[: len(power)]):
+    wet, widths = np.zeros_like(power), band_widths(grid)
+    for late, gains in enumerate(band_decay(response, grid)[: len(power)]):
         wet[late:] += gains * power[: len(power) - late]
-    scale = (power @ band_weights()).sum() / (wet @ band_weights()).sum()
+    scale = (power @ widths).sum() / (wet @ widths).sum()
     scaled: Array = wet * scale
     return scaled
 
 
-def add_noise(power: Array, noise: Samples, snr_db: float) -> Array:
-    """Add the powers of a noise of 256 (T - 1) + 1024 samples at a ratio held during speech.
+def add_noise(power: Array, noise: Samples, snr_db: float, grid: Grid = MEL) -> Array:
+    """Add the powers of a noise of hop (T - 1) + window samples at a ratio held during speech.
 
     A frame's power is the sum of its bands, weighted by their widths (see ``noise_scale``).
     """
-    beside = band_power(noise, len(power)).astype(np.float64)
-    noisy: Array = power + beside * noise_scale(
-        power @ band_weights(), beside @ band_weights(), snr_db
-    )
+    beside = band_power(noise, len(power), grid).astype(np.float64)
+    widths = band_widths(grid)
+    noisy: Array = power + beside * noise_scale(power @ widths, beside @ widths, snr_db)
     return noisy
 
 
-def filter_bands(power: Array, response: Response) -> Array:
+def filter_bands(power: Array, response: Response, grid: Grid = MEL) -> Array:
     """Weight each band by the mean of a response over it."""
-    return power * band_gain(response.power_gain(bin_hertz()))
+    return power * band_gain(response.power_gain(bin_hertz(grid)), grid)

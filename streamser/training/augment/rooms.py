@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.frontend import HOP
-from streamser.training.augment.bands import BINS, band_gain
+from streamser.training.augment.bands import MEL, Grid, band_gain
 from streamser.training.augment.recordings import Recording, list_recordings, read_recording
 
 __all__ = ["band_decay", "draw_room", "list_rooms"]
@@ -59,17 +58,18 @@ def _from_direct(response: Samples) -> Samples:
     return cut
 
 
-def band_decay(response: Samples) -> npt.NDArray[np.float64]:
-    """Return what comes 0, 1, 2 … frames of 16 ms late in each band, as power gains [K, 64].
+def band_decay(response: Samples, grid: Grid = MEL) -> npt.NDArray[np.float64]:
+    """Return what comes 0, 1, 2 … frames late in each band, as power gains [K, bands].
 
-    What comes between two frames is shared by both: windows of 32 ms whose squares sum to 1.
-    A response of one sample gives ones.
+    What comes between two frames is shared by both: windows of two frames whose squares sum to
+    1. A response of one sample gives ones.
     """
     from scipy import fft
 
-    length = HOP * (2 + len(response) // HOP)
-    padded = np.pad(response, (HOP, length - len(response)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * HOP)[::HOP]
-    sine = np.sin(np.pi * np.arange(2 * HOP) / (2 * HOP)).astype(np.float32)
-    spectrum = fft.rfft(windows * sine, 2 * (BINS - 1), axis=1)
-    return band_gain(np.square(spectrum.real) + np.square(spectrum.imag))
+    hop = grid.hop
+    length = hop * (2 + len(response) // hop)
+    padded = np.pad(response, (hop, length - len(response)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop]
+    sine = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32)
+    spectrum = fft.rfft(windows * sine, grid.window, axis=1)
+    return band_gain(np.square(spectrum.real) + np.square(spectrum.imag), grid)

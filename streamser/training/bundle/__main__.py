@@ -1,9 +1,10 @@
 """Train the bundled model, from the freely licensed corpora to the folder that ships.
 
-    python -m streamser.training.bundle --data DIR --words DIR --out DIR --seed 1
+    python -m streamser.training.bundle --data DIR --parts DIR --out DIR --seed 1
 
-``--data`` holds cremad_mel/, noise_rir/, speech/ and text/; ``--words`` is what
-``streamser.training.bundle.train_words`` and ``export_words`` wrote.
+``--data`` holds cremad_mel/, emodb/, noise_rir/, speech/ and text/; ``--parts`` words.onnx and
+tokenizer.json as ``train_words`` and ``export_words`` wrote them, and layers.onnx as
+``export_layers`` did. A bundle's folder holds all three.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m streamser.training.bundle", description="Train the model that ships."
     )
     parser.add_argument("--data", type=Path, required=True, help="cremad_mel/, noise_rir/ ...")
-    parser.add_argument("--words", type=Path, required=True, help="the trained, exported words")
+    parser.add_argument("--parts", type=Path, required=True, help="exported words and layers")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--cache", type=Path, help="keeps measurements; default: OUT/../cache")
+    parser.add_argument("--english", action="store_true", help="leave EmoDB out, to test on it")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, help="of learning; fewer for a trial")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the result depends on it")
@@ -44,9 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     begun = time.monotonic()
     try:
         cache = options.cache or options.out.parent / "cache"
-        corpora = read_corpora(options.data, options.words, settings.channels, cache)
+        corpora = read_corpora(
+            options.data, options.parts, settings.channels, cache, german=not options.english
+        )
         _tell(f"{len(corpora.voices.ids)} voices, {len(corpora.texts)} texts")
-        train_bundle(corpora, options.words, options.out, settings, seed=options.seed, tell=_tell)
+        train_bundle(corpora, options.parts, options.out, settings, seed=options.seed, tell=_tell)
     except StreamserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ import torch
 
 from streamser.emotion.calibration import Calibration, write_calibrations
 from streamser.emotion.compact.bundle import CALIBRATION, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
@@ -56,19 +57,19 @@ def calibrate(
 
 
 def assemble(
-    directory: Path, judge: Judge, norm: Norm, words: Path, calibrations: dict[str, Calibration]
+    directory: Path, judge: Judge, norm: Norm, parts: Path, calibrations: dict[str, Calibration]
 ) -> None:
-    """Write a bundle's folder; ``words`` is one that holds the exported word encoder.
+    """Write a bundle's folder; ``parts`` is one that holds the exported layers and words.
 
     The description comes last: a folder without it is not a model.
     """
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG).unlink(missing_ok=True)
     export_judge(judge, directory / JUDGE)
-    for name in (WORDS, TOKENIZER):
-        shutil.copyfile(words / name, directory / name)
-    parts = {name: getattr(norm, name).astype(np.float32) for name in Norm.__struct_fields__}
-    np.savez(directory / NORM, **parts)
+    for name in (GRAPH, WORDS, TOKENIZER):
+        shutil.copyfile(parts / name, directory / name)
+    numbers = {name: getattr(norm, name).astype(np.float32) for name in Norm.__struct_fields__}
+    np.savez(directory / NORM, **numbers)
     write_calibrations(directory / CALIBRATION, calibrations)
     text = msgspec.json.format(msgspec.json.encode(describe(directory)), indent=2)
     (directory / CONFIG).write_bytes(text + b"\n")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.frontend import Frames
+from streamser.training.augment.bands import MEL, Grid
 from streamser.training.augment.mel import vary_mel
 from streamser.training.augment.noise import list_noises
 from streamser.training.augment.recordings import Recording
@@ -30,10 +31,9 @@ _SNR_DB: Final = (3.0, 35.0)
 _SPEED: Final = (0.9, 1.1)  # of the speaker: another voice
 _UTTERANCE_SPEED: Final = (0.97, 1.03)  # of one utterance
 _DRY: Final = (-0.2, 0.6)
-_SMOOTH_FRAMES: Final = 9
+_SMOOTH_SECONDS: Final = 0.144
 _CROPPED: Final = 0.25
 _CROP_SECONDS: Final = (0.8, 2.0)
-_FRAMES_PER_SECOND: Final = 62.5
 
 
 class Studio(NamedTuple):
@@ -86,34 +86,44 @@ def draw_channel(studio: Studio, rng: np.random.Generator) -> Channel:
     )
 
 
-def through(decibels: Frames, channel: Channel, studio: Studio, rng: np.random.Generator) -> Frames:
-    """Send log-mel frames [T, 64] through a channel; a quarter of them lose beginning or end."""
+def through(
+    decibels: Frames,
+    channel: Channel,
+    studio: Studio,
+    rng: np.random.Generator,
+    grid: Grid = MEL,
+) -> Frames:
+    """Send log-mel frames [T, bands] through a channel; a quarter lose beginning or end.
+
+    The same draws do the same to the frames of another grid.
+    """
     if rng.random() < _CROPPED:
-        decibels = _cropped(decibels, rng)
+        decibels = _cropped(decibels, rng, grid)
     if channel.dryness:
-        decibels = _dried(decibels, channel.dryness)
+        decibels = _dried(decibels, channel.dryness, grid)
     variation = Variation(
         speed=channel.speed * float(rng.uniform(*_UTTERANCE_SPEED)),
         room=channel.room,
         snr_db=channel.snr_db,
         responses=channel.responses,
     )
-    return vary_mel(decibels, variation, studio.noises, rng)
+    return vary_mel(decibels, variation, studio.noises, rng, grid)
 
 
-def _cropped(decibels: Frames, rng: np.random.Generator) -> Frames:
+def _cropped(decibels: Frames, rng: np.random.Generator, grid: Grid) -> Frames:
     """Keep a piece as long as what a partial reading hears."""
-    length = round(rng.uniform(*_CROP_SECONDS) * _FRAMES_PER_SECOND)
+    length = round(rng.uniform(*_CROP_SECONDS) * grid.rate)
+    start = rng.random()
     if length >= len(decibels):
         return decibels
-    start = int(rng.integers(len(decibels) - length))
-    return decibels[start : start + length]
+    first = int(start * (len(decibels) - length))
+    return decibels[first : first + length]
 
 
-def _dried(decibels: Frames, strength: float) -> Frames:
-    half = _SMOOTH_FRAMES // 2
+def _dried(decibels: Frames, strength: float, grid: Grid) -> Frames:
+    half = round(_SMOOTH_SECONDS * grid.rate) // 2
     padded = np.pad(decibels.astype(np.float64), ((half, half), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, _SMOOTH_FRAMES, axis=0)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=0)
     slow = windows.mean(axis=-1)
     dried: Frames = (slow + (1.0 + strength) * (decibels - slow)).astype(np.float32)
     return dried

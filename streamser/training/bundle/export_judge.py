@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from streamser.emotion.compact.bundle import JUDGE_INPUTS
-from streamser.emotion.compact.statistics import GROUPS, WIDTH
+from streamser.emotion.compact.layout import GROUPS, WIDTH
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.training.bundle.network import Judge, Voice
 

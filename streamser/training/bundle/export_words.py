@@ -39,6 +39,7 @@ __all__ = [
     "open_words",
     "quantised",
     "rounding_gap",
+    "shrink",
     "time_words",
 ]
 
@@ -82,7 +83,7 @@ def export_words(encoder: WordEncoder, path: Path) -> None:
         whole = Path(folder) / ONNX
         _export(encoder, whole)
         model = onnx.load(whole)
-    _shrink(model.graph)
+    shrink(model.graph)
     onnx.checker.check_model(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
@@ -209,7 +210,7 @@ def _export(encoder: WordEncoder, path: Path) -> None:
     encoder.train(training)
 
 
-def _shrink(graph: Any) -> None:
+def shrink(graph: Any) -> None:
     """Put int8 and scales in the place of the large matrices of an ONNX graph.
 
     Matrices are turned back by DequantizeLinear, which onnxruntime (1.32) makes one with the

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamser.emotion.compact.statistics import GROUPS, WIDTH
+from streamser.emotion.compact.layout import GROUPS, WIDTH
 from streamser.emotion.neural.config import FusionConfig
 from streamser.emotion.neural.fusion import Fusion
 from streamser.emotion.neural.interfaces import Encoded

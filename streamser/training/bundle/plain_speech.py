@@ -1,10 +1,8 @@
-"""What an unknown microphone usually sounds like: a prior for the first words of a stream.
+"""Plain speech: people who read or talk without acting, at their own microphones.
 
-CREMA-D was recorded in a live room, which levels the changes of a voice. Against what is usual
-there, plain speech at a close microphone is lively, and a lively voice passes for an angry one:
-seven of ten plain clips came out so. So the prior that ships is not CREMA-D's alone: for how
-levels change it is that of plain speech, for spectra it lies halfway. Half of the speakers of a
-folder of plain recordings make it; the other half judge it.
+CREMA-D was recorded in one live room, and to those who only heard it a lively reader at a close
+microphone is angry. So half of the speakers of a folder of plain recordings teach what is
+neutral, and what an unknown microphone sounds like; the other half judge it.
 """
 
 from __future__ import annotations
@@ -12,26 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-from msgspec.structs import replace
-
-from streamser.emotion.compact.running import Norm
-from streamser.emotion.compact.statistics import GROUPS, measure
-from streamser.training.bundle.voices import frames_of
 from streamser.training.corpora.files import read_rows
+from streamser.training.corpora.labels import one_hot
 from streamser.training.items import Item
-from streamser.training.sounds import Sounds
 
-__all__ = ["PlainClip", "live_norm", "plain_clips", "plain_mean"]
+__all__ = ["PlainClip", "plain_clips", "plain_lessons"]
 
-Floats = npt.NDArray[np.float64]
-
-_LEVELS: Final = (
-    *("sd", "delta", "energy", "modulation", "voicing", "cepstra_sd", "cepstra_delta", "tilt"),
-)
-_OF_LEVELS: Final = 1.0
-_OF_THE_REST: Final = 0.5
 _UNSTATED: Final = "not stated"
 
 
@@ -64,26 +48,16 @@ def plain_clips(root: Path) -> list[PlainClip]:
     ]
 
 
-def plain_mean(root: Path) -> Floats:
-    """Measure the clips that make the prior, of stated licence; return their mean [WIDTH]."""
-    sounds = Sounds()
-    values = [
-        measure(
-            frames_of(
-                Item(id=str(clip.path), corpus="plain", speaker=clip.speaker, audio=clip.path),
-                sounds,
-            )
-        ).values
+def plain_lessons(root: Path) -> list[Item]:
+    """List the clips that teach: those of stated licence whose speakers are not held out."""
+    return [
+        Item(
+            id=f"plain-{clip.path.relative_to(root).as_posix()}",
+            corpus="plain",
+            speaker=clip.speaker,
+            audio=clip.path,
+            votes=one_hot("neutral"),
+        )
         for clip in plain_clips(root)
         if not clip.held_out and _UNSTATED not in clip.licence
     ]
-    return np.asarray(np.nanmean(np.array(values, np.float64), axis=0))
-
-
-def live_norm(norm: Norm, plain: Floats) -> Norm:
-    """Return a training's norm with the prior mean of a stream of which nothing is known."""
-    mean = norm.mean.copy()
-    for name, span in GROUPS.items():
-        share = _OF_LEVELS if name in _LEVELS else _OF_THE_REST
-        mean[span] += share * (plain[span] - mean[span])
-    return replace(norm, mean=mean)

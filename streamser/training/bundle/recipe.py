@@ -8,18 +8,20 @@ from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
+from msgspec.structs import replace
 
+from streamser.emotion.compact.layers import load_layers
+from streamser.emotion.compact.words import load_words
 from streamser.training.bundle.assemble import assemble, calibrate
 from streamser.training.bundle.channels import open_studio
 from streamser.training.bundle.learn import LearnSettings, teach
+from streamser.training.bundle.lessons import cremad_lessons, training_lessons
 from streamser.training.bundle.network import JudgeSettings
 from streamser.training.bundle.occasions import Occasions, OccasionSettings
-from streamser.training.bundle.plain_speech import live_norm, plain_mean
 from streamser.training.bundle.streams import Streams, StreamSettings
 from streamser.training.bundle.texts import EncodedTexts, choose_texts, encode_texts
-from streamser.training.bundle.voices import Voices, fit_norm, read_voices
-from streamser.training.bundle.word_encoder import emobank_target, load_words
+from streamser.training.bundle.voices import Voices, corpus_means, fit_norm, read_voices
+from streamser.training.bundle.word_encoder import emobank_target
 from streamser.training.bundle.word_texts import HeldOut, WordText, read_words
 
 __all__ = ["BundleSettings", "Corpora", "read_corpora", "train_bundle"]
@@ -32,7 +34,7 @@ _DEV_CHANNELS: Final = 4
 class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hold all that decides what a training gives, beside its seed and data."""
 
-    channels: int = 10
+    channels: int = 4
     streams: StreamSettings = StreamSettings()
     occasions: OccasionSettings = OccasionSettings()
     judge: JudgeSettings = JudgeSettings()
@@ -41,40 +43,45 @@ class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Corpora(NamedTuple):
-    """Hold voices and texts to learn from, others to calibrate on, and the mean of plain speech."""
+    """Hold voices and texts to learn from, and others to calibrate on."""
 
     voices: Voices
     texts: EncodedTexts
     dev_voices: Voices
     dev_texts: EncodedTexts
-    plain: npt.NDArray[np.float64]
 
 
-def read_corpora(data: Path, words: Path, channels: int, cache: Path) -> Corpora:
+def read_corpora(
+    data: Path, parts: Path, channels: int, cache: Path, *, german: bool = True
+) -> Corpora:
     """Read, measure and encode everything once; what is in ``cache`` is not done again.
 
-    ``data`` holds cremad_mel/, noise_rir/, speech/ and text/, ``words`` the trained word model.
+    ``data`` holds cremad_mel/, emodb/ (unless not ``german``), noise_rir/, speech/ and text/;
+    ``parts`` the exported words, their tokenizer and the exported layers.
     Raises ``ConfigError`` and ``ModelError`` for what is missing.
     """
     studio = open_studio(data / "noise_rir")
-    encoder = load_words(words)
+    encoder, layers = load_words(parts), load_layers(parts)
     read = read_words(data / "text")
     rng = np.random.default_rng(0)
     chosen = choose_texts(read.train, _MOST_TEXTS, rng)
     dev = choose_texts(_held_out(read.dev), _MOST_DEV_TEXTS, rng)
-    mel = data / "cremad_mel"
+    held_out = cremad_lessons(data / "cremad_mel", "dev")
+    lessons = training_lessons(data, german=german)
+    kept = "voices-train.npz" if german else "voices-train-english.npz"
     return Corpora(
-        voices=read_voices(mel, "train", channels, studio, cache=cache / "voices-train.npz"),
+        voices=read_voices(lessons, channels, studio, layers, cache=cache / kept),
         texts=encode_texts(chosen, encoder, rng, cache=cache / "texts-train.npz"),
-        dev_voices=read_voices(mel, "dev", _DEV_CHANNELS, studio, cache=cache / "voices-dev.npz"),
+        dev_voices=read_voices(
+            held_out, _DEV_CHANNELS, studio, layers, cache=cache / "voices-dev.npz"
+        ),
         dev_texts=encode_texts(dev, encoder, rng, cache=cache / "texts-dev.npz"),
-        plain=plain_mean(data / "speech"),
     )
 
 
 def train_bundle(
     corpora: Corpora,
-    words: Path,
+    parts: Path,
     directory: Path,
     settings: BundleSettings,
     *,
@@ -83,6 +90,8 @@ def train_bundle(
 ) -> None:
     """Train the fusion, calibrate it on other speakers, and write the folder that ships."""
     norm = fit_norm(corpora.voices)
+    # Of a stream of which nothing is known: what is usual, over the corpora.
+    norm = replace(norm, mean=corpus_means(corpora.voices).mean(axis=0))
     rng = np.random.default_rng(seed)
     streams = Streams(corpora.voices, norm, settings.streams, rng)
     occasions = Occasions(corpora.voices, streams, corpora.texts, settings.occasions, rng)
@@ -98,7 +107,7 @@ def train_bundle(
             f"  {name}: temperature {calibration.temperature:.2f},"
             f" unsure below {calibration.unsure_below:.2f}"
         )
-    assemble(directory, judge, live_norm(norm, corpora.plain), words, found)
+    assemble(directory, judge, norm, parts, found)
 
 
 def _held_out(held: HeldOut) -> list[WordText]:

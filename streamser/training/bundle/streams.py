@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from streamser.emotion.compact.running import Norm, Usual, Views
 from streamser.taxonomy import CATEGORIES
-from streamser.training.bundle.voices import OTHER, Voices
+from streamser.training.bundle.voices import OTHER, Voices, corpus_means
 
 __all__ = ["StreamBatch", "StreamSettings", "Streams", "heard_before", "judged_against"]
 
@@ -25,6 +26,7 @@ _POOLS: Final = len(CATEGORIES) + 1
 _EVEN: Final = np.array([1, 1, 1, 1, 2]) / 6
 _NEUTRAL_SHARES: Final = (0.5, 0.7, 0.9)
 _SINGLE_SHARE: Final = 0.92
+_LEAST_NEUTRAL: Final = 3  # utterances, for a mean
 _HEARD: Final = (0, 1, 2, 4, 8, 16, 32)
 _HEARD_CHANCES: Final = (0.2, 0.1, 0.1, 0.15, 0.15, 0.15, 0.15)
 
@@ -32,13 +34,17 @@ _HEARD_CHANCES: Final = (0.2, 0.1, 0.1, 0.15, 0.15, 0.15, 0.15)
 class StreamSettings(NamedTuple):
     """Say how often streams are even, mostly neutral, or of any mixture; else of one emotion.
 
-    ``plain`` is how often no channel lies between the corpus and the listener.
+    ``plain`` is how often no channel lies between the corpus and the listener, ``moved`` how
+    often a stream is moved as if it came over another microphone: by up to ``move`` times what
+    lies between the neutral voices of two speakers, and of two others.
     """
 
     even: float = 0.65
     neutral: float = 0.15
     any: float = 0.1
     plain: float = 0.2
+    moved: float = 0.8
+    move: float = 1.0
 
 
 class StreamBatch(NamedTuple):
@@ -73,6 +79,8 @@ class Streams:
     ) -> None:
         self._voices = voices
         self._norm = norm
+        self._priors = corpus_means(voices)
+        self._neutral = _neutral_means(voices)
         self._settings = settings
         self._rng = rng
         speakers = np.array(voices.speakers)
@@ -103,9 +111,23 @@ class Streams:
                 self._utterances(pools, _EVEN, even),
             ]
         )
-        values = self._voices.of_channel(channel)
-        usual = heard_before(values[before], self._norm)
-        return judged_against(values[chosen], usual, self._norm, chosen)
+        values, move, norm = self._voices.of_channel(channel), self._move(), self._prior()
+        usual = heard_before(values[before] + move, norm)
+        return judged_against(values[chosen] + move, usual, norm, chosen)
+
+    def _prior(self) -> Norm:
+        """Mix what is usual in the corpora: no prior will be right for a new microphone."""
+        shares = self._rng.dirichlet(np.full(len(self._priors), 0.5))
+        return replace(self._norm, mean=shares @ self._priors)
+
+    def _move(self) -> npt.NDArray[np.float32]:
+        rng, settings, means = self._rng, self._settings, self._neutral
+        move = np.zeros(means.shape[1])
+        if rng.random() < settings.moved:
+            for _ in range(2):
+                one, other = means[rng.integers(len(means), size=2)]
+                move += settings.move * rng.random() * (one - other)
+        return move.astype(np.float32)
 
     def _mixture(self) -> tuple[Floats, bool]:
         rng, settings = self._rng, self._settings
@@ -150,6 +172,18 @@ def judged_against(
     views = usual.views(values, norm)
     known = np.full((len(values), 1), usual.known, np.float32)
     return StreamBatch(views, known, places)
+
+
+def _neutral_means(voices: Voices) -> Floats:
+    """Return the mean of each speaker's neutral utterances through each channel, [n, WIDTH]."""
+    speakers, neutral = np.array(voices.speakers), voices.pools == CATEGORIES.index("neutral")
+    means = [
+        np.nanmean(values[mine], axis=0, dtype=np.float64)
+        for name in np.unique(speakers)
+        if (mine := (speakers == name) & neutral).sum() >= _LEAST_NEUTRAL
+        for values in voices.values
+    ]
+    return np.nan_to_num(np.array(means))
 
 
 def _joined(batches: list[StreamBatch]) -> StreamBatch:

@@ -11,17 +11,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from streamser.emotion.compact.layers import LayerEar
+from streamser.emotion.compact.layout import WIDTH
+from streamser.emotion.compact.model import measured_sound
 from streamser.emotion.compact.running import Norm
-from streamser.emotion.compact.statistics import WIDTH, measure
+from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Frames, Mel, log_mel
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
+from streamser.training.augment.bands import WHISPER
 from streamser.training.bundle.channels import Channel, Studio, draw_channel, through
-from streamser.training.corpora import cremad
+from streamser.training.bundle.lessons import Lessons
 from streamser.training.items import Item
 from streamser.training.sounds import Sounds
 
-__all__ = ["OTHER", "Voices", "fit_norm", "frames_of", "keep", "pool_of", "read_voices"]
+__all__ = ["OTHER", "Voices", "corpus_means", "fit_norm", "keep", "pool_of", "read_voices"]
 
 OTHER: Final = len(CATEGORIES)
 """The pool of utterances of other emotions: they teach dimensions, and stand in streams."""
@@ -52,37 +56,36 @@ class Voices(NamedTuple):
 
 
 def read_voices(
-    root: Path, split: str, channels: int, studio: Studio, *, cache: Path | None = None
+    lessons: Lessons, channels: int, studio: Studio, layers: LayerEar, *, cache: Path | None = None
 ) -> Voices:
-    """Measure CREMA-D's utterances of a split, plain and through ``channels`` drawn channels.
+    """Measure utterances, plain and through ``channels`` drawn channels.
 
-    The category is the intended one; fear and disgust are ``OTHER``. The channel of a speaker
+    The category is the intended one; other emotions are ``OTHER``. The channel of a speaker
     follows from its number and the speaker's name, so that the result is always the same.
-    ``cache`` keeps the measurements. Raises ``ConfigError`` where the corpus is not there.
+    ``cache`` keeps the measurements.
     """
-    intended = cremad.read(root, votes="intended", categories="all", dimensions="voice")
-    heard = {
-        item.id: item.votes
-        for item in cremad.read(root, votes="voice", categories="all", dimensions="voice")
-    }
-    items = [item for item in intended if item.split == split]
+    items = lessons.items
     unknown = (np.nan,) * len(CATEGORIES)
     return Voices(
-        values=_measured(items, channels, studio, cache),
+        values=_measured(items, channels, studio, layers, cache),
         pools=np.array([pool_of(item) for item in items], np.int64),
-        votes=np.array([heard[item.id] or unknown for item in items], np.float32),
+        votes=np.array([lessons.heard.get(item.id) or unknown for item in items], np.float32),
         dimensions=np.array([item.dimensions for item in items], np.float32),
-        speakers=tuple(item.speaker for item in items),
+        speakers=tuple(f"{item.corpus}/{item.speaker}" for item in items),
         ids=tuple(item.id for item in items),
     )
 
 
-def frames_of(item: Item, sounds: Sounds) -> Frames:
-    """Return an utterance's log-mel frames, [T, 64] in dB. Raises ``AudioError``."""
-    sound = sounds.load(item)
-    if sound is None:
-        raise ConfigError(f"{item.id} has no sound.")
-    return sound.decibels if isinstance(sound, Mel) else log_mel(sound)
+def corpus_means(voices: Voices) -> npt.NDArray[np.float64]:
+    """Return what is usual in each corpus, float64 [corpora, WIDTH], by their names."""
+    corpora = np.array([speaker.partition("/")[0] for speaker in voices.speakers])
+    plain = voices.of_channel(0)
+    return np.array(
+        [
+            np.nanmean(plain[corpora == name], axis=0, dtype=np.float64)
+            for name in np.unique(corpora)
+        ]
+    )
 
 
 def fit_norm(voices: Voices) -> Norm:
@@ -113,26 +116,48 @@ def pool_of(item: Item) -> int:
 
 
 def _measured(
-    items: Sequence[Item], channels: int, studio: Studio, cache: Path | None
+    items: Sequence[Item],
+    channels: int,
+    studio: Studio,
+    layers: LayerEar,
+    cache: Path | None,
 ) -> npt.NDArray[np.float32]:
     ids = np.array([item.id for item in items])
     kept = _kept(cache, ids, channels)
     if kept is not None:
         return kept
     sounds = Sounds()
-    frames = [frames_of(item, sounds) for item in items]
     values = np.empty((1 + channels, len(items), WIDTH), np.float32)
-    values[0] = [measure(each).values for each in frames]
-    for number in range(1, 1 + channels):
-        drawn: dict[str, Channel] = {}
-        for place, item in enumerate(items):
-            if item.speaker not in drawn:
-                drawn[item.speaker] = draw_channel(studio, _rng(number, item.speaker))
-            varied = through(frames[place], drawn[item.speaker], studio, _rng(number, item.id))
-            values[number, place] = measure(varied).values
+    drawn: dict[tuple[int, str], Channel] = {}
+    for place, item in enumerate(items):
+        frames = _frames_of(item, sounds)
+        values[0, place] = measured_sound(frames, layers).values
+        for number in range(1, 1 + channels):
+            key = (number, item.speaker)
+            if key not in drawn:
+                drawn[key] = draw_channel(studio, _rng(*key))
+            varied = _through(frames, drawn[key], studio, number, item.id)
+            values[number, place] = measured_sound(varied, layers).values
     if cache is not None:
         keep(cache, values=values, ids=ids)
     return values
+
+
+def _frames_of(item: Item, sounds: Sounds) -> Mel:
+    """Return an utterance's frames on both grids. Raises ``AudioError``."""
+    sound = sounds.load(item)
+    if sound is None:
+        raise ConfigError(f"{item.id} has no sound.")
+    return sound if isinstance(sound, Mel) else Mel(log_mel(sound), whisper_frames(sound))
+
+
+def _through(mel: Mel, channel: Channel, studio: Studio, number: int, name: str) -> Mel:
+    """Send both grids through a channel, by the same draws: it is one sound."""
+    varied = through(mel.decibels, channel, studio, _rng(number, name))
+    if mel.whisper is None:
+        return Mel(varied)
+    fine = through(10 * mel.whisper, channel, studio, _rng(number, name), WHISPER)
+    return Mel(varied, fine / np.float32(10))
 
 
 def _kept(cache: Path | None, ids: npt.NDArray[np.str_], channels: int) -> Frames | None:

@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from streamser.emotion.calibration import Calibration, write_calibrations
 from streamser.emotion.compact.bundle import CONFIG, JUDGE, NORM, describe
-from streamser.emotion.compact.statistics import GROUPS, WIDTH
+from streamser.emotion.compact.layers import GRAPH, LAYERS
+from streamser.emotion.compact.layers import WIDTH as LAYER
+from streamser.emotion.compact.layout import GROUPS, WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.emotion.neural.word_pieces import train_word_pieces
 
@@ -31,6 +33,7 @@ def tiny_bundle(directory: Path, seed: int = 0) -> Path:
     tokenizer.save(str(directory / TOKENIZER))
     _save(_words(rng, tokenizer.get_vocab_size()), directory / WORDS)
     _save(_judge(rng), directory / JUDGE)
+    _save(_layers(rng), directory / GRAPH)
     mean, centre = rng.normal(size=(2, WIDTH)) * 0.1
     variance, spread = rng.uniform(50.0, 100.0, size=(2, WIDTH))
     np.savez(directory / NORM, mean=mean, variance=variance, centre=centre, spread=spread)
@@ -58,6 +61,31 @@ def _words(rng: np.random.Generator, pieces: int) -> onnx.GraphProto:
         [_input("ids", TensorProto.INT64, "B", "L"), _input("mask", TensorProto.INT64, "B", "L")],
         [_input("hidden", TensorProto.FLOAT, "B", "L", _HIDDEN)],
         [_constant("table", table), _constant("last", np.array([-1], np.int64))],
+    )
+
+
+def _layers(rng: np.random.Generator) -> onnx.GraphProto:
+    """Every second frame through a matrix, as often as there are layers."""
+    weights = rng.normal(size=(80, LAYERS * LAYER)).astype(np.float32) * np.float32(0.1)
+    nodes = [
+        helper.make_node("Slice", ["frames", "zero", "all", "zero", "two"], ["steps"]),
+        helper.make_node("MatMul", ["steps", "weights"], ["wide"]),
+        helper.make_node("Reshape", ["wide", "shape"], ["parts"]),
+        helper.make_node("Transpose", ["parts"], ["hidden"], perm=[1, 0, 2]),
+    ]
+    constants = [
+        _constant("weights", weights),
+        _constant("zero", np.array([0], np.int64)),
+        _constant("all", np.array([1 << 30], np.int64)),
+        _constant("two", np.array([2], np.int64)),
+        _constant("shape", np.array([-1, LAYERS, LAYER], np.int64)),
+    ]
+    return helper.make_graph(
+        nodes,
+        "layers",
+        [_input("frames", TensorProto.FLOAT, "T", 80)],
+        [_input("hidden", TensorProto.FLOAT, LAYERS, "S", LAYER)],
+        constants,
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from streamser.audio.clip import Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
+from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Mel, log_mel
 from streamser.emotion.model import Place, Spoken
 from streamser.errors import ModelError
@@ -95,7 +96,9 @@ def test_findings_do_not_depend_on_what_is_kept(model: CompactModel) -> None:
 
 def test_frames_give_what_their_recording_gives(model: CompactModel) -> None:
     """So that a corpus without recordings is judged by the very path that ships."""
-    from_sound, from_frames = model.examine([(HIGH, None), (Mel(log_mel(HIGH)), None)])
+    from_sound, from_frames = model.examine(
+        [(HIGH, None), (Mel(log_mel(HIGH), whisper_frames(HIGH)), None)]
+    )
     np.testing.assert_array_equal(from_sound.measured.values, from_frames.measured.values)
 
 

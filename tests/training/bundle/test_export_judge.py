@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from streamser.emotion.compact.bundle import JUDGE_INPUTS
-from streamser.emotion.compact.statistics import GROUPS, WIDTH
+from streamser.emotion.compact.layout import GROUPS, WIDTH
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.training.bundle.export_judge import export_judge
 from streamser.training.bundle.network import Judge, JudgeSettings, Voice

@@ -8,8 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.compact.bundle import PARTS, load_bundle
+from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.model import CompactFinding, CompactListener
-from streamser.emotion.compact.statistics import WIDTH, Measured
+from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.training.bundle.learn import LearnSettings
 from streamser.training.bundle.network import JudgeSettings
@@ -18,9 +19,7 @@ from streamser.training.bundle.recipe import BundleSettings, Corpora, train_bund
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.training.bundle.tiny_voices import tiny_texts, tiny_voices
 
-CORPORA = Corpora(
-    tiny_voices(), tiny_texts(), tiny_voices(seed=1), tiny_texts(seed=1), np.zeros(WIDTH)
-)
+CORPORA = Corpora(tiny_voices(), tiny_texts(), tiny_voices(seed=1), tiny_texts(seed=1))
 SETTINGS = BundleSettings(
     judge=JudgeSettings(
         hidden=32, tokens=2, width=16, heads=2, bridge_tokens=2, input_dropout=0.0, dropout=0.0
@@ -39,7 +38,7 @@ def trained(folder: Path, name: str, seed: int, settings: BundleSettings = SETTI
     if not words.exists():
         words.mkdir()
         made = tiny_bundle(folder / "made")
-        for part in (WORDS, TOKENIZER):
+        for part in (GRAPH, WORDS, TOKENIZER):
             shutil.copyfile(made / part, words / part)
     train_bundle(CORPORA, words, folder / name, settings, seed=seed, tell=lambda line: None)
     return folder / name

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from streamser.emotion.compact.layout import WIDTH
 from streamser.emotion.compact.running import LIMIT, Norm, Usual
-from streamser.emotion.compact.statistics import WIDTH, Measured
+from streamser.emotion.compact.statistics import Measured
 from streamser.training.bundle.streams import (
     Streams,
     StreamSettings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamser.emotion.compact.statistics import WIDTH
+from streamser.emotion.compact.layout import WIDTH
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bundle.texts import EncodedTexts
 from streamser.training.bundle.voices import OTHER, Voices
@@ -16,7 +16,7 @@ def tiny_voices(speakers: int = 3, channels: int = 1, seed: int = 0) -> Voices:
     """Return four utterances of each pool for each speaker; pools differ in 20 statistics."""
     rng = np.random.default_rng(seed)
     pools = np.tile(np.repeat(np.arange(OTHER + 1), 4), speakers)
-    names = np.repeat([f"speaker{number}" for number in range(speakers)], 4 * (OTHER + 1))
+    names = np.repeat([f"tiny/speaker{number}" for number in range(speakers)], 4 * (OTHER + 1))
     values = rng.normal(size=(1 + channels, len(pools), WIDTH))
     for pool in range(OTHER + 1):
         values[:, pools == pool, 20 * pool : 20 * pool + 20] += 3.0

@@ -1,0 +1,130 @@
+"""Whisper's convolutions and first layers, at work on growing utterances.
+
+They were trained on speech of any microphone and language, and hear more of a voice than its
+words; the layers above know the words and forget the voice. Here they are frozen, and what is
+kept of an utterance is the mean and the deviation of each over the frames with speech.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from streamser.audio.clip import Samples
+from streamser.emotion.compact.blocks import Block, cut_blocks
+from streamser.emotion.compact.graph import open_graph
+from streamser.emotion.compact.whisper_mel import Frames, whisper_frames
+from streamser.emotion.model import Place
+
+__all__ = ["GRAPH", "LAYERS", "MOST_BLOCKS", "VALUES", "WIDTH", "LayerEar", "load_layers"]
+
+GRAPH: Final = "layers.onnx"
+LAYERS: Final = 2
+WIDTH: Final = 384
+VALUES: Final = 2 * LAYERS * WIDTH
+"""Mean and deviation of each layer, one layer after the other."""
+MOST_BLOCKS: Final = 1024
+"""Full blocks kept of all sessions together: 51 minutes of sound, 6 MB."""
+
+_EDGE: Final = 2
+"""Frames at a clip's end that reach beyond it: what they say changes as it grows."""
+
+Values = npt.NDArray[np.float32]
+
+
+class _Sums(NamedTuple):
+    """Hold what one block adds: steps that count, and sums over them, [LAYERS, WIDTH]."""
+
+    count: int
+    sums: npt.NDArray[np.float32]
+    squares: npt.NDArray[np.float32]
+
+
+class _Kept(NamedTuple):
+    utterance: int
+    start: int
+    full: tuple[_Sums, ...]
+
+
+class LayerEar:
+    """Hear clips of many sessions by the lower layers; what is full is heard once.
+
+    While somebody speaks, only the last three seconds are encoded again. Beyond ``most``
+    blocks the sessions that were heard longest ago lose theirs. For one thread.
+    """
+
+    def __init__(self, graph: Any, most: int = MOST_BLOCKS) -> None:
+        self._graph = graph
+        self._most = most
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._blocks = 0
+
+    def hear(self, samples: Samples, place: Place | None) -> Values:
+        """Return what the layers say of a clip, float32 [VALUES]; ``nan`` of silence.
+
+        ``samples`` is float32 [n] at 16 kHz, finite. Clips of one session and utterance must
+        be parts of the same sound; the answer has the same bits as without a ``place``.
+        """
+        levels = whisper_frames(samples)
+        if place is None:
+            return self.heard(levels)
+        kept = self._take(place.session_id)
+        same = kept is not None and (kept.utterance, kept.start) == (place.utterance, place.start)
+        before = kept.full if kept is not None and same else ()
+        blocks = cut_blocks(levels)
+        final = [block.full and block.end <= len(levels) - _EDGE for block in blocks]
+        sums = [
+            before[number] if number < len(before) and final[number] else self._encode(block)
+            for number, block in enumerate(blocks)
+        ]
+        full = tuple(each for each, done in zip(sums, final, strict=True) if done)
+        self._keep(place.session_id, _Kept(place.utterance, place.start, full))
+        return _summary(sums)
+
+    def heard(self, levels: Frames) -> Values:
+        """Do the same for log10 mel powers [T, 80], wherever they are from."""
+        return _summary([self._encode(block) for block in cut_blocks(levels)])
+
+    def forget(self, session_id: str) -> None:
+        """Drop what is kept of a session."""
+        self._take(session_id)
+
+    def _encode(self, block: Block) -> _Sums:
+        (hidden,) = self._graph.run(["hidden"], {"frames": block.frames})
+        chosen = hidden[:, block.heard]
+        return _Sums(chosen.shape[1], chosen.sum(axis=1), np.square(chosen).sum(axis=1))
+
+    def _take(self, session_id: str) -> _Kept | None:
+        kept = self._kept.pop(session_id, None)
+        if kept is not None:
+            self._blocks -= len(kept.full)
+        return kept
+
+    def _keep(self, session_id: str, kept: _Kept) -> None:
+        if not kept.full:
+            return
+        self._kept[session_id] = kept
+        self._blocks += len(kept.full)
+        while self._blocks > self._most:
+            self._take(next(iter(self._kept)))
+
+
+def load_layers(directory: Path) -> LayerEar:
+    """Load a bundle's layers; raises ``ModelError`` where they cannot be used."""
+    return LayerEar(open_graph(directory / GRAPH, inputs=("frames",)))
+
+
+def _summary(parts: list[_Sums]) -> Values:
+    count = sum(part.count for part in parts)
+    if not count:
+        return np.full(VALUES, np.nan, np.float32)
+    sums, squares = (
+        np.sum([part[place] for part in parts], axis=0, dtype=np.float64) for place in (1, 2)
+    )
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return np.stack([mean, deviation], axis=1).astype(np.float32).reshape(-1)
