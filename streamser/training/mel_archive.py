@@ -81,7 +81,9 @@ def whisper_levels(clip: Frames) -> npt.NDArray[np.float32]:
     left = np.minimum(at.astype(np.int64), max(last - 1, 0))
     right = np.minimum(left + 1, last)
     share = (at - left)[:, None]
-    return (levels[left] * (1 - share) + levels[right] * share).astype(np.float32)
+    between = levels[left] * (1 - share) + levels[right] * share
+    found: npt.NDArray[np.float32] = between.astype(np.float32)
+    return found
 
 
 def _of_128_bands(path: Path, arrays: Mapping[str, npt.NDArray[np.uint8]]) -> Archive:
@@ -113,8 +115,9 @@ def _whisper_weights() -> npt.NDArray[np.float64]:
     fine, wanted = (hertz_to_mel(mel_edges(count)) for count in (2 * BANDS, whisper_mel.BANDS))
     low, middle, high = wanted[:-2, None], wanted[1:-1, None], wanted[2:, None]
     rising, falling = (fine[1:-1] - low) / (middle - low), (high - fine[1:-1]) / (high - middle)
-    weights: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
-    return weights / weights.sum(axis=1, keepdims=True)
+    triangles = np.maximum(0.0, np.minimum(rising, falling))
+    weights: npt.NDArray[np.float64] = triangles / triangles.sum(axis=1, keepdims=True)
+    return weights
 
 
 def _in_pairs(clip: Frames) -> Frames:

@@ -45,7 +45,7 @@ def cut_blocks(levels: Frames) -> list[Block]:
     loudness = np.log10(np.exp(levels.astype(np.float64) * np.log(10)).sum(axis=1))
     first = int(np.argmax(loudness[:BLOCK] >= loudness[:BLOCK].max() - _AUDIBLE))
     end = int(np.flatnonzero(loudness >= loudness.max() - _AUDIBLE)[-1]) + 1
-    found = []
+    found: list[Block] = []
     top, loudest = -np.inf, -np.inf
     for begin in range(first, end, BLOCK):
         span = slice(begin, min(begin + BLOCK, end))

@@ -39,7 +39,7 @@ Values = npt.NDArray[np.float32]
 class _Sums(NamedTuple):
     """Hold what one block adds: steps that count, and sums over them, [LAYERS, WIDTH]."""
 
-    count: int
+    steps: int
     sums: npt.NDArray[np.float32]
     squares: npt.NDArray[np.float32]
 
@@ -119,12 +119,11 @@ def load_layers(directory: Path) -> LayerEar:
 
 
 def _summary(parts: list[_Sums]) -> Values:
-    count = sum(part.count for part in parts)
+    count = sum(part.steps for part in parts)
     if not count:
         return np.full(VALUES, np.nan, np.float32)
-    sums, squares = (
-        np.sum([part[place] for part in parts], axis=0, dtype=np.float64) for place in (1, 2)
-    )
+    sums = np.sum([part.sums for part in parts], axis=0, dtype=np.float64)
+    squares = np.sum([part.squares for part in parts], axis=0, dtype=np.float64)
     mean = sums / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
     return np.stack([mean, deviation], axis=1).astype(np.float32).reshape(-1)

@@ -1,9 +1,9 @@
 """What each part of the voice's half is worth: trained without it, judged across corpora.
 
-    python -m streamser.training.bundle.ablation --data DIR --cache DIR --out FILE.md
+    python -m streamser.training.bundle.ablation --data DIR --parts DIR --cache DIR --out FILE.md
 
-The voice alone, in streams of each speaker's utterances in random order. CREMA-D's validation
-speakers and EmoDB guided the choices.
+The voice alone, in streams of each speaker's utterances in random order. All is taught without
+EmoDB, which with CREMA-D's validation speakers guides the choices.
 """
 
 from __future__ import annotations
@@ -18,21 +18,25 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec.structs import replace
 
+from streamser.emotion.compact.layers import LayerEar, load_layers
+from streamser.emotion.compact.model import measured_sound
 from streamser.emotion.compact.running import Norm, Usual, Views
-from streamser.emotion.compact.statistics import Measured, measure
+from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.neural.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bundle.channels import open_studio
 from streamser.training.bundle.learn import as_voice, teach
+from streamser.training.bundle.lessons import training_lessons
 from streamser.training.bundle.network import Judge
 from streamser.training.bundle.occasions import Occasions, OccasionSettings
 from streamser.training.bundle.recipe import BundleSettings
 from streamser.training.bundle.streams import StreamBatch, Streams, StreamSettings
 from streamser.training.bundle.texts import NO_TEXTS
-from streamser.training.bundle.voices import OTHER, fit_norm, frames_of, pool_of, read_voices
-from streamser.training.corpora import cremad, emodb, ravdess
+from streamser.training.bundle.voices import OTHER, corpus_means, fit_norm, pool_of, read_voices
+from streamser.training.corpora import cremad, emodb
 from streamser.training.items import Item
 from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
@@ -46,9 +50,11 @@ _WARM: Final = 10
 _COLD: Final = 4
 _MIXED: Final = 60
 _LATE: Final = 30
-_EMODB_CHOSEN_ON: Final = ("03", "08", "09", "10", "11")
-"""The speakers of EmoDB that choices were made with; those of the other half were not."""
 _LONGER: Final = 4000  # steps
+_OLD: Final = {
+    "absolute": ("pitch", "pitch_move", "shape", "tilt"),
+    "context": ("pitch", "shape", "tilt"),
+}
 
 
 class Clip(NamedTuple):
@@ -85,6 +91,8 @@ def rows() -> list[Row]:
         Row("learnt longer: 4000 steps", _changed(whole, learn=longer)),
         Row("no channels: CREMA-D as it is", _changed(whole, channels=0)),
         Row("relative view alone", _changed(whole, judge=_changed(judge, absolute=(), context=()))),
+        Row("no layers in the absolute view", _changed(whole, judge=_changed(judge, **_OLD))),
+        Row("streams not moved", _changed(whole, streams=StreamSettings(moved=0.0))),
         Row("even streams only", _changed(whole, streams=StreamSettings(1.0, 0.0, 0.0))),
         Row("votes of the hearers", _changed(whole, occasions=voices._replace(intended=0.0))),
         Row("half votes, half intended", _changed(whole, occasions=voices._replace(intended=0.5))),
@@ -139,23 +147,22 @@ def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.in
     return np.asarray(answer.logits.argmax(dim=1).numpy(), np.int64)
 
 
-def read_tests(data: Path) -> dict[str, list[Clip]]:
+def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
     """Measure what the variations are judged on, by its title."""
     crema = cremad.read(data / "cremad_mel", votes="intended", categories="all")
     german = emodb.read(data / "emodb", categories="all")
-    chosen_on = [item for item in german if item.speaker in _EMODB_CHOSEN_ON]
     return {
-        "CREMA-D dev": _measured(item for item in crema if item.split == "dev"),
-        "EmoDB, 5 speakers": _measured(chosen_on),
-        "CREMA-D test": _measured(item for item in crema if item.split == "test"),
-        "EmoDB, the other 5": _measured(item for item in german if item not in chosen_on),
-        "RAVDESS": _measured(ravdess.read(data / "ravdess_eval", categories="all")),
+        "CREMA-D dev": _measured((item for item in crema if item.split == "dev"), layers),
+        "EmoDB": _measured(german, layers),
     }
 
 
-def _measured(items: Iterable[Item]) -> list[Clip]:
+def _measured(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
     sounds = Sounds()
-    return [Clip(item.speaker, pool_of(item), measure(frames_of(item, sounds))) for item in items]
+    return [
+        Clip(item.speaker, pool_of(item), measured_sound(sounds.load(item), layers))
+        for item in items
+    ]
 
 
 def _changed(record: T, **changes: object) -> T:
@@ -178,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the ablation; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m streamser.training.bundle.ablation")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--parts", type=Path, required=True, help="folder of layers.onnx")
     parser.add_argument("--cache", type=Path, required=True, help="measurements, kept")
     parser.add_argument("--out", type=Path, required=True, help="Markdown to write")
     parser.add_argument("--seeds", type=int, default=1)
@@ -187,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = options.rows.split(",") if options.rows else [""]
     scores: dict[str, dict[str, Score]] = {}
     try:
-        tests = read_tests(options.data)
+        tests = read_tests(options.data, load_layers(options.parts))
         for row in rows():
             if any(part in row.title for part in asked):
                 scores[row.title] = _score(row, options, tests)
@@ -202,12 +210,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _score(row: Row, options: argparse.Namespace, tests: dict[str, list[Clip]]) -> dict[str, Score]:
     """Train a variation with each seed, and judge it everywhere."""
     studio = open_studio(options.data / "noise_rir")
-    cache = options.cache / "voices-train.npz"
     voices = read_voices(
-        options.data / "cremad_mel", "train", BundleSettings().channels, studio, cache=cache
+        training_lessons(options.data, german=False),
+        BundleSettings().channels,
+        studio,
+        load_layers(options.parts),
+        cache=options.cache / "voices-train-english.npz",
     )
     voices = voices._replace(values=voices.values[: 1 + row.settings.channels])
-    norm = fit_norm(voices)
+    norm = replace(fit_norm(voices), mean=corpus_means(voices).mean(axis=0))
     found: dict[str, list[Score]] = {name: [] for name in tests}
     for seed in range(1, 1 + options.seeds):
         rng = np.random.default_rng(seed)

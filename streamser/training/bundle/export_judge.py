@@ -7,8 +7,10 @@ import warnings
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from streamser.emotion.compact.bundle import JUDGE_INPUTS
@@ -19,6 +21,7 @@ from streamser.training.bundle.network import Judge, Voice
 __all__ = ["export_judge"]
 
 _MOST: Final = 512
+_LARGE: Final = 16_384  # numbers
 
 
 class _Alone(nn.Module):
@@ -69,7 +72,23 @@ def export_judge(judge: Judge, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    path.write_bytes(_bare(program.model_proto).SerializeToString(deterministic=True))
+    model = _bare(program.model_proto)
+    _halve(model.graph)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _halve(graph: onnx.GraphProto) -> None:
+    """Keep large matrices in 16 bits; onnxruntime widens them once, as it loads."""
+    nodes: list[onnx.NodeProto] = []
+    for weight in graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if weight.data_type == TensorProto.FLOAT and values.size >= _LARGE:
+            name = weight.name
+            weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+            nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    rest = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
+    del graph.node[:]
+    graph.node.extend([*nodes, *rest])
 
 
 def _bare(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,7 +7,7 @@ each, bridge tokens read both, one classifier and one regressor read the bridge.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,15 +24,18 @@ from streamser.taxonomy import CATEGORIES, DIMENSIONS
 __all__ = ["Answer", "Judge", "JudgeSettings", "Voice", "VoiceEncoder"]
 
 
+_LAYERS: Final = tuple(name for name in GROUPS if name.startswith("layer"))
+
+
 class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the sizes of the network, and which groups of statistics are seen how.
 
-    ``absolute`` is what no microphone changes much; spectra are left to the relative view.
-    ``context`` is what is told of the stream itself.
+    ``absolute`` is what is told of an utterance among everybody's, ``context`` of the stream
+    itself; band spectra are left to the relative view.
     """
 
-    absolute: tuple[str, ...] = ("pitch", "pitch_move", "shape", "tilt")
-    context: tuple[str, ...] = ("pitch", "shape", "tilt")
+    absolute: tuple[str, ...] = ("pitch", "pitch_move", "shape", "tilt", *_LAYERS)
+    context: tuple[str, ...] = ("pitch", "shape", "tilt", *_LAYERS)
 
     hidden: int = 320
     gate: int = 16

@@ -177,13 +177,14 @@ def judged_against(
 def _neutral_means(voices: Voices) -> Floats:
     """Return the mean of each speaker's neutral utterances through each channel, [n, WIDTH]."""
     speakers, neutral = np.array(voices.speakers), voices.pools == CATEGORIES.index("neutral")
-    means = [
-        np.nanmean(values[mine], axis=0, dtype=np.float64)
-        for name in np.unique(speakers)
-        if (mine := (speakers == name) & neutral).sum() >= _LEAST_NEUTRAL
-        for values in voices.values
-    ]
-    return np.nan_to_num(np.array(means))
+    means = []
+    for name in np.unique(speakers):
+        mine = (speakers == name) & neutral
+        if mine.sum() >= _LEAST_NEUTRAL:
+            known = ~np.isnan(voices.values[:, mine])
+            sums = np.where(known, voices.values[:, mine], 0.0).sum(axis=1, dtype=np.float64)
+            means.append(sums / np.maximum(known.sum(axis=1), 1))
+    return np.concatenate(means)
 
 
 def _joined(batches: list[StreamBatch]) -> StreamBatch:

@@ -161,7 +161,8 @@ def _estimated(
     weights = np.linalg.solve(
         apart.T @ apart + strength * np.eye(apart.shape[1]), apart.T @ (ratings[rated] - usual)
     )
-    return np.clip((means - centre) @ weights + usual, 0.0, 1.0).astype(np.float32)
+    estimated: npt.NDArray[np.float32] = np.clip((means - centre) @ weights + usual, 0.0, 1.0)
+    return estimated.astype(np.float32)
 
 
 def _kept(cache: Path | None, key: Sequence[str]) -> _Found | None:

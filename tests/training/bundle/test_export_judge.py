@@ -38,7 +38,7 @@ def test_the_graph_answers_as_the_network(
     text: bool,
     length: int,
 ) -> None:
-    """With either modality, both or none, and any number of word pieces."""
+    """With either modality, both or none, any number of word pieces; weights have 16 bits."""
     rng = np.random.default_rng(length)
     sizes = (WIDTH, WIDTH, WIDTH, len(GROUPS), 1)
     voice = [rng.normal(size=(1, size)).astype(np.float32) for size in sizes]
