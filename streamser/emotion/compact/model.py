@@ -17,7 +17,6 @@ import numpy.typing as npt
 from streamser.emotion.calibration import (
     Calibration,
     calibration_of,
-    is_unsure,
     map_dimensions,
     modality_set,
     probabilities,
@@ -45,7 +44,8 @@ __all__ = [
 
 Vectors = npt.NDArray[np.float32]
 
-NEUTRAL_AT_FIRST = 1.0  # logits, for a voice of which nothing is known
+NEUTRAL_AT_FIRST = 2.0  # logits, for a voice of which nothing is known
+CAUTION_AT_FIRST = 0.9  # of the way from the usual threshold to certainty, likewise
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
 
 
@@ -168,15 +168,16 @@ class CompactListener:
         likely = probabilities(judged.logits, calibration)
         scores = dict(zip(CATEGORIES, likely.tolist(), strict=True))
         likeliest = max(scores, key=scores.__getitem__)
+        least = self._least(likeliest, modalities, calibration)
         mapped = 2.0 * map_dimensions(judged.dimensions, DIMENSIONS, calibration) - 1.0
         return Reading(
-            category=UNSURE if bool(is_unsure(likely, calibration)) else likeliest,
+            category=UNSURE if scores[likeliest] < least else likeliest,
             confidence=scores[likeliest],
             scores=scores,
             dimensions=Dimensions(**dict(zip(DIMENSIONS, mapped.tolist(), strict=True))),
             uncertainty=entropy(scores),
             modalities=modalities,
-            evidence=self._evidence(finding.measured, judged, calibration),
+            evidence=self._evidence(finding.measured, judged, least),
         )
 
     def learn(self, finding: CompactFinding) -> None:
@@ -205,16 +206,27 @@ class CompactListener:
             self._against = self._usual.against(self._bundle.norm)
         return self._against
 
-    def _evidence(
-        self, measured: Measured, judged: Judgement, calibration: Calibration
-    ) -> dict[str, float]:
+    def _least(
+        self, likeliest: str, modalities: tuple[str, ...], calibration: Calibration
+    ) -> float:
+        """Return how likely a category must be to be named.
+
+        Of a stream that is hardly known, an emotion is named by voice alone only where it is
+        nearly certain: a microphone that was never heard can pass for a mood.
+        """
+        usual = calibration.unsure_below
+        if modalities != ("audio",) or likeliest == "neutral" or usual >= 1.0:
+            return usual
+        return usual + (1.0 - usual) * CAUTION_AT_FIRST * (1.0 - self._usual.known)
+
+    def _evidence(self, measured: Measured, judged: Judgement, least: float) -> dict[str, float]:
         """Name the measurements that people can follow, and how sure the network was."""
         first, second = sorted(judged.logits.tolist(), reverse=True)[:2]
         evidence = {
             "known_utterances": self._usual.weight,
             "speech_seconds": measured.speech_seconds,
             "logit_margin": first - second,
-            "unsure_below": calibration.unsure_below,
+            "unsure_below": least,
         }
         usual = self._reference()
         octave = float(measured.values[GROUPS["pitch"]][0])

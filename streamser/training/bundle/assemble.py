@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, write_calibrations
 from streamser.emotion.compact.bundle import CALIBRATION, CONFIG, JUDGE, NORM, describe
@@ -27,7 +28,7 @@ from streamser.training.predictions import Predictions
 __all__ = ["assemble", "calibrate"]
 
 _SOURCES: Final = ("audio", "text", "audio+text")
-PRECISION: Final = 0.8
+PRECISION: Final = 0.9
 """How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
 
 
@@ -46,14 +47,30 @@ def calibrate(
         found = _predictions(batch, answer.logits.numpy(), answer.dimensions.numpy(), number)
         for source, name in enumerate(_SOURCES):
             parts[name].append(found.select(batch.source == source))
-    return {
-        name: fit_calibration(
-            Predictions.join(found),
-            precision=PRECISION,
-            fitted_on="validation speakers of CREMA-D and held-out texts, in drawn streams",
-        )
-        for name, found in parts.items()
-    }
+    return _capped(
+        {
+            name: fit_calibration(
+                Predictions.join(found),
+                precision=PRECISION,
+                fitted_on="validation speakers of CREMA-D and held-out texts, in drawn streams",
+            )
+            for name, found in parts.items()
+        }
+    )
+
+
+def _capped(found: dict[str, Calibration]) -> dict[str, Calibration]:
+    """Let made pairs teach no more certainty than voices and words alone have.
+
+    Pairs that agree are right nearly always, for they were made so.
+    """
+    both, *alone = (found[name] for name in ("audio+text", "audio", "text"))
+    capped = replace(
+        both,
+        temperature=max(both.temperature, *(each.temperature for each in alone)),
+        unsure_below=max(both.unsure_below, *(each.unsure_below for each in alone)),
+    )
+    return found | {"audio+text": capped}
 
 
 def assemble(

@@ -33,7 +33,7 @@ from streamser.training.predictions import Predictions
 
 __all__ = ["gold_words", "plain_speech", "read_speech"]
 
-_MOST: Final = 0.15
+_MOST: Final = 0.08
 
 
 def plain_speech(bench: Bench) -> Section:
@@ -55,7 +55,7 @@ def plain_speech(bench: Bench) -> Section:
     return Section(
         title="Plain speech",
         text=f"{len(corpus.clips)} clips of {len(streams)} speakers who read or talk plainly "
-        "(the other half of the folder's speakers made the prior of an unknown stream); a "
+        "(of the other half of the folder's speakers the model was taught what is neutral); a "
         "stream is a speaker's clips in their order, most of them cold. How often each category "
         "is the likeliest, and how often a reading is sure (not `unsure`) of something but "
         "neutral, which is a false alarm as far as one can tell. Then what a recogniser's errors "

@@ -20,7 +20,7 @@ from streamser.training.predictions import Predictions
 
 __all__ = ["dimension_proxies"]
 
-_GOALS: Final = {"cold": (0.50, 0.78, 0.58), "warm": (0.55, 0.80, 0.60)}
+_GOALS: Final = {"cold": (None, None, None), "warm": (0.66, 0.84, 0.72)}
 _LEVELS: Final = {
     **dict.fromkeys(("anger", "happiness", "happy", "fear", "fearful"), 2),
     **dict.fromkeys(("neutral", "calm"), 1),

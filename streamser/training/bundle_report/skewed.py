@@ -21,8 +21,8 @@ __all__ = ["skewed_streams"]
 
 _SECONDS: Final = 120.0  # a lasting emotion must still be seen after two minutes
 _NEUTRAL: Final = (0.25, 0.5, 0.7, 0.9)
-_LOSS: Final = {0.7: 0.06}  # what a stream of so much neutral may lose
-_ANGRY: Final = 0.60
+_LOSS: Final = {0.7: 0.04}  # what a stream of so much neutral may lose
+_ANGRY: Final = 0.65
 
 
 def skewed_streams(bench: Bench) -> Section:

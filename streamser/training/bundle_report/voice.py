@@ -31,9 +31,9 @@ class _Aim(NamedTuple):
 
 
 _AIMS: Final = {
-    "cremad": _Aim((0.72, 0.82), (0.70, 0.79), (0.08, 0.05)),
-    "emodb": _Aim((0.55, 0.80), (0.42, 0.75), (None, None)),
-    "ravdess": _Aim((0.45, 0.58), (0.35, 0.51), (0.15, 0.12)),
+    "cremad": _Aim((0.80, 0.92), (0.70, 0.79), (None, 0.04)),
+    "emodb": _Aim((0.76, 0.90), (0.42, 0.75), (None, None)),
+    "ravdess": _Aim((0.62, 0.72), (0.35, 0.51), (None, 0.10)),
 }
 _TIMES: Final = ("cold", "warm")
 _MEASURES: Final = {
@@ -69,14 +69,15 @@ def voice_alone(bench: Bench) -> Section:
                 )
     return Section(
         title="Voice alone",
-        text="Unweighted average recall (UAR) of the four categories on voices that the training "
-        "has not heard: CREMA-D's 19 test speakers (intended emotion, from log-mel frames), all of "
-        "EmoDB (German) and RAVDESS (actors 1-12, calm counts as neutral), from recordings. A "
+        text="Unweighted average recall (UAR) of the four categories: CREMA-D's 19 test speakers "
+        "(intended emotion, from log-mel frames) and RAVDESS (actors 1-12, calm counts as "
+        "neutral), whom no training has heard, and EmoDB (German). **What ships was taught with "
+        "EmoDB: its own figures there say nothing of strangers**; those of the variant taught "
+        "without it, which the goals are for, are in compact-report-english.md. A "
         "stream is all clips of a speaker, of all emotions, in random order; those with one of the "
-        "four categories are scored. Choices of design were made with EmoDB in sight, the "
-        "number of steps with RAVDESS's report in sight too. ECE is of the calibrated "
-        "probabilities; precision is of readings that are not `unsure`. Floors: pooled statistics "
-        "+ SVM or logistic regression.",
+        "four categories are scored. Choices of design were made on CREMA-D's validation "
+        "speakers and on EmoDB left out. ECE is of the calibrated probabilities; precision is of "
+        "readings that are not `unsure`. Floors: pooled statistics + SVM or logistic regression.",
         tables=(
             Table("", ("corpus", "heard", "UAR", "WAR", "ECE", "unsure", "precision"), tuple(main)),
             Table("Recall", ("corpus", "heard", *CATEGORIES), tuple(recalls)),
