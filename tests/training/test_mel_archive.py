@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamser.emotion.compact.whisper_mel import whisper_frames
+from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
-from streamser.training.mel_archive import decibels, read_archive
+from streamser.training.corpora import cremad
+from streamser.training.mel_archive import decibels, read_archive, whisper_levels
+from streamser.training.sounds import Sounds, read_clip
+from tests.data import shared_data
 
 
 def differences(frames: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, Any]:
@@ -55,6 +60,34 @@ def test_of_128_bands_pairs_are_added_against_the_clips_own_peak(tmp_path: Path)
     assert np.array_equal(found[:4], in_pairs(frames[:4]))
     assert np.array_equal(found[4:], in_pairs(frames[4:]))
     assert found[:4].max() == found[4:].max() == 255
+
+
+def test_whispers_bands_are_averages_of_finer_ones_at_ten_milliseconds() -> None:
+    """A sound of one power has it in every band; a step in time lies between two frames."""
+    even = np.full((11, 128), 255, np.uint8)
+    assert whisper_levels(even) == pytest.approx(np.zeros((17, 80)), abs=1e-6)
+    assert whisper_levels(even - 51) == pytest.approx(np.full((17, 80), -1.6), abs=1e-5)
+    even[5:] = 0
+    step = whisper_levels(even)[:, 40]
+    assert step[6] == pytest.approx(0.0, abs=1e-6)
+    assert step[8] == pytest.approx(-8.0, abs=1e-5)
+    assert -8.0 < step[7] < 0.0
+    assert len(whisper_levels(even[:1])) == 1
+
+
+def test_real_frames_are_mapped_to_what_whisper_hears_of_the_sound() -> None:
+    """CREMA-D's clips turned back into sound: 2.5 dB apart in the middle of the audible values."""
+    root = shared_data("cremad_mel")
+    items = {item.id: item for item in cremad.read(root, votes="intended", categories="all")}
+    for path in sorted((root / "griffinlim_samples").glob("*.flac"))[:3]:
+        sound = Sounds().load(items[path.stem])
+        assert isinstance(sound, Mel)
+        assert sound.whisper is not None
+        made = whisper_frames(read_clip(path))
+        frames = min(len(made), len(sound.whisper))
+        apart = (made - made.max())[:frames] - (sound.whisper - sound.whisper.max())[:frames]
+        audible = sound.whisper[:frames] > sound.whisper.max() - 4.0
+        assert np.median(np.abs(apart[audible])) < 0.25
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from streamser.training.predictions import Predictions
 __all__ = ["assemble", "calibrate"]
 
 _SOURCES: Final = ("audio", "text", "audio+text")
-PRECISION: Final = 0.9
+PRECISION: Final = 0.8
 """How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
 
 

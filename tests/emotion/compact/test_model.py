@@ -9,6 +9,7 @@ import pytest
 
 from streamser.audio.clip import Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
+from streamser.emotion.compact.running import PRIOR
 from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Mel, log_mel
 from streamser.emotion.model import Place, Spoken
@@ -66,6 +67,27 @@ def test_nothing_heard_and_nothing_said_is_unsure(model: CompactModel, samples: 
     assert reading.category == UNSURE
     assert reading.modalities == ()
     assert reading.dimensions.valence is None
+
+
+def test_of_a_voice_hardly_known_an_emotion_is_named_only_where_nearly_certain(
+    model: CompactModel,
+) -> None:
+    """The threshold falls as the stream gets known; neutral, and words, keep theirs."""
+    listener = model.listener()
+    voice, both = model.observe([Spoken(HIGH, None), Spoken(HIGH, TEXTS[0])])
+    usual = listener.interpret(both).evidence["unsure_below"]
+    thresholds, weights = [], []
+    for _ in range(40):
+        reading = listener.interpret(voice)
+        if max(reading.scores, key=reading.scores.__getitem__) != "neutral":
+            thresholds.append(reading.evidence["unsure_below"])
+            weights.append(reading.evidence["known_utterances"])
+        listener.learn(voice)
+    assert thresholds, "the bundle must hear an emotion at some time"
+    assert thresholds == sorted(thresholds, reverse=True)
+    known = [weight / (weight + PRIOR) for weight in weights]
+    assert thresholds == pytest.approx([0.9 * (1 - share) for share in known], abs=1e-3)
+    assert usual == 0.0
 
 
 def test_a_clip_alone_is_found_as_in_a_batch(model: CompactModel) -> None:

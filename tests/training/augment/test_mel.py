@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.frontend import band_weights, log_mel
+from streamser.emotion.compact.whisper_mel import whisper_frames
+from streamser.emotion.frontend import Mel, band_weights, log_mel
 from streamser.training.augment.bands import (
     band_centres,
     band_power,
     hertz_to_mel,
     mel_to_hertz,
 )
-from streamser.training.augment.mel import vary_mel
+from streamser.training.augment.mel import vary_both, vary_mel
 from streamser.training.augment.noise import coloured_noise
 from streamser.training.augment.responses import Telephone, draw_equaliser
 from streamser.training.augment.rooms import band_decay, draw_room
@@ -150,3 +151,36 @@ def test_shortest_features_pass_everything(frames: int) -> None:
     assert np.isfinite(found).all()
     assert found.max() - found.min() <= 80.01
     assert vary_mel(level[:0], variation, (), _rng()).shape == (0, 64)
+
+
+@pytest.mark.parametrize("name", ["faster", "small room", "equaliser", "line"])
+def test_whispers_frames_change_as_the_recording_does_too(name: str) -> None:
+    """On their own grid, within 3 dB on average, and nearer than unchanged ones."""
+    variation = VARIATIONS[name]
+    for clip in real_clips():
+        before = Mel(log_mel(clip), whisper_frames(clip))
+        wanted = 10 * whisper_frames(vary_sound(clip, variation, (), _rng()))
+        found = vary_both(before, variation, (), _rng())
+        assert before.whisper is not None
+        assert found.whisper is not None
+        near = audible(wanted, 10 * found.whisper).mean()
+        assert near < 3.0
+        assert near < audible(wanted, 10 * before.whisper).mean() / 1.3
+
+
+def test_both_grids_hear_the_same_noise() -> None:
+    """The ratio that is left in the quiet frames is alike."""
+    (clip, *_) = real_clips()
+    found = vary_both(Mel(log_mel(clip), whisper_frames(clip)), Variation(snr_db=5.0), (), _rng(2))
+    assert found.whisper is not None
+    quiet = [
+        float(np.percentile(levels.mean(axis=1), 10) - np.percentile(levels.mean(axis=1), 95))
+        for levels in (found.decibels, 10 * found.whisper)
+    ]
+    assert quiet[0] == pytest.approx(quiet[1], abs=3.0)
+
+
+def test_what_changes_nothing_gives_the_very_same_back() -> None:
+    """On both grids."""
+    mel = Mel(log_mel(demo_clip()), whisper_frames(demo_clip()))
+    assert vary_both(mel, Variation(gain_db=3.0), (), _rng()) is mel

@@ -83,6 +83,13 @@ def test_every_set_of_modalities_is_calibrated(where: Path) -> None:
     assert all("validation speakers" in each.fitted_on for each in calibrations.values())
 
 
+def test_made_pairs_teach_no_more_certainty_than_voices_and_words_have(where: Path) -> None:
+    """They were made to agree: on a talk they would be sure of everything."""
+    both, *alone = (load_bundle(where).calibrations[n] for n in ("audio+text", "audio", "text"))
+    assert both.temperature >= max(each.temperature for each in alone)
+    assert both.unsure_below >= max(each.unsure_below for each in alone)
+
+
 def test_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
     """And another seed others."""
     first, again, other = (

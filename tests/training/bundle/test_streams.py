@@ -12,7 +12,7 @@ from streamser.training.bundle.streams import (
     heard_before,
     judged_against,
 )
-from streamser.training.bundle.voices import OTHER, Voices
+from streamser.training.bundle.voices import OTHER, Voices, corpus_means
 from tests.training.bundle.tiny_voices import tiny_voices
 
 NORM = Norm(
@@ -73,6 +73,41 @@ def test_even_streams_have_all_emotions(voices: Voices) -> None:
     shares = np.bincount(voices.pools[batch.places], minlength=OTHER + 1) / 240
     assert shares[:OTHER].min() > 0.08
     assert shares[OTHER] > 0.2
+
+
+def test_streams_come_over_microphones_that_nobody_has(voices: Voices) -> None:
+    """All of a stream is moved alike: what it is relative to moves with it."""
+    still, moved = (
+        Streams(voices, NORM, StreamSettings(moved=share, move=4.0), np.random.default_rng(3)).draw(
+            30, 4
+        )
+        for share in (0.0, 1.0)
+    )
+    known = moved.known[:, 0] > 0.9
+    assert known.any()
+    assert np.abs(moved.views.context[known]).mean() > 1.5 * np.abs(still.views.context).mean()
+    relative = np.abs(moved.views.relative[known]).mean()
+    assert relative < 1.3 * np.abs(still.views.relative[still.known[:, 0] > 0.9]).mean()
+
+
+def test_an_unknown_stream_is_set_against_some_mixture_of_the_corpora() -> None:
+    """Never against one prior alone: on a new microphone none will be right."""
+    one, other = tiny_voices(seed=0), tiny_voices(seed=1)
+    both = Voices(
+        values=np.concatenate([one.values, other.values + 6.0], axis=1),
+        pools=np.concatenate([one.pools, other.pools]),
+        votes=np.concatenate([one.votes, other.votes]),
+        dimensions=np.concatenate([one.dimensions, other.dimensions]),
+        speakers=(*one.speakers, *(name.replace("tiny", "far") for name in other.speakers)),
+        ids=(*one.ids, *other.ids),
+    )
+    far, near = corpus_means(both).mean(axis=1)
+    assert far == pytest.approx(near + 6.0, abs=0.1)
+    settings = StreamSettings(moved=0.0, plain=1.0)
+    batch = Streams(both, NORM, settings, np.random.default_rng(0)).draw(200, 4)
+    priors = batch.views.context[batch.known[:, 0] == 0.0].mean(axis=1)
+    assert priors.min() < 0.5 < 2.0 < priors.max()
+    assert ((priors > 0.8) & (priors < 1.8)).any()
 
 
 def test_silence_has_no_place(voices: Voices) -> None:
