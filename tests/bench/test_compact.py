@@ -22,7 +22,7 @@ def timing(seconds: float, milliseconds: float) -> Timing:
     return Timing(seconds=seconds, words=True, observe=same, interpret=same)
 
 
-@pytest.mark.parametrize(("milliseconds", "verdict"), [(5.0, "met"), (20.0, "missed")])
+@pytest.mark.parametrize(("milliseconds", "verdict"), [(5.0, "met"), (50.0, "missed")])
 def test_the_report_holds_each_figure_against_its_goal(milliseconds: float, verdict: str) -> None:
     """Bytes, start, time and memory; what misses its goal says so."""
     report = CompactReport(
@@ -38,7 +38,7 @@ def test_the_report_holds_each_figure_against_its_goal(milliseconds: float, verd
     )
     lines = compact_markdown(report).splitlines()
     (row,) = [line for line in lines if line.startswith("| 5 s of voice")]
-    assert row.endswith(f"| ≤ 25 ms | {verdict} |")
+    assert row.endswith(f"| ≤ 40 ms | {verdict} |")
     assert not any("torch" in line for line in lines)
     assert "| 15 s | 30 | 4.00 | 16.00 | 0.25 | 1.00 |" in lines
 
@@ -50,7 +50,7 @@ def test_the_bundled_model_is_measured_as_it_ships(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(compact, "_GROWING", (1.2,))
     monkeypatch.setattr(compact, "_GROWING_RUNS", 1)
     report = measure_compact(lambda line: None)
-    assert report.bytes < 25e6
+    assert report.bytes < 30e6
     assert 0 < report.load_mib < 200
     assert report.listen_mib < 400
     assert [(t.seconds, t.words) for t in report.timings] == [
