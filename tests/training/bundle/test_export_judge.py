@@ -52,5 +52,5 @@ def test_the_graph_answers_as_the_network(
             Encoded(torch.from_numpy(words), torch.ones(1, length, dtype=torch.bool)),
             *map(torch.from_numpy, given),
         )
-    np.testing.assert_allclose(logits, answer.logits.numpy(), atol=1e-5)
-    np.testing.assert_allclose(dimensions, answer.dimensions.numpy(), atol=1e-5)
+    np.testing.assert_allclose(logits, answer.logits.numpy(), atol=2e-3)
+    np.testing.assert_allclose(dimensions, answer.dimensions.numpy(), atol=2e-3)
