@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -132,17 +133,19 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
 def save(rendered: Rendered, path: Path) -> None:
     """Write a file, or a folder of files, whole: no half of one takes the place of an old one.
 
-    What people say is theirs: it is for its owner's eyes only. Raises ``OSError``.
+    What people say is theirs: it is for its owner's eyes only. It is written under a name
+    that nobody can know before, so that no link is followed. Raises ``OSError``.
     """
     if isinstance(rendered, dict):
         path.mkdir(mode=0o700, exist_ok=True)
         for name, text in rendered.items():
             save(text, path / name)
         return
-    part = path.with_name(f".{path.name}.part")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    part = Path(name)
     try:
-        part.touch(mode=0o600)
-        part.write_text(rendered, encoding="utf-8", errors="backslashreplace", newline="")
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(rendered)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
