@@ -32,7 +32,7 @@ class Recording:
         events, sound = folder / "session.jsonl", folder / "audio.flac"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if sound.exists():
+            if sound.exists() or sound.is_symlink():
                 raise FileExistsError
             self._events = EventLog(events)
         except FileExistsError:

@@ -23,17 +23,20 @@ class EventLog:
     """Write lines to a file, each at once and whole.
 
     What people say is theirs: with ``private`` the file is a new one, for its owner's eyes
-    only; else it is like any other, and may take the place of an old one. Raises ``OSError``,
-    from ``write`` too (disk full); then no part of the line stays behind, since half an event
-    is none and could not be read.
+    only; else it is like any other, and may take the place of an old one. No link is followed,
+    but for one that a user has ``named``. Raises ``OSError``, from ``write`` too (disk full);
+    then no part of the line stays behind, since half an event is none and could not be read.
     """
 
-    def __init__(self, path: Path, *, private: bool = True) -> None:
+    def __init__(self, path: Path, *, private: bool = True, named: bool = False) -> None:
         self.path = path
         if private:
             self._file = open(path, "xb", buffering=0, opener=_private)  # noqa: SIM115
-        else:
+        elif named:
             self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        else:
+            path.unlink(missing_ok=True)
+            self._file = open(path, "xb", buffering=0)  # noqa: SIM115
         self._kept = 0
 
     def write(self, line: bytes) -> None:

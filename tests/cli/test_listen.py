@@ -236,6 +236,16 @@ def test_a_recording_never_replaces_another(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.parametrize("name", ["session.jsonl", "audio.flac"])
+def test_a_recording_follows_no_link_in_its_folder(tmp_path: Path, name: str) -> None:
+    """One that leads nowhere yet would have another write where it leads."""
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    result = run("listen", "--file", DEMO, "--record", tmp_path, *QUIET)
+    assert result.exit_code == 2
+    assert "holds a session already" in result.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_nothing_is_stored_without_being_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
