@@ -24,7 +24,8 @@ from streamser.server.admission import Admission
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
-from streamser.server.exposure import refuse_to_expose, tls_context
+from streamser.server.entrance import short_of_files
+from streamser.server.exposure import refuse_to_expose, shared_file, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.lounge import Lounge
@@ -68,6 +69,9 @@ class EmotionServer:
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)
         refuse_to_expose(own, self._tokens, self._tls)
+        for warning in (shared_file(own.token_file), short_of_files(own)):
+            if warning is not None:
+                tell(warning)
         self.metrics = Metrics()
         self._analyzer = Analyzer(
             _with_processes(settings, fittings),
@@ -103,7 +107,7 @@ class EmotionServer:
         self._desk: Desk | None = None
         self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
         self._kept: list[Kept] = []
-        self._routes = Routes(self._admission, self.metrics, self._gate.admit, state(own, ()))
+        self._routes = Routes(self._admission, self.metrics, self._gate, state(own, ()))
         self._port = Port(
             own,
             self._tls,

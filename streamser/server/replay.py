@@ -80,7 +80,7 @@ class ReplayServer:
             (*names, "*") if own.insecure else names,
         )
         self._lounge = Lounge(own, hub, admission, metrics, lambda: playback.at_ms / 1000.0)
-        routes = Routes(admission, metrics, self._gate.admit, state(own, ()))
+        routes = Routes(admission, metrics, self._gate, state(own, ()))
         self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
 
     @property
