@@ -8,6 +8,7 @@ from streamser.cli.talk import clock, complain, signed, warn
 from streamser.cli.utterance import Utterance, read_utterance
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
 from streamser.taxonomy import DIMENSIONS
+from streamser.visible import visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -59,6 +60,7 @@ class PlainLines:
 
     def take(self, event: Event) -> None:
         """Write the utterance that an event finishes."""
+        event = visible(event)
         if isinstance(event, SessionCreated):
             self._transcribed = event.session.models.asr is not None
         spoken = read_utterance(event, transcribed=self._transcribed)
