@@ -14,6 +14,7 @@ _FARTHEST_MS: Final = 366 * 86_400_000
 _LONGEST_MS: Final = 3_600_000
 """An utterance; settings allow ten minutes."""
 _DATE_MS: Final = 2**53
+_MOST: Final = 2**53
 _MARGIN: Final = 1e-3
 
 
@@ -21,6 +22,9 @@ def implausible(event: AnyEvent, place: Place) -> str | None:
     """Say what of an event cannot be: times, lengths or shares; ``None``: all can."""
     if any(abs(time) > _FARTHEST_MS for time in _times_of(event, place)):
         return "a time beyond a year"
+    numbers = (getattr(event, name) for name in event.__struct_fields__)
+    if any(isinstance(each, int | float) and abs(each) > _MOST for each in numbers):
+        return "a number beyond all counting"
     if abs(place.unix_ms or 0) > _DATE_MS:
         return "a date that is none"
     for start, end in _spans_of(event):

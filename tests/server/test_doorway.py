@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from streamser.server.doorway import Bounds, Doorway, Sparing
 
 
 def crowd(doorway: Doorway, shown: list[int], *guests: tuple[int, str]) -> None:
     """Let guests (number, address) enter one after the other; note those shown out."""
     for number, address in guests:
-        assert doorway.enter(number, address, lambda number=number: shown.append(number))
+        assert doorway.enter(number, address, partial(shown.append, number))
 
 
 def test_whoever_has_waited_longest_makes_room() -> None:
