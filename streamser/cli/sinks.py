@@ -97,6 +97,8 @@ def advice_of(event: Event) -> str | None:
         case Overload(kind="audio"):
             lost = f"{event.dropped} ms of sound" if event.dropped else "some sound"
             return f"{lost} lost at {clock(event.since_ms)} ({event.reason})"
+        case Overload(kind="finals"):
+            return f"the server is busy: {event.total} readings came late so far"
     return None
 
 

@@ -273,10 +273,11 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     """Something was given up to keep pace; advice, not a fault."""
 
     kind: Annotated[
-        Literal["partials", "audio", "deltas"],
+        Literal["partials", "audio", "deltas", "finals"],
         Meta(
             description="`partials`: readings skipped. `audio`: sound lost, replaced by silence."
             " `deltas`: events not sent to this slow connection; it stands in their place."
+            " `finals`: told later than `server.late_s`, not lost; to the stream's client alone."
         ),
     ]
     dropped: Annotated[
@@ -287,7 +288,8 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     reason: Annotated[
         str,
         Meta(
-            description="`full`, `failed`: partials; `dropped`, `overflow`: sound; `slow`: deltas."
+            description="`full`, `failed`: partials; `dropped`, `overflow`: sound; `slow`: deltas;"
+            " `late`: finals."
         ),
     ]
 

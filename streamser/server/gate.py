@@ -101,7 +101,9 @@ class Gate:
         try:
             if call.path not in _SENDING:
                 interest, after = parse_events(query)
-                return self._admission.refuse_listener() or Listening(principal, interest, after)
+                return self._admission.refuse_listener(principal.name) or Listening(
+                    principal, interest, after
+                )
             return self._let_send(call.path, query, principal, visit_id, now)
         except ConfigError as error:
             return _unusable(str(error), error.code)

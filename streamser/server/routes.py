@@ -75,9 +75,10 @@ class Routes:
     def _ready(self) -> Response:
         admission = self._admission
         for hindered, why in (
-            (admission.closing, "shutting_down"),
+            (admission.leaving, "shutting_down"),
             (not admission.serving, "not_ready"),
-            (admission.full, "too_many_sessions"),
+            (admission.crowded, "too_many_sessions"),
+            (admission.late, "overloaded"),
         ):
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
