@@ -16,7 +16,6 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
     SessionInfo,
-    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -34,7 +33,6 @@ _BYTES = 64 * 2**20
 _FINALS = 200
 """Finished utterances in a snapshot."""
 _FINALS_KEPT = 10 * _FINALS
-_RESUMED = SessionResumed.__struct_config__.tag
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -126,8 +124,8 @@ class Hub:
         """Return how many events are kept."""
         return len(self._kept)
 
-    def publish(self, event: Event, now: float) -> None:
-        """Pass on a session's event, and what it changes in its meeting."""
+    def publish(self, event: Event, now: float) -> Letter:
+        """Pass on a session's event, and what it changes in its meeting; return it as told."""
         if isinstance(event, SessionCreated):
             self._live[event.session_id] = _Live(event.session, 0, now, self._room(event, now))
         live = self._live[event.session_id]
@@ -138,15 +136,16 @@ class Hub:
         began = live.began if room is None else room.began
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
-        self._pass_on(event, meeting, at_ms, now)
+        letter = self._pass_on(event, meeting, at_ms)
         self._finals.take(event, meeting, live.info.speaker, at_ms)
         if room is not None:
             for told in room.mood.take(event, at_ms):
-                self._pass_on(told, meeting, at_ms, now)
+                self._pass_on(told, meeting, at_ms)
         if isinstance(event, SessionClosed):
             del self._live[event.session_id]
             if room is not None:
                 room.leave(now)
+        return letter
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
@@ -201,14 +200,6 @@ class Hub:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
-    def events_since(self, session_id: str, seq: int) -> list[Letter]:
-        """Return the events of a session after one of its ``seq``, for its sender.
-
-        But for earlier resumptions, which would tell it to send on where that is true no more.
-        """
-        since = self._since(Interest(session=session_id), seq)
-        return [kept.letter for kept in since if kept.kind != _RESUMED]
-
     def _room(self, event: SessionCreated, now: float) -> Room | None:
         name = event.session.meeting
         if name is None:
@@ -218,7 +209,7 @@ class Hub:
         self._rooms[name].enter()
         return self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int, now: float) -> None:
+    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
@@ -246,6 +237,7 @@ class Hub:
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
                 self._deliver(subscription, letter)
+        return letter
 
     def _deliver(self, subscription: Subscription, letter: Letter) -> None:
         try:
