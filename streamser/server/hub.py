@@ -24,15 +24,16 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.journal import note_fault
-from streamser.server.room import Room
+from streamser.server.room import FINALS, Room
 
 __all__ = ["Hub", "Interest", "Subscription"]
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
-_FINALS = 200
-"""Finished utterances in a snapshot."""
-_FINALS_KEPT = 10 * _FINALS
+_IDLE_ROOMS = 256
+"""Meetings that are remembered though everybody has left; those that go on are not counted."""
+_LOOSE = 10 * FINALS
+"""Finished utterances that are remembered of all sessions without a meeting."""
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ class Hub:
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
         self._live: dict[str, _Live] = {}
-        self._finals = FinishedLog(_FINALS_KEPT)
+        self._finals = FinishedLog(_LOOSE)
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -137,7 +138,8 @@ class Hub:
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
         letter = self._pass_on(event, meeting, at_ms)
-        self._finals.take(event, meeting, live.info.speaker, at_ms)
+        finals = self._finals if room is None else room.finals
+        finals.take(event, meeting, live.info.speaker, at_ms, self._cursor)
         if room is not None:
             for told in room.mood.take(event, at_ms):
                 self._pass_on(told, meeting, at_ms)
@@ -145,6 +147,7 @@ class Hub:
             del self._live[event.session_id]
             if room is not None:
                 room.leave(now)
+                self._forget_idle()
         return letter
 
     def tidy(self, now: float) -> None:
@@ -208,6 +211,12 @@ class Hub:
             self._rooms[name] = Room(name, now, self._mood_seconds)
         self._rooms[name].enter()
         return self._rooms[name]
+
+    def _forget_idle(self) -> None:
+        """Forget the meetings that were left longest ago, where there are too many."""
+        idle = [(room.left, name) for name, room in self._rooms.items() if room.left is not None]
+        for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
+            del self._rooms[name]
 
     def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
@@ -288,13 +297,16 @@ class Hub:
                 yield room.state(now)
 
     def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
+        logs = (self._finals, *(room.finals for room in self._rooms.values()))
         chosen = [
-            final
-            for final in self._finals.finals
+            (number, final)
+            for log in logs
+            for number, final in log.numbered
             if interest.session in (None, final.session_id)
             and interest.meeting in (None, final.meeting)
         ]
-        return tuple(chosen[-_FINALS:])
+        chosen.sort(key=lambda each: each[0])
+        return tuple(final for _, final in chosen[-FINALS:])
 
 
 def _fits(kind: str, pattern: str) -> bool:
