@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -455,7 +456,13 @@ def test_a_gap_in_the_numbers_is_noticed() -> None:
     wire = Wire()
     wire.go()
     seen = wire.keeper.seen
-    slow = {"dropped": 3, "total": 3, "since_ms": 0, "kind": "deltas", "reason": "slow"}
+    slow: dict[str, Any] = {
+        "dropped": 3,
+        "total": 3,
+        "since_ms": 0,
+        "kind": "deltas",
+        "reason": "slow",
+    }
     wire.tell(Overload(event_id="e", session_id="first", seq=seen + 3, **slow))
     assert wire.keeper.missing == 0
     wire.tell(Marker(event_id="e", session_id="first", seq=seen + 6, id="m", audio_ms=0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from streamser.events import (
     Cleared,
     ErrorBody,
@@ -21,7 +23,7 @@ class Told:
     def __init__(self, history: History) -> None:
         self.history, self.seq = history, 0
 
-    def tell(self, kind: type[Event], **fields: object) -> None:
+    def tell(self, kind: type[Event], **fields: Any) -> None:
         """Add an event."""
         self.seq += 1
         event = kind(event_id="e", session_id="s", seq=self.seq, **fields)
