@@ -89,6 +89,13 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="streamser.session.re
         int,
         Meta(description="Frames of sound received so far, at the stream's rate: send on there."),
     ]
+    lost_events: Annotated[
+        int,
+        Meta(description="Events after `after=` that are kept no more and were not sent again."),
+    ] = 0
+    lost_finals: Annotated[
+        int, Meta(description="How many of them were finals: send their sound anew to have them.")
+    ] = 0
 
 
 class SpeechStarted(Event, frozen=True, kw_only=True, tag="input_audio_buffer.speech_started"):

@@ -19,6 +19,7 @@ from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
 from streamser.server.auth import same_secret
 from streamser.server.gate import Sending
+from streamser.server.history import History
 from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault
 from streamser.server.metrics import Metrics
@@ -45,6 +46,8 @@ class Held:
         self.peer: str | None = None
         self.reason = ""
         self.so_far = _SoFar()
+        may_come_back = visit.secret is not None and desk.setting.limits.resume_s > 0
+        self.history = History() if may_come_back else None
         self._desk = desk
         self.stream = LiveStream(
             session_id, visit.meeting, visit.asked, desk.setting, self.tell, self.fail
@@ -186,12 +189,15 @@ class Desk:
         if held.sender is not None:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
-        sender.replay(self._hub.events_since(held.stream.session_id, after))
         held.sender, held.peer = sender, sender.peer
         held.stream.away = False
-        held.note("resumed", owner=held.owner)
+        assert held.history is not None, "without a secret nobody comes back"
+        missed = held.history.since(after)
+        sender.replay(list(missed.letters))
+        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
+        held.note("resumed", owner=held.owner, **(lost if missed.lost_events else {}))
         try:
-            held.stream.welcome_back()
+            held.stream.welcome_back(missed)
         except Exception as error:
             sender.fail(error)
 
@@ -292,7 +298,9 @@ class Desk:
                 voice = None
             if voice is not None:
                 self._hub.keep_voice(event.session_id, voice)
-        self._hub.publish(event, time.monotonic())
+        letter = self._hub.publish(event, time.monotonic())
+        if held.history is not None:
+            held.history.add(event, letter)
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
             self._leave(held)
