@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -16,6 +16,7 @@ from streamser.server.journal import note
 from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import SECURITY, read_page, with_statement
 from streamser.server.protocol import protocol_json
+from streamser.server.room import LiveMeeting
 
 __all__ = ["Routes", "refuse", "without_body"]
 
@@ -26,8 +27,9 @@ _TEXT = "text/plain; charset=utf-8"
 class Routes:
     """Answer requests to read; each costs little, and none waits.
 
-    ``admit`` says why a call may not see the metrics, which tell how much is going on;
-    ``statement`` is what the page says of the server before the consent (HTML).
+    ``admit`` says why a call may not see the metrics, which tell how much is going on, nor the
+    ``meetings`` that are held; ``statement`` is what the page says of the server before the
+    consent (HTML).
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class Routes:
         metrics: Metrics,
         admit: Callable[[Call], object | Refusal],
         statement: str,
+        meetings: Callable[[], Sequence[LiveMeeting]],
     ) -> None:
         self._admit = admit
         self._admission = admission
         self._metrics = metrics
+        self._meetings = meetings
         self._unstated = read_page()
         self.state(statement)
         self._protocol = protocol_json()
@@ -57,7 +61,9 @@ class Routes:
             case "/readyz":
                 return self._ready()
             case "/metrics":
-                return self._measure(call, peer)
+                return self._guarded(call, peer, CONTENT_TYPE, self._metrics.render)
+            case "/v1/meetings":
+                return self._guarded(call, peer, _JSON, self._list_meetings)
             case "/v1/protocol.json":
                 return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
@@ -65,14 +71,20 @@ class Routes:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
         return _respond(200, asset.media_type, asset.body)
 
-    def _measure(self, call: Call, peer: str | None) -> Response:
+    def _list_meetings(self) -> bytes:
+        return msgspec.json.encode({"meetings": self._meetings()}) + b"\n"
+
+    def _guarded(
+        self, call: Call, peer: str | None, media_type: str, write: Callable[[], bytes]
+    ) -> Response:
+        """Answer those alone who may listen."""
         stranger = self._admit(call)
         if isinstance(stranger, Refusal):
             self._metrics.refused(stranger.code)
             status = stranger.status
             note("refused", peer=peer, path=call.path, status=status, reason=stranger.code)
             return refuse(stranger)
-        return _respond(200, CONTENT_TYPE, self._metrics.render())
+        return _respond(200, media_type, write())
 
     def _ready(self) -> Response:
         admission = self._admission
