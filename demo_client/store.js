@@ -133,7 +133,6 @@ export class Store {
         start: end - length,
         end,
         transcript: event.transcript ?? null,
-        distrusted: event.distrusted ?? null,
         emotion,
         lag,
         error,

@@ -14,7 +14,7 @@ _VOICES = 256
 
 
 class LiveMeeting(msgspec.Struct, frozen=True):
-    """Say of a meeting what is to be known before one listens; ``at_ms``: how long it has gone on."""
+    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
 
     meeting: str
     streams: int
