@@ -118,8 +118,10 @@ def _sounds(tree: Path, folder: Path) -> Iterator[Row]:
         whole = folder / f"whole.{ending}"
         soundfile.write(whole, np.zeros(800, np.float32), 8000, format=ending.upper())
         head, bad = whole.read_bytes(), []
-        for at in range(0, 120, 8):
-            for number, strange in enumerate((b"\xff" * 8, b"\x80" + bytes(7), bytes(7) + b"\x80")):
+        for at in range(40, 70):
+            for number, strange in enumerate(
+                (b"\xff" * 8, b"\x7f" + b"\xff" * 7, bytes(7) + b"\x80")
+            ):
                 bad.append(folder / f"bad-{at}-{number}.{ending}")
                 bad[-1].write_bytes(head[:at] + strange + head[at + 8 :])
         words = ("analyze", *map(str, bad), str(good), *RULES, "--format", "csv")
