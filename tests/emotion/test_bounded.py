@@ -181,7 +181,7 @@ def test_a_model_that_makes_no_listener_says_so() -> None:
 
     class Barren:
         name = "barren"
-        modalities = ("audio",)
+        modalities: tuple[str, ...] = ("audio",)
 
         def observe(self, batch: Any) -> list[Any]:
             return [None] * len(batch)
