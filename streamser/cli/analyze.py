@@ -21,12 +21,13 @@ from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import is_same
 from streamser.cli.streams import as_utf8, for_json
-from streamser.cli.talk import clock, complain, printable, tell
+from streamser.cli.talk import clock, complain, tell
 from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
 from streamser.saving import writing
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.cli.batch import FileItem
@@ -208,9 +209,12 @@ def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _whole(out: Path, form: Format) -> Iterator[TextIO]:
-    """Write beside a regular file, or the one a link leads to; then replace it, not its mode."""
+    """Write beside a regular file, or the one a link leads to; then replace it, not its mode.
+
+    A new one is for its owner's eyes only: what people say is theirs.
+    """
     encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
-    with writing(out) as file:
+    with writing(out, private=True) as file:
         if out.is_file():
             os.chmod(file.name, stat.S_IMODE(out.stat().st_mode))
         with io.TextIOWrapper(file, encoding, errors="backslashreplace", newline="") as stream:

@@ -42,7 +42,8 @@ def check_plotting() -> None:
 def save_plots(figures: Figures, folder: Path) -> list[Path]:
     """Draw what there is to draw, each as PNG and as SVG; return the files.
 
-    The same figures give the same files. Raises ``StreamserError`` where they cannot be written.
+    The same figures give the same files, for their owner's eyes only. Raises
+    ``StreamserError`` where they cannot be written.
     """
     check_plotting()
     import matplotlib
@@ -56,11 +57,11 @@ def save_plots(figures: Figures, folder: Path) -> list[Path]:
         # A name with $ in it is no formula.
         matplotlib.rcParams["text.parse_math"] = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, figure in _drawn(figures):
                 for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                     path = folder / f"{name}.{ending}"
-                    with replacing(path) as file:
+                    with replacing(path, private=True) as file:
                         figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
                     written.append(path)
         except OSError as error:

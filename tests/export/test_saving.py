@@ -44,17 +44,17 @@ def test_a_folder_of_files_is_not_written_through_a_link(tmp_path: Path) -> None
     assert (other / "db.yaml").read_text() == "new"
 
 
-@pytest.mark.parametrize("private", [True, False])
-def test_a_log_under_a_name_of_ours_follows_no_link(tmp_path: Path, private: bool) -> None:
-    """A private one is new or is not; another takes the place of the link itself."""
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_log_under_a_name_of_ours_follows_no_link(tmp_path: Path, fresh: bool) -> None:
+    """A fresh one is new or is not; another takes the place of the link itself."""
     other = tmp_path / "other"
     other.write_text("precious")
     out = tmp_path / "talk.jsonl"
     out.symlink_to(other)
-    if private:
+    if fresh:
         with pytest.raises(FileExistsError):
             EventLog(out)
     else:
-        EventLog(out, private=False).close()
+        EventLog(out, fresh=False).close()
         assert not out.is_symlink()
     assert other.read_text() == "precious"
