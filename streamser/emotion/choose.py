@@ -18,7 +18,7 @@ __all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_name
 RULES = "rules"
 
 _BUNDLED = Path(__file__).parents[1] / "assets" / "models"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def choose_model(settings: EmotionSettings, *, offline: bool = False) -> EmotionModel:
