@@ -232,3 +232,16 @@ def test_a_speaker_is_heard_by_named_models() -> None:
     assert view["models"] == ["silero · faster-whisper/tiny.en in float32 · rules"]
     (view,) = seen((0, created(asr=None)))
     assert view["models"] == ["silero · no words · rules"]
+
+
+def test_the_page_says_where_events_are_gone_after_a_break() -> None:
+    """Not to who comes late and asks for all there is."""
+    hub = Hub(keep=3, meeting_keep_s=60, mood_seconds=30, first_cursor=1000)
+    for number in range(1, 9):
+        hub.publish(created() if number == 1 else started(f"i{number}"), float(number))
+    steps = []
+    for after in (0, 1002):
+        ear = Subscription(Interest(), lambda letter: None)
+        snapshot, _ = hub.subscribe(ear, after, 9.0)
+        steps.append((9_000, msgspec.to_builtins(snapshot)))
+    assert [view["gaps"] for view in drawn(steps)] == [0, 1]
