@@ -250,8 +250,12 @@ export class Store {
     const at = this.clocks.began(name) + at_ms;
     this.meetings.set(name, { name, at_ms, mood, overlap_ms });
     this.meeting = this.meetings.get(name);
+    const unlisted = new Set([...this.people.values()].filter(({ meeting }) => meeting === name));
+    let listedMs = 0;
     for (const person of state.speakers) {
       const speaker = this.speaker(name, person.speaker);
+      unlisted.delete(speaker);
+      listedMs += person.speech_ms;
       speaker.speaking = person.speaking;
       speaker.speechMs = person.speech_ms;
       speaker.share = person.share;
@@ -259,6 +263,11 @@ export class Store {
       if (person.mood) this.setMood(speaker, person.mood, at, drawn);
       // What a voice alone said was all there was, and has been taken back.
       else speaker.mood = null;
+    }
+    // Of many the server lists some; we still know what the others said, and have a share for them.
+    const rest = state.more_speakers_share ?? 0;
+    for (const speaker of unlisted) {
+      speaker.share = listedMs && rest < 1 ? (speaker.speechMs / listedMs) * (1 - rest) : 0;
     }
     if (mood && drawn) this.log.add(at, EVERYBODY, mood.dimensions);
   }
