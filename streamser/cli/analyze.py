@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -25,6 +26,7 @@ from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+from streamser.saving import writing
 from streamser.visible import printable
 
 if TYPE_CHECKING:
@@ -198,17 +200,11 @@ def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
         if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
             what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
             raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
-        with _directly(out) if out.exists() and not out.is_file() else _whole(out, form) as stream:
+        with _whole(out, form) as stream:
             yield stream
     except OSError as error:
         why = error.strerror or error
         raise StreamserError(f"-o {out}: {why}.", code="output_failed") from None
-
-
-@contextlib.contextmanager
-def _directly(out: Path) -> Iterator[TextIO]:
-    with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield stream
 
 
 @contextlib.contextmanager
@@ -217,15 +213,9 @@ def _whole(out: Path, form: Format) -> Iterator[TextIO]:
 
     A new one is for its owner's eyes only: what people say is theirs.
     """
-    file = Path(os.path.realpath(out))
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
-        part.touch(mode=0o600, exist_ok=False)
-        with part.open("w", encoding=encoding, errors="backslashreplace", newline="") as stream:
-            if file.exists():
-                part.chmod(stat.S_IMODE(file.stat().st_mode))
+    encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
+    with writing(out, private=True) as file:
+        if out.is_file():
+            os.chmod(file.name, stat.S_IMODE(out.stat().st_mode))
+        with io.TextIOWrapper(file, encoding, errors="backslashreplace", newline="") as stream:
             yield stream
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -33,6 +33,7 @@ _PING_S = 5.0
 _PONG_S = 20.0
 _MESSAGES_AHEAD = 64
 _MESSAGE_BYTES = 4 * 1024 * 1024
+_TOO_BIG = 1009
 _WRITE_BYTES = 65_536
 """What may wait in this process to be written; the system's own buffers come after."""
 
@@ -121,6 +122,13 @@ class Line:
 
     def judge(self, closed: ConnectionClosed, said: ErrorBody | None) -> None:
         """Raise ``Broken`` or ``ServerError`` where a closed connection means that."""
+        if closed.sent is not None and closed.sent.code == _TOO_BIG and not closed.rcvd_then_sent:
+            # It would be as long the next time.
+            raise ServerError(
+                f"{self.server}: it sent a message of over {_MESSAGE_BYTES // 2**20} MiB, and no"
+                " event is that long: see that it is a streamser server.",
+                code="message_too_big",
+            ) from closed
         # 1006 is what has no close frame, as RFC 6455 has it.
         code, reason = 1006, ""
         if closed.rcvd is not None:

@@ -51,7 +51,10 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
         ),
     ] = None
     sessions: Annotated[tuple[SessionState, ...], Meta(description="Those that go on.")]
-    meetings: tuple[MeetingState, ...]
+    meetings: Annotated[
+        tuple[MeetingState, ...],
+        Meta(description="A snapshot has 2 MiB at most; of what is over the oldest is left out."),
+    ]
     finals: Annotated[
         tuple[Finished, ...], Meta(description="The last finished utterances, the oldest first.")
     ]

@@ -26,16 +26,20 @@ class EventLog:
 
     What people say is theirs: the file is for its owner's eyes only, and marked as being
     written until it is closed. With ``fresh`` it must be a new one; else it may take the place
-    of an old one. Raises ``OSError``, from ``write`` too (disk full); then no part of the line
-    stays behind, since half an event is none and could not be read.
+    of an old one. No link is followed, but for one that a user has ``named``. Raises
+    ``OSError``, from ``write`` too (disk full); then no part of the line stays behind, since
+    half an event is none and could not be read.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = True) -> None:
+    def __init__(self, path: Path, *, fresh: bool = True, named: bool = False) -> None:
         self.path = path
-        mode: Literal["xb", "wb"] = "xb" if fresh else "wb"
+        over = named and not fresh
+        if not fresh and not named:
+            path.unlink(missing_ok=True)
+        mode: Literal["xb", "wb"] = "wb" if over else "xb"
         self._file = open(path, mode, buffering=0, opener=_private)  # noqa: SIM115
         hold(self._file)
-        if path.is_file():
+        if over and path.is_file():
             # An old one has the rights it had.
             path.chmod(0o600)
         self._kept = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from streamser.errors import ModelError, StreamserError
 from streamser.report.charts import extent_of
 from streamser.report.figures import Figures
+from streamser.saving import replacing
 from streamser.taxonomy import UNSURE
 
 if TYPE_CHECKING:
@@ -59,12 +60,10 @@ def save_plots(figures: Figures, folder: Path) -> list[Path]:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, figure in _drawn(figures):
                 for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    file = folder / f"{name}.{ending}"
-                    file.touch(mode=0o600)
-                    if file.is_file():
-                        file.chmod(0o600)
-                    figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
-                    written.append(file)
+                    path = folder / f"{name}.{ending}"
+                    with replacing(path, private=True) as file:
+                        figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
+                    written.append(path)
         except OSError as error:
             why = error.strerror or error
             raise StreamserError(f"--plots {folder}: {why}.", code="output_failed") from None

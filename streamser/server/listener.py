@@ -17,6 +17,7 @@ from streamser.server.faults import supervised
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.sender import Ending
+from streamser.server.snapshot import encode_snapshot
 
 __all__ = ["Listener", "parse_events"]
 
@@ -86,7 +87,7 @@ class Listener:
         subscription = Subscription(interest, lambda letter: outlet.put(letter), self.fail)
         snapshot, missed = hub.subscribe(subscription, after, self._now())
         outlet = Outlet(self._connection, self._most, _word, self._note_drops)
-        outlet.put(Letter("", 0, 0, False, (encode_event(snapshot),)))
+        outlet.put(Letter("", 0, 0, False, (encode_snapshot(snapshot),)))
         outlet.replay(missed)
         works = (self._read, partial(self._wait_for, outlet))
         tasks = [supervised(work, self.fail) for work in works]

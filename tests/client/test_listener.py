@@ -168,6 +168,27 @@ def test_a_listener_that_is_refused_learns_why() -> None:
     play(scene())
 
 
+def test_a_listener_is_told_of_a_message_that_is_too_big() -> None:
+    """In one line, at once; the server that sent it is not asked for it again."""
+
+    async def scene() -> None:
+        came = 0
+
+        async def talk(link: ServerConnection) -> None:
+            nonlocal came
+            came += 1
+            await link.send("x" * (4 * 2**20 + 1))
+            await link.wait_closed()
+
+        async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(ServerError, match="a message of over 4 MiB"):
+                await anext(subscribe(f"http://127.0.0.1:{port}", timing=FakeTime().timing))
+        assert came == 1
+
+    play(scene())
+
+
 def test_a_listener_that_leaves_closes_its_connection() -> None:
     """Nothing is left behind on the server."""
 

@@ -284,6 +284,23 @@ class _SeenError(Exception):
     """Leave a block in which all was seen."""
 
 
+def test_a_message_that_is_too_big_is_told_and_not_asked_for_again() -> None:
+    """It would be as long the next time: nobody waits two minutes to learn that."""
+
+    async def scene() -> None:
+        time = FakeTime()
+        async with ScriptedServer() as server:
+            server.extra = [b'{"type":"' + b"x" * (4 * 2**20) + b'"}']
+            with pytest.raises(ServerError, match="a message of over 4 MiB") as caught:
+                async with connect(server.url, rate=RATE, timing=time.timing) as session:
+                    await read(session)
+            assert caught.value.code == "message_too_big"
+            assert len(server.queries) == 1
+            assert time.slept == []
+
+    play(scene())
+
+
 def test_a_full_server_is_asked_again_when_it_says() -> None:
     """By `Retry-After`, or by the reason of its close frame."""
 
