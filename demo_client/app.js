@@ -29,6 +29,9 @@ const STATE_WORDS = {
 const LOADING =
   "The server is loading its models. What you say meanwhile is kept, up to a minute of it.";
 
+const GAP =
+  "The connection was broken for so long that the server no longer has everything: some of what was said meanwhile may be missing here.";
+
 const get = (id) => document.getElementById(id);
 let meeting = null; // all that exists only while somebody takes part
 
@@ -136,6 +139,7 @@ function draw(time) {
     current.drawnAt = time;
     current.timeline.draw();
   }
+  if (dirty.has("gaps")) showTrouble(GAP);
   dirty.clear();
   if (current.plane.draw(time)) schedule();
 }

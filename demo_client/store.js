@@ -2,7 +2,7 @@
  * What the page knows of a meeting, from listener events alone; knows nothing of the DOM.
  *
  * `apply(event)` changes the state and returns the names of the parts that changed:
- * `utterances`, `live`, `people`, `mood`, `shifts`. Unknown events change nothing.
+ * `utterances`, `live`, `people`, `mood`, `shifts`, `gaps`. Unknown events change nothing.
  */
 
 import { Clocks } from "./clocks.js";
@@ -36,6 +36,7 @@ export class Store {
     this.clocks = new Clocks(now); // of meetings, and of sessions without one
     this.cursor = -1; // events after it are live, up to it are sent again
     this.playback = null; // the speed of a recording that is played, if one is
+    this.gaps = 0; // breaks after which some events were gone
   }
 
   /** Return what time it is, ms since 1970; where a recording is played, its own. */
@@ -163,6 +164,10 @@ export class Store {
 
   snapshot(event, changed) {
     const again = this.cursor >= 0;
+    if (event.lost) {
+      this.gaps += 1;
+      changed.add("gaps");
+    }
     if (again && event.replay_from === null) this.live.clear();
     this.cursor = event.cursor;
     this.playback = event.playback ?? null;
@@ -245,8 +250,12 @@ export class Store {
     const at = this.clocks.began(name) + at_ms;
     this.meetings.set(name, { name, at_ms, mood, overlap_ms });
     this.meeting = this.meetings.get(name);
+    const unlisted = new Set([...this.people.values()].filter(({ meeting }) => meeting === name));
+    let listedMs = 0;
     for (const person of state.speakers) {
       const speaker = this.speaker(name, person.speaker);
+      unlisted.delete(speaker);
+      listedMs += person.speech_ms;
       speaker.speaking = person.speaking;
       speaker.speechMs = person.speech_ms;
       speaker.share = person.share;
@@ -254,6 +263,11 @@ export class Store {
       if (person.mood) this.setMood(speaker, person.mood, at, drawn);
       // What a voice alone said was all there was, and has been taken back.
       else speaker.mood = null;
+    }
+    // Of many the server lists some; we still know what the others said, and have a share for them.
+    const rest = state.more_speakers_share ?? 0;
+    for (const speaker of unlisted) {
+      speaker.share = listedMs && rest < 1 ? (speaker.speechMs / listedMs) * (1 - rest) : 0;
     }
     if (mood && drawn) this.log.add(at, EVERYBODY, mood.dimensions);
   }

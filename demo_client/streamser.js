@@ -23,6 +23,7 @@ function secret() {
  *
  * `onEvent(event, {offsetMs})`: every event once, in order; `offsetMs` is where the event's
  * session begins in all that was given to `send` (0, until a server lost the session).
+ * `onMissed({events, finals})`: how many the server can never tell us any more, in all.
  * Returns `{send, finish, close, state, stats}`. `finish` resolves when the last final is here.
  * Throws where there is no WebSocket, as in Node before 22.
  */
@@ -34,6 +35,7 @@ export function connect({
   rate = 16000,
   onEvent = () => {},
   onState = () => {},
+  onMissed = () => {},
 }) {
   needSocket();
   const stream = new SentSound(rate);
@@ -91,14 +93,12 @@ export function connect({
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
-    // While it is sent again the server counts what is missing; an overload stands for its gap.
-    if (sending && event.type !== "streamser.overload") {
-      missed.events += event.seq - session.seq - 1;
-    }
+    const before = session.seq;
     session.seq = event.seq;
+    // While it is sent again the server counts what is missing; an overload stands for its gap.
+    if (sending && event.type !== "streamser.overload") miss(event.seq - before - 1);
     if (event.type === "streamser.session.resumed") {
-      missed.events += event.lost_events ?? 0;
-      missed.finals += event.lost_finals ?? 0;
+      miss(event.lost_events ?? 0, event.lost_finals ?? 0);
       if (!sending) {
         stream.resume(event.received_frames);
         start();
@@ -116,6 +116,13 @@ export function connect({
       // A server that went away in the middle of it has not heard everything.
       if (finishing && stream.isSettled()) stop();
     }
+  }
+
+  function miss(events, finals = 0) {
+    if (!events) return;
+    missed.events += events;
+    missed.finals += finals;
+    onMissed({ ...missed });
   }
 
   function start() {
@@ -194,7 +201,8 @@ function isFinal({ type }) {
 /**
  * Listen to a meeting, a session, or (`all: true`) everything.
  *
- * `onEvent(event)`: each event once; a snapshot first, and again after every break.
+ * `onEvent(event)`: each event once; a snapshot first, and again after every break: where it is
+ * `lost`, events since then are gone. `after: 0` asks for all that is still kept.
  * Returns `{close, state}`.
  */
 export function subscribe({

@@ -94,7 +94,7 @@ class Keeper:
         # What a server sends again is taken in once it has said that no final is missing.
         self._again: list[SessionEvent] = []
         self.strays = 0
-        self.missing = 0
+        self._missing = 0
 
     @property
     def placed(self) -> bool:
@@ -111,6 +111,14 @@ class Keeper:
         """Return the frames that no server will ever hear; an estimate while there is none."""
         unsure = 0 if self._placed else self._tape.start - max(self._settled, self._sent)
         return self._lost + max(0, unsure)
+
+    @property
+    def missing(self) -> int:
+        """Return the events that were told and never came here, nor will; none is a final.
+
+        But for gaps in a connection that holds, in which anything may have been.
+        """
+        return self._missing
 
     @property
     def offset_ms(self) -> int:
@@ -181,6 +189,7 @@ class Keeper:
                 raise FinalsLost
             again, self._again = self._again, []
             told = [each for one in again for each in self._follow(one)]
+            self._missing += event.lost_events
             self._go_on(event.received_frames)
             return [*told, *self._follow(event)]
         elif not self._placed:
@@ -190,7 +199,7 @@ class Keeper:
             return []
         elif not isinstance(event, Overload):
             # An overload stands for events that were left out, with the number of the last.
-            self.missing += event.seq - self.seen - 1
+            self._missing += event.seq - self.seen - 1
         return self._follow(event)
 
     def _follow(self, event: SessionEvent) -> list[Told]:

@@ -87,10 +87,14 @@ class Line:
             except Broken as broken:
                 await self.wait(broken)
 
+    def say(self, what: str) -> None:
+        """Tell people something about the server."""
+        self._tell(f"{self.server}: {what}")
+
     def works(self) -> None:
         """Note that the server has let us in and answers."""
         if self._trouble:
-            self._tell(f"{self.server}: connected.")
+            self.say("connected.")
         self._known, self._trouble = True, ""
         self._patience.up(self._timing.clock())
 
@@ -112,7 +116,7 @@ class Line:
                 code="server_unreachable",
             ) from broken
         if broken.why != self._trouble:
-            self._tell(f"{self.server}: {broken.why}; trying again.")
+            self.say(f"{broken.why}; trying again.")
         self._trouble = broken.why
         await self._timing.sleep(seconds)
 

@@ -185,12 +185,16 @@ class MeetingMood:
 
     def state(self, at_ms: int) -> MeetingState:
         """Return the meeting as it is at ``at_ms`` of its clock."""
+        total = sum(speaker.speech_ms for speaker in self._speakers.values())
+        listed = self._listed()
+        rest = total - sum(speaker.speech_ms for speaker in listed)
         return MeetingState(
             meeting=self._meeting,
             at_ms=at_ms,
             mood=self._everybody.preview(self._awaited.values()),
-            speakers=self._list_speakers(),
-            more_speakers=max(0, len(self._speakers) - _LISTED),
+            speakers=self._states(listed, total),
+            more_speakers=len(self._speakers) - len(listed),
+            more_speakers_share=_share(rest, total),
             overlap_ms=self._overlap.total_ms,
         )
 
@@ -320,9 +324,8 @@ class MeetingMood:
         self._told += 1
         return f"event_meeting_{self._meeting}_{self._told}"
 
-    def _list_speakers(self) -> tuple[SpeakerState, ...]:
+    def _states(self, speakers: Iterable[_Speaker], total: int) -> tuple[SpeakerState, ...]:
         speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
-        total = sum(speaker.speech_ms for speaker in self._speakers.values())
         awaited: dict[tuple[str, int], list[_Awaited]] = {}
         for each in self._awaited.values():
             awaited.setdefault(each.speaker.key, []).append(each)
@@ -332,11 +335,11 @@ class MeetingMood:
                 provisional=speaker.provisional,
                 speaking=speaker.key in speaking,
                 speech_ms=speaker.speech_ms,
-                share=round(speaker.speech_ms / total, _PLACES) if total else 0.0,
+                share=_share(speaker.speech_ms, total),
                 utterances=speaker.utterances,
                 mood=speaker.preview(awaited.get(speaker.key, ())),
             )
-            for speaker in self._listed()
+            for speaker in speakers
         )
 
     def _listed(self) -> list[_Speaker]:
@@ -386,6 +389,10 @@ def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
             at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
         last = last if at_ms is None else at_ms
         yield event, last
+
+
+def _share(speech_ms: int, total: int) -> float:
+    return round(speech_ms / total, _PLACES) if total else 0.0
 
 
 def _felt(mood: Mood, emotion: EmotionBody, at_ms: int) -> MoodState:

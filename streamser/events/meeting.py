@@ -37,7 +37,11 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
         Meta(description="Events from this one on are sent again first, for `?after=`."),
     ]
     lost: Annotated[
-        bool, Meta(description="True: `?after=` is too old; some events cannot be sent again.")
+        bool,
+        Meta(
+            description="True: `?after=` is too old; some events cannot be sent again."
+            " Never for `after=0`, which asks for all there is."
+        ),
     ]
     playback: Annotated[
         float | None,
@@ -73,6 +77,10 @@ class MeetingUpdated(Placed, frozen=True, kw_only=True, tag="streamser.meeting.u
             description="How many more there are: of the absent the longest unheard are not listed."
         ),
     ] = 0
+    more_speakers_share: Annotated[
+        float,
+        Meta(description="Their share of all speaking time: with those of `speakers` it makes 1."),
+    ] = 0.0
 
 
 class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):

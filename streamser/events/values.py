@@ -286,6 +286,10 @@ class MeetingState(Record, frozen=True, kw_only=True):
             description="How many more there are: of the absent the longest unheard are not listed."
         ),
     ] = 0
+    more_speakers_share: Annotated[
+        float,
+        Meta(description="Their share of all speaking time: with those of `speakers` it makes 1."),
+    ] = 0.0
 
 
 class SessionState(Record, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ from streamser.server.desk import Desk
 from streamser.server.entrance import short_of_files
 from streamser.server.exposure import refuse_to_expose, shared_file, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
+from streamser.server.history import short_of_history
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.lounge import Lounge
 from streamser.server.metrics import Metrics
@@ -69,7 +70,7 @@ class EmotionServer:
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)
         refuse_to_expose(own, self._tokens, self._tls)
-        for warning in (shared_file(own.token_file), short_of_files(own)):
+        for warning in (shared_file(own.token_file), short_of_files(own), short_of_history(own)):
             if warning is not None:
                 tell(warning)
         self.metrics = Metrics()

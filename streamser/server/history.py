@@ -6,6 +6,7 @@ from collections import deque
 
 import msgspec
 
+from streamser.config import ServerSettings
 from streamser.events import (
     EmotionCompleted,
     Event,
@@ -16,12 +17,33 @@ from streamser.events import (
 )
 from streamser.server.backlog import Letter
 
-__all__ = ["History", "Missed"]
+__all__ = ["History", "Missed", "short_of_history"]
 
 _EVENTS = 4_000
 _BYTES = 2 * 2**20
 _NOTED = 4_000
 """Finals let go of whose numbers are remembered."""
+
+
+def short_of_history(own: ServerSettings) -> str | None:
+    """Return a line for people where more may wait for a client than is kept; ``None``: enough.
+
+    What waits for a connection is gone with it: who comes back needs all of it again.
+    """
+    waiting, kept = own.backlog_events, own.replay_events
+    if waiting > kept:
+        return (
+            f"server.backlog_events {waiting}: so many may wait for a listener, and"
+            f" server.replay_events keeps only {kept} for all who come back: raise it to {waiting}"
+            " or more."
+        )
+    if own.resume_s and waiting > _EVENTS:
+        return (
+            f"server.backlog_events {waiting}: so many may wait for a client, and only {_EVENTS}"
+            f" are kept for one who comes back: set it to {_EVENTS} or less, or server.resume_s"
+            " to 0."
+        )
+    return None
 
 
 class Missed(msgspec.Struct, frozen=True):

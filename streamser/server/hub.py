@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import islice
 
 import msgspec
 
-from streamser.emotion.finished import FinishedLog
+from streamser.emotion.finished import FairLog
 from streamser.events import (
     Event,
     Finished,
@@ -33,7 +35,7 @@ _BYTES = 64 * 2**20
 _IDLE_ROOMS = 256
 """Meetings that are remembered though everybody has left; those that go on are not counted."""
 _LOOSE = 10 * FINALS
-"""Finished utterances that are remembered of all sessions without a meeting."""
+"""Finished utterances that are remembered of all sessions without a meeting: fair shares."""
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -112,7 +114,7 @@ class Hub:
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
         self._live: dict[str, _Live] = {}
-        self._finals = FinishedLog(_LOOSE)
+        self._finals = FairLog(_LOOSE, FINALS)
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -187,7 +189,8 @@ class Hub:
     ) -> tuple[Snapshot, list[Letter]]:
         """Begin to deliver; return the state as of now, and the events since ``after``.
 
-        ``after`` is a ``seq`` where the interest is a session, else a cursor.
+        ``after`` is a ``seq`` where the interest is a session, else a cursor; 0 is before any,
+        and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
         missed = [] if after is None else list(self._since(interest, after))
@@ -195,7 +198,7 @@ class Hub:
             event_id=f"event_snapshot_{self._cursor}",
             cursor=self._cursor,
             replay_from=missed[0].cursor if missed else None,
-            lost=after is not None and self._lost_since(interest, after),
+            lost=after is not None and after > 0 and self._lost_since(interest, after),
             playback=self._playback,
             sessions=tuple(self._sessions_of(interest)),
             meetings=tuple(self._meetings_of(interest, now)),
@@ -302,16 +305,15 @@ class Hub:
                 yield room.state(now)
 
     def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
-        logs = (self._finals, *(room.finals for room in self._rooms.values()))
-        chosen = [
-            (number, final)
-            for log in logs
-            for number, final in log.numbered
+        logs = [*self._finals.logs, *(room.finals for room in self._rooms.values())]
+        latest = merge(*(log.latest() for log in logs), key=lambda each: each[0], reverse=True)
+        chosen = (
+            final
+            for _, final in latest
             if interest.session in (None, final.session_id)
             and interest.meeting in (None, final.meeting)
-        ]
-        chosen.sort(key=lambda each: each[0])
-        return tuple(final for _, final in chosen[-FINALS:])
+        )
+        return tuple(islice(chosen, FINALS))[::-1]
 
 
 def _fits(kind: str, pattern: str) -> bool:

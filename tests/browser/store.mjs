@@ -13,6 +13,8 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
   if (event) store.apply(event);
   return {
     behind: store.behind(),
+    gaps: store.gaps,
+    shares: [...store.people.values()].map(({ share }) => share),
     live: [...store.live.values()].map(({ phase, committed, revisable, emotion, alone }) => ({
       phase,
       text: committed + revisable,

@@ -232,3 +232,35 @@ def test_a_speaker_is_heard_by_named_models() -> None:
     assert view["models"] == ["silero · faster-whisper/tiny.en in float32 · rules"]
     (view,) = seen((0, created(asr=None)))
     assert view["models"] == ["silero · no words · rules"]
+
+
+def test_the_page_says_where_events_are_gone_after_a_break() -> None:
+    """Not to who comes late and asks for all there is."""
+    hub = Hub(keep=3, meeting_keep_s=60, mood_seconds=30, first_cursor=1000)
+    for number in range(1, 9):
+        hub.publish(created() if number == 1 else started(f"i{number}"), float(number))
+    steps = []
+    for after in (0, 1002):
+        ear = Subscription(Interest(), lambda letter: None)
+        snapshot, _ = hub.subscribe(ear, after, 9.0)
+        steps.append((9_000, msgspec.to_builtins(snapshot)))
+    assert [view["gaps"] for view in drawn(steps)] == [0, 1]
+
+
+def test_shares_are_of_everybody_though_only_some_are_listed() -> None:
+    """Who has left and is not told of any more has a smaller share as others go on."""
+    meeting = MeetingMood("standup")
+    steps: list[tuple[int, Event | Placed | None]] = []
+    for number in range(40):
+        at_ms = 2_000 * number
+        one = {**ENVELOPE, "session_id": f"s{number}"}
+        begun = SpeechStarted(**one, item_id="i", audio_start_ms=0)
+        over = SpeechStopped(**one, item_id="i", audio_end_ms=1_000, reason="pause")
+        final = msgspec.structs.replace(failed(), session_id=f"s{number}", item_id="i")
+        for event, ms in ((begun, at_ms), (over, at_ms + 1_000), (final, at_ms + 1_500)):
+            steps += [(ms, told) for told in meeting.take(event, ms)]
+    state = meeting.state(80_000)
+    assert state.more_speakers == 8
+    shares = seen(*steps)[-1]["shares"]
+    assert len(shares) == 40
+    assert sum(shares) == pytest.approx(1, abs=0.01)

@@ -22,14 +22,14 @@ def stamped(event: bytes, cursor: int) -> bytes:
     return event[:-1] + b',"cursor":%d,"meeting":"Monday","at_ms":7}' % cursor
 
 
-def snapshot(cursor: int, replay_from: int | None = None) -> bytes:
+def snapshot(cursor: int, replay_from: int | None = None, *, lost: bool = False) -> bytes:
     """Write a snapshot in which nothing goes on."""
     return encode_event(
         Snapshot(
             event_id="snap",
             cursor=cursor,
             replay_from=replay_from,
-            lost=False,
+            lost=lost,
             sessions=(),
             meetings=(),
             finals=(),
@@ -131,6 +131,26 @@ def test_a_listener_goes_on_where_it_was() -> None:
         assert [each.stamp.cursor for each in told] == [5, 6, 7, 7]
         assert queries[0] == {"meeting": ["Monday"], "types": ["streamser.*"]}
         assert queries[1]["after"] == ["6"]
+
+    play(scene())
+
+
+def test_a_listener_is_told_where_events_are_gone() -> None:
+    """In one line, and by the snapshot itself."""
+
+    async def scene() -> None:
+        async def talk(link: ServerConnection) -> None:
+            await link.send(snapshot(500, replay_from=400, lost=True).decode())
+            await link.close(1000)
+
+        lines: list[str] = []
+        async with serve(talk, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            url = f"ws://127.0.0.1:{port}"
+            told = [each async for each in subscribe(url, after=7, tell=lines.append)]
+        assert [each.event.lost for each in told if isinstance(each.event, Snapshot)] == [True]
+        assert len(lines) == 1
+        assert "gone" in lines[0]
 
     play(scene())
 

@@ -890,6 +890,9 @@ def test_who_came_back_is_not_forgotten_with_those_who_went() -> None:
     assert (speakers[0].speaker, speakers[0].speech_ms) == ("Anna", 3_000)
     assert [speaker.speaker for speaker in speakers[1:]] == [f"other {n}" for n in range(269, 300)]
     assert state.more_speakers == 33
+    shares = [speaker.share for speaker in speakers]
+    assert sum(shares) + state.more_speakers_share == pytest.approx(1, abs=0.002)
+    assert state.more_speakers_share == pytest.approx(33_000 / 67_000, abs=0.0001)
 
 
 def test_finals_that_never_come_are_not_waited_for_for_ever() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from streamser.config import ServerSettings
 from streamser.events import (
     Cleared,
     ErrorBody,
@@ -14,7 +17,7 @@ from streamser.events import (
     encode_event,
 )
 from streamser.server.backlog import Letter, can_be_left_out
-from streamser.server.history import History
+from streamser.server.history import History, short_of_history
 
 
 class Told:
@@ -94,3 +97,23 @@ def test_an_earlier_return_is_neither_told_again_nor_lost() -> None:
     missed = told.history.since(0)
     assert [letter.seq for letter in missed.letters] == [1, 3]
     assert missed.lost_events == 0
+
+
+@pytest.mark.parametrize(
+    ("own", "part"),
+    [
+        (ServerSettings(backlog_events=1000, replay_events=500), "raise it to 1000"),
+        (ServerSettings(backlog_events=5000), "set it to 4000 or less"),
+    ],
+)
+def test_more_may_not_wait_for_a_client_than_is_kept_for_it(own: ServerSettings, part: str) -> None:
+    """What waits is lost with the connection; whoever sets a server up is told at its start."""
+    line = short_of_history(own)
+    assert line is not None
+    assert part in line
+
+
+def test_settings_that_fit_are_not_spoken_of() -> None:
+    """The usual ones do, as do those of a server to which nobody can come back."""
+    assert short_of_history(ServerSettings()) is None
+    assert short_of_history(ServerSettings(backlog_events=5000, resume_s=0)) is None

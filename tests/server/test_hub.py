@@ -208,6 +208,8 @@ def test_it_says_so_where_something_cannot_be_told_again() -> None:
     assert Ear(hub, Interest(), after=FIRST + 2).snapshot.lost
     assert Ear(hub, Interest(session="a"), after=1).snapshot.lost
     assert Ear(hub, Interest(), after=FIRST - 500).snapshot.lost
+    assert not Ear(hub, Interest(), after=0).snapshot.lost
+    assert not Ear(hub, Interest(session="a"), after=0).snapshot.lost
     assert Ear(hub, Interest(), after=FIRST + 10_000).snapshot.lost
     recent = Ear(hub, Interest(), after=FIRST + 14)
     assert not recent.snapshot.lost
