@@ -159,9 +159,10 @@ def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Kee
 async def _remove_older(keeper: Keeper, days: int) -> None:
     """Remove what is older, now and every hour."""
     from streamser.cli.talk import counted, tell
+    from streamser.server.aside import aside
 
     while True:
-        removed = await asyncio.to_thread(keeper.remove_older, days)
+        removed = await aside(partial(keeper.remove_older, days), "streamser-keep-days")
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)

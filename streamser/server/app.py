@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +22,7 @@ from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.server.actions import Tongues
 from streamser.server.admission import FULL, Admission, Refusal
+from streamser.server.aside import aside
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
@@ -155,9 +157,9 @@ class EmotionServer:
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
-        models = await asyncio.to_thread(self._analyzer.models)
+        models = await aside(self._analyzer.models, "streamser-loading")
         make_vad, workers = self._analyzer.equipment()
-        abilities = await asyncio.to_thread(workers.wait)
+        abilities = await aside(workers.wait, "streamser-loading")
         self.metrics.watch(workers)
         own, asr = self._settings.server, self._settings.asr
         limits = Limits(
@@ -198,19 +200,27 @@ class EmotionServer:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
+        until = time.monotonic() + deadline
         if self._desk is not None:
             try:
                 await asyncio.wait_for(self._desk.finish_all(), deadline)
             except TimeoutError:
                 # What the models have not answered by now fails, so that no final is missing.
-                await asyncio.to_thread(self._analyzer.close, 0.0)
+                await self._let_models_go(0.0)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._desk.finish_all(), CLOSE_S)
         self._lounge.send_home()
         await self._port.close()
         if self._desk is not None:
             self._desk.abandon_all()
-        await asyncio.to_thread(self._analyzer.close, deadline)
+        # Models that are still on their way have nothing to tell.
+        await self._let_models_go(0.0 if self._desk is None else max(0.0, until - time.monotonic()))
+
+    async def _let_models_go(self, within_s: float) -> None:
+        # A library that hangs while it loads may hold what closing waits for.
+        with suppress(TimeoutError):
+            close_models = partial(self._analyzer.close, within_s)
+            await asyncio.wait_for(aside(close_models, "streamser-closing"), within_s + CLOSE_S)
 
     def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -21,8 +22,17 @@ from websockets.sync.client import connect
 from streamser.cli.demo_web import split_speakers
 from streamser.errors import AudioError
 from tests.cli.running import DEMO, refuses, run, start
+from tests.plugged import write_package
 
 QUIET = ("--asr", "none", "--port", "0")
+
+HANGS = """
+import os, sys, threading
+
+def make(*arguments, **options):
+    print("hanging", os.getpid(), file=sys.stderr, flush=True)
+    threading.Event().wait()
+"""
 
 
 @contextmanager
@@ -103,6 +113,28 @@ def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
             """The signal is still on its way."""
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=30) == 130
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_sigterm_ends_a_server_whose_models_never_come(tmp_path: Path, processes: str) -> None:
+    """A factory that hangs keeps neither the server nor a process of its own alive."""
+    package = write_package(tmp_path, "hangs", {"emotion_models/hangs": "hangs:make"}, HANGS)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    server = start(
+        *("serve", *QUIET, "--model", "hangs", "--set", f"worker.processes={processes}"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    try:
+        assert server.stderr is not None
+        loading = next(int(line.split()[1]) for line in server.stderr if line.startswith("hanging"))
+        assert (loading == server.pid) == (processes == "0")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(loading, 0)
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
