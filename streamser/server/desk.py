@@ -34,6 +34,7 @@ class Held:
 
     def __init__(self, visit: Sending, session_id: str, desk: Desk) -> None:
         self.owner = visit.principal.name
+        self.principal = visit.principal
         self.secret = visit.secret
         self.dialect: Dialect = visit.dialect
         self.sender: Sender | None = None
@@ -160,7 +161,7 @@ class Desk:
             # All are looked at: how long it takes tells nothing of where the secret was found.
             if held.secret is None or not same_secret(held.secret, visit.secret):
                 continue
-            own = held.owner == visit.principal.name
+            own = held.principal == visit.principal
             if own and held.seated and not held.stream.over and not held.failed:
                 found = held
         return found

@@ -208,6 +208,51 @@ def test_a_stream_belongs_to_the_token_that_began_it(token_file: str) -> None:
     asyncio.run(patience(scene()))
 
 
+def test_a_token_for_one_speaker_gets_no_stream_of_another(tmp_path: Path) -> None:
+    """Though both have the same name, and it knows the secret."""
+    file = tmp_path / "tokens"
+    file.write_text(f"hall send speaker=Ann {SEND}\nhall send speaker=Ben {BOTH}\n")
+
+    async def scene() -> None:
+        query = "stream=a-secret-of-the-client"
+        async with (
+            guarded(str(file)) as server,
+            dial(server, query=query, headers=bearer(SEND)) as ann,
+            dial(server, query=query, headers=bearer(BOTH)) as ben,
+        ):
+            told = [await wire.next() for wire in (ann, ben)]
+            assert [each["type"] for each in told] == ["session.created"] * 2
+            speakers = [each["session"]["speaker"] for each in told]
+            assert speakers == ["Ann", "Ben"]
+
+    asyncio.run(patience(scene()))
+
+
+def test_a_token_for_one_meeting_sees_that_it_is_held_and_no_other(tmp_path: Path) -> None:
+    """In the list of meetings, and in what it hears."""
+    file = tmp_path / "tokens"
+    file.write_text(f"all send,listen {BOTH}\nguest listen meeting=all%20hands {LISTEN}\n")
+
+    async def scene() -> None:
+        async with (
+            guarded(str(file)) as server,
+            dial(server, query="meeting=board", headers=bearer(BOTH)) as board,
+            dial(server, query="meeting=all+hands", headers=bearer(BOTH)) as hands,
+        ):
+            for wire in (board, hands):
+                await wire.next()
+            head = f"Authorization: Bearer {LISTEN}".encode()
+            listed = await raw_request(server, b"/v1/meetings", head)
+            assert b'"all hands"' in listed
+            assert b'"board"' not in listed
+            async with dial(server, "/v1/events", headers=bearer(LISTEN)) as guest:
+                snapshot = await guest.next()
+                (session,) = snapshot["sessions"]
+                assert session["session"]["meeting"] == "all hands"
+
+    asyncio.run(patience(scene()))
+
+
 @pytest.mark.parametrize(
     ("target", "header"),
     [
