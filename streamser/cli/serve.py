@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streamser.cli.common import Common, takes_settings
+from streamser.cli.ending import catching
 from streamser.cli.exporting import ExportAs, read_formats
 from streamser.cli.logs import LogAs, LogFormat, logs
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
@@ -84,10 +85,11 @@ def serve(
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
     (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones
-    in. No sound is stored; what is told only with --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl
-    and in the other formats once a session is over. The page says so before anybody's microphone
-    opens, and what server.purpose, server.responsible and server.contact are set to.
+    analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones in;
+    SIGHUP has tokens and certificate read anew. No sound is stored; what is told only with
+    --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is
+    over. The page says so before anybody's microphone opens, and what server.purpose,
+    server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
@@ -124,10 +126,24 @@ def run_server(
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
-    from streamser.server.statement import in_files, to_plugin
 
     server = EmotionServer(settings, tell)
     tell(NOTICE)
+    # To the very end: what is kept is still written after the last connection. What is played
+    # beside ends with its terminal.
+    signals = ("SIGHUP",) if beside is None else ()
+    with catching(lambda number, frame: server.reload_soon(), *signals):
+        _run(server, beside, export, plugged)
+
+
+def _run(
+    server: EmotionServer,
+    beside: Callable[[EmotionServer], Awaitable[None]] | None,
+    export: Exports | None,
+    plugged: PluggedSinks | None,
+) -> None:
+    from streamser.server.statement import in_files, to_plugin
+
     if plugged is not None:
         server.listen_in(plugged.deliver, *map(to_plugin, plugged.names))
     if export is None:

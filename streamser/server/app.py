@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
 import uuid
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec.structs import replace
 
-from streamser.config import Settings
+from streamser.config import ServerSettings, Settings
+from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
@@ -23,7 +25,7 @@ from streamser.runtime.timing import SYSTEM, Timing
 from streamser.server.actions import Tongues
 from streamser.server.admission import FULL, Admission, Refusal
 from streamser.server.aside import aside
-from streamser.server.auth import read_tokens
+from streamser.server.auth import Tokens, read_tokens
 from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
 from streamser.server.entrance import short_of_files
@@ -68,8 +70,11 @@ class EmotionServer:
         own = settings.server
         fittings = fittings or Fittings()
         self._settings = settings
-        self._tokens = read_tokens(own.token_file, os.environ)
-        self._tls = tls_context(own.tls_cert, own.tls_key)
+        self._tell = tell
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._tokens, self._tls = _read_secrets(own)
         refuse_to_expose(own, self._tokens, self._tls)
         for warning in (shared_file(own.token_file), short_of_files(own)):
             if warning is not None:
@@ -153,6 +158,7 @@ class EmotionServer:
 
     async def start(self) -> None:
         """Open the port; streams are refused until ``load`` is done. Raises ``ConfigError``."""
+        self._loop = asyncio.get_running_loop()
         await self._port.open()
 
     async def load(self) -> ModelNames:
@@ -187,6 +193,51 @@ class EmotionServer:
         self._admission.waiting_s = lambda: workers.load().oldest_final_s
         self._admission.ready = True
         return models
+
+    def reload_soon(self) -> None:
+        """Let ``reload`` begin, also from a handler of signals; before the start do nothing."""
+        if self._loop is None:
+            return
+
+        def begin() -> None:
+            task = asyncio.ensure_future(self.reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(begin)
+
+    async def reload(self) -> None:
+        """Read tokens and certificate anew, and close the connections of tokens that have gone.
+
+        Where they cannot be, or must not be, served with, those there are stay, and a line says why.
+        """
+        own = self._settings.server
+        if own.token_file is None and own.tls_cert is None:
+            self._tell(
+                "There is nothing to read anew: neither --token-file nor --tls-cert is given."
+            )
+            return
+        async with self._reloading:
+            try:
+                tokens, tls = await aside(partial(_read_secrets, own), "streamser-reloading")
+                refuse_to_expose(own, tokens, tls)
+                if self._tls is not None:
+                    # Those who are here keep what they have agreed on; newcomers get the new one.
+                    assert own.tls_cert is not None
+                    self._tls.load_cert_chain(own.tls_cert, own.tls_key)
+            except (ConfigError, OSError) as error:
+                self._tell(f"Tokens and certificate stay as they were: {error}")
+                return
+            self._tokens = self._gate.tokens = tokens.instead_of(self._tokens)
+            self._admission.shares = self._tokens.owners > 1
+            if (warning := shared_file(own.token_file)) is not None:
+                self._tell(warning)
+            gone = Ending(1008, "unauthorized")
+            self._lounge.show_out(self._tokens.knows, gone)
+            if self._desk is not None:
+                self._desk.show_out(self._tokens.knows, gone)
+            self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
         """Take no stream more in, and let those there are end by themselves, for a while."""
@@ -237,7 +288,12 @@ class EmotionServer:
         return refusal
 
     async def _attend(self, connection: Connection, visit: Sending | Listening) -> None:
-        if isinstance(visit, Sending):
+        if not self._tokens.knows(visit.principal):
+            # Read anew while it was at the door.
+            gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
+            self.metrics.refused(gone.code)
+            await turn_away(connection, gone)
+        elif isinstance(visit, Sending):
             await self._serve_sender(connection, visit)
         else:
             await self._lounge.attend(connection, visit)
@@ -264,7 +320,7 @@ class EmotionServer:
                 await sender.abandon()
                 raise
         else:
-            desk.give_back(held, sender, visit.after)
+            desk.give_back(held, visit, sender)
         ending = Ending(1011, "internal_error")
         try:
             ending = await sender.run(held.stream)
@@ -273,6 +329,10 @@ class EmotionServer:
         if ending.code == 1013:
             self.metrics.lost_listener()
         await close(connection, ending)
+
+
+def _read_secrets(own: ServerSettings) -> tuple[Tokens, ssl.SSLContext | None]:
+    return read_tokens(own.token_file, os.environ), tls_context(own.tls_cert, own.tls_key)
 
 
 def _with_processes(settings: Settings, fittings: Fittings) -> Settings:

@@ -57,6 +57,19 @@ class Tokens:
         """Return how many names the tokens have."""
         return len({principal.name for principal in self._known.values()})
 
+    def knows(self, principal: Principal) -> bool:
+        """Return whether a token of this very principal is there, or none is asked for."""
+        return not self._known or any(each is principal for each in self._known.values())
+
+    def instead_of(self, before: Tokens) -> Tokens:
+        """Return these tokens, with the principals that ``before`` has for those it has too."""
+        renewed = Tokens({})
+        renewed._known = {
+            token: old if (old := before._known.get(token, principal)) == principal else principal
+            for token, principal in self._known.items()
+        }
+        return renewed
+
     def principal(self, token: str | None) -> Principal | None:
         """Return whose token it is, in a time that tells nothing about the tokens."""
         if not self._known:

@@ -86,7 +86,8 @@ class Gate:
         origins: tuple[str, ...],
         hosts: tuple[str, ...],
     ) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
+        """May be others later."""
         self._admission = admission
         self._usual = usual
         self._origins = origins
@@ -123,7 +124,7 @@ class Gate:
         except ValueError:
             return _unusable("the address has too many parameters")
         token = offered_token(call.authorization, query, call.subprotocols)
-        principal = self._tokens.principal(token)
+        principal = self.tokens.principal(token)
         if principal is None:
             hint = "give a token: header `Authorization: Bearer …`, `?token=`, or a subprotocol"
             wrong = "the token is not known here" if token else f"this server wants a token; {hint}"
@@ -175,7 +176,7 @@ class Gate:
     def judge_host(self, call: Call) -> Refusal | None:
         """Return why a call by this name of the server is not answered, if it is not."""
         name = _name_of(call.host or "")
-        if not len(self._tokens) and name not in self._hosts and "*" not in self._hosts:
+        if not len(self.tokens) and name not in self._hosts and "*" not in self._hosts:
             message = f"this server is not called {name[:80]!r}: add it to server.origins"
             return Refusal(403, 4403, "wrong_host", message)
         return None

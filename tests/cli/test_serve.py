@@ -115,6 +115,27 @@ def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
         assert server.wait(timeout=30) == 130
 
 
+def test_sighup_has_tokens_read_anew_and_ends_nothing(tmp_path: Path) -> None:
+    """Not even where one comes that is not to be heard: who is there goes on."""
+    file = tmp_path / "tokens"
+    file.write_text(f"mic send {'s' * 16}\n")
+    with serving("serve", *QUIET, "--token-file", str(file)) as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime?token="
+        with connect(address + "s" * 16) as client:
+            client.recv(timeout=30)
+            file.write_text(f"mic send {'s' * 16}\ndesk send {'d' * 16}\n")
+            server.send_signal(signal.SIGHUP)
+            assert server.stderr is not None
+            assert any("read anew" in line for line in server.stderr)
+            with connect(address + "d" * 16) as newcomer:
+                newcomer.recv(timeout=30)
+            client.send(json.dumps({"type": "streamser.finish"}))
+            assert [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1000
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+
+
 @pytest.mark.parametrize("processes", ["0", "1"])
 def test_sigterm_ends_a_server_whose_models_never_come(tmp_path: Path, processes: str) -> None:
     """A factory that hangs keeps neither the server nor a process of its own alive."""
