@@ -88,8 +88,8 @@ def serve(
     analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones in;
     SIGHUP has tokens and certificate read anew. No sound is stored; what is told only with
     --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is
-    over. The page says so before anybody's microphone opens, and what server.purpose,
-    server.responsible and server.contact are set to.
+    over; where some of that is lost, the exit code is 1. The page says so before anybody's
+    microphone opens, and what server.purpose, server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
@@ -110,7 +110,10 @@ def serve(
     ).settings
     with logs(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
-        run_server(settings, export=exports, plugged=plugged)
+        whole = run_server(settings, export=exports, plugged=plugged)
+    # What sinks have not taken shows once they are closed.
+    if not (whole and plugged.complete):
+        raise typer.Exit(1)
 
 
 def run_server(
@@ -118,10 +121,11 @@ def run_server(
     beside: Callable[[EmotionServer], Awaitable[None]] | None = None,
     export: Exports | None = None,
     plugged: PluggedSinks | None = None,
-) -> None:
+) -> bool:
     """Serve until a signal asks for the end; ``beside`` runs once streams are let in.
 
-    ``export`` is where what sessions leave is kept; ``plugged`` gets the events of all.
+    Returns whether all was kept that is to be. ``export`` is where what sessions leave is kept;
+    ``plugged`` gets the events of all.
     """
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
@@ -133,7 +137,7 @@ def run_server(
     # beside ends with its terminal.
     signals = ("SIGHUP",) if beside is None else ()
     with catching(lambda number, frame: server.reload_soon(), *signals):
-        _run(server, beside, export, plugged)
+        return _run(server, beside, export, plugged)
 
 
 def _run(
@@ -141,18 +145,24 @@ def _run(
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
     export: Exports | None,
     plugged: PluggedSinks | None,
-) -> None:
+) -> bool:
+    from streamser.cli.talk import warn
     from streamser.server.statement import in_files, to_plugin
 
     if plugged is not None:
-        server.listen_in(plugged.deliver, *map(to_plugin, plugged.names))
+        kept = map(to_plugin, plugged.names)
+        server.listen_in(plugged.deliver, *kept, is_whole=lambda: plugged.complete)
     if export is None:
         asyncio.run(_serve(server, beside))
-        return
+        return True
     with _keeping(export, server.metrics.export_lost) as keeper:
-        server.listen_in(keeper.deliver, in_files(export.formats, export.days))
+        kept_so = in_files(export.formats, export.days)
+        server.listen_in(keeper.deliver, kept_so, is_whole=lambda: keeper.incomplete is None)
         prune = None if export.days is None else _remove_older(keeper, export.days)
         asyncio.run(_serve(server, beside, prune))
+    if keeper.incomplete is not None:
+        warn(f"not everything is kept in {export.folder}: {keeper.incomplete}.")
+    return keeper.incomplete is None
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class EmotionServer:
         for warning in (shared_file(own.token_file), short_of_files(own)):
             if warning is not None:
                 tell(warning)
+        self._wholes: list[Callable[[], bool]] = []
         self.metrics = Metrics()
         self._analyzer = Analyzer(
             _with_processes(settings, fittings),
@@ -103,6 +104,7 @@ class EmotionServer:
             lambda: hub.meetings,
             lambda: hub.kept,
             lambda: admission.late_s,
+            lambda: not self._is_whole(),
         )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -122,6 +124,7 @@ class EmotionServer:
             self._gate,
             state(own, ()),
             lambda: hub.live_meetings(time.monotonic()),
+            self._is_whole,
         )
         self._port = Port(
             own,
@@ -147,12 +150,19 @@ class EmotionServer:
         everywhere = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}
         return f"{scheme}://{everywhere.get(host, host)}:{port}"
 
-    def listen_in(self, deliver: Callable[[Letter], None], *kept: Kept) -> None:
+    def listen_in(
+        self,
+        deliver: Callable[[Letter], None],
+        *kept: Kept,
+        is_whole: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Let ``deliver`` have every event of every session from now on, in their order.
 
-        ``kept`` is what becomes of them, which the page tells people before they consent.
+        ``kept`` is what becomes of them, which the page tells people before they consent;
+        ``is_whole`` says whether all of it was kept so far, which ``/readyz`` and the metrics tell.
         """
         self._kept += kept
+        self._wholes.append(is_whole)
         self._routes.state(state(self._settings.server, self._kept))
         self._hub.subscribe(Subscription(Interest(), deliver), None, time.monotonic())
 
@@ -210,7 +220,8 @@ class EmotionServer:
     async def reload(self) -> None:
         """Read tokens and certificate anew, and close the connections of tokens that have gone.
 
-        Where they cannot be, or must not be, served with, those there are stay, and a line says why.
+        Where they cannot be, or must not be, served with, those there are stay, and a line says
+        why.
         """
         own = self._settings.server
         if own.token_file is None and own.tls_cert is None:
@@ -272,6 +283,9 @@ class EmotionServer:
         with suppress(TimeoutError):
             close_models = partial(self._analyzer.close, within_s)
             await asyncio.wait_for(aside(close_models, "streamser-closing"), within_s + CLOSE_S)
+
+    def _is_whole(self) -> bool:
+        return all(is_whole() for is_whole in self._wholes)
 
     def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())

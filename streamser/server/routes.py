@@ -29,8 +29,9 @@ class Routes:
 
     ``gate`` says whose calls are answered; health is told to everybody, the metrics, which tell
     how much is going on, to those who may listen or read them, and the ``meetings`` that are held
-    to those who may listen, each of a bound token its own.
-    ``statement`` is what the page says of the server before the consent (HTML).
+    to those who may listen, each of a bound token its own. ``is_whole`` says whether all was kept
+    so far that is to be; ``statement`` is what the page says of the server before the consent
+    (HTML).
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Routes:
         gate: Gate,
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
+        is_whole: Callable[[], bool],
     ) -> None:
+        self._is_whole = is_whole
         self._gate = gate
         self._admission = admission
         self._metrics = metrics
@@ -99,7 +102,9 @@ class Routes:
         ):
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
-        return _respond(200, _TEXT, b"ready\n")
+        # No reason to send clients elsewhere: who is there is heard and answered.
+        ready = b"ready\n" if self._is_whole() else b"ready\nexport_incomplete\n"
+        return _respond(200, _TEXT, ready)
 
 
 def refuse(refusal: Refusal) -> Response:

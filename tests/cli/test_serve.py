@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,18 @@ import os, sys, threading
 def make(*arguments, **options):
     print("hanging", os.getpid(), file=sys.stderr, flush=True)
     threading.Event().wait()
+"""
+
+REFUSES = """
+class Refuses:
+    def take(self, event):
+        raise OSError("it is not there")
+
+    def close(self):
+        pass
+
+def make(*arguments, **options):
+    return Refuses()
 """
 
 
@@ -156,6 +169,29 @@ def test_sigterm_ends_a_server_whose_models_never_come(tmp_path: Path, processes
     finally:
         server.kill()
         server.communicate()
+
+
+@pytest.mark.parametrize("lost_by", ["export", "sink"])
+def test_what_is_not_kept_shows_while_it_serves_and_in_its_exit_code(
+    tmp_path: Path, lost_by: str
+) -> None:
+    """Of a folder that has gone, and of a plug-in that takes nothing."""
+    package = write_package(tmp_path, "refuses", {"sinks/refuses": "refuses:make"}, REFUSES)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    folder = tmp_path / "kept"
+    keeps = ("--export", str(folder)) if lost_by == "export" else ("--sink", "refuses")
+    with serving("serve", *QUIET, *keeps, env=environment) as (server, url):
+        assert fetch(f"{url}/readyz") == (200, "ready\n")
+        assert "streamser_export_incomplete 0.0" in fetch(f"{url}/metrics")[1]
+        shutil.rmtree(folder, ignore_errors=True)
+        with connect(f"ws{url.removeprefix('http')}/v1/realtime") as client:
+            client.recv(timeout=30)
+        while fetch(f"{url}/readyz") != (200, "ready\nexport_incomplete\n"):
+            """It is on another thread that things are kept."""
+        assert "streamser_export_incomplete 1.0" in fetch(f"{url}/metrics")[1]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 1
 
 
 def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
