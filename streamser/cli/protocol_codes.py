@@ -20,7 +20,8 @@ ERROR_CODES = {
     "device_unavailable": "the microphone is there but cannot be opened or started",
     "file_not_found": "there is no such file or folder",
     "file_unreadable": "the file is there but may not or cannot be read",
-    "forbidden": "the token may not do this: it lacks the role `send` or `listen`",
+    "forbidden": "the token may not do this: it lacks the role, or is for another meeting or"
+    " speaker",
     "idle_timeout": "a stream sent nothing for too long, and was ended",
     "input_audio_buffer_commit_empty": "there was nothing to commit",
     "internal_error": "a fault of streamser itself, or one without a code of its own",

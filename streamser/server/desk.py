@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 
 from streamser.events import (
     Committed,
@@ -17,7 +18,7 @@ from streamser.events import (
 )
 from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
-from streamser.server.auth import same_secret
+from streamser.server.auth import Principal, same_secret
 from streamser.server.gate import Sending
 from streamser.server.history import History
 from streamser.server.hub import Hub
@@ -34,6 +35,7 @@ class Held:
 
     def __init__(self, visit: Sending, session_id: str, desk: Desk) -> None:
         self.owner = visit.principal.name
+        self.principal = visit.principal
         self.secret = visit.secret
         self.dialect: Dialect = visit.dialect
         self.sender: Sender | None = None
@@ -160,7 +162,7 @@ class Desk:
             # All are looked at: how long it takes tells nothing of where the secret was found.
             if held.secret is None or not same_secret(held.secret, visit.secret):
                 continue
-            own = held.owner == visit.principal.name
+            own = held.principal == visit.principal
             if own and held.seated and not held.stream.over and not held.failed:
                 found = held
         return found
@@ -181,7 +183,7 @@ class Desk:
             raise
         return held
 
-    def give_back(self, held: Held, sender: Sender, after: int) -> None:
+    def give_back(self, held: Held, visit: Sending, sender: Sender) -> None:
         """Let a stream go on with a new connection, telling it what it has missed."""
         if held.expiry is not None:
             held.expiry.cancel()
@@ -190,9 +192,10 @@ class Desk:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
         held.sender, held.peer = sender, sender.peer
+        held.principal = visit.principal
         held.stream.away = False
         assert held.history is not None, "without a secret nobody comes back"
-        missed = held.history.since(after)
+        missed = held.history.since(visit.after)
         sender.replay(list(missed.letters))
         lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
         held.note("resumed", owner=held.owner, **(lost if missed.lost_events else {}))
@@ -247,6 +250,15 @@ class Desk:
         if held in self._held:
             patience_s = self.setting.settings.server.shutdown_s
             held.expiry = asyncio.get_running_loop().call_later(patience_s, self._drop, held)
+
+    def show_out(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
+        """End the streams of those who may stay no more: what they have said is still told."""
+        for held in [held for held in self._held if not may_stay(held.principal)]:
+            if held.sender is not None:
+                held.sender.end(ending)
+            else:
+                held.reason = ending.why
+                self._finish(held)
 
     async def wait_until_empty(self) -> None:
         """Wait until every stream there is has ended, or has lost its client for good."""

@@ -97,6 +97,8 @@ class Keeper:
     @property
     def incomplete(self) -> str | None:
         """Return why something is not kept that should be, first of all; ``None`` where all is."""
+        if self._reason is None and not self._thread.complete:
+            return "the disk is too slow, or hangs"
         return self._reason
 
     def deliver(self, letter: Letter) -> None:

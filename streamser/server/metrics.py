@@ -7,10 +7,20 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamser import __version__
 from streamser.events import (
     EmotionCompleted,
     EmotionProvisional,
@@ -106,6 +116,15 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._incomplete = Gauge(
+            "streamser_export_incomplete",
+            "1 once --export or a --sink has not got everything.",
+            registry=registry,
+        )
+        Info("streamser_build", "What runs here.", registry=registry).info({"version": __version__})
+        # Of the server's own process: models have others.
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
         self._batch_size = Histogram(
             "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -142,6 +161,7 @@ class Metrics:
         meetings: Callable[[], int],
         kept: Callable[[], int],
         late_s: Callable[[], float],
+        incomplete: Callable[[], bool],
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
@@ -149,6 +169,7 @@ class Metrics:
         self._meetings.set_function(meetings)
         self._kept.set_function(kept)
         self._late.set_function(late_s)
+        self._incomplete.set_function(lambda: float(incomplete()))
 
     def run_by(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell of a loop's tasks, when asked; only its own thread may ask."""

@@ -11,6 +11,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamser.server.admission import Admission, Refusal
+from streamser.server.auth import Principal
 from streamser.server.gate import Call, Gate
 from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import read_page, security, with_statement
@@ -27,8 +28,10 @@ class Routes:
     """Answer requests to read; each costs little, and none waits.
 
     ``gate`` says whose calls are answered; health is told to everybody, the metrics, which tell
-    how much is going on, and the ``meetings`` that are held to those who may listen.
-    ``statement`` is what the page says of the server before the consent (HTML).
+    how much is going on, to those who may listen or read them, and the ``meetings`` that are held
+    to those who may listen, each of a bound token its own. ``is_whole`` says whether all was kept
+    so far that is to be; ``statement`` is what the page says of the server before the consent
+    (HTML).
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Routes:
         gate: Gate,
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
+        is_whole: Callable[[], bool],
     ) -> None:
+        self._is_whole = is_whole
         self._gate = gate
         self._admission = admission
         self._metrics = metrics
@@ -63,7 +68,7 @@ class Routes:
             return stranger
         match path:
             case "/metrics":
-                return self._guarded(call, CONTENT_TYPE, self._metrics.render)
+                return self._guarded(call, CONTENT_TYPE, lambda _: self._metrics.render())
             case "/v1/meetings":
                 return self._guarded(call, _JSON, self._list_meetings)
             case "/v1/protocol.json":
@@ -73,17 +78,19 @@ class Routes:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
         return _respond(200, asset.media_type, asset.body, host=call.host)
 
-    def _list_meetings(self) -> bytes:
-        return msgspec.json.encode({"meetings": self._meetings()}) + b"\n"
+    def _list_meetings(self, principal: Principal) -> bytes:
+        own = principal.meeting
+        meetings = [each for each in self._meetings() if own in (None, each.meeting)]
+        return msgspec.json.encode({"meetings": meetings}) + b"\n"
 
     def _guarded(
-        self, call: Call, media_type: str, write: Callable[[], bytes]
+        self, call: Call, media_type: str, write: Callable[[Principal], bytes]
     ) -> Response | Refusal:
-        """Answer those alone who may listen."""
-        stranger = self._gate.admit(call)
-        if isinstance(stranger, Refusal):
-            return stranger
-        return _respond(200, media_type, write())
+        """Answer those alone who may read it."""
+        visitor = self._gate.admit(call)
+        if isinstance(visitor, Refusal):
+            return visitor
+        return _respond(200, media_type, write(visitor))
 
     def _ready(self) -> Response:
         admission = self._admission
@@ -95,7 +102,9 @@ class Routes:
         ):
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
-        return _respond(200, _TEXT, b"ready\n")
+        # No reason to send clients elsewhere: who is there is heard and answered.
+        ready = b"ready\n" if self._is_whole() else b"ready\nexport_incomplete\n"
+        return _respond(200, _TEXT, ready)
 
 
 def refuse(refusal: Refusal) -> Response:

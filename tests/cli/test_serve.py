@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,8 +23,29 @@ from websockets.sync.client import connect
 from streamser.cli.demo_web import split_speakers
 from streamser.errors import AudioError
 from tests.cli.running import DEMO, refuses, run, start
+from tests.plugged import write_package
 
 QUIET = ("--asr", "none", "--port", "0")
+
+HANGS = """
+import os, sys, threading
+
+def make(*arguments, **options):
+    print("hanging", os.getpid(), file=sys.stderr, flush=True)
+    threading.Event().wait()
+"""
+
+REFUSES = """
+class Refuses:
+    def take(self, event):
+        raise OSError("it is not there")
+
+    def close(self):
+        pass
+
+def make(*arguments, **options):
+    return Refuses()
+"""
 
 
 @contextmanager
@@ -103,6 +126,72 @@ def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
             """The signal is still on its way."""
         server.send_signal(signal.SIGTERM)
         assert server.wait(timeout=30) == 130
+
+
+def test_sighup_has_tokens_read_anew_and_ends_nothing(tmp_path: Path) -> None:
+    """Not even where one comes that is not to be heard: who is there goes on."""
+    file = tmp_path / "tokens"
+    file.write_text(f"mic send {'s' * 16}\n")
+    with serving("serve", *QUIET, "--token-file", str(file)) as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime?token="
+        with connect(address + "s" * 16) as client:
+            client.recv(timeout=30)
+            file.write_text(f"mic send {'s' * 16}\ndesk send {'d' * 16}\n")
+            server.send_signal(signal.SIGHUP)
+            assert server.stderr is not None
+            assert any("read anew" in line for line in server.stderr)
+            with connect(address + "d" * 16) as newcomer:
+                newcomer.recv(timeout=30)
+            client.send(json.dumps({"type": "streamser.finish"}))
+            assert [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1000
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_sigterm_ends_a_server_whose_models_never_come(tmp_path: Path, processes: str) -> None:
+    """A factory that hangs keeps neither the server nor a process of its own alive."""
+    package = write_package(tmp_path, "hangs", {"emotion_models/hangs": "hangs:make"}, HANGS)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    server = start(
+        *("serve", *QUIET, "--model", "hangs", "--set", f"worker.processes={processes}"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    try:
+        assert server.stderr is not None
+        loading = next(int(line.split()[1]) for line in server.stderr if line.startswith("hanging"))
+        assert (loading == server.pid) == (processes == "0")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(loading, 0)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("lost_by", ["export", "sink"])
+def test_what_is_not_kept_shows_while_it_serves_and_in_its_exit_code(
+    tmp_path: Path, lost_by: str
+) -> None:
+    """Of a folder that has gone, and of a plug-in that takes nothing."""
+    package = write_package(tmp_path, "refuses", {"sinks/refuses": "refuses:make"}, REFUSES)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    folder = tmp_path / "kept"
+    keeps = ("--export", str(folder)) if lost_by == "export" else ("--sink", "refuses")
+    with serving("serve", *QUIET, *keeps, env=environment) as (server, url):
+        assert fetch(f"{url}/readyz") == (200, "ready\n")
+        assert "streamser_export_incomplete 0.0" in fetch(f"{url}/metrics")[1]
+        shutil.rmtree(folder, ignore_errors=True)
+        with connect(f"ws{url.removeprefix('http')}/v1/realtime") as client:
+            client.recv(timeout=30)
+        while fetch(f"{url}/readyz") != (200, "ready\nexport_incomplete\n"):
+            """It is on another thread that things are kept."""
+        assert "streamser_export_incomplete 1.0" in fetch(f"{url}/metrics")[1]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 1
 
 
 def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
