@@ -161,7 +161,7 @@ class Metrics:
         meetings: Callable[[], int],
         kept: Callable[[], int],
         late_s: Callable[[], float],
-        incomplete: Callable[[], bool],
+        incomplete: Callable[[], bool] = lambda: False,
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)

@@ -41,7 +41,7 @@ class Routes:
         gate: Gate,
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
-        is_whole: Callable[[], bool],
+        is_whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self._is_whole = is_whole
         self._gate = gate
