@@ -162,7 +162,7 @@ class Keeper:
             self._begin(event.session_id)
         elif isinstance(event, SessionResumed):
             self._go_on(event.received_frames)
-        elif event.seq <= self.seen:
+        elif event.seq and event.seq <= self.seen:
             return []
         self.seen = max(self.seen, event.seq)
         told = self.release(event)

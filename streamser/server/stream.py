@@ -20,7 +20,6 @@ from streamser.events import (
     AudioConfig,
     AudioFormat,
     AudioInput,
-    ErrorBody,
     Event,
     Limits,
     ModelNames,
@@ -208,10 +207,6 @@ class LiveStream:
     def mark(self, marker: str) -> None:
         """Echo a marker once everything so far has been told."""
         self._carry(self._session.mark(marker))
-
-    def refuse(self, error: ErrorBody) -> None:
-        """Tell the client that a message cannot be followed."""
-        self._carry(self._session.refuse(error))
 
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""
