@@ -31,8 +31,8 @@ test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.inst
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
 	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser
 
-# What parses foreign bytes: TARGET is messages, audio, checkpoints or config. Failing cases go to
-# /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.
+# What parses foreign bytes: TARGET is messages, dialects (whole connections), client (a hostile
+# server), recordings, audio, checkpoints or config. Failing cases go to /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.
 TARGET ?= messages
 MINUTES ?= 10
 SEED ?= 1

@@ -37,6 +37,7 @@ export function connect({
 }) {
   needSocket();
   const stream = new SentSound(rate);
+  const missed = { events: 0, finals: 0 }; // that no server will tell us any more
   let session = null; // {id, seq}: the session that our sound goes to
   let key = secret();
   let sending = false; // the server has told us from where
@@ -90,8 +91,14 @@ export function connect({
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
+    // While it is sent again the server counts what is missing; an overload stands for its gap.
+    if (sending && event.type !== "streamser.overload") {
+      missed.events += event.seq - session.seq - 1;
+    }
     session.seq = event.seq;
     if (event.type === "streamser.session.resumed") {
+      missed.events += event.lost_events ?? 0;
+      missed.finals += event.lost_finals ?? 0;
       if (!sending) {
         stream.resume(event.received_frames);
         start();
@@ -165,9 +172,12 @@ export function connect({
     get state() {
       return state;
     },
-    /** Seconds of sound: given to us, not yet sent, not yet settled, given up. */
+    /**
+     * Seconds of sound: given to us, not yet sent, not yet settled, given up; and how many
+     * events, and finals among them, were `missed`: the server could not tell them again.
+     */
     get stats() {
-      return stream.stats();
+      return { ...stream.stats(), missed: { ...missed } };
     },
   };
 }

@@ -20,11 +20,12 @@ from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import is_same
 from streamser.cli.streams import as_utf8, for_json
-from streamser.cli.talk import clock, complain, printable, tell
+from streamser.cli.talk import clock, complain, tell
 from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.cli.batch import FileItem

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamser.cli.talk import tell, warn
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.emotion.ready.registry import Ready
@@ -39,7 +40,7 @@ def models(
         return
     _print_table(list(READY.values()))
     for row in _plugin_rows():
-        typer.echo("plug-in {name} of {package} {version}".format(**row))
+        typer.echo(printable("plug-in {name} of {package} {version}".format(**row)))
         if row["fault"]:
             warn(row["fault"])
 

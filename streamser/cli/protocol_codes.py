@@ -47,7 +47,8 @@ ERROR_CODES = {
     "not_ready": "the models are being loaded, for the first time or anew",
     "out_of_memory": "a model did not fit into the memory of the device it runs on",
     "output_failed": "`analyze -o` could not write its output",
-    "overloaded": "too many utterances were waiting already, so this one was not analysed",
+    "overloaded": "too many utterances were waiting already, so this one was not analysed; or"
+    " finals are late (`server.late_s`), and no stream is let in",
     "recording_failed": "`--record` could not write; the disk may be full",
     "replay": "a replay takes no sound: it only plays what was recorded",
     "server_error": "a server, or the way to it, cannot be used; without a code of its own",
@@ -58,6 +59,7 @@ ERROR_CODES = {
     "shutting_down": "the server is about to end",
     "skipped": "the final analysis of the utterance was left out",
     "too_many_listeners": "all places for listeners are taken",
+    "too_many_listeners_of_token": "the token has as many listeners as it may",
     "too_many_markers": "markers wait for an utterance to end, and there is no room for more",
     "too_many_sessions": "all streams of the server are in use",
     "too_many_sessions_of_token": "the token has as many streams as it may",

@@ -7,6 +7,7 @@ import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -83,10 +84,10 @@ def serve(
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
     (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. No sound is stored; what is told only with --export, as
-    DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over. The page
-    says so before anybody's microphone opens, and what server.purpose, server.responsible and
-    server.contact are set to.
+    analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones
+    in. No sound is stored; what is told only with --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl
+    and in the other formats once a session is over. The page says so before anybody's microphone
+    opens, and what server.purpose, server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
@@ -200,14 +201,18 @@ async def _serve(
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
-    def stop() -> None:
+    patient = False
+
+    def stop(*, drain: bool) -> None:
+        nonlocal patient
         if asked.is_set():
             leave_at_once(INTERRUPTED)
+        patient = drain
         asked.set()
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    for name in ("SIGINT", "SIGTERM"):
-        loop.add_signal_handler(getattr(signal, name), stop)
+    loop.add_signal_handler(signal.SIGINT, partial(stop, drain=False))
+    loop.add_signal_handler(signal.SIGTERM, partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
@@ -227,6 +232,8 @@ async def _serve(
         for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
+        if patient:
+            await server.drain()
         tell("Ending: what was said is still told.")
         await server.stop()
     for result in results:

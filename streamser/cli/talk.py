@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from typing import Any, TextIO
 
 import typer
 
 from streamser.cli.ending import mute
-from streamser.names import JOINERS, MARKS
+from streamser.visible import printable
 
-__all__ = ["clock", "coloured", "complain", "counted", "printable", "signed", "tell", "warn"]
+__all__ = ["clock", "coloured", "complain", "counted", "signed", "tell", "warn"]
 
 
 def tell(line: str) -> None:
@@ -54,22 +53,6 @@ def coloured(stream: TextIO) -> bool:
     """Tell whether colours may be written: to a terminal that has them, unless NO_COLOR is set."""
     refused = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not refused
-
-
-def printable(text: str) -> str:
-    """Write line ends, control characters and broken bytes, as file names hold them, as escapes.
-
-    Blanks of all widths, joiners and marks of direction stay: names in many scripts have them.
-    """
-    return "".join(
-        sign if _is_printable(sign) else sign.encode("unicode_escape").decode() for sign in text
-    )
-
-
-def _is_printable(sign: str) -> bool:
-    if sign.isprintable() or sign in JOINERS or sign in MARKS:
-        return True
-    return unicodedata.category(sign) == "Zs"
 
 
 def _say(line: str, **style: Any) -> None:

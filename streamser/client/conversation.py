@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from streamser.client.errors import Broken
-from streamser.client.keeper import Astray, Keeper, Told
+from streamser.client.keeper import Astray, FinalsLost, Keeper, Told
 from streamser.client.line import Line
 from streamser.client.wire import Envelope, read
 from streamser.events import ErrorBody, ErrorRaised, MeetingUpdated, MoodShifted, Snapshot
@@ -95,6 +95,11 @@ class Conversation:
             # Any code but 1000, which would end the stream.
             await socket.close(_ASTRAY)
             broken = Broken("it has another session than we know of", 0.0)
+        except FinalsLost:
+            self.keeper.begin_anew()
+            # Nobody comes back for the old stream.
+            await socket.close(1000)
+            broken = Broken("it has lost finals of ours, and is sent their sound anew", 0.0)
         except Broken as fault:
             broken = fault
         finally:

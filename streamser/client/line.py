@@ -131,14 +131,19 @@ class Line:
             InvalidHandshake,
             InvalidStatus,
             ProxyError,
-            SecurityError,
             WebSocketException,
         )
+
+        class ConnectHere(connect):
+            """Connect to what was asked for: no other place gets a token, or sound."""
+
+            def process_redirect(self, exc: Exception) -> Exception:
+                return exc
 
         # Without TLS the library takes no word about it, not even none.
         tls: dict[str, Any] = {} if self._route.tls is None else {"ssl": self._route.tls}
         try:
-            return await connect(
+            return await ConnectHere(
                 url,
                 additional_headers=self._headers,
                 # Sound does not shrink, and events are short.
@@ -163,13 +168,6 @@ class Line:
             ) from refused
         except ProxyError as fault:
             raise Broken(f"the proxy makes no connection ({fault})") from fault
-        except SecurityError as fault:
-            # The library writes the whole address, with its secrets, into this one.
-            raise ServerError(
-                f"{self.server}: it sends us on to where we must not follow; give the address"
-                " that it means.",
-                code="invalid_url",
-            ) from fault
         except InvalidHandshake as fault:
             # The cause says whether the other side hung up or does not speak websocket.
             raise Broken(f"no websocket server answers there ({fault})") from fault

@@ -243,11 +243,12 @@ async def connect(
         "encoding": encoding,
         "speaker": speaker,
         "meeting": meeting,
-        "stream": secrets.token_urlsafe(24) if resume else None,
     }
+    secret = secrets.token_urlsafe(24)
 
     def target(seen: int) -> str:
-        return address(url, REALTIME, query | {"after": str(seen) if resume and seen else None})
+        back = {"stream": f"{secret}{keeper.strays}", "after": str(seen) if seen else None}
+        return address(url, REALTIME, query | back if resume else query)
 
     line = Line(
         target(0),

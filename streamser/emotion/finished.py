@@ -21,17 +21,30 @@ class FinishedLog:
 
     def __init__(self, limit: int = 200) -> None:
         self._limit = limit
-        self._finals: dict[tuple[str, str], Finished] = {}
+        self._finals: dict[tuple[str, str], tuple[int, Finished]] = {}
 
     @property
     def finals(self) -> tuple[Finished, ...]:
         """Return them, the oldest first; at most ``limit``."""
+        return tuple(final for _, final in self._finals.values())
+
+    @property
+    def numbered(self) -> tuple[tuple[int, Finished], ...]:
+        """Return them with the numbers they were taken in with, the oldest first."""
         return tuple(self._finals.values())
 
-    def take(self, event: Event, meeting: str | None, speaker: str | None, at_ms: int) -> None:
+    def take(
+        self,
+        event: Event,
+        meeting: str | None,
+        speaker: str | None,
+        at_ms: int,
+        number: int = 0,
+    ) -> None:
         """Take in a final event, published at ``at_ms``; events of other kinds do nothing.
 
         ``speaker`` is whoever speaks in the session, unless the event has a guess of its own.
+        ``number`` is its place among the events of all meetings.
         """
         match event:
             # Words come first and bring the emotion with them: there is no half a record.
@@ -52,7 +65,7 @@ class FinishedLog:
         key = (event.session_id, event.item_id)
         if key in self._finals:
             return
-        self._finals[key] = Finished(
+        final = Finished(
             session_id=event.session_id,
             item_id=event.item_id,
             speaker=speaker,
@@ -63,5 +76,6 @@ class FinishedLog:
             audio_end_ms=end_ms,
             **found,
         )
+        self._finals[key] = (number, final)
         if len(self._finals) > self._limit:
             del self._finals[next(iter(self._finals))]

@@ -64,6 +64,12 @@ class MeetingUpdated(Placed, frozen=True, kw_only=True, tag="streamser.meeting.u
     mood: MoodBody | None
     speakers: tuple[SpeakerState, ...]
     overlap_ms: int
+    more_speakers: Annotated[
+        int,
+        Meta(
+            description="How many more there are: of the absent the longest unheard are not listed."
+        ),
+    ] = 0
 
 
 class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):

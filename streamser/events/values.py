@@ -280,6 +280,12 @@ class MeetingState(Record, frozen=True, kw_only=True):
         tuple[SpeakerState, ...], Meta(description="In the order in which they joined.")
     ]
     overlap_ms: Annotated[int, Meta(description="How long two or more spoke at once.")]
+    more_speakers: Annotated[
+        int,
+        Meta(
+            description="How many more there are: of the absent the longest unheard are not listed."
+        ),
+    ] = 0
 
 
 class SessionState(Record, frozen=True, kw_only=True):

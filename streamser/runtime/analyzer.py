@@ -33,6 +33,7 @@ from streamser.runtime.pools import WorkerPools
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, WorkerStats
 from streamser.speech.vad import Vad
+from streamser.visible import printable
 
 __all__ = ["Analyzer"]
 
@@ -284,4 +285,4 @@ def _name(source: AudioSource) -> str:
 
 
 def _tell_stderr(line: str) -> None:
-    print(f"streamser: {line}", file=sys.stderr)
+    print(f"streamser: {printable(line)}", file=sys.stderr)

@@ -73,6 +73,7 @@ class WorkerPools:
             sum(load.finals for load in loads),
             sum(load.partials for load in loads),
             max(load.oldest_s for load in loads),
+            max(load.oldest_final_s for load in loads),
         )
 
     def listener(self) -> Listener:

@@ -192,9 +192,9 @@ class Session:
         self._outbox.say(draft(Cleared))
         return self._output()
 
-    def welcome_back(self, received_frames: int) -> list[Output]:
-        """Tell a client that has come back how much of its sound is here."""
-        self._outbox.say(draft(SessionResumed, received_frames=received_frames))
+    def welcome_back(self, received_frames: int, **lost: int) -> list[Output]:
+        """Tell a client that has come back how much of its sound is here, what events are not."""
+        self._outbox.say(draft(SessionResumed, received_frames=received_frames, **lost))
         return self._output()
 
     def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:

@@ -20,11 +20,12 @@ from streamser.runtime.analyzer import Analyzer
 from streamser.runtime.engine import Engine
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.server.actions import Tongues
-from streamser.server.admission import Admission
+from streamser.server.admission import FULL, Admission, Refusal
 from streamser.server.auth import read_tokens
 from streamser.server.backlog import Letter
 from streamser.server.desk import Desk
-from streamser.server.exposure import refuse_to_expose, tls_context
+from streamser.server.entrance import short_of_files
+from streamser.server.exposure import refuse_to_expose, shared_file, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.lounge import Lounge
@@ -68,6 +69,9 @@ class EmotionServer:
         self._tokens = read_tokens(own.token_file, os.environ)
         self._tls = tls_context(own.tls_cert, own.tls_key)
         refuse_to_expose(own, self._tokens, self._tls)
+        for warning in (shared_file(own.token_file), short_of_files(own)):
+            if warning is not None:
+                tell(warning)
         self.metrics = Metrics()
         self._analyzer = Analyzer(
             _with_processes(settings, fittings),
@@ -77,6 +81,7 @@ class EmotionServer:
             timing=fittings.timing,
         )
         self._admission = Admission(own)
+        self._admission.shares = self._tokens.owners > 1
         # Milliseconds of this century: more than a server before this one has ever counted.
         self._hub = Hub(
             own.replay_events,
@@ -90,6 +95,7 @@ class EmotionServer:
             lambda: admission.listeners,
             lambda: hub.meetings,
             lambda: hub.kept,
+            lambda: admission.late_s,
         )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -103,7 +109,7 @@ class EmotionServer:
         self._desk: Desk | None = None
         self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
         self._kept: list[Kept] = []
-        self._routes = Routes(self._admission, self.metrics, self._gate.admit, state(own, ()))
+        self._routes = Routes(self._admission, self.metrics, self._gate, state(own, ()))
         self._port = Port(
             own,
             self._tls,
@@ -168,9 +174,19 @@ class EmotionServer:
             language=self._gate.tongues.usual(asr.language),
         )
         self._desk = Desk(setting, self._hub, self._admission, self.metrics)
+        self._admission.gives_way = self._desk.gives_way
         self._admission.has_models = lambda: workers.is_ready
+        self._admission.waiting_s = lambda: workers.load().oldest_final_s
         self._admission.ready = True
         return models
+
+    async def drain(self) -> None:
+        """Take no stream more in, and let those there are end by themselves, for a while."""
+        self._admission.draining = True
+        if self._desk is not None:
+            with suppress(TimeoutError):
+                within_s = self._settings.server.drain_s
+                await asyncio.wait_for(self._desk.wait_until_empty(), within_s)
 
     async def stop(self) -> None:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
@@ -193,8 +209,16 @@ class EmotionServer:
     def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())
         if isinstance(visit, Sending) and (self._desk is None or self._desk.find(visit) is None):
-            return self._admission.refuse_stream(visit.principal.name) or visit
+            return self._refuse(visit.principal.name) or visit
         return visit
+
+    def _refuse(self, owner: str) -> Refusal | None:
+        """Say why there is no room for a stream, also where one that waits gives way."""
+        refusal = self._admission.refuse_stream(owner)
+        lacking = refusal is not None and refusal.code in FULL
+        if lacking and self._desk is not None and self._desk.make_room(owner):
+            refusal = self._admission.refuse_stream(owner)
+        return refusal
 
     async def _attend(self, connection: Connection, visit: Sending | Listening) -> None:
         if isinstance(visit, Sending):
@@ -216,7 +240,7 @@ class EmotionServer:
         held = desk.find(visit)
         if held is None:
             # Others may have come in since the door was passed.
-            refusal = self._admission.refuse_stream(visit.principal.name)
+            refusal = self._refuse(visit.principal.name)
             if refusal is not None:
                 self.metrics.refused(refusal.code)
                 await turn_away(connection, refusal)

@@ -44,6 +44,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def owners(self) -> int:
+        """Return how many names the tokens have."""
+        return len({principal.name for principal in self._known.values()})
+
     def principal(self, token: str | None) -> Principal | None:
         """Return whose token it is, in a time that tells nothing about the tokens."""
         if not self._known:

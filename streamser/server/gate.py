@@ -101,7 +101,9 @@ class Gate:
         try:
             if call.path not in _SENDING:
                 interest, after = parse_events(query)
-                return self._admission.refuse_listener() or Listening(principal, interest, after)
+                return self._admission.refuse_listener(principal.name) or Listening(
+                    principal, interest, after
+                )
             return self._let_send(call.path, query, principal, visit_id, now)
         except ConfigError as error:
             return _unusable(str(error), error.code)
@@ -155,11 +157,17 @@ class Gate:
         spoken = RealtimeDialect(settings, self.tongues)
         return Sending(principal, spoken, settings, meeting, secret, after)
 
-    def _judge_origin(self, call: Call) -> Refusal | None:
+    def judge_host(self, call: Call) -> Refusal | None:
+        """Return why a call by this name of the server is not answered, if it is not."""
         name = _name_of(call.host or "")
         if not len(self._tokens) and name not in self._hosts and "*" not in self._hosts:
             message = f"this server is not called {name[:80]!r}: add it to server.origins"
             return Refusal(403, 4403, "wrong_host", message)
+        return None
+
+    def _judge_origin(self, call: Call) -> Refusal | None:
+        if (stranger := self.judge_host(call)) is not None:
+            return stranger
         origin = call.origin
         if origin is None or origin in self._origins or "*" in self._origins:
             return None

@@ -16,7 +16,6 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
     SessionInfo,
-    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -25,16 +24,16 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.journal import note_fault
-from streamser.server.room import Room
+from streamser.server.room import FINALS, Room
 
 __all__ = ["Hub", "Interest", "Subscription"]
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
-_FINALS = 200
-"""Finished utterances in a snapshot."""
-_FINALS_KEPT = 10 * _FINALS
-_RESUMED = SessionResumed.__struct_config__.tag
+_IDLE_ROOMS = 256
+"""Meetings that are remembered though everybody has left; those that go on are not counted."""
+_LOOSE = 10 * FINALS
+"""Finished utterances that are remembered of all sessions without a meeting."""
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -113,7 +112,7 @@ class Hub:
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
         self._live: dict[str, _Live] = {}
-        self._finals = FinishedLog(_FINALS_KEPT)
+        self._finals = FinishedLog(_LOOSE)
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -126,8 +125,8 @@ class Hub:
         """Return how many events are kept."""
         return len(self._kept)
 
-    def publish(self, event: Event, now: float) -> None:
-        """Pass on a session's event, and what it changes in its meeting."""
+    def publish(self, event: Event, now: float) -> Letter:
+        """Pass on a session's event, and what it changes in its meeting; return it as told."""
         if isinstance(event, SessionCreated):
             self._live[event.session_id] = _Live(event.session, 0, now, self._room(event, now))
         live = self._live[event.session_id]
@@ -138,15 +137,18 @@ class Hub:
         began = live.began if room is None else room.began
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
-        self._pass_on(event, meeting, at_ms, now)
-        self._finals.take(event, meeting, live.info.speaker, at_ms)
+        letter = self._pass_on(event, meeting, at_ms)
+        finals = self._finals if room is None else room.finals
+        finals.take(event, meeting, live.info.speaker, at_ms, self._cursor)
         if room is not None:
             for told in room.mood.take(event, at_ms):
-                self._pass_on(told, meeting, at_ms, now)
+                self._pass_on(told, meeting, at_ms)
         if isinstance(event, SessionClosed):
             del self._live[event.session_id]
             if room is not None:
                 room.leave(now)
+                self._forget_idle()
+        return letter
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
@@ -201,14 +203,6 @@ class Hub:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
-    def events_since(self, session_id: str, seq: int) -> list[Letter]:
-        """Return the events of a session after one of its ``seq``, for its sender.
-
-        But for earlier resumptions, which would tell it to send on where that is true no more.
-        """
-        since = self._since(Interest(session=session_id), seq)
-        return [kept.letter for kept in since if kept.kind != _RESUMED]
-
     def _room(self, event: SessionCreated, now: float) -> Room | None:
         name = event.session.meeting
         if name is None:
@@ -218,7 +212,13 @@ class Hub:
         self._rooms[name].enter()
         return self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int, now: float) -> None:
+    def _forget_idle(self) -> None:
+        """Forget the meetings that were left longest ago, where there are too many."""
+        idle = [(room.left, name) for name, room in self._rooms.items() if room.left is not None]
+        for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
+            del self._rooms[name]
+
+    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
@@ -246,6 +246,7 @@ class Hub:
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
                 self._deliver(subscription, letter)
+        return letter
 
     def _deliver(self, subscription: Subscription, letter: Letter) -> None:
         try:
@@ -296,13 +297,16 @@ class Hub:
                 yield room.state(now)
 
     def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
+        logs = (self._finals, *(room.finals for room in self._rooms.values()))
         chosen = [
-            final
-            for final in self._finals.finals
+            (number, final)
+            for log in logs
+            for number, final in log.numbered
             if interest.session in (None, final.session_id)
             and interest.meeting in (None, final.meeting)
         ]
-        return tuple(chosen[-_FINALS:])
+        chosen.sort(key=lambda each: each[0])
+        return tuple(final for _, final in chosen[-FINALS:])
 
 
 def _fits(kind: str, pattern: str) -> bool:

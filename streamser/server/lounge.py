@@ -38,7 +38,7 @@ class Lounge:
 
     async def attend(self, connection: Connection, visit: Listening) -> None:
         """Serve a listener until it is gone."""
-        refusal = self._admission.refuse_listener()
+        refusal = self._admission.refuse_listener(visit.principal.name)
         if refusal is not None:
             self._metrics.refused(refusal.code)
             await turn_away(connection, refusal)
@@ -50,15 +50,15 @@ class Lounge:
             return
         listener = Listener(connection, self._own.backlog_events, self._metrics.drops, self._now)
         self._listeners.add(listener)
-        self._admission.listeners += 1
         peer, owner = peer_of(connection), visit.principal.name
+        self._admission.enter_listener(owner)
         to = {"meeting": interest.meeting, "session": interest.session}
         note("listening", **to, peer=peer, owner=owner)
         try:
             ending = await listener.run(self._hub, interest, visit.after)
         finally:
             self._listeners.discard(listener)
-            self._admission.listeners -= 1
+            self._admission.leave_listener(owner)
         if ending.fault is not None:
             note_fault(ending.fault, **to, peer=peer)
             self._metrics.fault()

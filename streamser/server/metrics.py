@@ -72,6 +72,14 @@ class Metrics:
             registry=registry,
         )
         self._threads.set_function(threading.active_count)
+        self._late = Gauge(
+            "streamser_late_seconds",
+            "How late finals are: three of four of the last 15 s came sooner, none waits longer.",
+            registry=registry,
+        )
+        self._late_finals = Counter(
+            "streamser_late_finals", "Finals told later than server.late_s.", registry=registry
+        )
         self._audio = Counter("streamser_audio_seconds", "Sound taken in.", registry=registry)
         self._events = Counter("streamser_events", "Events.", ["type"], registry=registry)
         self._utterances = Counter(
@@ -133,12 +141,14 @@ class Metrics:
         listeners: Callable[[], int],
         meetings: Callable[[], int],
         kept: Callable[[], int],
+        late_s: Callable[[], float],
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
         self._listeners.set_function(listeners)
         self._meetings.set_function(meetings)
         self._kept.set_function(kept)
+        self._late.set_function(late_s)
 
     def run_by(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell of a loop's tasks, when asked; only its own thread may ask."""
@@ -160,6 +170,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def late_final(self) -> None:
+        """Note a final that was told too late."""
+        self._late_finals.inc()
 
     def fault(self) -> None:
         """Note a stream or a connection that a fault of ours has ended."""

@@ -60,6 +60,7 @@ class ReplayServer:
         self._playback = playback = Playback(score, speed)
         admission, metrics = Admission(own), Metrics()
         admission.ready = True
+        admission.shares = tokens.owners > 1
         self._hub = hub = Hub(
             own.replay_events,
             own.meeting_keep_s,
@@ -68,7 +69,11 @@ class ReplayServer:
             playback=speed,
         )
         metrics.follow(
-            lambda: 0, lambda: admission.listeners, lambda: hub.meetings, lambda: hub.kept
+            lambda: 0,
+            lambda: admission.listeners,
+            lambda: hub.meetings,
+            lambda: hub.kept,
+            lambda: 0.0,
         )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -80,7 +85,7 @@ class ReplayServer:
             (*names, "*") if own.insecure else names,
         )
         self._lounge = Lounge(own, hub, admission, metrics, lambda: playback.at_ms / 1000.0)
-        routes = Routes(admission, metrics, self._gate.admit, state(own, ()))
+        routes = Routes(admission, metrics, self._gate, state(own, ()))
         self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
 
     @property

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from streamser.emotion.finished import FinishedLog
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import MeetingState
 from streamser.runtime.profile import SessionSnapshot
 
-__all__ = ["Room"]
+__all__ = ["FINALS", "Room"]
+
+FINALS = 200
+"""Finished utterances that are remembered of a meeting."""
 
 _VOICES = 256
 
@@ -17,6 +21,7 @@ class Room:
     def __init__(self, name: str, now: float, mood_seconds: float) -> None:
         self.began = now
         self.mood = MeetingMood(name, mood_seconds)
+        self.finals = FinishedLog(FINALS)
         self.voices: dict[str, SessionSnapshot] = {}
         self._inside = 0
         self._left = now
@@ -29,6 +34,11 @@ class Room:
         """Count a session no more."""
         self._inside -= 1
         self._left = now
+
+    @property
+    def left(self) -> float | None:
+        """Return when the last session has left; ``None`` while anybody is there."""
+        return None if self._inside else self._left
 
     def is_over(self, now: float, keep_s: float) -> bool:
         """Return whether everybody has left for longer than it is kept."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
@@ -11,10 +10,9 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamser.server.admission import Admission, Refusal
-from streamser.server.gate import Call
-from streamser.server.journal import note
+from streamser.server.gate import Call, Gate
 from streamser.server.metrics import CONTENT_TYPE, Metrics
-from streamser.server.page import SECURITY, read_page, with_statement
+from streamser.server.page import read_page, security, with_statement
 from streamser.server.protocol import protocol_json
 
 __all__ = ["Routes", "refuse", "without_body"]
@@ -26,18 +24,19 @@ _TEXT = "text/plain; charset=utf-8"
 class Routes:
     """Answer requests to read; each costs little, and none waits.
 
-    ``admit`` says why a call may not see the metrics, which tell how much is going on;
-    ``statement`` is what the page says of the server before the consent (HTML).
+    ``gate`` says whose calls are answered; health is told to everybody, the metrics, which tell
+    how much is going on, to those who may listen. ``statement`` is what the page says of the
+    server before the consent (HTML).
     """
 
     def __init__(
         self,
         admission: Admission,
         metrics: Metrics,
-        admit: Callable[[Call], object | Refusal],
+        gate: Gate,
         statement: str,
     ) -> None:
-        self._admit = admit
+        self._gate = gate
         self._admission = admission
         self._metrics = metrics
         self._unstated = read_page()
@@ -48,7 +47,7 @@ class Routes:
         """Let the page say something else of the server from now on."""
         self._page = with_statement(self._unstated, statement)
 
-    def answer(self, call: Call, peer: str | None = None) -> Response:
+    def answer(self, call: Call) -> Response | Refusal:
         """Answer a call, by its path."""
         path = call.path
         match path:
@@ -56,30 +55,30 @@ class Routes:
                 return _respond(200, _TEXT, b"ok\n")
             case "/readyz":
                 return self._ready()
-            case "/metrics":
-                return self._measure(call, peer)
-            case "/v1/protocol.json":
-                return _respond(200, _JSON, self._protocol)
+        if (stranger := self._gate.judge_host(call)) is not None:
+            return stranger
+        if path == "/metrics":
+            return self._measure(call)
+        if path == "/v1/protocol.json":
+            return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
-        return _respond(200, asset.media_type, asset.body)
+        return _respond(200, asset.media_type, asset.body, host=call.host)
 
-    def _measure(self, call: Call, peer: str | None) -> Response:
-        stranger = self._admit(call)
+    def _measure(self, call: Call) -> Response | Refusal:
+        stranger = self._gate.admit(call)
         if isinstance(stranger, Refusal):
-            self._metrics.refused(stranger.code)
-            status = stranger.status
-            note("refused", peer=peer, path=call.path, status=status, reason=stranger.code)
-            return refuse(stranger)
+            return stranger
         return _respond(200, CONTENT_TYPE, self._metrics.render())
 
     def _ready(self) -> Response:
         admission = self._admission
         for hindered, why in (
-            (admission.closing, "shutting_down"),
+            (admission.leaving, "shutting_down"),
             (not admission.serving, "not_ready"),
-            (admission.full, "too_many_sessions"),
+            (admission.crowded, "too_many_sessions"),
+            (admission.late, "overloaded"),
         ):
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
@@ -99,13 +98,20 @@ def without_body(response: Response, method: str) -> Response:
     return response
 
 
-def _respond(status: int, media_type: str, body: bytes, *, retry_s: int | None = None) -> Response:
+def _respond(
+    status: int,
+    media_type: str,
+    body: bytes,
+    *,
+    retry_s: int | None = None,
+    host: str | None = None,
+) -> Response:
     headers = Headers(
         {
             "Content-Type": media_type,
             "Content-Length": str(len(body)),
             "Connection": "close",
-            **SECURITY,
+            **security(host),
         }
     )
     if retry_s is not None:

@@ -34,6 +34,7 @@ from streamser.runtime.profile import SessionProfile, SessionSnapshot
 from streamser.runtime.session import Output, Session
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
+from streamser.server.history import Missed
 from streamser.server.pace import Pace
 from streamser.speech.vad import Vad
 
@@ -212,13 +213,14 @@ class LiveStream:
         """Tell the client of a fault that is not its own."""
         self._carry(self._session.report(code, message))
 
-    def welcome_back(self) -> None:
-        """Tell a client that has come back where to go on."""
+    def welcome_back(self, missed: Missed) -> None:
+        """Tell a client that has come back where to go on, and what it cannot be told."""
         # A sample that was cut in two with the line comes again, whole.
         self._decoder = SoundDecoder(self.asked.format)
         if self._check is not None:
             self._check = SoundCheck(encoding_of(self.asked.format))
-        self._carry(self._session.welcome_back(self._frames))
+        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
+        self._carry(self._session.welcome_back(self._frames, **lost))
 
     def configure(self, asked: StreamSettings) -> None:
         """Go on with other settings."""

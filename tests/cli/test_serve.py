@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from streamser.cli.demo_web import split_speakers
@@ -56,7 +57,7 @@ def test_sigterm_ends_a_server_well_and_tells_what_was_said() -> None:
     import soundfile
 
     sound, rate = soundfile.read(DEMO, dtype="int16", frames=3 * 16_000)
-    with serving("serve", *QUIET) as (server, url):
+    with serving("serve", *QUIET, "--set", "server.drain_s=0") as (server, url):
         address = f"ws{url.removeprefix('http')}/v1/realtime?rate={rate}"
         with connect(address, max_size=None) as client:
             client.send(sound.tobytes())
@@ -70,6 +71,38 @@ def test_sigterm_ends_a_server_well_and_tells_what_was_said() -> None:
         assert seen[-1] == "streamser.session.closed"
         assert "streamser.emotion.completed" in seen
         assert server.wait(timeout=30) == 0
+
+
+def test_after_sigterm_streams_may_finish_but_none_begins() -> None:
+    """Until ``server.drain_s`` is over; the server ends as soon as the last has left."""
+    with serving("serve", *QUIET, "--set", "server.drain_s=300") as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime"
+        with connect(address) as client:
+            client.recv(timeout=30)
+            server.send_signal(signal.SIGTERM)
+            while fetch(f"{url}/readyz") != (503, "shutting_down\n"):
+                """The signal is still on its way."""
+            with pytest.raises(InvalidStatus, match="503"), connect(address):
+                """Nobody new is let in."""
+            client.send(json.dumps({"type": "streamser.finish"}))
+            seen = [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1000
+        assert seen[-1] == "streamser.session.closed"
+        assert server.wait(timeout=30) == 0
+
+
+def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
+    """Whoever asks twice does not want to wait."""
+    with (
+        serving("serve", *QUIET, "--set", "server.drain_s=300") as (server, url),
+        connect(f"ws{url.removeprefix('http')}/v1/realtime") as client,
+    ):
+        client.recv(timeout=30)
+        server.send_signal(signal.SIGTERM)
+        while fetch(f"{url}/readyz")[0] != 503:
+            """The signal is still on its way."""
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 130
 
 
 def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:

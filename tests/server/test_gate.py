@@ -168,7 +168,8 @@ def test_a_deepgram_client_may_name_speaker_and_meeting_too() -> None:
 
 def test_there_is_room_until_there_is_none() -> None:
     """In all, and for each token; a listener takes no stream's place."""
-    admission = Admission(ServerSettings(max_sessions=3, max_token_sessions=2, max_listeners=1))
+    admission = Admission(ServerSettings(max_sessions=3, token_share=0.7, max_listeners=1))
+    admission.shares = True
     assert code_of(admission.refuse_stream("a")) == "not_ready"
     admission.ready = True
     admission.enter_stream("a")
@@ -180,9 +181,9 @@ def test_there_is_room_until_there_is_none() -> None:
     assert refusal is not None
     assert (refusal.status, refusal.close_code, refusal.retry_s) == (503, 1013, 5)
     assert "retry in 5 s" in refusal.reason
-    assert code_of(admission.refuse_listener()) is None
-    admission.listeners = 1
-    assert code_of(admission.refuse_listener()) == "too_many_listeners"
+    assert code_of(admission.refuse_listener("a")) is None
+    admission.enter_listener("b")
+    assert code_of(admission.refuse_listener("a")) == "too_many_listeners"
     admission.leave_stream("a")
     assert code_of(admission.refuse_stream("a")) is None
     admission.closing = True
