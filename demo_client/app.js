@@ -9,7 +9,7 @@ import { Plane } from "./plane.js";
 import { Timeline } from "./timeline.js";
 import { People, drawLegend, drawMood, drawShifts } from "./panels.js";
 import { duration } from "./format.js";
-import { save } from "./export.js";
+import { Recording, save } from "./export.js";
 
 const URL_OF_SERVER = location.href;
 const SLOW_MS = 500; // the time line is costly, and nothing on it is urgent
@@ -47,6 +47,7 @@ async function enter(answers) {
     if (state === "closed" && detail.code !== 1000) refuse(part, detail);
   };
   const current = (meeting = { name, store: new Store(), dirty: new Set(), states });
+  current.recording = new Recording();
   if (mode === "join") {
     current.sender = new Sender({
       onState: onState("sender"),
@@ -69,8 +70,10 @@ async function enter(answers) {
   build(current);
   current.listener = subscribe({
     ...place,
+    after: 0, // everything that the server still has: who comes late sees what those see who were there
     onState: onState("listener"),
     onEvent: (event) => {
+      current.recording.add(event);
       const { playback } = current.store;
       for (const part of current.store.apply(event)) current.dirty.add(part);
       if (current.store.playback !== playback) drawConnection(states);
@@ -227,7 +230,7 @@ function wire() {
   list.addEventListener("click", ({ target }) => {
     const format = target.closest("[data-format]")?.dataset.format;
     if (!format || !meeting) return;
-    save(meeting.store.utterances, format, meeting.name);
+    save(meeting.recording, format, meeting.name);
     open(false);
   });
   for (const tab of get("tabs").children) {
@@ -284,5 +287,5 @@ function recolour() {
 const asked = readAddress();
 const setup = new Setup(asked, enter);
 wire();
-// A link to watch goes straight there: it opens no microphone. With a name it is only filled in.
-if (asked.watch && asked.meeting) enter(setup.answers());
+// A link to watch goes straight there: it opens no microphone.
+if (asked.watch) enter(setup.answers());

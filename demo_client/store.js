@@ -170,10 +170,15 @@ export class Store {
     const present = new Set(event.sessions.map(({ session }) => session.id));
     for (const id of this.sessions.keys()) if (!present.has(id)) this.sessions.delete(id);
     for (const person of this.people.values()) person.present = false;
+    // What led to this state is told now, from its beginning: the lines must not begin at its end.
+    const drawn = event.replay_from === null;
     for (const state of event.meetings) {
       this.clocks.tell(state.meeting, state.at_ms, true);
-      this.setMeeting(state);
+      this.setMeeting(state, drawn);
     }
+    // Who is in no meeting has a clock of their own, which their latest final tells best.
+    for (const { meeting, session_id, at_ms } of [...event.finals].reverse())
+      if (!meeting) this.clocks.tell(session_id, at_ms, false);
     for (const { session } of event.sessions) this.addSession(session, session.meeting);
     for (const finished of event.finals) {
       this.final({ ...finished, emotion: finished.emotion, past: true }, changed);
@@ -235,7 +240,7 @@ export class Store {
     });
   }
 
-  setMeeting(state) {
+  setMeeting(state, drawn = true) {
     const { meeting: name, at_ms, mood, overlap_ms } = state;
     const at = this.clocks.began(name) + at_ms;
     this.meetings.set(name, { name, at_ms, mood, overlap_ms });
@@ -246,18 +251,19 @@ export class Store {
       speaker.speechMs = person.speech_ms;
       speaker.share = person.share;
       speaker.count = person.utterances;
-      if (person.mood) this.setMood(speaker, person.mood, at);
+      if (person.mood) this.setMood(speaker, person.mood, at, drawn);
       // What a voice alone said was all there was, and has been taken back.
       else speaker.mood = null;
     }
-    if (mood) this.log.add(at, EVERYBODY, mood.dimensions);
+    if (mood && drawn) this.log.add(at, EVERYBODY, mood.dimensions);
   }
 
-  setMood(speaker, mood, at) {
-    const { valence, arousal } = mood.dimensions;
-    const before = speaker.mood?.dimensions;
+  setMood(speaker, mood, at, drawn = true) {
     speaker.mood = mood;
-    if (before && before.valence === valence && before.arousal === arousal) return;
+    const { valence, arousal } = mood.dimensions;
+    const last = speaker.drawn;
+    if (!drawn || (last && last.valence === valence && last.arousal === arousal)) return;
+    speaker.drawn = mood.dimensions;
     this.log.add(at, speaker.key, mood.dimensions);
   }
 
@@ -365,6 +371,7 @@ function makeSpeaker(key, index, meeting, name) {
     share: 0,
     count: 0,
     mood: null,
+    drawn: null, // the last of their moods that is in the lines
     models: "",
     categories: new Map(),
     trail: [],

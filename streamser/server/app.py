@@ -109,7 +109,13 @@ class EmotionServer:
         self._desk: Desk | None = None
         self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
         self._kept: list[Kept] = []
-        self._routes = Routes(self._admission, self.metrics, self._gate, state(own, ()))
+        self._routes = Routes(
+            self._admission,
+            self.metrics,
+            self._gate,
+            state(own, ()),
+            lambda: hub.live_meetings(time.monotonic()),
+        )
         self._port = Port(
             own,
             self._tls,

@@ -24,7 +24,7 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.journal import note_fault
-from streamser.server.room import FINALS, Room
+from streamser.server.room import FINALS, LiveMeeting, Room
 
 __all__ = ["Hub", "Interest", "Subscription"]
 
@@ -124,6 +124,11 @@ class Hub:
     def kept(self) -> int:
         """Return how many events are kept."""
         return len(self._kept)
+
+    def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
+        """Return the meetings in which somebody is, as they began."""
+        states = (room.live(now) for room in self._rooms.values())
+        return tuple(state for state in states if state.streams)
 
     def publish(self, event: Event, now: float) -> Letter:
         """Pass on a session's event, and what it changes in its meeting; return it as told."""

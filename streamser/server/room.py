@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from streamser.emotion.finished import FinishedLog
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import MeetingState
 from streamser.runtime.profile import SessionSnapshot
 
-__all__ = ["FINALS", "Room"]
+__all__ = ["FINALS", "LiveMeeting", "Room"]
 
 FINALS = 200
 """Finished utterances that are remembered of a meeting."""
@@ -15,10 +17,19 @@ FINALS = 200
 _VOICES = 256
 
 
+class LiveMeeting(msgspec.Struct, frozen=True):
+    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
+
+    meeting: str
+    streams: int
+    at_ms: int
+
+
 class Room:
     """Keep a meeting from its first session until long after its last; pure."""
 
     def __init__(self, name: str, now: float, mood_seconds: float) -> None:
+        self.name = name
         self.began = now
         self.mood = MeetingMood(name, mood_seconds)
         self.finals = FinishedLog(FINALS)
@@ -47,6 +58,10 @@ class Room:
     def state(self, now: float) -> MeetingState:
         """Return the meeting as it is now."""
         return self.mood.state(round((now - self.began) * 1000))
+
+    def live(self, now: float) -> LiveMeeting:
+        """Return how many streams are in it, and for how long it has gone on."""
+        return LiveMeeting(self.name, self._inside, round((now - self.began) * 1000))
 
     def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
         """Keep what was learnt of a speaker; the longest unheard is forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -14,6 +15,7 @@ from streamser.server.gate import Call, Gate
 from streamser.server.metrics import CONTENT_TYPE, Metrics
 from streamser.server.page import read_page, security, with_statement
 from streamser.server.protocol import protocol_json
+from streamser.server.room import LiveMeeting
 
 __all__ = ["Routes", "refuse", "without_body"]
 
@@ -25,8 +27,8 @@ class Routes:
     """Answer requests to read; each costs little, and none waits.
 
     ``gate`` says whose calls are answered; health is told to everybody, the metrics, which tell
-    how much is going on, to those who may listen. ``statement`` is what the page says of the
-    server before the consent (HTML).
+    how much is going on, and the ``meetings`` that are held to those who may listen.
+    ``statement`` is what the page says of the server before the consent (HTML).
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class Routes:
         metrics: Metrics,
         gate: Gate,
         statement: str,
+        meetings: Callable[[], Sequence[LiveMeeting]],
     ) -> None:
         self._gate = gate
         self._admission = admission
         self._metrics = metrics
+        self._meetings = meetings
         self._unstated = read_page()
         self.state(statement)
         self._protocol = protocol_json()
@@ -57,20 +61,29 @@ class Routes:
                 return self._ready()
         if (stranger := self._gate.judge_host(call)) is not None:
             return stranger
-        if path == "/metrics":
-            return self._measure(call)
-        if path == "/v1/protocol.json":
-            return _respond(200, _JSON, self._protocol)
+        match path:
+            case "/metrics":
+                return self._guarded(call, CONTENT_TYPE, self._metrics.render)
+            case "/v1/meetings":
+                return self._guarded(call, _JSON, self._list_meetings)
+            case "/v1/protocol.json":
+                return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
         return _respond(200, asset.media_type, asset.body, host=call.host)
 
-    def _measure(self, call: Call) -> Response | Refusal:
+    def _list_meetings(self) -> bytes:
+        return msgspec.json.encode({"meetings": self._meetings()}) + b"\n"
+
+    def _guarded(
+        self, call: Call, media_type: str, write: Callable[[], bytes]
+    ) -> Response | Refusal:
+        """Answer those alone who may listen."""
         stranger = self._gate.admit(call)
         if isinstance(stranger, Refusal):
             return stranger
-        return _respond(200, CONTENT_TYPE, self._metrics.render())
+        return _respond(200, media_type, write())
 
     def _ready(self) -> Response:
         admission = self._admission

@@ -23,6 +23,12 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       transcript,
       category: emotion?.category ?? null,
     })),
+    lines: [...store.log.series].map(([key, { valence }]) => [
+      store.people.get(key)?.name ?? "everybody",
+      store.log.times.map((time, row) => [time, valence[row]]).filter(([, value]) => value !== null),
+    ]),
+    shifts: store.shifts.map(({ at, speaker, category }) => [at, speaker?.name ?? null, category]),
+    starts: store.utterances.map(({ start }) => start),
     moods: [...store.people.values()].map(({ mood }) => mood?.category ?? null),
     models: [...store.people.values()].map(({ models }) => models),
   };

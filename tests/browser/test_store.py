@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamser.emotion.meeting import MeetingMood
@@ -19,7 +21,10 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
+from streamser.server.hub import Hub, Interest, Subscription
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
+from tests.export.script import Script
+from tests.server.serving import Told
 
 pytestmark = [
     pytest.mark.browser,
@@ -32,11 +37,16 @@ BEGAN = 1_700_000_000_000
 
 def seen(*steps: tuple[int, Event | Placed | None]) -> list[dict[str, Any]]:
     """Return what the page draws after each step: an event that comes after so many ms, or none."""
-    told = []
+    told: list[tuple[int, Told | None]] = []
     for number, (at_ms, event) in enumerate(steps):
         stamp = {"cursor": number, "meeting": None, "at_ms": at_ms}
-        body = None if event is None else stamp | msgspec.to_builtins(event)
-        told.append({"now": BEGAN + at_ms, "event": body})
+        told.append((at_ms, None if event is None else stamp | msgspec.to_builtins(event)))
+    return drawn(told)
+
+
+def drawn(steps: Iterable[tuple[int, Told | None]]) -> list[dict[str, Any]]:
+    """Return what the page draws after each step, which is as it came over the wire."""
+    told = [{"now": BEGAN + at_ms, "event": event} for at_ms, event in steps]
     done = subprocess.run(
         ["node", str(SCRIPT)],
         input=json.dumps(told),
@@ -159,6 +169,55 @@ def test_a_mood_of_a_voice_alone_is_taken_back_where_nothing_comes_of_it() -> No
     *_, early, late = seen(*before, (3800, preview), (5000, gone))
     assert early["moods"] == [None, "sad"]
     assert late["moods"] == [None, None]
+
+
+def held(hub: Hub, after: int | None) -> list[Told]:
+    """Return what a listener is told who comes after so many seconds: the state, and what was."""
+    snapshot, missed = hub.subscribe(Subscription(Interest(), lambda _: None), after, 60.0)
+    return [
+        json.loads(msgspec.json.encode(snapshot)),
+        *(json.loads(each.bodies[0]) for each in missed),
+    ]
+
+
+def talk(hub: Hub, meeting: str | None) -> None:
+    """Let somebody be happy for a while and then sad."""
+    script = Script(speaker="Ann", meeting=meeting)
+    moods = ["happy"] * 3 + ["sad"] * 6
+    for n, mood in enumerate(moods):
+        script.say(5000 * n + 1000, 5000 * n + 5000, category=mood)
+    for event in script.events:
+        hub.publish(event, ((event.clock_ms or 0) + (event.lag_ms or 0)) / 1000)
+
+
+@pytest.mark.parametrize("meeting", ["m", None])
+def test_who_comes_late_sees_what_those_see_who_were_there(meeting: str | None) -> None:
+    """Every utterance at its time, the lines from their beginning, and each shift of mood."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    (first,) = held(hub, 0)
+    talk(hub, meeting)
+    late, *events = held(hub, 0)
+    there = drawn([(0, first), *((event["at_ms"], event) for event in events)])[-1]
+    came = drawn([(60_000, late), *((60_000, event) for event in events)])[-1]
+    assert len(there["rows"]) == 9
+    assert [came[part] for part in ("rows", "moods")] == [there[part] for part in ("rows", "moods")]
+    if meeting is None:
+        # Nobody says when such a session began; how far apart things are is known.
+        assert np.diff(came["starts"]).tolist() == np.diff(there["starts"]).tolist()
+        return
+    for part in ("lines", "shifts", "starts"):
+        assert came[part] == there[part], part
+    assert {name for name, _ in there["lines"]} == {"everybody", "Ann"}
+    assert len(there["shifts"]) >= 2
+
+
+def test_a_state_is_drawn_where_nothing_before_it_is_told() -> None:
+    """As by a server that keeps no events: the mood as it is now."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    talk(hub, "m")
+    (view,) = drawn([(60_000, held(hub, None)[0])])
+    assert view["moods"] == ["sad"]
+    assert [len(line) for _, line in view["lines"]] == [1, 1]
 
 
 def test_words_of_a_script_without_spaces_join_as_they_are() -> None:

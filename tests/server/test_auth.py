@@ -319,7 +319,8 @@ class Renamed(EmotionServer):
         return self._url
 
 
-def test_metrics_are_for_those_who_may_listen(token_file: str) -> None:
+@pytest.mark.parametrize("path", ["metrics", "v1/meetings"])
+def test_what_goes_on_is_for_those_who_may_listen(token_file: str, path: str) -> None:
     """With tokens for them; without, under the server's own names, and for no other's page."""
 
     async def asked(server: EmotionServer, target: bytes, *headers: bytes) -> bytes:
@@ -329,19 +330,19 @@ def test_metrics_are_for_those_who_may_listen(token_file: str) -> None:
         async with guarded(token_file) as server:
             for token, code in ((LISTEN, 200), (BOTH, 200), (SEND, 403), (WRONG, 401)):
                 head = f"Authorization: Bearer {token}".encode()
-                assert f" {code} ".encode() in await asked(server, b"/metrics", head)
-                target = f"/metrics?token={token}".encode()
+                assert f" {code} ".encode() in await asked(server, f"/{path}".encode(), head)
+                target = f"/{path}?token={token}".encode()
                 assert f" {code} ".encode() in await asked(server, target)
-            assert b" 401 " in await asked(server, b"/metrics")
+            assert b" 401 " in await asked(server, f"/{path}".encode())
             for free in (b"/healthz", b"/readyz", b"/v1/protocol.json", b"/"):
                 assert b" 200 " in await asked(server, free)
         async with serving() as server:
-            assert b" 200 " in await asked(server, b"/metrics")
+            assert b" 200 " in await asked(server, f"/{path}".encode())
             elsewhere = b"Origin: http://evil.example"
-            assert b" 403 " in await asked(server, b"/metrics", elsewhere)
+            assert b" 403 " in await asked(server, f"/{path}".encode(), elsewhere)
             # What a page sees that has renamed its own host to this machine's.
             request = urllib.request.Request(
-                f"{server.url}metrics", headers={"Host": "evil.example"}
+                f"{server.url}{path}", headers={"Host": "evil.example"}
             )
             with pytest.raises(urllib.error.HTTPError) as refused:
                 await asyncio.to_thread(urllib.request.urlopen, request)

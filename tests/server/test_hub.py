@@ -23,6 +23,7 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter
 from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.room import LiveMeeting
 from streamser.taxonomy import Dimensions
 
 FIRST = 1000
@@ -224,6 +225,18 @@ def test_a_meeting_is_forgotten_some_time_after_all_have_left() -> None:
     assert hub.meetings == 1
     hub.tidy(1010.0)
     assert hub.meetings == 0
+
+
+def test_the_meetings_that_are_held_are_those_in_which_somebody_is() -> None:
+    """With how many streams are in each, and for how long it has gone on."""
+    hub = make_hub()
+    talk = Talk(hub, "a", meeting="m", speaker="Ann")
+    Talk(hub, "b", meeting="m", speaker="Ben")
+    Talk(hub, "c")
+    assert hub.live_meetings(90.0) == (LiveMeeting("m", 2, 90_000),)
+    talk.close(91.0)
+    Talk(hub, "d", meeting="n").close(92.0)
+    assert hub.live_meetings(92.0) == (LiveMeeting("m", 1, 92_000),)
 
 
 def test_what_was_learnt_of_a_speaker_stays_with_the_meeting() -> None:
