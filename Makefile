@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser fuzz lint types docs bench bench-peers compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser fuzz attack lint types docs bench bench-peers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -40,6 +40,12 @@ fuzz: $(DEV)
 	test -d $(FUZZ)/atheris || $(BIN)/python -m pip install --quiet --target $(FUZZ) atheris || true
 	PYTHONPATH=$(FUZZ) nice -n 19 $(BIN)/python -m tests.fuzz $(TARGET) \
 	  --minutes $(MINUTES) --seed $(SEED)
+
+# Bounded attacks on a server, a client and the readers of files, on Linux; under 3 minutes. TREE is
+# another checkout to attack, ATTACKS names some of them (docs/security.md).
+TREE ?= .
+attack: $(DEV)
+	$(BIN)/python -m tools.attack --tree $(TREE) $(ATTACKS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -213,12 +213,16 @@ def _directly(out: Path) -> Iterator[TextIO]:
 
 @contextlib.contextmanager
 def _whole(out: Path, form: Format) -> Iterator[TextIO]:
-    """Write beside a regular file, or the one a link leads to; then replace it, not its mode."""
+    """Write beside a regular file, or the one a link leads to; then replace it, not its mode.
+
+    A new one is for its owner's eyes only: what people say is theirs.
+    """
     file = Path(os.path.realpath(out))
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
-        with part.open("x", encoding=encoding, errors="backslashreplace", newline="") as stream:
+        part.touch(mode=0o600, exist_ok=False)
+        with part.open("w", encoding=encoding, errors="backslashreplace", newline="") as stream:
             if file.exists():
                 part.chmod(stat.S_IMODE(file.stat().st_mode))
             yield stream

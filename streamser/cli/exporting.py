@@ -98,7 +98,7 @@ class ExportSink:
 
     Of a session that never began nothing is written. A fault (disk full) costs one line and
     what it concerns; ``complete`` turns false, and the session goes on. ``live``: the files
-    are new, for their owner's eyes only, and events say when the session began.
+    are new, and events say when the session began. All are for their owner's eyes only.
     """
 
     def __init__(self, targets: Sequence[Target], *, live: bool) -> None:
@@ -164,7 +164,7 @@ class ExportSink:
         for target in self._targets:
             if target.form is ExportFormat.JSONL:
                 try:
-                    self._logs[target.path] = EventLog(target.path, private=self._live)
+                    self._logs[target.path] = EventLog(target.path, fresh=self._live)
                 except OSError as error:
                     self._stop(target.path, error)
 

@@ -41,7 +41,8 @@ def check_plotting() -> None:
 def save_plots(figures: Figures, folder: Path) -> list[Path]:
     """Draw what there is to draw, each as PNG and as SVG; return the files.
 
-    The same figures give the same files. Raises ``StreamserError`` where they cannot be written.
+    The same figures give the same files, for their owner's eyes only. Raises
+    ``StreamserError`` where they cannot be written.
     """
     check_plotting()
     import matplotlib
@@ -55,10 +56,13 @@ def save_plots(figures: Figures, folder: Path) -> list[Path]:
         # A name with $ in it is no formula.
         matplotlib.rcParams["text.parse_math"] = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, figure in _drawn(figures):
                 for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
                     file = folder / f"{name}.{ending}"
+                    file.touch(mode=0o600)
+                    if file.is_file():
+                        file.chmod(0o600)
                     figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
                     written.append(file)
         except OSError as error:

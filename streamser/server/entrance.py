@@ -26,7 +26,9 @@ def bounds_of(own: ServerSettings) -> Bounds:
     bounds = Bounds()
     room = _limit() - _open_files() - _RESERVE - _FILES_OF_A_STREAM * own.max_sessions
     most = own.max_sessions + own.max_listeners + 2 * bounds.waiting
-    return Bounds(max(16, min(room, most)), bounds.waiting, bounds.waiting_of_one)
+    there = max(16, min(room, most))
+    # Those who wait must never fill the house: somebody would have to wait for their time-out.
+    return Bounds(there, min(bounds.waiting, there // 2), min(bounds.waiting_of_one, there // 4))
 
 
 def short_of_files(own: ServerSettings) -> str | None:

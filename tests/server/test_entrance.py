@@ -114,3 +114,7 @@ def test_too_few_files_are_told_in_one_line() -> None:
         assert "ulimit -n" in told
         assert "\n" not in told
         assert bounds_of(own).open < 500 - 128
+        tight = bounds_of(ServerSettings(max_sessions=180))
+        # Else they would fill it for as long as a handshake may take.
+        assert tight.waiting <= tight.open // 2
+        assert tight.waiting_of_one <= tight.open // 4
