@@ -236,13 +236,7 @@ class EmotionServer:
         desk = self._desk
         assert desk is not None, "nobody is let in before the models are loaded"
         own = self._settings.server
-        rules = Rules(
-            own.idle_s,
-            own.session_s,
-            own.backlog_events,
-            own.message_rate,
-            own.message_burst,
-        )
+        rules = Rules(own.idle_s, own.session_s, own.backlog_events)
         held = desk.find(visit)
         if held is None:
             # Others may have come in since the door was passed.

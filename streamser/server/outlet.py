@@ -50,9 +50,8 @@ class Outlet:
         """Let a letter be sent after those before it."""
         if self._task.done() or self.too_slow or not letter.bodies:
             return
-        if not self._backlog.put(letter) and not self._judging:
-            self._judging = True
-            self._loop.call_soon(self._judge, self._taken, 2)
+        if not self._backlog.put(letter):
+            self._doubt()
         if self._backlog.dropped > self._noted:
             self._note_drops(self._backlog.dropped - self._noted)
             self._noted = self._backlog.dropped
@@ -81,6 +80,18 @@ class Outlet:
         self._task.cancel()
         await asyncio.wait({self._task})
 
+    def _doubt(self) -> None:
+        """See whether a connection that has more to read than there is room for reads at all."""
+        if self._backlog.is_overrun:
+            self._give_up()
+        elif not self._judging:
+            self._judging = True
+            self._loop.call_soon(self._judge, self._taken, 2)
+
+    def _give_up(self) -> None:
+        self.too_slow = True
+        self._task.cancel()
+
     def _judge(self, taken: int, turns: int) -> None:
         """Give the connection up if it took nothing in whole turns of the loop."""
         # Whoever had no turn to send, as one long turn made all the events, is not slow.
@@ -89,8 +100,7 @@ class Outlet:
             return
         self._judging = False
         if self._taken == taken and self._backlog.is_over_full and not self._task.done():
-            self.too_slow = True
-            self._task.cancel()
+            self._give_up()
 
     def _fail(self, error: Exception) -> None:
         self.fault = error

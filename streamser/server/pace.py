@@ -38,7 +38,7 @@ class MessagePace:
     """
 
     def __init__(self, rate: float, burst: int) -> None:
-        self._rate = rate
+        self.rate = rate
         self._burst = self._credit = float(burst)
         self._last: float | None = None
         self._in_debt: float | None = None
@@ -52,14 +52,14 @@ class MessagePace:
         passed = 0.0 if self._last is None else max(0.0, now - self._last)
         self._last = now
         cost = max(0.0, 1 - sound_s / _PAID_S)
-        self._credit = min(self._burst, self._credit + passed * self._rate) - cost
-        if self._credit >= 0:
+        self._credit = min(self._burst, self._credit + passed * self.rate) - cost
+        # Half of the burst: sleeping a little too long now and then is no pause.
+        if self._credit >= (self._burst - 1) / 2:
             self._in_debt = None
-            return 0.0
-        if not cost:
+        if self._credit >= 0 or not cost:
             return 0.0
         if self._in_debt is None:
             self._in_debt = now
         if now - self._in_debt > _PATIENCE_S:
             return None
-        return -self._credit / self._rate
+        return -self._credit / self.rate

@@ -30,7 +30,6 @@ from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.faults import SORRY, supervised
 from streamser.server.journal import peer_of
 from streamser.server.outlet import TOO_SLOW, Outlet
-from streamser.server.pace import MessagePace
 from streamser.server.stream import LiveStream
 
 __all__ = ["Ending", "Rules", "Sender"]
@@ -50,8 +49,6 @@ class Rules(msgspec.Struct, frozen=True):
     idle_s: float
     session_s: float
     backlog_events: int
-    message_rate: float
-    message_burst: int
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -96,8 +93,6 @@ class Sender:
         self._connection = connection
         self._dialect = dialect
         self._rules = rules
-        # Of the connection: what a new one costs is for the door to bound.
-        self._pace = MessagePace(rules.message_rate, rules.message_burst)
         self._refused = 0
         self._taps = taps
         self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
@@ -220,9 +215,9 @@ class Sender:
     async def _may_follow(self, stream: LiveStream, actions: list[Action]) -> bool:
         """Let others have their turn, and wait for this message's; or end the connection."""
         sound_s = sum(stream.seconds(each.data) for each in actions if isinstance(each, Append))
-        wait = self._pace.wait_s(sound_s, time.monotonic())
+        wait = stream.messages.wait_s(sound_s, time.monotonic())
         if wait is None:
-            most = f"at most {self._rules.message_rate:g} messages a second"
+            most = f"at most {stream.messages.rate:g} messages a second"
             self._refuse(stream, client_error("too_many_messages", most))
             self.end(Ending(1008, f"too many messages: {most}"))
             return False

@@ -83,6 +83,16 @@ def test_a_connection_that_cannot_even_take_finals_must_go() -> None:
     assert not backlog.is_over_full
 
 
+def test_there_is_an_end_also_for_one_that_takes_a_little() -> None:
+    """Four times the room is too much, in letters or in bytes."""
+    backlog = Backlog(3, word)
+    for n in range(11):
+        backlog.put(letter(n + 1))
+    assert not backlog.is_overrun
+    backlog.put(letter(12))
+    assert backlog.is_overrun
+
+
 def test_what_is_sent_again_has_room_until_it_is_read() -> None:
     """Then the connection counts as slow at the same number as before."""
     backlog = Backlog(4, word)

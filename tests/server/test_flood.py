@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+
+import pytest
+from websockets.exceptions import ConnectionClosed
 
 from streamser.server.app import EmotionServer
-from tests.server.serving import Told, dial, kinds, of_kind, patience, serving
+from tests.server.serving import Told, check_stream, dial, kinds, of_kind, patience, serving
 
 FEW = {"server.message_rate": 1000.0, "server.message_burst": 4, "server.backlog_events": 16}
 
@@ -52,3 +56,29 @@ def test_a_listener_is_not_slow_where_it_had_no_turn() -> None:
             assert kinds(told).count("streamser.marker") == 300
 
     asyncio.run(patience(scene()))
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/events"])
+def test_who_does_not_stop_is_closed_and_nobody_else(path: str) -> None:
+    """With 1008, after it was told why; who listens to everything stays, and misses nothing."""
+
+    async def scene() -> None:
+        flags = {"server.message_rate": 20.0, "server.message_burst": 20}
+        async with serving(flags) as server, dial(server, "/v1/events", query="all") as listener:
+            query = "all" if path == "/v1/events" else ""
+            async with dial(server, path, query=query) as wire:
+                with suppress(ConnectionClosed):
+                    for _ in range(200):
+                        await wire.raw("x")
+                await wire.rest()
+                assert wire.code == 1008
+            async with dial(server) as honest:
+                own = await honest.finish()
+            heard = await listener.until("streamser.session.closed")
+            while heard[-1]["session_id"] != own[-1]["session_id"]:
+                heard += await listener.until("streamser.session.closed")
+        check_stream(own)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("streamser.server.pace._PATIENCE_S", 0.0)
+        asyncio.run(patience(scene()))

@@ -47,6 +47,14 @@ def test_messages_without_sound_wait_after_a_burst() -> None:
         assert waits[-1] == pytest.approx(5.0, rel=0.1)
 
 
+def test_waiting_a_little_too_long_is_no_pause() -> None:
+    """A loop wakes up late: who floods is sent away all the same."""
+    pace, now = MessagePace(rate=20.0, burst=100), 0.0
+    while (wait := pace.wait_s(0.0, now)) is not None:
+        now += wait + 0.002 * (wait > 0)
+        assert now < 11.0
+
+
 def test_who_does_not_stop_is_sent_away() -> None:
     """Once it has had messages waiting for ten seconds; a pause forgives everything."""
     pace, now, passed = MessagePace(rate=20.0, burst=100), 0.0, 0
