@@ -91,6 +91,8 @@ export function connect({
       start();
     }
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
+    // Told to us alone, as what we sent was wrong: it has no place among the events.
+    if (event.seq === 0) return onEvent(event, { offsetMs: stream.offsetMs });
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
     const before = session.seq;

@@ -289,6 +289,12 @@ class ServerSettings(Section, frozen=True):
     speed: Annotated[
         float, Meta(ge=1, description="Sound is taken at most at so many times real time.")
     ] = 8.0
+    message_rate: Annotated[
+        float, Meta(ge=1, description="Messages without sound a second, from one connection.")
+    ] = 20.0
+    message_burst: Annotated[
+        int, Meta(ge=1, description="Such messages that may come at once before.")
+    ] = 400
     idle_s: Annotated[
         float, Meta(gt=0, description="A stream without any message for so long is ended.")
     ] = 300.0

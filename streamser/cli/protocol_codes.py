@@ -62,6 +62,7 @@ ERROR_CODES = {
     "too_many_listeners": "all places for listeners are taken",
     "too_many_listeners_of_token": "the token has as many listeners as it may",
     "too_many_markers": "markers wait for an utterance to end, and there is no room for more",
+    "too_many_messages": "messages without sound came faster than allowed for 10 s: it is closed",
     "too_many_sessions": "all streams of the server are in use",
     "too_many_sessions_of_token": "the token has as many streams as it may",
     "truncated_audio": "the sound broke off early; what came before is still analysed",

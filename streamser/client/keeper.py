@@ -192,6 +192,9 @@ class Keeper:
             self._missing += event.lost_events
             self._go_on(event.received_frames)
             return [*told, *self._follow(event)]
+        elif not event.seq:
+            # A refusal of a message: it is of the connection, and has no number.
+            return self._follow(event)
         elif not self._placed:
             self._again.append(event)
             return []
@@ -203,7 +206,7 @@ class Keeper:
         return self._follow(event)
 
     def _follow(self, event: SessionEvent) -> list[Told]:
-        if event.seq <= self.seen and not isinstance(event, SessionResumed):
+        if event.seq and event.seq <= self.seen and not isinstance(event, SessionResumed):
             return []
         self.seen = max(self.seen, event.seq)
         told = self.release(event)

@@ -13,6 +13,7 @@ from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
+from streamser.server.pace import MessagePace
 from streamser.server.port import Connection, apologise, close, turn_away
 from streamser.server.sender import Ending
 
@@ -49,7 +50,9 @@ class Lounge:
             message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
             await turn_away(connection, Refusal(404, 4404, "unknown_session", message))
             return
-        listener = Listener(connection, self._own.backlog_events, self._metrics.drops, self._now)
+        own = self._own
+        pace = MessagePace(own.message_rate, own.message_burst)
+        listener = Listener(connection, own.backlog_events, self._metrics.drops, self._now, pace)
         self._listeners[listener] = visit.principal
         peer, owner = peer_of(connection), visit.principal.name
         self._admission.enter_listener(owner)

@@ -20,7 +20,6 @@ from streamser.events import (
     AudioConfig,
     AudioFormat,
     AudioInput,
-    ErrorBody,
     Event,
     Limits,
     ModelNames,
@@ -36,7 +35,7 @@ from streamser.runtime.session import Output, Session
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
 from streamser.server.history import Missed
-from streamser.server.pace import Pace
+from streamser.server.pace import MessagePace, Pace
 from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
@@ -105,6 +104,8 @@ class LiveStream:
         """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
         self.pace = Pace(setting.limits.speed)
+        own = setting.settings.server
+        self.messages = MessagePace(own.message_rate, own.message_burst)
         self._meeting = meeting
         self._setting = setting
         self._tell_event = tell
@@ -209,10 +210,6 @@ class LiveStream:
     def mark(self, marker: str) -> None:
         """Echo a marker once everything so far has been told."""
         self._carry(self._session.mark(marker))
-
-    def refuse(self, error: ErrorBody) -> None:
-        """Tell the client that a message cannot be followed."""
-        self._carry(self._session.refuse(error))
 
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""

@@ -16,6 +16,8 @@ from streamser.client.place import placed
 from streamser.client.sound import Sound
 from streamser.events import (
     EmotionCompleted,
+    ErrorBody,
+    ErrorRaised,
     Event,
     Marker,
     Overload,
@@ -228,6 +230,20 @@ def test_a_stream_that_is_resumed_goes_on_from_the_frame_that_was_received() -> 
     assert message == numbered(150, 180)
     finals = [event for event in wire.told if isinstance(event, EmotionCompleted)]
     assert len(finals) == 1
+
+
+def test_a_refusal_is_told_and_moves_nothing() -> None:
+    """It has no number: nothing counts as missing, and what was told stays told."""
+    wire = Wire()
+    wire.speak(0, 150)
+    wire.go()
+    seen, missing = wire.keeper.seen, wire.keeper.missing
+    body = ErrorBody(type="invalid_request_error", code="invalid_json", message="no")
+    session = wire.server.session_id
+    refusal = ErrorRaised(event_id="event_refused_1", session_id=session, seq=0, error=body)
+    wire.tell(refusal, refusal)
+    assert wire.told[-2:] == [refusal, refusal]
+    assert (wire.keeper.seen, wire.keeper.missing) == (seen, missing)
 
 
 def test_a_restarted_server_gets_all_sound_after_the_last_final() -> None:

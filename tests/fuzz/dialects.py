@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -13,6 +14,7 @@ from streamser.audio.intake import Intake
 from streamser.runtime.assembly import segmenter_settings
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Output, Session
+from streamser.runtime.wording import RefusedError
 from streamser.server.actions import (
     Action,
     Append,
@@ -68,7 +70,11 @@ class _Connection:
         self._tell(self._session.begin())
 
     def take(self, action: Action) -> None:
-        """Follow an action."""
+        """Follow an action, or have it refused."""
+        with suppress(RefusedError):
+            self._take(action)
+
+    def _take(self, action: Action) -> None:
         match action:
             case Append(data=data):
                 samples = self._intake.feed(self._decoder.decode(data))
@@ -79,8 +85,9 @@ class _Connection:
                 self._tell(self._session.clear())
             case Mark(id=marker):
                 self._tell(self._session.mark(marker))
-            case Refuse(error=error):
-                self._tell(self._session.refuse(error))
+            case Refuse():
+                # Told to the client alone: the session knows nothing of it.
+                return
             case Configure():
                 self._configure(action)
                 self._tell(self._session.configure(self._profile))
