@@ -130,7 +130,7 @@ function draw(time) {
     current.plane.describe();
     if (dirty.has("utterances")) current.plane.refresh();
   }
-  if (dirty.has("shifts")) drawShifts(store);
+  if (dirty.has("shifts") || dirty.has("people")) drawShifts(store);
   const late = time - (current.drawnAt ?? -Infinity) > SLOW_MS;
   if (late && (dirty.has("time") || dirty.has("mood"))) {
     current.drawnAt = time;
