@@ -89,6 +89,10 @@ export function connect({
       start();
     }
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
+    // Beside a final, which has the number already.
+    if (event.type === "streamser.overload" && event.kind === "finals") {
+      return onEvent(event, { offsetMs: stream.offsetMs });
+    }
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
     // While it is sent again the server counts what is missing; an overload stands for its gap.

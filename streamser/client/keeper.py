@@ -183,6 +183,9 @@ class Keeper:
             told = [each for one in again for each in self._follow(one)]
             self._go_on(event.received_frames)
             return [*told, *self._follow(event)]
+        elif isinstance(event, Overload) and event.kind == "finals":
+            # Told beside a final, whose number it has.
+            return [Told(event, self.offset_ms)]
         elif not self._placed:
             self._again.append(event)
             return []

@@ -80,9 +80,9 @@ def _words(said: Said) -> str:
 def _values(said: Said) -> str:
     parts = []
     if said.valence is not None or said.arousal is not None:
-        parts += [f"valence {signed(said.valence)}", f"arousal {signed(said.arousal)}"]
+        parts += [f"valence&nbsp;{signed(said.valence)}", f"arousal&nbsp;{signed(said.arousal)}"]
     if said.uncertainty is not None:
-        parts.append(f"uncertainty {said.uncertainty:.2f}")
+        parts.append(f"uncertainty&nbsp;{said.uncertainty:.2f}")
     if said.problem is not None:
         parts.append(f"no result: {text(said.problem)}")
     return " · ".join(parts)
