@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser fuzz lint types docs bench bench-peers compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser fuzz attack lint types docs bench bench-peers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -31,8 +31,8 @@ test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.inst
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
 	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser
 
-# What parses foreign bytes: TARGET is messages, audio, checkpoints or config. Failing cases go to
-# /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.
+# What parses foreign bytes: TARGET is messages, dialects (whole connections), client (a hostile
+# server), recordings, audio, checkpoints or config. Failing cases go to /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.
 TARGET ?= messages
 MINUTES ?= 10
 SEED ?= 1
@@ -40,6 +40,12 @@ fuzz: $(DEV)
 	test -d $(FUZZ)/atheris || $(BIN)/python -m pip install --quiet --target $(FUZZ) atheris || true
 	PYTHONPATH=$(FUZZ) nice -n 19 $(BIN)/python -m tests.fuzz $(TARGET) \
 	  --minutes $(MINUTES) --seed $(SEED)
+
+# Bounded attacks on a server, a client and the readers of files, on Linux; under 3 minutes. TREE is
+# another checkout to attack, ATTACKS names some of them (docs/security.md).
+TREE ?= .
+attack: $(DEV)
+	$(BIN)/python -m tools.attack --tree $(TREE) $(ATTACKS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -9,10 +9,12 @@ import { Plane } from "./plane.js";
 import { Timeline } from "./timeline.js";
 import { People, drawLegend, drawMood, drawShifts } from "./panels.js";
 import { duration } from "./format.js";
-import { save } from "./export.js";
+import { Recording, save } from "./export.js";
 
 const URL_OF_SERVER = location.href;
 const SLOW_MS = 500; // the time line is costly, and nothing on it is urgent
+/** So long after a late final its notice stays. */
+const LATE_MS = 30_000;
 const REFUSALS = {
   4401: "This server asks for an access token, or does not know the one given.",
   4403: "This token may not do that here, or the page comes from an origin that is not allowed.",
@@ -28,6 +30,9 @@ const STATE_WORDS = {
 
 const LOADING =
   "The server is loading its models. What you say meanwhile is kept, up to a minute of it.";
+
+const GAP =
+  "The connection was broken for so long that the server no longer has everything: some of what was said meanwhile may be missing here.";
 
 const get = (id) => document.getElementById(id);
 let meeting = null; // all that exists only while somebody takes part
@@ -47,9 +52,14 @@ async function enter(answers) {
     if (state === "closed" && detail.code !== 1000) refuse(part, detail);
   };
   const current = (meeting = { name, store: new Store(), dirty: new Set(), states });
+  current.recording = new Recording();
   if (mode === "join") {
     current.sender = new Sender({
       onState: onState("sender"),
+      onLate: () => {
+        current.lateUntil = Date.now() + LATE_MS;
+        get("late").hidden = false;
+      },
       onTrouble: showTrouble,
       onPause: () => drawConnection(states),
     });
@@ -69,8 +79,10 @@ async function enter(answers) {
   build(current);
   current.listener = subscribe({
     ...place,
+    after: 0, // everything that the server still has: who comes late sees what those see who were there
     onState: onState("listener"),
     onEvent: (event) => {
+      current.recording.add(event);
       const { playback } = current.store;
       for (const part of current.store.apply(event)) current.dirty.add(part);
       if (current.store.playback !== playback) drawConnection(states);
@@ -97,6 +109,7 @@ function tick(current) {
   get("meeting-time").textContent = began ? duration(store.now() - began) : "";
   get("meeting-name").textContent =
     current.name || store.meeting?.name || "Everything on this server";
+  get("late").hidden = !(current.lateUntil > Date.now());
   if (store.sweep()) current.dirty.add("live");
   const behind = store.behind();
   get("lag").firstElementChild.textContent =
@@ -127,12 +140,13 @@ function draw(time) {
     current.plane.describe();
     if (dirty.has("utterances")) current.plane.refresh();
   }
-  if (dirty.has("shifts")) drawShifts(store);
+  if (dirty.has("shifts") || dirty.has("people")) drawShifts(store);
   const late = time - (current.drawnAt ?? -Infinity) > SLOW_MS;
   if (late && (dirty.has("time") || dirty.has("mood"))) {
     current.drawnAt = time;
     current.timeline.draw();
   }
+  if (dirty.has("gaps")) showTrouble(GAP);
   dirty.clear();
   if (current.plane.draw(time)) schedule();
 }
@@ -227,7 +241,7 @@ function wire() {
   list.addEventListener("click", ({ target }) => {
     const format = target.closest("[data-format]")?.dataset.format;
     if (!format || !meeting) return;
-    save(meeting.store.utterances, format, meeting.name);
+    save(meeting.recording, format, meeting.name);
     open(false);
   });
   for (const tab of get("tabs").children) {
@@ -284,5 +298,5 @@ function recolour() {
 const asked = readAddress();
 const setup = new Setup(asked, enter);
 wire();
-// A link to watch goes straight there: it opens no microphone. With a name it is only filled in.
-if (asked.watch && asked.meeting) enter(setup.answers());
+// A link to watch goes straight there: it opens no microphone.
+if (asked.watch) enter(setup.answers());

@@ -1,68 +1,76 @@
-/** What was said, as files: one row an utterance; made in the page, sent nowhere. */
+/** What was told, as files that the command line reads and writes alike; made in the page, sent nowhere. */
 
 const DIMENSIONS = ["valence", "arousal", "dominance"];
-const ENDING = { csv: "text/csv", jsonl: "application/x-ndjson" };
+const TYPES = { csv: "text/csv", jsonl: "application/x-ndjson" };
+const MARK = "\ufeff"; // table programs know UTF-8 by it
+/** So many events are kept whole; of more, those that only mattered until the next are left out. */
+const MOST_EVENTS = 50_000;
 
-/** Make the text of a JSONL file. */
-export function toJsonl(utterances) {
-  return utterances.map((utterance) => `${JSON.stringify(record(utterance))}\n`).join("");
+const SAID = "conversation.item.input_audio_transcription.completed";
+const FAILED = "conversation.item.input_audio_transcription.failed";
+const FELT = "streamser.emotion.completed";
+const PASSING = new Set([
+  "conversation.item.input_audio_transcription.delta",
+  "streamser.transcript.partial",
+  "streamser.emotion.delta",
+]);
+
+/** Everything that a listener was told, in its order. */
+export class Recording {
+  constructor(most = MOST_EVENTS) {
+    this.most = most;
+    this.events = [];
+    this.thinned = 0; // events at the beginning of which none is passing any more
+  }
+
+  add(event) {
+    this.events.push(event);
+    if (this.events.length - this.thinned <= this.most) return;
+    this.events = this.events.filter(({ type }) => !PASSING.has(type));
+    this.thinned = this.events.length;
+  }
 }
 
-/** Make the text of a CSV file (RFC 4180). */
-export function toCsv(utterances) {
-  const categories = new Set();
-  for (const { emotion } of utterances)
-    for (const name in emotion?.scores ?? {}) categories.add(name);
-  const scores = [...categories];
+/** Make the text of a JSONL file: the events as they came, for `streamser report` and others. */
+export function toJsonl(events) {
+  return events.map((event) => `${JSON.stringify(event)}\n`).join("");
+}
+
+/** Make the text of a CSV file: a row an utterance, as `streamser export` writes it. */
+export function toCsv(events) {
+  const sessions = gather(events);
+  const scores = [...new Set(sessions.flatMap(({ categories }) => categories))];
   const header = [
+    "file",
     "start",
     "end",
-    "seconds",
-    "meeting",
-    "speaker",
-    "transcript",
     "category",
     "confidence",
-    "uncertainty",
+    ...scores.map((name) => `score_${name}`),
     ...DIMENSIONS,
-    ...scores,
+    "uncertainty",
     "modalities",
+    "transcript",
     "model",
+    "session",
+    "speaker",
+    "language",
     "lag_ms",
-    "error",
-    "session_id",
-    "item_id",
+    "problem",
   ];
-  const rows = utterances.map((utterance) => {
-    const { emotion, ...said } = record(utterance);
-    return [
-      said.start,
-      said.end,
-      said.seconds,
-      text(said.meeting),
-      text(said.speaker),
-      text(said.transcript),
-      emotion?.category,
-      emotion?.confidence,
-      emotion?.uncertainty,
-      ...DIMENSIONS.map((name) => emotion?.dimensions[name]),
-      ...scores.map((name) => emotion?.scores[name]),
-      emotion?.modalities.join(" "),
-      text(emotion?.model),
-      said.lag_ms,
-      said.error?.code,
-      text(said.session_id),
-      text(said.item_id),
-    ];
-  });
-  return [header, ...rows].map((row) => `${row.map(quote).join(",")}\r\n`).join("");
+  const rows = sessions.flatMap((session) =>
+    [...session.items.values()]
+      .sort((a, b) => a.start - b.start)
+      .map((item) => row(session, item, scores)),
+  );
+  return MARK + [header, ...rows].map((cells) => `${cells.map(written).join(",")}\n`).join("");
 }
 
 /** Hand a file to the person at the page. */
-export function save(utterances, format, meeting) {
-  const content = format === "csv" ? toCsv(utterances) : toJsonl(utterances);
+export function save({ events }, format, meeting) {
+  const content = format === "csv" ? toCsv(events) : toJsonl(events);
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([content], { type: `${ENDING[format]};charset=utf-8` }));
+  link.href = URL.createObjectURL(new Blob([content], { type: `${TYPES[format]};charset=utf-8` }));
   const name = (meeting || "meeting").replace(/[^\p{L}\p{N}_-]+/gu, "-");
   const day = new Date().toISOString().slice(0, 16).replace(/[:T]/g, "-");
   link.download = `${name}-${day}.${format}`;
@@ -70,29 +78,115 @@ export function save(utterances, format, meeting) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-function record({ session, item, meeting, speaker, start, end, transcript, emotion, lag, error }) {
-  return {
-    start: new Date(start).toISOString(),
-    end: new Date(end).toISOString(),
-    seconds: Math.round(end - start) / 1000,
-    meeting,
-    speaker: speaker.name,
-    transcript,
-    emotion,
-    lag_ms: lag ?? null,
-    error,
-    session_id: session,
-    item_id: item,
+function row(session, item, scores) {
+  const { emotion } = item;
+  return [
+    session.source,
+    item.start / 1000,
+    Math.max(item.start, item.end) / 1000,
+    emotion?.category,
+    emotion?.confidence,
+    ...scores.map((name) => emotion?.scores[name]),
+    ...DIMENSIONS.map((name) => emotion?.dimensions[name]),
+    emotion?.uncertainty,
+    emotion?.modalities.join("+"),
+    item.transcript,
+    emotion?.model,
+    session.id,
+    item.speaker,
+    item.language,
+    item.lag,
+    problemOf(item),
+  ];
+}
+
+function problemOf({ error, final, alone }) {
+  if (error) return error.message.split(/\s+/).filter(Boolean).join(" ");
+  if (final) return null;
+  const read = alone ? ", of which the voice alone was read" : "";
+  return `the events end before its result${read}`;
+}
+
+/** Sum up the events of sessions, each event once. */
+function gather(events) {
+  const sessions = new Map();
+  const find = (id) => {
+    if (!sessions.has(id))
+      sessions.set(id, { id, seen: new Set(), items: new Map(), categories: [], source: "" });
+    return sessions.get(id);
   };
+  for (const event of events) {
+    if (event.type === "streamser.snapshot") {
+      for (const { session } of event.sessions) inform(find(session.id), session);
+      for (const final of event.finals) recall(find(final.session_id), final);
+    } else if (event.session_id) {
+      const session = find(event.session_id);
+      if (session.seen.has(event.seq)) continue;
+      // A loss that one listener is told of has the number of what was lost last.
+      if (event.type !== "streamser.overload") session.seen.add(event.seq);
+      take(session, event);
+    }
+  }
+  return [...sessions.values()];
 }
 
-/** What people have said must not become a formula in a table program. */
-function text(value) {
-  return typeof value === "string" && /^'*[=+\-@\t\r\n＝＋－＠]/.test(value) ? `'${value}` : value;
+function inform(session, info) {
+  session.speaker = info.speaker ?? null;
+  if (session.informed) return;
+  session.informed = true;
+  session.categories = info.categories ?? [];
+  session.source = info.source ?? "";
 }
 
-function quote(value) {
-  if (value === null || value === undefined) return "";
-  const written = String(value);
-  return /[",\r\n]/.test(written) ? `"${written.replaceAll('"', '""')}"` : written;
+function recall(session, final) {
+  if (session.items.has(final.item_id)) return;
+  const { audio_start_ms: start, audio_end_ms: end, transcript, speaker, error, lag_ms } = final;
+  const item = { start, end, transcript, speaker, error, final: true, lag: lag_ms };
+  session.items.set(final.item_id, item);
+  if (final.emotion) judge(item, final.emotion);
+}
+
+function take(session, event) {
+  const { type, item_id: id, emotion } = event;
+  if (event.session?.models) return inform(session, event.session);
+  if (type === "input_audio_buffer.cleared") {
+    for (const [key, { kept }] of session.items) if (!kept) session.items.delete(key);
+    return;
+  }
+  if (type === "input_audio_buffer.committed") {
+    if (session.items.has(id)) session.items.get(id).kept = true;
+    return;
+  }
+  const start = event.audio_start_ms ?? emotion?.window.start_ms ?? event.audio_end_ms;
+  const end = event.audio_end_ms ?? emotion?.window.end_ms ?? start;
+  if (!id || start === undefined) return;
+  if (!session.items.has(id)) session.items.set(id, { start, end: start, speaker: session.speaker });
+  const item = session.items.get(id);
+  item.end = Math.max(item.end, end);
+  if (type === "streamser.emotion.provisional") item.kept = item.alone = true;
+  if (![SAID, FELT, FAILED].includes(type)) return;
+  item.final = item.kept = true;
+  item.start = Math.min(item.start, start);
+  if (type === SAID) {
+    Object.assign(item, { transcript: event.transcript, language: event.language });
+    item.lag = event.lag_ms;
+    item.worded = event.lag_ms !== null && event.lag_ms !== undefined;
+  } else if (!item.worded) {
+    item.lag = event.lag_ms;
+  }
+  if (type === FAILED) item.error = event.error;
+  if (emotion) judge(item, emotion);
+}
+
+function judge(item, emotion) {
+  item.emotion = emotion;
+  item.speaker = emotion.speaker ?? item.speaker;
+}
+
+/** Write a cell: numbers to four places; what people have said must not become a formula. */
+function written(cell) {
+  if (cell === null || cell === undefined) return "";
+  if (typeof cell === "number") return cell.toFixed(4).replace(/\.?0+$/, "");
+  const text = /^'*[=+\-@\t\r\n＝＋－＠]/.test(cell) ? `'${cell}` : cell;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -1,7 +1,10 @@
 /** The first screen: who takes part and how, and consent before any microphone opens. */
 
 import { microphones, obstacle } from "./capture.js";
+import { duration } from "./format.js";
+import { element } from "./palette.js";
 
+const LOOK_MS = 5000;
 /** Printable, as the server wants names to be. */
 const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
@@ -44,6 +47,9 @@ export class Setup {
       this.form.elements.mode[0].disabled = true;
       this.tell(`${reason} You can still watch.`);
     }
+    this.held = get("held");
+    this.barred = null; // the token with which the list of meetings is refused
+    setInterval(() => this.look(), LOOK_MS);
     this.refresh();
     fillDevices(this.device);
   }
@@ -62,10 +68,39 @@ export class Setup {
   refresh() {
     const { mode } = this.answers();
     const join = mode === "join";
+    if (mode !== this.form.dataset.mode) this.look(mode);
     this.form.dataset.mode = mode;
     // Nothing opens a microphone without this tick; watching opens none.
     this.enter.disabled = join && !this.agree.checked;
     this.enter.textContent = join ? "Join with the microphone" : "Watch";
+  }
+
+  /** List the meetings that are held now, for those who want to watch one. */
+  async look(mode = this.answers().mode) {
+    const { token } = this.answers();
+    const seen = mode === "watch" && this.form.offsetParent && !document.hidden;
+    if (!seen || token === this.barred) return;
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const address = new URL("./v1/meetings", location.href);
+    const answer = await fetch(address, { headers }).catch(() => null);
+    this.barred = [401, 403].includes(answer?.status) ? token : null;
+    const { meetings = [] } = answer?.ok ? await answer.json() : {};
+    this.held.hidden = !meetings.length;
+    this.held.lastElementChild.replaceChildren(...meetings.map((each) => this.offer(each)));
+  }
+
+  offer({ meeting, streams, at_ms: length }) {
+    const button = element("button", "button");
+    button.type = "button";
+    const people = streams === 1 ? "1 speaker" : `${streams} speakers`;
+    button.append(element("bdi", "", meeting), element("small", "", `${people} · ${duration(length)}`));
+    button.addEventListener("click", () => {
+      this.fields.meeting.value = meeting;
+      this.form.requestSubmit();
+    });
+    const item = element("li");
+    item.append(button);
+    return item;
   }
 
   /** Show why it did not work, and ask for a token where one is wanted. */

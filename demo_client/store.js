@@ -2,7 +2,7 @@
  * What the page knows of a meeting, from listener events alone; knows nothing of the DOM.
  *
  * `apply(event)` changes the state and returns the names of the parts that changed:
- * `utterances`, `live`, `people`, `mood`, `shifts`. Unknown events change nothing.
+ * `utterances`, `live`, `people`, `mood`, `shifts`, `gaps`. Unknown events change nothing.
  */
 
 import { Clocks } from "./clocks.js";
@@ -36,6 +36,7 @@ export class Store {
     this.clocks = new Clocks(now); // of meetings, and of sessions without one
     this.cursor = -1; // events after it are live, up to it are sent again
     this.playback = null; // the speed of a recording that is played, if one is
+    this.gaps = 0; // breaks after which some events were gone
   }
 
   /** Return what time it is, ms since 1970; where a recording is played, its own. */
@@ -133,6 +134,7 @@ export class Store {
         start: end - length,
         end,
         transcript: event.transcript ?? null,
+        distrusted: event.distrusted ?? null,
         emotion,
         lag,
         error,
@@ -163,6 +165,10 @@ export class Store {
 
   snapshot(event, changed) {
     const again = this.cursor >= 0;
+    if (event.lost) {
+      this.gaps += 1;
+      changed.add("gaps");
+    }
     if (again && event.replay_from === null) this.live.clear();
     this.cursor = event.cursor;
     this.playback = event.playback ?? null;
@@ -170,10 +176,15 @@ export class Store {
     const present = new Set(event.sessions.map(({ session }) => session.id));
     for (const id of this.sessions.keys()) if (!present.has(id)) this.sessions.delete(id);
     for (const person of this.people.values()) person.present = false;
+    // What led to this state is told now, from its beginning: the lines must not begin at its end.
+    const drawn = event.replay_from === null;
     for (const state of event.meetings) {
       this.clocks.tell(state.meeting, state.at_ms, true);
-      this.setMeeting(state);
+      this.setMeeting(state, drawn);
     }
+    // Who is in no meeting has a clock of their own, which their latest final tells best.
+    for (const { meeting, session_id, at_ms } of [...event.finals].reverse())
+      if (!meeting) this.clocks.tell(session_id, at_ms, false);
     for (const { session } of event.sessions) this.addSession(session, session.meeting);
     for (const finished of event.finals) {
       this.final({ ...finished, emotion: finished.emotion, past: true }, changed);
@@ -190,7 +201,7 @@ export class Store {
   moodShifted(event, changed) {
     const { at } = this.moment(event);
     const speaker = event.speaker === null ? null : this.speaker(event.meeting, event.speaker);
-    this.addShift({ at, speaker, ...pick(event) });
+    this.addShift({ at, speaker, meeting: event.meeting ?? null, ...pick(event) });
     changed.add("shifts");
   }
 
@@ -217,6 +228,22 @@ export class Store {
 
   // -- the parts
 
+  /** Whether a meeting has one speaker alone: then what is true of everybody is said already. */
+  isSolo(meeting) {
+    const there = [...this.people.values()].filter((person) => person.meeting === meeting);
+    return there.length === 1;
+  }
+
+  /** Whether nobody but one was ever heard, in any meeting. */
+  get solo() {
+    return this.people.size === 1;
+  }
+
+  /** Return the shifts to show: those of everybody only where there are several. */
+  toldShifts() {
+    return this.shifts.filter(({ speaker, meeting }) => speaker || !this.isSolo(meeting));
+  }
+
   /** Return the moment (ms since 1970) of an event, and whether it is happening now. */
   moment(event) {
     const live = !event.past && !(event.cursor <= this.cursor);
@@ -235,29 +262,39 @@ export class Store {
     });
   }
 
-  setMeeting(state) {
+  setMeeting(state, drawn = true) {
     const { meeting: name, at_ms, mood, overlap_ms } = state;
     const at = this.clocks.began(name) + at_ms;
     this.meetings.set(name, { name, at_ms, mood, overlap_ms });
     this.meeting = this.meetings.get(name);
+    const unlisted = new Set([...this.people.values()].filter(({ meeting }) => meeting === name));
+    let listedMs = 0;
     for (const person of state.speakers) {
       const speaker = this.speaker(name, person.speaker);
+      unlisted.delete(speaker);
+      listedMs += person.speech_ms;
       speaker.speaking = person.speaking;
       speaker.speechMs = person.speech_ms;
       speaker.share = person.share;
       speaker.count = person.utterances;
-      if (person.mood) this.setMood(speaker, person.mood, at);
+      if (person.mood) this.setMood(speaker, person.mood, at, drawn);
       // What a voice alone said was all there was, and has been taken back.
       else speaker.mood = null;
     }
-    if (mood) this.log.add(at, EVERYBODY, mood.dimensions);
+    // Of many the server lists some; we still know what the others said, and have a share for them.
+    const rest = state.more_speakers_share ?? 0;
+    for (const speaker of unlisted) {
+      speaker.share = listedMs && rest < 1 ? (speaker.speechMs / listedMs) * (1 - rest) : 0;
+    }
+    if (mood && drawn) this.log.add(at, EVERYBODY, mood.dimensions);
   }
 
-  setMood(speaker, mood, at) {
-    const { valence, arousal } = mood.dimensions;
-    const before = speaker.mood?.dimensions;
+  setMood(speaker, mood, at, drawn = true) {
     speaker.mood = mood;
-    if (before && before.valence === valence && before.arousal === arousal) return;
+    const { valence, arousal } = mood.dimensions;
+    const last = speaker.drawn;
+    if (!drawn || (last && last.valence === valence && last.arousal === arousal)) return;
+    speaker.drawn = mood.dimensions;
     this.log.add(at, speaker.key, mood.dimensions);
   }
 
@@ -365,6 +402,7 @@ function makeSpeaker(key, index, meeting, name) {
     share: 0,
     count: 0,
     mood: null,
+    drawn: null, // the last of their moods that is in the lines
     models: "",
     categories: new Map(),
     trail: [],

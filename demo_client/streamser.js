@@ -23,6 +23,7 @@ function secret() {
  *
  * `onEvent(event, {offsetMs})`: every event once, in order; `offsetMs` is where the event's
  * session begins in all that was given to `send` (0, until a server lost the session).
+ * `onMissed({events, finals})`: how many the server can never tell us any more, in all.
  * Returns `{send, finish, close, state, stats}`. `finish` resolves when the last final is here.
  * Throws where there is no WebSocket, as in Node before 22.
  */
@@ -34,9 +35,11 @@ export function connect({
   rate = 16000,
   onEvent = () => {},
   onState = () => {},
+  onMissed = () => {},
 }) {
   needSocket();
   const stream = new SentSound(rate);
+  const missed = { events: 0, finals: 0 }; // that no server will tell us any more
   let session = null; // {id, seq}: the session that our sound goes to
   let key = secret();
   let sending = false; // the server has told us from where
@@ -88,10 +91,20 @@ export function connect({
       start();
     }
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
+    // Told to us alone, as what we sent was wrong: it has no place among the events.
+    if (event.seq === 0) return onEvent(event, { offsetMs: stream.offsetMs });
+    // Beside a final, which has the number already.
+    if (event.type === "streamser.overload" && event.kind === "finals") {
+      return onEvent(event, { offsetMs: stream.offsetMs });
+    }
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
+    const before = session.seq;
     session.seq = event.seq;
+    // While it is sent again the server counts what is missing; an overload stands for its gap.
+    if (sending && event.type !== "streamser.overload") miss(event.seq - before - 1);
     if (event.type === "streamser.session.resumed") {
+      miss(event.lost_events ?? 0, event.lost_finals ?? 0);
       if (!sending) {
         stream.resume(event.received_frames);
         start();
@@ -109,6 +122,13 @@ export function connect({
       // A server that went away in the middle of it has not heard everything.
       if (finishing && stream.isSettled()) stop();
     }
+  }
+
+  function miss(events, finals = 0) {
+    if (!events) return;
+    missed.events += events;
+    missed.finals += finals;
+    onMissed({ ...missed });
   }
 
   function start() {
@@ -165,9 +185,12 @@ export function connect({
     get state() {
       return state;
     },
-    /** Seconds of sound: given to us, not yet sent, not yet settled, given up. */
+    /**
+     * Seconds of sound: given to us, not yet sent, not yet settled, given up; and how many
+     * events, and finals among them, were `missed`: the server could not tell them again.
+     */
     get stats() {
-      return stream.stats();
+      return { ...stream.stats(), missed: { ...missed } };
     },
   };
 }
@@ -184,7 +207,8 @@ function isFinal({ type }) {
 /**
  * Listen to a meeting, a session, or (`all: true`) everything.
  *
- * `onEvent(event)`: each event once; a snapshot first, and again after every break.
+ * `onEvent(event)`: each event once; a snapshot first, and again after every break: where it is
+ * `lost`, events since then are gone. `after: 0` asks for all that is still kept.
  * Returns `{close, state}`.
  */
 export function subscribe({

@@ -276,16 +276,25 @@ class ServerSettings(Section, frozen=True):
         bool, Meta(description="Serve other machines without tokens or TLS all the same.")
     ] = False
     max_sessions: Annotated[int, Meta(ge=1, description="Streams at the same time.")] = 64
-    max_token_sessions: Annotated[
-        int, Meta(ge=1, description="Streams at the same time with one token.")
-    ] = 64
+    token_share: Annotated[
+        float, Meta(gt=0, le=1, description="Share of streams and listeners one of several has.")
+    ] = 0.5
     max_listeners: Annotated[int, Meta(ge=1, description="Listeners at the same time.")] = 256
+    late_s: Annotated[
+        float, Meta(ge=0, description="While finals are so late no stream is let in. 0: however.")
+    ] = 5.0
     max_message_kib: Annotated[
         int, Meta(ge=4, le=65_536, description="Longest message of a client, KiB.")
     ] = 2048
     speed: Annotated[
         float, Meta(ge=1, description="Sound is taken at most at so many times real time.")
     ] = 8.0
+    message_rate: Annotated[
+        float, Meta(ge=1, description="Messages without sound a second, from one connection.")
+    ] = 20.0
+    message_burst: Annotated[
+        int, Meta(ge=1, description="Such messages that may come at once before.")
+    ] = 400
     idle_s: Annotated[
         float, Meta(gt=0, description="A stream without any message for so long is ended.")
     ] = 300.0
@@ -293,6 +302,9 @@ class ServerSettings(Section, frozen=True):
     resume_s: Annotated[
         float, Meta(ge=0, description="A stream whose client vanished is kept for so long.")
     ] = 30.0
+    drain_s: Annotated[
+        float, Meta(ge=0, description="After SIGTERM streams may go on for so long.")
+    ] = 10.0
     shutdown_s: Annotated[
         float, Meta(gt=0, description="What is still to tell at the end may take so long.")
     ] = 10.0

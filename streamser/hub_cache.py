@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import queue
+import re
 import ssl
 import threading
 import urllib.error
@@ -17,9 +18,14 @@ __all__ = [
     "hub_address",
     "hub_cache",
     "is_hub_forbidden",
+    "revision_of",
     "snapshot_place",
+    "snapshot_revision",
+    "split_revision",
 ]
 
+# As git has it; nothing that could lead out of the cache.
+_REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]*")
 _YES = frozenset({"1", "ON", "YES", "TRUE"})
 
 
@@ -31,20 +37,43 @@ def hub_cache() -> Path:
     return Path(os.path.expandvars(os.environ.get("HF_HUB_CACHE", cache))).expanduser()
 
 
-def snapshot_place(repository: str) -> Path:
-    """Return where the newest known snapshot of a repository (``owner/name``) is, or would be."""
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Split ``NAME@REVISION`` of a model into both; ``None`` where no revision is asked for.
+
+    A revision is a commit, the only one that stays what it is, or a tag or branch.
+    """
+    plain, at, revision = name.rpartition("@")
+    return (plain, revision) if plain and at and _REVISION.fullmatch(revision) else (name, None)
+
+
+def snapshot_place(repository: str, revision: str | None = None) -> Path:
+    """Return where a snapshot of a repository (``owner/name``) is, or would be.
+
+    That of a revision and no other, or the newest known.
+    """
     cached = hub_cache() / f"models--{repository.replace('/', '--')}"
     try:
-        revision = (cached / "refs" / "main").read_text().strip()
+        commit = cached.joinpath("refs", revision or "main").read_text().strip()
     except (OSError, UnicodeDecodeError):
-        return cached
-    return cached / "snapshots" / revision
+        return cached if revision is None else cached / "snapshots" / revision
+    return cached / "snapshots" / commit
 
 
-def cached_snapshot(repository: str) -> Path | None:
-    """Return the newest known snapshot of a repository, whole or not; ``None``: there is none."""
-    place = snapshot_place(repository)
+def cached_snapshot(repository: str, revision: str | None = None) -> Path | None:
+    """Return what is at the snapshot's place, whole or not; ``None``: there is nothing."""
+    place = snapshot_place(repository, revision)
     return place if place.parent.name == "snapshots" and place.is_dir() else None
+
+
+def snapshot_revision(repository: str) -> str | None:
+    """Return the commit of a repository that the cache holds and that is taken by default."""
+    snapshot = cached_snapshot(repository)
+    return None if snapshot is None else snapshot.name
+
+
+def revision_of(directory: Path) -> str | None:
+    """Return the commit that a directory of the cache holds; ``None`` for any other one."""
+    return directory.name if directory.parent.name == "snapshots" else None
 
 
 def is_hub_forbidden() -> bool:

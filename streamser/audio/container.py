@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import itertools
 import re
 from collections.abc import Iterator
@@ -59,7 +61,7 @@ class Container:
 
         self._fault: type[Exception] = av.FFmpegError
         # An open file, not a name: FFmpeg takes some names for protocols or patterns.
-        self._raw = path.open("rb") if raw is None else raw
+        self._raw = cast(BinaryIO, _File(path)) if raw is None else raw
         try:
             counted = _XING.search(self._raw.read(65_536)) is not None
             self._raw.seek(0)
@@ -291,6 +293,17 @@ def no_such_track(path: Path, track: int, tracks: int) -> AudioError:
     """Return the error for a sound track that a file does not have."""
     valid = "its only one is 0" if tracks == 1 else f"there are 0 to {tracks - 1}"
     return AudioError(f"{path} has no sound track {track}: {valid}")
+
+
+class _File(io.FileIO):
+    """A file in which a damaged head may seek for a place that there is not."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Return the new place, or as FFmpeg has it a negative number."""
+        try:
+            return super().seek(offset, whence)
+        except OSError as error:
+            return -(error.errno or errno.EINVAL)
 
 
 def holds_no_audio(path: Path) -> AudioError:

@@ -61,7 +61,10 @@ class FileSource:
         if block_ms < 1:
             raise ValueError(f"a block cannot last {block_ms} ms")
         _check_readable(self.path)
-        self._reader = _open_reader(self.path, track)
+        try:
+            self._reader = _open_reader(self.path, track)
+        except OSError as fault:
+            raise _unreadable(self.path, fault) from fault
         several = self._reader if isinstance(self._reader, Container) else None
         self.tracks = several.tracks if several else 1
         self.track = several.track if several else 0
@@ -88,6 +91,8 @@ class FileSource:
                 if self._stopped:
                     return
                 yield block
+        except OSError as fault:
+            raise _unreadable(self.path, fault) from fault
         finally:
             self._reader.close()
         if not self._stopped:
@@ -185,5 +190,9 @@ def _check_readable(path: Path) -> None:
     except FileNotFoundError as fault:
         raise AudioError(f"{path} does not exist", code="file_not_found") from fault
     except (OSError, ValueError) as fault:  # ValueError: a NUL character in the name
-        why = getattr(fault, "strerror", None) or fault
-        raise AudioError(f"{path} cannot be read: {why}", code="file_unreadable") from fault
+        raise _unreadable(path, fault) from fault
+
+
+def _unreadable(path: Path, fault: Exception) -> AudioError:
+    why = getattr(fault, "strerror", None) or fault
+    return AudioError(f"{path} cannot be read: {why}", code="file_unreadable")

@@ -20,9 +20,9 @@ class FlacRecorder:
     """Write 16 kHz mono samples to ``path`` as 16-bit FLAC, as they come.
 
     A process that is killed leaves a readable file without about its last 3/4 second: half a
-    second between flushes and the encoder's open block of 4096 samples. An existing file is
-    replaced. Raises ``AudioError`` (code ``recording_failed``) where the file cannot be made or
-    written on, from the constructor, ``write`` and ``close``.
+    second between flushes and the encoder's open block of 4096 samples. The file is a new one.
+    Raises ``AudioError`` (code ``recording_failed``) where it is there already, cannot be made
+    or cannot be written on, from the constructor, ``write`` and ``close``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -33,8 +33,9 @@ class FlacRecorder:
         self._since_flush = 0
         try:
             # libsndfile does not say why it cannot open a file; the system does.
-            # A new file is for its owner only: what people say is theirs.
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            # A new file is for its owner only, since what people say is theirs; and it is no
+            # link that somebody else has put there.
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             self._file = soundfile.SoundFile(
                 self.path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -20,11 +21,13 @@ from streamser.cli.formats import Format, Writer, open_writer
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.report_files import is_same
 from streamser.cli.streams import as_utf8, for_json
-from streamser.cli.talk import clock, complain, printable, tell
+from streamser.cli.talk import clock, complain, tell
 from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+from streamser.saving import writing
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.cli.batch import FileItem
@@ -197,7 +200,7 @@ def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
         if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
             what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
             raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
-        with _directly(out) if out.exists() and not out.is_file() else _whole(out, form) as stream:
+        with _whole(out, form) as stream:
             yield stream
     except OSError as error:
         why = error.strerror or error
@@ -205,22 +208,14 @@ def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
 
 
 @contextlib.contextmanager
-def _directly(out: Path) -> Iterator[TextIO]:
-    with out.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-        yield stream
-
-
-@contextlib.contextmanager
 def _whole(out: Path, form: Format) -> Iterator[TextIO]:
-    """Write beside a regular file, or the one a link leads to; then replace it, not its mode."""
-    file = Path(os.path.realpath(out))
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
-        with part.open("x", encoding=encoding, errors="backslashreplace", newline="") as stream:
-            if file.exists():
-                part.chmod(stat.S_IMODE(file.stat().st_mode))
+    """Write beside a regular file, or the one a link leads to; then replace it, not its mode.
+
+    A new one is for its owner's eyes only: what people say is theirs.
+    """
+    encoding = "utf-8-sig" if form is Format.CSV else "utf-8"
+    with writing(out, private=True) as file:
+        if out.is_file():
+            os.chmod(file.name, stat.S_IMODE(out.stat().st_mode))
+        with io.TextIOWrapper(file, encoding, errors="backslashreplace", newline="") as stream:
             yield stream
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -73,14 +73,14 @@ def plan_own(common: Common, streams: int, *, emotion_only: bool) -> OwnPlan:
     """Plan a server that lets twice as many streams in; raises ``ConfigError``."""
     if emotion_only and common.flags.get("asr.engine", "none") != "none":
         raise ConfigError("--emotion-only and --asr do not go together: leave one out.")
-    flags: dict[str, Any] = {"server.port": 0}
+    # What is late is what is measured: it must not keep streams out.
+    flags: dict[str, Any] = {"server.port": 0, "server.late_s": 0.0, "server.token_share": 1.0}
     if emotion_only:
         flags["asr.engine"] = "none"
     limits = common.load(flags).settings.server
-    for limit in ("max_sessions", "max_token_sessions"):
-        # Twice: streams that were there before may still be saying goodbye.
-        if getattr(limits, limit) < 2 * streams:
-            flags[f"server.{limit}"] = 2 * streams
+    # Twice: streams that were there before may still be saying goodbye.
+    if limits.max_sessions < 2 * streams:
+        flags["server.max_sessions"] = 2 * streams
     effective = common.load(flags)
     changed = {
         key: str(value)

@@ -15,6 +15,7 @@ from streamser.events import (
     SpeechStarted,
 )
 from streamser.replay.score import Score
+from streamser.visible import printable, visible
 
 __all__ = ["Cast"]
 
@@ -30,18 +31,19 @@ class Cast:
     def __init__(self, source: str, score: Score, speed: float, mood_seconds: float) -> None:
         self._length_ms = score.length_ms
         self._speed = speed
-        self._source = source
+        self._source = printable(source)
         self._meeting: MeetingMood | None = None
         if len(score.sessions) > 1:
-            self._meeting = MeetingMood(score.meeting or "", mood_seconds)
+            self._meeting = MeetingMood(printable(score.meeting or ""), mood_seconds)
         self._mood: MoodBody | None = None
         self._states: dict[str, ViewState] = {}
         self._names: dict[str, str] = {}
-        self._front = score.sessions[0]
+        self._front = printable(score.sessions[0])
         self.finished = 0
 
     def take(self, event: Event, at_ms: int) -> ViewState:
         """Take in the next event, told at ``at_ms`` of the recording; return what to show."""
+        event = visible(event)
         session_id = event.session_id
         before = self._states.get(session_id, ViewState(source=self._source))
         state = self._states[session_id] = update(before, event)

@@ -13,6 +13,7 @@ import typer
 
 from streamser.cli.talk import counted, tell, warn
 from streamser.errors import ConfigError
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.training.items import Item
@@ -384,6 +385,7 @@ def _print_counts(items: Sequence[Item]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
@@ -407,5 +409,5 @@ def _print_counts(items: Sequence[Item]) -> None:
                 for place in range(len(DIMENSIONS))
             ),
         )
-        table.add_row(corpus, split or "–", *map(str, numbers))
+        table.add_row(Text(printable(corpus)), Text(printable(split or "–")), *map(str, numbers))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)

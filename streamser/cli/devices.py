@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamser.visible import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -53,8 +55,8 @@ def _print_table(inputs: Sequence[InputDevice]) -> None:
     for device in inputs:
         table.add_row(
             str(device.index),
-            Text(device.name),
-            Text(device.host_api),
+            Text(printable(device.name)),
+            Text(printable(device.host_api)),
             str(device.channels),
             f"{device.default_rate} Hz",
             "default" if device.is_default else "",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamser.cli.talk import coloured
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.cli.checks import Check
@@ -67,4 +68,5 @@ def _print(check: Check, *, first: bool) -> None:
 
 
 def _write(text: str, *, nl: bool = True, **style: Any) -> None:
+    text = "\n".join(map(printable, text.split("\n")))
     typer.echo(typer.style(text, **style) if coloured(sys.stdout) else text, nl=nl)

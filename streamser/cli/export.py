@@ -57,12 +57,15 @@ def export(
         raise ConfigError(f"--audio {audio}: there is no such file.")
     recording = read_sessions(files, session)
     recording = replace_audio(recording, audio) if audio is not None else recording
+    beside = {files[0].with_name(files[0].stem + form.ending) for form in ExportFormat}
     for target in targets:
+        named = target.path not in beside
         try:
             if target.form is ExportFormat.JSONL:
-                _copy(files, recording, target.path)
+                _copy(files, recording, target.path, named=named)
             else:
-                save(render(target.form, recording, one_clock=one_clock), target.path)
+                made = render(target.form, recording, one_clock=one_clock)
+                save(made, target.path, named=named)
         except OSError as error:
             why = error.strerror or error
             raise StreamserError(f"--to {target.path}: {why}.", code="output_failed") from None
@@ -89,7 +92,7 @@ def _counted(recording: Recording) -> str:
     return f"{utterances} of {counted(len(recording.sessions), 'session')}"
 
 
-def _copy(files: list[Path], recording: Recording, path: Path) -> None:
+def _copy(files: list[Path], recording: Recording, path: Path, *, named: bool) -> None:
     """Write the events of the chosen sessions, with all that stands beside them."""
     from streamser.events import Event
     from streamser.export.formats import save
@@ -102,4 +105,4 @@ def _copy(files: list[Path], recording: Recording, path: Path) -> None:
         for line in EventFile(file)
         if isinstance(line.event, Event) and line.event.session_id in chosen
     ]
-    save("".join(f"{line}\n" for line in lines), path)
+    save("".join(f"{line}\n" for line in lines), path, named=named)

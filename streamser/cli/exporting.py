@@ -58,10 +58,11 @@ ExportAs = Annotated[
 
 
 class Target(msgspec.Struct, frozen=True):
-    """Hold a file that is to be written, and its format."""
+    """Hold a file that is to be written, and its format; ``named``: a user has named it."""
 
     path: Path
     form: ExportFormat
+    named: bool = True
 
 
 def read_targets(values: Sequence[str], *, fresh: bool, option: str = "--export") -> list[Target]:
@@ -79,7 +80,7 @@ def read_targets(values: Sequence[str], *, fresh: bool, option: str = "--export"
                 raise ConfigError(f"{option} {path}: its folder does not exist; make it first.")
         else:
             check_writable(option, path)
-        if fresh and path.exists():
+        if fresh and (path.exists() or path.is_symlink()):
             raise ConfigError(f"{option} {path}: it is there already; name another file.")
         if any(path.absolute() == target.path.absolute() for target in targets):
             raise ConfigError(f"{option} {path}: it is named twice.")
@@ -98,7 +99,7 @@ class ExportSink:
 
     Of a session that never began nothing is written. A fault (disk full) costs one line and
     what it concerns; ``complete`` turns false, and the session goes on. ``live``: the files
-    are new, for their owner's eyes only, and events say when the session began.
+    are new, and events say when the session began. All are for their owner's eyes only.
     """
 
     def __init__(self, targets: Sequence[Target], *, live: bool) -> None:
@@ -151,7 +152,7 @@ class ExportSink:
                 try:
                     # Several sessions here are one stream whose server was restarted.
                     made = render(target.form, recording, one_clock=self._live)
-                    save(made, target.path)
+                    save(made, target.path, named=target.named)
                     written.append(str(target.path))
                 except (OSError, StreamserError) as error:
                     self._stop(target.path, error)
@@ -164,7 +165,9 @@ class ExportSink:
         for target in self._targets:
             if target.form is ExportFormat.JSONL:
                 try:
-                    self._logs[target.path] = EventLog(target.path, private=self._live)
+                    self._logs[target.path] = EventLog(
+                        target.path, fresh=self._live, named=target.named
+                    )
                 except OSError as error:
                     self._stop(target.path, error)
 
@@ -236,7 +239,10 @@ class FileExports:
         while name in self._names.values():
             name, number = f"{base}-{number}", number + 1
         self._names[file] = name
-        return [Target(self._folder / f"{name}{form.ending}", form) for form in self._formats]
+        return [
+            Target(self._folder / f"{name}{form.ending}", form, named=False)
+            for form in self._formats
+        ]
 
 
 @contextmanager

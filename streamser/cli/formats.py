@@ -6,11 +6,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from streamser.cli.talk import clock, printable, signed
+from streamser.cli.talk import clock, signed
 from streamser.cli.utterance import Utterance, likeliest
 from streamser.events import Event, encode_event
 from streamser.export.table import Cell, csv_line
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -135,7 +136,7 @@ class Tables:
 
     def utterance(self, file: Path, spoken: Utterance) -> None:
         """Keep a row for the file's table."""
-        self._utterances.append(spoken)
+        self._utterances.append(visible(spoken))
 
     def end(self, file: Path) -> None:
         """Draw the file's table, unless nobody spoke in it."""

@@ -245,7 +245,7 @@ def _read_page(report: str) -> ReportSink:
     check_writable("--report", path)
     if path.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"--report {path}: it is a page; name it {path.stem}.html.")
-    if path.exists():
+    if path.exists() or path.is_symlink():
         raise ConfigError(f"--report {path}: it is there already; name another file.")
     return ReportSink(path)
 

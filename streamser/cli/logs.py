@@ -13,6 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
+from streamser.visible import printable
+
 __all__ = ["LogAs", "LogFormat", "logs"]
 
 
@@ -49,7 +51,7 @@ class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fault = _fault(record)
         told = record.getMessage() + ("" if fault is None else f": {fault}")
-        return f"{_time(record)} {record.levelname} {told}"
+        return f"{_time(record)} {record.levelname} {printable(told)}"
 
 
 class _Json(logging.Formatter):

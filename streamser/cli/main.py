@@ -19,6 +19,7 @@ from streamser.cli.doctor import doctor
 from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.evaluate import evaluate
 from streamser.cli.export import export
+from streamser.cli.forget import forget
 from streamser.cli.listen import listen
 from streamser.cli.models import app as models_app
 from streamser.cli.protocol import protocol
@@ -93,6 +94,7 @@ app.command()(serve)
 app.command()(export)
 app.command()(report)
 app.command()(replay)
+app.command()(forget)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)

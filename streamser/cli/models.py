@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streamser.cli.talk import tell, warn
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.emotion.ready.registry import Ready
@@ -39,7 +40,7 @@ def models(
         return
     _print_table(list(READY.values()))
     for row in _plugin_rows():
-        typer.echo("plug-in {name} of {package} {version}".format(**row))
+        typer.echo(printable("plug-in {name} of {package} {version}".format(**row)))
         if row["fault"]:
             warn(row["fault"])
 
@@ -100,9 +101,11 @@ def _row(ready: Ready) -> dict[str, Any]:
     import msgspec
 
     from streamser.emotion.ready.place import held
+    from streamser.hub_cache import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
-    return row | {"modality": ready.modality, "cached": held(ready)}
+    revision = snapshot_revision(ready.repository)
+    return row | {"modality": ready.modality, "cached": held(ready), "revision": revision}
 
 
 def _plugin_rows() -> list[dict[str, Any]]:
@@ -129,6 +132,7 @@ def _print_table(models: Sequence[Ready]) -> None:
 
     from streamser.emotion.ready.place import held
     from streamser.emotion.ready.registry import size_of
+    from streamser.hub_cache import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
@@ -144,7 +148,7 @@ def _print_table(models: Sequence[Ready]) -> None:
             Text(_gives(ready)),
             Text(ready.licence + (", non-commercial" if ready.non_commercial else "")),
             size_of(ready),
-            held(ready),
+            " ".join((held(ready), (snapshot_revision(ready.repository) or "")[:12])).strip(),
         )
     # In a file or a log nobody wants the 80 columns of a terminal that is not there.
     width = None if sys.stdout.isatty() else _WIDTH

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamser.cli.batch import Watcher
-from streamser.cli.talk import clock, printable
+from streamser.cli.talk import clock
+from streamser.visible import printable
 
 __all__ = ["LONG_S", "watching"]
 

@@ -10,6 +10,7 @@ import typer
 
 from streamser.cli.streams import as_utf8, for_json
 from streamser.errors import StreamserError
+from streamser.saving import writing
 
 __all__ = ["protocol"]
 
@@ -33,6 +34,7 @@ def protocol(
         (for_json if schema else as_utf8)(sys.stdout).write(text)
         return
     try:
-        write.write_text(text, encoding="utf-8", newline="\n")
+        with writing(write) as file:
+            file.write(text.encode())
     except OSError as error:
         raise StreamserError(f"--write {write}: {error.strerror or error}.") from None

@@ -61,6 +61,7 @@ def report(
 
     if audio is not None and with_audio:
         raise ConfigError("--audio and --with-audio exclude each other: choose one.")
+    named = out is not None
     out = files[0].with_suffix(".html") if out is None else out
     check_writable("--out", out)
     if any(is_same(out, file) for file in (*files, *([audio] if audio else []))):
@@ -76,7 +77,7 @@ def report(
     figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
     clips = _clips(recording, audio) if audio is not None or with_audio else []
     try:
-        save(render_page(figures, clips), out)
+        save(render_page(figures, clips), out, named=named)
     except OSError as error:
         why = error.strerror or error
         raise StreamserError(f"--out {out}: {why}.", code="output_failed") from None

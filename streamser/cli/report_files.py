@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from streamser.errors import ConfigError, StreamserError
+from streamser.saving import writing
 
 __all__ = ["JsonFile", "MarkdownFile", "check_folder", "check_writable", "is_same", "save_report"]
 
@@ -62,9 +63,10 @@ def check_folder(option: str, folder: Path) -> None:
 
 
 def save_report(option: str, file: Path, content: bytes) -> None:
-    """Write a file; raise ``StreamserError`` where that fails after all."""
+    """Write a file whole; raise ``StreamserError`` where that fails after all."""
     try:
-        file.write_bytes(content)
+        with writing(file) as out:
+            out.write(content)
     except OSError as error:
         why = error.strerror or error
         raise StreamserError(f"{option} {file}: {why}.", code="output_failed") from None

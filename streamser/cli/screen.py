@@ -13,8 +13,9 @@ from rich.segment import ControlType, Segment
 from rich.text import Text
 
 from streamser.cli.sinks import advice_of
-from streamser.cli.view import Level, ViewState, hear, render, render_utterance, update
+from streamser.cli.view import Level, ViewState, hear, legend, render, render_utterance, update
 from streamser.events import ErrorRaised, Event
+from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -62,8 +63,9 @@ class LiveScreen:
 
     def __init__(self, source: str, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
-        self._state = ViewState(source=source)
+        self._state = ViewState(source=printable(source))
         self._level = Level()
+        self._explained = False
         self._live = _Reflowed(
             self,
             console=self._console,
@@ -82,6 +84,7 @@ class LiveScreen:
 
     def take(self, event: Event) -> None:
         """Follow an event."""
+        event = visible(event)
         self.show(update(self._state, event))
         self.advise(event)
 
@@ -90,11 +93,14 @@ class LiveScreen:
         self._state = state
         self._live.start()
         if state.finished is not None:
+            if state.finished.emotion is not None and not self._explained:
+                self._explained = True
+                self._console.print(legend())
             self._console.print(render_utterance(state.finished, self._console.width))
 
     def advise(self, event: Event) -> None:
         """Tell people of an event that reports a fault or a loss."""
-        advice = advice_of(event)
+        advice = advice_of(visible(event))
         if advice is not None:
             style = "red" if isinstance(event, ErrorRaised) else "yellow"
             self._console.print(Text(advice, style=style))

@@ -7,12 +7,14 @@ import gc
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from streamser.cli.common import Common, takes_settings
+from streamser.cli.ending import catching
 from streamser.cli.exporting import ExportAs, read_formats
 from streamser.cli.logs import LogAs, LogFormat, logs
 from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
@@ -83,10 +85,11 @@ def serve(
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
     (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. No sound is stored; what is told only with --export, as
-    DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over. The page
-    says so before anybody's microphone opens, and what server.purpose, server.responsible and
-    server.contact are set to.
+    analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones in;
+    SIGHUP has tokens and certificate read anew. No sound is stored; what is told only with
+    --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is
+    over; where some of that is lost, the exit code is 1. The page says so before anybody's
+    microphone opens, and what server.purpose, server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
@@ -107,7 +110,10 @@ def serve(
     ).settings
     with logs(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
-        run_server(settings, export=exports, plugged=plugged)
+        whole = run_server(settings, export=exports, plugged=plugged)
+    # What sinks have not taken shows once they are closed.
+    if not (whole and plugged.complete):
+        raise typer.Exit(1)
 
 
 def run_server(
@@ -115,27 +121,48 @@ def run_server(
     beside: Callable[[EmotionServer], Awaitable[None]] | None = None,
     export: Exports | None = None,
     plugged: PluggedSinks | None = None,
-) -> None:
+) -> bool:
     """Serve until a signal asks for the end; ``beside`` runs once streams are let in.
 
-    ``export`` is where what sessions leave is kept; ``plugged`` gets the events of all.
+    Returns whether all was kept that is to be. ``export`` is where what sessions leave is kept;
+    ``plugged`` gets the events of all.
     """
     from streamser.cli.listen import NOTICE
     from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
-    from streamser.server.statement import in_files, to_plugin
 
     server = EmotionServer(settings, tell)
     tell(NOTICE)
+    # To the very end: what is kept is still written after the last connection. What is played
+    # beside ends with its terminal.
+    signals = ("SIGHUP",) if beside is None else ()
+    with catching(lambda number, frame: server.reload_soon(), *signals):
+        return _run(server, beside, export, plugged)
+
+
+def _run(
+    server: EmotionServer,
+    beside: Callable[[EmotionServer], Awaitable[None]] | None,
+    export: Exports | None,
+    plugged: PluggedSinks | None,
+) -> bool:
+    from streamser.cli.talk import warn
+    from streamser.server.statement import in_files, to_plugin
+
     if plugged is not None:
-        server.listen_in(plugged.deliver, *map(to_plugin, plugged.names))
+        kept = map(to_plugin, plugged.names)
+        server.listen_in(plugged.deliver, *kept, is_whole=lambda: plugged.complete)
     if export is None:
         asyncio.run(_serve(server, beside))
-        return
+        return True
     with _keeping(export, server.metrics.export_lost) as keeper:
-        server.listen_in(keeper.deliver, in_files(export.formats, export.days))
+        kept_so = in_files(export.formats, export.days)
+        server.listen_in(keeper.deliver, kept_so, is_whole=lambda: keeper.incomplete is None)
         prune = None if export.days is None else _remove_older(keeper, export.days)
         asyncio.run(_serve(server, beside, prune))
+    if keeper.incomplete is not None:
+        warn(f"not everything is kept in {export.folder}: {keeper.incomplete}.")
+    return keeper.incomplete is None
 
 
 @contextmanager
@@ -158,9 +185,10 @@ def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Kee
 async def _remove_older(keeper: Keeper, days: int) -> None:
     """Remove what is older, now and every hour."""
     from streamser.cli.talk import counted, tell
+    from streamser.server.aside import aside
 
     while True:
-        removed = await asyncio.to_thread(keeper.remove_older, days)
+        removed = await aside(partial(keeper.remove_older, days), "streamser-keep-days")
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)
@@ -200,14 +228,18 @@ async def _serve(
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
 
-    def stop() -> None:
+    patient = False
+
+    def stop(*, drain: bool) -> None:
+        nonlocal patient
         if asked.is_set():
             leave_at_once(INTERRUPTED)
+        patient = drain
         asked.set()
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    for name in ("SIGINT", "SIGTERM"):
-        loop.add_signal_handler(getattr(signal, name), stop)
+    loop.add_signal_handler(signal.SIGINT, partial(stop, drain=False))
+    loop.add_signal_handler(signal.SIGTERM, partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
@@ -227,6 +259,8 @@ async def _serve(
         for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
+        if patient:
+            await server.drain()
         tell("Ending: what was said is still told.")
         await server.stop()
     for result in results:

@@ -8,6 +8,7 @@ from streamser.cli.talk import clock, complain, signed, warn
 from streamser.cli.utterance import Utterance, read_utterance
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
 from streamser.taxonomy import DIMENSIONS
+from streamser.visible import visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -59,6 +60,7 @@ class PlainLines:
 
     def take(self, event: Event) -> None:
         """Write the utterance that an event finishes."""
+        event = visible(event)
         if isinstance(event, SessionCreated):
             self._transcribed = event.session.models.asr is not None
         spoken = read_utterance(event, transcribed=self._transcribed)
@@ -95,6 +97,8 @@ def advice_of(event: Event) -> str | None:
         case Overload(kind="audio"):
             lost = f"{event.dropped} ms of sound" if event.dropped else "some sound"
             return f"{lost} lost at {clock(event.since_ms)} ({event.reason})"
+        case Overload(kind="finals"):
+            return f"the server is busy: {event.total} readings came late so far"
     return None
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-import unicodedata
+import textwrap
 from typing import Any, TextIO
 
 import typer
 
 from streamser.cli.ending import mute
-from streamser.names import JOINERS, MARKS
+from streamser.visible import printable
 
-__all__ = ["clock", "coloured", "complain", "counted", "printable", "signed", "tell", "warn"]
+__all__ = ["clock", "coloured", "complain", "counted", "signed", "tell", "warn"]
 
 
 def tell(line: str) -> None:
@@ -56,25 +57,13 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() and not refused
 
 
-def printable(text: str) -> str:
-    """Write line ends, control characters and broken bytes, as file names hold them, as escapes.
-
-    Blanks of all widths, joiners and marks of direction stay: names in many scripts have them.
-    """
-    return "".join(
-        sign if _is_printable(sign) else sign.encode("unicode_escape").decode() for sign in text
-    )
-
-
-def _is_printable(sign: str) -> bool:
-    if sign.isprintable() or sign in JOINERS or sign in MARKS:
-        return True
-    return unicodedata.category(sign) == "Zs"
-
-
 def _say(line: str, **style: Any) -> None:
     # Not typer.secho: it writes past the proxy by which a live display keeps out of the way.
     line = printable(line)
+    if sys.stderr.isatty():
+        # A terminal breaks rows wherever they end; what is longer than one stays to be copied.
+        width = max(1, shutil.get_terminal_size().columns)
+        line = "\n".join(textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False))
     said = typer.style(line, **style) if coloured(sys.stderr) else line
     try:
         print(said, file=sys.stderr, flush=True)

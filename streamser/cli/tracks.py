@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from streamser.cli.talk import printable, tell
+from streamser.cli.talk import tell
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from streamser.audio.file import FileSource

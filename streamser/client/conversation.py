@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from streamser.client.errors import Broken
-from streamser.client.keeper import Astray, Keeper, Told
+from streamser.client.keeper import Astray, FinalsLost, Keeper, Told
 from streamser.client.line import Line
 from streamser.client.wire import Envelope, read
 from streamser.events import ErrorBody, ErrorRaised, MeetingUpdated, MoodShifted, Snapshot
@@ -40,6 +40,7 @@ class Conversation:
         self._url = url
         self._draining = False
         self._said: ErrorBody | None = None
+        self._told_missing = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -87,6 +88,7 @@ class Conversation:
         """Have one connection to its end; return whether the stream is over."""
         socket = await self._line.reach(lambda: self._url(self.keeper.seen))
         self._said = None
+        self._told_missing = False
         writer = asyncio.create_task(self._write(socket))
         try:
             return await self._listen(socket)
@@ -95,6 +97,11 @@ class Conversation:
             # Any code but 1000, which would end the stream.
             await socket.close(_ASTRAY)
             broken = Broken("it has another session than we know of", 0.0)
+        except FinalsLost:
+            self.keeper.begin_anew()
+            # Nobody comes back for the old stream.
+            await socket.close(1000)
+            broken = Broken("it has lost finals of ours, and is sent their sound anew", 0.0)
         except Broken as fault:
             broken = fault
         finally:
@@ -133,10 +140,13 @@ class Conversation:
                 # What a refusal says before it closes the connection.
                 self._said = event.error
                 return
-        was_placed = self.keeper.placed
+        was_placed, missing = self.keeper.placed, self.keeper.missing
         self.inbox.extend(self.keeper.take(event))
         if self.keeper.placed and not was_placed:
             self._line.works()
+        if self.keeper.missing > missing and not self._told_missing:
+            self._told_missing = True
+            self._line.say(_missing(self.keeper.missing - missing, came_back=not was_placed))
         self.stir()
 
     async def _write(self, socket: ClientConnection) -> None:
@@ -156,3 +166,10 @@ class Conversation:
         except Exception:
             await socket.close()
             raise
+
+
+def _missing(count: int, *, came_back: bool) -> str:
+    events = "1 event is" if count == 1 else f"{count} events are"
+    if came_back:
+        return f"{events} not told again: the server had too many; no final is among them."
+    return f"{events} missing, by their numbers; finals may be among them."

@@ -19,6 +19,7 @@ from streamser.events import (
     EmotionCompleted,
     ErrorRaised,
     Marker,
+    Overload,
     SessionClosed,
     SessionCreated,
     SessionEvent,
@@ -30,7 +31,7 @@ from streamser.events import (
     TranscriptionFailed,
 )
 
-__all__ = ["Astray", "Keeper", "Told"]
+__all__ = ["Astray", "FinalsLost", "Keeper", "Told"]
 
 _MESSAGE_BYTES = 32_768
 _LONGEST_MS = 600_000
@@ -50,6 +51,10 @@ class Told(msgspec.Struct, frozen=True):
 
 class Astray(Exception):  # noqa: N818 - a turn of the protocol, no fault
     """Say that the server speaks of a session whose beginning we missed: connect once more."""
+
+
+class FinalsLost(Exception):  # noqa: N818 - a turn of the protocol, no fault
+    """Say that the server cannot tell finals again: begin a new stream, which hears it anew."""
 
 
 class Keeper:
@@ -86,6 +91,10 @@ class Keeper:
         self._lost = 0
         self._probed = 0
         self._probes = 0
+        # What a server sends again is taken in once it has said that no final is missing.
+        self._again: list[SessionEvent] = []
+        self.strays = 0
+        self._missing = 0
 
     @property
     def placed(self) -> bool:
@@ -102,6 +111,14 @@ class Keeper:
         """Return the frames that no server will ever hear; an estimate while there is none."""
         unsure = 0 if self._placed else self._tape.start - max(self._settled, self._sent)
         return self._lost + max(0, unsure)
+
+    @property
+    def missing(self) -> int:
+        """Return the events that were told and never came here, nor will; none is a final.
+
+        But for gaps in a connection that holds, in which anything may have been.
+        """
+        return self._missing
 
     @property
     def offset_ms(self) -> int:
@@ -146,6 +163,12 @@ class Keeper:
     def cut(self) -> None:
         """Note that the connection is gone; send nothing until the next one has its place."""
         self._placed = False
+        self._again.clear()
+
+    def begin_anew(self) -> None:
+        """Leave the stream for a new one, which is sent all that is not settled."""
+        self.strays += 1
+        self.stray()
 
     def stray(self) -> None:
         """Forget the session, so that the next connection introduces it from its beginning."""
@@ -154,15 +177,39 @@ class Keeper:
     def take(self, event: SessionEvent) -> list[Told]:
         """Take an event; return what of it, and of one held back, is to be told.
 
-        Raises ``Astray`` for an event of a session that never introduced itself.
+        Raises ``Astray`` for an event of a session that never introduced itself, and
+        ``FinalsLost`` where a server that we came back to has no finals any more that we need.
         """
         if event.session_id != self.session_id:
             if not isinstance(event, SessionCreated):
                 raise Astray
             self._begin(event.session_id)
         elif isinstance(event, SessionResumed):
+            if event.lost_finals and not self._placed:
+                raise FinalsLost
+            again, self._again = self._again, []
+            told = [each for one in again for each in self._follow(one)]
+            self._missing += event.lost_events
             self._go_on(event.received_frames)
+            return [*told, *self._follow(event)]
+        elif not event.seq:
+            # A refusal of a message: it is of the connection, and has no number.
+            return self._follow(event)
+        elif isinstance(event, Overload) and event.kind == "finals":
+            # Told beside a final, whose number it has.
+            return [Told(event, self.offset_ms)]
+        elif not self._placed:
+            self._again.append(event)
+            return []
         elif event.seq <= self.seen:
+            return []
+        elif not isinstance(event, Overload):
+            # An overload stands for events that were left out, with the number of the last.
+            self._missing += event.seq - self.seen - 1
+        return self._follow(event)
+
+    def _follow(self, event: SessionEvent) -> list[Told]:
+        if event.seq and event.seq <= self.seen and not isinstance(event, SessionResumed):
             return []
         self.seen = max(self.seen, event.seq)
         told = self.release(event)

@@ -33,6 +33,7 @@ _PING_S = 5.0
 _PONG_S = 20.0
 _MESSAGES_AHEAD = 64
 _MESSAGE_BYTES = 4 * 1024 * 1024
+_TOO_BIG = 1009
 _WRITE_BYTES = 65_536
 """What may wait in this process to be written; the system's own buffers come after."""
 
@@ -86,10 +87,14 @@ class Line:
             except Broken as broken:
                 await self.wait(broken)
 
+    def say(self, what: str) -> None:
+        """Tell people something about the server."""
+        self._tell(f"{self.server}: {what}")
+
     def works(self) -> None:
         """Note that the server has let us in and answers."""
         if self._trouble:
-            self._tell(f"{self.server}: connected.")
+            self.say("connected.")
         self._known, self._trouble = True, ""
         self._patience.up(self._timing.clock())
 
@@ -111,12 +116,19 @@ class Line:
                 code="server_unreachable",
             ) from broken
         if broken.why != self._trouble:
-            self._tell(f"{self.server}: {broken.why}; trying again.")
+            self.say(f"{broken.why}; trying again.")
         self._trouble = broken.why
         await self._timing.sleep(seconds)
 
     def judge(self, closed: ConnectionClosed, said: ErrorBody | None) -> None:
         """Raise ``Broken`` or ``ServerError`` where a closed connection means that."""
+        if closed.sent is not None and closed.sent.code == _TOO_BIG and not closed.rcvd_then_sent:
+            # It would be as long the next time.
+            raise ServerError(
+                f"{self.server}: it sent a message of over {_MESSAGE_BYTES // 2**20} MiB, and no"
+                " event is that long: see that it is a streamser server.",
+                code="message_too_big",
+            ) from closed
         # 1006 is what has no close frame, as RFC 6455 has it.
         code, reason = 1006, ""
         if closed.rcvd is not None:
@@ -131,14 +143,19 @@ class Line:
             InvalidHandshake,
             InvalidStatus,
             ProxyError,
-            SecurityError,
             WebSocketException,
         )
+
+        class ConnectHere(connect):
+            """Connect to what was asked for: no other place gets a token, or sound."""
+
+            def process_redirect(self, exc: Exception) -> Exception:
+                return exc
 
         # Without TLS the library takes no word about it, not even none.
         tls: dict[str, Any] = {} if self._route.tls is None else {"ssl": self._route.tls}
         try:
-            return await connect(
+            return await ConnectHere(
                 url,
                 additional_headers=self._headers,
                 # Sound does not shrink, and events are short.
@@ -163,13 +180,6 @@ class Line:
             ) from refused
         except ProxyError as fault:
             raise Broken(f"the proxy makes no connection ({fault})") from fault
-        except SecurityError as fault:
-            # The library writes the whole address, with its secrets, into this one.
-            raise ServerError(
-                f"{self.server}: it sends us on to where we must not follow; give the address"
-                " that it means.",
-                code="invalid_url",
-            ) from fault
         except InvalidHandshake as fault:
             # The cause says whether the other side hung up or does not speak websocket.
             raise Broken(f"no websocket server answers there ({fault})") from fault

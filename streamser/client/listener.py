@@ -83,8 +83,9 @@ async def subscribe(
     A ``streamser.snapshot`` comes first, and again after each time the connection was broken
     and made again; the other events go on where they were, each told once. ``types`` are
     those wanted (``streamser.*``: all that begin so). ``after`` is the ``seq`` of a session,
-    else the ``cursor``, of the last event that is known already. ``ca``, ``ssl`` and ``proxy``
-    are those of ``connect``.
+    else the ``cursor``, of the last event that is known already; 0 asks for all that is kept.
+    A snapshot that is ``lost`` says that events since then are gone, and ``tell`` gets a line.
+    ``ca``, ``ssl`` and ``proxy`` are those of ``connect``.
 
     Raises ``ServerError`` where the server cannot be reached, refuses us or is given up, and
     ``ValueError`` where both a meeting and a session are named.
@@ -130,6 +131,8 @@ async def subscribe(
                 if first:
                     line.works()
                     first = False
+                if isinstance(told.event, Snapshot) and told.event.lost:
+                    line.say("some events since the last one known are gone, and not told again.")
                 yield told
         except ConnectionClosed as closed:
             try:

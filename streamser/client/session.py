@@ -75,6 +75,14 @@ class Session:
         """Return how much sound no server will hear: there was no connection for too long."""
         return self._keeper.lost * 1000 // self._sound.rate
 
+    @property
+    def missed_events(self) -> int:
+        """Return how many events the server told and cannot tell again; ``tell`` gets a line.
+
+        No final is among them, where they were missed while there was no connection.
+        """
+        return self._keeper.missing
+
     async def send(self, chunk: bytes | npt.NDArray[np.float32]) -> None:
         """Send sound: raw bytes in the stream's encoding, or float32 of shape (n,) in [-1, 1].
 
@@ -225,7 +233,8 @@ async def connect(
     A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
     it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
     ``patient`` stream waits while there is no connection, a live one loses what is older.
-    ``tell`` gets lines for people about the connection; ``timing`` is for tests.
+    ``tell`` gets lines for people about the connection and what was missed through it;
+    ``timing`` is for tests.
 
     Leaving the block finishes the stream and waits ``finish_s`` at most for the last events,
     which can still be read from the session; an exception closes it at once. Raises
@@ -243,11 +252,12 @@ async def connect(
         "encoding": encoding,
         "speaker": speaker,
         "meeting": meeting,
-        "stream": secrets.token_urlsafe(24) if resume else None,
     }
+    secret = secrets.token_urlsafe(24)
 
     def target(seen: int) -> str:
-        return address(url, REALTIME, query | {"after": str(seen) if resume and seen else None})
+        back = {"stream": f"{secret}{keeper.strays}", "after": str(seen) if seen else None}
+        return address(url, REALTIME, query | back if resume else query)
 
     line = Line(
         target(0),

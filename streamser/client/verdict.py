@@ -21,6 +21,7 @@ _STATUS_ADVICE = {
     403: "this token may not do that: give one with the right role",
     404: "there is no streamser server at this address: see its host, port and path",
 }
+_SENDS_ON = "it sends us on to another address, where we do not follow; give the one that it means"
 _CLOSE_ADVICE = {
     1008: "the server says that we broke a rule",
     1009: "the server found a message too big: send smaller chunks",
@@ -46,6 +47,9 @@ def judge_status(
     if status in _PASSING_STATUSES:
         why = said.message if said is not None else f"it answers with HTTP {status}"
         return Broken(why, _seconds(retry_after) if status in (429, 503) else None)
+    if 300 <= status < 400:
+        # Its own words may repeat the address, with its secrets.
+        return ServerError(f"{server}: {_SENDS_ON}.", code="invalid_url")
     advice = _STATUS_ADVICE.get(status, f"it answers with HTTP {status}: see the address")
     return ServerError(
         f"{server}: {said.message if said is not None else advice}",

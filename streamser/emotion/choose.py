@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from streamser.config import EmotionSettings
+from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
 from streamser.emotion.ready.registry import is_ready, nearest_ready
@@ -17,7 +18,7 @@ __all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_name
 RULES = "rules"
 
 _BUNDLED = Path(__file__).parents[1] / "assets" / "models"
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def choose_model(settings: EmotionSettings, *, offline: bool = False) -> EmotionModel:
@@ -94,7 +95,7 @@ def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
     wanted = {"name": str, "modalities": tuple, "observe": None, "forget": None, "listener": None}
     check_made(EMOTION_MODELS, name, model, wanted)
-    return model
+    return BoundedModel(model)
 
 
 def _lacking(name: str, error: Exception) -> ModelError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from streamser.events import (
@@ -13,7 +14,7 @@ from streamser.events import (
     TranscriptionFailed,
 )
 
-__all__ = ["FinishedLog"]
+__all__ = ["FairLog", "FinishedLog"]
 
 
 class FinishedLog:
@@ -21,22 +22,42 @@ class FinishedLog:
 
     def __init__(self, limit: int = 200) -> None:
         self._limit = limit
-        self._finals: dict[tuple[str, str], Finished] = {}
+        self._finals: dict[tuple[str, str], tuple[int, Finished]] = {}
 
     @property
     def finals(self) -> tuple[Finished, ...]:
         """Return them, the oldest first; at most ``limit``."""
-        return tuple(self._finals.values())
+        return tuple(final for _, final in self._finals.values())
 
-    def take(self, event: Event, meeting: str | None, speaker: str | None, at_ms: int) -> None:
+    def __len__(self) -> int:
+        return len(self._finals)
+
+    def latest(self) -> Iterator[tuple[int, Finished]]:
+        """Yield them with the numbers they were taken in with, the newest first."""
+        yield from reversed(self._finals.values())
+
+    def forget_oldest(self) -> None:
+        """Forget the oldest one."""
+        del self._finals[next(iter(self._finals))]
+
+    def take(
+        self,
+        event: Event,
+        meeting: str | None,
+        speaker: str | None,
+        at_ms: int,
+        number: int = 0,
+    ) -> None:
         """Take in a final event, published at ``at_ms``; events of other kinds do nothing.
 
         ``speaker`` is whoever speaks in the session, unless the event has a guess of its own.
+        ``number`` is its place among the events of all meetings.
         """
         match event:
             # Words come first and bring the emotion with them: there is no half a record.
             case TranscriptionCompleted(transcript=transcript, emotion=emotion):
                 found: dict[str, Any] = {"transcript": transcript, "emotion": emotion}
+                found["distrusted"] = event.distrusted
                 start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
             case EmotionCompleted(emotion=emotion):
                 found = {"transcript": None, "emotion": emotion}
@@ -52,7 +73,7 @@ class FinishedLog:
         key = (event.session_id, event.item_id)
         if key in self._finals:
             return
-        self._finals[key] = Finished(
+        final = Finished(
             session_id=event.session_id,
             item_id=event.item_id,
             speaker=speaker,
@@ -63,5 +84,45 @@ class FinishedLog:
             audio_end_ms=end_ms,
             **found,
         )
+        self._finals[key] = (number, final)
         if len(self._finals) > self._limit:
-            del self._finals[next(iter(self._finals))]
+            self.forget_oldest()
+
+
+class FairLog:
+    """Remember the last finished utterances of many sessions: of one ``each``, of all ``limit``.
+
+    Where there are more, the session with most of them loses its oldest; of several such, the
+    one that was heard of first.
+    """
+
+    def __init__(self, limit: int, each: int) -> None:
+        self._limit = limit
+        self._each = each
+        self._logs: dict[str, FinishedLog] = {}
+        self._kept = 0
+
+    @property
+    def logs(self) -> Iterable[FinishedLog]:
+        """Return a log for each session that any is remembered of."""
+        return self._logs.values()
+
+    def take(
+        self, event: Event, meeting: str | None, speaker: str | None, at_ms: int, number: int = 0
+    ) -> None:
+        """Take in a final event, as ``FinishedLog`` does."""
+        log = self._logs.get(event.session_id)
+        if log is None:
+            log = FinishedLog(self._each)
+        before = len(log)
+        log.take(event, meeting, speaker, at_ms, number)
+        if len(log) == before:
+            return
+        self._logs[event.session_id] = log
+        self._kept += 1
+        if self._kept > self._limit:
+            session_id, fullest = max(self._logs.items(), key=lambda each: len(each[1]))
+            fullest.forget_oldest()
+            self._kept -= 1
+            if not len(fullest):
+                del self._logs[session_id]

@@ -42,6 +42,7 @@ MeetingEvent: TypeAlias = MeetingUpdated | MoodShifted
 
 _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own events
 _GONE: Final = 64  # speakers listed after they have left
+_LISTED: Final = 32  # speakers in one event
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
 _AWAITED: Final = 100  # readings that are not final: all of them are counted at each telling
@@ -62,6 +63,7 @@ class _Speaker:
         self.provisional = stream > 0
         self.speech_ms = 0
         self.utterances = 0
+        self.heard_ms = 0
         self.mood = Mood(seconds)
         self.body: MoodBody | None = None
 
@@ -183,11 +185,16 @@ class MeetingMood:
 
     def state(self, at_ms: int) -> MeetingState:
         """Return the meeting as it is at ``at_ms`` of its clock."""
+        total = sum(speaker.speech_ms for speaker in self._speakers.values())
+        listed = self._listed()
+        rest = total - sum(speaker.speech_ms for speaker in listed)
         return MeetingState(
             meeting=self._meeting,
             at_ms=at_ms,
             mood=self._everybody.preview(self._awaited.values()),
-            speakers=self._list_speakers(),
+            speakers=self._states(listed, total),
+            more_speakers=len(self._speakers) - len(listed),
+            more_speakers_share=_share(rest, total),
             overlap_ms=self._overlap.total_ms,
         )
 
@@ -244,6 +251,7 @@ class MeetingMood:
             return None
         length = max(0, end - begun.audio_ms)
         session.speaker.speech_ms += length
+        session.speaker.heard_ms = place
         # Sound that came faster than real time took less of the meeting's time than it is
         # long; of sound that came after a gap in the line, nobody knows when it was spoken.
         self._overlap.add(session.speaker.name, max(begun.at_ms, place - length), place)
@@ -277,6 +285,7 @@ class MeetingMood:
             said.speaker.speech_ms -= said.length_ms
             speaker.speech_ms += said.length_ms
         speaker.utterances += 1
+        speaker.heard_ms = place
         return speaker
 
     def _voice(self, session: _Session, label: str) -> _Speaker | None:
@@ -315,9 +324,8 @@ class MeetingMood:
         self._told += 1
         return f"event_meeting_{self._meeting}_{self._told}"
 
-    def _list_speakers(self) -> tuple[SpeakerState, ...]:
+    def _states(self, speakers: Iterable[_Speaker], total: int) -> tuple[SpeakerState, ...]:
         speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
-        total = sum(speaker.speech_ms for speaker in self._speakers.values())
         awaited: dict[tuple[str, int], list[_Awaited]] = {}
         for each in self._awaited.values():
             awaited.setdefault(each.speaker.key, []).append(each)
@@ -327,12 +335,22 @@ class MeetingMood:
                 provisional=speaker.provisional,
                 speaking=speaker.key in speaking,
                 speech_ms=speaker.speech_ms,
-                share=round(speaker.speech_ms / total, _PLACES) if total else 0.0,
+                share=_share(speaker.speech_ms, total),
                 utterances=speaker.utterances,
                 mood=speaker.preview(awaited.get(speaker.key, ())),
             )
-            for speaker in self._speakers.values()
+            for speaker in speakers
         )
+
+    def _listed(self) -> list[_Speaker]:
+        """Return those present or heard last, no more than are told, as they joined."""
+        everybody = list(self._speakers.values())
+        if len(everybody) <= _LISTED:
+            return everybody
+        here = {session.speaker.key for session in self._sessions.values()}
+        everybody.sort(key=lambda who: (who.key in here, who.heard_ms), reverse=True)
+        chosen = {who.key for who in everybody[:_LISTED]}
+        return [who for key, who in self._speakers.items() if key in chosen]
 
 
 def replay(meeting: MeetingMood, events: Iterable[tuple[Event, int]]) -> list[MeetingEvent]:
@@ -371,6 +389,10 @@ def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
             at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
         last = last if at_ms is None else at_ms
         yield event, last
+
+
+def _share(speech_ms: int, total: int) -> float:
+    return round(speech_ms / total, _PLACES) if total else 0.0
 
 
 def _felt(mood: Mood, emotion: EmotionBody, at_ms: int) -> MoodState:

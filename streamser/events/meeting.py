@@ -37,7 +37,11 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
         Meta(description="Events from this one on are sent again first, for `?after=`."),
     ]
     lost: Annotated[
-        bool, Meta(description="True: `?after=` is too old; some events cannot be sent again.")
+        bool,
+        Meta(
+            description="True: `?after=` is too old; some events cannot be sent again."
+            " Never for `after=0`, which asks for all there is."
+        ),
     ]
     playback: Annotated[
         float | None,
@@ -47,7 +51,10 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
         ),
     ] = None
     sessions: Annotated[tuple[SessionState, ...], Meta(description="Those that go on.")]
-    meetings: tuple[MeetingState, ...]
+    meetings: Annotated[
+        tuple[MeetingState, ...],
+        Meta(description="A snapshot has 2 MiB at most; of what is over the oldest is left out."),
+    ]
     finals: Annotated[
         tuple[Finished, ...], Meta(description="The last finished utterances, the oldest first.")
     ]
@@ -64,6 +71,16 @@ class MeetingUpdated(Placed, frozen=True, kw_only=True, tag="streamser.meeting.u
     mood: MoodBody | None
     speakers: tuple[SpeakerState, ...]
     overlap_ms: int
+    more_speakers: Annotated[
+        int,
+        Meta(
+            description="How many more there are: of the absent the longest unheard are not listed."
+        ),
+    ] = 0
+    more_speakers_share: Annotated[
+        float,
+        Meta(description="Their share of all speaking time: with those of `speakers` it makes 1."),
+    ] = 0.0
 
 
 class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):

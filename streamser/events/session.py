@@ -89,6 +89,13 @@ class SessionResumed(Event, frozen=True, kw_only=True, tag="streamser.session.re
         int,
         Meta(description="Frames of sound received so far, at the stream's rate: send on there."),
     ]
+    lost_events: Annotated[
+        int,
+        Meta(description="Events after `after=` that are kept no more and were not sent again."),
+    ] = 0
+    lost_finals: Annotated[
+        int, Meta(description="How many of them were finals: send their sound anew to have them.")
+    ] = 0
 
 
 class SpeechStarted(Event, frozen=True, kw_only=True, tag="input_audio_buffer.speech_started"):
@@ -273,10 +280,11 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     """Something was given up to keep pace; advice, not a fault."""
 
     kind: Annotated[
-        Literal["partials", "audio", "deltas"],
+        Literal["partials", "audio", "deltas", "finals"],
         Meta(
             description="`partials`: readings skipped. `audio`: sound lost, replaced by silence."
             " `deltas`: events not sent to this slow connection; it stands in their place."
+            " `finals`: told later than `server.late_s`, not lost; to the stream's client alone."
         ),
     ]
     dropped: Annotated[
@@ -287,7 +295,8 @@ class Overload(Event, frozen=True, kw_only=True, tag="streamser.overload"):
     reason: Annotated[
         str,
         Meta(
-            description="`full`, `failed`: partials; `dropped`, `overflow`: sound; `slow`: deltas."
+            description="`full`, `failed`: partials; `dropped`, `overflow`: sound; `slow`: deltas;"
+            " `late`: finals."
         ),
     ]
 

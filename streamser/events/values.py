@@ -280,6 +280,16 @@ class MeetingState(Record, frozen=True, kw_only=True):
         tuple[SpeakerState, ...], Meta(description="In the order in which they joined.")
     ]
     overlap_ms: Annotated[int, Meta(description="How long two or more spoke at once.")]
+    more_speakers: Annotated[
+        int,
+        Meta(
+            description="How many more there are: of the absent the longest unheard are not listed."
+        ),
+    ] = 0
+    more_speakers_share: Annotated[
+        float,
+        Meta(description="Their share of all speaking time: with those of `speakers` it makes 1."),
+    ] = 0.0
 
 
 class SessionState(Record, frozen=True, kw_only=True):
@@ -303,5 +313,8 @@ class Finished(Record, frozen=True, kw_only=True):
     audio_start_ms: int
     audio_end_ms: int
     transcript: Annotated[str | None, Meta(description="null: not transcribed, or failed.")]
+    distrusted: Annotated[
+        str | None, Meta(description="Why the recogniser's text was withheld, if it was.")
+    ] = None
     emotion: Annotated[EmotionBody | None, Meta(description="null: it could not be analysed.")]
     error: ErrorBody | None = None

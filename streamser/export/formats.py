@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamser.errors import ConfigError
+from streamser.saving import replacing, writing
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
@@ -129,20 +131,18 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
             raise ValueError("events are written as they come")
 
 
-def save(rendered: Rendered, path: Path) -> None:
+def save(rendered: Rendered, path: Path, *, named: bool = False) -> None:
     """Write a file, or a folder of files, whole: no half of one takes the place of an old one.
 
-    What people say is theirs: it is for its owner's eyes only. Raises ``OSError``.
+    What people say is theirs: it is for its owner's eyes only. No link is followed, but for one
+    that a user has ``named``. Raises ``OSError``.
     """
     if isinstance(rendered, dict):
+        if path.is_symlink() and not named:
+            raise FileExistsError(errno.EEXIST, "a link is in the way: remove it", str(path))
         path.mkdir(mode=0o700, exist_ok=True)
         for name, text in rendered.items():
             save(text, path / name)
         return
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.touch(mode=0o600)
-        part.write_text(rendered, encoding="utf-8", errors="backslashreplace", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with (writing if named else replacing)(path, private=True) as file:
+        file.write(rendered.encode("utf-8", errors="backslashreplace"))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from streamser.events import Event, SessionCreated, encode_event
+from streamser.export.lock import hold
 
 __all__ = ["EventLog", "line_of"]
 
@@ -22,18 +24,24 @@ def line_of(event: Event, unix_ms: int | None = None) -> bytes:
 class EventLog:
     """Write lines to a file, each at once and whole.
 
-    What people say is theirs: with ``private`` the file is a new one, for its owner's eyes
-    only; else it is like any other, and may take the place of an old one. Raises ``OSError``,
-    from ``write`` too (disk full); then no part of the line stays behind, since half an event
-    is none and could not be read.
+    What people say is theirs: the file is for its owner's eyes only, and marked as being
+    written until it is closed. With ``fresh`` it must be a new one; else it may take the place
+    of an old one. No link is followed, but for one that a user has ``named``. Raises
+    ``OSError``, from ``write`` too (disk full); then no part of the line stays behind, since
+    half an event is none and could not be read.
     """
 
-    def __init__(self, path: Path, *, private: bool = True) -> None:
+    def __init__(self, path: Path, *, fresh: bool = True, named: bool = False) -> None:
         self.path = path
-        if private:
-            self._file = open(path, "xb", buffering=0, opener=_private)  # noqa: SIM115
-        else:
-            self._file = open(path, "wb", buffering=0)  # noqa: SIM115
+        over = named and not fresh
+        if not fresh and not named:
+            path.unlink(missing_ok=True)
+        mode: Literal["xb", "wb"] = "wb" if over else "xb"
+        self._file = open(path, mode, buffering=0, opener=_private)  # noqa: SIM115
+        hold(self._file)
+        if over and path.is_file():
+            # An old one has the rights it had.
+            path.chmod(0o600)
         self._kept = 0
 
     def write(self, line: bytes) -> None:

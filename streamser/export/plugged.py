@@ -38,8 +38,9 @@ class BoundedThread(Generic[T]):
     """Give items to ``take`` on a thread of its own, in order, and call ``close`` at the end.
 
     ``put`` never waits, unless ``patient``: then it waits for room, up to ``patience_s`` for
-    an item, and a taker that has not taken any by then is given up. ``close`` waits as long
-    for the rest. ``tell`` gets a line for each kind of fault; ``complete`` turns false with it.
+    an item, and a taker that has not taken any by then is given up. ``close`` waits for the rest
+    until ``patience_s`` have passed in which nothing was taken, and no progress noted.
+    ``tell`` gets a line for each kind of fault; ``complete`` turns false with it.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class BoundedThread(Generic[T]):
     ) -> None:
         self.complete = True
         self.dropped = 0
+        self._taken = 0
         self._name = name
         self._take = take
         self._finish = finish
@@ -98,6 +100,10 @@ class BoundedThread(Generic[T]):
             self._fault("it is too slow: events are left out")
         return not full
 
+    def note_progress(self) -> None:
+        """Note, on its thread, that something has been done: who waits for the end waits on."""
+        self._taken += 1
+
     def close(self) -> None:
         """Wait until what is left has been taken, and all is closed; a second time do nothing."""
         with self._changed:
@@ -105,7 +111,10 @@ class BoundedThread(Generic[T]):
                 return
             self._closing = True
             self._changed.notify_all()
-        self._thread.join(self._patience_s)
+        taken = -1
+        while self._thread.is_alive() and taken != self._taken:
+            taken = self._taken
+            self._thread.join(self._patience_s)
         if self._thread.is_alive():
             self._give_up(f"it is not done within {self._patience_s:g} s")
         elif self.dropped and not self._patient:
@@ -126,6 +135,7 @@ class BoundedThread(Generic[T]):
     def _feed(self) -> None:
         while (item := self._next()) is not None:
             self._take(item)
+            self.note_progress()
 
     def _next(self) -> T | None:
         with self._changed:

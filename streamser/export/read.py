@@ -11,19 +11,22 @@ from typing import BinaryIO, Final
 import msgspec
 
 from streamser.errors import StreamserError
-from streamser.events import AnyEvent, EmotionBody, Event, decode_event
+from streamser.events import AnyEvent, Event, decode_event
 from streamser.export.gather import Gatherer, Place
+from streamser.export.plausible import implausible
 from streamser.export.records import Recording, SessionRecord
 from streamser.export.timeline import SOUNDS, listed
 
 __all__ = ["EventFile", "Line", "choose_meeting", "choose_session", "read_recording"]
 
-_LONGEST: Final = 2**24
-"""Bytes of a line; more than a server lets anybody say."""
+_LONGEST: Final = 2**22
+"""Bytes of a line; more than our clients take from a server."""
 _STRANGE: Final = 1_000
 """Lines at the beginning of a file that may be no events before it is given up."""
 _CODE_PAGE: Final = "not UTF-8 but in a code page of some shell; convert the file to UTF-8"
-_FARTHEST_MS: Final = 2**53
+_FOREIGN: Final = "events that nobody here knows"
+_STRANGE_LINE: Final = "no events"
+_TOO_LONG: Final = f"longer than {_LONGEST >> 20} MiB"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -54,41 +57,38 @@ class EventFile:
 
     def __iter__(self) -> Iterator[Line]:
         self.notes.clear()
-        known = strange = foreign = broken = 0
-        for raw in self._lines():
-            line = _read(raw)
+        known = 0
+        passed: dict[str, tuple[int, int]] = {}
+        for number, raw in enumerate(self._lines(), 1):
+            line = _TOO_LONG if raw is None else _read(raw)
             if isinstance(line, Line):
                 known += 1
                 yield line
-            elif isinstance(line, _Foreign):
-                foreign += 1
-            elif known and not raw.endswith(b"\n"):
+            elif known and raw is not None and not raw.endswith(b"\n"):
                 self.notes.append(f"{self.path}: its last line is cut off; read up to there.")
-            elif raw.lstrip().startswith(b"{") and not _is_utf8(raw):
-                broken += 1
-            elif raw.strip():
-                strange += 1
-            if not known and strange + foreign + broken > _STRANGE:
+            elif line is not None:
+                count, first = passed.get(line, (0, number))
+                passed[line] = (count + 1, first)
+            if not known and sum(count for count, _ in passed.values()) > _STRANGE:
                 break
         if not known:
-            what = "no events of ours are in it" if strange + foreign else "there is nothing in it"
-            what = f"it is {_CODE_PAGE}" if broken else what
+            what = "no events of ours are in it" if passed else "there is nothing in it"
+            odd = next((why for why in passed if why not in (_STRANGE_LINE, _FOREIGN)), None)
+            if _CODE_PAGE in passed:
+                what = f"it is {_CODE_PAGE}"
+            elif odd is not None:
+                what = f"{what} (line {passed[odd][1]}: {odd})"
             raise StreamserError(
                 f"{self.path}: {what}; give a file of events, as listen --json or"
                 " --export x.jsonl write them.",
                 code="no_session",
             )
-        passed = {
-            "no events": strange,
-            "events that nobody here knows": foreign,
-            _CODE_PAGE: broken,
-        }
-        for what, count in passed.items():
-            if count:
-                lines = "1 line" if count == 1 else f"{count} lines"
-                self.notes.append(f"{self.path}: {lines} passed over: {what}.")
+        for why, (count, first) in passed.items():
+            lines = f"line {first}" if count == 1 else f"{count} lines, the first is {first},"
+            self.notes.append(f"{self.path}: {lines} passed over: {why}.")
 
-    def _lines(self) -> Iterator[bytes]:
+    def _lines(self) -> Iterator[bytes | None]:
+        """Yield the lines; ``None`` for one that is too long."""
         try:
             with self.path.open("rb") as file:
                 # Some shells and editors put a mark before UTF-8, PowerShell 5 writes UTF-16.
@@ -100,7 +100,12 @@ class EventFile:
                 if mark != BOM_UTF8:
                     file.seek(0)
                 while line := file.readline(_LONGEST):
-                    yield line
+                    if len(line) < _LONGEST or line.endswith(b"\n"):
+                        yield line
+                        continue
+                    while line and not line.endswith(b"\n"):
+                        line = file.readline(_LONGEST)
+                    yield None
         except OSError as error:
             why = error.strerror or error
             raise StreamserError(f"{self.path}: {why}.", code="no_session") from None
@@ -156,11 +161,16 @@ def choose_meeting(recording: Recording, meeting: str) -> Recording:
     )
 
 
-def _recoded(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of UTF-16 as UTF-8."""
+def _recoded(file: BinaryIO) -> Iterator[bytes | None]:
+    """Yield the lines of UTF-16 as UTF-8; ``None`` for one that is too long."""
     with io.TextIOWrapper(file, encoding="utf-16", errors="replace") as text:
         while line := text.readline(_LONGEST):
-            yield line.encode("utf-8", "replace")
+            if len(line) < _LONGEST or line.endswith("\n"):
+                yield line.encode("utf-8", "replace")
+                continue
+            while line and not line.endswith("\n"):
+                line = text.readline(_LONGEST)
+            yield None
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -171,35 +181,23 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _read(raw: bytes) -> Line | _Foreign | None:
-    """Read a line: an event, one of a type or form that nobody knows, or neither."""
-    if not _is_utf8(raw):
+def _read(raw: bytes) -> Line | str | None:
+    """Read a line: an event, or why it is none; ``None`` for an empty one."""
+    if not raw.strip():
         return None
+    if not _is_utf8(raw):
+        return _CODE_PAGE if raw.lstrip().startswith(b"{") else _STRANGE_LINE
     try:
         event = decode_event(raw)
         place = msgspec.json.decode(raw, type=Place)
     except msgspec.DecodeError:
         try:
-            return msgspec.json.decode(raw, type=_Foreign)
+            msgspec.json.decode(raw, type=_Foreign)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return None
-    if any(abs(time) > _FARTHEST_MS for time in _times_of(event, place)):
-        return None
-    return Line(event, place, raw)
-
-
-def _times_of(event: AnyEvent, place: Place) -> Iterator[float]:
-    for name in ("at_ms", "unix_ms"):
-        yield getattr(place, name) or 0
-    for name in ("audio_start_ms", "audio_end_ms", "audio_ms", "since_ms", "lag_ms", "at_ms"):
-        yield getattr(event, name, None) or 0
-    for word in getattr(event, "words", ()):
-        yield word.start_ms
-        yield word.end_ms
-    emotion = getattr(event, "emotion", None)
-    if isinstance(emotion, EmotionBody):
-        yield emotion.window.start_ms
-        yield emotion.window.end_ms
+            return _STRANGE_LINE
+        return _FOREIGN
+    why = implausible(event, place)
+    return Line(event, place, raw) if why is None else why
 
 
 def _sound_of(session: SessionRecord, origin: Path | None) -> Path | None:

@@ -129,7 +129,8 @@ def _quantile(ordered: Sequence[float], part: float) -> float:
 
 
 def _round_up(value: float) -> float:
-    if value <= 0.0:
+    # Nothing that is measured is so small; powers of ten end somewhere.
+    if value <= 1e-9:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(value))
     return next(step * unit for step in (1, 2, 2.5, 5, 10, 20) if step * unit > value)

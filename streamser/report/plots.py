@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from streamser.errors import ModelError, StreamserError
 from streamser.report.charts import extent_of
 from streamser.report.figures import Figures
+from streamser.saving import replacing
 from streamser.taxonomy import UNSURE
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def check_plotting() -> None:
 def save_plots(figures: Figures, folder: Path) -> list[Path]:
     """Draw what there is to draw, each as PNG and as SVG; return the files.
 
-    The same figures give the same files. Raises ``StreamserError`` where they cannot be written.
+    The same figures give the same files, for their owner's eyes only. Raises
+    ``StreamserError`` where they cannot be written.
     """
     check_plotting()
     import matplotlib
@@ -55,12 +57,13 @@ def save_plots(figures: Figures, folder: Path) -> list[Path]:
         # A name with $ in it is no formula.
         matplotlib.rcParams["text.parse_math"] = False
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name, figure in _drawn(figures):
                 for ending, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                    file = folder / f"{name}.{ending}"
-                    figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
-                    written.append(file)
+                    path = folder / f"{name}.{ending}"
+                    with replacing(path, private=True) as file:
+                        figure.savefig(file, dpi=_DPI, format=ending, metadata=metadata)
+                    written.append(path)
         except OSError as error:
             why = error.strerror or error
             raise StreamserError(f"--plots {folder}: {why}.", code="output_failed") from None

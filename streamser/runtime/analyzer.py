@@ -33,6 +33,7 @@ from streamser.runtime.pools import WorkerPools
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, WorkerStats
 from streamser.speech.vad import Vad
+from streamser.visible import printable
 
 __all__ = ["Analyzer"]
 
@@ -74,6 +75,7 @@ class Analyzer:
         self._settling = threading.Lock()
         self._workers: WorkerPools | None = None
         self._make_vad: Callable[[], Vad] | None = None
+        self._unwanted = threading.Event()
 
     def __enter__(self) -> Analyzer:
         return self
@@ -188,8 +190,12 @@ class Analyzer:
         """
         with self._lock:
             workers, self._workers, self._make_vad = self._workers, None, None
-        if workers is not None:
-            workers.close(within_s)
+            unwanted = self._unwanted
+        try:
+            if workers is not None:
+                workers.close(within_s)
+        finally:
+            unwanted.set()
 
     def _events(
         self,
@@ -246,26 +252,28 @@ class Analyzer:
         def pool(build: Callable[[], Runner]) -> Crew:
             return Crew(build, self.settings.worker, self._watch, self._timing)
 
+        self._unwanted = unwanted = threading.Event()
         if self._build is not None:
             return WorkerPools(pool(self._build), None)
         transcribes = self.settings.asr.engine != "none"
-        words = pool(self._build_words) if transcribes else None
-        return WorkerPools(pool(partial(self._build_part, self.settings, "emotion")), words)
+        words = pool(partial(self._build_words, unwanted)) if transcribes else None
+        emotion = pool(partial(self._build_part, self.settings, "emotion", unwanted))
+        return WorkerPools(emotion, words)
 
-    def _build_words(self) -> Runner:
+    def _build_words(self, unwanted: threading.Event) -> Runner:
         # One after the other: what the first has chosen is what all others load.
         with self._settling:
             if self._settled is None:
-                engine = self._build_part(self.settings, "words")
+                engine = self._build_part(self.settings, "words", unwanted)
                 self._settled = settle(self.settings, engine.abilities.asr)
                 return engine
-        return self._build_part(self._settled, "words")
+        return self._build_part(self._settled, "words", unwanted)
 
-    def _build_part(self, settings: Settings, part: Part) -> Runner:
+    def _build_part(self, settings: Settings, part: Part, unwanted: threading.Event) -> Runner:
         if settings.worker.processes:
             from streamser.runtime.remote import RemoteEngine
 
-            return RemoteEngine(settings, self._tell_once, part)
+            return RemoteEngine(settings, self._tell_once, part, unwanted.is_set)
         return build_engine(settings, self._tell_once, part)
 
     def _tell_once(self, line: str) -> None:
@@ -284,4 +292,4 @@ def _name(source: AudioSource) -> str:
 
 
 def _tell_stderr(line: str) -> None:
-    print(f"streamser: {line}", file=sys.stderr)
+    print(f"streamser: {printable(line)}", file=sys.stderr)

@@ -69,6 +69,7 @@ class Crew:
             sum(load.finals for load in loads),
             sum(load.partials for load in loads),
             max(load.oldest_s for load in loads),
+            max(load.oldest_final_s for load in loads),
         )
 
     def engine(self) -> Runner:

@@ -6,6 +6,7 @@ loaded anew, readings of all voices go on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -73,6 +74,7 @@ class WorkerPools:
             sum(load.finals for load in loads),
             sum(load.partials for load in loads),
             max(load.oldest_s for load in loads),
+            max(load.oldest_final_s for load in loads),
         )
 
     def listener(self) -> Listener:
@@ -99,10 +101,14 @@ class WorkerPools:
             pool.cancel(session_id, job_id)
 
     def close(self, within_s: float | None = None) -> None:
-        """Finish the jobs that wait, then stop; see ``DeviceThread.close``."""
+        """Finish the jobs that wait, then stop; see ``DeviceThread.close``.
+
+        What is left of ``within_s`` after one pool is there for the next.
+        """
+        until = None if within_s is None else time.monotonic() + within_s
         # Words first: what they find may still be read for emotion.
         for pool in reversed(self._all):
-            pool.close(within_s)
+            pool.close(None if until is None else max(0.0, until - time.monotonic()))
 
     def _pool_of(self, job: Job) -> Crew:
         words = self._words

@@ -30,11 +30,15 @@ class Ticket(msgspec.Struct, frozen=True, eq=False):
 
 
 class QueueLoad(msgspec.Struct, frozen=True):
-    """Count waiting jobs by kind; ``oldest_s`` is how long the first of them has waited."""
+    """Count waiting jobs by kind; ``oldest_s`` is how long the first of them has waited.
+
+    ``oldest_final_s`` is the same of finals alone.
+    """
 
     finals: int
     partials: int
     oldest_s: float
+    oldest_final_s: float
 
 
 class JobQueue:
@@ -57,9 +61,11 @@ class JobQueue:
 
     def load(self, now: float) -> QueueLoad:
         """Say how much waits, and how long the oldest has."""
-        waiting = (*self._firm, *self._droppable)
-        oldest = max((now - ticket.since for ticket in waiting), default=0.0)
-        return QueueLoad(len(self._firm), len(self._droppable), oldest)
+        final, partial = (
+            max((now - ticket.since for ticket in waiting), default=0.0)
+            for waiting in (self._firm, self._droppable)
+        )
+        return QueueLoad(len(self._firm), len(self._droppable), max(final, partial), final)
 
     def offer(self, ticket: Ticket) -> list[tuple[Ticket, Outcome]]:
         """Take a job in; returns the tickets that are over because of it, with their outcome."""

@@ -6,6 +6,7 @@ recognisers that use one core each use several.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import pickle
 import signal
@@ -26,6 +27,8 @@ from streamser.runtime.jobs import Job, Outcome
 __all__ = ["RemoteEngine"]
 
 _LEAVE_S = 2.0
+_LOOK_S = 0.25
+"""How often who waits for models looks whether anybody still wants them."""
 
 _UNBEGUN = (
     ", before they were loaded: what it has written says why, and so may worker.processes=0,"
@@ -40,13 +43,20 @@ class RemoteEngine:
     Used by one thread, but for ``abandon``. Building it waits for the models; raises what
     loading them raised, and ``ModelError`` after ``worker.load_s``. Where the process ends,
     whatever is asked raises ``ModelError`` with code ``worker_died``. ``tell`` gets the lines
-    for people of the loading.
+    for people of the loading. The process is killed, and ``ModelError`` raised, where models
+    have become ``unwanted`` before they are there.
 
     A program that uses it must be one that can be imported without running anything, as
     ``multiprocessing`` demands of those who spawn.
     """
 
-    def __init__(self, settings: Settings, tell: Callable[[str], None], part: Part) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tell: Callable[[str], None],
+        part: Part,
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> None:
         use_one_blas_thread()
         context = multiprocessing.get_context("spawn")
         self._link, theirs = context.Pipe()
@@ -60,8 +70,11 @@ class RemoteEngine:
             with _signals_held():
                 self._process.start()
             theirs.close()
-            ready = self._await_models(tell, settings.worker.load_s)
+            ready = self._await_models(tell, settings.worker.load_s, unwanted)
         except BaseException:
+            # Whoever loads does not look up, and leaves signals to us.
+            if self._process.pid is not None:
+                self.abandon()
             self.close()
             raise
         self.abilities = ready.abilities
@@ -113,12 +126,18 @@ class RemoteEngine:
         with suppress(OSError, ValueError):
             self._process.kill()
 
-    def _await_models(self, tell: Callable[[str], None], within_s: float) -> Ready:
-        until = time.monotonic() + within_s
+    def _await_models(
+        self, tell: Callable[[str], None], within_s: float, unwanted: Callable[[], bool]
+    ) -> Ready:
+        until = time.monotonic() + within_s if within_s else math.inf
         while True:
-            left_s = max(0.0, until - time.monotonic()) if within_s else None
+            left_s = max(0.0, until - time.monotonic())
             try:
-                if not self._link.poll(left_s):
+                if not self._link.poll(min(left_s, _LOOK_S)):
+                    if unwanted():
+                        raise ModelError("the models are not wanted any more")
+                    if left_s > _LOOK_S:
+                        continue
                     why = f"the models did not load within {within_s:g} s (worker.load_s)"
                     raise ModelError(why)
                 told: Any = self._link.recv()

@@ -21,7 +21,6 @@ from streamser.events import (
     Advice,
     Cleared,
     Committed,
-    ErrorBody,
     ErrorRaised,
     Event,
     Marker,
@@ -41,7 +40,7 @@ from streamser.runtime.profile import SessionProfile, SessionSnapshot, describe,
 from streamser.runtime.requests import FinalReady, PartialReady, Requests, VoiceReady
 from streamser.runtime.turns import ManualTurns, Turns, VadTurns
 from streamser.runtime.utterance import Analysed, Utterance
-from streamser.runtime.wording import UNREADABLE, Wording, client_error, server_error
+from streamser.runtime.wording import UNREADABLE, RefusedError, Wording, client_error, server_error
 from streamser.speech.segmenter import (
     Closed,
     Extended,
@@ -170,14 +169,17 @@ class Session:
         return self._output()
 
     def commit(self, event_id: str | None = None, *, lenient: bool = False) -> list[Output]:
-        """End the open utterance here; where there is none, tell an error, unless ``lenient``."""
+        """End the open utterance here.
+
+        Raises ``RefusedError`` where there is none, unless ``lenient``.
+        """
         events = [] if self._ending else self._turns.commit()
         for event in events:
             self._follow(event)
         if not events and not lenient:
             message = "there is nothing to commit: no speech is open, or less than 100 ms was sent"
             code = "input_audio_buffer_commit_empty"
-            self._outbox.say(draft(ErrorRaised, error=client_error(code, message, event_id)))
+            raise RefusedError(client_error(code, message, event_id))
         self._place_markers()
         return self._output()
 
@@ -190,14 +192,9 @@ class Session:
         self._outbox.say(draft(Cleared))
         return self._output()
 
-    def refuse(self, error: ErrorBody) -> list[Output]:
-        """Tell a client that a message of it cannot be followed."""
-        self._outbox.say(draft(ErrorRaised, error=error))
-        return self._output()
-
-    def welcome_back(self, received_frames: int) -> list[Output]:
-        """Tell a client that has come back how much of its sound is here."""
-        self._outbox.say(draft(SessionResumed, received_frames=received_frames))
+    def welcome_back(self, received_frames: int, **lost: int) -> list[Output]:
+        """Tell a client that has come back how much of its sound is here, what events are not."""
+        self._outbox.say(draft(SessionResumed, received_frames=received_frames, **lost))
         return self._output()
 
     def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:
@@ -219,7 +216,7 @@ class Session:
         """Ask for an echo once everything about the sound so far has been told."""
         if len(self._markers) >= _MARKERS:
             message = f"{_MARKERS} markers wait already for the end of an utterance"
-            return self.refuse(client_error("too_many_markers", message))
+            raise RefusedError(client_error("too_many_markers", message))
         if not self._ending:
             self._markers.append((marker_id, self.position))
             self._place_markers()

@@ -29,7 +29,7 @@ from streamser.speech.stable import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = ["UNREADABLE", "Wording", "client_error", "server_error"]
+__all__ = ["UNREADABLE", "RefusedError", "Wording", "client_error", "server_error"]
 
 
 _PLACES = 4
@@ -50,6 +50,14 @@ UNREADABLE: Final = Reading(
 def server_error(code: str, message: str) -> ErrorBody:
     """Word a fault that is not the client's."""
     return ErrorBody(type="server_error", code=code, message=message)
+
+
+class RefusedError(Exception):
+    """Say that a client's message cannot be followed; ``body`` tells it why, and nobody else."""
+
+    def __init__(self, body: ErrorBody) -> None:
+        super().__init__(body.message)
+        self.body = body
 
 
 def client_error(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from streamser.config import ServerSettings
 from streamser.events import ErrorBody
+from streamser.server.lateness import Lateness
 
-__all__ = ["Admission", "Refusal"]
+__all__ = ["FULL", "Admission", "Refusal"]
+
+FULL: Final = ("too_many_sessions", "too_many_sessions_of_token")
+"""Codes of refusals for want of a place."""
 
 _RETRY_S = 5
 _LOADING_S = 1
@@ -42,16 +47,27 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Admission:
-    """Count who is here; pure."""
+    """Count who is here, and know how late finals are; ``now`` is the clock for that.
 
-    def __init__(self, settings: ServerSettings) -> None:
+    With ``shares`` no owner has more than ``server.token_share`` of the places.
+    """
+
+    def __init__(self, settings: ServerSettings, now: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._streams: Counter[str] = Counter()
-        self.listeners = 0
+        self._listeners: Counter[str] = Counter()
+        self._lateness = Lateness(settings.late_s)
+        self._now = now
+        self.shares = False
+        self.draining = False
         self.closing = False
         self.ready = False
         self.has_models: Callable[[], bool] = lambda: True
         """Says, once all is ready, whether the models still are: they may go, and come again."""
+        self.gives_way: Callable[[], bool] = lambda: False
+        """Says whether a stream without a client holds a place."""
+        self.waiting_s: Callable[[], float] = lambda: 0.0
+        """Says how long the oldest final has waited for its models."""
 
     @property
     def streams(self) -> int:
@@ -59,9 +75,34 @@ class Admission:
         return self._streams.total()
 
     @property
+    def listeners(self) -> int:
+        """Return how many listeners there are."""
+        return self._listeners.total()
+
+    @property
+    def leaving(self) -> bool:
+        """Return whether no stream is let in any more."""
+        return self.closing or self.draining
+
+    @property
+    def late_s(self) -> float:
+        """Return how late finals are at the moment (s)."""
+        return self._lateness.seconds(self.waiting_s(), self._now())
+
+    @property
+    def late(self) -> bool:
+        """Return whether finals are too late for newcomers."""
+        return self._lateness.is_late(self.waiting_s(), self._now())
+
+    @property
     def serving(self) -> bool:
         """Return whether the models are there."""
         return self.ready and self.has_models()
+
+    @property
+    def crowded(self) -> bool:
+        """Return whether it is full, and nobody who has vanished would give way."""
+        return self.full and not self.gives_way()
 
     @property
     def full(self) -> bool:
@@ -75,19 +116,31 @@ class Admission:
             return unfit
         if self.full:
             return _busy("too_many_sessions", f"all {settings.max_sessions} streams are in use")
-        if self._streams[owner] >= settings.max_token_sessions:
-            message = f"the token {owner!r} has {settings.max_token_sessions} streams already"
+        most = self._share(settings.max_sessions)
+        if self._streams[owner] >= most:
+            message = f"the token {owner!r} has {most} streams already"
             return _busy("too_many_sessions_of_token", message)
+        if self.late:
+            message = f"finals are {self.late_s:.0f} s late, and one more would make it worse"
+            return _busy("overloaded", message)
         return None
 
-    def refuse_listener(self) -> Refusal | None:
+    def refuse_listener(self, owner: str) -> Refusal | None:
         """Return why a listener cannot be taken in, if it cannot."""
         if self.closing:
             return self._unfit()
         if self.listeners >= self._settings.max_listeners:
             most = self._settings.max_listeners
             return _busy("too_many_listeners", f"all {most} places for listeners are taken")
+        most = self._share(self._settings.max_listeners)
+        if self._listeners[owner] >= most:
+            message = f"the token {owner!r} has {most} listeners already"
+            return _busy("too_many_listeners_of_token", message)
         return None
+
+    def answered(self, lag_s: float) -> bool:
+        """Take note how late a final was told; returns whether that was too late."""
+        return self._lateness.note(lag_s, self._now())
 
     def enter_stream(self, owner: str) -> None:
         """Count a stream."""
@@ -99,8 +152,21 @@ class Admission:
         if not self._streams[owner]:
             del self._streams[owner]
 
+    def enter_listener(self, owner: str) -> None:
+        """Count a listener."""
+        self._listeners[owner] += 1
+
+    def leave_listener(self, owner: str) -> None:
+        """Count a listener no more."""
+        self._listeners[owner] -= 1
+        if not self._listeners[owner]:
+            del self._listeners[owner]
+
+    def _share(self, places: int) -> int:
+        return max(1, int(places * self._settings.token_share)) if self.shares else places
+
     def _unfit(self) -> Refusal | None:
-        if self.closing:
+        if self.leaving:
             return _busy("shutting_down", "the server is about to end")
         if not self.serving:
             return _busy("not_ready", "the server is loading its models", _LOADING_S)

@@ -7,26 +7,34 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
 from streamser.errors import ConfigError
+from streamser.names import read_name
 
 __all__ = ["ENVIRONMENT", "Principal", "Tokens", "offered_token", "read_tokens", "same_secret"]
 
 ENVIRONMENT: Final = "STREAMSER_TOKENS"
 
-_ROLES: Final = frozenset({"send", "listen"})
+_ROLES: Final = frozenset({"send", "listen", "metrics"})
+_BINDINGS: Final = ("meeting", "speaker")
 _SHORTEST: Final = 16
 _SUBPROTOCOLS: Final = ("streamser.token.", "openai-insecure-api-key.")
 _BEARER: Final = re.compile(r"(?:bearer|token)\s+(\S+)", re.IGNORECASE)
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Name who connects, and what they may do: ``"send"``, ``"listen"``."""
+    """Name who connects, and what they may do: ``"send"``, ``"listen"``, ``"metrics"``.
+
+    With a ``meeting`` only there, with a ``speaker`` only as that one.
+    """
 
     name: str
     roles: frozenset[str]
+    meeting: str | None = None
+    speaker: str | None = None
 
 
 ANYBODY: Final = Principal("anybody", _ROLES)
@@ -44,6 +52,24 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._known)
 
+    @property
+    def owners(self) -> int:
+        """Return how many names the tokens have."""
+        return len({principal.name for principal in self._known.values()})
+
+    def knows(self, principal: Principal) -> bool:
+        """Return whether a token of this very principal is there, or none is asked for."""
+        return not self._known or any(each is principal for each in self._known.values())
+
+    def instead_of(self, before: Tokens) -> Tokens:
+        """Return these tokens, with the principals that ``before`` has for those it has too."""
+        renewed = Tokens({})
+        renewed._known = {
+            token: old if (old := before._known.get(token, principal)) == principal else principal
+            for token, principal in self._known.items()
+        }
+        return renewed
+
     def principal(self, token: str | None) -> Principal | None:
         """Return whose token it is, in a time that tells nothing about the tokens."""
         if not self._known:
@@ -59,7 +85,9 @@ def read_tokens(path: str | None, environ: Mapping[str, str]) -> Tokens:
     """Read the tokens of a file and of ``STREAMSER_TOKENS``.
 
     A line, or a part between semicolons in the environment, is a name, the roles with a comma
-    between, and the token; ``#`` begins a comment. Raises ``ConfigError``, never with a token.
+    between, ``meeting=`` and ``speaker=`` where it is for one of them alone, and the token;
+    ``#`` begins a comment. Names are written as in a URL: ``all%20hands``. Raises
+    ``ConfigError``, never with a token.
     """
     lines: list[tuple[str, str]] = []
     if path is not None:
@@ -116,14 +144,21 @@ def _bytes(token: str) -> bytes:
 
 
 def _read_line(place: str, words: list[str]) -> tuple[str, Principal]:
-    if len(words) != 3:
+    pairs = [word.partition("=")[::2] for word in words[2:-1]]
+    given = dict(pairs)
+    if len(words) < 3 or len(given) < len(pairs) or not given.keys() <= set(_BINDINGS):
         raise ConfigError(
             f"{place}: expected a name, roles and a token with spaces between, such as"
-            f" `display listen TOKEN`; found {len(words)} of them."
+            f" `display listen TOKEN` or `ann send meeting=all%20hands speaker=Ann TOKEN`; found"
+            f" {len(words)} words."
         )
-    name, roles, token = words[0], frozenset(words[1].split(",")), words[2]
+    name, roles, token = words[0], frozenset(words[1].split(",")), words[-1]
     if not roles <= _ROLES:
-        raise ConfigError(f"{place}: roles are send, listen, or send,listen.")
+        raise ConfigError(f"{place}: roles are send, listen and metrics, with commas between.")
     if len(token) < _SHORTEST:
         raise ConfigError(f"{place}: a token needs {_SHORTEST} characters or more.")
-    return token, Principal(name, roles)
+    try:
+        names = {key: read_name(unquote(value), key) for key, value in given.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}.") from None
+    return token, Principal(name, roles, names.get("meeting"), names.get("speaker"))

@@ -22,6 +22,9 @@ __all__ = ["Backlog", "Letter", "can_be_left_out"]
 _BYTES_EACH = 4096
 """Room for each event, on average: one with a hundred word times takes twice that."""
 
+_OVERRUN = 4
+"""How many times the room may be taken before it is known whether a connection reads."""
+
 
 def can_be_left_out(event: Event | Placed) -> bool:
     """Return whether an event only matters until the next of its kind, or the final."""
@@ -62,7 +65,8 @@ class Backlog:
 
     From half of that on, letters that can be left out are; an ``Overload`` stands for them,
     with the ``seq`` and the stamp of the last, worded by ``word``. When there is no room even
-    so, ``put`` says no: the connection must be closed.
+    so, ``put`` says no, and keeps the letter all the same: a connection that then takes nothing
+    must be closed, and any at all once the backlog is ``is_overrun``.
     """
 
     def __init__(self, most: int, word: Callable[[Overload, bytes], tuple[bytes, ...]]) -> None:
@@ -82,20 +86,29 @@ class Backlog:
         # Of the room only half is for letters that can be left out.
         self._most += 2 * more
 
+    @property
+    def is_over_full(self) -> bool:
+        """Return whether more waits than there is room for."""
+        return self._is_full(self._most)
+
+    @property
+    def is_overrun(self) -> bool:
+        """Return whether so much waits that the connection must be closed, whatever it takes."""
+        return self._is_full(_OVERRUN * self._most)
+
     def put(self, letter: Letter) -> bool:
-        """Take a letter in, or leave it out; returns whether the connection can keep up."""
+        """Take a letter in, or leave it out; returns whether there was room for it."""
         if letter.droppable and self._is_full(self._most // 2):
             self._lose(letter)
             return True
         if self._is_full(self._most):
             self._tidy()
-            if self._is_full(self._most):
-                return False
+        fits = not self._is_full(self._most)
         self._tell_loss(letter.session_id)
         self._append(letter)
         if letter.ends:
             self._totals.pop(letter.session_id, None)
-        return True
+        return fits
 
     def take(self) -> tuple[bytes, ...]:
         """Remove and return the messages of the first letter; only where there is one."""

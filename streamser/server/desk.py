@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 
 from streamser.events import (
     Committed,
@@ -17,11 +18,13 @@ from streamser.events import (
 )
 from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
-from streamser.server.auth import same_secret
+from streamser.server.auth import Principal, same_secret
 from streamser.server.gate import Sending
+from streamser.server.history import History
 from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault
 from streamser.server.metrics import Metrics
+from streamser.server.pace import Bursts, MessagePace
 from streamser.server.sender import Ending, Sender
 from streamser.server.stream import LiveStream, Setting
 
@@ -33,15 +36,21 @@ class Held:
 
     def __init__(self, visit: Sending, session_id: str, desk: Desk) -> None:
         self.owner = visit.principal.name
+        self.principal = visit.principal
         self.secret = visit.secret
         self.dialect: Dialect = visit.dialect
         self.sender: Sender | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.failed = False
+        self.seated = True
+        """Whether it takes a place, which one that has given way does no more."""
+        self.vanished_at = 0.0
         self.meeting = visit.meeting
         self.peer: str | None = None
         self.reason = ""
         self.so_far = _SoFar()
+        may_come_back = visit.secret is not None and desk.setting.limits.resume_s > 0
+        self.history = History() if may_come_back else None
         self._desk = desk
         self.stream = LiveStream(
             session_id, visit.meeting, visit.asked, desk.setting, self.tell, self.fail
@@ -50,9 +59,11 @@ class Held:
     def tell(self, event: Event) -> None:
         """Pass an event of the stream on to everybody."""
         self.so_far.take(event)
-        self._desk.publish(self, event)
+        late = self._desk.publish(self, event)
         if self.sender is not None:
             self.sender.tell(event)
+            if late:
+                self.sender.tell(self.so_far.late(event))
 
     def note(self, what: str, **fields: str | float | None) -> None:
         """Write down what happens to the stream."""
@@ -79,6 +90,7 @@ class _SoFar:
     def __init__(self) -> None:
         self._seq = self._utterances = self._completed = self._speech_ms = 0
         self._lost = {"partials": 0, "audio": 0}
+        self._late = 0
         self._starts: dict[str, int] = {}
 
     def take(self, event: Event) -> None:
@@ -96,6 +108,20 @@ class _SoFar:
                 self._completed += 1
             case Overload(kind="partials" | "audio"):
                 self._lost[event.kind] = event.total
+
+    def late(self, event: Event) -> Overload:
+        """Return what tells a client that this final of its stream came late."""
+        self._late += 1
+        return Overload(
+            event_id=f"event_{event.session_id}_{event.seq}_late",
+            session_id=event.session_id,
+            seq=event.seq,
+            kind="finals",
+            dropped=1,
+            total=self._late,
+            since_ms=event.clock_ms or 0,
+            reason="late",
+        )
 
     def closed(self, session_id: str, audio_ms: int) -> SessionClosed:
         """Return the last event: finals that were never told have failed."""
@@ -127,6 +153,8 @@ class Desk:
         self._admission = admission
         self._metrics = metrics
         self._held: set[Held] = set()
+        own = setting.settings.server
+        self._bursts = Bursts(own.message_burst, own.max_sessions)
 
     def find(self, visit: Sending) -> Held | None:
         """Return the stream that a client has come back for, if it goes on."""
@@ -137,8 +165,8 @@ class Desk:
             # All are looked at: how long it takes tells nothing of where the secret was found.
             if held.secret is None or not same_secret(held.secret, visit.secret):
                 continue
-            own = held.owner == visit.principal.name
-            if own and not held.stream.over and not held.failed:
+            own = held.principal == visit.principal
+            if own and held.seated and not held.stream.over and not held.failed:
                 found = held
         return found
 
@@ -147,6 +175,9 @@ class Desk:
         self._hub.tidy(time.monotonic())
         held = Held(visit, f"sess_{uuid.uuid4().hex[:12]}", self)
         held.sender, held.peer = sender, sender.peer
+        own = self.setting.settings.server
+        at_once = self._bursts.grant(held.owner, time.monotonic())
+        held.stream.messages = MessagePace(own.message_rate, own.message_burst, at_once)
         self._held.add(held)
         self._admission.enter_stream(held.owner)
         held.note("opened", owner=held.owner)
@@ -158,7 +189,7 @@ class Desk:
             raise
         return held
 
-    def give_back(self, held: Held, sender: Sender, after: int) -> None:
+    def give_back(self, held: Held, visit: Sending, sender: Sender) -> None:
         """Let a stream go on with a new connection, telling it what it has missed."""
         if held.expiry is not None:
             held.expiry.cancel()
@@ -166,12 +197,16 @@ class Desk:
         if held.sender is not None:
             # The client knows better than we whether its old connection is dead.
             held.sender.end(Ending(1001, "a newer connection has taken over", resumable=True))
-        sender.replay(self._hub.events_since(held.stream.session_id, after))
         held.sender, held.peer = sender, sender.peer
+        held.principal = visit.principal
         held.stream.away = False
-        held.note("resumed", owner=held.owner)
+        assert held.history is not None, "without a secret nobody comes back"
+        missed = held.history.since(visit.after)
+        sender.replay(list(missed.letters))
+        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
+        held.note("resumed", owner=held.owner, **(lost if missed.lost_events else {}))
         try:
-            held.stream.welcome_back()
+            held.stream.welcome_back(missed)
         except Exception as error:
             sender.fail(error)
 
@@ -198,6 +233,7 @@ class Desk:
         if ending.resumable and held.secret is not None and keep_s > 0 and not closing:
             loop = asyncio.get_running_loop()
             held.note("left", reason=held.reason, kept_s=keep_s)
+            held.vanished_at = loop.time()
             held.expiry = loop.call_later(keep_s, self._finish, held)
             held.stream.away = True
         else:
@@ -221,6 +257,19 @@ class Desk:
             patience_s = self.setting.settings.server.shutdown_s
             held.expiry = asyncio.get_running_loop().call_later(patience_s, self._drop, held)
 
+    def show_out(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
+        """End the streams of those who may stay no more: what they have said is still told."""
+        for held in [held for held in self._held if not may_stay(held.principal)]:
+            if held.sender is not None:
+                held.sender.end(ending)
+            else:
+                held.reason = ending.why
+                self._finish(held)
+
+    async def wait_until_empty(self) -> None:
+        """Wait until every stream there is has ended, or has lost its client for good."""
+        await asyncio.gather(*(held.stream.wait_until_over() for held in list(self._held)))
+
     async def finish_all(self) -> None:
         """End every stream and wait until all is told."""
         for held in list(self._held):
@@ -235,8 +284,29 @@ class Desk:
         for held in list(self._held):
             held.stream.leave()
 
-    def publish(self, held: Held, event: Event) -> None:
-        """Pass an event of a stream on to the listeners."""
+    def gives_way(self) -> bool:
+        """Return whether a stream waits for a client that may not come back."""
+        return bool(self._vanished())
+
+    def make_room(self, owner: str) -> bool:
+        """End the stream that has waited longest for its client; of this owner's, or of all.
+
+        Its place is free at once, though what it has heard is still told.
+        """
+        waiting = self._vanished()
+        own = [held for held in waiting if held.owner == owner]
+        if not (waiting := waiting if self._admission.full and not own else own):
+            return False
+        held = min(waiting, key=lambda held: held.vanished_at)
+        if held.expiry is not None:
+            held.expiry.cancel()
+        held.reason = "gave way"
+        self._stand_up(held)
+        self._finish(held)
+        return True
+
+    def publish(self, held: Held, event: Event) -> bool:
+        """Pass an event of a stream on to the listeners; returns whether it is a late final."""
         if isinstance(event, SessionClosed) and not held.failed:
             try:
                 voice = held.stream.voice()
@@ -246,10 +316,27 @@ class Desk:
                 voice = None
             if voice is not None:
                 self._hub.keep_voice(event.session_id, voice)
-        self._hub.publish(event, time.monotonic())
+        letter = self._hub.publish(event, time.monotonic())
+        if held.history is not None:
+            held.history.add(event, letter)
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
             self._leave(held)
+        if not isinstance(event, EmotionCompleted) or event.lag_ms is None:
+            return False
+        late = self._admission.answered(event.lag_ms / 1000)
+        if late:
+            self._metrics.late_final()
+        return late
+
+    def _vanished(self) -> list[Held]:
+        vanished = [held for held in self._held if held.sender is None and held.seated]
+        return [held for held in vanished if not held.failed and not held.stream.over]
+
+    def _stand_up(self, held: Held) -> None:
+        if held.seated:
+            held.seated = False
+            self._admission.leave_stream(held.owner)
 
     def _finish(self, held: Held) -> None:
         try:
@@ -274,6 +361,6 @@ class Desk:
         if held.failed and held.expiry is not None:
             held.expiry.cancel()
         self._held.discard(held)
-        self._admission.leave_stream(held.owner)
+        self._stand_up(held)
         if held.sender is None:
             held.note("closed", reason=held.reason)

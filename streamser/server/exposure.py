@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
+import os
 import ssl
+from pathlib import Path
 
 from streamser.config import ServerSettings
 from streamser.errors import ConfigError
 from streamser.server.auth import Tokens
 
-__all__ = ["is_loopback", "refuse_to_expose", "tls_context"]
+__all__ = ["is_loopback", "refuse_to_expose", "shared_file", "tls_context"]
 
 
 def tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -47,4 +50,23 @@ def refuse_to_expose(own: ServerSettings, tokens: Tokens, tls: ssl.SSLContext | 
 
 def is_loopback(host: str) -> bool:
     """Return whether an address is this machine's alone."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        # A name may begin like an address and be anybody's.
+        return False
+
+
+def shared_file(path: str | None) -> str | None:
+    """Return a line for people where others on this machine may read a file of secrets."""
+    if path is None or os.name != "posix":
+        return None
+    try:
+        mode = Path(path).expanduser().stat().st_mode
+    except OSError:
+        return None
+    if not mode & 0o077:
+        return None
+    return f"server.token_file {path}: others on this machine may use it: chmod 600 {path}"

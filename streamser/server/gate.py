@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from streamser.errors import ConfigError
+from streamser.names import read_name
 from streamser.server.actions import ANY_TONGUE, Dialect, StreamSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal, Tokens, offered_token
@@ -21,6 +22,7 @@ __all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit"]
 
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
 _SENDING: Final = ("/v1/realtime", "/v1/listen")
+_METRICS: Final = "/metrics"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
 
@@ -84,7 +86,8 @@ class Gate:
         origins: tuple[str, ...],
         hosts: tuple[str, ...],
     ) -> None:
-        self._tokens = tokens
+        self.tokens = tokens
+        """May be others later."""
         self._admission = admission
         self._usual = usual
         self._origins = origins
@@ -100,8 +103,14 @@ class Gate:
         query = call.query
         try:
             if call.path not in _SENDING:
+                if (stranger := _judge_interest(query, principal)) is not None:
+                    return stranger
+                if principal.meeting is not None:
+                    query["meeting"] = [principal.meeting]
                 interest, after = parse_events(query)
-                return self._admission.refuse_listener() or Listening(principal, interest, after)
+                return self._admission.refuse_listener(principal.name) or Listening(
+                    principal, interest, after
+                )
             return self._let_send(call.path, query, principal, visit_id, now)
         except ConfigError as error:
             return _unusable(str(error), error.code)
@@ -115,15 +124,20 @@ class Gate:
         except ValueError:
             return _unusable("the address has too many parameters")
         token = offered_token(call.authorization, query, call.subprotocols)
-        principal = self._tokens.principal(token)
+        principal = self.tokens.principal(token)
         if principal is None:
             hint = "give a token: header `Authorization: Bearer …`, `?token=`, or a subprotocol"
             wrong = "the token is not known here" if token else f"this server wants a token; {hint}"
             return Refusal(401, 4401, "unauthorized", wrong)
+        if call.path == _METRICS:
+            # They tell of all meetings together.
+            everywhere = "listen" in principal.roles and principal.meeting is None
+            if not everywhere and "metrics" not in principal.roles:
+                return _forbidden(f"the token of {principal.name!r} may not read the metrics")
+            return principal
         role: Literal["send", "listen"] = "send" if call.path in _SENDING else "listen"
         if role not in principal.roles:
-            message = f"the token of {principal.name!r} may not {role}"
-            return Refusal(403, 4403, "forbidden", message)
+            return _forbidden(f"the token of {principal.name!r} may not {role}")
         return principal
 
     def _let_send(
@@ -134,6 +148,10 @@ class Gate:
         visit_id: str,
         now: str,
     ) -> Visit:
+        if (stranger := _judge_names(query, principal)) is not None:
+            return stranger
+        own = {"meeting": principal.meeting, "speaker": principal.speaker}
+        query = {**query, **{key: [name] for key, name in own.items() if name is not None}}
         if path == "/v1/listen":
             options = parse_listen(query, self._usual, self.tongues)
             settings, meeting = parse_realtime(
@@ -152,14 +170,20 @@ class Gate:
             if not (text.isascii() and text.isdigit() and len(text) <= 16):
                 raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
             after = int(text)
-        spoken = RealtimeDialect(settings, self.tongues)
+        spoken = RealtimeDialect(settings, self.tongues, renames=principal.speaker is None)
         return Sending(principal, spoken, settings, meeting, secret, after)
 
-    def _judge_origin(self, call: Call) -> Refusal | None:
+    def judge_host(self, call: Call) -> Refusal | None:
+        """Return why a call by this name of the server is not answered, if it is not."""
         name = _name_of(call.host or "")
-        if not len(self._tokens) and name not in self._hosts and "*" not in self._hosts:
+        if not len(self.tokens) and name not in self._hosts and "*" not in self._hosts:
             message = f"this server is not called {name[:80]!r}: add it to server.origins"
             return Refusal(403, 4403, "wrong_host", message)
+        return None
+
+    def _judge_origin(self, call: Call) -> Refusal | None:
+        if (stranger := self.judge_host(call)) is not None:
+            return stranger
         origin = call.origin
         if origin is None or origin in self._origins or "*" in self._origins:
             return None
@@ -183,6 +207,29 @@ def _name_of(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _judge_names(query: Mapping[str, list[str]], principal: Principal) -> Refusal | None:
+    """Return why a bound token may not go by the names that its client gives, if it may not."""
+    for key, own in (("meeting", principal.meeting), ("speaker", principal.speaker)):
+        if own is None or not query.get(key) or read_name(query[key][-1], key) == own:
+            continue
+        return _forbidden(f"the token of {principal.name!r} is for the {key} {own!r} alone")
+    return None
+
+
+def _judge_interest(query: Mapping[str, list[str]], principal: Principal) -> Refusal | None:
+    """Return why a bound token may not listen to what its client wants, if it may not."""
+    if principal.meeting is None:
+        return None
+    if "all" in query or "session" in query:
+        only = f"is for meeting={principal.meeting!r} alone, neither for all nor for a session"
+        return _forbidden(f"the token of {principal.name!r} {only}")
+    return _judge_names({"meeting": query.get("meeting", [])}, principal)
+
+
+def _forbidden(message: str) -> Refusal:
+    return Refusal(403, 4403, "forbidden", message)
 
 
 def _unusable(message: str, code: str = ConfigError.code) -> Refusal:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from heapq import merge
+from itertools import islice
 
 import msgspec
 
-from streamser.emotion.finished import FinishedLog
+from streamser.emotion.finished import FairLog
 from streamser.events import (
     Event,
     Finished,
@@ -16,7 +18,6 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
     SessionInfo,
-    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -25,16 +26,16 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.journal import note_fault
-from streamser.server.room import Room
+from streamser.server.room import FINALS, LiveMeeting, Room
 
 __all__ = ["Hub", "Interest", "Subscription"]
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
-_FINALS = 200
-"""Finished utterances in a snapshot."""
-_FINALS_KEPT = 10 * _FINALS
-_RESUMED = SessionResumed.__struct_config__.tag
+_IDLE_ROOMS = 256
+"""Meetings that are remembered though everybody has left; those that go on are not counted."""
+_LOOSE = 10 * FINALS
+"""Finished utterances that are remembered of all sessions without a meeting: fair shares."""
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -113,7 +114,7 @@ class Hub:
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
         self._live: dict[str, _Live] = {}
-        self._finals = FinishedLog(_FINALS_KEPT)
+        self._finals = FairLog(_LOOSE, FINALS)
         self._subscriptions: set[Subscription] = set()
 
     @property
@@ -126,8 +127,13 @@ class Hub:
         """Return how many events are kept."""
         return len(self._kept)
 
-    def publish(self, event: Event, now: float) -> None:
-        """Pass on a session's event, and what it changes in its meeting."""
+    def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
+        """Return the meetings in which somebody is, as they began."""
+        states = (room.live(now) for room in self._rooms.values())
+        return tuple(state for state in states if state.streams)
+
+    def publish(self, event: Event, now: float) -> Letter:
+        """Pass on a session's event, and what it changes in its meeting; return it as told."""
         if isinstance(event, SessionCreated):
             self._live[event.session_id] = _Live(event.session, 0, now, self._room(event, now))
         live = self._live[event.session_id]
@@ -138,15 +144,18 @@ class Hub:
         began = live.began if room is None else room.began
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
-        self._pass_on(event, meeting, at_ms, now)
-        self._finals.take(event, meeting, live.info.speaker, at_ms)
+        letter = self._pass_on(event, meeting, at_ms)
+        finals = self._finals if room is None else room.finals
+        finals.take(event, meeting, live.info.speaker, at_ms, self._cursor)
         if room is not None:
             for told in room.mood.take(event, at_ms):
-                self._pass_on(told, meeting, at_ms, now)
+                self._pass_on(told, meeting, at_ms)
         if isinstance(event, SessionClosed):
             del self._live[event.session_id]
             if room is not None:
                 room.leave(now)
+                self._forget_idle()
+        return letter
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
@@ -180,7 +189,8 @@ class Hub:
     ) -> tuple[Snapshot, list[Letter]]:
         """Begin to deliver; return the state as of now, and the events since ``after``.
 
-        ``after`` is a ``seq`` where the interest is a session, else a cursor.
+        ``after`` is a ``seq`` where the interest is a session, else a cursor; 0 is before any,
+        and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
         missed = [] if after is None else list(self._since(interest, after))
@@ -188,7 +198,7 @@ class Hub:
             event_id=f"event_snapshot_{self._cursor}",
             cursor=self._cursor,
             replay_from=missed[0].cursor if missed else None,
-            lost=after is not None and self._lost_since(interest, after),
+            lost=after is not None and after > 0 and self._lost_since(interest, after),
             playback=self._playback,
             sessions=tuple(self._sessions_of(interest)),
             meetings=tuple(self._meetings_of(interest, now)),
@@ -201,14 +211,6 @@ class Hub:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
-    def events_since(self, session_id: str, seq: int) -> list[Letter]:
-        """Return the events of a session after one of its ``seq``, for its sender.
-
-        But for earlier resumptions, which would tell it to send on where that is true no more.
-        """
-        since = self._since(Interest(session=session_id), seq)
-        return [kept.letter for kept in since if kept.kind != _RESUMED]
-
     def _room(self, event: SessionCreated, now: float) -> Room | None:
         name = event.session.meeting
         if name is None:
@@ -218,7 +220,13 @@ class Hub:
         self._rooms[name].enter()
         return self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int, now: float) -> None:
+    def _forget_idle(self) -> None:
+        """Forget the meetings that were left longest ago, where there are too many."""
+        idle = [(room.left, name) for name, room in self._rooms.items() if room.left is not None]
+        for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
+            del self._rooms[name]
+
+    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
@@ -246,6 +254,7 @@ class Hub:
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
                 self._deliver(subscription, letter)
+        return letter
 
     def _deliver(self, subscription: Subscription, letter: Letter) -> None:
         try:
@@ -296,13 +305,15 @@ class Hub:
                 yield room.state(now)
 
     def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
-        chosen = [
+        logs = [*self._finals.logs, *(room.finals for room in self._rooms.values())]
+        latest = merge(*(log.latest() for log in logs), key=lambda each: each[0], reverse=True)
+        chosen = (
             final
-            for final in self._finals.finals
+            for _, final in latest
             if interest.session in (None, final.session_id)
             and interest.meeting in (None, final.meeting)
-        ]
-        return tuple(chosen[-_FINALS:])
+        )
+        return tuple(islice(chosen, FINALS))[::-1]
 
 
 def _fits(kind: str, pattern: str) -> bool:

@@ -27,8 +27,8 @@ _CREATED = str(SessionCreated.__struct_config__.tag)
 _CLOSED = str(SessionClosed.__struct_config__.tag)
 _MOST: Final = 10_000
 """Events that may wait for the disk: tens of MB, minutes of many streams."""
-_PATIENCE_S: Final = 60.0
-"""How long writing what is left may take at the end."""
+_PATIENCE_S: Final = 10.0
+"""How long the disk may take nothing at the end, before what is left is given up."""
 
 
 class _Kind(msgspec.Struct, frozen=True):
@@ -54,7 +54,8 @@ class Keeper:
     and the rest of that session's files, a fault of a format that format alone. At most
     ``most`` events wait for the disk: from half of that on those that can be left out are, then
     all but the end of a session, and the session is told to be incomplete. ``count`` is told
-    how many ``events`` and ``files`` are lost. ``folder`` is made, for its owner's eyes only;
+    how many ``events`` and ``files`` are lost. ``close`` waits while the disk takes anything
+    within ``patience_s``. ``folder`` is made, for its owner's eyes only;
     raises ``OSError`` where it cannot be.
     """
 
@@ -66,6 +67,7 @@ class Keeper:
         count: Callable[[str, int], None] = lambda kind, number: None,
         *,
         most: int = _MOST,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
@@ -76,6 +78,7 @@ class Keeper:
         self._logs: dict[str, EventLog] = {}
         self._missed: dict[str, int] = {}
         self._skipped: set[str] = set()
+        self._reason: str | None = None
         self._thread = BoundedThread[Letter](
             "--export",
             self._keep,
@@ -83,13 +86,20 @@ class Keeper:
             tell,
             patient=False,
             most=most,
-            patience_s=_PATIENCE_S,
+            patience_s=patience_s,
         )
 
     @property
     def waiting(self) -> int:
         """Return how many events wait for the disk."""
         return self._thread.waiting
+
+    @property
+    def incomplete(self) -> str | None:
+        """Return why something is not kept that should be, first of all; ``None`` where all is."""
+        if self._reason is None and not self._thread.complete:
+            return "the disk is too slow, or hangs"
+        return self._reason
 
     def deliver(self, letter: Letter) -> None:
         """Take an event, as the hub gives it; never waits."""
@@ -134,6 +144,8 @@ class Keeper:
     def close(self) -> None:
         """Wait until all that was delivered is written, and finish what is open."""
         self._thread.close()
+        if self._reason is None and not self._thread.complete:
+            self._reason = "the disk takes nothing any more"
 
     def _refuse(self, letter: Letter) -> None:
         kind = _kind(letter)
@@ -154,6 +166,7 @@ class Keeper:
     def _finish_all(self) -> None:
         for session_id in list(self._logs):
             self._finish(session_id)
+            self._thread.note_progress()
 
     def _keep(self, letter: Letter) -> None:
         session_id = letter.session_id
@@ -208,6 +221,8 @@ class Keeper:
         self._count("files", 1)
 
     def _report(self, session_id: str, why: str) -> None:
+        if self._reason is None:
+            self._reason = why
         self._tell(f"what {session_id} leaves is not complete: {why}")
         note_loss("export_incomplete", session=session_id, reason=why)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -16,7 +17,9 @@ from streamser.server.backlog import Letter
 from streamser.server.faults import supervised
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.outlet import TOO_SLOW, Outlet
+from streamser.server.pace import MessagePace
 from streamser.server.sender import Ending
+from streamser.server.snapshot import encode_snapshot
 
 __all__ = ["Listener", "parse_events"]
 
@@ -65,8 +68,10 @@ class Listener:
         most: int,
         note_drops: Callable[[int], None],
         now: Callable[[], float],
+        pace: MessagePace,
     ) -> None:
         self._connection = connection
+        self._pace = pace
         self._most = most
         self._note_drops = note_drops
         self._now = now
@@ -86,7 +91,7 @@ class Listener:
         subscription = Subscription(interest, lambda letter: outlet.put(letter), self.fail)
         snapshot, missed = hub.subscribe(subscription, after, self._now())
         outlet = Outlet(self._connection, self._most, _word, self._note_drops)
-        outlet.put(Letter("", 0, 0, False, (encode_event(snapshot),)))
+        outlet.put(Letter("", 0, 0, False, (encode_snapshot(snapshot),)))
         outlet.replay(missed)
         works = (self._read, partial(self._wait_for, outlet))
         tasks = [supervised(work, self.fail) for work in works]
@@ -108,7 +113,11 @@ class Listener:
         try:
             async for _ in self._connection:
                 # A listener has nothing to say; what it says all the same is not kept.
-                continue
+                wait = self._pace.wait_s(0.0, time.monotonic())
+                if wait is None:
+                    self.end(Ending(1008, "too many messages: a listener has nothing to say"))
+                    return
+                await asyncio.sleep(wait)
             self.end(Ending(1000))
         except ConnectionClosed:
             self.end(Ending(1006))

@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from streamser.config import ServerSettings
 from streamser.server.admission import Admission, Refusal
+from streamser.server.auth import Principal
 from streamser.server.gate import Listening
 from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
+from streamser.server.pace import MessagePace
 from streamser.server.port import Connection, apologise, close, turn_away
 from streamser.server.sender import Ending
 
@@ -34,11 +36,11 @@ class Lounge:
         self._admission = admission
         self._metrics = metrics
         self._now = now
-        self._listeners: set[Listener] = set()
+        self._listeners: dict[Listener, Principal] = {}
 
     async def attend(self, connection: Connection, visit: Listening) -> None:
         """Serve a listener until it is gone."""
-        refusal = self._admission.refuse_listener()
+        refusal = self._admission.refuse_listener(visit.principal.name)
         if refusal is not None:
             self._metrics.refused(refusal.code)
             await turn_away(connection, refusal)
@@ -48,17 +50,19 @@ class Lounge:
             message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
             await turn_away(connection, Refusal(404, 4404, "unknown_session", message))
             return
-        listener = Listener(connection, self._own.backlog_events, self._metrics.drops, self._now)
-        self._listeners.add(listener)
-        self._admission.listeners += 1
+        own = self._own
+        pace = MessagePace(own.message_rate, own.message_burst)
+        listener = Listener(connection, own.backlog_events, self._metrics.drops, self._now, pace)
+        self._listeners[listener] = visit.principal
         peer, owner = peer_of(connection), visit.principal.name
+        self._admission.enter_listener(owner)
         to = {"meeting": interest.meeting, "session": interest.session}
         note("listening", **to, peer=peer, owner=owner)
         try:
             ending = await listener.run(self._hub, interest, visit.after)
         finally:
-            self._listeners.discard(listener)
-            self._admission.listeners -= 1
+            del self._listeners[listener]
+            self._admission.leave_listener(owner)
         if ending.fault is not None:
             note_fault(ending.fault, **to, peer=peer)
             self._metrics.fault()
@@ -67,6 +71,12 @@ class Lounge:
             self._metrics.lost_listener()
         note("left", **to, peer=peer, owner=owner, code=ending.code, reason=ending.why)
         await close(connection, ending)
+
+    def show_out(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
+        """Let those go who may stay no more."""
+        for listener, principal in list(self._listeners.items()):
+            if not may_stay(principal):
+                listener.end(ending)
 
     def send_home(self) -> None:
         """Tell everybody that the server is going away."""

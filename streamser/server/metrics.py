@@ -7,10 +7,20 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streamser import __version__
 from streamser.events import (
     EmotionCompleted,
     EmotionProvisional,
@@ -72,6 +82,14 @@ class Metrics:
             registry=registry,
         )
         self._threads.set_function(threading.active_count)
+        self._late = Gauge(
+            "streamser_late_seconds",
+            "How late finals are: three of four of the last 15 s came sooner, none waits longer.",
+            registry=registry,
+        )
+        self._late_finals = Counter(
+            "streamser_late_finals", "Finals told later than server.late_s.", registry=registry
+        )
         self._audio = Counter("streamser_audio_seconds", "Sound taken in.", registry=registry)
         self._events = Counter("streamser_events", "Events.", ["type"], registry=registry)
         self._utterances = Counter(
@@ -98,6 +116,15 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._incomplete = Gauge(
+            "streamser_export_incomplete",
+            "1 once --export or a --sink has not got everything.",
+            registry=registry,
+        )
+        Info("streamser_build", "What runs here.", registry=registry).info({"version": __version__})
+        # Of the server's own process: models have others.
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
         self._batch_size = Histogram(
             "streamser_batch_size", "Jobs in a batch.", buckets=_BATCHES, registry=registry
         )
@@ -133,12 +160,16 @@ class Metrics:
         listeners: Callable[[], int],
         meetings: Callable[[], int],
         kept: Callable[[], int],
+        late_s: Callable[[], float],
+        incomplete: Callable[[], bool] = lambda: False,
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
         self._listeners.set_function(listeners)
         self._meetings.set_function(meetings)
         self._kept.set_function(kept)
+        self._late.set_function(late_s)
+        self._incomplete.set_function(lambda: float(incomplete()))
 
     def run_by(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell of a loop's tasks, when asked; only its own thread may ask."""
@@ -160,6 +191,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def late_final(self) -> None:
+        """Note a final that was told too late."""
+        self._late_finals.inc()
 
     def fault(self) -> None:
         """Note a stream or a connection that a fault of ours has ended."""

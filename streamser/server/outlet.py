@@ -39,6 +39,9 @@ class Outlet:
         self._filled = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._loop = asyncio.get_running_loop()
+        self._taken = 0
+        self._judging = False
         self.too_slow = False
         self.fault: Exception | None = None
         self._task = supervised(self._send, self._fail)
@@ -48,8 +51,7 @@ class Outlet:
         if self._task.done() or self.too_slow or not letter.bodies:
             return
         if not self._backlog.put(letter):
-            self.too_slow = True
-            self._task.cancel()
+            self._doubt()
         if self._backlog.dropped > self._noted:
             self._note_drops(self._backlog.dropped - self._noted)
             self._noted = self._backlog.dropped
@@ -78,6 +80,28 @@ class Outlet:
         self._task.cancel()
         await asyncio.wait({self._task})
 
+    def _doubt(self) -> None:
+        """See whether a connection that has more to read than there is room for reads at all."""
+        if self._backlog.is_overrun:
+            self._give_up()
+        elif not self._judging:
+            self._judging = True
+            self._loop.call_soon(self._judge, self._taken, 2)
+
+    def _give_up(self) -> None:
+        self.too_slow = True
+        self._task.cancel()
+
+    def _judge(self, taken: int, turns: int) -> None:
+        """Give the connection up if it took nothing in whole turns of the loop."""
+        # Whoever had no turn to send, as one long turn made all the events, is not slow.
+        if turns and self._taken == taken:
+            self._loop.call_soon(self._judge, taken, turns - 1)
+            return
+        self._judging = False
+        if self._taken == taken and self._backlog.is_over_full and not self._task.done():
+            self._give_up()
+
     def _fail(self, error: Exception) -> None:
         self.fault = error
 
@@ -86,7 +110,9 @@ class Outlet:
             while True:
                 await self._filled.wait()
                 while len(self._backlog):
-                    for body in self._backlog.take():
+                    bodies = self._backlog.take()
+                    self._taken += 1
+                    for body in bodies:
                         await self._connection.send(body, text=True)
                 self._filled.clear()
                 self._empty.set()

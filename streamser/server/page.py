@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-__all__ = ["SECURITY", "Asset", "read_page", "with_statement"]
+__all__ = ["Asset", "read_page", "security", "with_statement"]
 
-SECURITY: Final = {
-    "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data: blob:;"
-        " style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'self';"
-        " base-uri 'none'; form-action 'none'"
-    ),
+_POLICY: Final = (
+    "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data: blob:;"
+    " style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'self';"
+    " base-uri 'none'; form-action 'none'"
+)
+_SECURITY: Final = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+_HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
 _STATED: Final = b"<!-- What this server keeps, where and how long: the server says it. -->"
 _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
@@ -37,6 +39,17 @@ class Asset(msgspec.Struct, frozen=True):
 
     media_type: str
     body: bytes
+
+
+def security(host: str | None = None) -> dict[str, str]:
+    """Return the headers that tell a browser what a page from here may do.
+
+    It may connect to the ``host`` that it came from, and nowhere else. Not every browser counts
+    the websockets of a host to what is its own, so they are named.
+    """
+    known = host is not None and _HOST.fullmatch(host)
+    sockets = f" ws://{host} wss://{host}" if known else ""
+    return {"Content-Security-Policy": _POLICY.format(sockets=sockets), **_SECURITY}
 
 
 def read_page() -> dict[str, Asset]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidMessage
 from websockets.http11 import Request, Response
+from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from streamser.config import ServerSettings
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
+from streamser.server.auth import offered_token
+from streamser.server.doorway import Doorway, Sparing
+from streamser.server.entrance import bounds_of, open_entrances
 from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
 from streamser.server.journal import note, note_fault, peer_of
@@ -33,31 +38,77 @@ _port_logger = logging.getLogger(f"{__name__}.wire")
 _port_logger.setLevel(logging.WARNING)
 
 CLOSE_S = 3
-_METHOD_BYTES = 16
-_FRAMES = 4
+_HANDSHAKE_S: Final = 10.0
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_METHOD_BYTES: Final = 16
+_HEAD_BYTES: Final = 65_536
+_FRAMES: Final = 4
 """Messages that may wait unread, before a client's socket fills."""
+_SLICE: Final = 4096
+"""Bytes that are parsed before others get their turn: 680 frames at most."""
+_LAST_BYTES: Final = 1024
+"""Bytes that are still parsed after a refusal, for the sake of a goodbye."""
+_MOST_AFTER_REFUSAL: Final = 1 << 20
+_PATH: Final = 80
+_ONCE: Final = ("Host", "Origin", "Authorization", "Upgrade")
 
 
 class Connection(ServerConnection):
     """Remember what was decided about a connection before it was opened.
 
-    The library hangs up without a word on what it cannot read; here that gets an HTTP answer.
+    The library hangs up without a word on what it cannot read; here that gets an HTTP answer. It
+    parses all that has come at once; here everybody else gets a turn after some of it, nothing is
+    parsed that comes before an answer, and next to nothing after a refusal.
     """
 
     visit: Visit | None = None
+    doorway: Doorway
+    sparing: Sparing
+    early = False
+    """Whether the other side has gone on before it was answered."""
+
     _head = b""
+    _heard = 0
     _told = False
+    _unread = b""
+    _turn: asyncio.Handle | None = None
+    _full = False
 
     @property
     def method(self) -> str:
         """Return the method of the request, as far as it has come."""
-        return self._head.split(b" ")[0].decode("ascii", "replace")
+        return self._head[:_METHOD_BYTES].split(b" ")[0].decode("ascii", "replace")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket over."""
+        super().connection_made(transport)
+        self.recv_messages.pause = self._fill
+        self.recv_messages.resume = self._drain
 
     def data_received(self, data: bytes) -> None:
         """Take what the other side sends."""
-        if len(self._head) < _METHOD_BYTES:
-            self._head = (self._head + data)[:_METHOD_BYTES]
-        super().data_received(data)
+        if self.protocol.state is State.CONNECTING:
+            self._take_head(data)
+            return
+        if isinstance(self.visit, Refusal):
+            room = max(0, _LAST_BYTES - self._heard)
+            self._heard += len(data)
+            if self._heard > _MOST_AFTER_REFUSAL:
+                self.transport.abort()
+            data = data[:room]
+        self._unread += data
+        if self._turn is None and not self._full:
+            self._feed()
+
+    def eof_received(self) -> None:
+        """Take what came before the end, then the end."""
+        self._feed_all()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take what came before the connection was lost."""
+        self._feed_all()
+        super().connection_lost(exc)
 
     def send_data(self) -> None:
         """Send what is to be sent, before it an answer to what cannot be read."""
@@ -68,6 +119,61 @@ class Connection(ServerConnection):
             self._told = True
             self.transport.write(without_body(_unreadable(self.method), self.method).serialize())
         super().send_data()
+
+    def settle(self) -> None:
+        """Note that the other side is through the door."""
+        address = self.remote_address
+        if isinstance(address, tuple):
+            self.doorway.settle(address[:2])
+
+    def _take_head(self, data: bytes) -> None:
+        """Read a request to its end, and nothing behind it."""
+        if self._head.endswith(_END_OF_HEAD) or len(self._head) > _HEAD_BYTES:
+            self.early = True
+            return
+        searched = max(0, len(self._head) - len(_END_OF_HEAD) + 1)
+        head = self._head + data
+        at = head.find(_END_OF_HEAD, searched)
+        if at >= 0:
+            end = at + len(_END_OF_HEAD)
+            self.early = len(head) > end
+            head = head[:end]
+        part = head[len(self._head) :]
+        self._head = head
+        if len(head) > _HEAD_BYTES:
+            self.transport.abort()
+            return
+        super().data_received(part)
+
+    def _feed(self) -> None:
+        """Parse a part of what has come, and let others have their turn."""
+        self._turn = None
+        part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
+        if part:
+            super().data_received(part)
+        if self._full:
+            return
+        if self._unread:
+            self.transport.pause_reading()
+            self._turn = self.loop.call_soon(self._feed)
+        else:
+            self.transport.resume_reading()
+
+    def _feed_all(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        rest, self._unread = self._unread, b""
+        if rest:
+            super().data_received(rest)
+
+    def _fill(self) -> None:
+        self._full = True
+        self.transport.pause_reading()
+
+    def _drain(self) -> None:
+        self._full = False
+        if self._turn is None:
+            self._turn = self.loop.call_soon(self._feed)
 
 
 class Port:
@@ -98,13 +204,15 @@ class Port:
         self._attend = attend
         self._ping_s = ping_s
         self._pong_s = pong_s
-        self._server: Server | None = None
+        self._servers: list[Server] = []
+        self._doorway = Doorway(bounds_of(own))
+        self._sparing = Sparing(time.monotonic)
 
     @property
     def url(self) -> str:
         """Return the address of the page, with the port that was found."""
-        assert self._server is not None, "the server has not been started"
-        host, port = next(iter(self._server.sockets)).getsockname()[:2]
+        assert self._servers, "the server has not been started"
+        host, port = next(iter(self._servers[0].sockets)).getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
         return f"http{'s' if self._tls else ''}://{shown}:{port}/"
 
@@ -112,56 +220,93 @@ class Port:
         """Let people in; raises ``ConfigError`` where the port cannot be had."""
         own = self._own
         try:
-            self._server = await serve(
+            entrances = open_entrances(own.host, own.port, self._doorway, self._turn_off)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+        for entrance in entrances:
+            server = await serve(
                 self._handle,
-                own.host,
-                own.port,
+                sock=entrance,
                 process_request=self._process_request,
                 select_subprotocol=_select_subprotocol,
-                create_connection=Connection,
+                create_connection=cast("type[ServerConnection]", self._receive),
                 ssl=self._tls,
                 compression=None,
                 max_size=own.max_message_kib * 1024,
                 max_queue=_FRAMES,
+                open_timeout=_HANDSHAKE_S,
                 ping_interval=self._ping_s,
                 ping_timeout=self._pong_s,
                 close_timeout=CLOSE_S,
                 server_header=None,
                 logger=_port_logger,
             )
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+            self._servers.append(server)
         self._metrics.run_by(asyncio.get_running_loop())
 
     async def close(self) -> None:
         """Take nobody more in, and wait for those who are leaving, but not for long."""
-        if self._server is None:
-            return
-        self._server.close(close_connections=False)
-        connections = list(self._server.connections)
+        for server in self._servers:
+            server.close(close_connections=False)
+        connections = self._connections()
         if connections:
             waiting = [asyncio.ensure_future(each.wait_closed()) for each in connections]
             await asyncio.wait(waiting, timeout=CLOSE_S + 1)
         # Whoever has not left by now does not read.
-        for connection in self._server.connections:
+        for connection in self._connections():
             connection.transport.abort()
-        await self._server.wait_closed()
+        for server in self._servers:
+            await server.wait_closed()
+
+    def _connections(self) -> list[ServerConnection]:
+        return [connection for server in self._servers for connection in server.connections]
+
+    def _receive(self, *given: Any, **options: Any) -> Connection:
+        connection = Connection(*given, **options)
+        connection.doorway, connection.sparing = self._doorway, self._sparing
+        return connection
+
+    def _turn_off(self, why: str) -> None:
+        """Write down that a connection is closed without an answer, now and then."""
+        self._metrics.refused(why)
+        _note_sparingly(self._sparing, why, reason=why)
 
     def _process_request(self, connection: Any, request: Request) -> Response | None:
-        call = _call_of(request)
+        assert isinstance(connection, Connection)
+        try:
+            return self._answer(connection, request)
+        except Exception as error:
+            left_out = self._sparing.admit("fault")
+            if left_out is not None:
+                note_fault(error, peer=peer_of(connection), left_out=left_out or None)
+            self._metrics.fault()
+            return refuse(Refusal(500, 1011, "internal_error", SORRY))
+
+    def _answer(self, connection: Connection, request: Request) -> Response | None:
         method = connection.method
         if method not in ("GET", "HEAD"):
             return _unreadable(method)
+        if any(len(request.headers.get_all(name)) > 1 for name in _ONCE):
+            return _unreadable(method)
+        call = _call_of(request)
         if call.path not in SOCKETS:
-            return without_body(self._routes.answer(call, peer_of(connection)), method)
+            answer = self._routes.answer(call)
+            if isinstance(answer, Refusal):
+                self._metrics.refused(answer.code)
+                _note_refusal(connection, answer, call.target)
+                answer = refuse(answer)
+            return without_body(answer, method)
         if request.headers.get("Upgrade", "").lower() != "websocket":
             return refuse(Refusal(426, 1002, "websocket_expected", "connect with a websocket"))
+        if connection.early:
+            why = "send nothing before the answer"
+            return refuse(Refusal(400, 1002, "invalid_request", why))
         visit = self._decide(call)
         if isinstance(visit, Refusal):
             self._metrics.refused(visit.code)
             if call.origin is None:
-                _note_refusal(visit, call.target, peer_of(connection))
+                _note_refusal(connection, visit, call.target)
                 return refuse(visit)
         if call.path == "/v1/listen":
             # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
@@ -172,6 +317,7 @@ class Port:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
+        connection.settle()
         try:
             match connection.visit:
                 case Refusal() as refusal:
@@ -191,7 +337,9 @@ class Port:
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
     target = "" if connection.request is None else connection.request.path
-    _note_refusal(refusal, target, peer_of(connection))
+    # Whoever is let in before it is turned away is not heard any more either.
+    connection.visit = refusal
+    _note_refusal(connection, refusal, target)
     if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
@@ -225,15 +373,28 @@ async def close(connection: ServerConnection, ending: Ending) -> None:
     connection.transport.abort()
 
 
-def _note_refusal(refusal: Refusal, target: str, peer: str | None) -> None:
+def _note_refusal(connection: Connection, refusal: Refusal, target: str) -> None:
     call = Call(target)
     try:
         meeting = call.query.get("meeting", [""])[-1][:80] or None
     except ValueError:
         meeting = None
-    code, status = refusal.code, refusal.status
     # The code alone: the message may quote what the client has sent.
-    note("refused", meeting=meeting, peer=peer, path=call.path, status=status, reason=code)
+    _note_sparingly(
+        connection.sparing,
+        refusal.code,
+        meeting=meeting,
+        peer=peer_of(connection),
+        path=call.path[:_PATH],
+        status=refusal.status,
+        reason=refusal.code,
+    )
+
+
+def _note_sparingly(sparing: Sparing, kind: str, **fields: str | float | None) -> None:
+    left_out = sparing.admit(kind)
+    if left_out is not None:
+        note("refused", **fields, left_out=left_out or None)
 
 
 async def _ignore(connection: ServerConnection) -> None:
@@ -269,4 +430,6 @@ def _select_subprotocol(
         if name in ("streamser.v1", "realtime", "token"):
             return name
     # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
-    return offered[0] if offered else None
+    # A token is taken, but never said again: answers are written into logs on their way.
+    token = offered_token(None, {}, offered)
+    return next((name for name in offered if token is None or token not in name), None)

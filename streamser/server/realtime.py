@@ -69,9 +69,19 @@ _PLACE: Final = re.compile(r"^(?P<reason>.*?)(?: - at `\$\.?(?P<place>[^`]*)`)?$
 
 
 class RealtimeDialect:
-    """Read what a client asks for, and remember how its stream is set up; pure."""
+    """Read what a client asks for, and remember how its stream is set up; pure.
 
-    def __init__(self, settings: StreamSettings, tongues: Tongues = ANY_TONGUE) -> None:
+    Without ``renames`` the speaker stays who it is.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        tongues: Tongues = ANY_TONGUE,
+        *,
+        renames: bool = True,
+    ) -> None:
+        self._renames = renames
         self._settings = settings
         self._tongues = tongues
         self._usual = settings.endpointing
@@ -201,6 +211,12 @@ class RealtimeDialect:
                     speaker = read_name(speaker, "speaker")
                 except ConfigError as error:
                     raise _UnfitError(str(error), "session.streamser.speaker") from None
+            if not self._renames and speaker != settings.speaker:
+                raise _UnfitError(
+                    f"the token is for the speaker {settings.speaker!r} alone",
+                    "session.streamser.speaker",
+                    "forbidden",
+                )
             settings = replace(settings, speaker=speaker)
         return settings
 

@@ -30,6 +30,8 @@ __all__ = ["ReplayServer"]
 
 _AT_ONCE: Final = 64
 """Events that are told before the listeners' connections get their turn."""
+_TOLD_EACH: Final = 4
+"""At most that many events are told for one of the recording: itself, moods and shifts."""
 _NO_STREAMS: Final = Refusal(
     403, 1008, "replay", "a recording is played here: you can watch, but not take part"
 )
@@ -60,15 +62,21 @@ class ReplayServer:
         self._playback = playback = Playback(score, speed)
         admission, metrics = Admission(own), Metrics()
         admission.ready = True
+        admission.shares = tokens.owners > 1
         self._hub = hub = Hub(
-            own.replay_events,
+            # Who comes late sees it from its beginning, with what is told of the meeting.
+            max(own.replay_events, _TOLD_EACH * len(score.cues)),
             own.meeting_keep_s,
             settings.mood.time_constant_s,
             int(time.time() * 1000),
             playback=speed,
         )
         metrics.follow(
-            lambda: 0, lambda: admission.listeners, lambda: hub.meetings, lambda: hub.kept
+            lambda: 0,
+            lambda: admission.listeners,
+            lambda: hub.meetings,
+            lambda: hub.kept,
+            lambda: 0.0,
         )
         origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
         names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
@@ -80,7 +88,13 @@ class ReplayServer:
             (*names, "*") if own.insecure else names,
         )
         self._lounge = Lounge(own, hub, admission, metrics, lambda: playback.at_ms / 1000.0)
-        routes = Routes(admission, metrics, self._gate.admit, state(own, ()))
+        routes = Routes(
+            admission,
+            metrics,
+            self._gate,
+            state(own, ()),
+            lambda: hub.live_meetings(playback.at_ms / 1000.0),
+        )
         self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
 
     @property

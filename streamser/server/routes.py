@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -11,11 +11,12 @@ from websockets.datastructures import Headers
 from websockets.http11 import Response
 
 from streamser.server.admission import Admission, Refusal
-from streamser.server.gate import Call
-from streamser.server.journal import note
+from streamser.server.auth import Principal
+from streamser.server.gate import Call, Gate
 from streamser.server.metrics import CONTENT_TYPE, Metrics
-from streamser.server.page import SECURITY, read_page, with_statement
+from streamser.server.page import read_page, security, with_statement
 from streamser.server.protocol import protocol_json
+from streamser.server.room import LiveMeeting
 
 __all__ = ["Routes", "refuse", "without_body"]
 
@@ -26,20 +27,27 @@ _TEXT = "text/plain; charset=utf-8"
 class Routes:
     """Answer requests to read; each costs little, and none waits.
 
-    ``admit`` says why a call may not see the metrics, which tell how much is going on;
-    ``statement`` is what the page says of the server before the consent (HTML).
+    ``gate`` says whose calls are answered; health is told to everybody, the metrics, which tell
+    how much is going on, to those who may listen or read them, and the ``meetings`` that are held
+    to those who may listen, each of a bound token its own. ``is_whole`` says whether all was kept
+    so far that is to be; ``statement`` is what the page says of the server before the consent
+    (HTML).
     """
 
     def __init__(
         self,
         admission: Admission,
         metrics: Metrics,
-        admit: Callable[[Call], object | Refusal],
+        gate: Gate,
         statement: str,
+        meetings: Callable[[], Sequence[LiveMeeting]],
+        is_whole: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._admit = admit
+        self._is_whole = is_whole
+        self._gate = gate
         self._admission = admission
         self._metrics = metrics
+        self._meetings = meetings
         self._unstated = read_page()
         self.state(statement)
         self._protocol = protocol_json()
@@ -48,7 +56,7 @@ class Routes:
         """Let the page say something else of the server from now on."""
         self._page = with_statement(self._unstated, statement)
 
-    def answer(self, call: Call, peer: str | None = None) -> Response:
+    def answer(self, call: Call) -> Response | Refusal:
         """Answer a call, by its path."""
         path = call.path
         match path:
@@ -56,34 +64,47 @@ class Routes:
                 return _respond(200, _TEXT, b"ok\n")
             case "/readyz":
                 return self._ready()
+        if (stranger := self._gate.judge_host(call)) is not None:
+            return stranger
+        match path:
             case "/metrics":
-                return self._measure(call, peer)
+                return self._guarded(call, CONTENT_TYPE, lambda _: self._metrics.render())
+            case "/v1/meetings":
+                return self._guarded(call, _JSON, self._list_meetings)
             case "/v1/protocol.json":
                 return _respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
-        return _respond(200, asset.media_type, asset.body)
+        return _respond(200, asset.media_type, asset.body, host=call.host)
 
-    def _measure(self, call: Call, peer: str | None) -> Response:
-        stranger = self._admit(call)
-        if isinstance(stranger, Refusal):
-            self._metrics.refused(stranger.code)
-            status = stranger.status
-            note("refused", peer=peer, path=call.path, status=status, reason=stranger.code)
-            return refuse(stranger)
-        return _respond(200, CONTENT_TYPE, self._metrics.render())
+    def _list_meetings(self, principal: Principal) -> bytes:
+        own = principal.meeting
+        meetings = [each for each in self._meetings() if own in (None, each.meeting)]
+        return msgspec.json.encode({"meetings": meetings}) + b"\n"
+
+    def _guarded(
+        self, call: Call, media_type: str, write: Callable[[Principal], bytes]
+    ) -> Response | Refusal:
+        """Answer those alone who may read it."""
+        visitor = self._gate.admit(call)
+        if isinstance(visitor, Refusal):
+            return visitor
+        return _respond(200, media_type, write(visitor))
 
     def _ready(self) -> Response:
         admission = self._admission
         for hindered, why in (
-            (admission.closing, "shutting_down"),
+            (admission.leaving, "shutting_down"),
             (not admission.serving, "not_ready"),
-            (admission.full, "too_many_sessions"),
+            (admission.crowded, "too_many_sessions"),
+            (admission.late, "overloaded"),
         ):
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
-        return _respond(200, _TEXT, b"ready\n")
+        # No reason to send clients elsewhere: who is there is heard and answered.
+        ready = b"ready\n" if self._is_whole() else b"ready\nexport_incomplete\n"
+        return _respond(200, _TEXT, ready)
 
 
 def refuse(refusal: Refusal) -> Response:
@@ -99,13 +120,20 @@ def without_body(response: Response, method: str) -> Response:
     return response
 
 
-def _respond(status: int, media_type: str, body: bytes, *, retry_s: int | None = None) -> Response:
+def _respond(
+    status: int,
+    media_type: str,
+    body: bytes,
+    *,
+    retry_s: int | None = None,
+    host: str | None = None,
+) -> Response:
     headers = Headers(
         {
             "Content-Type": media_type,
             "Content-Length": str(len(body)),
             "Connection": "close",
-            **SECURITY,
+            **security(host),
         }
     )
     if retry_s is not None:

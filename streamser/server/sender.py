@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload
+from streamser.runtime.wording import RefusedError, client_error
 from streamser.server.actions import (
     Action,
     Append,
@@ -92,6 +93,7 @@ class Sender:
         self._connection = connection
         self._dialect = dialect
         self._rules = rules
+        self._refused = 0
         self._taps = taps
         self._outlet = Outlet(connection, rules.backlog_events, self._word, taps.drops)
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -197,12 +199,36 @@ class Sender:
                 if self._ended.done():
                     return
                 self._last_message = time.monotonic()
-                for action in self._dialect.receive(message):
-                    await self._follow(stream, action)
+                actions = self._dialect.receive(message)
+                if not await self._may_follow(stream, actions):
+                    return
+                for action in actions:
+                    try:
+                        await self._follow(stream, action)
+                    except RefusedError as refused:
+                        self._refuse(stream, refused.body)
             self.end(Ending(1000))
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd is not None else 1006
             self.end(Ending(code, resumable=code not in _GONE))
+
+    async def _may_follow(self, stream: LiveStream, actions: list[Action]) -> bool:
+        """Let others have their turn, and wait for this message's; or end the connection."""
+        sound_s = sum(stream.seconds(each.data) for each in actions if isinstance(each, Append))
+        wait = stream.messages.wait_s(sound_s, time.monotonic())
+        if wait is None:
+            most = f"at most {stream.messages.rate:g} messages a second"
+            self._refuse(stream, client_error("too_many_messages", most))
+            self.end(Ending(1008, f"too many messages: {most}"))
+            return False
+        await asyncio.sleep(wait)
+        return not self._ended.done()
+
+    def _refuse(self, stream: LiveStream, error: ErrorBody) -> None:
+        """Tell the client alone: what it does wrong is no event of its session."""
+        self._refused += 1
+        name = f"event_refused_{self._refused}"
+        self.tell(ErrorRaised(event_id=name, session_id=stream.session_id, seq=0, error=error))
 
     async def _follow(self, stream: LiveStream, action: Action) -> None:
         match action:
@@ -218,7 +244,7 @@ class Sender:
             case Configure(settings):
                 stream.configure(settings)
             case Refuse(error):
-                stream.refuse(error)
+                self._refuse(stream, error)
             case Finish():
                 self.end(Ending(1000))
             case Hangup(code, reason):

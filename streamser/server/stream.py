@@ -20,7 +20,6 @@ from streamser.events import (
     AudioConfig,
     AudioFormat,
     AudioInput,
-    ErrorBody,
     Event,
     Limits,
     ModelNames,
@@ -35,7 +34,8 @@ from streamser.runtime.profile import SessionProfile, SessionSnapshot
 from streamser.runtime.session import Output, Session
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
-from streamser.server.pace import Pace
+from streamser.server.history import Missed
+from streamser.server.pace import MessagePace, Pace
 from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]
@@ -104,6 +104,8 @@ class LiveStream:
         """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
         self.pace = Pace(setting.limits.speed)
+        own = setting.settings.server
+        self.messages = MessagePace(own.message_rate, own.message_burst)
         self._meeting = meeting
         self._setting = setting
         self._tell_event = tell
@@ -209,21 +211,18 @@ class LiveStream:
         """Echo a marker once everything so far has been told."""
         self._carry(self._session.mark(marker))
 
-    def refuse(self, error: ErrorBody) -> None:
-        """Tell the client that a message cannot be followed."""
-        self._carry(self._session.refuse(error))
-
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""
         self._carry(self._session.report(code, message))
 
-    def welcome_back(self) -> None:
-        """Tell a client that has come back where to go on."""
+    def welcome_back(self, missed: Missed) -> None:
+        """Tell a client that has come back where to go on, and what it cannot be told."""
         # A sample that was cut in two with the line comes again, whole.
         self._decoder = SoundDecoder(self.asked.format)
         if self._check is not None:
             self._check = SoundCheck(encoding_of(self.asked.format))
-        self._carry(self._session.welcome_back(self._frames))
+        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
+        self._carry(self._session.welcome_back(self._frames, **lost))
 
     def configure(self, asked: StreamSettings) -> None:
         """Go on with other settings."""

@@ -9,6 +9,7 @@ import msgspec
 
 from streamser.config import ASR_ENGINES, AsrSettings
 from streamser.errors import ModelError
+from streamser.hub_cache import revision_of, split_revision
 from streamser.plugins import TRANSCRIBERS, check_made, make
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.weights_package import (
@@ -71,8 +72,12 @@ def choose_transcriber(
         return _whisper(settings, settings.model, tell, offline)
     if settings.engine not in ASR_ENGINES:
         return _plugged(settings, offline)
-    # A directory or a misspelt size was asked for by name: no stand-in for it.
-    if existing_directory(settings.model) is not None or hub_name(settings.model) is None:
+    # A directory, a revision or a misspelt size was asked for by name: no stand-in for it.
+    if (
+        _is_pinned(settings)
+        or existing_directory(settings.model)
+        or hub_name(settings.model) is None
+    ):
         return _whisper(settings, settings.model, tell, offline)
     return _best_available(settings, tell, offline)
 
@@ -153,8 +158,14 @@ def _wanted(settings: AsrSettings) -> str:
     return _MULTILINGUAL if lacks else settings.model
 
 
+def _is_pinned(settings: AsrSettings) -> bool:
+    return split_revision(settings.model)[1] is not None
+
+
 def _candidates(settings: AsrSettings) -> Iterator[str]:
     yield _wanted(settings)
+    if _is_pinned(settings):
+        return
     for size in _SECOND_CHOICES:
         if settings.language == "en" and f"{size}.en" in WHISPER_SIZES:
             yield f"{size}.en"
@@ -178,7 +189,8 @@ def _how_else(settings: AsrSettings, why: str) -> str:
 def _whisper(
     settings: AsrSettings, model: str, tell: Callable[[str], None], offline: bool
 ) -> WhisperTranscriber:
-    if model.endswith(".en") and not _is_english(settings) and existing_directory(model) is None:
+    is_for_english = split_revision(model)[0].endswith(".en") and existing_directory(model) is None
+    if is_for_english and not _is_english(settings):
         # Before it is downloaded in vain.
         raise ModelError(
             f"Whisper {model!r} knows only English, but language is {settings.language!r}: choose"
@@ -194,9 +206,12 @@ def _whisper(
         threads=settings.threads,
         offline=offline,
     )
-    if find_whisper(model) is not None:
+    location = find_whisper(model)
+    if location is not None:
         # A download has a line and bars of its own.
-        tell(f"loading Whisper {short_name(model)} …")
+        revision = None if split_revision(model)[1] else revision_of(location)
+        of = "" if revision is None else f" at revision {revision[:12]}"
+        tell(f"loading Whisper {short_name(model)}{of} …")
     try:
         return WhisperTranscriber(whisper)
     except ModelError as error:

@@ -17,6 +17,7 @@ from streamser.hub_cache import (
     hub_address,
     hub_cache,
     is_hub_forbidden,
+    split_revision,
 )
 from streamser.speech.weights_package import (
     PACKAGED_SIZE,
@@ -82,7 +83,7 @@ def find_cached(name: str) -> Path | None:
     repository = hub_name(name)
     if repository is None:
         return None
-    snapshot = cached_snapshot(repository)
+    snapshot = cached_snapshot(repository, split_revision(name)[1])
     return snapshot if snapshot is not None and not _missing_files(snapshot) else None
 
 
@@ -96,7 +97,11 @@ def existing_directory(name: str) -> Path | None:
 
 
 def hub_name(name: str) -> str | None:
-    """Return the hub repository (``owner/name``) that a size or name stands for, if any."""
+    """Return the hub repository (``owner/name``) that a size or name stands for, if any.
+
+    Either may have ``@REVISION`` behind it.
+    """
+    name, _ = split_revision(name)
     if name in WHISPER_SIZES:
         return WHISPER_SIZES[name]
     owner, slash, rest = name.partition("/")
@@ -120,9 +125,10 @@ def _missing_files(directory: Path) -> list[str]:
 def locate_whisper(name: str, offline: bool) -> Path:
     """Return a model's directory, downloading it where that is needed and allowed.
 
-    ``name`` is a directory in CTranslate2 form, a size, or a hub repository; ``offline`` (or
-    the environment's ``HF_HUB_OFFLINE``) forbids downloads. Raises ``ModelError``, and soon
-    where the hub cannot be reached.
+    ``name`` is a directory in CTranslate2 form, a size, or a hub repository, the latter with
+    ``@REVISION`` behind them where no other will do; ``offline`` (or the environment's
+    ``HF_HUB_OFFLINE``) forbids downloads. Raises ``ModelError``, and soon where the hub cannot
+    be reached.
     """
     directory = existing_directory(name)
     if directory is not None:
@@ -149,11 +155,18 @@ def locate_whisper(name: str, offline: bool) -> Path:
         )
     if offline or is_hub_forbidden():
         raise ModelError(
-            f"The Whisper model {name!r} ({repository}) is not on this machine, and downloads"
+            f"The Whisper model {name!r} ({repository}{_other(name, repository)}) is not on this"
+            " machine, and downloads"
             f" are switched off: {_without_hub(name)}run once without --offline, or give the"
             " directory of a model"
         )
     return _download(name, repository)
+
+
+def _other(name: str, repository: str) -> str:
+    """Say which revision is here, where another is asked for."""
+    here = cached_snapshot(repository) if split_revision(name)[1] is not None else None
+    return "" if here is None else f", of which {here.name} is here"
 
 
 def _without_hub(name: str) -> str:
@@ -195,7 +208,11 @@ def _download(name: str, repository: str) -> Path:
     try:
         directory = Path(
             snapshot_download(
-                repository, allow_patterns=wanted, endpoint=hub, cache_dir=hub_cache()
+                repository,
+                revision=split_revision(name)[1],
+                allow_patterns=wanted,
+                endpoint=hub,
+                cache_dir=hub_cache(),
             )
         )
     # The hub's own, its HTTP library's and the disk's errors have no common ancestor.

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError, StreamserError
+from streamser.saving import replacing
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.ablation import System
 from streamser.training.folds import Fold
@@ -259,9 +260,8 @@ def _is_done(plan: Plan, cell: Cell) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with replacing(path) as file:
+        file.write(data)
 
 
 def total_seconds(plan: Plan, cells: Iterable[Cell]) -> float:

@@ -13,6 +13,7 @@ import torch
 
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.errors import AudioError, ConfigError, StreamserError
+from streamser.saving import replacing
 from streamser.training.augment import degrade_at_snr
 from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
 from streamser.training.inputs import Inputs
@@ -115,8 +116,12 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         plots = save_plots(answers, evaluation.entries, folder)
         record, text = folder / "evaluation.json", folder / "evaluation.md"
-        record.write_bytes(encode(evaluation))
-        text.write_text(markdown(evaluation, plots), encoding="utf-8")
+        for path, content in (
+            (record, encode(evaluation)),
+            (text, markdown(evaluation, plots).encode()),
+        ):
+            with replacing(path) as file:
+                file.write(content)
     except OSError as error:
         raise StreamserError(
             f"the evaluation cannot be written to {folder}: {error.strerror or error}."

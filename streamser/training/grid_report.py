@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from streamser.bench.machine import describe_machine
 from streamser.errors import StreamserError
+from streamser.saving import replacing
 from streamser.training.ablation import title_of
 from streamser.training.bootstrap import Difference, Estimate
 from streamser.training.crossval import Plan
@@ -70,8 +71,10 @@ def write_grid(grid: Grid, origin: Origin, settings: TrainSettings, out: Path) -
     path = out / "report.md"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1))
-        path.write_text(markdown(grid, origin), encoding="utf-8")
+        with replacing(out / "report.json") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(whole), indent=1))
+        with replacing(path) as file:
+            file.write(markdown(grid, origin).encode())
     except OSError as error:
         raise StreamserError(
             f"the report cannot be written to {out}: {error.strerror or error}."

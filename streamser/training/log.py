@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from streamser.emotion.neural.config import HeadsConfig
+from streamser.saving import replacing
 
 __all__ = ["SILENT", "EpochRow", "Report", "columns", "tasks_of", "write_log"]
 
@@ -103,9 +104,8 @@ def write_log(path: Path, rows: Sequence[EpochRow], heads: HeadsConfig) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns(heads))
     writer.writerows([_written(value) for value in _flat(row)] for row in rows)
-    part = path.with_suffix(".part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    part.replace(path)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
 
 
 def _flat(row: EpochRow) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Final, NamedTuple, cast
 
 from streamser.errors import ConfigError
 from streamser.export.text import as_text, said_by
+from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.items import SPLITS, Item, MelSpan, Split
 
@@ -125,13 +127,13 @@ def write_manifest(items: Sequence[Item], path: Path) -> None:
     check_items(items, str(path))
     folder = Path(os.path.abspath(path.parent))
     rows = [_checked_row(item, folder, path) for item in items]
-    part = path.with_name(path.name + ".part")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(map(_guarded, rows))
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(map(_guarded, rows))
-        part.replace(path)
+        with writing(path) as file:
+            file.write(text.getvalue().encode())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}.") from None
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import probabilities
+from streamser.saving import replacing
 from streamser.training.bootstrap import Estimate
 from streamser.training.metrics import ccc, confusion, ece, reliability
 from streamser.training.predictions import Predictions
@@ -47,9 +48,10 @@ def save_plots(
         drawn.append(("Dimensions", "dimensions.png", plot_dimensions(headline)))
     if any(entry.condition.snr_db is not None for entry in entries):
         drawn.append(("Noise", "noise.png", plot_noise(entries)))
-    for _, file, figure in drawn:
-        figure.savefig(folder / file, dpi=_DPI)
-    return [(title, file) for title, file, _ in drawn]
+    for _, name, figure in drawn:
+        with replacing(folder / name) as file:
+            figure.savefig(file, dpi=_DPI)
+    return [(title, name) for title, name, _ in drawn]
 
 
 def plot_confusion(named: Sequence[tuple[str, Answers]]) -> Figure:

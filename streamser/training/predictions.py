@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.errors import ModelError
+from streamser.saving import replacing
 
 __all__ = ["Predictions", "load_predictions", "save_predictions"]
 
@@ -91,9 +92,8 @@ def save_predictions(predictions: Predictions, path: Path) -> None:
     arrays: Any = {
         name: np.asarray(getattr(predictions, name)) for name in Predictions.__struct_fields__
     }
-    part = path.with_suffix(".part.npz")
-    np.savez_compressed(part, **arrays)
-    part.replace(path)
+    with replacing(path) as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_predictions(path: Path) -> Predictions:

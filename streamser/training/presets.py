@@ -65,6 +65,8 @@ def encoder_assignments(names: Sequence[str]) -> list[str]:
             (ready, *more) = named(name)
             if more:
                 raise ConfigError(f"--init {name}: repeat --init for each encoder.")
+            if ready.revision is not None:
+                raise ConfigError(f"--init {name}: a training takes no revision; leave it out.")
             if ready.is_funasr:
                 raise ConfigError(f"--init {name}: it runs in FunASR alone.")
             modality, encoder = ready.modality, ready.name

@@ -10,6 +10,7 @@ import msgspec
 from streamser.training.bootstrap import Estimate
 from streamser.training.conditions import Condition
 from streamser.training.scores import CategoryScores, Result, Scores, figures
+from streamser.visible import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,13 +83,14 @@ def summary(evaluation: Evaluation) -> Table:
     """Return the headline figures of each condition as a table for the terminal."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     heads, rows = _overview([(e.condition.title, e.result.overall) for e in evaluation.entries])
     table = Table(box=box.SIMPLE_HEAD)
     for head in heads:
         table.add_column(head, justify="left" if head == "condition" else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from streamser.errors import ModelError
+from streamser.saving import replacing
 from streamser.training.log import EpochRow
 
 __all__ = ["Progress", "load_state", "load_weights", "save_state", "save_weights"]
@@ -115,9 +116,9 @@ def _put(path: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    part = path.with_suffix(".part")
-    save_file({name: t.detach().contiguous() for name, t in tensors.items()}, part, metadata)
-    part.replace(path)
+    plain = {name: t.detach().contiguous() for name, t in tensors.items()}
+    with replacing(path) as file:
+        save_file(plain, file.name, metadata)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError
+from streamser.saving import remove_parts, replacing
 from streamser.training.items import Item
 from streamser.training.log import EpochRow
 from streamser.training.settings import TrainSettings
@@ -121,6 +122,8 @@ def open_run(
     try:
         path.mkdir(parents=True, exist_ok=True)
         found = _read_owner(run)
+        if found is not None:
+            remove_parts(path)
         if found is None or how == "fresh" or not run.has_begun:
             _clear(run, ours=found is not None)
             _write(run.settings, msgspec.json.format(msgspec.json.encode(owner), indent=2))
@@ -208,6 +211,5 @@ def _shown(value: object) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    part.replace(path)
+    with replacing(path) as file:
+        file.write(data)

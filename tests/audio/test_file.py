@@ -355,3 +355,27 @@ def test_a_head_cannot_make_a_block_fill_the_memory(tmp_path: Path) -> None:
     chunks = list(FileSource(path).chunks())
     assert max(chunk.size for chunk in chunks if not isinstance(chunk, Gap)) <= 1 << 20
     assert len(heard(chunks)) == 100_000
+
+
+@pytest.mark.parametrize("ending", ["caf", "w64"])
+def test_a_damaged_head_is_told_of_the_file_it_is_in(tmp_path: Path, ending: str) -> None:
+    """It may name places that no file has; a batch goes on after it."""
+    good = write(tmp_path / f"good.{ending}", tone(0.1, 8000), 8000).read_bytes()
+    path = tmp_path / f"bad.{ending}"
+    outcomes = set()
+    for at in range(0, 120, 4):
+        for strange in (b"\xff" * 8, b"\x80" + b"\0" * 7, b"\0" * 7 + b"\x80"):
+            path.write_bytes(good[:at] + strange + good[at + 8 :])
+            outcomes.add(outcome_of(path))
+    assert len(outcomes) > 1
+    assert "nameless" not in outcomes
+
+
+def outcome_of(path: Path) -> str:
+    """Read a file to its end; return how that went, which may be no other error."""
+    try:
+        for _ in FileSource(path).chunks():
+            pass
+    except AudioError as error:
+        return error.code if str(path) in str(error) else "nameless"
+    return "heard"

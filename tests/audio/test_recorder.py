@@ -84,6 +84,17 @@ def test_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         assert caught.value.code == "recording_failed"
 
 
+def test_what_is_there_already_is_never_written_over(tmp_path: Path) -> None:
+    """Nor is a link followed that somebody else has put there."""
+    (tmp_path / "old.flac").write_text("precious")
+    (tmp_path / "link.flac").symlink_to(tmp_path / "elsewhere")
+    for name in ("old.flac", "link.flac"):
+        with pytest.raises(AudioError, match="File exists"):
+            FlacRecorder(tmp_path / name)
+    assert (tmp_path / "old.flac").read_text() == "precious"
+    assert not (tmp_path / "elsewhere").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limits")
 def test_full_disk_is_an_error_and_keeps_what_fitted(tmp_path: Path) -> None:
     """Where the file cannot grow, write raises; the sound up to there can be read."""

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 
+import { wordless } from "../../demo_client/format.js";
 import { Store } from "../../demo_client/store.js";
 
 let now = 0;
@@ -13,6 +14,8 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
   if (event) store.apply(event);
   return {
     behind: store.behind(),
+    gaps: store.gaps,
+    shares: [...store.people.values()].map(({ share }) => share),
     live: [...store.live.values()].map(({ phase, committed, revisable, emotion, alone }) => ({
       phase,
       text: committed + revisable,
@@ -23,6 +26,14 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       transcript,
       category: emotion?.category ?? null,
     })),
+    lines: [...store.log.series].map(([key, { valence }]) => [
+      store.people.get(key)?.name ?? "everybody",
+      store.log.times.map((time, row) => [time, valence[row]]).filter(([, value]) => value !== null),
+    ]),
+    shifts: store.shifts.map(({ at, speaker, category }) => [at, speaker?.name ?? null, category]),
+    told: store.toldShifts().map(({ speaker, category }) => [speaker?.name ?? null, category]),
+    wordless: store.utterances.map(wordless),
+    starts: store.utterances.map(({ start }) => start),
     moods: [...store.people.values()].map(({ mood }) => mood?.category ?? null),
     models: [...store.people.values()].map(({ models }) => models),
   };

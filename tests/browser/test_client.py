@@ -38,6 +38,18 @@ def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_what_a_server_cannot_tell_again_is_told() -> None:
+    """Gaps in the numbers, but for what an overload stands for, and the server's own count."""
+    script = SCRIPT.with_name("missed.mjs")
+    done = subprocess.run(
+        ["node", str(script)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = [{"events": 2, "finals": 0}, {"events": 6, "finals": 1}]
+    assert json.loads(done.stdout) == {"told": told, "stats": told[-1]}
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("how", ["connect", "subscribe"])
 def test_where_there_is_no_websocket_it_is_told(how: str) -> None:
     """Older versions of Node have none: an error says so at once, and nothing keeps running."""

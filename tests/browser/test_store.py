@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamser.emotion.meeting import MeetingMood
@@ -19,7 +21,11 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
+from streamser.export.text import why_distrusted
+from streamser.server.hub import Hub, Interest, Subscription
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
+from tests.export.script import Script
+from tests.server.serving import Told
 
 pytestmark = [
     pytest.mark.browser,
@@ -32,11 +38,16 @@ BEGAN = 1_700_000_000_000
 
 def seen(*steps: tuple[int, Event | Placed | None]) -> list[dict[str, Any]]:
     """Return what the page draws after each step: an event that comes after so many ms, or none."""
-    told = []
+    told: list[tuple[int, Told | None]] = []
     for number, (at_ms, event) in enumerate(steps):
         stamp = {"cursor": number, "meeting": None, "at_ms": at_ms}
-        body = None if event is None else stamp | msgspec.to_builtins(event)
-        told.append({"now": BEGAN + at_ms, "event": body})
+        told.append((at_ms, None if event is None else stamp | msgspec.to_builtins(event)))
+    return drawn(told)
+
+
+def drawn(steps: Iterable[tuple[int, Told | None]]) -> list[dict[str, Any]]:
+    """Return what the page draws after each step, which is as it came over the wire."""
+    told = [{"now": BEGAN + at_ms, "event": event} for at_ms, event in steps]
     done = subprocess.run(
         ["node", str(SCRIPT)],
         input=json.dumps(told),
@@ -161,6 +172,93 @@ def test_a_mood_of_a_voice_alone_is_taken_back_where_nothing_comes_of_it() -> No
     assert late["moods"] == [None, None]
 
 
+def held(hub: Hub, after: int | None) -> list[Told]:
+    """Return what a listener is told who comes after so many seconds: the state, and what was."""
+    snapshot, missed = hub.subscribe(Subscription(Interest(), lambda _: None), after, 60.0)
+    return [
+        json.loads(msgspec.json.encode(snapshot)),
+        *(json.loads(each.bodies[0]) for each in missed),
+    ]
+
+
+def talk(hub: Hub, meeting: str | None) -> None:
+    """Let somebody be happy for a while and then sad."""
+    script = Script(speaker="Ann", meeting=meeting)
+    moods = ["happy"] * 3 + ["sad"] * 6
+    for n, mood in enumerate(moods):
+        script.say(5000 * n + 1000, 5000 * n + 5000, category=mood)
+    for event in script.events:
+        hub.publish(event, ((event.clock_ms or 0) + (event.lag_ms or 0)) / 1000)
+
+
+@pytest.mark.parametrize("meeting", ["m", None])
+def test_who_comes_late_sees_what_those_see_who_were_there(meeting: str | None) -> None:
+    """Every utterance at its time, the lines from their beginning, and each shift of mood."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    (first,) = held(hub, 0)
+    talk(hub, meeting)
+    late, *events = held(hub, 0)
+    there = drawn([(0, first), *((event["at_ms"], event) for event in events)])[-1]
+    came = drawn([(60_000, late), *((60_000, event) for event in events)])[-1]
+    assert len(there["rows"]) == 9
+    assert [came[part] for part in ("rows", "moods")] == [there[part] for part in ("rows", "moods")]
+    if meeting is None:
+        # Nobody says when such a session began; how far apart things are is known.
+        assert np.diff(came["starts"]).tolist() == np.diff(there["starts"]).tolist()
+        return
+    for part in ("lines", "shifts", "starts"):
+        assert came[part] == there[part], part
+    assert {name for name, _ in there["lines"]} == {"everybody", "Ann"}
+    assert len(there["shifts"]) >= 2
+
+
+def test_a_state_is_drawn_where_nothing_before_it_is_told() -> None:
+    """As by a server that keeps no events: the mood as it is now."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    talk(hub, "m")
+    (view,) = drawn([(60_000, held(hub, None)[0])])
+    assert view["moods"] == ["sad"]
+    assert [len(line) for _, line in view["lines"]] == [1, 1]
+
+
+def test_a_meeting_of_one_is_not_told_twice() -> None:
+    """What shifts in the only speaker shifts in everybody; with a second speaker both are told."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    talk(hub, "m")
+    (view,) = drawn([(60_000, event) for event in held(hub, 0)])[-1:]
+    assert {speaker for _, speaker, _ in view["shifts"]} == {None, "Ann"}
+    assert view["told"] == [["Ann", "sad"]]
+    for event in Script("b", speaker="Ben", meeting="m").events:
+        hub.publish(event, 50.0)
+    (view,) = drawn([(60_000, event) for event in held(hub, 0)])[-1:]
+    assert sorted(view["told"], key=str) == [["Ann", "sad"], [None, "sad"]]
+
+
+@pytest.mark.parametrize(
+    "code", ["too_quiet", "no_speech", "low_logprob", "repetitive", "too_fast"]
+)
+def test_why_there_are_no_words_is_said_as_on_the_terminal(code: str) -> None:
+    """To who is there and to who comes late."""
+    final = msgspec.structs.replace(said(""), distrusted=code)
+    why = f"words withheld: {why_distrusted(code)}"
+    assert seen((0, created()), (6000, final))[-1]["wordless"] == [why]
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    for event in (created(), final):
+        hub.publish(event, 6.0)
+    assert drawn([(9000, held(hub, None)[0])])[-1]["wordless"] == [why]
+
+
+def test_words_that_were_not_understood_and_failures_are_said_so() -> None:
+    """A code that the page does not know is written with blanks."""
+    odd = msgspec.structs.replace(said(""), distrusted="own_code", item_id="item_s_3")
+    told = seen((0, created()), (5000, said("")), (6000, failed()), (7000, odd))[-1]["wordless"]
+    assert told == [
+        "no words understood",
+        "Not analysed: the queue is full",
+        "words withheld: own code",
+    ]
+
+
 def test_words_of_a_script_without_spaces_join_as_they_are() -> None:
     """Settled or not, nothing comes between them."""
     view = seen((0, created()), (1300, started()), (2000, partial("今日は", "いい天気")))[-1]
@@ -173,3 +271,35 @@ def test_a_speaker_is_heard_by_named_models() -> None:
     assert view["models"] == ["silero · faster-whisper/tiny.en in float32 · rules"]
     (view,) = seen((0, created(asr=None)))
     assert view["models"] == ["silero · no words · rules"]
+
+
+def test_the_page_says_where_events_are_gone_after_a_break() -> None:
+    """Not to who comes late and asks for all there is."""
+    hub = Hub(keep=3, meeting_keep_s=60, mood_seconds=30, first_cursor=1000)
+    for number in range(1, 9):
+        hub.publish(created() if number == 1 else started(f"i{number}"), float(number))
+    steps = []
+    for after in (0, 1002):
+        ear = Subscription(Interest(), lambda letter: None)
+        snapshot, _ = hub.subscribe(ear, after, 9.0)
+        steps.append((9_000, msgspec.to_builtins(snapshot)))
+    assert [view["gaps"] for view in drawn(steps)] == [0, 1]
+
+
+def test_shares_are_of_everybody_though_only_some_are_listed() -> None:
+    """Who has left and is not told of any more has a smaller share as others go on."""
+    meeting = MeetingMood("standup")
+    steps: list[tuple[int, Event | Placed | None]] = []
+    for number in range(40):
+        at_ms = 2_000 * number
+        one = {**ENVELOPE, "session_id": f"s{number}"}
+        begun = SpeechStarted(**one, item_id="i", audio_start_ms=0)
+        over = SpeechStopped(**one, item_id="i", audio_end_ms=1_000, reason="pause")
+        final = msgspec.structs.replace(failed(), session_id=f"s{number}", item_id="i")
+        for event, ms in ((begun, at_ms), (over, at_ms + 1_000), (final, at_ms + 1_500)):
+            steps += [(ms, told) for told in meeting.take(event, ms)]
+    state = meeting.state(80_000)
+    assert state.more_speakers == 8
+    shares = seen(*steps)[-1]["shares"]
+    assert len(shares) == 40
+    assert sum(shares) == pytest.approx(1, abs=0.01)

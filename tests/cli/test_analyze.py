@@ -238,6 +238,19 @@ def test_a_link_is_followed_and_the_mode_is_kept(talk: Path, tmp_path: Path) -> 
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_what_people_say_is_for_its_owner_only(talk: Path, tmp_path: Path) -> None:
+    """Events, tables and what `-o` writes; an old export loses the rights of others."""
+    old = tmp_path / "a.jsonl"
+    old.write_text("old")
+    old.chmod(0o644)
+    files = f"{old},{tmp_path}/b.jsonl,{tmp_path}/c.csv"
+    arguments = ("--export", files, "-o", tmp_path / "d.csv")
+    assert run("analyze", talk, *QUIET, *arguments).exit_code == 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == dict.fromkeys(("a.jsonl", "b.jsonl", "c.csv", "d.csv"), 0o600)
+
+
 def test_a_dash_means_stdout(talk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`-o -` makes no file named so."""
     monkeypatch.chdir(tmp_path)

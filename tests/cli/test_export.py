@@ -60,6 +60,19 @@ def test_a_format_makes_a_file_beside_the_session(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_files_beside_a_session_follow_no_link(tmp_path: Path) -> None:
+    """Only a link that a user names is meant."""
+    events = conversation(tmp_path)
+    other, there = tmp_path / "other", tmp_path / "there"
+    other.write_text("precious", encoding="utf-8")
+    for name, target in (("talk.html", other), ("talk.csv", other), ("named.csv", there)):
+        (tmp_path / name).symlink_to(target)
+    assert run("report", events).exit_code == 0
+    assert run("export", events, "--to", "csv", "--to", tmp_path / "named.csv").exit_code == 0
+    assert other.read_text(encoding="utf-8") == "precious"
+    assert there.read_bytes() == (tmp_path / "talk.csv").read_bytes()
+
+
 def test_exports_and_reports_are_for_their_owner_only(tmp_path: Path) -> None:
     """As the session is that they are made of."""
     events = conversation(tmp_path)
@@ -214,6 +227,22 @@ def test_several_recordings_have_sets_of_their_own(talk: Path, tmp_path: Path) -
     assert len(read_recording(out / "talk-2.jsonl").utterances) == 1
 
 
+def test_files_called_after_recordings_follow_no_link(talk: Path, tmp_path: Path) -> None:
+    """Others may write in the folder and know the names; a link that a user names is meant."""
+    out, other, there = (tmp_path / name for name in ("out", "other", "there.jsonl"))
+    out.mkdir()
+    for ending in (".jsonl", ".vtt"):
+        (out / f"talk{ending}").symlink_to(other)
+    other.write_text("precious")
+    (tmp_path / "named.jsonl").symlink_to(there)
+    result = run("analyze", talk, *QUIET, "--export", f"{out}/", "--export-as", "jsonl,vtt")
+    assert result.exit_code == 0, result.stderr
+    assert other.read_text() == "precious"
+    assert len(read_recording(out / "talk.jsonl").utterances) == 2
+    assert run("analyze", talk, *QUIET, "--export", tmp_path / "named.jsonl").exit_code == 0
+    assert len(read_recording(there).utterances) == 2
+
+
 def test_tables_hold_several_recordings(talk: Path, tmp_path: Path) -> None:
     """Subtitles do not, and say what to do instead."""
     other = write(tmp_path / "other.wav", spoken(4.0))
@@ -348,6 +377,10 @@ def test_an_old_session_is_not_written_over(talk: Path, tmp_path: Path) -> None:
     out = tmp_path / "talk.jsonl"
     out.write_text("old", encoding="utf-8")
     result = run("listen", "--file", talk, "--export", f"{tmp_path}/a.vtt,{out}", *QUIET)
+    refuses(result, 2, "talk.jsonl", "there already")
+    out.unlink()
+    out.symlink_to(tmp_path / "elsewhere")
+    result = run("listen", "--file", talk, "--export", out, *QUIET)
     refuses(result, 2, "talk.jsonl", "there already")
 
 

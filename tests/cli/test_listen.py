@@ -206,14 +206,21 @@ def test_a_recording_is_for_its_owner_only(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_recording_that_is_not_complete_fails(tmp_path: Path) -> None:
-    """The session goes on without it, and scripts learn of it; the limit plays a full disk."""
+    """Scripts learn of it; the session goes on, and so do its events where the sound is too much.
+
+    The limit plays a full disk.
+    """
     file = write(tmp_path / "talk.wav", spoken(3.0))
     arguments = ["--file", str(file), "--json", "--record", str(tmp_path / "kept"), *QUIET]
-    done = shell('ulimit -f 1; "$@"', "listen", *arguments)
+    done = shell('ulimit -f 20; "$@"', "listen", *arguments)
     assert done.returncode == 1
-    assert isinstance(events_of(done.stdout)[-1], SessionClosed)
     assert done.stderr.count("the recording is not complete") == 1
+    assert "audio.flac" in done.stderr
     assert "Traceback" not in done.stderr
+    kept = (tmp_path / "kept" / "session.jsonl").read_text(encoding="utf-8")
+    events = events_of(done.stdout)
+    assert isinstance(events[-1], SessionClosed)
+    assert [type(event) for event in events_of(kept)] == [type(event) for event in events]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +241,16 @@ def test_a_recording_never_replaces_another(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "holds a session already" in result.stderr.splitlines()[-1]
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("name", ["session.jsonl", "audio.flac"])
+def test_a_recording_follows_no_link_in_its_folder(tmp_path: Path, name: str) -> None:
+    """One that leads nowhere yet would have another write where it leads."""
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    result = run("listen", "--file", DEMO, "--record", tmp_path, *QUIET)
+    assert result.exit_code == 2
+    assert "holds a session already" in result.stderr.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_nothing_is_stored_without_being_asked_for(

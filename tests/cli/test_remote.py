@@ -19,16 +19,19 @@ from typer.testing import CliRunner, Result
 from streamser.cli.main import app
 from streamser.cli.remote import Remote, Totals
 from streamser.events import (
+    Cleared,
     EmotionCompleted,
     SessionClosed,
     SessionCreated,
     SessionEvent,
     SpeechStopped,
+    encode_event,
 )
 from streamser.server.app import EmotionServer
 from tests.cli.running import DEMO, events_of, refuses, run, start, without_beginning
 from tests.cli.sounds import spoken, write
 from tests.client.pretend import PretendSession, numbered
+from tests.client.scripted import ScriptedServer
 from tests.runtime.test_loading import Microphone, demo, drain
 from tests.server.serving import serving
 
@@ -142,6 +145,24 @@ def test_a_source_that_breaks_off_fails_after_all_was_told(url: str, tmp_path: P
     assert result.exit_code == 1
     assert len(judgements(events_of(result.stdout))) == 1
     assert "cut short" in result.stderr.splitlines()[-1]
+
+
+def test_events_that_are_missing_are_warned_of_in_one_line(tmp_path: Path) -> None:
+    """Whoever reads the screen need not count."""
+    file = write(tmp_path / "talk.wav", spoken(1.0))
+
+    async def scene() -> tuple[str, str, int | None]:
+        async with ScriptedServer() as server:
+            gap = Cleared(event_id="e", session_id="s1", seq=4)
+            server.extra = [encode_event(gap)]
+            listening = start("listen", "--server", server.url, "--file", file, "--json")
+            out, err = await asyncio.to_thread(listening.communicate, timeout=60)
+            return out, err, listening.returncode
+
+    out, err, code = asyncio.run(scene())
+    assert code == 0, err
+    assert isinstance(events_of(out)[-1], SessionClosed)
+    assert err.count("2 events are missing") == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,13 +17,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from streamser.cli.demo_web import split_speakers
 from streamser.errors import AudioError
 from tests.cli.running import DEMO, refuses, run, start
+from tests.plugged import write_package
 
 QUIET = ("--asr", "none", "--port", "0")
+
+HANGS = """
+import os, sys, threading
+
+def make(*arguments, **options):
+    print("hanging", os.getpid(), file=sys.stderr, flush=True)
+    threading.Event().wait()
+"""
+
+REFUSES = """
+class Refuses:
+    def take(self, event):
+        raise OSError("it is not there")
+
+    def close(self):
+        pass
+
+def make(*arguments, **options):
+    return Refuses()
+"""
 
 
 @contextmanager
@@ -56,7 +80,7 @@ def test_sigterm_ends_a_server_well_and_tells_what_was_said() -> None:
     import soundfile
 
     sound, rate = soundfile.read(DEMO, dtype="int16", frames=3 * 16_000)
-    with serving("serve", *QUIET) as (server, url):
+    with serving("serve", *QUIET, "--set", "server.drain_s=0") as (server, url):
         address = f"ws{url.removeprefix('http')}/v1/realtime?rate={rate}"
         with connect(address, max_size=None) as client:
             client.send(sound.tobytes())
@@ -70,6 +94,104 @@ def test_sigterm_ends_a_server_well_and_tells_what_was_said() -> None:
         assert seen[-1] == "streamser.session.closed"
         assert "streamser.emotion.completed" in seen
         assert server.wait(timeout=30) == 0
+
+
+def test_after_sigterm_streams_may_finish_but_none_begins() -> None:
+    """Until ``server.drain_s`` is over; the server ends as soon as the last has left."""
+    with serving("serve", *QUIET, "--set", "server.drain_s=300") as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime"
+        with connect(address) as client:
+            client.recv(timeout=30)
+            server.send_signal(signal.SIGTERM)
+            while fetch(f"{url}/readyz") != (503, "shutting_down\n"):
+                """The signal is still on its way."""
+            with pytest.raises(InvalidStatus, match="503"), connect(address):
+                """Nobody new is let in."""
+            client.send(json.dumps({"type": "streamser.finish"}))
+            seen = [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1000
+        assert seen[-1] == "streamser.session.closed"
+        assert server.wait(timeout=30) == 0
+
+
+def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
+    """Whoever asks twice does not want to wait."""
+    with (
+        serving("serve", *QUIET, "--set", "server.drain_s=300") as (server, url),
+        connect(f"ws{url.removeprefix('http')}/v1/realtime") as client,
+    ):
+        client.recv(timeout=30)
+        server.send_signal(signal.SIGTERM)
+        while fetch(f"{url}/readyz")[0] != 503:
+            """The signal is still on its way."""
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 130
+
+
+def test_sighup_has_tokens_read_anew_and_ends_nothing(tmp_path: Path) -> None:
+    """Not even where one comes that is not to be heard: who is there goes on."""
+    file = tmp_path / "tokens"
+    file.write_text(f"mic send {'s' * 16}\n")
+    with serving("serve", *QUIET, "--token-file", str(file)) as (server, url):
+        address = f"ws{url.removeprefix('http')}/v1/realtime?token="
+        with connect(address + "s" * 16) as client:
+            client.recv(timeout=30)
+            file.write_text(f"mic send {'s' * 16}\ndesk send {'d' * 16}\n")
+            server.send_signal(signal.SIGHUP)
+            assert server.stderr is not None
+            assert any("read anew" in line for line in server.stderr)
+            with connect(address + "d" * 16) as newcomer:
+                newcomer.recv(timeout=30)
+            client.send(json.dumps({"type": "streamser.finish"}))
+            assert [json.loads(message)["type"] for message in client]
+            assert client.close_code == 1000
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_sigterm_ends_a_server_whose_models_never_come(tmp_path: Path, processes: str) -> None:
+    """A factory that hangs keeps neither the server nor a process of its own alive."""
+    package = write_package(tmp_path, "hangs", {"emotion_models/hangs": "hangs:make"}, HANGS)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    server = start(
+        *("serve", *QUIET, "--model", "hangs", "--set", f"worker.processes={processes}"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    try:
+        assert server.stderr is not None
+        loading = next(int(line.split()[1]) for line in server.stderr if line.startswith("hanging"))
+        assert (loading == server.pid) == (processes == "0")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=20) == 0
+        with pytest.raises(ProcessLookupError):
+            os.kill(loading, 0)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+@pytest.mark.parametrize("lost_by", ["export", "sink"])
+def test_what_is_not_kept_shows_while_it_serves_and_in_its_exit_code(
+    tmp_path: Path, lost_by: str
+) -> None:
+    """Of a folder that has gone, and of a plug-in that takes nothing."""
+    package = write_package(tmp_path, "refuses", {"sinks/refuses": "refuses:make"}, REFUSES)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    folder = tmp_path / "kept"
+    keeps = ("--export", str(folder)) if lost_by == "export" else ("--sink", "refuses")
+    with serving("serve", *QUIET, *keeps, env=environment) as (server, url):
+        assert fetch(f"{url}/readyz") == (200, "ready\n")
+        assert "streamser_export_incomplete 0.0" in fetch(f"{url}/metrics")[1]
+        shutil.rmtree(folder, ignore_errors=True)
+        with connect(f"ws{url.removeprefix('http')}/v1/realtime") as client:
+            client.recv(timeout=30)
+        while fetch(f"{url}/readyz") != (200, "ready\nexport_incomplete\n"):
+            """It is on another thread that things are kept."""
+        assert "streamser_export_incomplete 1.0" in fetch(f"{url}/metrics")[1]
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=30) == 1
 
 
 def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:

@@ -58,6 +58,7 @@ class PretendSession:
         self.events: list[Event] = []
         self.settings: list[dict[str, Any]] = []
         self.closed = False
+        self.forgotten = 0
         self._heard = np.empty(0, np.int16)
         self._length = utterance_ms
         self._max_ms = max_utterance_ms
@@ -129,9 +130,12 @@ class PretendSession:
         )
 
     def welcome(self, after: int) -> list[Event]:
-        """Return what a client is told that has come back and has seen events up to one."""
-        missed = [event for event in self.events if event.seq > after]
-        self._say(SessionResumed, received_frames=self.received_frames)
+        """Return what a client is told that has come back and has seen events up to one.
+
+        The first ``forgotten`` of what it missed are not kept any more.
+        """
+        missed = [event for event in self.events if event.seq > after][self.forgotten :]
+        self._say(SessionResumed, received_frames=self.received_frames, lost_events=self.forgotten)
         return [*missed, self.events[-1]]
 
     def _hear(self, frames: np.ndarray[Any, np.dtype[np.int16]]) -> None:

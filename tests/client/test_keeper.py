@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from streamser.client.keeper import Astray, Keeper, Told
+from streamser.client.keeper import Astray, FinalsLost, Keeper, Told
 from streamser.client.place import placed
 from streamser.client.sound import Sound
 from streamser.events import (
     EmotionCompleted,
+    ErrorBody,
+    ErrorRaised,
     Event,
     Marker,
+    Overload,
     SessionCreated,
     SessionEvent,
     SessionResumed,
@@ -228,6 +232,20 @@ def test_a_stream_that_is_resumed_goes_on_from_the_frame_that_was_received() -> 
     assert len(finals) == 1
 
 
+def test_a_refusal_is_told_and_moves_nothing() -> None:
+    """It has no number: nothing counts as missing, and what was told stays told."""
+    wire = Wire()
+    wire.speak(0, 150)
+    wire.go()
+    seen, missing = wire.keeper.seen, wire.keeper.missing
+    body = ErrorBody(type="invalid_request_error", code="invalid_json", message="no")
+    session = wire.server.session_id
+    refusal = ErrorRaised(event_id="event_refused_1", session_id=session, seq=0, error=body)
+    wire.tell(refusal, refusal)
+    assert wire.told[-2:] == [refusal, refusal]
+    assert (wire.keeper.seen, wire.keeper.missing) == (seen, missing)
+
+
 def test_a_restarted_server_gets_all_sound_after_the_last_final() -> None:
     """The new session's clock begins there, which is what `offset_ms` says."""
     wire = Wire()
@@ -418,3 +436,64 @@ def test_places_in_the_sound_are_moved_together() -> None:
         (1200, 1250),
     ]
     assert all(a.audio_end_ms == b.audio_start_ms for a, b in pairwise(words))
+
+
+def test_finals_that_a_server_cannot_tell_again_are_heard_anew() -> None:
+    """Though it has later ones: the sound of what is missing is not taken for settled."""
+    wire = Wire()
+    wire.speak(0, 250)
+    wire.go()
+    wire.keeper.cut()
+    wire.server.think(4)
+    later = wire.server.events[-1]
+    with pytest.raises(FinalsLost):
+        wire.tell(
+            later,
+            SessionResumed(
+                event_id="e",
+                session_id="first",
+                seq=later.seq + 1,
+                received_frames=wire.server.received_frames,
+                lost_events=1,
+                lost_finals=1,
+            ),
+        )
+    assert wire.keeper.strays == 0
+    wire.keeper.begin_anew()
+    wire.restart("second")
+    wire.go()
+    assert wire.keeper.strays == 1
+    assert wire.server.now_ms == 250
+    assert wire.keeper.lost == 0
+
+
+def test_a_final_that_came_late_is_said_to_be_late() -> None:
+    """What says so has the number of the final, and stands for no gap."""
+    wire = Wire()
+    wire.speak(0, 100)
+    wire.go()
+    wire.server.think()
+    wire.go()
+    late: dict[str, Any] = {"dropped": 1, "total": 1, "since_ms": 0, "reason": "late"}
+    seen = wire.keeper.seen
+    wire.tell(Overload(event_id="e", session_id="first", seq=seen, kind="finals", **late))
+    assert isinstance(wire.told[-1], Overload)
+    assert (wire.keeper.seen, wire.keeper.missing) == (seen, 0)
+
+
+def test_a_gap_in_the_numbers_is_noticed() -> None:
+    """But for one that an overload stands for."""
+    wire = Wire()
+    wire.go()
+    seen = wire.keeper.seen
+    slow: dict[str, Any] = {
+        "dropped": 3,
+        "total": 3,
+        "since_ms": 0,
+        "kind": "deltas",
+        "reason": "slow",
+    }
+    wire.tell(Overload(event_id="e", session_id="first", seq=seen + 3, **slow))
+    assert wire.keeper.missing == 0
+    wire.tell(Marker(event_id="e", session_id="first", seq=seen + 6, id="m", audio_ms=0))
+    assert wire.keeper.missing == 2

@@ -22,14 +22,14 @@ def stamped(event: bytes, cursor: int) -> bytes:
     return event[:-1] + b',"cursor":%d,"meeting":"Monday","at_ms":7}' % cursor
 
 
-def snapshot(cursor: int, replay_from: int | None = None) -> bytes:
+def snapshot(cursor: int, replay_from: int | None = None, *, lost: bool = False) -> bytes:
     """Write a snapshot in which nothing goes on."""
     return encode_event(
         Snapshot(
             event_id="snap",
             cursor=cursor,
             replay_from=replay_from,
-            lost=False,
+            lost=lost,
             sessions=(),
             meetings=(),
             finals=(),
@@ -135,6 +135,26 @@ def test_a_listener_goes_on_where_it_was() -> None:
     play(scene())
 
 
+def test_a_listener_is_told_where_events_are_gone() -> None:
+    """In one line, and by the snapshot itself."""
+
+    async def scene() -> None:
+        async def talk(link: ServerConnection) -> None:
+            await link.send(snapshot(500, replay_from=400, lost=True).decode())
+            await link.close(1000)
+
+        lines: list[str] = []
+        async with serve(talk, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            url = f"ws://127.0.0.1:{port}"
+            told = [each async for each in subscribe(url, after=7, tell=lines.append)]
+        assert [each.event.lost for each in told if isinstance(each.event, Snapshot)] == [True]
+        assert len(lines) == 1
+        assert "gone" in lines[0]
+
+    play(scene())
+
+
 def test_a_listener_that_is_refused_learns_why() -> None:
     """At once, and in the server's words."""
 
@@ -144,6 +164,27 @@ def test_a_listener_that_is_refused_learns_why() -> None:
             with pytest.raises(ServerError, match="role"):
                 await anext(subscribe(server.url))
             assert server.queries == [{"all": "1"}]
+
+    play(scene())
+
+
+def test_a_listener_is_told_of_a_message_that_is_too_big() -> None:
+    """In one line, at once; the server that sent it is not asked for it again."""
+
+    async def scene() -> None:
+        came = 0
+
+        async def talk(link: ServerConnection) -> None:
+            nonlocal came
+            came += 1
+            await link.send("x" * (4 * 2**20 + 1))
+            await link.wait_closed()
+
+        async with serve(talk, "127.0.0.1", 0, compression=None) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(ServerError, match="a message of over 4 MiB"):
+                await anext(subscribe(f"http://127.0.0.1:{port}", timing=FakeTime().timing))
+        assert came == 1
 
     play(scene())
 

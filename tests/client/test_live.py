@@ -77,8 +77,8 @@ async def until_final(session: Session, events: list[AnyEvent], number: int) -> 
 
 def cut(server: EmotionServer) -> None:
     """Break all connections, as a network does."""
-    assert server._port._server is not None
-    for connection in server._port._server.connections:
+    assert server._port._servers[0] is not None
+    for connection in server._port._servers[0].connections:
         connection.transport.abort()
 
 
@@ -116,8 +116,8 @@ def test_a_server_that_is_restarted_loses_no_final(stage: Stage, politely: bool)
         events: list[AnyEvent] = []
         time = FakeTime()
         async with serving() as first:
-            assert first._port._server is not None
-            port = first._port._server.sockets[0].getsockname()[1]
+            assert first._port._servers[0] is not None
+            port = first._port._servers[0].sockets[0].getsockname()[1]
             url = first.local_url
             async with connect(url, timing=time.timing, give_up_s=1e9) as session:
                 # In the middle of the second utterance.
@@ -126,7 +126,7 @@ def test_a_server_that_is_restarted_loses_no_final(stage: Stage, politely: bool)
                 if politely:
                     await first.stop()
                 else:
-                    first._port._server.close(close_connections=False)
+                    first._port._servers[0].close(close_connections=False)
                     cut(first)
                 await speak(session, 6, 9)
                 async with serving({"server.port": port}) as second:

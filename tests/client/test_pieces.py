@@ -137,12 +137,15 @@ def test_a_full_server_says_when_to_come_back() -> None:
     assert answered.retry_after == 12.0
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 426])
-def test_answers_that_stay(status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(301, "invalid_url"), *((each, "server_error") for each in (400, 401, 403, 404, 426))],
+)
+def test_answers_that_stay(status: int, code: str) -> None:
     """They are told with what to do."""
     verdict = judge_status(status, None, b"", "ws://h")
     assert isinstance(verdict, ServerError)
-    assert verdict.code == "server_error"
+    assert verdict.code == code
 
 
 def test_the_servers_own_words_win() -> None:

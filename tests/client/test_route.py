@@ -167,7 +167,29 @@ def test_a_certificate_that_cannot_be_used_is_told(
         plan("wss://h", ca=certificate[0], tls=create_default_context())
 
 
-def test_a_redirect_that_must_not_be_followed_tells_no_secret() -> None:
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Elsewhere", "308 Elsewhere"])
+def test_a_redirect_is_not_followed(status: str) -> None:
+    """Wherever it leads: neither token nor sound go where nobody has sent them."""
+
+    async def scene() -> None:
+        asked: list[bytes] = []
+
+        async def send_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.append(await reader.readuntil(b"\r\n\r\n"))
+            place = f"Location: ws://127.0.0.1:{port}/v1/realtime?again=1"
+            writer.write(f"HTTP/1.1 {status}\r\n{place}\r\n\r\n".encode())
+            writer.close()
+
+        async with await asyncio.start_server(send_on, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            told = await asyncio.to_thread(fault_of, f"ws://127.0.0.1:{port}", token="secret")
+            assert "sends us on to another address" in told
+            assert len(asked) == 1
+
+    asyncio.run(scene())
+
+
+def test_a_redirect_tells_no_secret() -> None:
     """The address that it leads to may repeat the token."""
 
     async def scene() -> None:

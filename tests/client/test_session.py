@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from http import HTTPStatus
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from streamser.client import ServerError, Session, connect, placed
 from streamser.events import (
     AnyEvent,
+    Cleared,
     Committed,
     EmotionCompleted,
     ErrorBody,
@@ -20,8 +22,10 @@ from streamser.events import (
     SessionCreated,
     SessionResumed,
     SessionUpdated,
+    SpeechStarted,
     SpeechStopped,
     TranscriptionCompleted,
+    encode_event,
 )
 from tests.client.pretend import RATE, numbered
 from tests.client.scripted import FakeTime, ScriptedServer, play
@@ -280,6 +284,23 @@ class _SeenError(Exception):
     """Leave a block in which all was seen."""
 
 
+def test_a_message_that_is_too_big_is_told_and_not_asked_for_again() -> None:
+    """It would be as long the next time: nobody waits two minutes to learn that."""
+
+    async def scene() -> None:
+        time = FakeTime()
+        async with ScriptedServer() as server:
+            server.extra = [b'{"type":"' + b"x" * (4 * 2**20) + b'"}']
+            with pytest.raises(ServerError, match="a message of over 4 MiB") as caught:
+                async with connect(server.url, rate=RATE, timing=time.timing) as session:
+                    await read(session)
+            assert caught.value.code == "message_too_big"
+            assert len(server.queries) == 1
+            assert time.slept == []
+
+    play(scene())
+
+
 def test_a_full_server_is_asked_again_when_it_says() -> None:
     """By `Retry-After`, or by the reason of its close frame."""
 
@@ -329,6 +350,52 @@ def test_nobody_at_the_address_is_told_at_once() -> None:
             async with connect(server.url):
                 pass
         assert raised.value.code == "server_unreachable"
+
+    play(scene())
+
+
+def test_events_that_cannot_be_told_again_are_counted_and_told_of_in_one_line() -> None:
+    """No final is among them: those are heard anew where they are gone."""
+
+    async def scene() -> None:
+        lines: list[str] = []
+        async with ScriptedServer() as server:
+            async with connect(
+                server.url, rate=RATE, timing=FakeTime().timing, tell=lines.append
+            ) as session:
+                await session.send(numbered(0, 50))
+                await server.until(lambda: server.session.now_ms == 50)
+                assert isinstance(await anext(session), SessionCreated)
+                assert isinstance(await anext(session), SpeechStarted)
+                server.drop()
+                # Told while nobody was there to hear it.
+                server.session.receive(json.dumps({"type": "session.update", "session": {}}))
+                server.session.forgotten = 1
+                await session.send(numbered(50, 150))
+            events = await read(session)
+            assert words(events) == ["0 99", "100 149"]
+            assert session.missed_events == 1
+            told = [line for line in lines if "not told again" in line]
+            assert len(told) == 1
+            assert "1 event is" in told[0]
+            assert "no final" in told[0]
+
+    play(scene())
+
+
+def test_a_gap_in_the_numbers_is_told_of_once_a_connection() -> None:
+    """Whatever may have been in it."""
+
+    async def scene() -> None:
+        lines: list[str] = []
+        async with ScriptedServer() as server:
+            gaps = [Cleared(event_id="e", session_id="s1", seq=seq) for seq in (3, 5)]
+            server.extra = [encode_event(event) for event in gaps]
+            async with connect(server.url, rate=RATE, tell=lines.append) as session:
+                await session.send(numbered(0, 250))
+            assert session.missed_events == 2
+            assert len(lines) == 1
+            assert "1 event is missing" in lines[0]
 
     play(scene())
 

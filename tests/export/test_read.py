@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -305,8 +307,8 @@ def test_lines_that_are_no_events_are_passed_over_and_told(tmp_path: Path) -> No
     recording = read_recording(path)
     assert len(recording.utterances) == 1
     assert recording.notes == (
-        f"{path}: 3 lines passed over: no events.",
-        f"{path}: 1 line passed over: events that nobody here knows.",
+        f"{path}: 3 lines, the first is 3, passed over: no events.",
+        f"{path}: line 5 passed over: events that nobody here knows.",
     )
 
 
@@ -319,14 +321,53 @@ def test_a_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
     assert recording.sessions[0].info is not None
 
 
-def test_times_that_no_session_lasts_are_no_events(tmp_path: Path) -> None:
-    """A number that breaks arithmetic later on is refused at the door."""
+_FELT: dict[str, Any] = {
+    "category": "happy", "confidence": 0.6, "scores": {"neutral": 0.4, "happy": 0.6},
+    "dimensions": {"valence": 0.1, "arousal": 0.1, "dominance": None}, "uncertainty": 0.5,
+    "modalities": ["audio"], "speaker": None, "window": {"start_ms": 0, "end_ms": 1000},
+    "model": "m",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"window": {"start_ms": 0, "end_ms": 2**53 - 1}}, "a time beyond a year"),
+        ({"window": {"start_ms": -(2**53), "end_ms": 0}}, "a time beyond a year"),
+        ({"window": {"start_ms": 0, "end_ms": 3_700_000}}, "an utterance of more than an hour"),
+        ({"window": {"start_ms": 9000, "end_ms": 0}}, "an utterance of more than an hour"),
+        ({"confidence": 1e308}, "a share that is not between 0 and 1"),
+        ({"scores": {"happy": -2.0}}, "a share that is not between 0 and 1"),
+        ({"dimensions": {"valence": 1e308, "arousal": 0}}, "a dimension that is not between"),
+    ],
+)
+def test_numbers_that_no_session_tells_are_no_events(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    """What breaks arithmetic or fills the memory later on is refused at the door, by its line."""
     script = Script()
-    script.say(1000, 2**60)
+    script.say(1000, 2000)
+    odd = {"type": "streamser.emotion.completed", "event_id": "e", "session_id": "s", "seq": 9}
+    odd |= {"item_id": "i", "lag_ms": 1.0, "emotion": {**_FELT, **changes}}
     path = saved(tmp_path / "x.jsonl", script.close())
+    before = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*before[:2], json.dumps(odd).encode() + b"\n", *before[2:]]))
+    (note,) = read_recording(path).notes
+    assert note.startswith(f"{path}: line 3 passed over: {why}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_line_without_end_is_passed_over(tmp_path: Path, encoding: str) -> None:
+    """Whole, with one note; what follows is read."""
+    script = Script()
+    script.say(1000, 2000)
+    lines = [encode_event(event).decode() for event in script.close()]
+    lines[1:1] = ['{"type":"error","x":"' + "x" * 9_000_000 + '"}']
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
     recording = read_recording(path)
-    assert recording.notes
-    assert all(each.end_ms < 2**53 for each in recording.utterances)
+    assert recording.notes == (f"{path}: line 2 passed over: longer than 4 MiB.",)
+    assert len(recording.utterances) == 1
 
 
 @given(st.data())

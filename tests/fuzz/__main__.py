@@ -23,7 +23,7 @@ from tests.fuzz.journal import Journal
 from tests.fuzz.target import Target
 from tests.fuzz.worker import Order, Score, work
 
-TARGETS = ("messages", "audio", "checkpoints", "config")
+TARGETS = ("messages", "dialects", "client", "recordings", "audio", "checkpoints", "config")
 _START_S = 120.0
 _MOST_MIB = 6000
 

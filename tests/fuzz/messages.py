@@ -29,7 +29,7 @@ from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
 
-__all__ = ["TARGET"]
+__all__ = ["GATE", "TARGET"]
 
 _USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),
@@ -43,6 +43,7 @@ _GATES = [
     Gate(Tokens(known), _ADMISSION, _USUAL, ("https://example.com",), ())
     for known in ({}, {"a-long-enough-token": Principal("anna", _ROLES)})
 ]
+GATE = _GATES[0]
 _LONGEST_ERROR = 8000
 _ENCODER = msgspec.json.Encoder()
 

@@ -20,7 +20,10 @@ from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import BrokenError, Target, forbidding
 from tests.fuzz.worker import Order, Score
 
-CASES = {"messages": 3000, "audio": 600, "checkpoints": 60, "config": 200}
+CASES = {
+    "messages": 3000, "dialects": 150, "client": 400, "recordings": 120,
+    "audio": 600, "checkpoints": 60, "config": 200,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("target", program.TARGETS)

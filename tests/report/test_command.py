@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -130,6 +132,9 @@ def test_plots_are_png_and_svg_and_always_the_same(tmp_path: Path) -> None:
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
     assert "$x^2$ <b>" in "".join(ET.parse(folders[0] / "timeline.svg").getroot().itertext())
+    if sys.platform != "win32":
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in folders[0].iterdir()}
+        assert modes == {0o600}, "what people say is for its owner only"
 
 
 def test_without_matplotlib_plots_are_refused_in_one_line(

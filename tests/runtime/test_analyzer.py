@@ -350,7 +350,7 @@ def test_what_loading_has_chosen_is_chosen_once_for_all_processes(
     asked: list[Settings] = []
     both = threading.Barrier(2)
 
-    def build(analyzer: Analyzer, settings: Settings, part: str) -> Loaded:
+    def build(analyzer: Analyzer, settings: Settings, part: str, unwanted: object) -> Loaded:
         asked.append(settings)
         return Loaded()
 
@@ -361,7 +361,7 @@ def test_what_loading_has_chosen_is_chosen_once_for_all_processes(
 
         def load(_: int) -> None:
             both.wait()
-            analyzer._build_words()
+            analyzer._build_words(threading.Event())
 
         list(pool.map(load, range(2)))
     assert asked == [VOICE_ONLY, chosen]

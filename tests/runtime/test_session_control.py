@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ from streamser.events import (
     Cleared,
     Committed,
     EmotionCompleted,
-    ErrorRaised,
     Event,
     Marker,
     SessionResumed,
@@ -29,7 +29,7 @@ from streamser.events import (
 from streamser.runtime.jobs import Cancel, EmotionJob
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Output, Session
-from streamser.runtime.wording import client_error
+from streamser.runtime.wording import RefusedError
 from streamser.speech.segmenter import SegmenterSettings
 from tests.runtime.doubles import answer, events_of, jobs_of, make_session, speech
 
@@ -135,9 +135,10 @@ def test_with_nothing_open_a_commit_is_an_error_unless_told_to_be_lenient() -> N
     """The client's message is named; the session goes on."""
     client = Client()
     client.say((0.5, 0))
-    (error,) = client.carry(client.session.commit("m1"))
-    assert isinstance(error, ErrorRaised)
-    assert (error.error.code, error.error.event_id) == ("input_audio_buffer_commit_empty", "m1")
+    with pytest.raises(RefusedError) as refused:
+        client.session.commit("m1")
+    body = refused.value.body
+    assert (body.code, body.event_id) == ("input_audio_buffer_commit_empty", "m1")
     assert client.carry(client.session.commit(lenient=True)) == []
     client.say((1.0, 0.3), (1.0, 0))
     assert len(client.of(EmotionCompleted)) == 1
@@ -176,9 +177,9 @@ def test_markers_that_wait_are_bounded() -> None:
     client.say((0.5, 0), (1.0, 0.3))
     for n in range(1000):
         client.carry(client.session.mark(f"m{n}"))
-    (refused,) = client.carry(client.session.mark("one more"))
-    assert isinstance(refused, ErrorRaised)
-    assert refused.error.code == "too_many_markers"
+    with pytest.raises(RefusedError) as refused:
+        client.session.mark("one more")
+    assert refused.value.body.code == "too_many_markers"
     client.carry(client.session.flush())
     assert len(client.of(Marker)) == 1000
 
@@ -247,10 +248,10 @@ def test_the_order_of_events_can_only_be_chosen_before_sound() -> None:
         client.change(ordered=False)
 
 
-def test_errors_and_returns_are_numbered_with_the_rest() -> None:
+def test_faults_and_returns_are_numbered_with_the_rest() -> None:
     """So that the sequence has no gaps."""
     client = Client()
-    client.carry(client.session.refuse(client_error("invalid_json", "no", "m")))
+    client.carry(client.session.report("idle_timeout", "nothing came"))
     client.carry(client.session.welcome_back(123))
     client.carry(client.session.flush())
     assert [event.seq for event in client.told] == list(range(1, len(client.told) + 1))
@@ -287,7 +288,8 @@ def test_whatever_a_client_does_every_committed_item_gets_one_final(steps: list[
         if step in sound:
             client.carry(client.session.push(sound[step]))
         elif step == "commit":
-            client.carry(client.session.commit())
+            with suppress(RefusedError):
+                client.carry(client.session.commit())
         elif step == "clear":
             client.carry(client.session.clear())
         elif step == "mark":

@@ -208,6 +208,51 @@ def test_a_stream_belongs_to_the_token_that_began_it(token_file: str) -> None:
     asyncio.run(patience(scene()))
 
 
+def test_a_token_for_one_speaker_gets_no_stream_of_another(tmp_path: Path) -> None:
+    """Though both have the same name, and it knows the secret."""
+    file = tmp_path / "tokens"
+    file.write_text(f"hall send speaker=Ann {SEND}\nhall send speaker=Ben {BOTH}\n")
+
+    async def scene() -> None:
+        query = "stream=a-secret-of-the-client"
+        async with (
+            guarded(str(file)) as server,
+            dial(server, query=query, headers=bearer(SEND)) as ann,
+            dial(server, query=query, headers=bearer(BOTH)) as ben,
+        ):
+            told = [await wire.next() for wire in (ann, ben)]
+            assert [each["type"] for each in told] == ["session.created"] * 2
+            speakers = [each["session"]["speaker"] for each in told]
+            assert speakers == ["Ann", "Ben"]
+
+    asyncio.run(patience(scene()))
+
+
+def test_a_token_for_one_meeting_sees_that_it_is_held_and_no_other(tmp_path: Path) -> None:
+    """In the list of meetings, and in what it hears."""
+    file = tmp_path / "tokens"
+    file.write_text(f"all send,listen {BOTH}\nguest listen meeting=all%20hands {LISTEN}\n")
+
+    async def scene() -> None:
+        async with (
+            guarded(str(file)) as server,
+            dial(server, query="meeting=board", headers=bearer(BOTH)) as board,
+            dial(server, query="meeting=all+hands", headers=bearer(BOTH)) as hands,
+        ):
+            for wire in (board, hands):
+                await wire.next()
+            head = f"Authorization: Bearer {LISTEN}".encode()
+            listed = await raw_request(server, b"/v1/meetings", head)
+            assert b'"all hands"' in listed
+            assert b'"board"' not in listed
+            async with dial(server, "/v1/events", headers=bearer(LISTEN)) as guest:
+                snapshot = await guest.next()
+                (session,) = snapshot["sessions"]
+                assert session["session"]["meeting"] == "all hands"
+
+    asyncio.run(patience(scene()))
+
+
 @pytest.mark.parametrize(
     ("target", "header"),
     [
@@ -319,7 +364,8 @@ class Renamed(EmotionServer):
         return self._url
 
 
-def test_metrics_are_for_those_who_may_listen(token_file: str) -> None:
+@pytest.mark.parametrize("path", ["metrics", "v1/meetings"])
+def test_what_goes_on_is_for_those_who_may_listen(token_file: str, path: str) -> None:
     """With tokens for them; without, under the server's own names, and for no other's page."""
 
     async def asked(server: EmotionServer, target: bytes, *headers: bytes) -> bytes:
@@ -329,19 +375,19 @@ def test_metrics_are_for_those_who_may_listen(token_file: str) -> None:
         async with guarded(token_file) as server:
             for token, code in ((LISTEN, 200), (BOTH, 200), (SEND, 403), (WRONG, 401)):
                 head = f"Authorization: Bearer {token}".encode()
-                assert f" {code} ".encode() in await asked(server, b"/metrics", head)
-                target = f"/metrics?token={token}".encode()
+                assert f" {code} ".encode() in await asked(server, f"/{path}".encode(), head)
+                target = f"/{path}?token={token}".encode()
                 assert f" {code} ".encode() in await asked(server, target)
-            assert b" 401 " in await asked(server, b"/metrics")
+            assert b" 401 " in await asked(server, f"/{path}".encode())
             for free in (b"/healthz", b"/readyz", b"/v1/protocol.json", b"/"):
                 assert b" 200 " in await asked(server, free)
         async with serving() as server:
-            assert b" 200 " in await asked(server, b"/metrics")
+            assert b" 200 " in await asked(server, f"/{path}".encode())
             elsewhere = b"Origin: http://evil.example"
-            assert b" 403 " in await asked(server, b"/metrics", elsewhere)
+            assert b" 403 " in await asked(server, f"/{path}".encode(), elsewhere)
             # What a page sees that has renamed its own host to this machine's.
             request = urllib.request.Request(
-                f"{server.url}metrics", headers={"Host": "evil.example"}
+                f"{server.url}{path}", headers={"Host": "evil.example"}
             )
             with pytest.raises(urllib.error.HTTPError) as refused:
                 await asyncio.to_thread(urllib.request.urlopen, request)
@@ -498,6 +544,70 @@ def test_it_serves_over_tls(certificate: tuple[str, str], token_file: str) -> No
             await reader.readexactly(12)
         finally:
             writer.close()
+
+    asyncio.run(patience(scene()))
+
+
+def test_a_certificate_is_read_anew_and_nobody_notices(tmp_path: Path) -> None:
+    """Who is there goes on; who comes gets the new one; a file that is none changes nothing."""
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    cert, key = map(Path, self_signed(tmp_path / "old"))
+    others = list(map(Path, self_signed(tmp_path / "new")))
+    trust = [ssl.create_default_context(cafile=str(each)) for each in (cert, others[0])]
+
+    async def scene() -> None:
+        flags = {"server.tls_cert": str(cert), "server.tls_key": str(key)}
+        async with serving(flags) as server, dial(server, ssl=trust[0]) as first:
+            await first.next()
+            whole = key.read_bytes()
+            key.write_text("no key")
+            await server.reload()
+            async with dial(server, ssl=trust[0]) as second:
+                await second.next()
+            key.write_bytes(whole)
+            for path, other in zip((cert, key), others, strict=True):
+                path.write_bytes(other.read_bytes())
+            await server.reload()
+            async with dial(server, ssl=trust[1]) as third:
+                await third.next()
+            with pytest.raises(ssl.SSLError):
+                async with dial(server, ssl=trust[0]):
+                    """The old one is not shown any more."""
+            await first.finish()
+            assert first.code == 1000
+
+    asyncio.run(patience(scene()))
+
+
+def test_tokens_are_read_anew_and_those_that_have_gone_are_shown_out(token_file: str) -> None:
+    """Others notice nothing, and a file without tokens changes nothing."""
+
+    async def scene() -> None:
+        async with (
+            guarded(token_file) as server,
+            dial(server, headers=bearer(BOTH)) as stays,
+            dial(server, headers=bearer(SEND)) as goes,
+            dial(server, "/v1/events", query="all", headers=bearer(LISTEN)) as listens,
+        ):
+            for wire in (stays, goes, listens):
+                await wire.next()
+            new = "newly-0123456789abcdef"
+            Path(token_file).write_text("# by mistake\n")
+            await server.reload()
+            async with dial(server, headers=bearer(SEND)) as wire:
+                assert (await wire.next())["type"] == "session.created"
+            Path(token_file).write_text(f"meeting send,listen {BOTH}\nphone send {new}\n")
+            await server.reload()
+            for wire in (goes, listens):
+                await wire.connection.wait_closed()
+                assert wire.connection.close_code == 1008
+            assert (await refusal(server, headers=bearer(SEND)))[0] == 401
+            async with dial(server, headers=bearer(new)) as wire:
+                assert (await wire.next())["type"] == "session.created"
+            told = await stays.finish()
+            assert told[-1]["type"] == "streamser.session.closed"
+            assert stays.code == 1000
 
     asyncio.run(patience(scene()))
 

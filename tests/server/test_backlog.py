@@ -78,6 +78,19 @@ def test_a_connection_that_cannot_even_take_finals_must_go() -> None:
     backlog = Backlog(3, word)
     assert all(backlog.put(letter(n)) for n in (1, 2, 3))
     assert not backlog.put(letter(4))
+    assert backlog.is_over_full
+    backlog.take(), backlog.take()
+    assert not backlog.is_over_full
+
+
+def test_there_is_an_end_also_for_one_that_takes_a_little() -> None:
+    """Four times the room is too much, in letters or in bytes."""
+    backlog = Backlog(3, word)
+    for n in range(11):
+        backlog.put(letter(n + 1))
+    assert not backlog.is_overrun
+    backlog.put(letter(12))
+    assert backlog.is_overrun
 
 
 def test_what_is_sent_again_has_room_until_it_is_read() -> None:
@@ -137,7 +150,8 @@ def test_nothing_is_lost_without_a_word_and_memory_is_bounded(
         if is_put:
             seqs[session] += 1
             if not backlog.put(letter(seqs[session], session, droppable=droppable)):
-                seqs[session] -= 1
+                # Its connection would be closed if it took nothing now.
+                taken += everything(backlog)
         elif len(backlog):
             taken += [body.decode() for body in backlog.take()]
         # Each session's overload may stand beside those that count.

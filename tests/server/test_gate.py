@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.server.actions import StreamSettings, Tongues
+from streamser.server.actions import Action, Configure, Refuse, StreamSettings, Tongues
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Tokens, offered_token, read_tokens
 from streamser.server.deepgram import DeepgramDialect
@@ -168,7 +169,8 @@ def test_a_deepgram_client_may_name_speaker_and_meeting_too() -> None:
 
 def test_there_is_room_until_there_is_none() -> None:
     """In all, and for each token; a listener takes no stream's place."""
-    admission = Admission(ServerSettings(max_sessions=3, max_token_sessions=2, max_listeners=1))
+    admission = Admission(ServerSettings(max_sessions=3, token_share=0.7, max_listeners=1))
+    admission.shares = True
     assert code_of(admission.refuse_stream("a")) == "not_ready"
     admission.ready = True
     admission.enter_stream("a")
@@ -180,9 +182,9 @@ def test_there_is_room_until_there_is_none() -> None:
     assert refusal is not None
     assert (refusal.status, refusal.close_code, refusal.retry_s) == (503, 1013, 5)
     assert "retry in 5 s" in refusal.reason
-    assert code_of(admission.refuse_listener()) is None
-    admission.listeners = 1
-    assert code_of(admission.refuse_listener()) == "too_many_listeners"
+    assert code_of(admission.refuse_listener("a")) is None
+    admission.enter_listener("b")
+    assert code_of(admission.refuse_listener("a")) == "too_many_listeners"
     admission.leave_stream("a")
     assert code_of(admission.refuse_stream("a")) is None
     admission.closing = True
@@ -249,3 +251,86 @@ def test_a_language_that_is_not_known_is_refused_at_the_door(path: str) -> None:
     let_in = decide(f"{path}?language=en-GB")
     assert isinstance(let_in, Sending)
     assert let_in.asked.language == "en"
+
+
+ANN = "a" * 16
+GUEST = "g" * 16
+BOUND = f"ann send meeting=all%20hands speaker=Ann {ANN}; guest listen meeting=all%20hands {GUEST}"
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/listen"])
+@pytest.mark.parametrize("asked", ["", "&meeting=all++hands&speaker=Ann"])
+def test_a_token_for_one_meeting_and_speaker_names_both(path: str, asked: str) -> None:
+    """Whether the client says so or not."""
+    visit = decide(f"{path}?token={ANN}{asked}", known=tokens(BOUND))
+    assert isinstance(visit, Sending)
+    assert (visit.meeting, visit.asked.speaker) == ("all hands", "Ann")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"/v1/realtime?token={ANN}&meeting=board",
+        f"/v1/realtime?token={ANN}&speaker=Ben",
+        f"/v1/listen?token={ANN}&speaker=Ben",
+        f"/v1/events?token={GUEST}&all",
+        f"/v1/events?token={GUEST}&meeting=all+hands&all",
+        f"/v1/events?token={GUEST}&session=sess_1",
+        f"/v1/events?token={GUEST}&meeting=board",
+        f"/v1/realtime?token={GUEST}",
+    ],
+)
+def test_a_token_for_one_meeting_opens_no_other(target: str) -> None:
+    """Nor a session that may be of another, nor all of them."""
+    assert code(decide(target, known=tokens(BOUND))) == "forbidden"
+
+
+@pytest.mark.parametrize("asked", ["", "&meeting=all%20hands"])
+def test_a_listener_of_one_meeting_hears_that(asked: str) -> None:
+    """It need not say which."""
+    visit = decide(f"/v1/events?token={GUEST}{asked}", known=tokens(BOUND))
+    assert isinstance(visit, Listening)
+    assert visit.interest.meeting == "all hands"
+
+
+@pytest.mark.parametrize("name", ["Ben", None])
+def test_a_token_for_one_speaker_stays_that_one(name: str | None) -> None:
+    """An update to another name is refused, and changes nothing; its own is none."""
+    visit = decide(f"/v1/realtime?token={ANN}", known=tokens(BOUND))
+    assert isinstance(visit, Sending)
+
+    def rename(speaker: str | None) -> Action:
+        own = {"type": "session.update", "session": {"streamser": {"speaker": speaker}}}
+        (action,) = visit.dialect.receive(json.dumps(own))
+        return action
+
+    refused = rename(name)
+    assert isinstance(refused, Refuse)
+    assert (refused.error.code, refused.error.param) == ("forbidden", "session.streamser.speaker")
+    kept = rename("Ann")
+    assert isinstance(kept, Configure)
+    assert kept.settings.speaker == "Ann"
+
+
+@pytest.mark.parametrize(
+    "bound",
+    ["meeting=", "room=hall", "meeting=a meeting=b", f"meeting={'m' * 81}", "meeting=%0a"],
+)
+def test_a_token_that_is_bound_to_nothing_that_is_known_is_refused(bound: str) -> None:
+    """A typing error must not make a token for all meetings."""
+    with pytest.raises(ConfigError, match="STREAMSER_TOKENS, part 1") as refused:
+        tokens(f"ann send {bound} {ANN}")
+    assert ANN not in str(refused.value)
+
+
+def test_metrics_have_a_role_of_their_own() -> None:
+    """Which opens nothing else; who may listen everywhere may read them too."""
+    known = tokens(f"grafana metrics {ANN}; guest listen meeting=hall {GUEST}; all listen {BOTH}")
+    gate = Gate(known, Admission(ServerSettings()), USUAL, (), ())
+
+    def opens(token: str, path: str) -> bool:
+        return not isinstance(gate.admit(Call(f"{path}?token={token}", "localhost")), Refusal)
+
+    assert [opens(token, "/metrics") for token in (ANN, GUEST, BOTH)] == [True, False, True]
+    for path in ("/v1/events", "/v1/meetings", "/v1/realtime"):
+        assert not opens(ANN, path)

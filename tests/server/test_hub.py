@@ -23,6 +23,7 @@ from streamser.events import (
 from streamser.runtime.profile import SessionSnapshot
 from streamser.server.backlog import Letter
 from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.room import LiveMeeting
 from streamser.taxonomy import Dimensions
 
 FIRST = 1000
@@ -196,7 +197,6 @@ def test_with_a_session_one_counts_by_its_own_numbers() -> None:
     other.utter(1.0)
     back = Ear(hub, Interest(session="a"), after=2)
     assert [event["seq"] for event in back.missed] == [3, 4]
-    assert [letter.seq for letter in hub.events_since("a", 3)] == [4]
 
 
 def test_it_says_so_where_something_cannot_be_told_again() -> None:
@@ -208,6 +208,8 @@ def test_it_says_so_where_something_cannot_be_told_again() -> None:
     assert Ear(hub, Interest(), after=FIRST + 2).snapshot.lost
     assert Ear(hub, Interest(session="a"), after=1).snapshot.lost
     assert Ear(hub, Interest(), after=FIRST - 500).snapshot.lost
+    assert not Ear(hub, Interest(), after=0).snapshot.lost
+    assert not Ear(hub, Interest(session="a"), after=0).snapshot.lost
     assert Ear(hub, Interest(), after=FIRST + 10_000).snapshot.lost
     recent = Ear(hub, Interest(), after=FIRST + 14)
     assert not recent.snapshot.lost
@@ -225,6 +227,18 @@ def test_a_meeting_is_forgotten_some_time_after_all_have_left() -> None:
     assert hub.meetings == 1
     hub.tidy(1010.0)
     assert hub.meetings == 0
+
+
+def test_the_meetings_that_are_held_are_those_in_which_somebody_is() -> None:
+    """With how many streams are in each, and for how long it has gone on."""
+    hub = make_hub()
+    talk = Talk(hub, "a", meeting="m", speaker="Ann")
+    Talk(hub, "b", meeting="m", speaker="Ben")
+    Talk(hub, "c")
+    assert hub.live_meetings(90.0) == (LiveMeeting("m", 2, 90_000),)
+    talk.close(91.0)
+    Talk(hub, "d", meeting="n").close(92.0)
+    assert hub.live_meetings(92.0) == (LiveMeeting("m", 1, 92_000),)
 
 
 def test_what_was_learnt_of_a_speaker_stays_with_the_meeting() -> None:
@@ -266,3 +280,37 @@ def test_a_name_that_needs_escapes_stays_one_json_object() -> None:
     Talk(hub, "a", meeting='say "hi" \\ ü')
     assert ear.heard[0]["meeting"] == 'say "hi" \\ ü'
     assert msgspec.json.encode(ear.heard[0])
+
+
+def test_one_meeting_cannot_push_out_what_was_said_in_another() -> None:
+    """Each remembers its own finals, and a bounded number of them."""
+    hub = make_hub()
+    Talk(hub, "a", meeting="quiet").utter(1.0)
+    loud = Talk(hub, "b", meeting="loud")
+    for n in range(2_100):
+        loud.utter(2.0 + n, f"i{n}")
+    assert len(Ear(hub, Interest(meeting="quiet")).snapshot.finals) == 1
+    assert len(Ear(hub, Interest(meeting="loud")).snapshot.finals) == 200
+
+
+def test_of_the_meetings_that_all_have_left_the_latest_are_remembered() -> None:
+    """Those that go on stay, whatever comes and goes."""
+    hub = make_hub()
+    Talk(hub, "here", meeting="live")
+    for n in range(300):
+        Talk(hub, f"s{n}", meeting=f"m{n}").close(float(n))
+    meetings = [state.meeting for state in Ear(hub, Interest()).snapshot.meetings]
+    assert meetings == ["live", *(f"m{n}" for n in range(44, 300))]
+
+
+def test_a_meeting_lists_those_who_are_there_and_counts_the_rest() -> None:
+    """Passing speakers do not swell what is told."""
+    hub = make_hub()
+    Talk(hub, "host", meeting="m", speaker="Ann")
+    for n in range(50):
+        guest = Talk(hub, f"s{n}", meeting="m", speaker=f"g{n}")
+        guest.utter(1.0 + n)
+        guest.close(1.0 + n)
+    (state,) = Ear(hub, Interest(meeting="m")).snapshot.meetings
+    assert [who.speaker for who in state.speakers] == ["Ann", *(f"g{n}" for n in range(19, 50))]
+    assert state.more_speakers == 19

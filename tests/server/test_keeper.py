@@ -190,3 +190,44 @@ def test_a_slow_disk_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert lost == {"events": sent - len(lines)}
     assert any(line.startswith("what sess_late leaves is not complete") for line in told)
     assert f"{2 + 50 * len(middle) - len(lines)} events are left out" in " ".join(told)
+
+
+def test_a_disk_that_hangs_ends_no_server_s_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not written by then is given up, and it is known that something is missing."""
+    disk = threading.Event()
+
+    def write(self: EventLog, line: bytes) -> None:
+        disk.wait(30)
+
+    monkeypatch.setattr(EventLog, "write", write)
+    told: list[str] = []
+    keeper = Keeper(tmp_path, [], told.append, patience_s=0.05)
+    for event in talk("sess_a"):
+        keeper.deliver(letter(event))
+    assert keeper.incomplete is None
+    keeper.close()
+    disk.set()
+    assert keeper.incomplete == "the disk takes nothing any more"
+    assert told == ["--export: it is not done within 0.05 s; it gets no more events."]
+
+
+def test_a_slow_disk_is_waited_for_as_long_as_it_takes_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much there is to write: patience is with the next step, not with all of them."""
+    usual = EventLog.write
+
+    def write(self: EventLog, line: bytes) -> None:
+        threading.Event().wait(0.02)
+        usual(self, line)
+
+    monkeypatch.setattr(EventLog, "write", write)
+    keeper = Keeper(tmp_path, [], print, patience_s=0.2)
+    for name in "abcdef":
+        for event in talk(f"sess_{name}"):
+            keeper.deliver(letter(event))
+    keeper.close()
+    assert keeper.incomplete is None
+    assert len(list(tmp_path.glob("*.jsonl"))) == 6

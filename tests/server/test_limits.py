@@ -120,8 +120,8 @@ def test_there_is_room_for_so_many_streams() -> None:
     asyncio.run(patience(scene()))
 
 
-def test_a_broken_stream_keeps_its_place() -> None:
-    """Its client comes back though the server is full; others do not get in meanwhile."""
+def test_a_broken_stream_gives_way_where_all_is_full() -> None:
+    """To somebody who is there; who has come back before that keeps its place."""
 
     async def scene() -> None:
         secret = "stream=a-secret-of-the-client"
@@ -129,10 +129,17 @@ def test_a_broken_stream_keeps_its_place() -> None:
             async with dial(server, query=secret) as wire:
                 await wire.next()
                 await wire.break_off()
-            code, _, error = await refusal(server)
-            assert (code, error["code"]) == (503, "too_many_sessions")
             async with dial(server, query=f"{secret}&after=1") as wire:
                 assert (await wire.next())["type"] == "streamser.session.resumed"
+                code, _, error = await refusal(server)
+                assert (code, error["code"]) == (503, "too_many_sessions")
+                await wire.break_off()
+            while (await status(server, "readyz"))[0] != 200:
+                """The server has not seen yet that the client is gone."""
+            async with dial(server) as other:
+                assert (await other.next())["type"] == "session.created"
+                code, _, error = await refusal(server, query=f"{secret}&after=1")
+                assert (code, error["code"]) == (503, "too_many_sessions")
 
     asyncio.run(patience(scene()))
 
@@ -143,7 +150,7 @@ def test_each_token_has_room_for_so_many_streams(tmp_path: Path) -> None:
     tokens.write_text("anna send anna-has-a-secret\nben send ben-has-another-one\n")
     anna = {"Authorization": "Bearer anna-has-a-secret"}
     ben = {"Authorization": "Bearer ben-has-another-one"}
-    flags = {"server.token_file": str(tokens), "server.max_token_sessions": 1}
+    flags = {"server.token_file": str(tokens), "server.max_sessions": 2}
 
     async def scene() -> None:
         async with serving(flags) as server, dial(server, headers=anna) as first:
@@ -156,6 +163,61 @@ def test_each_token_has_room_for_so_many_streams(tmp_path: Path) -> None:
             async with dial(server, headers=ben) as second:
                 await second.next()
             assert (await status(server, "readyz"))[0] == 200
+
+    asyncio.run(patience(scene()))
+
+
+def test_no_token_keeps_all_listeners_to_itself(tmp_path: Path) -> None:
+    """Another's listener gets in, where one token has its share."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("anna listen anna-has-a-secret\nben listen ben-has-another-one\n")
+    anna = {"Authorization": "Bearer anna-has-a-secret"}
+    ben = {"Authorization": "Bearer ben-has-another-one"}
+    flags = {"server.token_file": str(tokens), "server.max_listeners": 2}
+
+    async def scene() -> None:
+        async with serving(flags) as server:
+            events = {"path": "/v1/events", "query": "all"}
+            async with dial(server, **events, headers=anna) as first:
+                await first.next()
+                code, _, error = await refusal(server, **events, headers=anna)
+                assert (code, error["code"]) == (503, "too_many_listeners_of_token")
+                async with dial(server, **events, headers=ben) as second:
+                    await second.next()
+
+    asyncio.run(patience(scene()))
+
+
+def test_finals_that_are_late_keep_newcomers_out() -> None:
+    """Whoever is there is told, and may come back; readiness and metrics say so."""
+
+    async def scene() -> None:
+        flags = {"server.late_s": 0.0001, "server.resume_s": 60}
+        async with serving(flags) as server:
+            async with dial(server, query="rate=16000&stream=a-secret-of-the-client") as wire:
+                await wire.next()
+                events = []
+                for _ in range(3):
+                    await wire.sound(encode(demo(4.0)))
+                    await wire.send("input_audio_buffer.commit")
+                    events += await wire.until(EMOTION)
+                events += await wire.settle()
+                late = of_kind(events, "streamser.overload")
+                assert [(each["kind"], each["total"]) for each in late][:2] == [
+                    ("finals", 1),
+                    ("finals", 2),
+                ]
+                code, headers, error = await refusal(server)
+                assert (code, headers["Retry-After"], error["code"]) == (503, "5", "overloaded")
+                assert (await status(server, "readyz"))[::2] == (503, "overloaded\n")
+                metrics = (await status(server, "metrics"))[2]
+                assert "streamser_late_finals_total 0" not in metrics
+                assert "streamser_late_seconds " in metrics
+                await wire.break_off()
+            async with dial(server, query="stream=a-secret-of-the-client") as back:
+                assert "streamser.session.resumed" in kinds(
+                    await back.until("streamser.session.resumed")
+                )
 
     asyncio.run(patience(scene()))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
+import streamser
 from streamser.events import Event
 from streamser.server.metrics import Metrics
 from tests.cli.samples import closed, failed, felt, sounded
@@ -36,3 +39,12 @@ def test_an_utterance_that_fails_is_waited_for_no_more() -> None:
     fault = msgspec.structs.replace(failed(), item_id="item_s_1")
     assert first_readings(sounded(), fault, felt())[0] == 2
     assert first_readings(sounded(), closed(), felt())[0] == 2
+
+
+def test_the_build_and_the_process_are_told_too() -> None:
+    """Which version runs, on which Python, and what its process takes."""
+    told = Metrics().render().decode()
+    assert f'streamser_build_info{{version="{streamser.__version__}"}} 1.0' in told
+    assert "python_info{" in told
+    # Where the system tells of processes.
+    assert ("process_resident_memory_bytes" in told) == Path("/proc/self/stat").exists()

@@ -50,9 +50,12 @@ class Hands:
 
 
 @asynccontextmanager
-async def replaying(score: Score, speed: float = 1.0) -> AsyncIterator[ReplayServer]:
+async def replaying(
+    score: Score, speed: float = 1.0, keep: int = 20_000
+) -> AsyncIterator[ReplayServer]:
     """Run a server for a score on any free port; its time is moved by waiting."""
-    settings = load_settings(flags={"server.port": 0}, environ={}).settings
+    flags = {"server.port": 0, "server.replay_events": keep}
+    settings = load_settings(flags=flags, environ={}).settings
     hands = Hands()
     server = ReplayServer(settings, score, speed, hands.now, hands.sleep)
     await server.start()
@@ -199,6 +202,34 @@ def test_who_comes_in_the_middle_hears_the_rest(tmp_path: Path) -> None:
     assert [state["session"]["speaker"] for state in snapshot["sessions"]] == ["Ann"]
     assert kinds(rest)[0] == "input_audio_buffer.speech_started"
     assert rest[0]["at_ms"] == 3020
+
+
+def test_who_comes_late_sees_it_from_its_beginning(tmp_path: Path) -> None:
+    """However little is kept of a live meeting; it is listed while somebody is in it."""
+    script = Script(speaker="Ann", meeting="m")
+    for n in range(40):
+        script.say(1000 * n, 1000 * n + 900)
+    score = read_score([saved(tmp_path / "talk.jsonl", script.events)])
+
+    async def scene() -> tuple[list[Told], list[bytes]]:
+        async with replaying(score, keep=100) as server:
+            lists = [await asyncio.to_thread(_get, server.url + "v1/meetings")]
+            await server.play()
+            lists.append(await asyncio.to_thread(_get, server.url + "v1/meetings"))
+            async with dial(server, "/v1/events", query="meeting=m&after=0") as ear:
+                heard = [await ear.next()]
+                while len(of_kind(heard, MOODS[0])) < 40:
+                    heard.append(await ear.next())
+                return heard, lists
+
+    heard, lists = asyncio.run(patience(scene()))
+    told = [event["seq"] for event in heard if event.get("session_id")]
+    assert told == [event.seq for event in script.events][: len(told)]
+    assert len(told) > 200
+    assert [json.loads(each)["meetings"] for each in lists] == [
+        [],
+        [{"meeting": "m", "streams": 1, "at_ms": score.length_ms}],
+    ]
 
 
 def test_nobody_can_send_to_a_recording(tmp_path: Path) -> None:

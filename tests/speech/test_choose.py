@@ -168,7 +168,7 @@ def test_auto_uses_the_cached_model_that_was_asked_for(
     )
     assert chosen is not None
     assert chosen.name == "faster-whisper/base"
-    assert told == ["loading Whisper base …"]
+    assert told == [f"loading Whisper base at revision {COMMIT[:12]} …"]
 
 
 def test_auto_uses_another_cached_size_and_says_so(
@@ -182,7 +182,7 @@ def test_auto_uses_another_cached_size_and_says_so(
     assert chosen.name == "faster-whisper/small"
     assert told == [
         "Whisper 'base' is not on this machine; using 'small', which is here.",
-        "loading Whisper small …",
+        f"loading Whisper small at revision {COMMIT[:12]} …",
     ]
 
 
@@ -233,7 +233,7 @@ def test_auto_asks_for_base_where_tiny_en_does_not_know_the_language(
         assert chosen.name == f"faster-whisper/{size}"
         assert told == [
             f"Whisper 'tiny.en' knows only English, not 'de'; using {size!r}, which is here.",
-            f"loading Whisper {size} …",
+            f"loading Whisper {size} at revision {COMMIT[:12]} …",
         ]
         assert what_auto_takes(german, offline=True) == f"whisper/{size}, from the cache"
 
@@ -320,3 +320,20 @@ def test_the_inventory_looks_whether_the_package_is_what_was_published(
     (package, *_) = asr_inventory()
     assert package.found
     assert "install it again" in package.fault
+
+
+def test_a_revision_that_is_asked_for_has_no_stand_in(
+    model: Path, cache: Path, told: list[str]
+) -> None:
+    """Another revision in the cache is none, nor is another size; a commit names what is meant."""
+    put_into_cache(cache, model, "tiny.en")
+    settings = AsrSettings(model=f"tiny.en@{COMMIT}", language="en")
+    chosen = choose_transcriber(settings, told.append, offline=True)
+    assert says(chosen) == SENTENCE
+    assert chosen is not None
+    assert chosen.name == f"faster-whisper/tiny.en@{COMMIT}"
+    assert told == [f"loading Whisper tiny.en@{COMMIT} …"]
+    other = AsrSettings(model="Systran/faster-whisper-tiny.en@v2", language="en")
+    assert what_auto_takes(other, offline=True) == "no words"
+    with pytest.raises(ModelError, match=f"of which {COMMIT} is here.*not on this machine"):
+        choose_transcriber(other, told.append, offline=True)

@@ -125,7 +125,7 @@ class _Bench:
         told = {
             "server.port": 0,
             "server.max_sessions": 2 * streams,
-            "server.max_token_sessions": 2 * streams,
+            "server.late_s": 0,
             "asr.engine": task.asr,
             "emotion.model": task.model,
             "worker.processes": task.processes,

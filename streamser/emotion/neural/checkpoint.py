@@ -17,6 +17,7 @@ from typing import Final, cast
 
 import msgspec
 import torch
+from msgspec.structs import replace
 
 from streamser.emotion.calibration import (
     Calibration,
@@ -32,6 +33,7 @@ from streamser.emotion.neural.interfaces import TextEncoder
 from streamser.emotion.neural.network import FusedModel
 from streamser.emotion.neural.weights import read_weights, write_weights
 from streamser.errors import ConfigError, ModelError
+from streamser.hub_cache import split_revision
 
 __all__ = ["FORMAT", "VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -131,13 +133,19 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a checkpoint from a directory, or by its name on the hub, in evaluation mode.
 
+    A name may say which revision is meant, and no other: ``owner/name@revision``.
+
     ``offline`` forbids downloads; ``request`` says more about how to ask the hub. torch's
     random numbers go on as if nothing had been loaded. Raises ``ModelError``, in one line that
     names the file, for whatever is missing, damaged, of another format or of another model.
     """
     directory = _whole(Path(where).expanduser())
     if directory is None:
-        directory = fetch(str(where), request or HubRequest(offline=offline))
+        name, revision = split_revision(str(where))
+        request = request or HubRequest(offline=offline)
+        if revision is not None:
+            request = replace(request, revision=revision)
+        directory = fetch(name, request)
     try:
         _refuse_other_formats(directory)
     except OSError as error:  # a directory that may not be looked into

@@ -29,7 +29,7 @@ class ReadyModel:
     """
 
     def __init__(self, readers: Sequence[Reader]) -> None:
-        self.name = "+".join(reader.ready.name for reader in readers)
+        self.name = "+".join(reader.ready.title for reader in readers)
         known = {reader.ready.modality for reader in readers}
         self.modalities: tuple[str, ...] = tuple(
             name for name in ("audio", "text") if name in known

@@ -43,9 +43,10 @@ _FUNASR_FILES: Final = ("config.yaml", "model.pt")
 
 def held(ready: Ready) -> Held:
     """Tell whether a model's files are in the hub's cache."""
-    snapshot = cached_snapshot(ready.repository)
+    snapshot = cached_snapshot(ready.repository, ready.revision)
     if snapshot is None:
-        return "in part" if _begun(ready) else "no"
+        # Bytes of another revision are no part of the one that is asked for.
+        return "in part" if ready.revision is None and _begun(ready) else "no"
     return "in part" if _lacking(ready, snapshot) else "yes"
 
 
@@ -55,16 +56,16 @@ def locate(ready: Ready, *, offline: bool) -> Path:
     ``offline`` (or the environment's ``HF_HUB_OFFLINE``) forbids it. Raises ``ModelError`` at once
     with the path that is missing, or soon where the hub cannot be reached.
     """
-    snapshot = cached_snapshot(ready.repository)
+    snapshot = cached_snapshot(ready.repository, ready.revision)
     lacking = _lacking(ready, snapshot) if snapshot is not None else ""
     if snapshot is not None and not lacking:
         return snapshot
     if offline or is_hub_forbidden():
-        missing = snapshot_place(ready.repository) / lacking
+        missing = snapshot_place(ready.repository, ready.revision) / lacking
         how = "is only in part on this machine" if held(ready) == "in part" else "is not here"
         raise ModelError(
-            f"the public model {ready.name} {how} ({missing} is missing), and downloads are"
-            f" switched off: run `streamser models pull {ready.name}` once with a network."
+            f"the public model {ready.title} {how} ({missing} is missing), and downloads are"
+            f" switched off: run `streamser models pull {ready.title}` once with a network."
         )
     return pull(ready)
 
@@ -91,15 +92,16 @@ def pull(ready: Ready, *, force: bool = False) -> Path:
             f"{ready.name} cannot be downloaded: {hub} does not answer; check the connection."
         )
     print(
-        f"Downloading {ready.name} ({ready.repository}, about {size_of(ready)})",
+        f"Downloading {ready.title} ({ready.repository}, about {size_of(ready)})",
         file=sys.stderr,
         flush=True,
     )
     try:
-        listed = HfApi(endpoint=hub).list_repo_files(ready.repository)
+        listed = HfApi(endpoint=hub).list_repo_files(ready.repository, revision=ready.revision)
         directory = Path(
             snapshot_download(
                 ready.repository,
+                revision=ready.revision,
                 allow_patterns=_wanted(ready, listed),
                 endpoint=hub,
                 cache_dir=hub_cache(),
@@ -109,7 +111,7 @@ def pull(ready: Ready, *, force: bool = False) -> Path:
     # The hub's own, its HTTP library's and the disk's errors have no common ancestor.
     except Exception as error:
         raise ModelError(
-            f"{ready.name} could not be downloaded from {ready.repository}"
+            f"{ready.title} could not be downloaded from {ready.repository}"
             f" ({(str(error).strip() or type(error).__name__).splitlines()[0]}): check the"
             " connection and the room on the disk, and run the command again to go on."
         ) from error

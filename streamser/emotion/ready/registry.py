@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from streamser.errors import ConfigError
+from streamser.hub_cache import split_revision
 
 __all__ = ["READY", "Kind", "Ready", "caveats", "is_ready", "named", "nearest_ready", "size_of"]
 
@@ -28,7 +29,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     rates; ``multi_label`` says that the labels are GoEmotions', each with a probability of its own.
     ``licence`` is as its card says; ``caveat`` is said at every start with it, empty where nothing
     need be. ``megabytes`` is about what a download weighs. ``figures`` are published ones, with
-    their source.
+    their source. ``revision`` is the one of the repository that is asked for, ``None`` where any
+    will do: the hub's newest, or what is in the cache.
     """
 
     name: str
@@ -42,6 +44,12 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     caveat: str = ""
     megabytes: int
     figures: str
+    revision: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the name, with the revision where one is asked for."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
     @property
     def modality(self) -> str:
@@ -174,7 +182,8 @@ def is_ready(wanted: str) -> bool:
     """
     parts = _parts(wanted)
     if len(parts) == 1:
-        return parts[0] in READY or parts[0] in _REPOSITORIES
+        name, _ = split_revision(parts[0])
+        return name in READY or name in _REPOSITORIES
     try:
         return not Path(wanted).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long; nobody's home; a NUL in it
@@ -184,10 +193,11 @@ def is_ready(wanted: str) -> bool:
 def named(wanted: str) -> tuple[Ready, ...]:
     """Return the public models that ``a`` or ``a+b+c`` names, by short names or hub names.
 
-    Raises ``ConfigError`` with the nearest for a name that none has, and for one named twice.
+    Each may have ``@REVISION`` behind it, so that no other will do. Raises ``ConfigError`` with
+    the nearest for a name that none has, and for one named twice.
     """
     found = tuple(_one(part) for part in _parts(wanted))
-    if len(set(found)) < len(found):
+    if len({ready.name for ready in found}) < len(found):
         raise ConfigError(f"{wanted}: name each model once.")
     return found
 
@@ -221,10 +231,11 @@ def _parts(wanted: str) -> list[str]:
 
 
 def _one(name: str) -> Ready:
-    ready = READY.get(name) or _REPOSITORIES.get(name)
+    plain, revision = split_revision(name)
+    ready = READY.get(plain) or _REPOSITORIES.get(plain)
     if ready is None:
         hint = nearest_ready(name) or f"there are {', '.join(READY)}."
         raise ConfigError(
             f"no public model is called {name!r}: {hint} `streamser models` lists them."
         )
-    return ready
+    return ready if revision is None else msgspec.structs.replace(ready, revision=revision)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Frames, Mel, log_mel
 from streamser.errors import ConfigError
+from streamser.saving import replacing
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.bands import WHISPER
 from streamser.training.bundle.channels import Channel, Studio, draw_channel, through
@@ -105,9 +105,8 @@ def fit_norm(voices: Voices) -> Norm:
 def keep(cache: Path, **arrays: npt.NDArray[Any]) -> None:
     """Write arrays to a cache that other trainings may be reading."""
     cache.parent.mkdir(parents=True, exist_ok=True)
-    part = cache.with_name(f"{cache.stem}.{os.getpid()}.part.npz")
-    np.savez(part, **arrays)  # type: ignore[arg-type]
-    part.replace(cache)
+    with replacing(cache) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def pool_of(item: Item) -> int:

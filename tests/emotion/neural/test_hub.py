@@ -61,6 +61,9 @@ def test_only_the_files_of_a_checkpoint_are_asked_for(
     assert asked["local_files_only"] is False
     assert asked["allow_patterns"] == list(CHECKPOINT_FILES)
     assert not any(pattern.endswith((".py", ".bin", ".pt")) for pattern in CHECKPOINT_FILES)
+    shutil.rmtree(tmp_path / "snapshot")
+    load_checkpoint(f"{NAME}@v2", offline=True)
+    assert (asked["name"], asked["revision"]) == (NAME, "v2")
 
 
 def answered(kind: type[errors.HfHubHTTPError], status: int) -> errors.HfHubHTTPError:

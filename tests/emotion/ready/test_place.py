@@ -9,7 +9,7 @@ import pytest
 
 from streamser.emotion.ready import place
 from streamser.emotion.ready.place import held, locate, pull
-from streamser.emotion.ready.registry import READY
+from streamser.emotion.ready.registry import READY, named
 from streamser.errors import ModelError
 from tests.emotion.ready.layouts import snapshot_of
 
@@ -27,9 +27,11 @@ class Hub:
     def __init__(self, laid: Path, cache: Path, listed: list[str]) -> None:
         self.laid, self.cache, self.listed = laid, cache, listed
         self.asked: list[dict[str, Any]] = []
+        self.revisions: list[str | None] = []
 
-    def list_repo_files(self, repository: str) -> list[str]:
+    def list_repo_files(self, repository: str, revision: str | None) -> list[str]:
         """List what the repository holds."""
+        self.revisions.append(revision)
         return self.listed
 
     def snapshot_download(self, repository: str, **options: Any) -> str:
@@ -116,6 +118,28 @@ def test_only_what_is_needed_is_fetched_and_no_code(
     assert (directory / "config.json").is_file()
     assert f"Downloading {NAME}" in capsys.readouterr().err
     assert locate(WORDS, offline=True) == directory
+
+
+def test_a_revision_that_is_asked_for_is_the_one_that_is_taken(
+    hub: Path,
+) -> None:
+    """Another in the cache is none, however whole it is."""
+    (here,) = named(f"{NAME}@abc")
+    (other,) = named(f"{WORDS.repository}@0123abc")
+    assert locate(here, offline=True) == snapshot_of(NAME, hub)
+    assert held(other) == "no"
+    with pytest.raises(ModelError, match="is not here") as caught:
+        locate(other, offline=True)
+    assert "snapshots/0123abc" in str(caught.value)
+    assert f"streamser models pull {NAME}@0123abc" in str(caught.value)
+
+
+def test_a_download_is_of_the_revision_that_is_asked_for(online: Hub) -> None:
+    """List and files alike."""
+    (ready,) = named(f"{NAME}@v1.0")
+    locate(ready, offline=False)
+    assert online.revisions == ["v1.0"]
+    assert online.asked[0]["revision"] == "v1.0"
 
 
 def test_with_safetensors_no_pickle_is_fetched(online: Hub) -> None:

@@ -56,6 +56,18 @@ def test_a_name_that_none_has_is_told_with_the_nearest(wanted: str, hint: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_name_may_say_which_revision_is_meant() -> None:
+    """By either name, each its own; one model in two revisions is named twice."""
+    name = "superb-hubert-base"
+    assert is_ready(f"{name}@v1")
+    assert is_ready(f"{READY[name].repository}@v1")
+    one, other = named(f"{name}@v1+{READY['sensevoice'].repository}")
+    assert (one.name, one.revision, one.title) == (name, "v1", f"{name}@v1")
+    assert (other.revision, other.title) == (None, "sensevoice")
+    with pytest.raises(ConfigError, match="name each model once"):
+        named(f"{name}@v1+{name}@v2")
+
+
 def test_a_model_named_twice_is_refused() -> None:
     """Twice the same opinion is not two."""
     with pytest.raises(ConfigError, match="each model once"):

@@ -1,0 +1,169 @@
+"""The light half of a model that others bring: it may raise, hang, or say what is no reading."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any, Final, TypeVar
+
+from streamser.emotion.model import EmotionModel, Finding, Listener, Reading, Spoken
+from streamser.errors import ModelError
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+
+__all__ = ["BoundedListener", "BoundedModel", "check_reading"]
+
+T = TypeVar("T")
+
+_PATIENCE_S: Final = 3.0
+"""How long a call may take. Everybody's events wait for it, and it is meant to take none."""
+_TOLERANCE: Final = 1e-3
+"""Of the sum of scores, which models round as they like."""
+
+
+class BoundedModel:
+    """Be a plug-in's model, with listeners that cannot keep those who ask them."""
+
+    def __init__(self, model: EmotionModel) -> None:
+        self._model = model
+        self.name = model.name
+        self.modalities = model.modalities
+
+    def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
+        """Measure a batch; the worker that asks has a deadline of its own."""
+        return self._model.observe(batch)
+
+    def forget(self, session_id: str) -> None:
+        """Drop what is kept of a session that has ended."""
+        self._model.forget(session_id)
+
+    def listener(self) -> BoundedListener:
+        """Return a listener for a new session; raises ``ModelError`` where none can be made."""
+        try:
+            return BoundedListener(self._model.listener(), self.name)
+        except (Exception, SystemExit) as error:
+            raise _fault(self.name, "listener", error) from error
+
+
+class BoundedListener:
+    """Ask a plug-in's listener on a thread of its own, and wait for an answer so long at most.
+
+    Raises ``ModelError`` for whatever it raises, for a reading that is none, and after
+    ``patience_s`` without an answer. One that has not answered is asked nothing any more: what it
+    knows by then is anybody's guess. It crosses to another process as the listener that it asks.
+    """
+
+    def __init__(self, listener: Listener, name: str, patience_s: float = _PATIENCE_S) -> None:
+        self._listener = listener
+        self._name = name
+        self._patience_s = patience_s
+        self._calls: SimpleQueue[Callable[[], None] | None] | None = None
+        self._stuck: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the thread behind."""
+        return BoundedListener, (self._listener, self._name, self._patience_s)
+
+    def interpret(self, finding: Finding) -> Reading:
+        """Judge a finding against what was learnt so far."""
+        reading = self._ask("interpret", lambda: self._listener.interpret(finding))
+        check_reading(reading, self._name)
+        return reading
+
+    def learn(self, finding: Finding) -> None:
+        """Take a finished utterance into the speaker's baseline."""
+        self._ask("learn", lambda: self._listener.learn(finding))
+
+    def snapshot(self) -> bytes:
+        """Return what was learnt."""
+        state = self._ask("snapshot", self._listener.snapshot)
+        if not isinstance(state, bytes):
+            raise ModelError(f"{self._name}: snapshot() returned {type(state).__name__}, not bytes")
+        return state
+
+    def restore(self, state: bytes) -> None:
+        """Go on from what ``snapshot`` returned."""
+        self._ask("restore", lambda: self._listener.restore(state))
+
+    def reset(self) -> None:
+        """Forget the speaker."""
+        self._ask("reset", self._listener.reset)
+
+    def _ask(self, what: str, call: Callable[[], T]) -> T:
+        if self._stuck is not None:
+            raise ModelError(f"{self._name}: {self._stuck}() has never returned, it is not asked")
+        if self._calls is None:
+            self._calls = _serve_calls(self, f"listener of {self._name}")
+        answer: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+
+        def answered() -> None:
+            try:
+                answer.put((call(), None))
+            # Another's code: it may even ask for the program's end, which is not for it to say.
+            except BaseException as error:
+                answer.put((None, error))
+
+        self._calls.put(answered)
+        try:
+            result, error = answer.get(timeout=self._patience_s)
+        except Exception:
+            self._stuck = what
+            why = f"{self._name}: {what}() has not returned within {self._patience_s:g} s"
+            raise ModelError(why) from None
+        if error is not None:
+            raise _fault(self._name, what, error) from error
+        return result  # type: ignore[return-value]
+
+
+def check_reading(reading: Any, name: str) -> None:
+    """Raise ``ModelError`` for what a model calls a reading, and is none.
+
+    Scores are those of all categories, in [0, 1], with the sum 1; the rest is finite.
+    """
+    if not isinstance(reading, Reading):
+        raise ModelError(f"{name}: interpret() returned {type(reading).__name__}, not a Reading")
+    scores = reading.scores
+    if not isinstance(scores, dict) or set(scores) != set(CATEGORIES):
+        raise ModelError(f"{name}: scores must be those of {', '.join(CATEGORIES)}")
+    fine = all(_within(score, 0.0, 1.0) for score in scores.values())
+    if not fine or abs(sum(scores.values()) - 1.0) > _TOLERANCE:
+        raise ModelError(f"{name}: scores must be within 0 and 1, with the sum 1")
+    if reading.category not in (*CATEGORIES, UNSURE):
+        raise ModelError(f"{name}: there is no category {str(reading.category)[:40]!r}")
+    if not (_within(reading.confidence, 0.0, 1.0) and _within(reading.uncertainty, 0.0, 1.0)):
+        raise ModelError(f"{name}: confidence and uncertainty must be within 0 and 1")
+    dimensions = reading.dimensions
+    if not isinstance(dimensions, Dimensions):
+        raise ModelError(f"{name}: dimensions must be Dimensions")
+    for value in (dimensions.valence, dimensions.arousal, dimensions.dominance):
+        if value is not None and not _within(value, -math.inf, math.inf):
+            raise ModelError(f"{name}: dimensions must be numbers, or None")
+
+
+def _within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and low <= value <= high
+
+
+def _serve_calls(owner: BoundedListener, name: str) -> SimpleQueue[Callable[[], None] | None]:
+    """Make calls on a thread of their own, for as long as there is the one who asks."""
+    calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def serve() -> None:
+        while (call := calls.get()) is not None:
+            call()
+            # It would keep the owner until the next one comes.
+            del call
+
+    threading.Thread(target=serve, name=name, daemon=True).start()
+    weakref.finalize(owner, calls.put, None)
+    return calls
+
+
+def _fault(name: str, what: str, error: BaseException) -> ModelError:
+    if isinstance(error, ModelError):
+        return error
+    line = str(error).strip().partition("\n")[0]
+    reason = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return ModelError(f"{name}: {what}() failed ({reason})")

@@ -1,0 +1,114 @@
+"""The files that the page hands out are those of the command line; without a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamser.events import Event
+from streamser.export.read import read_recording
+from streamser.export.table import to_csv
+from streamser.report.figures import figures_of
+from streamser.server.hub import Hub, Interest, Subscription
+from tests.export.script import ODD, Script
+from tests.server.serving import Told
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
+]
+
+SCRIPT = Path(__file__).with_name("recording.mjs")
+
+
+def handed_out(events: list[Told], *options: str) -> dict[str, Any]:
+    """Return the files of a page that was told these events."""
+    done = subprocess.run(
+        ["node", str(SCRIPT), *options],
+        input=json.dumps(events),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    files: dict[str, Any] = json.loads(done.stdout)
+    return files
+
+
+def meeting() -> list[Event]:
+    """Make a talk of two: odd words, a failure, a voice without words, one that breaks off."""
+    ann = Script("a", speaker="Ann", meeting="m")
+    for n, text in enumerate(("hello, all", '=SUM(A1) "quoted"', "", *ODD)):
+        ann.say(2000 * n, 2000 * n + 1234, text, category=("happy", "sad")[n % 2])
+    ann.fail(80_000, 81_000, "the queue\nis full")
+    item = ann.begin(82_000)
+    ann.read(item, 82_000, 83_500, "and then")
+    ben = Script("b", speaker="-Ben", meeting="m", source="talk.wav")
+    ben.say(500, 1500, "well", alone="angry")
+    lost = ben.begin(3000)
+    ben.stop(lost, 4000)
+    ben.sound(lost, 3000, 4000)
+    ben.begin(6000)
+    ben.clear()
+    mute = Script("c", asr=None)
+    mute.say(100, 900, None, speaker="speaker 1")
+    mute.close()
+    return [*ann.events, *ben.events, *mute.events]
+
+
+def heard(came: int) -> list[Told]:
+    """Return what a listener is told of it who comes when so many events are over."""
+    hub = Hub(10_000, 600.0, 30.0, 1000)
+    events = meeting()
+    for event in events[:came]:
+        hub.publish(event, (event.clock_ms or 0) / 1000)
+    after: list[Told] = []
+    ear = Subscription(Interest(), lambda letter: after.append(json.loads(letter.bodies[0])))
+    snapshot, missed = hub.subscribe(ear, 0, 90.0)
+    for event in events[came:]:
+        hub.publish(event, (event.clock_ms or 0) / 1000)
+    return [
+        json.loads(msgspec.json.encode(snapshot)),
+        *(json.loads(letter.bodies[0]) for letter in missed),
+        *after,
+    ]
+
+
+@pytest.mark.parametrize("came", [0, 30, 10_000])
+def test_the_files_of_the_page_are_those_of_the_command_line(tmp_path: Path, came: int) -> None:
+    """The JSONL is what was told; the CSV is that of ``export`` made of it."""
+    events = heard(came)
+    files = handed_out(events)
+    assert [json.loads(line) for line in files["jsonl"].split("\n")[:-1]] == events
+    path = tmp_path / "page.jsonl"
+    path.write_text(files["jsonl"], encoding="utf-8")
+    recording = read_recording(path)
+    assert not recording.notes
+    assert files["csv"] == "\ufeff" + to_csv(recording)
+    assert files["csv"].count("\n") > 20
+    figures = figures_of(recording, one_clock=True)
+    assert {each.name for each in figures.talkers} >= {"Ann", "-Ben"}
+
+
+def test_a_long_meeting_loses_nothing_that_the_files_tell(tmp_path: Path) -> None:
+    """What only mattered until the next reading is left out, every final is there."""
+    script = Script("a", speaker="Ann")
+    for n in range(40):
+        item = script.begin(1000 * n)
+        script.read(item, 1000 * n, 1000 * n + 500, "well")
+        script.fail(1000 * n, 1000 * n + 900)
+    events = [msgspec.to_builtins(event) for event in script.close()]
+    whole, thinned = handed_out(events), handed_out(events, "100")
+    assert whole["kept"] == len(events)
+    assert thinned["kept"] < len(events) - 40
+    path = tmp_path / "page.jsonl"
+    path.write_text(thinned["jsonl"], encoding="utf-8")
+    assert thinned["csv"] == "\ufeff" + to_csv(read_recording(path))
+    assert thinned["csv"].count("the queue is full") == 40

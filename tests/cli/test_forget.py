@@ -1,0 +1,155 @@
+"""`streamser forget`: nobody finds a person in a folder of recordings any more."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from streamser.export.log import EventLog
+from streamser.export.read import read_recording
+from tests.cli.running import refuses, run
+from tests.export.script import Script, saved
+
+ALONE, SHARED = "20261130T060000Z_ops_Ann_sess_a", "20261130T060001Z_ops_Ben_sess_b"
+MADE = ("csv", "srt", "vtt", "TextGrid", "emotionml", "audformat", "html")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """Return a folder as a server keeps it: one session of Ann's, one of Ben's with her in it."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    ann = Script("sess_a", speaker="Ann", meeting="ops")
+    ann.say(0, 1000, "alone")
+    ben = Script("sess_b", speaker="Ben", meeting="ops")
+    ben.say(0, 1000, "good morning")
+    ben.say(2000, 3000, "stolen", speaker="Ann")
+    saved(folder / f"{ALONE}.jsonl", ann.close())
+    saved(folder / f"{SHARED}.jsonl", ben.close())
+    for path in folder.glob("*.jsonl"):
+        formats = "csv,srt,vtt,textgrid,emotionml,audformat"
+        assert run("export", path, "--to", formats).exit_code == 0
+        assert run("report", path).exit_code == 0
+    return folder
+
+
+def traces(folder: Path, name: str = "Ann") -> list[Path]:
+    """Return the files that have a name in them, or in their own."""
+    return [
+        path
+        for path in folder.rglob("*")
+        if name in unicodedata.normalize("NFC", path.name)
+        or (path.is_file() and name.encode() in path.read_bytes())
+    ]
+
+
+def test_nobody_finds_them_any_more(kept: Path) -> None:
+    """In no format; what others said is there still, for its owner's eyes only."""
+    result = run("forget", "--speaker", "Ann", "--meeting", "ops", kept)
+    assert result.exit_code == 0, result.stderr
+    assert traces(kept) == []
+    assert traces(kept, "stolen") == []
+    ending = {path.name.removeprefix(f"{SHARED}.") for path in kept.iterdir()}
+    assert ending == {"jsonl", *MADE}
+    (session,) = read_recording(kept / f"{SHARED}.jsonl").sessions
+    assert [each.text for each in session.utterances] == ["good morning"]
+    assert len(traces(kept, "good morning")) == 8
+    if sys.platform != "win32":
+        files = [path for path in kept.rglob("*") if path.is_file()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_what_would_be_done_is_said_first(kept: Path) -> None:
+    """And nothing is changed by that."""
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    result = run("forget", "--speaker", "Ann", "--dry-run", kept)
+    assert result.exit_code == 0, result.stderr
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    told = result.stderr
+    assert f"{ALONE}.srt: would be removed" in told
+    assert f"{SHARED}.jsonl: would be rewritten: 1 utterance of theirs" in told
+    assert f"{SHARED}.audformat: would be made again" in told
+
+
+def test_what_cannot_be_reached_is_said(kept: Path) -> None:
+    """Sound, formats of others, and what is made of nothing here; the exit code is 1."""
+    sound, foreign, whole = kept / f"{SHARED}.wav", kept / f"{SHARED}.xyz", kept / "all.vtt"
+    for path in (sound, foreign):
+        path.write_bytes(b"RIFF")
+    whole.write_text("WEBVTT\n\n<v Ann>stolen", encoding="utf-8")
+    result = run("forget", "--speaker", "Ann", kept)
+    assert result.exit_code == 1
+    for path in (sound, foreign, whole):
+        assert f"{path}: not touched" in result.stderr
+        assert path.exists()
+    assert traces(kept) == [whole]
+
+
+def test_pictures_of_them_are_removed(kept: Path) -> None:
+    """All of a set: a point in a plane has no name."""
+    pytest.importorskip("matplotlib")
+    plots = kept / "plots"
+    assert run("report", kept / f"{SHARED}.jsonl", "--plots", plots).exit_code == 0
+    assert list(plots.iterdir())
+    assert run("forget", "--speaker", "Ann", kept).exit_code == 0
+    assert list(plots.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="marks on open files of POSIX")
+def test_a_recording_that_is_being_written_is_refused(kept: Path) -> None:
+    """In one line, before anything is changed; one of somebody else's is none of its business."""
+    before = sorted(kept.rglob("*"))
+    log = EventLog(kept / "now.jsonl")
+    script = Script("sess_c", speaker="Cleo", meeting="ops")
+    for line in saved(kept / "tmp", script.events).read_bytes().splitlines(keepends=True):
+        log.write(line)
+    (kept / "tmp").unlink()
+    assert run("forget", "--speaker", "Ann", "--dry-run", kept).exit_code == 0
+    result = run("forget", "--speaker", "Cleo", kept)
+    refuses(result, 1, "now.jsonl: it is being written", "Nothing was changed")
+    log.close()
+    assert run("forget", "--speaker", "Cleo", kept).exit_code == 0
+    assert sorted(kept.rglob("*")) == before
+
+
+def test_a_name_of_a_file_is_found_however_it_is_composed(tmp_path: Path) -> None:
+    """Some systems take names of files apart."""
+    script = Script("s", speaker="Ben")
+    script.say(0, 1000, "hi")
+    script.say(2000, 3000, "hers", speaker="Zoë")
+    saved(tmp_path / unicodedata.normalize("NFD", "20261130T060000Z_Zoë_s.jsonl"), script.close())
+    assert run("forget", "--speaker", "Zoe\u0308", tmp_path).exit_code == 0
+    assert os.listdir(tmp_path) == ["20261130T060000Z_s.jsonl"]
+    assert traces(tmp_path, "Zoë") == []
+
+
+def test_what_others_say_of_them_stays_and_is_told(kept: Path) -> None:
+    """These are the others' words."""
+    script = Script("s", speaker="Cleo")
+    script.say(0, 1000, "Ann was late")
+    path = saved(kept / "other.jsonl", script.close())
+    result = run("forget", "--speaker", "Ann", kept)
+    assert result.exit_code == 0
+    assert "1 file with the name left as they are: the words of others" in result.stderr
+    assert traces(kept) == [path]
+
+
+@pytest.mark.parametrize("wrong", [("--speaker", "Zoe"), ("--speaker", "Ann", "--meeting", "x")])
+def test_nobody_of_that_name_is_a_fault(kept: Path, wrong: tuple[str, ...]) -> None:
+    """Who mistypes a name is not told that all is well; it says so, and changes nothing."""
+    before = {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()}
+    result = run("forget", *wrong, kept)
+    assert result.exit_code == 1
+    assert "nobody called" in result.stderr.splitlines()[-1]
+    assert {path: path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+
+
+def test_wrong_use_is_told_in_one_line(tmp_path: Path) -> None:
+    """Without a name, and without a folder."""
+    refuses(run("forget", tmp_path), 2, "--speaker NAME")
+    refuses(run("forget", "--speaker", "Ann", tmp_path / "none"), 2, "no such folder")

@@ -1,0 +1,196 @@
+"""What a plug-in's listener does harms nobody: it may raise, hang, or answer nonsense."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamser.emotion.bounded import BoundedListener, BoundedModel
+from streamser.emotion.model import Reading
+from streamser.errors import ModelError
+from streamser.taxonomy import Dimensions
+
+GOOD = Reading(
+    category="happy",
+    confidence=0.7,
+    scores={"neutral": 0.1, "happy": 0.7, "sad": 0.1, "angry": 0.1},
+    dimensions=Dimensions(valence=0.5),
+    uncertainty=0.5,
+    modalities=("audio",),
+)
+
+
+class Doing:
+    """A listener that does in every method what it is told to."""
+
+    def __init__(self, do: Callable[[], Any]) -> None:
+        self._do = do
+
+    def interpret(self, finding: float) -> Any:
+        return self._do()
+
+    def learn(self, finding: float) -> Any:
+        return self._do()
+
+    def snapshot(self) -> Any:
+        return self._do()
+
+    def restore(self, state: bytes) -> Any:
+        return self._do()
+
+    def reset(self) -> Any:
+        return self._do()
+
+
+class Counting:
+    """A listener that crosses to other processes, and counts what it learnt."""
+
+    def __init__(self) -> None:
+        self.learnt = 0
+
+    def interpret(self, finding: float) -> Reading:
+        return GOOD
+
+    def learn(self, finding: float) -> None:
+        self.learnt += 1
+
+    def snapshot(self) -> bytes:
+        return str(self.learnt).encode()
+
+    def restore(self, state: bytes) -> None:
+        self.learnt = int(state)
+
+    def reset(self) -> None:
+        self.learnt = 0
+
+
+CALLS: dict[str, Callable[[BoundedListener], Any]] = {
+    "interpret": lambda listener: listener.interpret(0.0),
+    "learn": lambda listener: listener.learn(0.0),
+    "snapshot": lambda listener: listener.snapshot(),
+    "restore": lambda listener: listener.restore(b"1"),
+    "reset": lambda listener: listener.reset(),
+}
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """Let what hangs go on once the test is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def fail(error: BaseException) -> Callable[[], Any]:
+    """Make something that raises."""
+
+    def do() -> Any:
+        raise error
+
+    return do
+
+
+def test_a_good_listener_is_what_it_was() -> None:
+    """Its answers pass, and what it has learnt stays with it."""
+    listener = BoundedListener(Counting(), "fine")
+    assert listener.interpret(0.0) == GOOD
+    listener.learn(0.0)
+    listener.learn(0.0)
+    assert listener.snapshot() == b"2"
+    listener.restore(b"5")
+    assert listener.snapshot() == b"5"
+    listener.reset()
+    assert listener.snapshot() == b"0"
+
+
+def test_a_listener_crosses_to_another_process_with_what_it_knows() -> None:
+    """Also after it was asked; its thread stays behind."""
+    listener = BoundedListener(Counting(), "fine")
+    listener.learn(0.0)
+    assert pickle.loads(pickle.dumps(listener)).snapshot() == b"1"
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("error", [KeyError("no voice"), SystemExit(3), KeyboardInterrupt()])
+def test_what_a_listener_raises_is_a_fault_of_the_model(name: str, error: BaseException) -> None:
+    """It ends neither the thread that asks nor the program, and the next call is made."""
+    listener = BoundedListener(Doing(fail(error)), "evil")
+    for _ in range(2):
+        with pytest.raises(ModelError, match=rf"^evil: {name}\(\) failed"):
+            CALLS[name](listener)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_listener_that_hangs_is_given_up(name: str, gate: threading.Event) -> None:
+    """Once it has not answered in time it is asked nothing any more."""
+    listener = BoundedListener(Doing(gate.wait), "evil", patience_s=0.02)
+    with pytest.raises(ModelError, match=rf"{name}\(\) has not returned within 0.02 s"):
+        CALLS[name](listener)
+    with pytest.raises(ModelError, match=rf"{name}\(\) has never returned"):
+        listener.learn(0.0)
+
+
+def test_the_thread_ends_with_the_listener() -> None:
+    """A server makes a listener for every stream."""
+    listener = BoundedListener(Counting(), "passing")
+    listener.learn(0.0)
+    (thread,) = [each for each in threading.enumerate() if each.name == "listener of passing"]
+    del listener
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("reading", "what"),
+    [
+        (None, "returned NoneType"),
+        (msgspec.structs.replace(GOOD, scores={"happy": 1.0}), "scores must be those of"),
+        (
+            msgspec.structs.replace(GOOD, scores={**GOOD.scores, "happy": float("nan")}),
+            "within 0 and 1",
+        ),
+        (msgspec.structs.replace(GOOD, scores=dict.fromkeys(GOOD.scores, 0.7)), "the sum 1"),
+        (msgspec.structs.replace(GOOD, category="bored"), "no category 'bored'"),
+        (msgspec.structs.replace(GOOD, confidence=float("inf")), "confidence"),
+        (msgspec.structs.replace(GOOD, confidence="high"), "confidence"),
+        (msgspec.structs.replace(GOOD, dimensions=None), "Dimensions"),
+        (msgspec.structs.replace(GOOD, dimensions=Dimensions(float("nan"))), "dimensions"),
+    ],
+)
+def test_what_is_no_reading_is_refused(reading: Any, what: str) -> None:
+    """NaN would be told as null, and break who reads it."""
+    with pytest.raises(ModelError, match=what):
+        BoundedListener(Doing(lambda: reading), "evil").interpret(0.0)
+
+
+def test_a_snapshot_that_is_none_is_refused() -> None:
+    """It would be kept, and given to the next session."""
+    with pytest.raises(ModelError, match=r"snapshot\(\) returned str"):
+        BoundedListener(Doing(lambda: "state"), "evil").snapshot()
+
+
+def test_a_model_that_makes_no_listener_says_so() -> None:
+    """As a fault of the model, whatever it raised."""
+
+    class Barren:
+        name = "barren"
+        modalities: tuple[str, ...] = ("audio",)
+
+        def observe(self, batch: Any) -> list[Any]:
+            return [None] * len(batch)
+
+        def forget(self, session_id: str) -> None:
+            return
+
+        def listener(self) -> Any:
+            raise SystemExit(1)
+
+    with pytest.raises(ModelError, match=r"barren: listener\(\) failed \(SystemExit: 1\)"):
+        BoundedModel(Barren()).listener()

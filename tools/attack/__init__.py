@@ -1,0 +1,1 @@
+"""Attacks on a server, a client and the readers of files, by their public doors alone."""
