@@ -13,6 +13,8 @@ import { Recording, save } from "./export.js";
 
 const URL_OF_SERVER = location.href;
 const SLOW_MS = 500; // the time line is costly, and nothing on it is urgent
+/** So long after a late final its notice stays. */
+const LATE_MS = 30_000;
 const REFUSALS = {
   4401: "This server asks for an access token, or does not know the one given.",
   4403: "This token may not do that here, or the page comes from an origin that is not allowed.",
@@ -54,6 +56,10 @@ async function enter(answers) {
   if (mode === "join") {
     current.sender = new Sender({
       onState: onState("sender"),
+      onLate: () => {
+        current.lateUntil = Date.now() + LATE_MS;
+        get("late").hidden = false;
+      },
       onTrouble: showTrouble,
       onPause: () => drawConnection(states),
     });
@@ -103,6 +109,7 @@ function tick(current) {
   get("meeting-time").textContent = began ? duration(store.now() - began) : "";
   get("meeting-name").textContent =
     current.name || store.meeting?.name || "Everything on this server";
+  get("late").hidden = !(current.lateUntil > Date.now());
   if (store.sweep()) current.dirty.add("live");
   const behind = store.behind();
   get("lag").firstElementChild.textContent =
@@ -133,7 +140,7 @@ function draw(time) {
     current.plane.describe();
     if (dirty.has("utterances")) current.plane.refresh();
   }
-  if (dirty.has("shifts")) drawShifts(store);
+  if (dirty.has("shifts") || dirty.has("people")) drawShifts(store);
   const late = time - (current.drawnAt ?? -Infinity) > SLOW_MS;
   if (late && (dirty.has("time") || dirty.has("mood"))) {
     current.drawnAt = time;

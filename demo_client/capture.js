@@ -3,7 +3,8 @@
 const RATE = 16000;
 /** Voices must arrive as they are: what makes calls pleasant hides what is in a voice. */
 const UNTOUCHED = {
-  channelCount: 1,
+  // Who speaks into the second input of an interface is on the right channel alone.
+  channelCount: { ideal: 2 },
   echoCancellation: false,
   noiseSuppression: false,
   autoGainControl: false,

@@ -35,6 +35,23 @@ export function signed(value) {
   return written === "0.00" ? written : `${value < 0 ? "−" : "+"}${written}`;
 }
 
+/** Why words are withheld, as the terminal and reports say it. */
+const DISTRUSTED = {
+  too_quiet: "too quiet",
+  no_speech: "probably no speech",
+  low_logprob: "too unclear",
+  repetitive: "the same words over and over",
+  too_fast: "more words than anybody says in that time",
+};
+
+/** Write what there is to say of an utterance in place of words. */
+export function wordless({ error, distrusted }) {
+  if (error) return `Not analysed: ${error.message}`;
+  if (!distrusted) return "no words understood";
+  const known = Object.hasOwn(DISTRUSTED, distrusted);
+  return `words withheld: ${known ? DISTRUSTED[distrusted] : distrusted.replaceAll("_", " ")}`;
+}
+
 /** Return the median of some numbers, or null. */
 export function median(numbers) {
   if (!numbers.length) return null;

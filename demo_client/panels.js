@@ -7,23 +7,29 @@ const SHIFTS_SHOWN = 30;
 /** The order in which shares stand beside each other, so that they do not jump. */
 const ORDER = ["happy", "neutral", "sad", "angry"];
 
-/** Draw the mood of everybody, and the shares of the categories in all that was said. */
+/** Draw the mood of everybody with what it comes from, and what all that was said sounded like. */
 export function drawMood(store) {
   const mood = store.meeting?.mood;
   const nothing = element("span", "muted", "nothing said yet");
   document
     .getElementById("mood-word")
     .replaceChildren(mood ? categoryBadge(mood.category) : nothing);
-  const shares = sharesOf(store.categories);
-  const box = document.getElementById("shares");
-  if (!shares.length) return box.replaceChildren();
+  drawShares("mood-scores", sharesOf(new Map(Object.entries(mood?.scores ?? {}))));
+  drawShares("shares", sharesOf(store.categories));
+}
+
+/** Draw shares as a bar with words under it, in a part of the page that is hidden without any. */
+function drawShares(id, shares) {
+  const box = document.getElementById(id);
+  box.hidden = !shares.length;
   const names = element("div", "share-names");
   for (const { category, share } of shares) {
     const badge = categoryBadge(category);
     badge.append(element("b", "", percent(share)));
     names.append(badge);
   }
-  box.replaceChildren(stack(shares), names);
+  const [title] = box.children;
+  box.replaceChildren(title, stack(shares), names);
 }
 
 /** The speakers, each in an element that stays: reading them must not be torn. */
@@ -105,7 +111,8 @@ function updatePerson(parts, speaker, several) {
 
 /** Draw the list of shifts, the newest on top. */
 export function drawShifts(store) {
-  const rows = store.shifts
+  const rows = store
+    .toldShifts()
     .slice(-SHIFTS_SHOWN)
     .reverse()
     .map(({ at, speaker, category, previous }) => {

@@ -21,6 +21,7 @@ export class Plane {
   constructor(store, canvas) {
     this.store = store;
     this.canvas = canvas;
+    this.legend = document.getElementById("diamond");
     this.context = canvas.getContext("2d");
     this.heads = new Map(); // speaker key -> {x, y} in [-1, 1], on its way
     this.extent = 1;
@@ -64,7 +65,9 @@ export class Plane {
     const names = [];
     for (const speaker of people) moving = this.drawHead(speaker, at, seconds, names) || moving;
     const mood = this.store.meeting?.mood?.dimensions;
-    if (known(mood)) this.drawEverybody(at(mood.valence, mood.arousal), names);
+    const alone = this.store.solo;
+    this.legend.hidden = alone;
+    if (known(mood) && !alone) this.drawEverybody(at(mood.valence, mood.arousal), names);
     this.drawNames(names, box);
     return moving;
   }
@@ -154,9 +157,9 @@ export class Plane {
     const end = String(this.extent).replace("0.", ".");
     context.textBaseline = "top";
     context.textAlign = "left";
-    context.fillText(`−${end} negative`, box.x, box.y + box.height + 8);
+    context.fillText(`−${end} unpleasant`, box.x, box.y + box.height + 8);
     context.textAlign = "right";
-    context.fillText(`positive +${end}`, box.x + box.width, box.y + box.height + 8);
+    context.fillText(`pleasant +${end}`, box.x + box.width, box.y + box.height + 8);
     context.save();
     context.translate(box.x - 18, box.y);
     context.rotate(-Math.PI / 2);

@@ -9,9 +9,9 @@ const CLOSING_SILENCE_S = 1.5;
 const FALL = 0.08; // of the level meter, a frame
 
 export class Sender {
-  /** `onState(name, detail)` of the connection; `onTrouble(message)` of the microphone. */
-  constructor({ onState, onTrouble, onPause }) {
-    Object.assign(this, { onState, onTrouble, onPause });
+  /** `onState(name, detail)`, `onLate()` of the connection; `onTrouble(message)` of the microphone. */
+  constructor({ onState, onLate, onTrouble, onPause }) {
+    Object.assign(this, { onState, onLate, onTrouble, onPause });
     this.microphone = null;
     this.connection = null;
     this.paused = false;
@@ -33,6 +33,9 @@ export class Sender {
       token,
       rate: this.microphone.rate,
       onState: this.onState,
+      onEvent: ({ type, kind }) => {
+        if (type === "streamser.overload" && kind === "finals") this.onLate();
+      },
     });
     this.setPaused(false);
     document.getElementById("mic").hidden = false;

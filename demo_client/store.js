@@ -134,6 +134,7 @@ export class Store {
         start: end - length,
         end,
         transcript: event.transcript ?? null,
+        distrusted: event.distrusted ?? null,
         emotion,
         lag,
         error,
@@ -200,7 +201,7 @@ export class Store {
   moodShifted(event, changed) {
     const { at } = this.moment(event);
     const speaker = event.speaker === null ? null : this.speaker(event.meeting, event.speaker);
-    this.addShift({ at, speaker, ...pick(event) });
+    this.addShift({ at, speaker, meeting: event.meeting ?? null, ...pick(event) });
     changed.add("shifts");
   }
 
@@ -226,6 +227,22 @@ export class Store {
   }
 
   // -- the parts
+
+  /** Whether a meeting has one speaker alone: then what is true of everybody is said already. */
+  isSolo(meeting) {
+    const there = [...this.people.values()].filter((person) => person.meeting === meeting);
+    return there.length === 1;
+  }
+
+  /** Whether nobody but one was ever heard, in any meeting. */
+  get solo() {
+    return this.people.size === 1;
+  }
+
+  /** Return the shifts to show: those of everybody only where there are several. */
+  toldShifts() {
+    return this.shifts.filter(({ speaker, meeting }) => speaker || !this.isSolo(meeting));
+  }
 
   /** Return the moment (ms since 1970) of an event, and whether it is happening now. */
   moment(event) {

@@ -93,6 +93,10 @@ export function connect({
     if (event.session_id !== session?.id) return onEvent(event, { offsetMs: stream.offsetMs });
     // Told to us alone, as what we sent was wrong: it has no place among the events.
     if (event.seq === 0) return onEvent(event, { offsetMs: stream.offsetMs });
+    // Beside a final, which has the number already.
+    if (event.type === "streamser.overload" && event.kind === "finals") {
+      return onEvent(event, { offsetMs: stream.offsetMs });
+    }
     // Sent again after a break although we had it.
     if (event.seq <= session.seq) return;
     const before = session.seq;

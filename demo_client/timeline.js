@@ -7,6 +7,10 @@ import { timeOfDay } from "./format.js";
 import { DIMENSIONS } from "./moodlog.js";
 import { Readout, sample } from "./readout.js";
 
+const CHART_NAMES = {
+  valence: "Valence: unpleasant (−) to pleasant (+)",
+  arousal: "Arousal: calm (−) to excited (+)",
+};
 const DEFAULT_RANGE_S = 120;
 const LEAST_RANGE_S = 5;
 /** Two hours have more readings than anybody can tell apart. */
@@ -29,7 +33,7 @@ export class Timeline {
     this.colours = readColours();
     this.readout = new Readout(store, box);
     this.names = DIMENSIONS.map((name) =>
-      element("span", "chart-name", name === "valence" ? "Valence" : "Arousal"),
+      element("span", "chart-name", CHART_NAMES[name]),
     );
     box.append(...this.names);
     this.followButton = document.getElementById("follow");
@@ -111,8 +115,10 @@ export class Timeline {
 
   /** Draw anew; makes the charts again when a speaker has come. */
   draw() {
-    const keys = [EVERYBODY, ...this.store.people.keys()];
-    if (keys.length !== this.keys.length || !this.charts.length) {
+    const { people, solo } = this.store;
+    // One line of one speaker: that of everybody would lie on it.
+    const keys = solo ? [...people.keys()] : [EVERYBODY, ...people.keys()];
+    if (keys.join() !== this.keys.join() || !this.charts.length) {
       this.keys = keys;
       this.build();
     }

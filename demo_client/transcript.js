@@ -1,7 +1,7 @@
 /** The transcript: finished utterances as rows, and what is being said below them. */
 
 import { categoryBadge, element, speakerSign, styleName } from "./palette.js";
-import { percent, timeOfDay } from "./format.js";
+import { percent, timeOfDay, wordless } from "./format.js";
 
 /** More rows make the page slow; the rest is kept for plots and exports. */
 const MOST_ROWS = 300;
@@ -121,20 +121,18 @@ export class Transcript {
   /** Tell screen readers what was said. */
   say(news) {
     if (!news.length) return;
-    const lines = news.slice(-MOST_SAID).map(({ speaker, emotion, transcript }) => {
+    const lines = news.slice(-MOST_SAID).map((utterance) => {
+      const { speaker, emotion, transcript } = utterance;
       const category = emotion?.category ?? "not analysed";
-      return element(
-        "p",
-        "",
-        `${speaker.name}, ${category}: ${transcript || "no words understood"}`,
-      );
+      return element("p", "", `${speaker.name}, ${category}: ${transcript || wordless(utterance)}`);
     });
     this.said.replaceChildren(...lines);
   }
 }
 
 /** Make the row of a finished utterance. */
-function makeRow({ speaker, start, end, transcript, emotion, error }) {
+function makeRow(utterance) {
+  const { speaker, start, end, transcript, emotion } = utterance;
   const row = element("li", "row");
   const category = emotion?.category ?? "unsure";
   row.dataset.emotion = category;
@@ -149,8 +147,11 @@ function makeRow({ speaker, start, end, transcript, emotion, error }) {
     badge.title = describe(emotion, end - start);
     head.append(badge);
   }
-  const words = error ? `Not analysed: ${error.message}` : transcript || "no words understood";
-  const text = element("p", transcript ? "text" : "text none", words);
+  const text = element(
+    "p",
+    transcript ? "text" : "text none",
+    transcript || wordless(utterance),
+  );
   text.dir = "auto"; // as what is said has it
   const body = element("div");
   body.append(head, text);

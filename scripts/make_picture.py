@@ -20,7 +20,7 @@ from streamser import Analyzer, load_settings
 from streamser.audio.clip import Samples
 from streamser.audio.file import FileSource
 from streamser.cli.demo import demo_recording
-from streamser.cli.view import Level, ViewState, hear, render, render_utterance, update
+from streamser.cli.view import Level, ViewState, hear, legend, render, render_utterance, update
 from streamser.events import TranscriptPartial
 
 _WIDTH = 116
@@ -57,6 +57,7 @@ def main() -> None:
     picture = Picture(source.name)
     with Analyzer(load_settings("embedded").settings) as analyzer:
         analyzer.models()
+        picture.console.print(legend())
         events = analyzer.stream(source, on_audio=picture.hear)
         with closing(cast("io.IOBase", events)):
             for event in events:

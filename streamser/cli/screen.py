@@ -13,7 +13,7 @@ from rich.segment import ControlType, Segment
 from rich.text import Text
 
 from streamser.cli.sinks import advice_of
-from streamser.cli.view import Level, ViewState, hear, render, render_utterance, update
+from streamser.cli.view import Level, ViewState, hear, legend, render, render_utterance, update
 from streamser.events import ErrorRaised, Event
 from streamser.visible import printable, visible
 
@@ -65,6 +65,7 @@ class LiveScreen:
         self._console = console or Console(highlight=False)
         self._state = ViewState(source=printable(source))
         self._level = Level()
+        self._explained = False
         self._live = _Reflowed(
             self,
             console=self._console,
@@ -92,6 +93,9 @@ class LiveScreen:
         self._state = state
         self._live.start()
         if state.finished is not None:
+            if state.finished.emotion is not None and not self._explained:
+                self._explained = True
+                self._console.print(legend())
             self._console.print(render_utterance(state.finished, self._console.width))
 
     def advise(self, event: Event) -> None:

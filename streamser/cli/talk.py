@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from typing import Any, TextIO
 
 import typer
@@ -58,6 +60,10 @@ def coloured(stream: TextIO) -> bool:
 def _say(line: str, **style: Any) -> None:
     # Not typer.secho: it writes past the proxy by which a live display keeps out of the way.
     line = printable(line)
+    if sys.stderr.isatty():
+        # A terminal breaks rows wherever they end; what is longer than one stays to be copied.
+        width = max(1, shutil.get_terminal_size().columns)
+        line = "\n".join(textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False))
     said = typer.style(line, **style) if coloured(sys.stderr) else line
     try:
         print(said, file=sys.stderr, flush=True)

@@ -54,6 +54,7 @@ __all__ = [
     "Played",
     "ViewState",
     "hear",
+    "legend",
     "render",
     "render_utterance",
     "update",
@@ -205,6 +206,15 @@ def render(state: ViewState, level: Level, width: int) -> RenderableType:
         *_partial(state, width),
         *_delta(state, width),
         *_footer(state, width),
+    )
+
+
+def legend() -> Text:
+    """Say what the gauges of an utterance mean, once, in words."""
+    return Text(
+        "V valence: unpleasant to pleasant · A arousal: calm to excited"
+        " · D dominance: submissive to dominant",
+        style="bright_black",
     )
 
 

@@ -195,6 +195,9 @@ class Keeper:
         elif not event.seq:
             # A refusal of a message: it is of the connection, and has no number.
             return self._follow(event)
+        elif isinstance(event, Overload) and event.kind == "finals":
+            # Told beside a final, whose number it has.
+            return [Told(event, self.offset_ms)]
         elif not self._placed:
             self._again.append(event)
             return []

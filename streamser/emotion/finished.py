@@ -57,6 +57,7 @@ class FinishedLog:
             # Words come first and bring the emotion with them: there is no half a record.
             case TranscriptionCompleted(transcript=transcript, emotion=emotion):
                 found: dict[str, Any] = {"transcript": transcript, "emotion": emotion}
+                found["distrusted"] = event.distrusted
                 start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
             case EmotionCompleted(emotion=emotion):
                 found = {"transcript": None, "emotion": emotion}

@@ -313,5 +313,8 @@ class Finished(Record, frozen=True, kw_only=True):
     audio_start_ms: int
     audio_end_ms: int
     transcript: Annotated[str | None, Meta(description="null: not transcribed, or failed.")]
+    distrusted: Annotated[
+        str | None, Meta(description="Why the recogniser's text was withheld, if it was.")
+    ] = None
     emotion: Annotated[EmotionBody | None, Meta(description="null: it could not be analysed.")]
     error: ErrorBody | None = None

@@ -128,7 +128,7 @@ class _Session:
         item.reach(final.audio_end_ms)
         item.handed_over = item.final = True
         item.fields |= {"speaker": final.speaker, "transcript": final.transcript}
-        item.fields["fault"] = final.error
+        item.fields |= {"distrusted": final.distrusted, "fault": final.error}
         if final.emotion is not None:
             item.judge(final.emotion)
         item.lags["emotion"] = final.lag_ms

@@ -82,8 +82,8 @@ def _stack(shares: Sequence[Share]) -> str:
 
 def talkers_card(figures: Figures) -> str:
     """Write each speaker's share of the speaking time, and what it sounded like."""
-    # One who has no name may be several whom nobody has told apart.
-    if not any(each.name for each in figures.talkers):
+    # One who has no name may be several whom nobody has told apart; of one alone all is said.
+    if len(figures.talkers) < 2 or not any(each.name for each in figures.talkers):
         return ""
     rows = "".join(_talker(number, each) for number, each in enumerate(figures.talkers))
     guessed = (

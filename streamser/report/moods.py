@@ -70,6 +70,9 @@ def shifts_of(
     """
     meeting = recording.sessions[0].meeting
     heard = [each for each in recording.shifts if moving and each.meeting == meeting]
+    if len(lines) == 1:
+        # Who is alone is everybody.
+        heard = [each for each in heard if each.speaker is None]
     if heard:
         shifts = [
             Shift(

@@ -126,7 +126,14 @@ def _timeline_card(figures: Figures) -> str:
         f"<bdi>{text(each.name or 'Speaker')}</bdi></div>"
         for number, each in enumerate(figures.talkers)
     )
-    scale = f"<span>+{size}</span><span>0</span><span>−{size}</span>"
+    plots = "".join(
+        f'<div class="plot-name"><b>{name}</b><span><i class="hint">{high} </i>+{size}</span>'
+        f'<span>0</span><span><i class="hint">{low} </i>−{size}</span></div>'
+        for name, low, high in (
+            ("Valence", "unpleasant", "pleasant"),
+            ("Arousal", "calm", "excited"),
+        )
+    )
     zooms = "".join(
         f'<button type="button" class="chip" data-zoom="{zoom}" aria-pressed='
         f'"{"true" if zoom == 1 else "false"}">{"All" if zoom == 1 else f"{zoom} ×"}</button>'
@@ -137,8 +144,7 @@ def _timeline_card(figures: Figures) -> str:
  an utterance to <span class="if-sound">hear it, or to </span>read it</span><div class="zoom"\
  role="group" aria-label="Width of the time axis" hidden>{zooms}</div></div>
 <div class="tracks" data-zoom="1">
-<div class="names" aria-hidden="true">{names}<div class="plot-name"><b>Valence</b>{scale}</div>\
-<div class="plot-name"><b>Arousal</b>{scale}</div></div>
+<div class="names" aria-hidden="true">{names}{plots}</div>
 <div class="scroller" tabindex="0" role="group" aria-label="Timeline, scrollable"><div class="wide">
 {draw_lanes(figures)}
 {draw_plot(figures, "valence", extent)}

@@ -74,8 +74,8 @@ def _field(extent: float) -> str:
         f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" rx="10"/>'
         f'<path class="zero" d="M{_LEFT} {middle_y}H{_RIGHT}M{middle_x} {_TOP}V{_BOTTOM}"/>'
         f"{''.join(names)}"
-        f'<text x="{_LEFT}" y="{_BOTTOM + 17}">−{size} negative</text>'
-        f'<text x="{_RIGHT}" y="{_BOTTOM + 17}" text-anchor="end">positive +{size}</text>'
+        f'<text x="{_LEFT}" y="{_BOTTOM + 17}">−{size} unpleasant</text>'
+        f'<text x="{_RIGHT}" y="{_BOTTOM + 17}" text-anchor="end">pleasant +{size}</text>'
         f'<text transform="translate({_LEFT - 8} {_BOTTOM})rotate(-90)">−{size} calm</text>'
         f'<text transform="translate({_LEFT - 8} {_TOP})rotate(-90)" text-anchor="end">'
         f"excited +{size}</text>"

@@ -72,17 +72,17 @@ def _words(said: Said) -> str:
         broken = ' <span class="muted">…</span>' if said.problem else ""
         return f'<p class="text" dir="auto">{text(said.text)}{broken}</p>'
     why = "no words understood" if said.transcribed else "not transcribed"
+    if said.distrusted is not None:
+        why = f"words withheld: {text(why_distrusted(said.distrusted))}"
     return f'<p class="text none">{why}</p>'
 
 
 def _values(said: Said) -> str:
     parts = []
     if said.valence is not None or said.arousal is not None:
-        parts += [f"valence {signed(said.valence)}", f"arousal {signed(said.arousal)}"]
+        parts += [f"valence&nbsp;{signed(said.valence)}", f"arousal&nbsp;{signed(said.arousal)}"]
     if said.uncertainty is not None:
-        parts.append(f"uncertainty {said.uncertainty:.2f}")
+        parts.append(f"uncertainty&nbsp;{said.uncertainty:.2f}")
     if said.problem is not None:
         parts.append(f"no result: {text(said.problem)}")
-    if said.distrusted is not None:
-        parts.append(f"words not trusted: {text(why_distrusted(said.distrusted))}")
     return " · ".join(parts)

@@ -24,6 +24,7 @@ from streamser.server.history import History
 from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault
 from streamser.server.metrics import Metrics
+from streamser.server.pace import Bursts, MessagePace
 from streamser.server.sender import Ending, Sender
 from streamser.server.stream import LiveStream, Setting
 
@@ -152,6 +153,8 @@ class Desk:
         self._admission = admission
         self._metrics = metrics
         self._held: set[Held] = set()
+        own = setting.settings.server
+        self._bursts = Bursts(own.message_burst, own.max_sessions)
 
     def find(self, visit: Sending) -> Held | None:
         """Return the stream that a client has come back for, if it goes on."""
@@ -172,6 +175,9 @@ class Desk:
         self._hub.tidy(time.monotonic())
         held = Held(visit, f"sess_{uuid.uuid4().hex[:12]}", self)
         held.sender, held.peer = sender, sender.peer
+        own = self.setting.settings.server
+        at_once = self._bursts.grant(held.owner, time.monotonic())
+        held.stream.messages = MessagePace(own.message_rate, own.message_burst, at_once)
         self._held.add(held)
         self._admission.enter_stream(held.owner)
         held.note("opened", owner=held.owner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MessagePace", "Pace"]
+__all__ = ["Bursts", "MessagePace", "Pace"]
 
 _BURST_S = 30.0
 _PAID_S = 0.002
@@ -37,12 +37,13 @@ class MessagePace:
     """Let messages through at ``rate`` a second, after a burst; pure.
 
     Sound is paced by ``Pace``: a message with 2 ms of it or more is free, with less it costs a
-    part of one.
+    part of one. ``at_once`` is how much of the burst there is already, all of it by default.
     """
 
-    def __init__(self, rate: float, burst: int) -> None:
+    def __init__(self, rate: float, burst: int, at_once: float | None = None) -> None:
         self.rate = rate
-        self._burst = self._credit = float(burst)
+        self._burst = float(burst)
+        self._credit = self._burst if at_once is None else at_once
         self._last: float | None = None
         self._in_debt: float | None = None
 
@@ -66,3 +67,24 @@ class MessagePace:
         if now - self._in_debt > _PATIENCE_S:
             return None
         return -self._credit / self.rate
+
+
+class Bursts:
+    """Grant bursts to the streams that an owner opens; pure.
+
+    Else who opens one after another would be paced by nothing. There are ``streams`` bursts, and
+    one more each second; with less than one left, a stream gets what there is.
+    """
+
+    def __init__(self, burst: int, streams: int) -> None:
+        self._burst = float(burst)
+        self._most = self._burst * streams
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def grant(self, owner: str, now: float) -> float:
+        """Return how many messages a stream that begins ``now`` may send at once."""
+        left, since = self._left.get(owner, (self._most, now))
+        left = min(self._most, left + max(0.0, now - since) * self._burst)
+        granted = min(self._burst, left)
+        self._left[owner] = (left - granted, now)
+        return granted

@@ -155,6 +155,46 @@ const SCENARIOS = {
     return { opened: await page.evaluate("opened") };
   },
 
+  /** Choose one of the meetings that are held, while somebody speaks in it. */
+  async held(page) {
+    await page.fill("#meeting", "board");
+    await page.fill("#speaker", "Ada");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    const guest = await page.context().newPage();
+    await guest.goto(task.url);
+    await guest.check("input[value=watch]", { force: true });
+    await waitUntil(guest, "document.querySelector('#held-list button') !== null");
+    const offered = await guest.innerText("#held-list");
+    await guest.click("#held-list button");
+    await waitUntil(guest, "document.body.dataset.screen === 'view'");
+    await waitUntil(guest, "document.querySelector('#people .name') !== null");
+    return {
+      offered,
+      meeting: await guest.innerText("#meeting-name"),
+      people: await guest.innerText("#people .name"),
+    };
+  },
+
+  /** Join, and wait for the first utterance. */
+  async heard(page) {
+    await page.fill("#meeting", "board");
+    await page.fill("#speaker", "Ada");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, "document.querySelector('#rows .row') !== null", 40_000);
+    await page.waitForTimeout(500);
+    return {
+      rows: await page.evaluate(readRows),
+      late: await page.isVisible("#late"),
+      mood: await page.innerText("#mood-scores"),
+      legend: await page.innerText("#line-legend"),
+      diamond: await page.isVisible("#diamond"),
+      told: await page.evaluate("document.getElementById('trouble').hidden"),
+    };
+  },
+
   async directions(page) {
     await page.evaluate(async (said) => {
       const { Transcript } = await import(new URL("transcript.js", location.href).href);

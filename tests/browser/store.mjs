@@ -4,6 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 
+import { wordless } from "../../demo_client/format.js";
 import { Store } from "../../demo_client/store.js";
 
 let now = 0;
@@ -30,6 +31,8 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       store.log.times.map((time, row) => [time, valence[row]]).filter(([, value]) => value !== null),
     ]),
     shifts: store.shifts.map(({ at, speaker, category }) => [at, speaker?.name ?? null, category]),
+    told: store.toldShifts().map(({ speaker, category }) => [speaker?.name ?? null, category]),
+    wordless: store.utterances.map(wordless),
     starts: store.utterances.map(({ start }) => start),
     moods: [...store.people.values()].map(({ mood }) => mood?.category ?? null),
     models: [...store.people.values()].map(({ models }) => models),

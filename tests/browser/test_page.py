@@ -122,6 +122,43 @@ def test_words_and_names_have_their_own_direction(server: LiveServer) -> None:
     assert_no_errors(result)
 
 
+def test_meetings_that_are_held_can_be_chosen(server: LiveServer) -> None:
+    """Who wants to watch sees which there are, and enters one by a click."""
+    result = drive("held", url=server.url)
+    assert result["offered"].startswith("board")
+    assert "1 speaker" in result["offered"]
+    assert (result["meeting"], result["people"]) == ("board", "Ada")
+    assert_no_errors(result)
+
+
+def test_a_microphone_on_the_second_input_is_heard(
+    server: LiveServer, recording: Path, tmp_path: Path
+) -> None:
+    """An interface of two inputs is one device of two channels; of one speaker all is told once."""
+    sound, rate = soundfile.read(recording, dtype="int16")
+    path = tmp_path / "second.wav"
+    soundfile.write(path, np.stack([0 * sound, sound], axis=1), rate)
+    result = drive("heard", url=server.url, wav=str(path))
+    first = words(spoken()[0])
+    assert len(set(words(result["rows"][0]["text"])) & set(first)) >= len(set(first)) / 2
+    assert "%" in result["mood"]
+    assert (result["legend"], result["diamond"]) == ("Ada", False)
+    assert not result["late"]
+    assert_no_errors(result)
+
+
+def test_a_busy_server_is_told_of_quietly(recording: Path, tmp_path: Path) -> None:
+    """Words that come late are no fault: a line below them, no alarm."""
+    server = LiveServer(tmp_path, "--set", "server.late_s=0.01")
+    try:
+        result = drive("heard", url=server.url, wav=str(recording))
+    finally:
+        server.close()
+    assert result["late"]
+    assert result["told"]
+    assert_no_errors(result)
+
+
 def test_a_refused_microphone_is_explained(server: LiveServer) -> None:
     """The page says what to do, and stays where it was."""
     result = drive("refused", url=server.url)
@@ -189,7 +226,11 @@ def test_speech_is_read_and_drawn(server: LiveServer, recording: Path, tmp_path:
     lines = [json.loads(line) for line in (tmp_path / "export.jsonl").read_text().splitlines()]
     told = [(row["category"], row["text"]) for row in rows]
     assert [(row["category"], row["transcript"]) for row in table] == told
-    assert [(line["emotion"]["category"], line["transcript"]) for line in lines] == told
+    # Every event as it came: the words of each utterance are in it once.
+    said = "conversation.item.input_audio_transcription.completed"
+    finals = [line for line in lines if line["type"] == said]
+    assert [(line["emotion"]["category"], line["transcript"]) for line in finals] == told
+    assert lines[0]["type"] == "streamser.snapshot"
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -21,6 +21,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
+from streamser.export.text import why_distrusted
 from streamser.server.hub import Hub, Interest, Subscription
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
 from tests.export.script import Script
@@ -218,6 +219,44 @@ def test_a_state_is_drawn_where_nothing_before_it_is_told() -> None:
     (view,) = drawn([(60_000, held(hub, None)[0])])
     assert view["moods"] == ["sad"]
     assert [len(line) for _, line in view["lines"]] == [1, 1]
+
+
+def test_a_meeting_of_one_is_not_told_twice() -> None:
+    """What shifts in the only speaker shifts in everybody; with a second speaker both are told."""
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    talk(hub, "m")
+    (view,) = drawn([(60_000, event) for event in held(hub, 0)])[-1:]
+    assert {speaker for _, speaker, _ in view["shifts"]} == {None, "Ann"}
+    assert view["told"] == [["Ann", "sad"]]
+    for event in Script("b", speaker="Ben", meeting="m").events:
+        hub.publish(event, 50.0)
+    (view,) = drawn([(60_000, event) for event in held(hub, 0)])[-1:]
+    assert sorted(view["told"], key=str) == [["Ann", "sad"], [None, "sad"]]
+
+
+@pytest.mark.parametrize(
+    "code", ["too_quiet", "no_speech", "low_logprob", "repetitive", "too_fast"]
+)
+def test_why_there_are_no_words_is_said_as_on_the_terminal(code: str) -> None:
+    """To who is there and to who comes late."""
+    final = msgspec.structs.replace(said(""), distrusted=code)
+    why = f"words withheld: {why_distrusted(code)}"
+    assert seen((0, created()), (6000, final))[-1]["wordless"] == [why]
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    for event in (created(), final):
+        hub.publish(event, 6.0)
+    assert drawn([(9000, held(hub, None)[0])])[-1]["wordless"] == [why]
+
+
+def test_words_that_were_not_understood_and_failures_are_said_so() -> None:
+    """A code that the page does not know is written with blanks."""
+    odd = msgspec.structs.replace(said(""), distrusted="own_code", item_id="item_s_3")
+    told = seen((0, created()), (5000, said("")), (6000, failed()), (7000, odd))[-1]["wordless"]
+    assert told == [
+        "no words understood",
+        "Not analysed: the queue is full",
+        "words withheld: own code",
+    ]
 
 
 def test_words_of_a_script_without_spaces_join_as_they_are() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -237,6 +238,22 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """Claim to be one."""
         return True
+
+
+def test_what_is_said_on_a_terminal_is_broken_between_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A path that is longer than a row is left to be copied; in a file a line stays one."""
+    monkeypatch.setenv("COLUMNS", "30")
+    path = "/home/somebody/meetings/half-a-year-ago.jsonl"
+    line = f"{path}: 12 utterances, half-heard, with its sound in it."
+    told, kept = Terminal(), io.StringIO()
+    for stream in (told, kept):
+        monkeypatch.setattr(sys, "stderr", stream)
+        tell(line)
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", told.getvalue()).splitlines()
+    assert rows == [f"{path}:", "12 utterances, half-heard,", "with its sound in it."]
+    assert kept.getvalue() == f"{line}\n"
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,18 @@ def test_a_narrowed_terminal_keeps_no_rows_of_the_wider_picture(
     assert broken - 1 in [climb.count("\x1b[1A") for climb in climbs]
 
 
+def test_what_the_gauges_mean_is_said_once() -> None:
+    """Above the first utterance that has any."""
+    out = io.StringIO()
+    screen = LiveScreen("pulse", Console(file=out, width=120, force_terminal=False))
+    for event in (created(), failed(), said("good evening"), said("good morning")):
+        screen.take(event)
+    screen.close()
+    told = out.getvalue()
+    assert told.count("valence: unpleasant to pleasant") == 1
+    assert told.index("not analysed") < told.index("valence:") < told.index("good evening")
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 109, 110, 140])
 def test_long_words_are_broken_and_lost_nowhere(width: int) -> None:
     """Every letter is there, and no row is too wide."""

@@ -467,6 +467,20 @@ def test_finals_that_a_server_cannot_tell_again_are_heard_anew() -> None:
     assert wire.keeper.lost == 0
 
 
+def test_a_final_that_came_late_is_said_to_be_late() -> None:
+    """What says so has the number of the final, and stands for no gap."""
+    wire = Wire()
+    wire.speak(0, 100)
+    wire.go()
+    wire.server.think()
+    wire.go()
+    late: dict[str, Any] = {"dropped": 1, "total": 1, "since_ms": 0, "reason": "late"}
+    seen = wire.keeper.seen
+    wire.tell(Overload(event_id="e", session_id="first", seq=seen, kind="finals", **late))
+    assert isinstance(wire.told[-1], Overload)
+    assert (wire.keeper.seen, wire.keeper.missing) == (seen, 0)
+
+
 def test_a_gap_in_the_numbers_is_noticed() -> None:
     """But for one that an overload stands for."""
     wire = Wire()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamser.errors import StreamserError
-from streamser.events import MoodUpdated, Overload
+from streamser.events import MoodShifted, MoodUpdated, Overload
 from streamser.export.read import read_recording
 from streamser.export.records import Recording
 from streamser.report.figures import Figures, Said, figures_of
@@ -51,6 +52,31 @@ def test_a_meeting_is_one_report_on_its_clock(tmp_path: Path) -> None:
     assert [[point.at_ms for point in each.line] for each in figures.talkers] == [[2000], [3500]]
     assert [each.at_ms for each in figures.everybody] == [2000, 3500]
     assert figures.overlap_ms == 0
+
+
+def test_a_shift_of_one_who_is_alone_in_a_meeting_is_told_once(tmp_path: Path) -> None:
+    """Their sessions are several, the listener wrote it down for them and for everybody."""
+    told = {}
+    for name, began in (("a", 0), ("b", 50_000)):
+        script = Script(name, speaker="Ann", meeting="m")
+        script.say(1000, 2000)
+        told[name] = (script.close(), began)
+    path = stamped(tmp_path / "m.jsonl", told, "m")
+    for n, speaker in enumerate(("Ann", None)):
+        shift = MoodShifted(
+            event_id=f"event_m_{n}",
+            meeting="m",
+            at_ms=40_000,
+            speaker=speaker,
+            category="sad",
+            previous="happy",
+        )
+        body = msgspec.to_builtins(shift) | {"cursor": 100 + n}
+        with path.open("ab") as file:
+            file.write(msgspec.json.encode(body) + b"\n")
+    recording = read_recording(path)
+    assert len(recording.shifts) == 2
+    assert [each.at_ms for each in figures_of(recording).shifts] == [40_000]
 
 
 def test_overlap_is_when_two_speak_at_once() -> None:

@@ -7,11 +7,12 @@ from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
 from streamser.errors import StreamserError
-from streamser.events import EmotionDelta
+from streamser.events import EmotionDelta, TranscriptionCompleted
 from streamser.export.text import flat
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
@@ -174,6 +175,28 @@ def test_an_utterance_without_a_result_says_why() -> None:
     assert "no result: the queue is full" in words_of(find(root, class_="row")[0])
     assert "Not complete" in words_of(root)
     assert not find(root, class_="dot")
+
+
+def test_words_that_were_withheld_are_told_with_their_reason() -> None:
+    """In the words of the terminal, in place of the text."""
+    script = Script(speaker="Ann")
+    script.say(1000, 2000, "")
+    events = [
+        msgspec.structs.replace(event, distrusted="low_logprob")
+        if isinstance(event, TranscriptionCompleted)
+        else event
+        for event in script.close()
+    ]
+    root = parse(render_page(figures_of(gathered(events))))
+    (text,) = find(root, class_="text")
+    assert words_of(text) == "words withheld: too unclear"
+
+
+def test_one_who_speaks_alone_is_not_told_twice() -> None:
+    """What a card of speakers would say stands in the summary."""
+    script = Script(speaker="Ann")
+    script.say(1000, 2000, "well")
+    assert "Speakers" not in [words_of(each) for each in find(parse(page_of(script)), "h2")]
 
 
 def test_overlapping_speakers_have_lanes_of_their_own() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.server.pace import MessagePace, Pace
+from streamser.server.pace import Bursts, MessagePace, Pace
 
 
 def test_sound_in_real_time_never_waits() -> None:
@@ -73,3 +73,19 @@ def test_who_does_not_stop_is_sent_away() -> None:
     assert now == pytest.approx(10.0, abs=0.2)
     assert passed <= 100 + 20 * now + 1
     assert pace.wait_s(0.0, now + 10.0) == 0.0
+
+
+def test_who_opens_stream_after_stream_gains_no_messages() -> None:
+    """Each begins with what is left to its owner, who gets one burst more each second."""
+    bursts = Bursts(burst=400, streams=4)
+    assert [bursts.grant("ann", now=0.0) for _ in range(6)] == [400, 400, 400, 400, 0, 0]
+    assert bursts.grant("ben", now=0.0) == 400
+    assert bursts.grant("ann", now=0.25) == 100
+    assert [bursts.grant("ann", now=100.0) for _ in range(5)] == [400, 400, 400, 400, 0]
+
+
+def test_a_stream_that_begins_with_nothing_waits_at_once() -> None:
+    """Its pace is that of all others; there is only no burst."""
+    pace = MessagePace(rate=20.0, burst=400, at_once=0.0)
+    assert pace.wait_s(0.0, now=0.0) == pytest.approx(1 / 20)
+    assert pace.wait_s(0.1, now=0.0) == 0.0
