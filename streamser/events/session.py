@@ -61,7 +61,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     seq: Annotated[int, Meta(description="Counts the session's events from 1, without gaps.")]
     lag_ms: Annotated[
         float | None,
-        Meta(description="Wall time since the last sound the event speaks of arrived, in ms."),
+        Meta(
+            description="Wall time since the last sound the event speaks of arrived, in ms."
+            " At a server: in its socket, or, of a client faster than it may be, when it was due."
+        ),
     ] = None
 
     @property

@@ -27,6 +27,7 @@ from streamser.server.admission import FULL, Admission, Refusal
 from streamser.server.aside import aside
 from streamser.server.auth import Tokens, read_tokens
 from streamser.server.backlog import Letter
+from streamser.server.connection import Connection
 from streamser.server.desk import Desk
 from streamser.server.entrance import short_of_files
 from streamser.server.exposure import refuse_to_expose, shared_file, tls_context
@@ -35,7 +36,7 @@ from streamser.server.history import short_of_history
 from streamser.server.hub import Hub, Interest, Subscription
 from streamser.server.lounge import Lounge
 from streamser.server.metrics import Metrics
-from streamser.server.port import CLOSE_S, Connection, Port, close, turn_away
+from streamser.server.port import CLOSE_S, Port, close, turn_away
 from streamser.server.routes import Routes
 from streamser.server.sender import Ending, Rules, Sender
 from streamser.server.statement import Kept, state

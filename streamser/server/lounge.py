@@ -8,13 +8,14 @@ from collections.abc import Callable
 from streamser.config import ServerSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal
+from streamser.server.connection import Connection
 from streamser.server.gate import Listening
 from streamser.server.hub import Hub
 from streamser.server.journal import note, note_fault, peer_of
 from streamser.server.listener import Listener
 from streamser.server.metrics import Metrics
 from streamser.server.pace import MessagePace
-from streamser.server.port import Connection, apologise, close, turn_away
+from streamser.server.port import apologise, close, turn_away
 from streamser.server.sender import Ending
 
 __all__ = ["Lounge"]

@@ -76,6 +76,11 @@ class Metrics:
             "streamser_kept_events", "Events kept for those who come back.", registry=registry
         )
         self._tasks = Gauge("streamser_tasks", "Tasks of the event loop now.", registry=registry)
+        self._loop_late = Gauge(
+            "streamser_loop_late_seconds",
+            "How late the event loop was at the worst in the last 15 s; everybody waited for it.",
+            registry=registry,
+        )
         self._threads = Gauge(
             "streamser_threads",
             "Threads of Python's in the server's own process now.",
@@ -171,8 +176,9 @@ class Metrics:
         self._late.set_function(late_s)
         self._incomplete.set_function(lambda: float(incomplete()))
 
-    def run_by(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tell of a loop's tasks, when asked; only its own thread may ask."""
+    def run_by(self, loop: asyncio.AbstractEventLoop, late_s: Callable[[], float]) -> None:
+        """Tell of a loop's tasks and of how late it is, when asked; only its own thread may ask."""
+        self._loop_late.set_function(late_s)
         self._tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def sound(self, seconds: float) -> None:

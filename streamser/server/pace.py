@@ -22,12 +22,15 @@ class Pace:
         self._credit = _BURST_S
         self._last: float | None = None
 
-    def wait_s(self, sound_s: float, now: float) -> float:
-        """Return how long to wait before so many seconds of sound are taken in at ``now``."""
-        passed = 0.0 if self._last is None else max(0.0, now - self._last)
-        self._last = now
-        self._credit = min(_BURST_S, self._credit + passed * self._speed) - sound_s
-        return max(0.0, -self._credit / self._speed)
+    def due(self, sound_s: float, came: float) -> float:
+        """Return when so many seconds of sound that came at ``came`` are to be taken in.
+
+        It is as if they came then. What came earlier has to be given earlier.
+        """
+        last = came if self._last is None else self._last
+        self._last = came = max(came, last)
+        self._credit = min(_BURST_S, self._credit + (came - last) * self._speed) - sound_s
+        return came + max(0.0, -self._credit / self._speed)
 
 
 class MessagePace:

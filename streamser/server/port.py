@@ -11,9 +11,8 @@ from contextlib import suppress
 from typing import Any, Final, cast
 
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidMessage
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from streamser.config import ServerSettings
@@ -21,16 +20,18 @@ from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
 from streamser.server.auth import offered_token
+from streamser.server.connection import Connection, unreadable
 from streamser.server.doorway import Doorway, Sparing
 from streamser.server.entrance import bounds_of, open_entrances
 from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
-from streamser.server.journal import note, note_fault, peer_of
+from streamser.server.journal import note, note_fault, note_loss, peer_of
 from streamser.server.metrics import Metrics
 from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
+from streamser.server.turning import LATE_S, PERIOD_S, Arrivals, LoopWatch
 
-__all__ = ["CLOSE_S", "Connection", "Port", "apologise", "close", "turn_away"]
+__all__ = ["CLOSE_S", "Port", "apologise", "close", "turn_away"]
 
 # At DEBUG the library writes every header and message: tokens, and what people say; at INFO
 # what our own lines say better.
@@ -39,141 +40,10 @@ _port_logger.setLevel(logging.WARNING)
 
 CLOSE_S = 3
 _HANDSHAKE_S: Final = 10.0
-_END_OF_HEAD: Final = b"\r\n\r\n"
-_METHOD_BYTES: Final = 16
-_HEAD_BYTES: Final = 65_536
 _FRAMES: Final = 4
 """Messages that may wait unread, before a client's socket fills."""
-_SLICE: Final = 4096
-"""Bytes that are parsed before others get their turn: 680 frames at most."""
-_LAST_BYTES: Final = 1024
-"""Bytes that are still parsed after a refusal, for the sake of a goodbye."""
-_MOST_AFTER_REFUSAL: Final = 1 << 20
 _PATH: Final = 80
 _ONCE: Final = ("Host", "Origin", "Authorization", "Upgrade")
-
-
-class Connection(ServerConnection):
-    """Remember what was decided about a connection before it was opened.
-
-    The library hangs up without a word on what it cannot read; here that gets an HTTP answer. It
-    parses all that has come at once; here everybody else gets a turn after some of it, nothing is
-    parsed that comes before an answer, and next to nothing after a refusal.
-    """
-
-    visit: Visit | None = None
-    doorway: Doorway
-    sparing: Sparing
-    early = False
-    """Whether the other side has gone on before it was answered."""
-
-    _head = b""
-    _heard = 0
-    _told = False
-    _unread = b""
-    _turn: asyncio.Handle | None = None
-    _full = False
-
-    @property
-    def method(self) -> str:
-        """Return the method of the request, as far as it has come."""
-        return self._head[:_METHOD_BYTES].split(b" ")[0].decode("ascii", "replace")
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the socket over."""
-        super().connection_made(transport)
-        self.recv_messages.pause = self._fill
-        self.recv_messages.resume = self._drain
-
-    def data_received(self, data: bytes) -> None:
-        """Take what the other side sends."""
-        if self.protocol.state is State.CONNECTING:
-            self._take_head(data)
-            return
-        if isinstance(self.visit, Refusal):
-            room = max(0, _LAST_BYTES - self._heard)
-            self._heard += len(data)
-            if self._heard > _MOST_AFTER_REFUSAL:
-                self.transport.abort()
-            data = data[:room]
-        self._unread += data
-        if self._turn is None and not self._full:
-            self._feed()
-
-    def eof_received(self) -> None:
-        """Take what came before the end, then the end."""
-        self._feed_all()
-        super().eof_received()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Take what came before the connection was lost."""
-        self._feed_all()
-        super().connection_lost(exc)
-
-    def send_data(self) -> None:
-        """Send what is to be sent, before it an answer to what cannot be read."""
-        fault = self.protocol.handshake_exc
-        # Who has left in the middle of a request wants none.
-        unread = isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError)
-        if unread and not self._told:
-            self._told = True
-            self.transport.write(without_body(_unreadable(self.method), self.method).serialize())
-        super().send_data()
-
-    def settle(self) -> None:
-        """Note that the other side is through the door."""
-        address = self.remote_address
-        if isinstance(address, tuple):
-            self.doorway.settle(address[:2])
-
-    def _take_head(self, data: bytes) -> None:
-        """Read a request to its end, and nothing behind it."""
-        if self._head.endswith(_END_OF_HEAD) or len(self._head) > _HEAD_BYTES:
-            self.early = True
-            return
-        searched = max(0, len(self._head) - len(_END_OF_HEAD) + 1)
-        head = self._head + data
-        at = head.find(_END_OF_HEAD, searched)
-        if at >= 0:
-            end = at + len(_END_OF_HEAD)
-            self.early = len(head) > end
-            head = head[:end]
-        part = head[len(self._head) :]
-        self._head = head
-        if len(head) > _HEAD_BYTES:
-            self.transport.abort()
-            return
-        super().data_received(part)
-
-    def _feed(self) -> None:
-        """Parse a part of what has come, and let others have their turn."""
-        self._turn = None
-        part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
-        if part:
-            super().data_received(part)
-        if self._full:
-            return
-        if self._unread:
-            self.transport.pause_reading()
-            self._turn = self.loop.call_soon(self._feed)
-        else:
-            self.transport.resume_reading()
-
-    def _feed_all(self) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
-        rest, self._unread = self._unread, b""
-        if rest:
-            super().data_received(rest)
-
-    def _fill(self) -> None:
-        self._full = True
-        self.transport.pause_reading()
-
-    def _drain(self) -> None:
-        self._full = False
-        if self._turn is None:
-            self._turn = self.loop.call_soon(self._feed)
 
 
 class Port:
@@ -207,6 +77,8 @@ class Port:
         self._servers: list[Server] = []
         self._doorway = Doorway(bounds_of(own))
         self._sparing = Sparing(time.monotonic)
+        self._watch = LoopWatch()
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -243,7 +115,9 @@ class Port:
                 logger=_port_logger,
             )
             self._servers.append(server)
-        self._metrics.run_by(asyncio.get_running_loop())
+        watch = self._watch
+        self._metrics.run_by(asyncio.get_running_loop(), lambda: watch.late_s(time.monotonic()))
+        self._watching = asyncio.create_task(self._watch_loop())
 
     async def close(self) -> None:
         """Take nobody more in, and wait for those who are leaving, but not for long."""
@@ -258,6 +132,9 @@ class Port:
             connection.transport.abort()
         for server in self._servers:
             await server.wait_closed()
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watch.stop()
 
     def _connections(self) -> list[ServerConnection]:
         return [connection for server in self._servers for connection in server.connections]
@@ -265,7 +142,18 @@ class Port:
     def _receive(self, *given: Any, **options: Any) -> Connection:
         connection = Connection(*given, **options)
         connection.doorway, connection.sparing = self._doorway, self._sparing
+        connection.arrivals = Arrivals(self._watch)
         return connection
+
+    async def _watch_loop(self) -> None:
+        """Look again and again how late the loop is; tell where that holds somebody up."""
+        while True:
+            late = self._watch.tick(time.monotonic())
+            if late > LATE_S and self._connections():
+                left_out = self._sparing.admit("loop_late")
+                if left_out is not None:
+                    note_loss("loop_late", seconds=round(late, 3), left_out=left_out or None)
+            await asyncio.sleep(PERIOD_S)
 
     def _turn_off(self, why: str) -> None:
         """Write down that a connection is closed without an answer, now and then."""
@@ -286,9 +174,9 @@ class Port:
     def _answer(self, connection: Connection, request: Request) -> Response | None:
         method = connection.method
         if method not in ("GET", "HEAD"):
-            return _unreadable(method)
+            return unreadable(method)
         if any(len(request.headers.get_all(name)) > 1 for name in _ONCE):
-            return _unreadable(method)
+            return unreadable(method)
         call = _call_of(request)
         if call.path not in SOCKETS:
             answer = self._routes.answer(call)
@@ -401,14 +289,6 @@ async def _ignore(connection: ServerConnection) -> None:
     with suppress(ConnectionClosed):
         async for _ in connection:
             continue
-
-
-def _unreadable(method: str) -> Response:
-    """Answer a request that is not a plain one to read something."""
-    if method in ("GET", "HEAD"):
-        return refuse(Refusal(400, 1002, "invalid_request", "send plain HTTP/1.1, and no body"))
-    why = "there is only reading here (GET); sound is sent by websocket"
-    return refuse(Refusal(405, 1002, "method_not_allowed", why))
 
 
 def _call_of(request: Request) -> Call:

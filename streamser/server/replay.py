@@ -16,12 +16,13 @@ from streamser.replay.playback import Playback
 from streamser.replay.score import Score
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
+from streamser.server.connection import Connection
 from streamser.server.exposure import refuse_to_expose, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub
 from streamser.server.lounge import Lounge
 from streamser.server.metrics import Metrics
-from streamser.server.port import Connection, Port
+from streamser.server.port import Port
 from streamser.server.routes import Routes
 from streamser.server.statement import state
 from streamser.server.stream import stream_settings

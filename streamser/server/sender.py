@@ -6,10 +6,9 @@ import asyncio
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload
@@ -31,6 +30,9 @@ from streamser.server.faults import SORRY, supervised
 from streamser.server.journal import peer_of
 from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.stream import LiveStream
+
+if TYPE_CHECKING:
+    from streamser.server.connection import Connection
 
 __all__ = ["Ending", "Rules", "Sender"]
 
@@ -85,7 +87,7 @@ class Sender:
 
     def __init__(
         self,
-        connection: ServerConnection,
+        connection: Connection,
         dialect: Dialect,
         rules: Rules,
         taps: Taps,
@@ -99,6 +101,7 @@ class Sender:
         self._ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._broken: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._last_message = time.monotonic()
+        self._held_until = 0.0
 
     @property
     def peer(self) -> str | None:
@@ -202,9 +205,11 @@ class Sender:
                 actions = self._dialect.receive(message)
                 if not await self._may_follow(stream, actions):
                     return
+                # Who is made to wait for sending too much is not heard late.
+                came = max(self._connection.came, self._held_until)
                 for action in actions:
                     try:
-                        await self._follow(stream, action)
+                        await self._follow(stream, action, came)
                     except RefusedError as refused:
                         self._refuse(stream, refused.body)
             self.end(Ending(1000))
@@ -215,12 +220,15 @@ class Sender:
     async def _may_follow(self, stream: LiveStream, actions: list[Action]) -> bool:
         """Let others have their turn, and wait for this message's; or end the connection."""
         sound_s = sum(stream.seconds(each.data) for each in actions if isinstance(each, Append))
-        wait = stream.messages.wait_s(sound_s, time.monotonic())
+        now = time.monotonic()
+        wait = stream.messages.wait_s(sound_s, now)
         if wait is None:
             most = f"at most {stream.messages.rate:g} messages a second"
             self._refuse(stream, client_error("too_many_messages", most))
             self.end(Ending(1008, f"too many messages: {most}"))
             return False
+        if wait:
+            self._held_until = now + wait
         await asyncio.sleep(wait)
         return not self._ended.done()
 
@@ -230,11 +238,11 @@ class Sender:
         name = f"event_refused_{self._refused}"
         self.tell(ErrorRaised(event_id=name, session_id=stream.session_id, seq=0, error=error))
 
-    async def _follow(self, stream: LiveStream, action: Action) -> None:
+    async def _follow(self, stream: LiveStream, action: Action, came: float) -> None:
         match action:
             case Append(data):
                 for piece in stream.pieces(data):
-                    await self._take_in(stream, piece)
+                    await self._take_in(stream, piece, came)
             case Commit(event_id, lenient):
                 stream.commit(event_id, lenient=lenient)
             case Clear():
@@ -250,19 +258,17 @@ class Sender:
             case Hangup(code, reason):
                 self.end(Ending(code, reason))
 
-    async def _take_in(self, stream: LiveStream, piece: bytes) -> None:
+    async def _take_in(self, stream: LiveStream, piece: bytes, came: float) -> None:
         await stream.wait_for_room()
         seconds = stream.seconds(piece)
         # Not reading on is what slows a client down: its own socket fills, nobody's memory.
-        if (wait := stream.pace.wait_s(seconds, time.monotonic())) > 0:
-            await asyncio.sleep(wait)
-        else:
-            await asyncio.sleep(0)
+        due = stream.pace.due(seconds, came)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
         # A newer connection may have been told meanwhile how much was heard.
         if self._ended.done():
             return
         self._last_message = time.monotonic()
-        stream.hear(piece)
+        stream.hear(piece, due)
         self._taps.sound(seconds)
 
     async def _watch(self, stream: LiveStream) -> None:

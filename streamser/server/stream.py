@@ -178,8 +178,8 @@ class LiveStream:
         """Wait until the stream's finals are not too far behind."""
         await self._room.wait()
 
-    def hear(self, data: bytes) -> None:
-        """Hear raw sound that has just come."""
+    def hear(self, data: bytes, came: float) -> None:
+        """Hear raw sound; lags are counted from ``came``, in s of the monotonic clock."""
         if self._ending:
             return
         # None once there was a doubt: one advice a stream, whatever is set up after it.
@@ -192,7 +192,8 @@ class LiveStream:
         self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
         samples = self._intake.feed(frames)
         self._last_sound = time.monotonic()
-        self._tell(self._conductor.hear(samples, self._last_sound, round(self._reached)))
+        arrived = min(came, self._last_sound)
+        self._tell(self._conductor.hear(samples, arrived, round(self._reached)))
 
     def commit(self, event_id: str | None, *, lenient: bool) -> None:
         """End the open utterance here."""

@@ -12,14 +12,23 @@ from streamser.server.pace import Bursts, MessagePace, Pace
 def test_sound_in_real_time_never_waits() -> None:
     """Hours of it."""
     pace = Pace(speed=1.0)
-    assert all(pace.wait_s(0.1, now=0.1 * n) == 0.0 for n in range(100_000))
+    assert all(pace.due(0.1, came=0.1 * n) == 0.1 * n for n in range(100_000))
 
 
 def test_a_burst_passes_and_more_waits() -> None:
     """Thirty seconds at once, then as fast as the speed allows."""
     pace = Pace(speed=4.0)
-    assert pace.wait_s(30.0, now=0.0) == 0.0
-    assert pace.wait_s(2.0, now=0.0) == pytest.approx(0.5)
+    assert pace.due(30.0, came=5.0) == 5.0
+    assert pace.due(2.0, came=5.0) == pytest.approx(5.5)
+
+
+def test_sound_that_is_read_late_is_paced_by_when_it_came() -> None:
+    """A minute in real time, and one that poured in at once: when they are looked at is all one."""
+    steady, poured = Pace(speed=4.0), Pace(speed=4.0)
+    assert [steady.due(1.0, came=n) for n in range(60)] == list(range(60))
+    dues = [poured.due(1.0, came=0.0) for _ in range(60)]
+    assert dues[:30] == [0.0] * 30
+    assert dues[-1] == pytest.approx(7.5)
 
 
 @given(st.floats(1, 16), st.lists(st.floats(0.001, 5), min_size=1, max_size=200))
@@ -27,7 +36,7 @@ def test_nobody_is_faster_than_allowed(speed: float, pieces: list[float]) -> Non
     """A client that sends as fast as it is let has sent at most burst + speed x time."""
     pace, now, sent = Pace(speed), 0.0, 0.0
     for piece in pieces:
-        now += pace.wait_s(piece, now)
+        now = pace.due(piece, now)
         sent += piece
         assert sent <= 30.0 + speed * now + piece + 1e-6
 

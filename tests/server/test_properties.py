@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from streamser.server.journal import FIELDS
 from tests.server.serving import (
     Stage,
     Told,
@@ -361,7 +362,7 @@ class World(msgspec.Struct, frozen=True):
 
 
 class Faults(logging.Handler):
-    """Keep what the program says of faults that it did not foresee."""
+    """Keep what the program says of faults that it did not foresee; a slow machine is none."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -369,7 +370,8 @@ class Faults(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note a warning or an error."""
-        self.seen.append(f"{record.getMessage()} {record.exc_info}")
+        if getattr(record, FIELDS, {}).get("event") != "loop_late":
+            self.seen.append(f"{record.getMessage()} {record.exc_info}")
 
 
 @pytest.fixture(scope="module")
@@ -449,24 +451,22 @@ def check(world: World, script: list[Step], ending: str, query: dict[str, str]) 
     assert world.faults == []
     assert neighbour == world.neighbour.alone
     check_stream(heard)
-    if told is not None:
-        assert [bare(event) for event in told] == [bare(event) for event in heard]
-
-    answers = [
-        event
-        for event in heard
-        if event["type"] in (UPDATED, CLEARED, "error")
-        or (event["type"] == STOPPED and event["reason"] == "commit")
-    ]
-    steps = expected_answers(script)
     names = [step.marker for step in script if step.marker is not None]
     echoes = [event["id"] for event in of_kind(heard, "streamser.marker")]
     if ending in ("finish", "close"):
-        assert len(answers) == len(steps)
         assert echoes == names
-    assert len(answers) <= len(steps)
     assert echoes == names[: len(echoes)]
-    for step, answer in zip(steps, answers, strict=False):
+    if told is None:
+        return
+    # What the client does wrong is told to it alone.
+    assert [bare(event) for event in told if event["seq"]] == [bare(event) for event in heard]
+    answers = [
+        event
+        for event in told
+        if event["type"] in (UPDATED, CLEARED, "error")
+        or (event["type"] == STOPPED and event["reason"] == "commit")
+    ]
+    for step, answer in zip(expected_answers(script), answers, strict=True):
         assert answer["type"] in step.answers, (step, answer)
         if answer["type"] == "error":
             error = answer["error"]

@@ -1,0 +1,242 @@
+"""One connection of a server: when its bytes came, what is parsed of them, and what is owed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosedOK, InvalidMessage
+from websockets.frames import DATA_OPCODES, Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import Event, State
+from websockets.typing import Data
+
+from streamser.server.admission import Refusal
+from streamser.server.doorway import Doorway, Sparing
+from streamser.server.gate import Visit
+from streamser.server.journal import note, peer_of
+from streamser.server.routes import refuse, without_body
+from streamser.server.turning import Arrivals
+
+__all__ = ["Connection", "unreadable"]
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
+_METHOD_BYTES: Final = 16
+_HEAD_BYTES: Final = 65_536
+_SLICE: Final = 4096
+"""Bytes that are parsed before others get their turn: 680 frames at most."""
+_LAST_BYTES: Final = 1024
+"""Bytes that are still parsed after a refusal, for the sake of a goodbye."""
+_MOST_AFTER_REFUSAL: Final = 1 << 20
+_UNREAD_BYTES: Final = 65_536
+"""Bytes that may wait for one who does not read, before its pings are answered no more."""
+_PONG: Final = 0x80 | Opcode.PONG
+"""How a pong of a server begins."""
+_TURNS_TO_ASK: Final = 3
+"""Turns of the loop until a socket that is read again has told what waits in it, also by TLS."""
+
+
+class Connection(ServerConnection):
+    """Remember what was decided about a connection before it was opened.
+
+    The library hangs up without a word on what it cannot read; here that gets an HTTP answer. It
+    parses all that has come at once; here everybody else gets a turn after some of it, nothing is
+    parsed that comes before an answer, and next to nothing after a refusal. It answers every ping;
+    here, where too much waits unread, the last one alone, once there is room (RFC 6455, 5.5.3).
+    """
+
+    visit: Visit | None = None
+    doorway: Doorway
+    sparing: Sparing
+    arrivals: Arrivals
+    came = 0.0
+    """Monotonic time at which the message came that was iterated over last, in s."""
+    early = False
+    """Whether the other side has gone on before it was answered."""
+
+    _head = b""
+    _heard = 0
+    _told = False
+    _unread = b""
+    _turn: asyncio.Handle | None = None
+    _full = False
+    _asking: asyncio.Handle | None = None
+    _unread_came = 0.0
+    _owed = b""
+    _withheld = False
+    _stamps: deque[float]
+
+    @property
+    def method(self) -> str:
+        """Return the method of the request, as far as it has come."""
+        return self._head[:_METHOD_BYTES].split(b" ")[0].decode("ascii", "replace")
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the socket over."""
+        super().connection_made(transport)
+        self._stamps = deque()
+        self.recv_messages.pause = self._fill
+        self.recv_messages.resume = self._drain
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the other side sends."""
+        came = self.arrivals.note(time.monotonic())
+        if self.protocol.state is State.CONNECTING:
+            self._take_head(data)
+            return
+        if isinstance(self.visit, Refusal):
+            room = max(0, _LAST_BYTES - self._heard)
+            self._heard += len(data)
+            if self._heard > _MOST_AFTER_REFUSAL:
+                self.transport.abort()
+            data = data[:room]
+        if not self._unread:
+            self._unread_came = came
+        self._unread += data
+        if self._turn is None and not self._full:
+            self._feed()
+
+    def eof_received(self) -> None:
+        """Take what came before the end, then the end."""
+        self._feed_all()
+        super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take what came before the connection was lost."""
+        self._feed_all()
+        super().connection_lost(exc)
+
+    def send_data(self) -> None:
+        """Send what is to be sent, before it an answer to what cannot be read."""
+        fault = self.protocol.handshake_exc
+        # Who has left in the middle of a request wants none.
+        unread = isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError)
+        if unread and not self._told:
+            self._told = True
+            self.transport.write(without_body(unreadable(self.method), self.method).serialize())
+        if self.transport.get_write_buffer_size() > _UNREAD_BYTES:
+            self._withhold_pongs()
+        super().send_data()
+
+    def resume_writing(self) -> None:
+        """Go on sending; who has asked whether we live and could not be told is told now."""
+        super().resume_writing()
+        owed, self._owed = self._owed, b""
+        if owed and self.protocol.state is State.OPEN:
+            self.transport.write(owed)
+
+    def process_event(self, event: Event) -> None:
+        """Take what has been parsed; a message has come when the last of it has."""
+        if isinstance(event, Frame) and event.opcode in DATA_OPCODES and event.fin:
+            self._stamps.append(self._unread_came)
+        super().process_event(event)
+
+    async def __aiter__(self) -> AsyncIterator[Data]:
+        """Iterate over messages, and note in ``came`` when each of them came."""
+        try:
+            while True:
+                message = await self.recv()
+                self.came = self._stamps.popleft()
+                yield message
+        except ConnectionClosedOK:
+            return
+
+    def settle(self) -> None:
+        """Note that the other side is through the door."""
+        address = self.remote_address
+        if isinstance(address, tuple):
+            self.doorway.settle(address[:2])
+
+    def _take_head(self, data: bytes) -> None:
+        """Read a request to its end, and nothing behind it."""
+        if self._head.endswith(_END_OF_HEAD) or len(self._head) > _HEAD_BYTES:
+            self.early = True
+            return
+        searched = max(0, len(self._head) - len(_END_OF_HEAD) + 1)
+        head = self._head + data
+        at = head.find(_END_OF_HEAD, searched)
+        if at >= 0:
+            end = at + len(_END_OF_HEAD)
+            self.early = len(head) > end
+            head = head[:end]
+        part = head[len(self._head) :]
+        self._head = head
+        if len(head) > _HEAD_BYTES:
+            self.transport.abort()
+            return
+        super().data_received(part)
+
+    def _feed(self) -> None:
+        """Parse a part of what has come, and let others have their turn."""
+        self._turn = None
+        part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
+        if part:
+            super().data_received(part)
+        if self._full:
+            return
+        if self._unread:
+            self._stop_reading()
+            self._turn = self.loop.call_soon(self._feed)
+        else:
+            self._read_on()
+
+    def _feed_all(self) -> None:
+        if self._turn is not None:
+            self._turn.cancel()
+        rest, self._unread = self._unread, b""
+        if rest:
+            super().data_received(rest)
+
+    def _fill(self) -> None:
+        self._full = True
+        self._stop_reading()
+
+    def _drain(self) -> None:
+        self._full = False
+        if self._turn is None:
+            self._turn = self.loop.call_soon(self._feed)
+
+    def _stop_reading(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+        self.arrivals.pause(time.monotonic())
+        self.transport.pause_reading()
+
+    def _read_on(self) -> None:
+        self.transport.resume_reading()
+        if self.arrivals.resume(time.monotonic()):
+            self._ask(_TURNS_TO_ASK)
+
+    def _ask(self, turns: int) -> None:
+        """Wait some turns: what the socket has not given by then was not there."""
+        if turns:
+            self._asking = self.loop.call_soon(self._ask, turns - 1)
+        else:
+            self.arrivals.settle()
+
+    def _withhold_pongs(self) -> None:
+        """Keep the last answer to a ping for later, and let go of the others."""
+        writes = self.protocol.writes
+        pongs = [data for data in writes if data and data[0] == _PONG]
+        if not pongs:
+            return
+        self._owed = pongs[-1]
+        self.protocol.writes = [data for data in writes if not data or data[0] != _PONG]
+        if not self._withheld:
+            self._withheld = True
+            left_out = self.sparing.admit("unread")
+            if left_out is not None:
+                why = "answers to its pings are not read"
+                note("unread", peer=peer_of(self), reason=why, left_out=left_out or None)
+
+
+def unreadable(method: str) -> Response:
+    """Answer a request that is not a plain one to read something."""
+    if method in ("GET", "HEAD"):
+        return refuse(Refusal(400, 1002, "invalid_request", "send plain HTTP/1.1, and no body"))
+    why = "there is only reading here (GET); sound is sent by websocket"
+    return refuse(Refusal(405, 1002, "method_not_allowed", why))
