@@ -35,6 +35,7 @@ ERROR_CODES = {
     "invalid_token": "a token has characters that cannot be sent",
     "invalid_url": "an address is not that of a server",
     "invalid_value": "a field of a message, named by `param`, cannot be used",
+    "message_too_big": "a server told of an event longer than a client takes: 4 MiB",
     "method_not_allowed": "a request wants to write, and there is only reading here",
     "mixed_sessions": "a file of events holds several sessions, and none was chosen",
     "model_unavailable": "a model is missing, cannot be loaded, or failed",

@@ -36,6 +36,7 @@ FLAGS = {
 }
 SLOW_S, USUAL_S = 1.0, 0.1
 """How long a job takes while the models are slow, and else."""
+_TURNS = 100
 DROPS = 'streamser_drops_total{kind="partials"}'
 OLDEST = "streamser_queue_oldest_seconds"
 
@@ -107,6 +108,9 @@ def test_an_overload_costs_readings_and_time_but_no_final() -> None:
             for second in range(MINUTE_S):
                 for turn in turns:
                     turn.put_nowait(second)
+                for _ in range(_TURNS):
+                    # It takes in a few KiB of each connection in a turn of the loop.
+                    await asyncio.sleep(0)
                 if second < 2:
                     # Nobody has said enough yet for a reading.
                     continue

@@ -148,7 +148,8 @@ def test_an_event_that_does_not_fit_is_left_out_as_a_whole(tmp_path: Path) -> No
         [sys.executable, "-c", FULL, str(folder)], capture_output=True, text=True, check=True
     )
     assert done.stdout == "False\n"
-    assert done.stderr.count("the recording is not complete: session.jsonl: ") == 1
+    assert done.stderr.count("the recording is not complete: ") == 1
+    assert f"{folder / 'session.jsonl'}: " in done.stderr
     kept = without_beginning((folder / "session.jsonl").read_text(encoding="utf-8"))
     assert kept.endswith("\n")
     events = events_of(kept)

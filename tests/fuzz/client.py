@@ -10,7 +10,7 @@ from random import Random
 from streamser.cli.sinks import JsonLines, PlainLines
 from streamser.cli.utterance import Tally, read_utterance
 from streamser.cli.view import Level, ViewState, render, update
-from streamser.client.keeper import Astray, Keeper
+from streamser.client.keeper import Astray, FinalsLost, Keeper
 from streamser.client.listener import Place
 from streamser.client.sound import Sound
 from streamser.client.wire import Envelope, read
@@ -53,6 +53,10 @@ def _show(lines: list[str]) -> str:
             except Astray:
                 keeper.cut()
                 keeper.stray()
+                continue
+            except FinalsLost:
+                keeper.begin_anew()
+                keeper.cut()
                 continue
             for each in told:
                 outcome = type(each.event).__name__

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from streamser.client.errors import Broken
-from streamser.client.keeper import Astray, Keeper
+from streamser.client.keeper import Astray, FinalsLost, Keeper
 from streamser.client.sound import Sound
 from streamser.client.verdict import judge_close, judge_status
 from streamser.client.wire import Envelope, read
@@ -149,6 +149,9 @@ def _follow(lines: list[str]) -> str:
             except Astray:
                 keeper.cut()
                 keeper.stray()
+            except FinalsLost:
+                keeper.begin_anew()
+                keeper.cut()
         _drain(keeper, sound)
     keeper.ask("streamser.finish")
     _drain(keeper, sound)
