@@ -588,7 +588,6 @@ def test_an_old_connection_is_not_heard_once_a_newer_one_was_told_where_to_go_on
 
 def test_much_that_was_missed_comes_at_once() -> None:
     """A client that was away for long is not taken for a slow reader."""
-
     most = 16
 
     async def scene() -> tuple[list[Told], list[Told]]:
