@@ -23,6 +23,7 @@ __all__ = [
     "LOOK_AHEAD",
     "RANGE_DB",
     "WINDOW",
+    "Bank",
     "Frames",
     "LogMel",
     "Mel",
@@ -34,7 +35,9 @@ __all__ = [
     "features",
     "log_mel",
     "mel_edges",
+    "mel_triangles",
     "relative_level",
+    "sparse_bank",
     "whole_frames",
 ]
 
@@ -230,7 +233,7 @@ def band_weights() -> npt.NDArray[np.float64]:
     return widths
 
 
-class _Bank(NamedTuple):
+class Bank(NamedTuple):
     """Hold a sparse filter bank: bins and weights of all filters, one filter after the other."""
 
     bins: npt.NDArray[np.intp]
@@ -244,21 +247,31 @@ def _hann() -> npt.NDArray[np.float64]:
 
 
 @cache
-def _bank() -> _Bank:
-    """Return the 64 filters: sums of two adjacent triangles of Slaney's 128, from 0 to 8 kHz.
+def _bank() -> Bank:
+    """Return the 64 filters: sums of two adjacent triangles of Slaney's 128, from 0 to 8 kHz."""
+    triangles = mel_triangles(_FILTERS, WINDOW)
+    return sparse_bank(triangles[0::2] + triangles[1::2])
 
-    Triangles on an evenly spaced mel grid, each of area 1 in Hz. Source: M. Slaney, Auditory
+
+def mel_triangles(filters: int, window: int) -> npt.NDArray[np.float64]:
+    """Return triangles on an evenly spaced mel grid, each of area 1 in Hz, [filters, bins].
+
+    Bins are those of a window of so many samples at 16 kHz. Source: M. Slaney, Auditory
     Toolbox, Technical Report 1998-010, Interval Research, 1998 (``mfcc``).
     """
-    edges = mel_edges(_FILTERS)
-    low, centre, high = (edges[i : i + _FILTERS, None] for i in range(3))
-    hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / WINDOW)
+    edges = mel_edges(filters)
+    low, centre, high = (edges[i : i + filters, None] for i in range(3))
+    hertz = np.arange(window // 2 + 1) * (SAMPLE_RATE / window)
     rising = (hertz - low) / (centre - low)
     falling = (high - hertz) / (high - centre)
-    triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (high - low)
-    pairs = triangles[0::2] + triangles[1::2]
-    filters, bins = np.nonzero(pairs)
-    return _Bank(bins, pairs[filters, bins], np.searchsorted(filters, np.arange(BANDS)))
+    triangles: npt.NDArray[np.float64] = np.maximum(0.0, np.minimum(rising, falling))
+    return triangles * 2 / (high - low)
+
+
+def sparse_bank(filters: npt.NDArray[np.float64]) -> Bank:
+    """Return filters [n, bins] without their zeros."""
+    numbers, bins = np.nonzero(filters)
+    return Bank(bins, filters[numbers, bins], np.searchsorted(numbers, np.arange(len(filters))))
 
 
 def mel_edges(filters: int) -> npt.NDArray[np.float64]:

@@ -53,7 +53,13 @@ class Held:
         self.history = History() if may_come_back else None
         self._desk = desk
         self.stream = LiveStream(
-            session_id, visit.meeting, visit.asked, desk.setting, self.tell, self.fail
+            session_id,
+            visit.meeting,
+            visit.asked,
+            desk.setting,
+            desk.message_pace(self.owner),
+            self.tell,
+            self.fail,
         )
 
     def tell(self, event: Event) -> None:
@@ -175,9 +181,6 @@ class Desk:
         self._hub.tidy(time.monotonic())
         held = Held(visit, f"sess_{uuid.uuid4().hex[:12]}", self)
         held.sender, held.peer = sender, sender.peer
-        own = self.setting.settings.server
-        at_once = self._bursts.grant(held.owner, time.monotonic())
-        held.stream.messages = MessagePace(own.message_rate, own.message_burst, at_once)
         self._held.add(held)
         self._admission.enter_stream(held.owner)
         held.note("opened", owner=held.owner)
@@ -188,6 +191,12 @@ class Desk:
             self._drop(held)
             raise
         return held
+
+    def message_pace(self, owner: str) -> MessagePace:
+        """Return how fast a new stream of an owner may send messages without sound."""
+        own = self.setting.settings.server
+        at_once = self._bursts.grant(owner, time.monotonic())
+        return MessagePace(own.message_rate, own.message_burst, at_once)
 
     def give_back(self, held: Held, visit: Sending, sender: Sender) -> None:
         """Let a stream go on with a new connection, telling it what it has missed."""

@@ -94,6 +94,7 @@ class LiveStream:
         meeting: str | None,
         asked: StreamSettings,
         setting: Setting,
+        messages: MessagePace,
         tell: Callable[[Event], None],
         on_fault: Callable[[Exception], None],
     ) -> None:
@@ -104,8 +105,7 @@ class LiveStream:
         """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
         self.pace = Pace(setting.limits.speed)
-        own = setting.settings.server
-        self.messages = MessagePace(own.message_rate, own.message_burst)
+        self.messages = messages
         self._meeting = meeting
         self._setting = setting
         self._tell_event = tell

@@ -8,13 +8,13 @@ itself, so that the same sound gives the same bits however it was chopped.
 from __future__ import annotations
 
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.frontend import mel_edges
+from streamser.audio.clip import Samples
+from streamser.emotion.frontend import Bank, mel_triangles, sparse_bank
 
 __all__ = ["BANDS", "HOP", "LOWEST", "WINDOW", "Frames", "frame_count", "whisper_frames"]
 
@@ -58,26 +58,11 @@ def whisper_frames(samples: Samples, first: int = 0) -> Frames:
     return levels
 
 
-class _Bank(NamedTuple):
-    """Hold a sparse filter bank: bins and weights of all filters, one filter after the other."""
-
-    bins: npt.NDArray[np.intp]
-    weights: npt.NDArray[np.float64]
-    starts: npt.NDArray[np.intp]
-
-
 @cache
 def _hann() -> npt.NDArray[np.float64]:
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
 
 
 @cache
-def _bank() -> _Bank:
-    edges = mel_edges(BANDS)
-    low, centre, high = (edges[i : i + BANDS, None] for i in range(3))
-    hertz = np.arange(_HALF + 1) * (SAMPLE_RATE / WINDOW)
-    rising = (hertz - low) / (centre - low)
-    falling = (high - hertz) / (high - centre)
-    triangles = np.maximum(0.0, np.minimum(rising, falling)) * 2 / (high - low)
-    filters, bins = np.nonzero(triangles)
-    return _Bank(bins, triangles[filters, bins], np.searchsorted(filters, np.arange(BANDS)))
+def _bank() -> Bank:
+    return sparse_bank(mel_triangles(BANDS, WINDOW))
