@@ -227,4 +227,4 @@ class Engine:
 
 
 def _place(job: EmotionJob) -> Place:
-    return Place(job.clip.session_id, job.clip.utterance, job.heard_from)
+    return Place(job.clip.session_id, job.clip.utterance, job.heard_from, growing=job.droppable)

@@ -68,9 +68,8 @@ def read_corpora(
     dev = choose_texts(_held_out(read.dev), _MOST_DEV_TEXTS, rng)
     held_out = cremad_lessons(data / "cremad_mel", "dev")
     lessons = training_lessons(data, german=german)
-    kept = "voices-train.npz" if german else "voices-train-english.npz"
     return Corpora(
-        voices=read_voices(lessons, channels, studio, layers, cache=cache / kept),
+        voices=read_voices(lessons, channels, studio, layers, cache=cache / "voices-train.npz"),
         texts=encode_texts(chosen, encoder, rng, cache=cache / "texts-train.npz"),
         dev_voices=read_voices(
             held_out, _DEV_CHANNELS, studio, layers, cache=cache / "voices-dev.npz"

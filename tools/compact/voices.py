@@ -160,14 +160,15 @@ def _through(mel: Mel, channel: Channel, studio: Studio, number: int, name: str)
 
 
 def _kept(cache: Path | None, ids: npt.NDArray[np.str_], channels: int) -> Frames | None:
-    """Return what an earlier run measured; ``None`` where that was something else."""
+    """Return what an earlier run measured; ``None`` where it did not measure all of this."""
     if cache is None or not cache.is_file():
         return None
     try:
         with np.load(cache, allow_pickle=False) as arrays:
-            if np.array_equal(arrays["ids"], ids) and len(arrays["values"]) == 1 + channels:
+            places = {name: place for place, name in enumerate(arrays["ids"].tolist())}
+            if places.keys() >= set(ids.tolist()) and len(arrays["values"]) == 1 + channels:
                 values: npt.NDArray[np.float32] = arrays["values"]
-                return values
+                return values[:, [places[name] for name in ids.tolist()]]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass
     return None
