@@ -21,6 +21,7 @@ import torch
 from msgspec.structs import replace
 
 from streamser.emotion.compact.layers import LayerEar, load_layers
+from streamser.emotion.compact.layout import placed
 from streamser.emotion.compact.model import measured_sound
 from streamser.emotion.compact.running import Norm, Usual, Views
 from streamser.emotion.compact.statistics import Measured
@@ -32,6 +33,7 @@ from streamser.training.items import Item
 from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
 from tools.compact.channels import open_studio
+from tools.compact.directions import fit_directions
 from tools.compact.learn import as_voice, teach
 from tools.compact.lessons import training_lessons
 from tools.compact.network import Judge
@@ -73,10 +75,14 @@ class Row(NamedTuple):
 
 
 class Score(NamedTuple):
-    """Hold the UAR cold and warm, and how often those angry throughout are called so, late."""
+    """Hold the UAR cold and warm, and how often those of one mood throughout are called so, late.
+
+    ``neutral`` and ``angry`` are the moods.
+    """
 
     cold: float
     warm: float
+    neutral: float
     angry: float
 
 
@@ -93,6 +99,10 @@ def rows() -> list[Row]:
         Row("relative view alone", _changed(whole, judge=_changed(judge, absolute=(), context=()))),
         Row("no layers in the absolute view", _changed(whole, judge=_changed(judge, **_OLD))),
         Row("streams not moved", _changed(whole, streams=StreamSettings(moved=0.0))),
+        Row(
+            "streams of several moods moved as those of one",
+            _changed(whole, streams=StreamSettings(move=StreamSettings().move_single)),
+        ),
         Row("even streams only", _changed(whole, streams=StreamSettings(1.0, 0.0, 0.0))),
         Row("votes of the hearers", _changed(whole, occasions=voices._replace(intended=0.0))),
         Row("half votes, half intended", _changed(whole, occasions=voices._replace(intended=0.5))),
@@ -100,10 +110,10 @@ def rows() -> list[Row]:
 
 
 def judge_streams(judge: Judge, norm: Norm, clips: Sequence[Clip]) -> Score:
-    """Play each speaker's clips in random orders, and streams of anger throughout."""
+    """Play each speaker's clips in random orders, and streams of one mood throughout."""
     speakers = sorted({clip.speaker for clip in clips})
     truth, guess, place = [], [], []
-    angry: list[bool] = []
+    late: dict[str, list[bool]] = {"neutral": [], "angry": []}
     for order in range(_ORDERS):
         for number, name in enumerate(speakers):
             rng = np.random.default_rng([order, number])
@@ -112,17 +122,19 @@ def judge_streams(judge: Judge, norm: Norm, clips: Sequence[Clip]) -> Score:
             guess.append(_play(judge, norm, stream))
             truth.append(np.array([clip.pool for clip in stream]))
             place.append(np.arange(len(stream)))
-            cross = [clip for clip in own if clip.pool == CATEGORIES.index("angry")]
-            if cross:
-                late = _play(judge, norm, [cross[i] for i in rng.integers(len(cross), size=_MIXED)])
-                angry += (late[_LATE:] == CATEGORIES.index("angry")).tolist()
+            for mood, told in late.items():
+                pool = CATEGORIES.index(mood)
+                same = [clip for clip in own if clip.pool == pool]
+                if same:
+                    drawn = [same[i] for i in rng.integers(len(same), size=_MIXED)]
+                    told += (_play(judge, norm, drawn)[_LATE:] == pool).tolist()
     heard, said, where = (np.concatenate(parts) for parts in (truth, guess, place))
     known = heard != OTHER
     cold, warm = known & (where < _COLD), known & (where >= _WARM)
     return Score(
         cold=uar(heard[cold], said[cold], len(CATEGORIES)),
         warm=uar(heard[warm], said[warm], len(CATEGORIES)),
-        angry=float(np.mean(angry)),
+        **{mood: float(np.mean(told)) for mood, told in late.items()},
     )
 
 
@@ -165,6 +177,15 @@ def _measured(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
     ]
 
 
+def _placed(clips: Sequence[Clip], directions: npt.NDArray[np.float32]) -> list[Clip]:
+    return [
+        clip._replace(
+            measured=clip.measured._replace(values=placed(clip.measured.values, directions))
+        )
+        for clip in clips
+    ]
+
+
 def _changed(record: T, **changes: object) -> T:
     return msgspec.structs.replace(record, **changes)
 
@@ -174,11 +195,17 @@ def _table(scores: dict[str, dict[str, Score]]) -> str:
     head = f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
     lines = [
         f"| {title} | "
-        + " | ".join(f"{s.cold:.3f} / {s.warm:.3f} / {s.angry:.2f}" for s in row.values())
+        + " | ".join(
+            f"{s.cold:.3f} / {s.warm:.3f} / {s.neutral:.2f} / {s.angry:.2f}" for s in row.values()
+        )
         + " |"
         for title, row in scores.items()
     ]
     return "\n".join([head, *lines])
+
+
+def _told(score: Score) -> str:
+    return f"{score.cold:.3f} / {score.warm:.3f} / {score.neutral:.2f} / {score.angry:.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -215,9 +242,12 @@ def _score(row: Row, options: argparse.Namespace, tests: dict[str, list[Clip]]) 
         BundleSettings().channels,
         studio,
         load_layers(options.parts),
-        cache=options.cache / "voices-train-english.npz",
+        cache=options.cache / "voices-train.npz",
     )
     voices = voices._replace(values=voices.values[: 1 + row.settings.channels])
+    directions = fit_directions(voices)
+    voices = voices.placed(directions)
+    placed_tests = {name: _placed(clips, directions) for name, clips in tests.items()}
     norm = replace(fit_norm(voices), mean=corpus_means(voices).mean(axis=0))
     found: dict[str, list[Score]] = {name: [] for name in tests}
     for seed in range(1, 1 + options.seeds):
@@ -227,7 +257,7 @@ def _score(row: Row, options: argparse.Namespace, tests: dict[str, list[Clip]]) 
         judge = teach(
             occasions, NO_TEXTS, row.settings.judge, row.settings.learn, seed=seed, tell=_silent
         )
-        for name, clips in tests.items():
+        for name, clips in placed_tests.items():
             found[name].append(judge_streams(judge, norm, clips))
     return {name: Score(*np.mean(each, axis=0).tolist()) for name, each in found.items()}
 

@@ -8,11 +8,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import CALIBRATION, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.bundle import ALONG, CALIBRATION, CONFIG, JUDGE, NORM, describe
 from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS
@@ -74,7 +75,12 @@ def _capped(found: dict[str, Calibration]) -> dict[str, Calibration]:
 
 
 def assemble(
-    directory: Path, judge: Judge, norm: Norm, parts: Path, calibrations: dict[str, Calibration]
+    directory: Path,
+    judge: Judge,
+    norm: Norm,
+    directions: npt.NDArray[np.float32],
+    parts: Path,
+    calibrations: dict[str, Calibration],
 ) -> None:
     """Write a bundle's folder; ``parts`` is one that holds the exported layers and words.
 
@@ -86,7 +92,7 @@ def assemble(
     for name in (GRAPH, WORDS, TOKENIZER):
         shutil.copyfile(parts / name, directory / name)
     numbers = {name: getattr(norm, name).astype(np.float32) for name in Norm.__struct_fields__}
-    np.savez(directory / NORM, **numbers)
+    np.savez(directory / NORM, **numbers, **{ALONG: directions})
     write_calibrations(directory / CALIBRATION, calibrations)
     text = msgspec.json.format(msgspec.json.encode(describe(directory)), indent=2)
     (directory / CONFIG).write_bytes(text + b"\n")

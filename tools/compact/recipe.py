@@ -14,6 +14,7 @@ from streamser.emotion.compact.layers import load_layers
 from streamser.emotion.compact.words import load_words
 from tools.compact.assemble import assemble, calibrate
 from tools.compact.channels import open_studio
+from tools.compact.directions import fit_directions
 from tools.compact.learn import LearnSettings, teach
 from tools.compact.lessons import cremad_lessons, training_lessons
 from tools.compact.network import JudgeSettings
@@ -88,25 +89,28 @@ def train_bundle(
     tell: Callable[[str], None],
 ) -> None:
     """Train the fusion, calibrate it on other speakers, and write the folder that ships."""
-    norm = fit_norm(corpora.voices)
+    directions = fit_directions(corpora.voices)
+    voices = corpora.voices.placed(directions)
+    dev_voices = corpora.dev_voices.placed(directions)
+    norm = fit_norm(voices)
     # Of a stream of which nothing is known: what is usual, over the corpora.
-    norm = replace(norm, mean=corpus_means(corpora.voices).mean(axis=0))
+    norm = replace(norm, mean=corpus_means(voices).mean(axis=0))
     rng = np.random.default_rng(seed)
-    streams = Streams(corpora.voices, norm, settings.streams, rng)
-    occasions = Occasions(corpora.voices, streams, corpora.texts, settings.occasions, rng)
+    streams = Streams(voices, norm, settings.streams, rng)
+    occasions = Occasions(voices, streams, corpora.texts, settings.occasions, rng)
     judge = teach(occasions, corpora.texts, settings.judge, settings.learn, seed=seed, tell=tell)
     # Calibrated on labels as they are, whatever was learnt from.
     exact = settings.occasions._replace(intended=1.0)
     again = np.random.default_rng(1000 + seed)
-    dev_streams = Streams(corpora.dev_voices, norm, settings.streams, again)
-    dev = Occasions(corpora.dev_voices, dev_streams, corpora.dev_texts, exact, again)
+    dev_streams = Streams(dev_voices, norm, settings.streams, again)
+    dev = Occasions(dev_voices, dev_streams, corpora.dev_texts, exact, again)
     found = calibrate(judge, dev, corpora.dev_texts, settings.calibration_batches)
     for name, calibration in found.items():
         tell(
             f"  {name}: temperature {calibration.temperature:.2f},"
             f" unsure below {calibration.unsure_below:.2f}"
         )
-    assemble(directory, judge, norm, parts, found)
+    assemble(directory, judge, norm, directions, parts, found)
 
 
 def _held_out(held: HeldOut) -> list[WordText]:

@@ -36,7 +36,8 @@ class StreamSettings(NamedTuple):
 
     ``plain`` is how often no channel lies between the corpus and the listener, ``moved`` how
     often a stream is moved as if it came over another microphone: by up to ``move`` times what
-    lies between the neutral voices of two speakers, and of two others.
+    lies between the neutral voices of two speakers, and of two others; by up to ``move_single``
+    times where it has one emotion only.
     """
 
     even: float = 0.65
@@ -45,6 +46,7 @@ class StreamSettings(NamedTuple):
     plain: float = 0.2
     moved: float = 0.8
     move: float = 1.0
+    move_single: float = 0.5
 
 
 class StreamBatch(NamedTuple):
@@ -111,7 +113,7 @@ class Streams:
                 self._utterances(pools, _EVEN, even),
             ]
         )
-        values, move, norm = self._voices.of_channel(channel), self._move(), self._prior()
+        values, move, norm = self._voices.of_channel(channel), self._move(single), self._prior()
         usual = heard_before(values[before] + move, norm)
         return judged_against(values[chosen] + move, usual, norm, chosen)
 
@@ -120,13 +122,14 @@ class Streams:
         shares = self._rng.dirichlet(np.full(len(self._priors), 0.5))
         return replace(self._norm, mean=shares @ self._priors)
 
-    def _move(self) -> npt.NDArray[np.float32]:
+    def _move(self, single: bool) -> npt.NDArray[np.float32]:
         rng, settings, means = self._rng, self._settings, self._neutral
         move = np.zeros(means.shape[1])
+        most = settings.move_single if single else settings.move
         if rng.random() < settings.moved:
             for _ in range(2):
                 one, other = means[rng.integers(len(means), size=2)]
-                move += settings.move * rng.random() * (one - other)
+                move += most * rng.random() * (one - other)
         return move.astype(np.float32)
 
     def _mixture(self) -> tuple[Floats, bool]:

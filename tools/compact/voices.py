@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.compact.layers import LayerEar
-from streamser.emotion.compact.layout import WIDTH
+from streamser.emotion.compact.layout import MEASURED, WIDTH, placed
 from streamser.emotion.compact.model import measured_sound
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.whisper_mel import whisper_frames
@@ -36,7 +36,8 @@ _LEAST_SPREAD: Final = 1e-6
 class Voices(NamedTuple):
     """Hold N utterances measured through K channels a speaker, the first of them none.
 
-    ``values`` is float32 [K, N, WIDTH] with ``nan`` for what could not be measured, ``pools``
+    ``values`` is float32 [K, N, MEASURED], or [K, N, WIDTH] once they are placed along the
+    directions, with ``nan`` for what could not be measured, ``pools``
     int64 [N] the place in ``CATEGORIES`` or ``OTHER``, ``votes`` float32 [N, 4] the shares of
     those who heard the voice (``nan``: none of the four), ``dimensions`` float32 [N, 3] in
     [0, 1] or ``nan``.
@@ -50,9 +51,13 @@ class Voices(NamedTuple):
     ids: tuple[str, ...]
 
     def of_channel(self, channel: int) -> npt.NDArray[np.float32]:
-        """Return all utterances through a channel, float32 [N, WIDTH]."""
+        """Return all utterances through a channel, float32 [N, MEASURED or WIDTH]."""
         found: npt.NDArray[np.float32] = self.values[channel]
         return found
+
+    def placed(self, directions: npt.NDArray[np.float32]) -> Voices:
+        """Return the same placed along directions, float32 [DIRECTIONS, VALUES]."""
+        return self._replace(values=placed(self.values, directions))
 
 
 def read_voices(
@@ -126,7 +131,7 @@ def _measured(
     if kept is not None:
         return kept
     sounds = Sounds()
-    values = np.empty((1 + channels, len(items), WIDTH), np.float32)
+    values = np.empty((1 + channels, len(items), MEASURED), np.float32)
     drawn: dict[tuple[int, str], Channel] = {}
     for place, item in enumerate(items):
         frames = _frames_of(item, sounds)

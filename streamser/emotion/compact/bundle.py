@@ -1,6 +1,7 @@
 """The bundled model's folder: what is in it, and how it is read.
 
-``config.json`` says what the parts are and what they hash to, ``norm.npz`` what is usual,
+``config.json`` says what the parts are and what they hash to, ``norm.npz`` what is usual and
+along which directions emotions differ,
 ``layers.onnx``, ``judge.onnx`` and ``words.onnx`` hold the weights, ``tokenizer.json`` the word
 pieces, ``calibration.json`` turns logits into probabilities, ``README.md`` is the model card.
 """
@@ -15,17 +16,19 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from streamser.emotion.calibration import Calibration, read_calibrations
 from streamser.emotion.compact.graph import open_graph
-from streamser.emotion.compact.layers import GRAPH, LayerEar, load_layers
-from streamser.emotion.compact.layout import WIDTH
+from streamser.emotion.compact.layers import GRAPH, VALUES, LayerEar, load_layers
+from streamser.emotion.compact.layout import DIRECTIONS, WIDTH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 __all__ = [
+    "ALONG",
     "CONFIG",
     "FORMAT",
     "JUDGE",
@@ -40,10 +43,12 @@ __all__ = [
 ]
 
 FORMAT: Final = "streamser.compact"
-VERSION: Final = 2
+VERSION: Final = 3
 CONFIG: Final = "config.json"
 JUDGE: Final = "judge.onnx"
 NORM: Final = "norm.npz"
+ALONG: Final = "directions"
+"""What of ``norm.npz`` is no norm."""
 CALIBRATION: Final = "calibration.json"
 _MOST_NORM: Final = 1 << 20
 PARTS: Final = (GRAPH, JUDGE, WORDS, TOKENIZER, NORM, CALIBRATION)
@@ -81,6 +86,7 @@ class Bundle(msgspec.Struct, frozen=True, eq=False):
     layers: LayerEar | None
     words: Words | None
     norm: Norm
+    directions: npt.NDArray[np.float32]
     calibrations: dict[str, Calibration]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,12 +141,14 @@ def _check(directory: Path) -> None:
 
 
 def _open(directory: Path, layers: LayerEar | None, words: Words | None) -> Bundle:
+    norm, directions = _read_norm(directory / NORM)
     return Bundle(
         directory=directory,
         judge=open_graph(directory / JUDGE, inputs=JUDGE_INPUTS),
         layers=layers,
         words=words,
-        norm=_read_norm(directory / NORM),
+        norm=norm,
+        directions=directions,
         calibrations=read_calibrations(directory / CALIBRATION),
     )
 
@@ -172,16 +180,19 @@ def _fingerprint(path: Path) -> str:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _read_norm(path: Path) -> Norm:
+def _read_norm(path: Path) -> tuple[Norm, npt.NDArray[np.float32]]:
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _MOST_NORM:
                 raise ModelError(f"{path} holds far more than {WIDTH} numbers of each kind")
         with np.load(path, allow_pickle=False) as arrays:
             parts = [arrays[name].astype(np.float64) for name in Norm.__struct_fields__]
+            directions = arrays[ALONG].astype(np.float32)
     # Of damage numpy and zipfile raise nearly anything: TokenError, MemoryError, struct.error.
     except Exception as error:
         raise ModelError(f"{path} cannot be used: {error}") from None
     if any(part.shape != (WIDTH,) or not np.isfinite(part).all() for part in parts):
         raise ModelError(f"{path} does not hold {WIDTH} finite numbers of each kind")
-    return Norm(*parts)
+    if directions.shape != (DIRECTIONS, VALUES) or not np.isfinite(directions).all():
+        raise ModelError(f"{path} does not hold {DIRECTIONS} directions of {VALUES} finite numbers")
+    return Norm(*parts), directions

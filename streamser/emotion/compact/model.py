@@ -24,7 +24,7 @@ from streamser.emotion.calibration import (
 from streamser.emotion.compact.bundle import Bundle, load_bundle
 from streamser.emotion.compact.ear import Ear, cleaned, listen
 from streamser.emotion.compact.layers import VALUES, LayerEar
-from streamser.emotion.compact.layout import GROUPS
+from streamser.emotion.compact.layout import GROUPS, placed
 from streamser.emotion.compact.running import Reference, Usual, read_usual
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
@@ -37,7 +37,6 @@ __all__ = [
     "CompactListener",
     "CompactModel",
     "Judgement",
-    "joined",
     "load_compact",
     "measured_sound",
 ]
@@ -87,7 +86,7 @@ class CompactModel:
         NaN and infinite samples count as silence. Of clips with a place, frames are kept.
         """
         measured = [
-            joined(
+            _joined(
                 measure(*self._ear.hear(spoken.samples, spoken.place)),
                 self._layers.hear(cleaned(spoken.samples), spoken.place),
             )
@@ -115,7 +114,10 @@ class CompactModel:
         texts = [text if text is not None and text.strip() else None for text in given]
         encoded = iter(self._words.encode([text for text in texts if text is not None]))
         return [
-            CompactFinding(each, None if text is None else next(encoded))
+            CompactFinding(
+                each._replace(values=placed(each.values, self._bundle.directions)),
+                None if text is None else next(encoded),
+            )
             for each, text in zip(measured, texts, strict=True)
         ]
 
@@ -242,17 +244,17 @@ def load_compact(directory: Path, name: str) -> CompactModel:
     return CompactModel(load_bundle(directory), name)
 
 
-def joined(measured: Measured, layers: Vectors) -> Measured:
+def _joined(measured: Measured, layers: Vectors) -> Measured:
     """Put what the layers say, float32 [VALUES], behind an utterance's statistics."""
     return Measured(np.concatenate([measured.values, layers]), measured.speech_seconds)
 
 
 def measured_sound(sound: Sound | None, layers: LayerEar) -> Measured:
-    """Measure a whole utterance, whatever of it there is."""
+    """Measure a whole utterance, whatever of it there is; ``values`` float32 [MEASURED]."""
     if sound is None:
-        return joined(measure(np.zeros((0, 64), np.float32)), np.full(VALUES, np.nan, np.float32))
+        return _joined(measure(np.zeros((0, 64), np.float32)), np.full(VALUES, np.nan, np.float32))
     if isinstance(sound, np.ndarray):
-        return joined(measure(*listen(sound)), layers.hear(cleaned(sound), None))
+        return _joined(measure(*listen(sound)), layers.hear(cleaned(sound), None))
     unheard = np.full(VALUES, np.nan, np.float32)
     said = unheard if sound.whisper is None else layers.heard(sound.whisper)
-    return joined(measure(sound.decibels), said)
+    return _joined(measure(sound.decibels), said)

@@ -11,10 +11,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import CONFIG, JUDGE, NORM, describe
-from streamser.emotion.compact.layers import GRAPH, LAYERS
+from streamser.emotion.compact.bundle import ALONG, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.layers import GRAPH, LAYERS, VALUES
 from streamser.emotion.compact.layers import WIDTH as LAYER
-from streamser.emotion.compact.layout import GROUPS, WIDTH
+from streamser.emotion.compact.layout import DIRECTIONS, GROUPS, WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.emotion.neural.word_pieces import train_word_pieces
 
@@ -36,7 +36,9 @@ def tiny_bundle(directory: Path, seed: int = 0) -> Path:
     _save(_layers(rng), directory / GRAPH)
     mean, centre = rng.normal(size=(2, WIDTH)) * 0.1
     variance, spread = rng.uniform(50.0, 100.0, size=(2, WIDTH))
-    np.savez(directory / NORM, mean=mean, variance=variance, centre=centre, spread=spread)
+    usual = {"mean": mean, "variance": variance, "centre": centre, "spread": spread}
+    directions = rng.normal(size=(DIRECTIONS, VALUES)) * 0.01
+    np.savez(directory / NORM, **usual, **{ALONG: directions})
     calibrations = {
         "audio": Calibration(temperature=1.5, fitted_on="nothing: a test's"),
         "text": Calibration(temperature=1.2),

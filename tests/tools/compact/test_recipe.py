@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from streamser.emotion.compact.bundle import PARTS, load_bundle
 from streamser.emotion.compact.layers import GRAPH
+from streamser.emotion.compact.layout import MEASURED
 from streamser.emotion.compact.model import CompactFinding, CompactListener
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.compact.words import TOKENIZER, WORDS
@@ -19,7 +20,12 @@ from tools.compact.network import JudgeSettings
 from tools.compact.occasions import OccasionSettings
 from tools.compact.recipe import BundleSettings, Corpora, train_bundle
 
-CORPORA = Corpora(tiny_voices(), tiny_texts(), tiny_voices(seed=1), tiny_texts(seed=1))
+CORPORA = Corpora(
+    tiny_voices(width=MEASURED),
+    tiny_texts(),
+    tiny_voices(seed=1, width=MEASURED),
+    tiny_texts(seed=1),
+)
 SETTINGS = BundleSettings(
     judge=JudgeSettings(
         hidden=32, tokens=2, width=16, heads=2, bridge_tokens=2, input_dropout=0.0, dropout=0.0
@@ -59,7 +65,7 @@ def where(folder: Path) -> Path:
 def test_what_was_learnt_is_heard_through_the_path_that_ships(where: Path) -> None:
     """Voice alone, and words alone, on speakers and texts that were not learnt from."""
     bundle = load_bundle(where)
-    voices, texts = CORPORA.dev_voices, CORPORA.dev_texts
+    voices, texts = CORPORA.dev_voices.placed(bundle.directions), CORPORA.dev_texts
     right = []
     for place in np.flatnonzero(voices.pools < 4):
         listener = CompactListener(bundle)

@@ -12,12 +12,15 @@ from tools.compact.voices import OTHER, Voices
 __all__ = ["tiny_texts", "tiny_voices"]
 
 
-def tiny_voices(speakers: int = 3, channels: int = 1, seed: int = 0) -> Voices:
-    """Return four utterances of each pool for each speaker; pools differ in 20 statistics."""
+def tiny_voices(speakers: int = 3, channels: int = 1, seed: int = 0, width: int = WIDTH) -> Voices:
+    """Return four utterances of each pool for each speaker; pools differ in 20 statistics.
+
+    ``width`` is ``WIDTH`` for voices that are placed along directions, else ``MEASURED``.
+    """
     rng = np.random.default_rng(seed)
     pools = np.tile(np.repeat(np.arange(OTHER + 1), 4), speakers)
     names = np.repeat([f"tiny/speaker{number}" for number in range(speakers)], 4 * (OTHER + 1))
-    values = rng.normal(size=(1 + channels, len(pools), WIDTH))
+    values = rng.normal(size=(1 + channels, len(pools), width))
     for pool in range(OTHER + 1):
         values[:, pools == pool, 20 * pool : 20 * pool + 20] += 3.0
     votes = np.full((len(pools), len(CATEGORIES)), np.nan)
