@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import Final
 
 from websockets.asyncio.server import ServerConnection
@@ -16,7 +16,7 @@ from websockets.protocol import Event, State
 from websockets.typing import Data
 
 from streamser.server.admission import Refusal
-from streamser.server.doorway import Doorway, Sparing
+from streamser.server.doorway import Doorway, Sparing, guest_of
 from streamser.server.gate import Visit
 from streamser.server.journal import note, peer_of
 from streamser.server.routes import refuse, without_body
@@ -147,9 +147,15 @@ class Connection(ServerConnection):
 
     def settle(self) -> None:
         """Note that the other side is through the door."""
-        address = self.remote_address
-        if isinstance(address, tuple):
-            self.doorway.settle(address[:2])
+        self.doorway.settle(self._guest)
+
+    def see_off(self) -> None:
+        """Note that the other side is to leave, and has nothing more to be told."""
+        self.doorway.see_off(self._guest)
+
+    @property
+    def _guest(self) -> Hashable:
+        return guest_of(self.remote_address, self.local_address)
 
     def _take_head(self, data: bytes) -> None:
         """Read a request to its end, and nothing behind it."""
