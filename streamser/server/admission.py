@@ -138,9 +138,9 @@ class Admission:
             return _busy("too_many_listeners_of_token", message)
         return None
 
-    def answered(self, lag_s: float) -> bool:
-        """Take note how late a final was told; returns whether that was too late."""
-        return self._lateness.note(lag_s, self._now())
+    def answered(self, took_s: float) -> bool:
+        """Take note how long after its utterance a final was told; returns if that was too long."""
+        return self._lateness.note(took_s, self._now())
 
     def enter_stream(self, owner: str) -> None:
         """Count a stream."""
