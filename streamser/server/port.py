@@ -27,6 +27,7 @@ from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
 from streamser.server.journal import note, note_fault, note_loss, peer_of
 from streamser.server.metrics import Metrics
+from streamser.server.pace import MessagePace
 from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
 from streamser.server.turning import LATE_S, PERIOD_S, Arrivals, LoopWatch
@@ -143,6 +144,7 @@ class Port:
         connection = Connection(*given, **options)
         connection.doorway, connection.sparing = self._doorway, self._sparing
         connection.arrivals = Arrivals(self._watch)
+        connection.frames = MessagePace(self._own.message_rate, self._own.message_burst)
         return connection
 
     async def _watch_loop(self) -> None:

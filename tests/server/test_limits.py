@@ -228,23 +228,23 @@ def test_who_commits_when_it_likes_makes_no_final_late(monkeypatch: pytest.Monke
     hour = 3600.0
 
     async def scene() -> None:
-        async with serving({"server.late_s": 60.0}) as server:
-            async with dial(server, query="rate=16000") as wire:
-                await wire.update({"turn_detection": None})
-                long_ago = time.monotonic() - hour
-                monkeypatch.setattr(Connection, "came", property(lambda _: long_ago, _nowhere))
-                events = []
-                for _ in range(3):
-                    await wire.sound(encode(demo(2.0)))
-                    await wire.send("input_audio_buffer.commit")
-                    events += await wire.until(EMOTION)
-                events += await wire.settle()
-                lags = [event["lag_ms"] for event in of_kind(events, EMOTION)]
-                assert min(lags) > 1000 * (hour - 1)
-                assert not of_kind(events, "streamser.overload")
-                assert (await status(server, "readyz"))[::2] == (200, "ready\n")
-                async with dial(server) as newcomer:
-                    await newcomer.next()
+        flags = {"server.late_s": 60.0}
+        async with serving(flags) as server, dial(server, query="rate=16000") as wire:
+            await wire.update({"turn_detection": None})
+            long_ago = time.monotonic() - hour
+            monkeypatch.setattr(Connection, "came", property(lambda _: long_ago, _nowhere))
+            events = []
+            for _ in range(3):
+                await wire.sound(encode(demo(2.0)))
+                await wire.send("input_audio_buffer.commit")
+                events += await wire.until(EMOTION)
+            events += await wire.settle()
+            lags = [event["lag_ms"] for event in of_kind(events, EMOTION)]
+            assert min(lags) > 1000 * (hour - 1)
+            assert not of_kind(events, "streamser.overload")
+            assert (await status(server, "readyz"))[::2] == (200, "ready\n")
+            async with dial(server) as newcomer:
+                await newcomer.next()
 
     asyncio.run(patience(scene()))
 

@@ -229,7 +229,8 @@ def test_a_message_of_too_many_parts_is_too_big() -> None:
     """Each of them costs, also an empty one."""
 
     async def scene() -> None:
-        async with serving() as server, dial(server, query="rate=16000") as wire:
+        flags = {"server.message_rate": 1e9}
+        async with serving(flags) as server, dial(server, query="rate=16000") as wire:
             await wire.next()
             part = bytes([0x00, 0x80, 0, 0, 0, 0])
             wire.connection.transport.write(bytes([0x02, *part[1:]]) + part * 5000)
