@@ -193,7 +193,7 @@ class Hub:
         and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
-        missed = [] if after is None else list(self._since(interest, after))
+        missed = [] if after is None else self._since(interest, after)
         snapshot = Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
             cursor=self._cursor,
@@ -205,7 +205,8 @@ class Hub:
             finals=self._finals_of(interest),
         )
         self._subscriptions.add(subscription)
-        return snapshot, [kept.letter for kept in missed if interest.wants(kept)]
+        wanted = missed if not interest.types else filter(interest.wants, missed)
+        return snapshot, [kept.letter for kept in wanted]
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver no more."""
@@ -273,18 +274,25 @@ class Hub:
             self._size -= oldest.letter.size
             self._lost_up_to = oldest.cursor
 
-    def _since(self, interest: Interest, after: int) -> Iterator[_Kept]:
-        of_any_type = Interest(interest.meeting, interest.session)
-        for kept in self._kept:
-            place = kept.cursor if interest.session is None else kept.letter.seq
-            if place > after and of_any_type.wants(kept):
-                yield kept
+    def _since(self, interest: Interest, after: int) -> list[_Kept]:
+        """Return what is kept of any type; for thousands of events, as all wait meanwhile."""
+        session, meeting = interest.session, interest.meeting
+        if session is not None:
+            return [
+                kept
+                for kept in self._kept
+                if kept.letter.session_id == session and kept.letter.seq > after
+            ]
+        # Cursors have no gaps.
+        known = after - self._kept[0].cursor + 1 if self._kept else 0
+        later = islice(self._kept, max(0, known), None)
+        return [kept for kept in later if meeting is None or kept.meeting == meeting]
 
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
             return not self._lost_up_to <= after <= self._cursor
-        first = next(self._since(interest, -1), None)
-        if first is not None:
+        of_it = (kept for kept in self._kept if kept.letter.session_id == interest.session)
+        if (first := next(of_it, None)) is not None:
             return first.letter.seq > after + 1
         live = self._live.get(interest.session)
         return live is not None and live.seq > after
