@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
 from streamser.emotion.finished import FairLog
 from streamser.events import (
+    Cleared,
     Event,
     Finished,
+    Marker,
     MeetingState,
     Placed,
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -32,6 +37,9 @@ __all__ = ["Hub", "Interest", "Subscription"]
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
+_ECHOES = 8
+"""Of the kept events one in so many may be an echo of what a client has asked for: it may ask
+again and again, and must push out nothing that was said."""
 _IDLE_ROOMS = 256
 """Meetings that are remembered though everybody has left; those that go on are not counted."""
 _LOOSE = 10 * FINALS
@@ -62,6 +70,9 @@ class _Kept(msgspec.Struct, frozen=True):
     meeting: str | None
     kind: str
     letter: Letter
+
+
+_Echo: TypeAlias = Marker | Cleared | SessionUpdated | SessionResumed
 
 
 class _Live(msgspec.Struct):
@@ -110,6 +121,7 @@ class Hub:
         self._playback = playback
         self._cursor = first_cursor
         self._kept: deque[_Kept] = deque()
+        self._echoes: deque[_Kept] = deque()
         self._size = 0
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
@@ -125,7 +137,7 @@ class Hub:
     @property
     def kept(self) -> int:
         """Return how many events are kept."""
-        return len(self._kept)
+        return len(self._kept) + len(self._echoes)
 
     def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
         """Return the meetings in which somebody is, as they began."""
@@ -251,7 +263,7 @@ class Hub:
         )
         kind = str(type(event).__struct_config__.tag)
         kept = _Kept(self._cursor, meeting, kind, letter)
-        self._keep(kept)
+        self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
                 self._deliver(subscription, letter)
@@ -266,27 +278,37 @@ class Hub:
             self.unsubscribe(subscription)
             subscription.fail(error)
 
-    def _keep(self, kept: _Kept) -> None:
-        self._kept.append(kept)
+    def _keep(self, kept: _Kept, among: deque[_Kept]) -> None:
+        among.append(kept)
         self._size += kept.letter.size
-        while len(self._kept) > self._most or self._size > _BYTES:
+        while self._echoes and self._is_too_much(len(self._echoes), self._most // _ECHOES):
+            # Nobody but who has asked for it misses it.
+            self._size -= self._echoes.popleft().letter.size
+        while self._is_too_much(len(self._kept), self._most):
             oldest = self._kept.popleft()
             self._size -= oldest.letter.size
             self._lost_up_to = oldest.cursor
 
+    def _is_too_much(self, count: int, most: int) -> bool:
+        return count > most or self._size > _BYTES
+
     def _since(self, interest: Interest, after: int) -> list[_Kept]:
         """Return what is kept of any type; for thousands of events, as all wait meanwhile."""
         session, meeting = interest.session, interest.meeting
-        if session is not None:
-            return [
-                kept
-                for kept in self._kept
-                if kept.letter.session_id == session and kept.letter.seq > after
-            ]
-        # Cursors have no gaps.
-        known = after - self._kept[0].cursor + 1 if self._kept else 0
-        later = islice(self._kept, max(0, known), None)
-        return [kept for kept in later if meeting is None or kept.meeting == meeting]
+        found: list[list[_Kept]] = []
+        for kept in (self._kept, self._echoes):
+            if session is not None:
+                found.append(
+                    [
+                        each
+                        for each in kept
+                        if each.letter.session_id == session and each.letter.seq > after
+                    ]
+                )
+                continue
+            later = islice(kept, bisect_right(kept, after, key=_cursor), None)
+            found.append([each for each in later if meeting is None or each.meeting == meeting])
+        return list(merge(*found, key=_cursor)) if found[1] else found[0]
 
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
@@ -322,6 +344,10 @@ class Hub:
             and interest.meeting in (None, final.meeting)
         )
         return tuple(islice(chosen, FINALS))[::-1]
+
+
+def _cursor(kept: _Kept) -> int:
+    return kept.cursor
 
 
 def _fits(kind: str, pattern: str) -> bool:
