@@ -66,6 +66,7 @@ ERROR_CODES = {
     "too_many_messages": "messages without sound came faster than allowed for 10 s: it is closed",
     "too_many_sessions": "all streams of the server are in use",
     "too_many_sessions_of_token": "the token has as many streams as it may",
+    "too_many_visits": "the token connects again and again; try again in some seconds",
     "truncated_audio": "the sound broke off early; what came before is still analysed",
     "unauthorized": "a token is wanted, or the given one is not known",
     "unknown_device": "no input has that name or number, or more than one has",

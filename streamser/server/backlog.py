@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -81,10 +81,15 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._losses)
 
-    def widen(self, more: int) -> None:
-        """Make room for so many letters more, until nothing waits any more."""
+    def replay(self, letters: Sequence[Letter]) -> None:
+        """Take in letters that come all at once; there is more room until nothing waits any more.
+
+        None is left out of those, and it takes no time, though they may be thousands.
+        """
         # Of the room only half is for letters that can be left out.
-        self._most += 2 * more
+        self._most += 2 * len(letters)
+        self._waiting.extend(letters)
+        self._size += sum(letter.size for letter in letters)
 
     @property
     def is_over_full(self) -> bool:

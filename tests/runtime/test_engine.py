@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,39 @@ def test_a_fault_nobody_foresaw_names_its_kind() -> None:
 
     (outcome,) = Engine(None, Broken()).run([job(1)])
     assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
+
+
+def test_a_model_cannot_end_the_process_of_all() -> None:
+    """What asks for the program's end costs its own utterance; the others of its batch are read."""
+
+    class Quitter(LoudnessModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            if any(not item.samples.any() for item in batch):
+                raise SystemExit(3)
+            return super().observe(batch)
+
+    silent, loud = Engine(None, Quitter()).run([job(1, level=0.0), job(2)])
+    assert silent == Fault("internal_error", "SystemExit: 3")
+    assert isinstance(loud, Observed)
+
+
+def test_what_is_no_transcript_costs_its_own_utterance() -> None:
+    """It is told by name."""
+
+    class Odd(SpellingTranscriber):
+        def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+            heard = super().transcribe(clips)
+            odd: Any = None
+            return [
+                odd if clip.utterance == 1 else each
+                for each, clip in zip(heard, clips, strict=True)
+            ]
+
+    engine = Engine(Odd(), LoudnessModel())
+    odd, fine = engine.run([words_job(1), words_job(2)])
+    assert isinstance(odd, Fault)
+    assert "not a Transcript" in odd.message
+    assert isinstance(fine, Transcript)
 
 
 def test_jobs_for_a_model_that_is_not_there_fail() -> None:
