@@ -292,7 +292,9 @@ class EmotionServer:
     def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())
         if isinstance(visit, Sending) and (self._desk is None or self._desk.find(visit) is None):
-            return self._refuse(visit.principal.name) or visit
+            owner = visit.principal.name
+            refusal = self._refuse(owner)
+            return visit if refusal is None else refusal.of(owner)
         return visit
 
     def _refuse(self, owner: str) -> Refusal | None:

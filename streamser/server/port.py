@@ -225,6 +225,8 @@ class Port:
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
     target = "" if connection.request is None else connection.request.path
+    if isinstance(connection.visit, Sending | Listening):
+        refusal = refusal.of(connection.visit.principal.name)
     # Whoever is let in before it is turned away is not heard any more either.
     connection.visit = refusal
     _note_refusal(connection, refusal, target)
@@ -273,6 +275,7 @@ def _note_refusal(connection: Connection, refusal: Refusal, target: str) -> None
         refusal.code,
         meeting=meeting,
         peer=peer_of(connection),
+        owner=refusal.owner,
         path=call.path[:_PATH],
         status=refusal.status,
         reason=refusal.code,
