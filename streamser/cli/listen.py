@@ -231,6 +231,9 @@ def show(
     if summary is not None:
         for line in summary_lines(summary):
             tell(line)
+        if summary.lost is not None:
+            # Told last, where it is seen.
+            raise summary.lost
         if summary.fault is not None:
             raise typer.Exit(1)
     if not all(each.complete for each in keeping):
