@@ -44,7 +44,7 @@ def test_a_pipe_that_a_user_names_is_written_as_it_is(tmp_path: Path) -> None:
     reader.start()
     with writing(pipe) as file:
         file.write(b"new")
-    reader.join(timeout=30)
+    reader.join(timeout=60)
     assert got == [b"new"]
     assert pipe.is_fifo()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -31,6 +32,10 @@ BROKEN_PIPE = 141
 
 _GRACE_S = 0.5
 _DEADLY = ("SIGTERM", "SIGHUP")
+# Nobody sends it to us: it says that a peer's urgent data came, and is ignored by default.
+_POKE: int | None = getattr(signal, "SIGURG", None)
+_POKES = 5
+_POKE_EVERY_S = 0.1
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], None]
 
@@ -60,10 +65,59 @@ def catching(handler: _Handler, *names: str) -> Iterator[None]:
         if not (number in ignored and number == getattr(signal, "SIGHUP", None))
     }
     try:
-        yield
+        with _waking():
+            yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
+
+
+@contextmanager
+def _waking() -> Iterator[None]:
+    """Interrupt what the main thread waits for, whenever a signal comes.
+
+    A signal that another thread takes, or that comes between the interpreter's last look and
+    the wait for a lock, is otherwise handled only when that wait is over: perhaps never. Does
+    nothing where an event loop is woken already, or the platform cannot do it.
+    """
+    if _POKE is None:
+        yield
+        return
+    reader, writer = socket.socketpair()
+    with writer:
+        writer.setblocking(False)
+        others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if others != -1:
+            signal.set_wakeup_fd(others)
+            reader.close()
+            yield
+            return
+        old = signal.signal(_POKE, _go_on)
+        threading.Thread(
+            target=_poke, args=(reader, threading.get_ident(), _POKE), name="wake", daemon=True
+        ).start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            signal.signal(_POKE, old)
+            # Ends the thread, whose wait a mere close would not end.
+            writer.shutdown(socket.SHUT_WR)
+
+
+def _poke(reader: socket.socket, thread: int, number: int) -> None:
+    with reader:
+        while numbers := reader.recv(64):
+            if set(numbers) == {number}:
+                continue
+            # One alone could come too early, just as the signal did.
+            for _ in range(_POKES):
+                signal.pthread_kill(thread, number)
+                time.sleep(_POKE_EVERY_S)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    pass
 
 
 @contextmanager

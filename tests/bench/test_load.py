@@ -518,7 +518,7 @@ def test_ctrl_c_ends_the_server_as_well() -> None:
         assert loading.poll() is None
     (server,) = _children(loading.pid)
     loading.send_signal(signal.SIGINT)
-    _, err = loading.communicate(timeout=20)
+    _, err = loading.communicate(timeout=60)
     assert loading.returncode == 130
     assert "Traceback" not in err
     assert _state(server) is None

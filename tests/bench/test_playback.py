@@ -53,9 +53,9 @@ def test_stopping_ends_a_paced_playback_while_it_waits() -> None:
 
     player = threading.Thread(target=play)
     player.start()
-    assert begun.wait(20)
+    assert begun.wait(60)
     playback.stop()
     playback.stop()
-    player.join(20)
+    player.join(60)
     assert not player.is_alive()
     assert 0 < blocks < 60 * 1000 // BLOCK_MS

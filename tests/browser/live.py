@@ -89,7 +89,7 @@ class LiveServer:
         """Send a signal, wait for the end, and return the exit code."""
         assert self._process is not None
         self._process.send_signal(how)
-        return self._process.wait(30)
+        return self._process.wait(60)
 
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it and start it anew on the same port."""
@@ -100,7 +100,7 @@ class LiveServer:
         """End it, if it is running."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
 
     def _is_ready(self) -> bool:
         try:

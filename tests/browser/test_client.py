@@ -64,7 +64,7 @@ def test_where_there_is_no_websocket_it_is_told(how: str) -> None:
         ["node", "--input-type=module", "-e", "\n".join(lines)],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -218,7 +218,7 @@ def test_a_named_pipe_is_written_and_stays_a_pipe(talk: Path, tmp_path: Path) ->
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
     reader.start()
     result = run("analyze", talk, *QUIET, "-o", pipe)
-    reader.join(30)
+    reader.join(60)
     assert result.exit_code == 0
     assert stat.S_ISFIFO(pipe.stat().st_mode)
     assert len(list(csv.DictReader(io.StringIO(read[0])))) == 2

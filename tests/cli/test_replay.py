@@ -152,7 +152,7 @@ def test_ctrl_c_ends_it_at_once_and_well(tmp_path: Path, serve: tuple[str, ...])
     else:
         assert "words 0" in playing.stdout.readline()
     playing.send_signal(signal.SIGINT)
-    _, err = playing.communicate(timeout=20)
+    _, err = playing.communicate(timeout=60)
     assert playing.returncode == 0, err
     assert "Traceback" not in err
     assert serve or "Stopped at" in err

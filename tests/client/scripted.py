@@ -19,7 +19,7 @@ from tests.client.pretend import PretendSession
 
 __all__ = ["FakeTime", "ScriptedServer", "play"]
 
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class FakeTime:

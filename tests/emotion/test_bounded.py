@@ -143,7 +143,7 @@ def test_the_thread_ends_with_the_listener() -> None:
     (thread,) = [each for each in threading.enumerate() if each.name == "listener of passing"]
     del listener
     gc.collect()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -26,7 +26,7 @@ class Taking:
 
     def take(self, event: AnyEvent) -> None:
         self.began.set()
-        self.gate.wait(30)
+        self.gate.wait(60)
         self.taken.append(event)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ def test_a_slow_sink_of_a_live_stream_misses_what_there_is_no_room_for() -> None
     sink.gate.clear()
     thread = SinkThread("diary", sink, told.append, patient=False, most=2)
     thread.put(BODIES[0])
-    assert sink.began.wait(30)
+    assert sink.began.wait(60)
     for body in BODIES[1:]:
         thread.put(body)
     assert told == ["sink diary: it is too slow: events are left out."]
@@ -140,7 +140,7 @@ def test_a_sink_that_hangs_is_given_up(patient: bool) -> None:
         "diary", sink, told.append, patient=patient, most=2 if patient else 100, patience_s=0.02
     )
     thread.put(BODIES[0])
-    assert sink.began.wait(30)
+    assert sink.began.wait(60)
     for body in BODIES[1:]:
         thread.put(body)
     thread.close()

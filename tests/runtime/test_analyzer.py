@@ -331,7 +331,7 @@ def test_async_streams_take_no_place_in_the_pool_of_the_loop(analyzer: Analyzer)
     async def follow_all() -> list[tuple[Event, int]]:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
         both = asyncio.gather(*map(first, sources))
-        return await asyncio.wait_for(both, 20)
+        return await asyncio.wait_for(both, 60)
 
     begins: set[OpenSource] = set()
     for begun, later in asyncio.run(follow_all()):

@@ -53,7 +53,7 @@ def play(tape: Tape) -> list[FeedItem]:
     feed.start()
     items: list[FeedItem] = []
     while not (items and isinstance(items[-1], Ended)):
-        items.append(box.get(timeout=20))
+        items.append(box.get(timeout=60))
         if isinstance(items[-1], Heard):
             feed.heard(len(items[-1].samples))
     feed.abandon()
@@ -151,7 +151,7 @@ def test_an_abandoned_feed_ends_although_nobody_hears_its_pieces() -> None:
     tape = Tape([frames(100_000)] * 100)
     feed = Feed(tape, None, box.put, lambda: 0.0)
     feed.start()
-    box.get(timeout=20)
+    box.get(timeout=60)
     feed.abandon()
     assert tape.stopped
     assert box.qsize() < 100
@@ -163,7 +163,7 @@ def test_a_feed_reads_no_further_than_it_was_told() -> None:
     tape = Tape([frames(1600)] * 300)
     feed = Feed(tape, None, box.put, lambda: 0.0)
     feed.start(ahead=16_000)
-    kept = [box.get(timeout=20) for _ in range(10)]
+    kept = [box.get(timeout=60) for _ in range(10)]
     assert samples(kept) == 16_000
     with pytest.raises(queue.Empty):
         box.get(timeout=0.05)
@@ -176,6 +176,6 @@ def test_a_feed_reads_no_further_than_it_was_told() -> None:
             heard += len(item.samples)
             feed.heard(len(item.samples))
         if not isinstance(item, Ended) and not items:
-            items.append(box.get(timeout=20))
+            items.append(box.get(timeout=60))
     feed.abandon()
     assert heard == 300 * 1600

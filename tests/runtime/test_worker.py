@@ -33,7 +33,7 @@ class GatedModel(LoudnessModel):
         self.threads.add(threading.current_thread().name)
         self.batches.append(len(batch))
         self.entered.release()
-        assert self.gate.acquire(timeout=20)
+        assert self.gate.acquire(timeout=60)
         return super().observe(batch)
 
 
@@ -55,7 +55,7 @@ def gated(settings: WorkerSettings) -> Iterator[tuple[DeviceThread, GatedModel, 
     worker = DeviceThread(lambda: Engine(None, model), settings)
     answers: Answers = queue.SimpleQueue()
     worker.submit(job(0), into(answers))
-    assert model.entered.acquire(timeout=20)
+    assert model.entered.acquire(timeout=60)
     try:
         yield worker, model, answers
     finally:
@@ -69,7 +69,7 @@ def test_jobs_that_wait_are_run_as_one_batch() -> None:
         for n in range(1, 7):
             worker.submit(job(n, f"s{n}"), into(answers))
         model.gate.release(9)
-        got = [answers.get(timeout=20) for _ in range(7)]
+        got = [answers.get(timeout=60) for _ in range(7)]
     assert model.batches == [1, 4, 2]
     assert [number for _, number, _ in got] == list(range(7))
     assert all(isinstance(outcome, Observed) for *_, outcome in got)
@@ -89,12 +89,12 @@ def test_a_recogniser_that_gains_nothing_by_batches_gets_none() -> None:
     answers: Answers = queue.SimpleQueue()
     try:
         worker.submit(job(0), into(answers))
-        assert model.entered.acquire(timeout=20)
+        assert model.entered.acquire(timeout=60)
         for n in (1, 2):
             worker.submit(job(n, f"s{n}", droppable=True), into(answers))
         worker.submit(job(3, "s3"), into(answers))
         model.gate.release(9)
-        assert [answers.get(timeout=20)[1] for _ in range(4)] == [0, 3, 1, 2]
+        assert [answers.get(timeout=60)[1] for _ in range(4)] == [0, 3, 1, 2]
     finally:
         worker.close()
     assert model.batches == [1, 1, 1, 1]
@@ -107,7 +107,7 @@ def test_a_cancelled_job_is_not_run_and_not_answered() -> None:
         worker.submit(job(2), into(answers))
         worker.cancel("a", 1)
         model.gate.release(9)
-        assert [answers.get(timeout=20)[1] for _ in range(2)] == [0, 2]
+        assert [answers.get(timeout=60)[1] for _ in range(2)] == [0, 2]
 
 
 def test_overtaken_partials_are_answered_as_skipped() -> None:
@@ -115,7 +115,7 @@ def test_overtaken_partials_are_answered_as_skipped() -> None:
     with gated(WorkerSettings()) as (worker, model, answers):
         worker.submit(job(1, droppable=True), into(answers))
         worker.submit(job(2, droppable=True), into(answers))
-        assert answers.get(timeout=20) == ("a", 1, Skipped("coalesced"))
+        assert answers.get(timeout=60) == ("a", 1, Skipped("coalesced"))
         model.gate.release(9)
 
 
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_whoever_asks() -> None:
         worker.engine()
     answers: Answers = queue.SimpleQueue()
     worker.submit(job(1), into(answers))
-    assert answers.get(timeout=20)[2] == Fault("model_unavailable", "no such model.")
+    assert answers.get(timeout=60)[2] == Fault("model_unavailable", "no such model.")
     worker.close()
 
 
@@ -162,10 +162,10 @@ def test_one_who_cannot_take_an_answer_keeps_nobody_from_theirs() -> None:
     answers: Answers = queue.SimpleQueue()
     worker = DeviceThread(lambda: Engine(Clinging(), LoudnessModel()), WorkerSettings(max_batch=1))
     worker.submit(job(1), refuse)
-    assert asked.wait(20)
+    assert asked.wait(60)
     worker.leave("a")
     worker.submit(job(2, "b"), into(answers))
-    assert isinstance(answers.get(timeout=20)[2], Observed)
+    assert isinstance(answers.get(timeout=60)[2], Observed)
     worker.close()
     assert worker.stats.died == 0
 
@@ -178,7 +178,7 @@ def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> No
     worker.enter("a")
     worker.enter("b")
     worker.submit(job(1, "a"), into(answers))
-    answers.get(timeout=20)
+    answers.get(timeout=60)
     worker.leave("a")
     worker.leave("b")
     worker.close()
@@ -192,7 +192,7 @@ def test_each_batch_is_reported_with_what_waited_and_failed() -> None:
     worker = DeviceThread(lambda: Engine(None, model), WorkerSettings(), reports.append)
     answers: Answers = queue.SimpleQueue()
     worker.submit(job(0), into(answers))
-    assert model.entered.acquire(timeout=20)
+    assert model.entered.acquire(timeout=60)
     worker.submit(job(1), into(answers))
     worker.submit(job(2, droppable=True), into(answers))
     load = worker.load()
@@ -221,18 +221,18 @@ def test_a_worker_rests_after_partials_and_finals_find_it_free() -> None:
     answers: Answers = queue.SimpleQueue()
     try:
         worker.submit(job(0, droppable=True), into(answers))
-        assert answers.get(timeout=20)[1] == 0
+        assert answers.get(timeout=60)[1] == 0
         worker.submit(job(1, droppable=True), into(answers))
         worker.submit(job(2, "b"), into(answers))
-        assert answers.get(timeout=20)[1] == 2
+        assert answers.get(timeout=60)[1] == 2
         # The final took two seconds itself: the rest is over with it.
-        assert answers.get(timeout=20)[1] == 1
+        assert answers.get(timeout=60)[1] == 1
         worker.submit(job(3, droppable=True), into(answers))
         assert worker.load().partials == 1
         time.move(1.9)
         assert worker.load().partials == 1
         time.move(0.1)
-        assert answers.get(timeout=20)[1] == 3
+        assert answers.get(timeout=60)[1] == 3
     finally:
         worker.close()
 
@@ -242,7 +242,7 @@ def test_sessions_that_come_and_go_while_there_are_no_models_leave_nothing_behin
     loaded = threading.Event()
 
     def build() -> Engine:
-        assert loaded.wait(20)
+        assert loaded.wait(60)
         raise ModelError("no such file")
 
     worker = DeviceThread(build, WorkerSettings())

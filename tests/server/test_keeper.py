@@ -167,7 +167,7 @@ def test_a_slow_disk_fills_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     usual = EventLog.write
 
     def write(self: EventLog, line: bytes) -> None:
-        disk.wait(30)
+        disk.wait(60)
         usual(self, line)
 
     monkeypatch.setattr(EventLog, "write", write)
@@ -199,7 +199,7 @@ def test_a_disk_that_hangs_ends_no_server_s_end(
     disk = threading.Event()
 
     def write(self: EventLog, line: bytes) -> None:
-        disk.wait(30)
+        disk.wait(60)
 
     monkeypatch.setattr(EventLog, "write", write)
     told: list[str] = []

@@ -261,6 +261,6 @@ def test_a_recording_is_not_shown_to_other_machines_unasked(tmp_path: Path) -> N
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         body: bytes = answer.read()
         return body
