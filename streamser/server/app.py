@@ -256,8 +256,10 @@ class EmotionServer:
         """Take no stream more in, and let those there are end by themselves, for a while."""
         self._admission.draining = True
         if self._desk is not None:
+            within_s = self._settings.server.drain_s
+            if self._admission.streams and within_s:
+                self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                within_s = self._settings.server.drain_s
                 await asyncio.wait_for(self._desk.wait_until_empty(), within_s)
 
     async def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import time
@@ -95,7 +96,9 @@ class Port:
             entrances = open_entrances(own.host, own.port, self._doorway, self._turn_off)
         except OSError as error:
             why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            hint = "; choose another port with --port" if taken else ""
+            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}{hint}.") from None
         for entrance in entrances:
             server = await serve(
                 self._handle,
