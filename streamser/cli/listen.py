@@ -75,7 +75,7 @@ def listen(
     rate: Annotated[
         int | None,
         typer.Option(
-            "--rate", min=1, max=768_000, metavar="HZ", help="With --file -: rate. [16000]"
+            "--rate", min=4000, max=384_000, metavar="HZ", help="With --file -: rate. [16000]"
         ),
     ] = None,
     channels: Annotated[

@@ -271,7 +271,8 @@ def test_a_recording_that_is_not_complete_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--rate", "0"), ("--channels", "0"), ("--channels", "65")]
+    ("option", "value"),
+    [("--rate", "0"), ("--rate", "3999"), ("--channels", "0"), ("--channels", "65")],
 )
 def test_raw_sound_of_no_rate_or_channels_is_refused(option: str, value: str) -> None:
     """Zero is a slip, not a wish for the default."""
