@@ -168,6 +168,7 @@ def listen(
             patient=not source.live,
             speaker=speaker,
             meeting=meeting,
+            language=settings.asr.language if "asr.language" in common.flags else None,
             token=token,
             ca=ca,
             proxy=proxy,

@@ -105,7 +105,9 @@ def test_what_reads_recordings_takes_one_meeting_of_a_folder(
     """A folder of kept files is as good as their names; the refusal says which meetings are in."""
     files = two_meetings(tmp_path)
     (tmp_path / ".half.jsonl").write_text("no event", encoding="utf-8")
-    to = [] if option is None or name is None else [option, tmp_path / name]
+    to: list[str | Path] = []
+    if option is not None and name is not None:
+        to = [option, tmp_path / name]
     for given in (files, [tmp_path]):
         done = run(command, *given, "--meeting", "ops", *to)
         assert done.exit_code == 0, done.stderr
