@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from streamser.audio.clip import to_ms
+from streamser.cli.asking import Wish
 from streamser.cli.ending import INTERRUPTED, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
@@ -128,15 +129,16 @@ def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
 
     What has not ``begun`` has nothing to end: there the first is raised.
     """
-    asked = False
+    wish = Wish()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            leave_at_once(INTERRUPTED)
+        match wish.heard():
+            case "again":
+                leave_at_once(INTERRUPTED)
+            case "echo":
+                return
         if not begun():
             raise Stopped(number)
-        asked = True
         if number == getattr(signal, "SIGHUP", None):
             _let_go_of_terminals()
         source.stop()

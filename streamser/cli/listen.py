@@ -265,10 +265,7 @@ def _open(
     if file is None:
         from streamser.audio.microphone import MicrophoneSource
 
-        channel = settings.audio.channel
-        return MicrophoneSource(
-            settings.audio.device, channels=None if channel is None else channel + 1
-        )
+        return MicrophoneSource(settings.audio.device, channel=settings.audio.channel)
     if file == "-":
         from streamser.audio.raw import RawSource
         from streamser.cli.talk import warn

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from streamser.cli.asking import heed
+from streamser.cli.asking import Wish, heed
 from streamser.cli.ending import INTERRUPTED, leave_at_once
 from streamser.cli.talk import clock, counted, tell
 
@@ -29,10 +29,10 @@ def serve_replay(settings: Settings, score: Score, speed: float, source: str) ->
 async def _serve(settings: Settings, score: Score, speed: float, source: str) -> None:
     from streamser.server.replay import ReplayServer
 
-    asked = asyncio.Event()
+    asked, wish = asyncio.Event(), Wish()
 
     def stop() -> None:
-        if asked.is_set():
+        if wish.heard() == "again":
             leave_at_once(INTERRUPTED)
         asked.set()
 

@@ -221,19 +221,21 @@ async def _serve(
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
     prune: Coroutine[Any, Any, None] | None = None,
 ) -> None:
-    from streamser.cli.asking import heed
+    from streamser.cli.asking import Wish, heed
     from streamser.cli.ending import INTERRUPTED, leave_at_once
     from streamser.cli.talk import tell
 
-    asked = asyncio.Event()
+    asked, wish = asyncio.Event(), Wish()
     patient = serving = False
 
     def stop(*, drain: bool) -> None:
         nonlocal patient
-        if asked.is_set():
-            leave_at_once(INTERRUPTED)
-        patient = drain
-        asked.set()
+        match wish.heard():
+            case "first":
+                patient = drain
+                asked.set()
+            case "again":
+                leave_at_once(INTERRUPTED)
 
     # In every case before the port is open: whoever sees it open may send the signal.
     heed("SIGINT", partial(stop, drain=False))

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from streamser.cli.asking import Wish
+
 _WITHOUT = """
 import asyncio, signal, sys
 from streamser.cli.asking import heed
@@ -26,6 +28,13 @@ print("ended well", flush=True)
 signal.raise_signal(signal.SIGTERM)
 print("still here", flush=True)
 """
+
+
+def test_an_echo_of_a_signal_is_no_second_wish() -> None:
+    """`timeout` sends two at once; only who asks again later does not want to wait."""
+    times = iter((10.0, 10.001, 10.29, 10.31))
+    wish = Wish(lambda: next(times))
+    assert [wish.heard() for _ in range(4)] == ["first", "echo", "echo", "again"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="raises SIGTERM, which Windows does not catch")

@@ -32,6 +32,7 @@ from streamser.export.read import read_recording
 from tests.cli.running import (
     DEMO,
     PROGRAM,
+    ended,
     events_of,
     refuses,
     run,
@@ -108,8 +109,7 @@ def test_a_second_signal_ends_the_program_at_once() -> None:
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGINT)
     assert child.stdout.readline() == "asked\n"
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = ended(child, signal.SIGINT)
     assert child.returncode == 130
     assert err == ""
 

@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 
 from streamser.cli.demo_web import split_speakers
 from streamser.errors import AudioError
-from tests.cli.running import DEMO, refuses, run, start
+from tests.cli.running import DEMO, ended, refuses, run, start
 from tests.plugged import write_package
 
 QUIET = ("--asr", "none", "--port", "0")
@@ -136,8 +136,8 @@ def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
         server.send_signal(signal.SIGTERM)
         while fetch(f"{url}/readyz")[0] != 503:
             """The signal is still on its way."""
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 130
+        ended(server, signal.SIGTERM)
+        assert server.returncode == 130
 
 
 def test_sighup_has_tokens_read_anew_and_ends_nothing(tmp_path: Path) -> None:
