@@ -28,13 +28,21 @@ _LOADING_S = 1
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Say no: by an HTTP status, or where the socket is open already, by a close code."""
+    """Say no: by an HTTP status, or where the socket is open already, by a close code.
+
+    ``owner`` is the name of the token that was given, where it is known here.
+    """
 
     status: int
     close_code: int
     code: str
     message: str
     retry_s: int | None = None
+    owner: str | None = None
+
+    def of(self, owner: str) -> Refusal:
+        """Return the same, said to the owner of a token."""
+        return msgspec.structs.replace(self, owner=owner)
 
     @property
     def error(self) -> ErrorBody:

@@ -100,6 +100,10 @@ class Gate:
         principal = self.admit(call)
         if isinstance(principal, Refusal):
             return principal
+        visit = self._receive(call, principal, visit_id, now)
+        return visit.of(principal.name) if isinstance(visit, Refusal) else visit
+
+    def _receive(self, call: Call, principal: Principal, visit_id: str, now: str) -> Visit:
         query = call.query
         try:
             if call.path in _SENDING:
@@ -130,11 +134,13 @@ class Gate:
             # They tell of all meetings together.
             everywhere = "listen" in principal.roles and principal.meeting is None
             if not everywhere and "metrics" not in principal.roles:
-                return _forbidden(f"the token of {principal.name!r} may not read the metrics")
+                message = f"the token of {principal.name!r} may not read the metrics"
+                return _forbidden(message).of(principal.name)
             return principal
         role: Literal["send", "listen"] = "send" if call.path in _SENDING else "listen"
         if role not in principal.roles:
-            return _forbidden(f"the token of {principal.name!r} may not {role}")
+            message = f"the token of {principal.name!r} may not {role}"
+            return _forbidden(message).of(principal.name)
         return principal
 
     def _let_listen(self, query: dict[str, list[str]], principal: Principal) -> Visit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import time
@@ -96,7 +97,9 @@ class Port:
             entrances = open_entrances(own.host, own.port, self._doorway, self._turn_off)
         except OSError as error:
             why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            hint = "; choose another port with --port" if taken else ""
+            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}{hint}.") from None
         for entrance in entrances:
             server = await serve(
                 self._handle,
@@ -228,6 +231,8 @@ class Port:
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
     target = "" if connection.request is None else connection.request.path
+    if isinstance(connection.visit, Sending | Listening):
+        refusal = refusal.of(connection.visit.principal.name)
     # Whoever is let in before it is turned away is not heard any more either.
     connection.visit = refusal
     _note_refusal(connection, refusal, target)
@@ -278,6 +283,7 @@ def _note_refusal(connection: Connection, refusal: Refusal, target: str) -> None
         refusal.code,
         meeting=meeting,
         peer=peer_of(connection),
+        owner=refusal.owner,
         path=call.path[:_PATH],
         status=refusal.status,
         reason=refusal.code,

@@ -343,6 +343,22 @@ def test_a_token_that_is_bound_to_nothing_that_is_known_is_refused(bound: str) -
     assert ANN not in str(refused.value)
 
 
+@pytest.mark.parametrize("bound", ["meeting=hall", "speaker=Ann"])
+def test_metrics_are_for_no_meeting_and_no_speaker(bound: str) -> None:
+    """They tell of all: such a line would promise what it does not keep."""
+    for roles in ("metrics", "send,listen,metrics"):
+        with pytest.raises(ConfigError, match=r"part 1: metrics tell of everybody.*without"):
+            tokens(f"ann {roles} {bound} {ANN}")
+
+
+def test_a_comment_begins_with_a_word() -> None:
+    """A sign within a token is a part of it."""
+    secret = "0123#456789abcdef"
+    known = tokens(f"mic send {secret} # the hall's")
+    assert known.principal(secret) is not None
+    assert known.principal(secret.partition("#")[0]) is None
+
+
 def test_metrics_have_a_role_of_their_own() -> None:
     """Which opens nothing else; who may listen everywhere may read them too."""
     known = tokens(f"grafana metrics {ANN}; guest listen meeting=hall {GUEST}; all listen {BOTH}")
