@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import csv
+import math
 import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from streamser.events import EmotionCompleted, MoodUpdated
+from streamser.taxonomy import Dimensions
 from streamser.training.items import Item
-from tests.cli.running import refuses, run, start
+from tests.cli.running import events_of, refuses, run, start
+from tests.cli.sounds import spoken, write
 from tests.training import tiny
 
 TINY = [
@@ -106,3 +111,48 @@ def test_a_manifest_without_validation_is_refused(manifest: Path, tmp_path: Path
     manifest.write_text("\n".join(line for line in lines if ",dev," not in line) + "\n")
     result = run("train", "compact", "--manifest", manifest, "--out", tmp_path / "out", *SET)
     refuses(result, 2, "'dev'", "streamser corpus")
+
+
+def test_a_model_trained_without_ratings_tells_no_dimensions_anywhere(tmp_path: Path) -> None:
+    """Said once while it trains; null live, nothing in tables, reports and evaluations."""
+    from streamser.training.manifest import write_manifest
+
+    rated = tiny.items(tmp_path, train=16, dev=8)
+    unrated = [replace(item, dimensions=(math.nan,) * 3) for item in rated]
+    for items, name in ((rated, "rated.csv"), (unrated, "unrated.csv")):
+        write_manifest(items, tmp_path / name)
+    out, model = tmp_path / "out", str(tmp_path / "out" / "model")
+    trained = run("train", "compact", "--manifest", tmp_path / "unrated.csv", "--out", out, *SET)
+    assert trained.exit_code == 0, trained.stderr
+    assert trained.stderr.startswith("nothing teaches valence, arousal (no labels")
+
+    talk = write(tmp_path / "talk.wav", spoken(7.0))
+    session = tmp_path / "talk.jsonl"
+    heard = run("analyze", talk, "--asr", "none", "--model", model, "--format", "jsonl")
+    assert heard.exit_code == 0, heard.stderr
+    session.write_text(heard.stdout)
+    events = events_of(heard.stdout)
+    told = [event.emotion for event in events if isinstance(event, EmotionCompleted)]
+    moods = [event for event in events if isinstance(event, MoodUpdated)]
+    assert len(told) == len(moods) == 2
+    dimensions = [each.dimensions for each in told] + [each.dimensions for each in moods]
+    assert set(dimensions) == {Dimensions(None, None, None)}
+
+    table, markup = tmp_path / "told.csv", tmp_path / "told.emotionml"
+    exported = run("export", session, "--to", f"{table},{markup}")
+    assert exported.exit_code == 0, exported.stderr
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            assert (row["valence"], row["arousal"], row["dominance"]) == ("", "", "")
+    assert "<dimension" not in markup.read_text()
+    report = run("report", session, "-o", tmp_path / "talk.html")
+    assert report.exit_code == 0, report.stderr
+    assert "valence: not measured" in (tmp_path / "talk.html").read_text()
+
+    judged = run(
+        *("evaluate", model, tmp_path / "rated.csv", "--split", "dev", "--device", "cpu"),
+        *("--modality", "audio", "--out", tmp_path / "judged"),
+    )
+    assert judged.exit_code == 0, judged.stderr
+    assert "UAR" in judged.stdout
+    assert "CCC" not in judged.stdout
