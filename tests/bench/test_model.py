@@ -26,12 +26,14 @@ from streamser.emotion.neural.config import (
     LoraConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
 from streamser.errors import ConfigError, ModelError, StreamserError
 from streamser.training.presets import load_train_settings
 from streamser.training.settings import RunSettings, TrainSettings
 from tests.emotion.neural.tiny import tiny_acoustic, tiny_text
+from tests.scripted_whisper import build_babbling_whisper
 
 CPU = torch.device("cpu")
 
@@ -193,6 +195,31 @@ def test_presets_need_no_download() -> None:
         assert isinstance(model.text, PretrainedTextConfig)
         for name in (model.acoustic.name, model.text.name):
             assert name.rpartition("/")[2] in KNOWN
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
+def test_whispers_layers_are_of_their_published_size_without_a_download(
+    lora: LoraConfig | None,
+) -> None:
+    """Convolutions, 30 s of positions and three layers of tiny.en: 6.4 million weights."""
+    acoustic = WhisperAcousticConfig(lora=lora)
+    with torch.device("meta"):
+        model = random_model(FusedConfig(acoustic=acoustic, fusion=FusionConfig(width=8, heads=2)))
+    assert model.acoustic is not None
+    known = [weight for name, weight in model.acoustic.named_parameters() if "lora" not in name]
+    assert sum(weight.numel() for weight in known) / 1e6 == pytest.approx(6.43, abs=0.01)
+    with pytest.raises(ModelError, match="tiny has 4 layers"):
+        random_model(FusedConfig(acoustic=replace(acoustic, name="tiny", used_layers=(5,))))
+
+
+def test_a_whisper_is_measured_like_any_other(tmp_path: Path) -> None:
+    """That of a directory is as large as it is there."""
+    place = build_babbling_whisper(tmp_path / "whisper")
+    acoustic = WhisperAcousticConfig(name=str(place), used_layers=(1, 2), frozen="all")
+    model = FusedConfig(acoustic=acoustic, fusion=FusionConfig(width=16, heads=2))
+    run = RunSettings(device="cpu", precision="float32")
+    found = measure(task_of(TrainSettings(model=model, run=run), "train"))
+    assert 0 < found.learning < found.parameters
 
 
 def test_a_case_that_outgrows_the_memory_is_reported(settings: TrainSettings) -> None:
