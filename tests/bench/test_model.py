@@ -50,6 +50,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainSettings:
     return TrainSettings(model=model, run=RunSettings(device="cpu", precision="float32"))
 
 
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a small Whisper of CTranslate2, of two layers."""
+    return build_babbling_whisper(tmp_path_factory.mktemp("whispers") / "whisper")
+
+
 def task_of(settings: TrainSettings, mode: str, **changes: object) -> CaseTask:
     """Return a short case."""
     wanted = {"batch": 2, "seconds": 0.5, "tokens": 6, "repeats": 2, "budget_s": 1.0, **changes}
@@ -212,14 +218,23 @@ def test_whispers_layers_are_of_their_published_size_without_a_download(
         random_model(FusedConfig(acoustic=replace(acoustic, name="tiny", used_layers=(5,))))
 
 
-def test_a_whisper_is_measured_like_any_other(tmp_path: Path) -> None:
-    """That of a directory is as large as it is there."""
-    place = build_babbling_whisper(tmp_path / "whisper")
-    acoustic = WhisperAcousticConfig(name=str(place), used_layers=(1, 2), frozen="all")
-    model = FusedConfig(acoustic=acoustic, fusion=FusionConfig(width=16, heads=2))
-    run = RunSettings(device="cpu", precision="float32")
-    found = measure(task_of(TrainSettings(model=model, run=run), "train"))
-    assert 0 < found.learning < found.parameters
+@pytest.mark.parametrize("preset", ["ablation", "base", "compact", "paper", "whisper"])
+@pytest.mark.parametrize(
+    "learns", [("frozen=all",), ("frozen=none",), ("frozen=features", "lora.rank=2")]
+)
+def test_a_whisper_learns_in_every_training_preset(
+    whisper: Path, preset: str, learns: tuple[str, ...]
+) -> None:
+    """In the precision that it asks for; that of a directory is as large as it is there."""
+    ears = ["kind=whisper", f"name={whisper}", "used_layers=1,2", *learns]
+    small = ["text=none", "fusion.width=16", "fusion.heads=2", "fusion.bridge_tokens=2"]
+    pairs = [f"model.acoustic.{pair}" for pair in ears] + [f"model.{pair}" for pair in small]
+    settings = load_train_settings(preset, [*pairs, "run.device=cpu", "run.threads=1"])
+    found = measure(task_of(settings, "train", repeats=1))
+    everything = sum(weight.numel() for weight in random_model(settings.model).parameters())
+    assert found.parameters == everything
+    assert 0 < found.learning < everything
+    assert found.precision == ("bfloat16" if preset == "paper" else "float32")
 
 
 def test_a_case_that_outgrows_the_memory_is_reported(settings: TrainSettings) -> None:

@@ -22,7 +22,7 @@ from streamser.emotion.neural.adapt import LayerSum, adapt, checkpoint_layers
 from streamser.emotion.neural.config import WhisperAcousticConfig
 from streamser.emotion.neural.interfaces import AudioBatch, Encoded
 from streamser.emotion.neural.pretrained import ACOUSTIC_FAMILIES, rebuild
-from streamser.emotion.neural.whisper_weights import FAMILY, load_lower_layers
+from streamser.emotion.neural.whisper_weights import FAMILY, check_layers, load_lower_layers
 from streamser.errors import ModelError
 
 __all__ = ["WhisperAcoustic", "build_whisper_acoustic", "load_whisper_acoustic", "whisper_input"]
@@ -39,11 +39,13 @@ class WhisperAcoustic(nn.Module):
     highest of ``config.used_layers``, and the norm behind its last, are left out. The vectors of
     each layer are brought to zero mean and unit variance before they are joined: they grow from
     layer to layer. Which weights learn is decided here, see ``adapt``; LoRA adapts the query and
-    value projections. Raises ``ModelError`` for a model of another number of mel bands.
+    value projections. Raises ``ModelError`` for a model of fewer layers, or of another number of
+    mel bands.
     """
 
     def __init__(self, config: WhisperAcousticConfig, model: Any) -> None:
         super().__init__()
+        check_layers(config.name, max(config.used_layers), len(model.layers))
         if model.config.num_mel_bins != BANDS:
             raise ModelError(
                 f"{config.name} hears {model.config.num_mel_bins} mel bands, here there are"

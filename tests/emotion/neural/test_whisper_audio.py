@@ -217,7 +217,10 @@ def test_is_rebuilt_from_its_configuration(saved: Path, settings: dict[str, Any]
 
 
 def test_needs_an_architecture_to_be_rebuilt(saved: Path) -> None:
-    """Or there is nothing to build."""
+    """With layers enough; or there is nothing to build."""
+    config = replace(load(saved, used_layers=(1,)).config, used_layers=(1, 2))
+    with pytest.raises(ModelError, match=r"has 1 layers: .*used_layers cannot name 2"):
+        build_whisper_acoustic(config)
     with pytest.raises(ModelError, match="not written down"):
         build_whisper_acoustic(WhisperAcousticConfig(name=str(saved)))
     with pytest.raises(ModelError, match="these families can: whisper"):
