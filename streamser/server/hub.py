@@ -13,8 +13,8 @@ from streamser.emotion.finished import FairLog
 from streamser.events import (
     Event,
     Finished,
+    ListenerEvent,
     MeetingState,
-    Placed,
     SessionClosed,
     SessionCreated,
     SessionInfo,
@@ -226,12 +226,12 @@ class Hub:
         for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
             del self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
+    def _pass_on(self, event: Event | ListenerEvent, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
             b""
-            if isinstance(event, Placed)
+            if isinstance(event, ListenerEvent)
             else b',"meeting":%b,"at_ms":%d'
             % (
                 msgspec.json.encode(meeting),
