@@ -21,7 +21,9 @@ def test_surer_words_never_count_less(one: float, other: float) -> None:
     assert 0.0 <= weight_of_words(low) <= weight_of_words(high) <= 1.0
 
 
-@pytest.mark.parametrize(("certainty", "weight"), [(0.0, 0.0), (0.4, 0.0), (0.6, 0.5), (0.8, 1.0)])
+@pytest.mark.parametrize(
+    ("certainty", "weight"), [(0.0, 0.0), (0.35, 0.0), (0.55, 0.5), (0.75, 1.0)]
+)
 def test_the_weight_rises_between_worthless_and_sure(certainty: float, weight: float) -> None:
     """Evenly."""
     assert weight_of_words(certainty) == pytest.approx(weight)

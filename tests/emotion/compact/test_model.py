@@ -88,7 +88,7 @@ def test_of_a_voice_hardly_known_an_emotion_is_named_only_where_nearly_certain(
     assert thresholds == pytest.approx([0.9 * (1 - share) for share in known], abs=1e-3)
 
 
-@pytest.mark.parametrize(("certainty", "weight"), [(None, 1.0), (0.95, 1.0), (0.6, 0.5)])
+@pytest.mark.parametrize(("certainty", "weight"), [(None, 1.0), (0.95, 1.0), (0.55, 0.5)])
 def test_words_that_say_the_same_lift_the_caution_about_a_voice_hardly_known(
     model: CompactModel, certainty: float | None, weight: float
 ) -> None:
@@ -112,7 +112,7 @@ def test_words_count_by_how_sure_the_recogniser_is(model: CompactModel) -> None:
     full, half, voice = (
         model.listener().interpret(finding)
         for finding in model.observe(
-            [Spoken(HIGH, TEXTS[1]), Spoken(HIGH, TEXTS[1], certainty=0.6), Spoken(HIGH, None)]
+            [Spoken(HIGH, TEXTS[1]), Spoken(HIGH, TEXTS[1], certainty=0.55), Spoken(HIGH, None)]
         )
     )
     odds = [
@@ -140,7 +140,7 @@ def test_doubtful_words_without_a_voice_say_less(model: CompactModel) -> None:
     sure, doubtful = (
         model.listener().interpret(finding)
         for finding in model.observe(
-            [Spoken(NOTHING, TEXTS[1]), Spoken(NOTHING, TEXTS[1], None, 0.6)]
+            [Spoken(NOTHING, TEXTS[1]), Spoken(NOTHING, TEXTS[1], None, 0.55)]
         )
     )
     assert doubtful.uncertainty > sure.uncertainty
