@@ -107,6 +107,7 @@ COMPACT_EVIDENCE = {
     "f0_deviations": ("deviations", "how far that is from what is usual for this stream"),
     "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
     "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
+    "words_weight": ("0 to 1", "how much the words count, by how sure the recogniser is of them"),
 }
 """Every measurement in the evidence of the bundled model: unit or range, and meaning."""
 

@@ -209,7 +209,7 @@ class Engine:
         began = time.perf_counter()
         try:
             findings = self.model.observe(
-                [Spoken(job.heard, job.text, _place(job)) for job in jobs]
+                [Spoken(job.heard, job.text, _place(job), job.certainty) for job in jobs]
             )
         finally:
             self._spend(judging_s=time.perf_counter() - began)

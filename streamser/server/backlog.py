@@ -11,8 +11,8 @@ from streamser.events import (
     EmotionDelta,
     EmotionProvisional,
     Event,
+    ListenerEvent,
     Overload,
-    Placed,
     TranscriptionDelta,
     TranscriptPartial,
 )
@@ -26,7 +26,7 @@ _OVERRUN = 4
 """How many times the room may be taken before it is known whether a connection reads."""
 
 
-def can_be_left_out(event: Event | Placed) -> bool:
+def can_be_left_out(event: Event | ListenerEvent) -> bool:
     """Return whether an event only matters until the next of its kind, or the final."""
     kinds = TranscriptPartial | TranscriptionDelta | EmotionDelta | EmotionProvisional
     return isinstance(event, kinds)

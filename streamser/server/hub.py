@@ -16,9 +16,9 @@ from streamser.events import (
     Cleared,
     Event,
     Finished,
+    ListenerEvent,
     Marker,
     MeetingState,
-    Placed,
     SessionClosed,
     SessionCreated,
     SessionInfo,
@@ -239,12 +239,12 @@ class Hub:
         for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
             del self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
+    def _pass_on(self, event: Event | ListenerEvent, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
             b""
-            if isinstance(event, Placed)
+            if isinstance(event, ListenerEvent)
             else b',"meeting":%b,"at_ms":%d'
             % (
                 msgspec.json.encode(meeting),

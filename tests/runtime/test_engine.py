@@ -17,10 +17,12 @@ from streamser.speech.transcriber import Transcript
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 
-def job(number: int, level: float = 0.3, text: str | None = None) -> EmotionJob:
+def job(
+    number: int, level: float = 0.3, text: str | None = None, certainty: float | None = None
+) -> EmotionJob:
     """Ask for the emotion of one second of sound."""
     clip = Clip("a", number, 0, speech((1.0, level), seed=number), final=True)
-    return EmotionJob(number, clip, 8000, droppable=False, text=text)
+    return EmotionJob(number, clip, 8000, droppable=False, text=text, certainty=certainty)
 
 
 def words_job(number: int) -> WordsJob:
@@ -70,12 +72,12 @@ class Listening(LoudnessModel):
     """Keep what it was given with the sound, and the sessions that it was told to forget."""
 
     def __init__(self) -> None:
-        self.texts: list[str | None] = []
+        self.texts: list[tuple[str | None, float | None]] = []
         self.places: list[Place | None] = []
         self.forgotten: list[str] = []
 
     def observe(self, batch: Sequence[Spoken]) -> list[float]:
-        self.texts += [item.text for item in batch]
+        self.texts += [(item.text, item.certainty) for item in batch]
         self.places += [item.place for item in batch]
         return super().observe(batch)
 
@@ -167,8 +169,8 @@ def test_jobs_for_a_model_that_is_not_there_fail() -> None:
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
     """The model reads at most the window, is told where it lies, and gets all the words."""
     model = Listening()
-    (outcome,) = Engine(None, model).run([job(1, text="word0 word1")])
-    assert model.texts == ["word0 word1"]
+    (outcome,) = Engine(None, model).run([job(1, text="word0 word1", certainty=0.7)])
+    assert model.texts == [("word0 word1", 0.7)]
     assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Observed)
     expected = np.sqrt(np.mean(job(1).clip.samples[8192:] ** 2))
@@ -186,7 +188,7 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
     """A model that cannot run at all says so at the start."""
     model, recogniser = Listening(), ForgetfulTranscriber()
     Engine(recogniser, model).warm()
-    assert model.texts == [None]
+    assert model.texts == [(None, None)]
     assert recogniser.forgotten == model.forgotten == ["warm-up"]
 
     class Broken(LoudnessModel):
