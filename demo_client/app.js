@@ -21,6 +21,8 @@ const REFUSALS = {
   4408: "The server ended the connection: nothing was sent for too long, or the session was too long.",
   1008: "The server ended the connection, because something was against its rules.",
 };
+const WITHDRAWN =
+  "Your access token is not taken here any more. Ask who runs the server for another, and come back with it.";
 const STATE_WORDS = {
   connecting: "connecting",
   live: "live",
@@ -174,9 +176,10 @@ function drawConnection(states) {
 
 /** Tell why the server ended a connection: on the first screen, or beside what is already there. */
 function refuse(part, { code, reason, error }) {
+  const withdrawn = code === 1008 && reason === "unauthorized";
   const words = REFUSALS[code] ?? "The server ended the connection.";
   const why = error?.message || reason;
-  const message = why ? `${words} (${why})` : words;
+  const message = withdrawn ? WITHDRAWN : why ? `${words} (${why})` : words;
   if (!meeting?.states[part].wasLive) {
     leave();
     return setup.tell(message, code === 4401);
@@ -187,9 +190,9 @@ function refuse(part, { code, reason, error }) {
     delete meeting.states.sender;
     drawConnection(meeting.states);
   }
-  showTrouble(
-    part === "sender" ? `${message} Your microphone is closed; you are still watching.` : message,
-  );
+  const watching = meeting.states.listener?.state !== "closed";
+  const left = watching ? "Your microphone is closed; you are still watching." : "Your microphone is closed.";
+  showTrouble(part === "sender" ? `${message} ${left}` : message);
 }
 
 function leave() {

@@ -181,7 +181,7 @@ def _check_readable(path: Path) -> None:
             raise AudioError(f"{path} is a directory, not a sound file", code="not_audio")
         if not stat.S_ISREG(status.st_mode):
             raise AudioError(
-                f"{path} is not a regular file; raw sound can be piped in with --file -",
+                f"{path} is not a regular file; raw sound can be piped into `listen --file -`",
                 code="not_audio",
             )
         if status.st_size == 0:

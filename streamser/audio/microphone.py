@@ -70,10 +70,11 @@ def pick_input(devices: Sequence[InputDevice], spec: str | int | None) -> InputD
 class MicrophoneSource:
     """Record from a device until stopped.
 
-    ``device`` is an index, a name or a part of it, ``None`` for the default. ``channels`` is
-    how many to record; ``None`` takes two where there are two, so that a microphone on the
-    right-hand input is heard as well. Opens at 16 kHz where the device can, else at its
-    default rate. ``block_ms`` is the length of a block from the driver.
+    ``device`` is an index, a name or a part of it, ``None`` for the default. Two channels are
+    recorded where there are two, so that a microphone on the right-hand input is heard as well,
+    and no sound server mixes both into one; more where ``channel``, from 0, is beyond them. Opens
+    at 16 kHz where the device can, else at its default rate. ``block_ms`` is the length of a
+    block from the driver.
 
     Whole blocks wait in a queue of at most ``queue_ms``. A consumer later than that loses the
     newest blocks: they are counted in ``dropped`` (frames) and reported as one
@@ -90,19 +91,19 @@ class MicrophoneSource:
         self,
         device: str | int | None = None,
         *,
-        channels: int | None = None,
+        channel: int | None = None,
         block_ms: int = 20,
         queue_ms: int = 10_000,
         backend: AudioBackend | None = None,
     ) -> None:
         backend = backend or PortAudio()
         self.device = pick_input(backend.inputs(), device)
-        if channels is not None and not 1 <= channels <= self.device.channels:
-            raise AudioError(
-                f"{self.device.name} has {self.device.channels} channel(s), not {channels}"
-            )
+        there = self.device.channels
+        if channel is not None and not 0 <= channel < there:
+            valid = "its only channel is 0" if there == 1 else f"there are 0 to {there - 1}"
+            raise AudioError(f"{self.device.name}: there is no channel {channel}: {valid}")
         self.name = self.device.name
-        self.channels = min(2, self.device.channels) if channels is None else channels
+        self.channels = max(min(2, there), 1 if channel is None else channel + 1)
         self.live = True
         self.duration: float | None = None
         self.dropped = 0

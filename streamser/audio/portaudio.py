@@ -142,7 +142,9 @@ class PortAudio:
             stream.start()
         except self._faults as fault:
             raise AudioError(
-                f"no loudspeaker can be opened: {_reason(fault)}", code="device_unavailable"
+                f"no loudspeaker can be opened ({_reason(fault)}): connect one and see that the"
+                " sound server runs, or do without (no --play)",
+                code="device_unavailable",
             ) from fault
         return _PortAudioOutput(stream, self._faults)
 

@@ -26,6 +26,7 @@ from streamser.cli.tracks import Track
 from streamser.cli.utterance import read_utterance
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+from streamser.export.formats import is_format
 from streamser.saving import writing
 from streamser.visible import printable
 
@@ -76,6 +77,8 @@ def analyze(
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR/: add it.")
+    if out is not None:
+        _check_out(out, form)
     exports = None if export is None else FileExports(export, export_as, files)
     from streamser import Analyzer
     from streamser.cli.batch import analyse_files
@@ -176,6 +179,23 @@ def _format_of(out: Path | None) -> Format:
     return {".csv": Format.CSV, ".txt": Format.TABLE}.get(out.suffix.lower(), Format.JSONL)
 
 
+def _check_out(out: Path, form: Format | None) -> None:
+    """Raise ``ConfigError`` for a file that cannot be written, or would hold what nobody means."""
+    if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
+        what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
+        raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
+    other = form is None and out.suffix.lower() not in (".csv", ".jsonl")
+    if other and is_format(out):
+        raise ConfigError(
+            f"-o {out}: it would hold JSON lines; write --export {out}, or add --format."
+        )
+    if other and out.suffix.lower() in (".htm", ".html"):
+        raise ConfigError(
+            f"-o {out}: it would hold JSON lines; for a page write --export {out.stem}.jsonl, and"
+            f" then `streamser report {out.stem}.jsonl`."
+        )
+
+
 def _stdout(form: Format) -> TextIO:
     match form:
         case Format.JSONL:
@@ -197,9 +217,6 @@ def _output(out: Path | None, form: Format) -> Iterator[TextIO]:
         yield _stdout(form)
         return
     try:
-        if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
-            what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
-            raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
         with _whole(out, form) as stream:
             yield stream
     except OSError as error:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamser.cli.report_files import is_same
-from streamser.cli.session_files import OneClock, SessionFiles, SessionIds, read_sessions
+from streamser.cli.session_files import (
+    Meeting,
+    OneClock,
+    SessionFiles,
+    SessionIds,
+    find_sessions,
+    read_sessions,
+)
 from streamser.cli.talk import counted, tell
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import ExportFormat, format_by_name
@@ -30,6 +37,7 @@ def export(
         ),
     ] = None,
     session: SessionIds = None,
+    meeting: Meeting = None,
     one_clock: OneClock = False,
     audio: Annotated[
         Path | None,
@@ -49,13 +57,14 @@ def export(
         raise ConfigError(
             f"say what to make: --to, with a file or one of {', '.join(ExportFormat)}."
         )
+    files = find_sessions(files)
     targets = read_targets(_named(to, files[0]), fresh=False, option="--to")
     for target in targets:
         if any(is_same(target.path, file) for file in (*files, *([audio] if audio else []))):
             raise ConfigError(f"--to {target.path}: that is what is read; name another file.")
     if audio is not None and not audio.is_file():
         raise ConfigError(f"--audio {audio}: there is no such file.")
-    recording = read_sessions(files, session)
+    recording = read_sessions(files, session, meeting)
     recording = replace_audio(recording, audio) if audio is not None else recording
     beside = {files[0].with_name(files[0].stem + form.ending) for form in ExportFormat}
     for target in targets:

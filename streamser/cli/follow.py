@@ -11,10 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from streamser.audio.clip import to_ms
+from streamser.cli.asking import Wish
 from streamser.cli.ending import INTERRUPTED, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.cli.talk import clock, counted, signed
 from streamser.cli.utterance import Summary, Tally, read_utterance
+from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
 
 if TYPE_CHECKING:
@@ -49,15 +52,20 @@ def follow(
     The first of SIGINT, SIGTERM and SIGHUP ends the source, so that the open utterance is
     analysed and shown; the second ends the program at once, with exit code 130. Before the
     first event, while models are loaded, the first is raised as ``Stopped``. The sinks are
-    closed in any case.
+    closed in any case. What comes to nothing after the first event is summed up, too, with the
+    ``StreamserError`` that is why.
     """
     tally = Tally()
     closed: SessionClosed | None = None
     fault: str | None = None
     transcribed = True
     begun = False
+    lost: StreamserError | None = None
+    heard = 0
 
     def hear(samples: Samples) -> None:
+        nonlocal heard
+        heard += len(samples)
         for sink in sinks:
             sink.hear(samples)
 
@@ -65,20 +73,27 @@ def follow(
         for sink in sinks:
             stack.callback(sink.close)
         stack.enter_context(_stopping(source, lambda: begun))
-        for event in analyzer.stream(source, live=True, speaker=speaker, on_audio=hear):
-            begun = True
-            for sink in sinks:
-                sink.take(event)
-            if isinstance(event, SessionCreated):
-                transcribed = event.session.models.asr is not None
-            elif isinstance(event, SessionClosed):
-                closed = event
-            elif isinstance(event, ErrorRaised):
-                fault = event.error.message
-            spoken = read_utterance(event, transcribed=transcribed)
-            if spoken is not None:
-                tally.add(spoken)
-    return None if closed is None else tally.summary(closed, fault)
+        try:
+            for event in analyzer.stream(source, live=True, speaker=speaker, on_audio=hear):
+                begun = True
+                for sink in sinks:
+                    sink.take(event)
+                if isinstance(event, SessionCreated):
+                    transcribed = event.session.models.asr is not None
+                    closed = None
+                elif isinstance(event, SessionClosed):
+                    closed = event
+                elif isinstance(event, ErrorRaised):
+                    fault = event.error.message
+                spoken = read_utterance(event, transcribed=transcribed)
+                if spoken is not None:
+                    tally.add(spoken)
+        except StreamserError as error:
+            if not begun:
+                raise
+            lost = error
+            closed = closed or tally.broken_off(to_ms(heard))
+    return None if closed is None else tally.summary(closed, fault, lost)
 
 
 def summary_lines(summary: Summary) -> list[str]:
@@ -114,15 +129,16 @@ def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
 
     What has not ``begun`` has nothing to end: there the first is raised.
     """
-    asked = False
+    wish = Wish()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            leave_at_once(INTERRUPTED)
+        match wish.heard():
+            case "again":
+                leave_at_once(INTERRUPTED)
+            case "echo":
+                return
         if not begun():
             raise Stopped(number)
-        asked = True
         if number == getattr(signal, "SIGHUP", None):
             _let_go_of_terminals()
         source.stop()

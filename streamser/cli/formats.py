@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -31,6 +32,12 @@ CSV_COLUMNS = (
     "transcript",
     "model",
 )
+
+
+_WIDE = 96
+"""Columns of a terminal that the table has room in as it is; below, it closes up."""
+_NARROW = 76
+"""Below, it has no dimensions: words come before figures."""
 
 
 class Format(StrEnum):
@@ -147,20 +154,25 @@ class Tables:
         from rich.table import Table
         from rich.text import Text
 
+        width = self._console.width
+        wide = width >= _WIDE
+        named = DIMENSIONS if width >= _NARROW else ()
         table = Table(
             title=Text(printable(str(file)), style="bold"),
             title_justify="left",
             box=box.SIMPLE_HEAD,
+            padding=(0, 1) if wide else 0,
         )
         for name in ("start", "end"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("words", ratio=1, overflow="fold", min_width=16)
         table.add_column("emotion", no_wrap=True)
         table.add_column("", justify="right", no_wrap=True)
-        for name in DIMENSIONS:
-            table.add_column(name, justify="right", no_wrap=True)
+        for name in named:
+            head = name if wide else name[0].upper()
+            table.add_column(head, justify="right", no_wrap=True)
         for spoken in utterances:
-            table.add_row(*_cells(spoken))
+            table.add_row(*_cells(spoken, named))
         with self._console.capture() as drawn:
             self._console.print(table)
         # Through the stream's own write, so that a progress bar on the same terminal gives way.
@@ -168,7 +180,8 @@ class Tables:
         self._out.flush()
 
 
-def _cells(spoken: Utterance) -> list[Text | str]:
+def _cells(spoken: Utterance, named: Sequence[str]) -> list[Text | str]:
+    """Return the cells of an utterance, with the dimensions that are named."""
     from rich.text import Text
 
     from streamser.cli.gauges import category_text
@@ -176,7 +189,7 @@ def _cells(spoken: Utterance) -> list[Text | str]:
     span: list[Text | str] = [clock(spoken.start_ms), clock(spoken.end_ms)]
     emotion = spoken.emotion
     if emotion is None:
-        return [*span, Text(f"not analysed: {spoken.fault}", style="red"), "", "", "", "", ""]
+        return [*span, Text(f"not analysed: {spoken.fault}", style="red"), *[""] * (2 + len(named))]
     category, best = category_text(emotion.category), likeliest(emotion)
     if best != emotion.category:
         category.append(f" ({best})", style="bright_black")
@@ -185,5 +198,5 @@ def _cells(spoken: Utterance) -> list[Text | str]:
         Text(spoken.transcript or "–"),
         category,
         f"{emotion.confidence:.0%}",
-        *(signed(getattr(emotion.dimensions, name)) for name in DIMENSIONS),
+        *(signed(getattr(emotion.dimensions, name)) for name in named),
     ]

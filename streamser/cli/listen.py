@@ -75,7 +75,7 @@ def listen(
     rate: Annotated[
         int | None,
         typer.Option(
-            "--rate", min=1, max=768_000, metavar="HZ", help="With --file -: rate. [16000]"
+            "--rate", min=4000, max=384_000, metavar="HZ", help="With --file -: rate. [16000]"
         ),
     ] = None,
     channels: Annotated[
@@ -168,6 +168,7 @@ def listen(
             patient=not source.live,
             speaker=speaker,
             meeting=meeting,
+            language=settings.asr.language if "asr.language" in common.flags else None,
             token=token,
             ca=ca,
             proxy=proxy,
@@ -231,6 +232,9 @@ def show(
     if summary is not None:
         for line in summary_lines(summary):
             tell(line)
+        if summary.lost is not None:
+            # Told last, where it is seen.
+            raise summary.lost
         if summary.fault is not None:
             raise typer.Exit(1)
     if not all(each.complete for each in keeping):
@@ -261,10 +265,7 @@ def _open(
     if file is None:
         from streamser.audio.microphone import MicrophoneSource
 
-        channel = settings.audio.channel
-        return MicrophoneSource(
-            settings.audio.device, channels=None if channel is None else channel + 1
-        )
+        return MicrophoneSource(settings.audio.device, channel=settings.audio.channel)
     if file == "-":
         from streamser.audio.raw import RawSource
         from streamser.cli.talk import warn

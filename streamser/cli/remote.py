@@ -32,7 +32,6 @@ _Tap: TypeAlias = "Callable[[Samples], None]"
 _OPTIONS = {
     "asr.engine": "--asr",
     "asr.model": "--asr-model",
-    "asr.language": "--language",
     "emotion.model": "--model",
     "offline": "--offline",
 }
@@ -48,8 +47,10 @@ def check_remote(common: Common, server: str | None, theirs: Mapping[str, str | 
             if value is not None:
                 raise ConfigError(f"{option} goes with --server URL: without one, leave it out.")
         return
-    # The microphone is here, all else is there.
-    settings = [key for key in common.flags if not key.startswith("audio.")]
+    # The microphone is here, and the language is that of who speaks; all else is there.
+    settings = [
+        key for key in common.flags if not key.startswith("audio.") and key != "asr.language"
+    ]
     options = [_OPTIONS.get(key, f"--set {key}") for key in settings]
     if common.configs:
         options.append("--config")
@@ -122,6 +123,7 @@ class Remote:
         patient: bool = False,
         speaker: str | None = None,
         meeting: str | None = None,
+        language: str | None = None,
         token: str | None = None,
         ca: str | None = None,
         proxy: str | None = None,
@@ -133,6 +135,7 @@ class Remote:
         self._patient = patient
         self._speaker = speaker
         self._meeting = meeting
+        self._language = language
         self._token = token or os.environ.get("STREAMSER_TOKEN") or None
         self._ca = ca
         self._proxy = proxy
@@ -203,6 +206,7 @@ class Remote:
             self._server,
             speaker=self._speaker,
             meeting=self._meeting,
+            language=self._language,
             token=self._token,
             ca=self._ca,
             proxy=self._proxy,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamser.cli.common import Common, read_assignments
-from streamser.cli.session_files import SessionFiles, SessionIds
+from streamser.cli.session_files import Meeting, SessionFiles, SessionIds, find_sessions
 from streamser.cli.talk import clock, counted, tell, warn
 from streamser.errors import ConfigError
+from streamser.names import read_name
 
 if TYPE_CHECKING:
     from streamser.cli.cast import Cast
@@ -38,6 +39,7 @@ def replay(
         typer.Option("--pause", metavar="S", help="Where nobody speaks, wait for S at most."),
     ] = None,
     session: SessionIds = None,
+    meeting: Meeting = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="To the web page, and to listeners of a server.")
     ] = False,
@@ -66,9 +68,12 @@ def replay(
         raise ConfigError("--port is that of the page: add --serve.")
     common = Common(tuple(config or ()), read_assignments(assign or ()))
     settings = common.load({"server.port": port}).settings
+    name = None if meeting is None else read_name(meeting, "--meeting")
+    files = find_sessions(files)
     from streamser.replay.read import read_score
 
-    score = read_score(files, session or (), None if pause is None else round(pause * 1000))
+    longest_ms = None if pause is None else round(pause * 1000)
+    score = read_score(files, session or (), longest_ms, name)
     for note in score.notes:
         warn(note)
     if serve:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from streamser.cli.asking import Wish, heed
 from streamser.cli.ending import INTERRUPTED, leave_at_once
 from streamser.cli.talk import clock, counted, tell
 
@@ -29,18 +29,17 @@ def serve_replay(settings: Settings, score: Score, speed: float, source: str) ->
 async def _serve(settings: Settings, score: Score, speed: float, source: str) -> None:
     from streamser.server.replay import ReplayServer
 
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
+    asked, wish = asyncio.Event(), Wish()
 
     def stop() -> None:
-        if asked.is_set():
+        if wish.heard() == "again":
             leave_at_once(INTERRUPTED)
         asked.set()
 
     server = ReplayServer(settings, score, speed)
     # Before the port is open: whoever sees it open may send the signal.
     for name in ("SIGINT", "SIGTERM"):
-        loop.add_signal_handler(getattr(signal, name), stop)
+        heed(name, stop)
     await server.start()
     what = f"{clock(score.length_ms)}, {counted(len(score.sessions), 'session')}"
     tell(f"Playing {source} ({what}) at {speed:g} times its speed.")

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streamser.cli.report_files import check_folder, check_writable, is_same
-from streamser.cli.session_files import OneClock, SessionFiles, SessionIds, read_sessions
+from streamser.cli.session_files import (
+    Meeting,
+    OneClock,
+    SessionFiles,
+    SessionIds,
+    find_sessions,
+    read_sessions,
+)
 from streamser.cli.talk import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
-from streamser.names import read_name
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
@@ -44,9 +50,7 @@ def report(
         typer.Option("--plots", metavar="DIR", help="Also draw PNG and SVG files there."),
     ] = None,
     session: SessionIds = None,
-    meeting: Annotated[
-        str | None, typer.Option("--meeting", metavar="NAME", help="Only sessions of this one.")
-    ] = None,
+    meeting: Meeting = None,
     one_clock: OneClock = False,
 ) -> None:
     """Write a page on a recorded session: timeline, transcript, shares, shifts, latency.
@@ -55,12 +59,12 @@ def report(
     meeting become one page. An old page is replaced.
     """
     from streamser.export.formats import save
-    from streamser.export.read import choose_meeting
     from streamser.report.figures import figures_of
     from streamser.report.page import render_page
 
     if audio is not None and with_audio:
         raise ConfigError("--audio and --with-audio exclude each other: choose one.")
+    files = find_sessions(files)
     named = out is not None
     out = files[0].with_suffix(".html") if out is None else out
     check_writable("--out", out)
@@ -71,9 +75,7 @@ def report(
 
         check_plotting()
         check_folder("--plots", plots)
-    recording = read_sessions(files, session)
-    if meeting is not None:
-        recording = choose_meeting(recording, read_name(meeting, "--meeting"))
+    recording = read_sessions(files, session, meeting)
     figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
     clips = _clips(recording, audio) if audio is not None or with_audio else []
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -222,24 +221,25 @@ async def _serve(
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
     prune: Coroutine[Any, Any, None] | None = None,
 ) -> None:
+    from streamser.cli.asking import Wish, heed
     from streamser.cli.ending import INTERRUPTED, leave_at_once
     from streamser.cli.talk import tell
 
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-
-    patient = False
+    asked, wish = asyncio.Event(), Wish()
+    patient = serving = False
 
     def stop(*, drain: bool) -> None:
         nonlocal patient
-        if asked.is_set():
-            leave_at_once(INTERRUPTED)
-        patient = drain
-        asked.set()
+        match wish.heard():
+            case "first":
+                patient = drain
+                asked.set()
+            case "again":
+                leave_at_once(INTERRUPTED)
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    loop.add_signal_handler(signal.SIGINT, partial(stop, drain=False))
-    loop.add_signal_handler(signal.SIGTERM, partial(stop, drain=True))
+    heed("SIGINT", partial(stop, drain=False))
+    heed("SIGTERM", partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
@@ -251,6 +251,7 @@ async def _serve(
             models = loading.result()
             _settle_memory()
             words = models.asr or "none"
+            serving = True
             tell(f"Serving {server.url} (words: {words}, emotion: {models.emotion}).")
             if beside is not None:
                 tasks.add(asyncio.ensure_future(beside(server)))
@@ -261,7 +262,8 @@ async def _serve(
         results = await asyncio.gather(*tasks, return_exceptions=True)
         if patient:
             await server.drain()
-        tell("Ending: what was said is still told.")
+        if serving:
+            tell("Ending: what was said is still told.")
         await server.stop()
     for result in results:
         if isinstance(result, Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from streamser.cli.talk import clock, complain, signed, warn
+from streamser.cli.talk import clock, complain, counted, signed, warn
 from streamser.cli.utterance import Utterance, read_utterance
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
 from streamser.taxonomy import DIMENSIONS
@@ -92,13 +92,14 @@ def advice_of(event: Event) -> str | None:
             return event.message
         case Overload(kind="partials"):
             return (
-                f"kept up by leaving out {event.dropped} readings in mid-utterance ({event.reason})"
+                f"kept up by leaving out {counted(event.dropped, 'reading')} in mid-utterance"
+                f" ({event.reason})"
             )
         case Overload(kind="audio"):
             lost = f"{event.dropped} ms of sound" if event.dropped else "some sound"
             return f"{lost} lost at {clock(event.since_ms)} ({event.reason})"
         case Overload(kind="finals"):
-            return f"the server is busy: {event.total} readings came late so far"
+            return f"the server is busy: {counted(event.total, 'reading')} came late so far"
     return None
 
 

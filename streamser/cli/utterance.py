@@ -7,6 +7,7 @@ from itertools import accumulate
 
 import msgspec
 
+from streamser.errors import StreamserError
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
@@ -89,6 +90,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     closed: SessionClosed
     fault: str | None
     """Why the source broke off, if it did."""
+    lost: StreamserError | None = None
+    """Why the session has no end of its own, if it has none."""
     shares: dict[str, float]
     """Share of the utterances by category, ``unsure`` among them, the largest first."""
     valence: float | None
@@ -105,9 +108,15 @@ class Tally:
         self._valence = _Mean()
         self._arousal = _Mean()
         self._lags: Counter[float] = Counter()
+        self._utterances = 0
+        self._failed = 0
+        self._speech_ms = 0
 
     def add(self, spoken: Utterance) -> None:
         """Count an utterance."""
+        self._utterances += 1
+        self._failed += spoken.fault is not None
+        self._speech_ms += spoken.end_ms - spoken.start_ms
         if spoken.lag_ms is not None:
             # To three digits, so that there are some thousand different ones at most.
             self._lags[float(f"{spoken.lag_ms:.3g}")] += 1
@@ -116,13 +125,33 @@ class Tally:
             self._valence.add(spoken.emotion.dimensions.valence)
             self._arousal.add(spoken.emotion.dimensions.arousal)
 
-    def summary(self, closed: SessionClosed, fault: str | None = None) -> Summary:
-        """Sum the session up, with its last event and its source's fault."""
+    def broken_off(self, audio_ms: int) -> SessionClosed:
+        """Return what the last event would have said of a session that never had one."""
+        return SessionClosed(
+            event_id="",
+            session_id="",
+            seq=0,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._failed,
+            partials_dropped=0,
+            audio_dropped_ms=0,
+        )
+
+    def summary(
+        self,
+        closed: SessionClosed,
+        fault: str | None = None,
+        lost: StreamserError | None = None,
+    ) -> Summary:
+        """Sum the session up, with its last event and what went wrong."""
         judged, lags = self._categories.total(), self._lags.total()
         middle = [self._lag_at((lags - 1) // 2), self._lag_at(lags // 2)] if lags else []
         return Summary(
             closed=closed,
             fault=fault,
+            lost=lost,
             shares={name: count / judged for name, count in self._categories.most_common()},
             valence=self._valence.mean,
             arousal=self._arousal.mean,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streamser.client.address import shown
+from streamser.client.address import is_secure, shown
 from streamser.client.errors import Broken, ServerError
 from streamser.client.patience import Patience
 from streamser.client.route import Route, unused_proxy
@@ -137,6 +137,14 @@ class Line:
         if verdict is not None:
             raise verdict from closed
 
+    def _otherwise(self, scheme: str) -> str:
+        """Say to whom nobody has answered yet that it may be the wrong kind of address."""
+        secure = scheme == "wss://"
+        if self._known or is_secure(self._target) == secure:
+            return ""
+        lacks = "wants TLS" if secure else "speaks no TLS"
+        return f"; if it {lacks}, write {scheme}"
+
     async def _open(self, url: str) -> ClientConnection:
         from websockets.asyncio.client import connect
         from websockets.exceptions import (
@@ -182,7 +190,8 @@ class Line:
             raise Broken(f"the proxy makes no connection ({fault})") from fault
         except InvalidHandshake as fault:
             # The cause says whether the other side hung up or does not speak websocket.
-            raise Broken(f"no websocket server answers there ({fault})") from fault
+            what = f"no websocket server answers there ({fault})"
+            raise Broken(f"{what}{self._otherwise('wss://')}") from fault
         except ssl.SSLCertVerificationError as fault:
             raise ServerError(
                 f"{self.server}: its certificate is not believed ({fault.verify_message});"
@@ -190,6 +199,8 @@ class Line:
                 " (in Python, ca=…).",
                 code="untrusted_certificate",
             ) from fault
+        except (ssl.SSLError, ConnectionResetError) as fault:
+            raise Broken(f"{_why(fault)}{self._otherwise('ws://')}") from fault
         except (OSError, TimeoutError) as fault:
             raise Broken(_why(fault)) from fault
         except WebSocketException as fault:

@@ -207,6 +207,7 @@ async def connect(
     *,
     speaker: str | None = None,
     meeting: str | None = None,
+    language: str | None = None,
     token: str | None = None,
     ca: str | Path | None = None,
     ssl: SSLContext | None = None,
@@ -227,8 +228,9 @@ async def connect(
     ``url`` is ``ws(s)://`` or ``http(s)://``, such as ``ws://127.0.0.1:8377``, with the path
     under which a proxy has put the server, if it did. ``ca`` is a PEM file with the certificates
     to believe instead of the system's, ``ssl`` a context instead of that. ``proxy`` is the address
-    of a proxy to go through; those of the environment are not used. The sound is mono, ``rate``
-    frames a second of ``encoding``. ``settings`` are those of ``Session.update``.
+    of a proxy to go through; those of the environment are not used. ``language`` is the code of
+    what is spoken; ``None``: as the server has it. The sound is mono, ``rate`` frames a second of
+    ``encoding``. ``settings`` are those of ``Session.update``.
 
     A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
     it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
@@ -252,6 +254,7 @@ async def connect(
         "encoding": encoding,
         "speaker": speaker,
         "meeting": meeting,
+        "language": language,
     }
     secret = secrets.token_urlsafe(24)
 

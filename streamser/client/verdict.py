@@ -16,8 +16,9 @@ _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _RETRY = re.compile(r"retry in (\d+(?:\.\d+)?)\s*s")
 _LONGEST_RETRY_S = 3600.0
 
+_TOKEN_ADVICE = "give the right one (--token, STREAMSER_TOKEN; in Python, token=…)"
 _STATUS_ADVICE = {
-    401: "the server wants a token: give the right one (--token, STREAMSER_TOKEN)",
+    401: f"the server wants a token: {_TOKEN_ADVICE}",
     403: "this token may not do that: give one with the right role",
     404: "there is no streamser server at this address: see its host, port and path",
 }
@@ -29,6 +30,9 @@ _CLOSE_ADVICE = {
     4403: _STATUS_ADVICE[403],
     4408: "the server ended the session: it was idle, or too long; connect anew",
 }
+
+
+_WITHDRAWN = f"the server does not take our token any more: {_TOKEN_ADVICE}"
 
 
 class _Refusal(msgspec.Struct):
@@ -50,9 +54,13 @@ def judge_status(
     if 300 <= status < 400:
         # Its own words may repeat the address, with its secrets.
         return ServerError(f"{server}: {_SENDS_ON}.", code="invalid_url")
-    advice = _STATUS_ADVICE.get(status, f"it answers with HTTP {status}: see the address")
+    why = _STATUS_ADVICE.get(status, f"it answers with HTTP {status}: see the address")
+    if said is not None:
+        # How a token is given in the protocol is of no use to whom this line is for.
+        what = said.message.partition(";")[0]
+        why = f"{what}: {_TOKEN_ADVICE}" if status == 401 else said.message
     return ServerError(
-        f"{server}: {said.message if said is not None else advice}",
+        f"{server}: {why}",
         code=said.code if said is not None else None,
     )
 
@@ -71,6 +79,8 @@ def judge_close(
         asked = min(float(retry[1]), _LONGEST_RETRY_S) if retry is not None else None
         why = said.message if said is not None else reason or _passing(code)
         return Broken(why, asked if asked is not None or code != 1013 else 1.0)
+    if code == 1008 and reason == "unauthorized":
+        return ServerError(f"{server}: {_WITHDRAWN}", code=reason)
     advice = _CLOSE_ADVICE.get(code, f"the server closed the connection with code {code}")
     detail = said.message if said is not None else f"{advice} ({reason})" if reason else advice
     return ServerError(f"{server}: {detail}", code=said.code if said is not None else None)

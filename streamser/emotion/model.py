@@ -40,12 +40,15 @@ class Spoken(msgspec.Struct, frozen=True, eq=False):
     """Hold what a model is asked about: sound, and its words where there are any to trust.
 
     With a ``place``, a model may keep what it has worked out for the next clip of the same
-    utterance; what it finds does not depend on what is kept.
+    utterance; what it finds does not depend on what is kept. ``certainty`` is how sure the
+    recogniser is of the words, in [0, 1], ``None`` where it does not say: a model may let them
+    count less.
     """
 
     samples: Samples
     text: str | None
     place: Place | None = None
+    certainty: float | None = None
 
 
 Finding = Any

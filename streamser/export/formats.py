@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -140,9 +141,15 @@ def save(rendered: Rendered, path: Path, *, named: bool = False) -> None:
     if isinstance(rendered, dict):
         if path.is_symlink() and not named:
             raise FileExistsError(errno.EEXIST, "a link is in the way: remove it", str(path))
+        fresh = not path.exists()
         path.mkdir(mode=0o700, exist_ok=True)
-        for name, text in rendered.items():
-            save(text, path / name)
+        try:
+            for name, text in rendered.items():
+                save(text, path / name)
+        except OSError:
+            if fresh:
+                shutil.rmtree(path, ignore_errors=True)
+            raise
         return
     with (writing if named else replacing)(path, private=True) as file:
         file.write(rendered.encode("utf-8", errors="backslashreplace"))

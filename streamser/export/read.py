@@ -15,7 +15,7 @@ from streamser.events import AnyEvent, Event, decode_event
 from streamser.export.gather import Gatherer, Place
 from streamser.export.plausible import implausible
 from streamser.export.records import Recording, SessionRecord
-from streamser.export.timeline import SOUNDS, listed
+from streamser.export.timeline import SOUNDS, check_meeting, listed
 
 __all__ = ["EventFile", "Line", "choose_meeting", "choose_session", "read_recording"]
 
@@ -149,10 +149,7 @@ def choose_session(recording: Recording, session_ids: Sequence[str]) -> Recordin
 
 def choose_meeting(recording: Recording, meeting: str) -> Recording:
     """Return a recording with one meeting alone; ``StreamserError`` where it is not in it."""
-    known = dict.fromkeys(each.meeting for each in recording.sessions if each.meeting)
-    if meeting not in known:
-        there = f"there are {listed(list(known))}" if known else "there is none"
-        raise StreamserError(f"there is no meeting {meeting}; {there}.", code="unknown_session")
+    check_meeting(meeting, [each.meeting for each in recording.sessions])
     return msgspec.structs.replace(
         recording,
         sessions=tuple(each for each in recording.sessions if each.meeting == meeting),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from streamser.errors import StreamserError
 from streamser.events import EmotionBody, Record
 from streamser.export.records import Recording, SessionRecord, UtteranceRecord
 
-__all__ = ["SOUNDS", "Timeline", "listed", "sound_of", "timeline_of"]
+__all__ = ["SOUNDS", "Timeline", "check_meeting", "listed", "mixed", "sound_of", "timeline_of"]
 
 SOUNDS = frozenset(
     f".{ending}"
@@ -88,22 +88,39 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def check_meeting(meeting: str, meetings: Iterable[str | None]) -> None:
+    """Raise ``StreamserError`` where no session is of a meeting; ``meetings`` are those of all."""
+    known = list(dict.fromkeys(name for name in meetings if name))
+    if meeting not in known:
+        there = f"there are {listed(known)}" if known else "no session there is of one"
+        raise StreamserError(f"there is no meeting {meeting}; {there}.", code="unknown_session")
+
+
+def mixed(meetings: Mapping[str, str | None], otherwise: str = "") -> StreamserError:
+    """Say that nobody knows how sessions lie in time, and which there are to choose from.
+
+    ``meetings`` has the meeting of each, ``otherwise`` is what else can be done.
+    """
+    names = dict.fromkeys(name for name in meetings.values() if name)
+    one = len(set(meetings.values())) == 1 and bool(names)
+    why = "no server has stamped them with its clock" if one else "they are not of one meeting"
+    by_meeting = "" if one or not names else f"--meeting NAME ({listed(list(names))}) or "
+    return StreamserError(
+        f"there are {len(meetings)} sessions, and {why}: choose one with {by_meeting}--session ID"
+        f" ({listed(list(meetings))}){otherwise}.",
+        code="mixed_sessions",
+    )
+
+
 def _refuse_strangers(sessions: Sequence[SessionRecord]) -> None:
     """Raise ``StreamserError`` for sessions of which nobody knows how they lie in time."""
     meetings = {session.meeting for session in sessions}
     placed = all(each.shift_ms is not None for one in sessions for each in one.utterances)
     if len(meetings) == 1 and None not in meetings and placed:
         return
-    why = (
-        "they are not of one meeting"
-        if len(meetings) > 1 or None in meetings
-        else "no server has stamped them with its clock"
-    )
-    raise StreamserError(
-        f"there are {len(sessions)} sessions, and {why}: choose one with --session ID"
-        f" ({listed([each.session_id for each in sessions])}), or add --one-clock if their times"
-        " count from the same moment.",
-        code="mixed_sessions",
+    raise mixed(
+        {session.session_id: session.meeting for session in sessions},
+        ", or add --one-clock if their times count from the same moment",
     )
 
 

@@ -15,7 +15,10 @@ __all__ = ["read_score"]
 
 
 def read_score(
-    paths: Sequence[Path], session_ids: Sequence[str] = (), longest_pause_ms: int | None = None
+    paths: Sequence[Path],
+    session_ids: Sequence[str] = (),
+    longest_pause_ms: int | None = None,
+    meeting: str | None = None,
 ) -> Score:
     """Read recorded sessions from one or more files, to be played.
 
@@ -23,7 +26,8 @@ def read_score(
     as ``make_score`` does.
     """
     files = [EventFile(path) for path in paths]
-    score = make_score((line for file in files for line in file), session_ids, longest_pause_ms)
+    lines = (line for file in files for line in file)
+    score = make_score(lines, session_ids, longest_pause_ms, meeting)
     if not score.cues:
         raise StreamserError(f"{paths[0]}: no session's events are in it.", code="no_session")
     notes = (*(note for file in files for note in file.notes), *score.notes)

@@ -30,7 +30,7 @@ from streamser.events import (
     TranscriptionCompleted,
 )
 from streamser.export.read import Line
-from streamser.export.timeline import listed
+from streamser.export.timeline import check_meeting, listed, mixed
 
 __all__ = ["Cue", "Score", "make_score"]
 
@@ -65,13 +65,16 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_score(
-    lines: Iterable[Line], session_ids: Sequence[str] = (), longest_pause_ms: int | None = None
+    lines: Iterable[Line],
+    session_ids: Sequence[str] = (),
+    longest_pause_ms: int | None = None,
+    meeting: str | None = None,
 ) -> Score:
-    """Lay recorded events, or those of some sessions alone, on one clock.
+    """Lay recorded events, or those of some sessions or one meeting alone, on one clock.
 
     Where nobody speaks, at most ``longest_pause_ms`` pass between two events. Raises
-    ``StreamserError`` for a session that is not there, and for several of which nobody knows
-    how they lie in time.
+    ``StreamserError`` for a session or a meeting that is not there, and for several sessions of
+    which nobody knows how they lie in time.
     """
     gathered = _Gathered()
     for line in lines:
@@ -84,6 +87,9 @@ def make_score(
                 code="unknown_session",
             )
     sessions = [each for name, each in gathered.sessions.items() if name in (session_ids or known)]
+    if meeting is not None:
+        check_meeting(meeting, [each.meeting for each in sessions])
+        sessions = [each for each in sessions if each.meeting == meeting]
     if len(sessions) > 1:
         _refuse_strangers(sessions)
     told = [each for session in sessions for each in session.told()]
@@ -215,12 +221,7 @@ def _refuse_strangers(sessions: Sequence[_Session]) -> None:
     one = len(meetings) == 1 and None not in meetings
     if one and all(session.stamped for session in sessions):
         return
-    why = "no server has stamped them with its clock" if one else "they are not of one meeting"
-    raise StreamserError(
-        f"there are {len(sessions)} sessions, and {why}: choose one with --session ID"
-        f" ({listed([session.session_id for session in sessions])}).",
-        code="mixed_sessions",
-    )
+    raise mixed({session.session_id: session.meeting for session in sessions})
 
 
 def _place(event: Event) -> int | None:

@@ -256,8 +256,10 @@ class EmotionServer:
         """Take no stream more in, and let those there are end by themselves, for a while."""
         self._admission.draining = True
         if self._desk is not None:
+            within_s = self._settings.server.drain_s
+            if self._admission.streams and within_s:
+                self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                within_s = self._settings.server.drain_s
                 await asyncio.wait_for(self._desk.wait_until_empty(), within_s)
 
     async def stop(self) -> None:
@@ -292,7 +294,9 @@ class EmotionServer:
     def _decide(self, call: Call) -> Visit:
         visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())
         if isinstance(visit, Sending) and (self._desk is None or self._desk.find(visit) is None):
-            return self._refuse(visit.principal.name) or visit
+            owner = visit.principal.name
+            refusal = self._refuse(owner)
+            return visit if refusal is None else refusal.of(owner)
         return visit
 
     def _refuse(self, owner: str) -> Refusal | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -101,7 +102,7 @@ def read_tokens(path: str | None, environ: Mapping[str, str]) -> Tokens:
     lines += [(f"{ENVIRONMENT}, part {n}", line) for n, line in enumerate(inline, 1)]
     known: dict[str, Principal] = {}
     for place, line in lines:
-        words = line.partition("#")[0].split()
+        words = list(takewhile(lambda word: not word.startswith("#"), line.split()))
         if words:
             token, principal = _read_line(place, words)
             if token in known:
@@ -149,12 +150,17 @@ def _read_line(place: str, words: list[str]) -> tuple[str, Principal]:
     if len(words) < 3 or len(given) < len(pairs) or not given.keys() <= set(_BINDINGS):
         raise ConfigError(
             f"{place}: expected a name, roles and a token with spaces between, such as"
-            f" `display listen TOKEN` or `ann send meeting=all%20hands speaker=Ann TOKEN`; found"
-            f" {len(words)} words."
+            f" `display listen TOKEN` or `ann send meeting=all%20hands speaker=Ann TOKEN`: the"
+            f" token last, before it meeting= and speaker= alone, a space in a name as %20."
         )
     name, roles, token = words[0], frozenset(words[1].split(",")), words[-1]
     if not roles <= _ROLES:
         raise ConfigError(f"{place}: roles are send, listen and metrics, with commas between.")
+    if given and "metrics" in roles:
+        raise ConfigError(
+            f"{place}: metrics tell of everybody: give that role a line without meeting= and"
+            " speaker=."
+        )
     if len(token) < _SHORTEST:
         raise ConfigError(f"{place}: a token needs {_SHORTEST} characters or more.")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import ssl
 import time
@@ -27,6 +28,7 @@ from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
 from streamser.server.journal import note, note_fault, note_loss, peer_of
 from streamser.server.metrics import Metrics
+from streamser.server.pace import MessagePace
 from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
 from streamser.server.turning import LATE_S, PERIOD_S, Arrivals, LoopWatch
@@ -95,7 +97,9 @@ class Port:
             entrances = open_entrances(own.host, own.port, self._doorway, self._turn_off)
         except OSError as error:
             why = error.strerror or str(error)
-            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}.") from None
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            hint = "; choose another port with --port" if taken else ""
+            raise ConfigError(f"cannot listen on {own.host}:{own.port}: {why}{hint}.") from None
         for entrance in entrances:
             server = await serve(
                 self._handle,
@@ -143,6 +147,7 @@ class Port:
         connection = Connection(*given, **options)
         connection.doorway, connection.sparing = self._doorway, self._sparing
         connection.arrivals = Arrivals(self._watch)
+        connection.frames = MessagePace(self._own.message_rate, self._own.message_burst)
         return connection
 
     async def _watch_loop(self) -> None:
@@ -205,12 +210,13 @@ class Port:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
-        connection.settle()
         try:
             match connection.visit:
                 case Refusal() as refusal:
+                    # It has never been through the door.
                     await turn_away(connection, refusal)
                 case Sending() | Listening() as visit:
+                    connection.settle()
                     await self._attend(connection, visit)
         except ConnectionClosed:
             return
@@ -225,12 +231,15 @@ class Port:
 async def turn_away(connection: Connection, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
     target = "" if connection.request is None else connection.request.path
+    if isinstance(connection.visit, Sending | Listening):
+        refusal = refusal.of(connection.visit.principal.name)
     # Whoever is let in before it is turned away is not heard any more either.
     connection.visit = refusal
     _note_refusal(connection, refusal, target)
     if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
+    connection.see_off()
     await connection.close(refusal.close_code, refusal.reason)
 
 
@@ -249,8 +258,9 @@ def _speaks_deepgram(connection: Connection) -> bool:
     return connection.request is not None and _call_of(connection.request).path == "/v1/listen"
 
 
-async def close(connection: ServerConnection, ending: Ending) -> None:
+async def close(connection: Connection, ending: Ending) -> None:
     """Say goodbye, unless the other side is gone, and let go of the socket."""
+    connection.see_off()
     if ending.code not in (1005, 1006):
         # What the client has still sent stands before its goodbye.
         ignoring = asyncio.create_task(_ignore(connection))
@@ -273,6 +283,7 @@ def _note_refusal(connection: Connection, refusal: Refusal, target: str) -> None
         refusal.code,
         meeting=meeting,
         peer=peer_of(connection),
+        owner=refusal.owner,
         path=call.path[:_PATH],
         status=refusal.status,
         reason=refusal.code,

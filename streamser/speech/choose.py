@@ -11,6 +11,7 @@ from streamser.config import ASR_ENGINES, AsrSettings
 from streamser.errors import ModelError
 from streamser.hub_cache import revision_of, split_revision
 from streamser.plugins import TRANSCRIBERS, check_made, make
+from streamser.speech.languages import base_language
 from streamser.speech.transcriber import Transcriber
 from streamser.speech.weights_package import (
     PACKAGED_SIZE,
@@ -64,10 +65,14 @@ def choose_transcriber(
     nothing. For another language than English only multilingual models are looked for. Whatever
     was not asked for is told in one line through ``tell``, and that Whisper is being loaded.
     Raises ``ModelError`` for what was asked for by name and cannot be had, or is here and broken,
-    ``ConfigError`` for a name that neither the program nor a plug-in has.
+    ``ConfigError`` for a name that neither the program nor a plug-in has, and a language that is
+    no code.
     """
     if settings.engine == "none":
         return None
+    if settings.engine in ASR_ENGINES and settings.language is not None:
+        # Before anything is looked for: models that are not here would be blamed.
+        base_language(settings.language)
     if settings.engine == "whisper":
         return _whisper(settings, settings.model, tell, offline)
     if settings.engine not in ASR_ENGINES:
@@ -167,7 +172,7 @@ def _candidates(settings: AsrSettings) -> Iterator[str]:
     if _is_pinned(settings):
         return
     for size in _SECOND_CHOICES:
-        if settings.language == "en" and f"{size}.en" in WHISPER_SIZES:
+        if settings.language and _is_english(settings) and f"{size}.en" in WHISPER_SIZES:
             yield f"{size}.en"
         yield size
 
@@ -230,4 +235,4 @@ def _plugged(settings: AsrSettings, offline: bool) -> Transcriber:
 
 
 def _is_english(settings: AsrSettings) -> bool:
-    return settings.language is None or settings.language.partition("-")[0].lower() == "en"
+    return settings.language is None or base_language(settings.language) == "en"

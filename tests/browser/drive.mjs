@@ -226,6 +226,19 @@ const SCENARIOS = {
     return { address, message, screen: await page.getAttribute("body", "data-screen") };
   },
 
+  /** Join, and have the token taken away. */
+  async withdrawn(page) {
+    await page.fill("#speaker", "Ada");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    await ask("withdraw");
+    await waitUntil(page, "document.querySelector('#trouble span').textContent !== ''");
+    await waitUntil(page, "states.at(-1) === 'closed'");
+    await page.waitForTimeout(500);
+    return { told: await page.innerText("#trouble span") };
+  },
+
   async refused(page) {
     await page.evaluate(() => {
       navigator.mediaDevices.getUserMedia = () =>

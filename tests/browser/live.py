@@ -91,6 +91,11 @@ class LiveServer:
         self._process.send_signal(how)
         return self._process.wait(60)
 
+    def send(self, how: signal.Signals) -> None:
+        """Send a signal that does not end it."""
+        assert self._process is not None
+        self._process.send_signal(how)
+
     def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it and start it anew on the same port."""
         self.stop(how)

@@ -181,6 +181,28 @@ def test_a_token_is_asked_for_and_leaves_the_address_bar(tmp_path: Path) -> None
     assert result["screen"] == "view"
 
 
+def test_a_token_that_is_taken_away_is_told_as_that(tmp_path: Path) -> None:
+    """Nobody has broken a rule; and who is not watching any more is not told that they are."""
+    kept, gone = "a-token-that-stays-0123456789", "a-token-for-the-page-0123456789"
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"board listen {kept}\npage send,listen {gone}\n")
+    tokens.chmod(0o600)
+    server = LiveServer(tmp_path, "--token-file", str(tokens))
+
+    def withdraw(_: str) -> None:
+        tokens.write_text(f"board listen {kept}\n")
+        server.send(signal.SIGHUP)
+
+    try:
+        address = f"{server.url}?meeting=board&token={gone}"
+        result = drive("withdrawn", url=address, on_step=withdraw)
+    finally:
+        server.close()
+    assert "token is not taken here any more" in result["told"]
+    assert "rules" not in result["told"]
+    assert "still watching" not in result["told"]
+
+
 def test_who_joins_while_models_are_loaded_is_told_and_heard(recording: Path) -> None:
     """What is said before the server lets anybody in has its row all the same."""
     held = threading.Event()

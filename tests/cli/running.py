@@ -16,7 +16,17 @@ import streamser
 from streamser.cli.main import app
 from streamser.events import SessionEvent
 
-__all__ = ["DEMO", "PROGRAM", "events_of", "refuses", "run", "shell", "start", "without_beginning"]
+__all__ = [
+    "DEMO",
+    "PROGRAM",
+    "ended",
+    "events_of",
+    "refuses",
+    "run",
+    "shell",
+    "start",
+    "without_beginning",
+]
 
 PROGRAM = [sys.executable, "-c", "from streamser.cli.main import main; main()"]
 DEMO = Path(streamser.__file__).parent / "assets" / "demo.flac"
@@ -37,6 +47,16 @@ def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subpr
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def ended(child: subprocess.Popen[str], number: int) -> tuple[str, str]:
+    """Ask a child for its end until it has ended: at once it would be taken for an echo."""
+    while True:
+        child.send_signal(number)
+        try:
+            return child.communicate(timeout=0.1)
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def shell(

@@ -199,6 +199,26 @@ def test_an_output_in_no_folder_is_refused_before_anything_is_analysed(
     result = run("analyze", talk, *QUIET, "-o", tmp_path / "none" / "out.csv")
     assert result.exit_code == 2
     assert "a folder that does not exist" in result.stderr
+    assert "loading" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("talk.srt", "--export"),
+        ("talk.TextGrid", "--export"),
+        ("talk.html", "streamser report talk.jsonl"),
+    ],
+)
+def test_an_output_whose_name_promises_something_else_is_refused(
+    talk: Path, tmp_path: Path, name: str, instead: str
+) -> None:
+    """A player finds no subtitles in JSON lines; who names the form means it."""
+    out = tmp_path / name
+    refuses(run("analyze", talk, *QUIET, "-o", out), 2, name, "JSON lines", instead)
+    assert not out.exists()
+    assert run("analyze", talk, *QUIET, "-o", out, "--format", "table").exit_code == 0
+    assert out.is_file()
 
 
 def test_a_recording_is_never_its_own_output(talk: Path) -> None:

@@ -84,23 +84,53 @@ def test_exports_and_reports_are_for_their_owner_only(tmp_path: Path) -> None:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
 
-def test_a_report_is_of_one_meeting_if_asked(tmp_path: Path) -> None:
-    """Of those that a folder of kept files holds; another is refused by name."""
+def two_meetings(folder: Path) -> list[Path]:
+    """Write a session of each of two meetings, as a server keeps them."""
     files = []
     for name, meeting in (("Anna", "ops"), ("Ben", "sales")):
         script = Script(name.lower(), speaker=name, meeting=meeting)
         script.say(1000, 2000, f"I am {name}")
-        told = {name: (script.close(), 0)}
-        files.append(stamped(tmp_path / f"{name}.jsonl", told, meeting))
-    out = tmp_path / "ops.html"
-    done = run("report", *files, "--meeting", "ops", "--out", out)
-    assert done.exit_code == 0, done.stderr
-    page = out.read_text(encoding="utf-8")
-    assert "I am Anna" in page
-    assert "I am Ben" not in page
-    refuses(
-        run("report", *files, "--meeting", "hr", "--out", out), 1, "no meeting hr", "ops, sales"
-    )
+        told = {name.lower(): (script.close(), 0)}
+        files.append(stamped(folder / f"{name}.jsonl", told, meeting))
+    return files
+
+
+READERS = [("report", "--out", "ops.html"), ("export", "--to", "ops.vtt"), ("replay", None, None)]
+
+
+@pytest.mark.parametrize(("command", "option", "name"), READERS)
+def test_what_reads_recordings_takes_one_meeting_of_a_folder(
+    tmp_path: Path, command: str, option: str | None, name: str | None
+) -> None:
+    """A folder of kept files is as good as their names; the refusal says which meetings are in."""
+    files = two_meetings(tmp_path)
+    (tmp_path / ".half.jsonl").write_text("no event", encoding="utf-8")
+    to: list[str | Path] = []
+    if option is not None and name is not None:
+        to = [option, tmp_path / name]
+    for given in (files, [tmp_path]):
+        done = run(command, *given, "--meeting", "ops", *to)
+        assert done.exit_code == 0, done.stderr
+        made = done.stdout if name is None else (tmp_path / name).read_text(encoding="utf-8")
+        assert "I am Anna" in made
+        assert "I am Ben" not in made
+    choice = "--meeting NAME (ops, sales) or --session ID (anna, ben)"
+    refuses(run(command, tmp_path, *to), 1, "2 sessions", choice)
+    refuses(run(command, tmp_path, "--meeting", "hr", *to), 1, "no meeting hr", "ops, sales")
+
+
+@pytest.mark.parametrize(("command", "made"), [("report", "html"), ("export", "srt")])
+def test_a_folder_of_record_is_its_session(tmp_path: Path, command: str, made: str) -> None:
+    """What is made of it lies beside it; a folder without any is told of in one line."""
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    conversation(kept).rename(kept / "session.jsonl")
+    (kept / "other.jsonl").write_text("no event", encoding="utf-8")
+    to = ("--to", made) if command == "export" else ()
+    assert run(command, kept, *to).exit_code == 0
+    assert (kept / f"session.{made}").is_file()
+    (tmp_path / "empty").mkdir()
+    refuses(run(command, tmp_path / "empty", *to), 1, "empty", "folder without events", "--record")
 
 
 def test_a_session_cut_in_the_middle_of_a_line_is_exported_and_told(tmp_path: Path) -> None:

@@ -4,11 +4,58 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
-from streamser.cli.formats import CsvRows
+import pytest
+
+from streamser.cli.formats import CsvRows, Tables
 from streamser.cli.utterance import read_utterance
-from tests.cli.samples import said
+from tests.cli.samples import emotion, failed, said
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        """Have a width."""
+        return True
+
+
+@pytest.mark.parametrize(
+    ("width", "heads"),
+    [
+        (120, ["words", "emotion", "valence", "arousal", "dominance"]),
+        (96, ["words", "emotion", "valence", "arousal", "dominance"]),
+        (95, ["words", "emotion", "V", "A", "D"]),
+        (80, ["words", "emotion", "V", "A", "D"]),
+        (60, ["words", "emotion"]),
+    ],
+)
+def test_a_table_is_whole_on_terminals_of_any_usual_width(
+    width: int, heads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures are not cut off: what has no room is closed up, then left out."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    words = "a long sentence that must be folded wherever it is shown"
+    events = [said(words, emotion("unsure", valence=-0.25, arousal=0.5)), failed()]
+    out = Terminal()
+    tables = Tables(out)
+    for event in events:
+        spoken = read_utterance(event, transcribed=True)
+        assert spoken is not None
+        tables.utterance(Path("talk.wav"), spoken)
+    tables.end(Path("talk.wav"))
+    drawn = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())
+    assert all(len(line) <= width for line in drawn.splitlines())
+    assert "…" not in drawn
+    found = drawn.split()
+    assert found[found.index("words") :][: len(heads)] == heads
+    assert set(words.split()) <= set(found)
+    assert ("-0.25" in found) == (len(heads) > 2)
+    assert "0:03.0" in found
 
 
 def test_nothing_that_was_said_is_a_formula() -> None:

@@ -8,15 +8,20 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import soundfile
 
+from streamser.cli.listen import show
+from streamser.client.errors import ServerError
 from streamser.events import (
     EmotionCompleted,
+    Event,
     SessionClosed,
     SessionCreated,
     SessionEvent,
@@ -27,6 +32,7 @@ from streamser.export.read import read_recording
 from tests.cli.running import (
     DEMO,
     PROGRAM,
+    ended,
     events_of,
     refuses,
     run,
@@ -36,6 +42,7 @@ from tests.cli.running import (
 )
 from tests.cli.sounds import spoken, write
 from tests.data import shared_data
+from tests.export.script import Script
 from tests.virtual_mic import virtual_microphone
 
 QUIET = ("--asr", "none")
@@ -102,10 +109,50 @@ def test_a_second_signal_ends_the_program_at_once() -> None:
     assert child.stdout.readline() == "ready\n"
     child.send_signal(signal.SIGINT)
     assert child.stdout.readline() == "asked\n"
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
+    _, err = ended(child, signal.SIGINT)
     assert child.returncode == 130
     assert err == ""
+
+
+class Quiet:
+    """A source that needs not be stopped."""
+
+    name = "talk.wav"
+
+    def stop(self) -> None:
+        """Have nothing to do."""
+
+
+class GivenUp:
+    """Tell two utterances of 5 s of sound, and then what came to an end."""
+
+    def __init__(self, *, closed: bool) -> None:
+        script = Script()
+        script.say(1000, 2000, "hello")
+        script.say(3000, 4500, "bye", "sad")
+        self._events = script.close(audio_ms=9000) if closed else script.events
+
+    def stream(self, source: object, **options: Any) -> Iterator[Event]:
+        """Yield events, then raise."""
+        options["on_audio"](np.zeros(5 * 16_000, np.float32))
+        yield from self._events
+        raise ServerError("given up after 120 s")
+
+
+@pytest.mark.parametrize(("closed", "heard"), [(False, "0:05.0"), (True, "0:09.0")])
+def test_what_was_told_before_a_server_is_lost_is_summed_up(
+    closed: bool, heard: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether or not its session had an end; why it is lost is told last."""
+    analyzer, source = GivenUp(closed=closed), Quiet()
+    with pytest.raises(ServerError, match="given up"):
+        show(cast("Any", analyzer), cast("Any", source), as_json=False, speaker=None)
+    told = capsys.readouterr()
+    assert "hello" in told.out
+    first, shares, *_ = told.err.splitlines()
+    assert first.startswith(f"{heard} heard")
+    assert first.endswith("2 utterances")
+    assert "sad 50%" in shares
 
 
 LOADING = """
@@ -224,7 +271,8 @@ def test_a_recording_that_is_not_complete_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--rate", "0"), ("--channels", "0"), ("--channels", "65")]
+    ("option", "value"),
+    [("--rate", "0"), ("--rate", "3999"), ("--channels", "0"), ("--channels", "65")],
 )
 def test_raw_sound_of_no_rate_or_channels_is_refused(option: str, value: str) -> None:
     """Zero is a slip, not a wish for the default."""

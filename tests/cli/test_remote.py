@@ -165,6 +165,22 @@ def test_events_that_are_missing_are_warned_of_in_one_line(tmp_path: Path) -> No
     assert err.count("2 events are missing") == 1
 
 
+def test_the_language_is_said_to_the_server(tmp_path: Path) -> None:
+    """It is that of who speaks, not of the models; one that asks for none says none."""
+    file = write(tmp_path / "talk.wav", spoken(1.0))
+
+    async def scene() -> list[str | None]:
+        async with ScriptedServer() as server:
+            for given in (("--language", "de"), ("--set", "asr.language=none"), ()):
+                result = await asyncio.to_thread(
+                    run, "listen", "--server", server.url, "--file", file, "--json", *given
+                )
+                assert result.exit_code == 0, result.stderr
+            return [query.get("language") for query in server.queries]
+
+    assert asyncio.run(scene()) == ["de", None, None]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_it_well(url: str) -> None:
     """The open utterance is still told, then the summary, and the exit code is 0."""

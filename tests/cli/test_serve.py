@@ -22,7 +22,7 @@ from websockets.sync.client import connect
 
 from streamser.cli.demo_web import split_speakers
 from streamser.errors import AudioError
-from tests.cli.running import DEMO, refuses, run, start
+from tests.cli.running import DEMO, ended, refuses, run, start
 from tests.plugged import write_package
 
 QUIET = ("--asr", "none", "--port", "0")
@@ -111,7 +111,19 @@ def test_after_sigterm_streams_may_finish_but_none_begins() -> None:
             seen = [json.loads(message)["type"] for message in client]
             assert client.close_code == 1000
         assert seen[-1] == "streamser.session.closed"
-        assert server.wait(timeout=60) == 0
+        _, told = server.communicate(timeout=60)
+        assert server.returncode == 0
+        assert "those here may go on for 300 s" in told
+        assert "what was said is still told" in told
+
+
+def test_a_server_that_never_served_has_nothing_to_tell(tmp_path: Path) -> None:
+    """Its one line is why it ends."""
+    wanted = ("--asr", "whisper", "--asr-model", str(tmp_path / "none"))
+    result = run("serve", *wanted, "--port", "0")
+    assert result.exit_code == 1
+    assert "still told" not in result.stderr
+    assert "there is no such directory" in result.stderr.splitlines()[-1]
 
 
 def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
@@ -124,8 +136,8 @@ def test_a_second_sigterm_ends_a_draining_server_at_once() -> None:
         server.send_signal(signal.SIGTERM)
         while fetch(f"{url}/readyz")[0] != 503:
             """The signal is still on its way."""
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(timeout=60) == 130
+        ended(server, signal.SIGTERM)
+        assert server.returncode == 130
 
 
 def test_sighup_has_tokens_read_anew_and_ends_nothing(tmp_path: Path) -> None:
@@ -289,7 +301,9 @@ def test_a_port_in_use_is_told() -> None:
         port = str(taken.getsockname()[1])
         result = run("serve", "--asr", "none", "--port", port)
     assert result.exit_code == 2
-    assert f"cannot listen on 127.0.0.1:{port}" in result.stderr.splitlines()[-1]
+    complaint = result.stderr.splitlines()[-1]
+    assert f"cannot listen on 127.0.0.1:{port}" in complaint
+    assert "--port" in complaint
 
 
 def test_the_demonstration_meets_on_the_page() -> None:

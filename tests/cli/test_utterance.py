@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 import pytest
 
 from streamser.cli.follow import summary_lines
+from streamser.cli.sinks import advice_of
 from streamser.cli.utterance import Summary, Tally, Utterance, likeliest, read_utterance
-from streamser.events import Event, SessionClosed
+from streamser.events import Event, Overload, SessionClosed
 from streamser.taxonomy import CATEGORIES
 from tests.cli.samples import closed, created, emotion, failed, felt, said
 
@@ -116,3 +118,22 @@ def test_a_summary_of_days_takes_no_more_memory_than_one_of_minutes() -> None:
     assert summary.lag_median_ms == pytest.approx(600, rel=0.005)
     assert summary.lag_p95_ms == pytest.approx(1050, rel=0.005)
     assert summary.valence == 0.5
+
+
+@pytest.mark.parametrize(("number", "told"), [(1, "1 reading "), (3, "3 readings ")])
+@pytest.mark.parametrize("kind", ["partials", "finals"])
+def test_losses_are_told_in_the_right_number(
+    kind: Literal["partials", "finals"], number: int, told: str
+) -> None:
+    """For people, who stumble over a wrong one."""
+    loss = Overload(
+        event_id="e",
+        session_id="s",
+        seq=1,
+        kind=kind,
+        dropped=number,
+        total=number,
+        since_ms=0,
+        reason="late",
+    )
+    assert told in (advice_of(loss) or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from streamser.client.sound import Sound
 from streamser.client.tape import Tape
 from streamser.client.verdict import judge_close, judge_status
 from streamser.client.wire import Envelope, read
+from streamser.events import ErrorBody
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,24 @@ def test_the_servers_own_words_win() -> None:
     assert str(verdict) == "ws://h: not yours"
     assert isinstance(verdict, ServerError)
     assert verdict.code == "no_role"
+
+
+@pytest.mark.parametrize("said", ["the token is not known here", "it wants one; header `Bearer …`"])
+def test_a_token_that_is_not_known_is_told_with_how_to_give_another(said: str) -> None:
+    """Of this program; how the protocol has it is for programs."""
+    error = ErrorBody(type="invalid_request_error", code="unauthorized", message=said)
+    verdict = judge_status(401, None, msgspec.json.encode({"error": error}), "ws://h")
+    assert str(verdict).startswith(f"ws://h: {said.partition(';')[0]}: give the right one (--token")
+    assert "Bearer" not in str(verdict)
+
+
+def test_a_token_that_was_taken_away_is_no_broken_rule() -> None:
+    """The operator has taken its line out of the file while the stream went on."""
+    verdict = judge_close(1008, "unauthorized", None, "ws://h")
+    assert isinstance(verdict, ServerError)
+    assert verdict.code == "unauthorized"
+    assert "does not take our token any more" in str(verdict)
+    assert "--token" in str(verdict)
 
 
 def test_16_bit_sound_comes_through_unchanged() -> None:

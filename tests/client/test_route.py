@@ -205,3 +205,21 @@ def test_a_redirect_tells_no_secret() -> None:
             assert "secret" not in told
 
     asyncio.run(scene())
+
+
+def test_the_other_kind_of_address_is_named_where_it_may_be_meant(
+    certificate: tuple[str, str],
+) -> None:
+    """Sound for TLS at a plain server, and the other way round."""
+    cert, key = certificate
+    secured = {"server.tls_cert": cert, "server.tls_key": key}
+
+    async def scene() -> tuple[str, str]:
+        async with serving() as plain, serving(secured) as safe:
+            at = (plain.local_url.replace("http:", "wss:"), safe.local_url.replace("https:", "ws:"))
+            told = [await asyncio.to_thread(fault_of, url) for url in at]
+            return told[0], told[1]
+
+    to_plain, to_safe = asyncio.run(scene())
+    assert "; if it speaks no TLS, write ws://. See" in to_plain
+    assert "; if it wants TLS, write wss://. See" in to_safe

@@ -58,3 +58,15 @@ def test_a_log_under_a_name_of_ours_follows_no_link(tmp_path: Path, fresh: bool)
         EventLog(out, fresh=False).close()
         assert not out.is_symlink()
     assert other.read_text() == "precious"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_folder_that_cannot_be_whole_is_not_begun(tmp_path: Path, there: bool) -> None:
+    """An empty one would look like a result; one that was there before keeps what it had."""
+    folder = tmp_path / "talk.audformat"
+    if there:
+        folder.mkdir()
+        (folder / "db.yaml").write_text("old")
+    with pytest.raises(OSError, match="none"):
+        save({"db.yaml": "new", "none/table.csv": "new"}, folder)
+    assert folder.is_dir() == there

@@ -191,6 +191,26 @@ def test_there_is_room_until_there_is_none() -> None:
     assert code_of(admission.refuse_stream("a")) == "shutting_down"
 
 
+def test_who_connects_again_and_again_is_told_to_wait() -> None:
+    """Streams and listeners alike: each is a line in the log and an event for everybody."""
+    clock = [0.0]
+    admission = Admission(ServerSettings(max_sessions=64, max_listeners=256), lambda: clock[0])
+    admission.ready = True
+    gate = Gate(tokens(f"mic send,listen {SENDER}\nben send {BOTH}"), admission, USUAL, (), ())
+
+    def connect(path: str, token: str = SENDER) -> str | None:
+        return code(gate.decide(Call(f"{path}token={token}", "localhost"), "visit", ""))
+
+    paths = ("/v1/realtime?", "/v1/events?all&", "/v1/listen?", "/v1/realtime?encoding=mp3&")
+    told = [connect(path) for _ in range(400) for path in paths]
+    # Everybody may come back twice; who is refused for another reason has not come.
+    assert told.count(None) == 2 * (64 + 256)
+    assert set(told) == {None, "invalid_query", "too_many_visits"}
+    assert connect("/v1/realtime?", BOTH) is None
+    clock[0] = 1.0
+    assert [connect("/v1/realtime?") for _ in range(100)].count(None) == 20
+
+
 def code_of(refusal: Refusal | None) -> str | None:
     """Return why there is no room."""
     return None if refusal is None else refusal.code
@@ -321,6 +341,22 @@ def test_a_token_that_is_bound_to_nothing_that_is_known_is_refused(bound: str) -
     with pytest.raises(ConfigError, match="STREAMSER_TOKENS, part 1") as refused:
         tokens(f"ann send {bound} {ANN}")
     assert ANN not in str(refused.value)
+
+
+@pytest.mark.parametrize("bound", ["meeting=hall", "speaker=Ann"])
+def test_metrics_are_for_no_meeting_and_no_speaker(bound: str) -> None:
+    """They tell of all: such a line would promise what it does not keep."""
+    for roles in ("metrics", "send,listen,metrics"):
+        with pytest.raises(ConfigError, match=r"part 1: metrics tell of everybody.*without"):
+            tokens(f"ann {roles} {bound} {ANN}")
+
+
+def test_a_comment_begins_with_a_word() -> None:
+    """A sign within a token is a part of it."""
+    secret = "0123#456789abcdef"
+    known = tokens(f"mic send {secret} # the hall's")
+    assert known.principal(secret) is not None
+    assert known.principal(secret.partition("#")[0]) is None
 
 
 def test_metrics_have_a_role_of_their_own() -> None:

@@ -74,6 +74,35 @@ def test_a_session_is_a_line_at_its_beginning_and_one_at_its_end(
         assert secret not in caplog.text + json.dumps(lines)
 
 
+def test_a_refusal_says_whose_token_it_was(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For want of a role, of a place, or of what was asked for; by HTTP and on an open socket."""
+    caplog.set_level(logging.INFO, "streamser")
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"hall send,listen {TOKEN}\ndisplay listen {WRONG}\n")
+    settings = {"server.token_file": str(tokens), "server.max_sessions": 1}
+
+    async def scene() -> None:
+        async with serving(settings) as server, dial(server, query=f"token={TOKEN}") as wire:
+            await wire.next()
+            for way in (refusal, turned_away):
+                await way(server, query=f"token={WRONG}")
+                await way(server, query=f"token={TOKEN}&rate=1")
+                await way(server, query=f"token={TOKEN}")
+            await turned_away(server, "/v1/events", query=f"token={TOKEN}&session=none")
+
+    asyncio.run(patience(scene()))
+    refused = [line for line in written(caplog) if line["event"] == "refused"]
+    told = {(line["reason"], line.get("owner")) for line in refused}
+    assert told == {
+        ("forbidden", "display"),
+        ("invalid_query", "hall"),
+        ("too_many_sessions", "hall"),
+        ("unknown_session", "hall"),
+    }
+
+
 def test_a_stream_whose_time_is_up_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """The reason of the closing line is that of the connection."""
     caplog.set_level(logging.INFO, "streamser")

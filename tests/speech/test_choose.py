@@ -16,7 +16,7 @@ import pytest
 
 from streamser.audio.clip import Clip
 from streamser.config import AsrSettings
-from streamser.errors import ModelError
+from streamser.errors import ConfigError, ModelError
 from streamser.speech import choose
 from streamser.speech.choose import asr_inventory, choose_transcriber, what_auto_takes
 from streamser.speech.transcriber import Transcriber
@@ -206,6 +206,27 @@ def test_auto_takes_the_package_before_the_cache(
     assert told == ["loading Whisper tiny.en …"]
     what = what_auto_takes(AsrSettings(language=language), offline=True)
     assert what == "whisper/tiny.en, from the package"
+
+
+@pytest.mark.parametrize("engine", ["auto", "whisper"])
+def test_a_language_that_is_no_code_is_refused_before_a_model_is_missed(
+    engine: str, cache: Path, told: list[str]
+) -> None:
+    """Else it would be the model that is not here."""
+    asked = AsrSettings(engine=engine, language="english")
+    with pytest.raises(ConfigError, match=r"language is a code such as .*, not 'english'"):
+        choose_transcriber(asked, told.append, offline=True)
+    assert told == []
+
+
+def test_auto_takes_an_english_model_for_any_english(
+    model: Path, cache: Path, told: list[str]
+) -> None:
+    """The region says nothing about which model knows it."""
+    put_into_cache(cache, model, "small.en")
+    chosen = choose_transcriber(AsrSettings(language="en_GB"), told.append, offline=True)
+    assert chosen is not None
+    assert chosen.name == "faster-whisper/small.en"
 
 
 def test_auto_asks_for_base_where_tiny_en_does_not_know_the_language(
