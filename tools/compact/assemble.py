@@ -92,7 +92,8 @@ def assemble(
     for name in (GRAPH, WORDS, TOKENIZER):
         shutil.copyfile(parts / name, directory / name)
     numbers = {name: getattr(norm, name).astype(np.float32) for name in Norm.__struct_fields__}
-    np.savez(directory / NORM, **numbers, **{ALONG: directions})
+    numbers[ALONG] = directions
+    np.savez(directory / NORM, **numbers)
     write_calibrations(directory / CALIBRATION, calibrations)
     text = msgspec.json.format(msgspec.json.encode(describe(directory)), indent=2)
     (directory / CONFIG).write_bytes(text + b"\n")

@@ -36,9 +36,10 @@ def tiny_bundle(directory: Path, seed: int = 0) -> Path:
     _save(_layers(rng), directory / GRAPH)
     mean, centre = rng.normal(size=(2, WIDTH)) * 0.1
     variance, spread = rng.uniform(50.0, 100.0, size=(2, WIDTH))
-    usual = {"mean": mean, "variance": variance, "centre": centre, "spread": spread}
+    numbers = {"mean": mean, "variance": variance, "centre": centre, "spread": spread}
     directions = rng.normal(size=(DIRECTIONS, VALUES)) * 0.01
-    np.savez(directory / NORM, **usual, **{ALONG: directions})
+    numbers[ALONG] = directions
+    np.savez(directory / NORM, **numbers)
     calibrations = {
         "audio": Calibration(temperature=1.5, fitted_on="nothing: a test's"),
         "text": Calibration(temperature=1.2),
