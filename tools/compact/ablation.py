@@ -59,6 +59,9 @@ _OLD: Final = {
 }
 
 
+_FAR: Final = StreamSettings(move=4 * StreamSettings().move)
+
+
 class Clip(NamedTuple):
     """Hold an utterance: whose it is, its pool (``OTHER``: none of the four), what it measures."""
 
@@ -99,10 +102,7 @@ def rows() -> list[Row]:
         Row("relative view alone", _changed(whole, judge=_changed(judge, absolute=(), context=()))),
         Row("no layers in the absolute view", _changed(whole, judge=_changed(judge, **_OLD))),
         Row("streams not moved", _changed(whole, streams=StreamSettings(moved=0.0))),
-        Row(
-            "streams of several moods moved as those of one",
-            _changed(whole, streams=StreamSettings(move=StreamSettings().move_single)),
-        ),
+        Row("streams of one mood moved four times as far", _changed(whole, streams=_FAR)),
         Row("even streams only", _changed(whole, streams=StreamSettings(1.0, 0.0, 0.0))),
         Row("votes of the hearers", _changed(whole, occasions=voices._replace(intended=0.0))),
         Row("half votes, half intended", _changed(whole, occasions=voices._replace(intended=0.5))),

@@ -35,9 +35,9 @@ class StreamSettings(NamedTuple):
     """Say how often streams are even, mostly neutral, or of any mixture; else of one emotion.
 
     ``plain`` is how often no channel lies between the corpus and the listener, ``moved`` how
-    often a stream is moved as if it came over another microphone: by up to ``move`` times what
-    lies between the neutral voices of two speakers, and of two others; by up to ``move_single``
-    times where it has one emotion only.
+    often a stream of one emotion is moved as if it came over another microphone: by up to
+    ``move`` times what lies between the neutral voices of two speakers, and of two others. The
+    others are judged by what they are relative to, which no move changes once they are known.
     """
 
     even: float = 0.65
@@ -45,8 +45,7 @@ class StreamSettings(NamedTuple):
     any: float = 0.1
     plain: float = 0.2
     moved: float = 0.8
-    move: float = 1.0
-    move_single: float = 0.5
+    move: float = 0.5
 
 
 class StreamBatch(NamedTuple):
@@ -125,11 +124,10 @@ class Streams:
     def _move(self, single: bool) -> npt.NDArray[np.float32]:
         rng, settings, means = self._rng, self._settings, self._neutral
         move = np.zeros(means.shape[1])
-        most = settings.move_single if single else settings.move
-        if rng.random() < settings.moved:
+        if single and rng.random() < settings.moved:
             for _ in range(2):
                 one, other = means[rng.integers(len(means), size=2)]
-                move += most * rng.random() * (one - other)
+                move += settings.move * rng.random() * (one - other)
         return move.astype(np.float32)
 
     def _mixture(self) -> tuple[Floats, bool]:
