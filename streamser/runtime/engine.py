@@ -141,8 +141,7 @@ class Engine:
         """Answer a batch of jobs, each with a result or a fault, in order."""
         try:
             return list(self._attempt(jobs))
-        # Another's code may even ask for the program's end, which is not for it to say.
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             if len(jobs) == 1:
                 return [fault_of(error)]
             if memory_ran_out(error):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,6 +44,9 @@ from streamser.server.statement import Kept, state
 from streamser.server.stream import Setting, stream_settings
 
 __all__ = ["EmotionServer", "Fittings"]
+
+
+_READ_S: Final = 10.0
 
 
 class Fittings(msgspec.Struct, frozen=True, eq=False):
@@ -233,12 +237,19 @@ class EmotionServer:
             return
         async with self._reloading:
             try:
-                tokens, tls = await aside(partial(_read_secrets, own), "streamser-reloading")
+                reading = aside(partial(_read_secrets, own), "streamser-reloading")
+                # A pipe, or a disk that hangs, must not keep the next time from being better.
+                async with asyncio.timeout(_READ_S):
+                    tokens, tls = await reading
                 refuse_to_expose(own, tokens, tls)
                 if self._tls is not None:
                     # Those who are here keep what they have agreed on; newcomers get the new one.
                     assert own.tls_cert is not None
                     self._tls.load_cert_chain(own.tls_cert, own.tls_key)
+            except TimeoutError:
+                why = f"their files cannot be read within {_READ_S:g} s."
+                self._tell(f"Tokens and certificate stay as they were: {why}")
+                return
             except (ConfigError, OSError) as error:
                 self._tell(f"Tokens and certificate stay as they were: {error}")
                 return

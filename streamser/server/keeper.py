@@ -127,18 +127,26 @@ class Keeper:
         limit = (time.time() if now_s is None else now_s) - days * 86_400
         written = {log.path.stem for log in list(self._logs.values())}
         removed = set()
+        faults: list[OSError] = []
         try:
-            for path in list(self._folder.iterdir()):
-                began = began_at(path)
-                if began is None or began >= limit or path.stem in written:
-                    continue
+            paths = list(self._folder.iterdir())
+        except OSError as error:
+            paths, faults = [], [error]
+        for path in paths:
+            began = began_at(path)
+            if began is None or began >= limit or path.stem in written:
+                continue
+            try:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
                 removed.add(path.stem)
-        except OSError as error:
-            self._tell(f"--keep-days: what is older may still be there: {describe(error)}")
+            except OSError as error:
+                # The others are to go all the same.
+                faults.append(error)
+        if faults:
+            self._tell(f"--keep-days: what is older may still be there: {describe(faults[0])}")
         return len(removed)
 
     def close(self) -> None:

@@ -123,20 +123,6 @@ def test_a_fault_nobody_foresaw_names_its_kind() -> None:
     assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
 
 
-def test_a_model_cannot_end_the_process_of_all() -> None:
-    """What asks for the program's end costs its own utterance; the others of its batch are read."""
-
-    class Quitter(LoudnessModel):
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
-            if any(not item.samples.any() for item in batch):
-                raise SystemExit(3)
-            return super().observe(batch)
-
-    silent, loud = Engine(None, Quitter()).run([job(1, level=0.0), job(2)])
-    assert silent == Fault("internal_error", "SystemExit: 3")
-    assert isinstance(loud, Observed)
-
-
 def test_what_is_no_transcript_costs_its_own_utterance() -> None:
     """It is told by name."""
 

@@ -159,8 +159,6 @@ class Model(RulesModel):
                 found[place] = lambda: None
             elif number == 3:
                 found[place] = Bound()
-            elif number == 4:
-                raise SystemExit(4)
         return found
     def forget(self, session_id):
         if session_id == "session":
@@ -176,11 +174,11 @@ def test_what_cannot_cross_costs_its_own_utterance(
     monkeypatch.syspath_prepend(tmp_path)
     with remote(settings(emotion__model="odd")) as engine:
         pid = engine.pid
-        for batch in ([1, 2, 1], [1, 3, 1], [3, 2], [1, 4, 2]):
+        for batch in ([1, 2, 1], [1, 3, 1], [3, 2]):
             outcomes = engine.run([job(number) for number in batch])
             assert [isinstance(each, Observed) for each in outcomes] == [n == 1 for n in batch]
             faults = [each for each in outcomes if isinstance(each, Fault)]
-            assert {each.code for each in faults} <= {"model_unavailable", "internal_error"}
+            assert {each.code for each in faults} == {"model_unavailable"}
         engine.forget("session")
         assert isinstance(engine.run([job(1)])[0], Observed)
         assert engine.pid == pid

@@ -278,6 +278,9 @@ class Narrow:
         """Wait for the next event; None where the connection is closed, with its ``code``."""
         try:
             opcode, body = await self._frame()
+            while opcode == 9:
+                # On a slow machine the server asks for a sign of life.
+                opcode, body = await self._frame()
         except ConnectionError:
             return None
         if opcode == 8:

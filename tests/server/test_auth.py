@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -626,3 +627,31 @@ def test_tls_needs_certificate_and_key(certificate: tuple[str, str], lacking: st
         flags[lacking] = None
     with pytest.raises(ConfigError, match=r"server\.tls_cert"):
         EmotionServer(server_settings(flags), lambda line: None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe that nobody writes to")
+def test_a_file_that_hangs_keeps_nobody_from_being_shown_out(
+    token_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reading is given up with a line, and the next time is heard."""
+    monkeypatch.setattr("streamser.server.app._READ_S", 0.05)
+
+    async def scene() -> list[str]:
+        said: list[str] = []
+        async with guarded(token_file) as server, dial(server, headers=bearer(SEND)) as goes:
+            server._tell = said.append
+            await goes.next()
+            Path(token_file).unlink()
+            os.mkfifo(token_file)
+            await server.reload()
+            Path(token_file).unlink()
+            Path(token_file).write_text(f"meeting send,listen {BOTH}\n")
+            await server.reload()
+            await goes.connection.wait_closed()
+        return said
+
+    said = asyncio.run(patience(scene()))
+    assert said[0] == (
+        "Tokens and certificate stay as they were: their files cannot be read within 0.05 s."
+    )
+    assert said[-1] == "Tokens and certificate are read anew."

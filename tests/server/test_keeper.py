@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
 import time
@@ -120,6 +121,29 @@ def test_what_is_older_goes_in_every_format_and_nothing_else(tmp_path: Path) -> 
     keeper.close()
     assert keeper.remove_older(1, later) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["own.jsonl"]
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go, and a line says that something may still be there."""
+    said: list[str] = []
+    keeper = Keeper(tmp_path, [], said.append)
+    names = [f"{kept_stem(0, None, name, 's')}.jsonl" for name in "abcdefgh"]
+    for name in names:
+        (tmp_path / name).write_text("x")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name in names[:4]:
+            raise PermissionError(errno.EPERM, "not permitted")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert keeper.remove_older(1) == 4
+    assert sorted(file.name for file in tmp_path.iterdir()) == names[:4]
+    assert said == ["--keep-days: what is older may still be there: not permitted"]
+    keeper.close()
 
 
 def test_a_folder_that_goes_away_costs_a_line_a_session(tmp_path: Path) -> None:
