@@ -142,12 +142,13 @@ class Remote:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
-        from streamser.client.address import shown
+        from streamser.client.address import page, shown
         from streamser.client.route import plan
         from streamser.runtime.feed import KEPT, Feed
 
         route = plan(self._server, proxy=self._proxy, ca=self._ca)
-        tell(f"The sound is sent to {shown(self._server)}{route.told}.")
+        kept = f"What it keeps of you stands at {page(self._server)}"
+        tell(f"The sound is sent to {shown(self._server)}{route.told}. {kept}")
         loop = self._runner.get_loop()
         self._mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
 

@@ -107,7 +107,9 @@ def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
     from streamser.report.sound import read_clip
 
     if audio is not None:
-        return [read_clip(audio, "Sound")]
+        clip = read_clip(audio, "Sound")
+        _check_sound(audio)
+        return [clip]
     clips = []
     for session in recording.sessions:
         name = (session.info.speaker if session.info else None) or "Sound"
@@ -115,6 +117,7 @@ def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
             # The events say which: whoever asks for it should see that it is the right one.
             tell(f"{session.audio}: goes into the page.")
             clips.append(read_clip(session.audio, name, session.session_id))
+            _check_sound(session.audio)
         else:
             warn(f"the sound of {session.session_id} is not known, or not there.")
     if not clips:
@@ -123,3 +126,10 @@ def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
             code="file_not_found",
         )
     return clips
+
+
+def _check_sound(path: Path) -> None:
+    """Raise ``AudioError`` for a file whose name alone is that of sound: nobody could play it."""
+    from streamser.audio.file import FileSource
+
+    next(FileSource(path).chunks(), None)

@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from streamser.client.errors import ServerError
 
-__all__ = ["EVENTS", "REALTIME", "address", "is_secure", "is_this_machine", "shown"]
+__all__ = ["EVENTS", "REALTIME", "address", "is_secure", "is_this_machine", "page", "shown"]
 
 REALTIME = "/v1/realtime"
 EVENTS = "/v1/events"
@@ -50,6 +50,14 @@ def shown(url: str) -> str:
     # A slash in a password makes its end look like a path.
     path = "" if "@" in parts.path else parts.path
     return SplitResult(parts.scheme, parts.netloc.rpartition("@")[2], path, "", "").geturl()
+
+
+def page(url: str) -> str:
+    """Return the address of the page of the server at ``url``, without secrets, for people.
+
+    Raises ``ServerError`` for what is no address.
+    """
+    return f"http{shown(address(url, '/', {})).removeprefix('ws')}"
 
 
 def is_secure(url: str) -> bool:

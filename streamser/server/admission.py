@@ -135,13 +135,15 @@ class Admission:
         if (unfit := self._unfit()) is not None:
             return unfit
         if self.full:
-            return _busy("too_many_sessions", f"all {settings.max_sessions} streams are in use")
+            return _busy(
+                "too_many_sessions", f"all places for streams are taken ({settings.max_sessions})"
+            )
         most = self._share(settings.max_sessions)
         if self._streams[owner] >= most:
-            message = f"the token {owner!r} has {most} streams already"
+            message = f"the token {owner!r} has as many streams as it may ({most})"
             return _busy("too_many_sessions_of_token", message)
         if self.late:
-            message = f"finals are {self.late_s:.0f} s late, and one more would make it worse"
+            message = f"finals are {self.late_s:.1f} s late, and one more would make it worse"
             return _busy("overloaded", message)
         return None
 
@@ -151,10 +153,10 @@ class Admission:
             return self._unfit()
         if self.listeners >= self._settings.max_listeners:
             most = self._settings.max_listeners
-            return _busy("too_many_listeners", f"all {most} places for listeners are taken")
+            return _busy("too_many_listeners", f"all places for listeners are taken ({most})")
         most = self._share(self._settings.max_listeners)
         if self._listeners[owner] >= most:
-            message = f"the token {owner!r} has {most} listeners already"
+            message = f"the token {owner!r} has as many listeners as it may ({most})"
             return _busy("too_many_listeners_of_token", message)
         return None
 

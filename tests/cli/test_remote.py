@@ -113,6 +113,7 @@ def test_a_server_finds_what_would_be_found_here(url: str, tmp_path: Path) -> No
     assert len(judgements(expected)) == 2
     assert judgements(told) == judgements(expected)
     assert "is sent to ws://127.0.0.1" in there.stderr
+    assert f"stands at http{url.removeprefix('ws')}" in there.stderr
     assert "2 utterances" in there.stderr
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.client.address import EVENTS, REALTIME, address, shown
+from streamser.client.address import EVENTS, REALTIME, address, page, shown
 from streamser.client.errors import Broken, ServerError
 from streamser.client.line import Line, Timing
 from streamser.client.patience import Patience
@@ -157,6 +157,19 @@ def test_the_servers_own_words_win() -> None:
     assert str(verdict) == "ws://h: not yours"
     assert isinstance(verdict, ServerError)
     assert verdict.code == "no_role"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("ws://h:8377", "http://h:8377/"),
+        ("https://h/voice/v1/realtime?token=t", "https://h/voice/"),
+        ("wss://me:pass@h/#x", "https://h/"),
+    ],
+)
+def test_the_page_of_a_server_is_found_from_whatever_it_is_called(url: str, expected: str) -> None:
+    """What stands there is for everybody: no secret goes with its address."""
+    assert page(url) == expected
 
 
 @pytest.mark.parametrize("said", ["the token is not known here", "it wants one; header `Bearer …`"])

@@ -49,6 +49,19 @@ def test_sound_is_in_the_page_only_if_it_is_asked_for(tmp_path: Path) -> None:
     refuses(run("report", events, "--audio", tmp_path / "none.wav"), 1, "none.wav: No such file")
 
 
+def test_a_file_that_only_looks_like_sound_is_refused(tmp_path: Path) -> None:
+    """The page would have a player that plays nothing."""
+    fake = tmp_path / "talk.mp3"
+    fake.write_text("hello")
+    events = conversation(tmp_path, str(fake))
+    for asked in (["--audio", fake], ["--with-audio"]):
+        result = run("report", events, *asked)
+        assert result.exit_code == 1
+        assert "talk.mp3 is not audio" in result.stderr.splitlines()[-1]
+        assert "Traceback" not in result.output
+    assert not (tmp_path / "talk.html").exists()
+
+
 def test_sound_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A server's session names none."""
     result = run("report", conversation(tmp_path), "--with-audio")
