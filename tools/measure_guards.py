@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -64,10 +63,9 @@ def through_detector(kind: str, sound: Samples) -> Iterator[Case]:
     vad = load_silero().stream()
     segmenter = Segmenter(SegmenterSettings.from_ms(), vad.window)
     whole = len(sound) // vad.window * vad.window
-    events = itertools.chain.from_iterable(
-        segmenter.push(vad.probability(window)) for window in sound[:whole].reshape(-1, vad.window)
-    )
-    for event in itertools.chain(events, segmenter.flush()):
+    windows = sound[:whole].reshape(-1, vad.window)
+    events = [event for window in windows for event in segmenter.push(vad.probability(window))]
+    for event in [*events, *segmenter.flush()]:
         if isinstance(event, Closed):
             yield Case("detector", kind, _clip(sound[event.start : event.end]))
 
