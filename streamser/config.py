@@ -197,7 +197,7 @@ class MoodSettings(Section, frozen=True):
         Meta(
             gt=0,
             le=86_400,
-            description="Seconds after which a reading has lost 63 % of its weight.",
+            description="Seconds of silence after which a reading has lost 63 % of its weight.",
         ),
     ] = 30.0
 

@@ -117,7 +117,9 @@ def check_made(kind: Kind, name: str, made: Any, members: Mapping[str, type | No
     """Raise ``ConfigError`` where what a plug-in made lacks a member; ``None`` is a method."""
     for member, wanted in members.items():
         found = getattr(made, member, None)
-        if callable(found) if wanted is None else isinstance(found, wanted):
+        there = callable(found) if wanted is None else isinstance(found, wanted)
+        # Every event says it, and terminals show it.
+        if there and not (isinstance(found, str) and not found.isprintable()):
             continue
         what = f"method {member}()" if wanted is None else f"{member} ({wanted.__name__})"
         raise ConfigError(

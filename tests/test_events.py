@@ -6,7 +6,16 @@ from typing import get_args
 import msgspec
 import pytest
 
-from streamser.events import AnyEvent, Event, Placed, SpeechStarted, decode_event, encode_event
+from streamser.events import (
+    AnyEvent,
+    Event,
+    MeetingState,
+    MeetingUpdated,
+    Placed,
+    SpeechStarted,
+    decode_event,
+    encode_event,
+)
 
 STARTED = SpeechStarted(
     event_id="event_s_2", session_id="s", seq=2, item_id="item_s_1", audio_start_ms=312
@@ -56,9 +65,16 @@ def test_every_event_is_of_the_open_protocol_or_named_ours() -> None:
         "error",
     )
     tags = [msgspec.inspect.type_info(kind).tag for kind in get_args(AnyEvent)]  # type: ignore[attr-defined]
-    kinds = [*Event.__subclasses__(), *Placed.__subclasses__()]
-    assert len(set(tags)) == len(tags) == len(kinds)
+    kinds = [base.__subclasses__() for base in (Event, Placed, MeetingState)]
+    assert len(set(tags)) == len(tags) == sum(map(len, kinds))
     assert all(tag.startswith(ours_or_theirs) for tag in tags)
+
+
+def test_an_update_of_a_meeting_is_its_state_with_an_id() -> None:
+    """What a listener who comes late is told is what the others have been told."""
+    fields = MeetingUpdated.__struct_fields__
+    assert set(fields) == {*MeetingState.__struct_fields__, "event_id"}
+    assert issubclass(MeetingUpdated, MeetingState)
 
 
 def test_events_cannot_be_changed() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 from torch import nn
 
+from streamser.bench.random_whisper import SIZES
 from streamser.emotion.neural.compact_audio import CompactAcoustic
 from streamser.emotion.neural.compact_text import CompactText
 from streamser.emotion.neural.config import (
@@ -21,6 +22,7 @@ from streamser.emotion.neural.config import (
     PretrainedAcousticConfig,
     PretrainedTextConfig,
     TextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.network import FusedModel
 from streamser.emotion.neural.pretrained import (
@@ -32,6 +34,12 @@ from streamser.emotion.neural.pretrained import (
 )
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
 from streamser.emotion.neural.pretrained_text import PretrainedText
+from streamser.emotion.neural.whisper_audio import (
+    WhisperAcoustic,
+    build_whisper_acoustic,
+    load_whisper_acoustic,
+)
+from streamser.emotion.neural.whisper_weights import check_layers
 from streamser.emotion.neural.word_pieces import train_word_pieces
 from streamser.errors import ConfigError
 
@@ -117,9 +125,29 @@ def _acoustic(config: AcousticConfig) -> nn.Module:
         return CompactAcoustic(config)
     if isinstance(config, PluginAcousticConfig):
         raise _not_ours(config.name)
+    if isinstance(config, WhisperAcousticConfig):
+        return _whisper(config)
     architecture = _architecture(config, ACOUSTIC_FAMILIES)
     filled = replace(config, architecture=architecture, normalize=True)
     return PretrainedAcoustic(filled, rebuild(architecture, ACOUSTIC_FAMILIES))
+
+
+def _whisper(config: WhisperAcousticConfig) -> WhisperAcoustic:
+    size = SIZES.get(config.name.removesuffix(".en"))
+    if config.architecture is None and size is not None:
+        architecture = {
+            "model_type": "whisper",
+            "d_model": size.width,
+            "encoder_layers": max(config.used_layers),
+            "encoder_attention_heads": size.heads,
+            "encoder_ffn_dim": 4 * size.width,
+        }
+        check_layers(config.name, max(config.used_layers), size.layers)
+        config = replace(config, architecture=architecture)
+    if config.architecture is None:
+        # How large it is stands nowhere but in its weights.
+        config = load_whisper_acoustic(config).config
+    return build_whisper_acoustic(config)
 
 
 def _text(config: TextConfig) -> nn.Module:

@@ -45,7 +45,7 @@ class Precision(StrEnum):
 
 def model(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="paper, base, compact, or a TOML file.")
+        str, typer.Argument(metavar="CONFIG", help="paper, base, compact, whisper, or a TOML file.")
     ] = "paper",
     batch: Annotated[str, typer.Option("--batch", metavar="N,N,…", help="Batch sizes.")] = "1,8,32",
     seconds: Annotated[

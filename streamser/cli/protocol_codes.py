@@ -66,6 +66,7 @@ ERROR_CODES = {
     "too_many_messages": "messages without sound came faster than allowed for 10 s: it is closed",
     "too_many_sessions": "all streams of the server are in use",
     "too_many_sessions_of_token": "the token has as many streams as it may",
+    "too_many_visits": "the token connects again and again; try again in some seconds",
     "truncated_audio": "the sound broke off early; what came before is still analysed",
     "unauthorized": "a token is wanted, or the given one is not known",
     "unknown_device": "no input has that name or number, or more than one has",
@@ -106,6 +107,7 @@ COMPACT_EVIDENCE = {
     "f0_deviations": ("deviations", "how far that is from what is usual for this stream"),
     "logit_margin": ("logits", "lead of the likeliest category over the next, uncalibrated"),
     "unsure_below": ("0 or more", "a likeliest category less probable than this is `unsure`"),
+    "words_weight": ("0 to 1", "how much the words count, by how sure the recogniser is of them"),
 }
 """Every measurement in the evidence of the bundled model: unit or range, and meaning."""
 

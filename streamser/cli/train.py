@@ -30,7 +30,7 @@ __all__ = ["train"]
 
 def train(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="paper, base, compact, or a TOML file.")
+        str, typer.Argument(metavar="CONFIG", help="paper, base, compact, whisper, or a TOML file.")
     ],
     manifest: Annotated[
         Path | None,

@@ -6,16 +6,22 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Sequence
+from numbers import Real
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from streamser.emotion.model import EmotionModel, Finding, Listener, Reading, Spoken
 from streamser.errors import ModelError
-from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["BoundedListener", "BoundedModel", "check_reading"]
+__all__ = ["BoundedListener", "BoundedModel", "plain_reading"]
 
 T = TypeVar("T")
+
+_MODALITIES: Final = frozenset({"audio", "text"})
+_MOST_EVIDENCE: Final = 64
+_STATE_BYTES: Final = 2**20
+"""Of a speaker; a server remembers some hundreds for each meeting."""
 
 _PATIENCE_S: Final = 3.0
 """How long a call may take. Everybody's events wait for it, and it is meant to take none."""
@@ -69,8 +75,7 @@ class BoundedListener:
     def interpret(self, finding: Finding) -> Reading:
         """Judge a finding against what was learnt so far."""
         reading = self._ask("interpret", lambda: self._listener.interpret(finding))
-        check_reading(reading, self._name)
-        return reading
+        return plain_reading(reading, self._name)
 
     def learn(self, finding: Finding) -> None:
         """Take a finished utterance into the speaker's baseline."""
@@ -81,6 +86,10 @@ class BoundedListener:
         state = self._ask("snapshot", self._listener.snapshot)
         if not isinstance(state, bytes):
             raise ModelError(f"{self._name}: snapshot() returned {type(state).__name__}, not bytes")
+        if len(state) > _STATE_BYTES:
+            raise ModelError(
+                f"{self._name}: snapshot() returned {len(state)} bytes: some kB at most"
+            )
         return state
 
     def restore(self, state: bytes) -> None:
@@ -117,10 +126,11 @@ class BoundedListener:
         return result  # type: ignore[return-value]
 
 
-def check_reading(reading: Any, name: str) -> None:
-    """Raise ``ModelError`` for what a model calls a reading, and is none.
+def plain_reading(reading: Any, name: str) -> Reading:
+    """Return a model's reading in plain types, as events are written in; numpy's numbers are fine.
 
-    Scores are those of all categories, in [0, 1], with the sum 1; the rest is finite.
+    Raises ``ModelError`` for what a model calls a reading, and is none: scores are those of all
+    categories, in [0, 1], with the sum 1; the rest is finite; evidence are 64 numbers at most.
     """
     if not isinstance(reading, Reading):
         raise ModelError(f"{name}: interpret() returned {type(reading).__name__}, not a Reading")
@@ -137,13 +147,33 @@ def check_reading(reading: Any, name: str) -> None:
     dimensions = reading.dimensions
     if not isinstance(dimensions, Dimensions):
         raise ModelError(f"{name}: dimensions must be Dimensions")
-    for value in (dimensions.valence, dimensions.arousal, dimensions.dominance):
-        if value is not None and not _within(value, -math.inf, math.inf):
-            raise ModelError(f"{name}: dimensions must be numbers, or None")
+    values = [getattr(dimensions, each) for each in DIMENSIONS]
+    if not all(value is None or _within(value, -math.inf, math.inf) for value in values):
+        raise ModelError(f"{name}: dimensions must be numbers, or None")
+    used, evidence = reading.modalities, reading.evidence
+    if not isinstance(used, tuple | list) or not set(used) <= _MODALITIES:
+        raise ModelError(f"{name}: modalities are 'audio' and 'text', in a tuple")
+    if not isinstance(evidence, dict) or len(evidence) > _MOST_EVIDENCE:
+        raise ModelError(f"{name}: evidence are {_MOST_EVIDENCE} numbers at most, by their names")
+    if not all(
+        isinstance(key, str) and key.isprintable() and _within(value, -math.inf, math.inf)
+        for key, value in evidence.items()
+    ):
+        raise ModelError(f"{name}: evidence must be finite numbers, by names that can be printed")
+    plain = (None if value is None else float(value) for value in values)
+    return Reading(
+        category=next(each for each in (*CATEGORIES, UNSURE) if each == reading.category),
+        confidence=float(reading.confidence),
+        scores={each: float(scores[each]) for each in CATEGORIES},
+        dimensions=Dimensions(**dict(zip(DIMENSIONS, plain, strict=True))),
+        uncertainty=float(reading.uncertainty),
+        modalities=tuple(each for each in ("audio", "text") if each in used),
+        evidence={str(key): float(value) for key, value in evidence.items()},
+    )
 
 
 def _within(value: Any, low: float, high: float) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and low <= value <= high
+    return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
 
 
 def _serve_calls(owner: BoundedListener, name: str) -> SimpleQueue[Callable[[], None] | None]:

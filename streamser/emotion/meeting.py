@@ -68,7 +68,7 @@ class _Speaker:
         self.body: MoodBody | None = None
 
     def update(self, emotion: EmotionBody, at_ms: int) -> MoodState:
-        state = _felt(self.mood, emotion, at_ms)
+        state = self.mood.update(*_heard(emotion, at_ms))
         self.body = _body(state)
         return state
 
@@ -76,8 +76,7 @@ class _Speaker:
         """Return the mood as it would be if these readings were final."""
         if not awaited:
             return self.body
-        mood = self.mood.copy()
-        return _body([_felt(mood, each.emotion, each.at_ms) for each in awaited][-1])
+        return _body(self.mood.foresee(_heard(each.emotion, each.at_ms) for each in awaited))
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -395,8 +394,9 @@ def _share(speech_ms: int, total: int) -> float:
     return round(speech_ms / total, _PLACES) if total else 0.0
 
 
-def _felt(mood: Mood, emotion: EmotionBody, at_ms: int) -> MoodState:
-    return mood.update(emotion, at_ms, emotion.window.end_ms - emotion.window.start_ms)
+def _heard(emotion: EmotionBody, at_ms: int) -> tuple[EmotionBody, int, int]:
+    """Return a reading with its end on the meeting's clock, and its length."""
+    return emotion, at_ms, emotion.window.end_ms - emotion.window.start_ms
 
 
 def _body(state: MoodState) -> MoodBody:

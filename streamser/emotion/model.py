@@ -26,24 +26,29 @@ DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: 
 class Place(msgspec.Struct, frozen=True):
     """Say where a clip is from: sound of one session and utterance is one and the same sound.
 
-    ``start`` is the absolute sample with which the clip begins.
+    ``start`` is the absolute sample with which the clip begins. A ``growing`` one will be
+    followed by more of the utterance: what a model finds may leave out the newest of it.
     """
 
     session_id: str
     utterance: int
     start: int
+    growing: bool = False
 
 
 class Spoken(msgspec.Struct, frozen=True, eq=False):
     """Hold what a model is asked about: sound, and its words where there are any to trust.
 
     With a ``place``, a model may keep what it has worked out for the next clip of the same
-    utterance; what it finds does not depend on that.
+    utterance; what it finds does not depend on what is kept. ``certainty`` is how sure the
+    recogniser is of the words, in [0, 1], ``None`` where it does not say: a model may let them
+    count less.
     """
 
     samples: Samples
     text: str | None
     place: Place | None = None
+    certainty: float | None = None
 
 
 Finding = Any

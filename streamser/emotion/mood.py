@@ -1,15 +1,27 @@
-"""Follow the mood behind single judgements: smoothed over time, slow to change its name.
+"""Follow the mood behind single judgements: smoothed over turns and time, slow to flicker.
 
-No standard exists for this; what is here is a design choice. Every instant of an utterance
-counts by the confidence of its reading and decays exponentially, so the result depends neither
-on how speech was cut into utterances nor on any clock but the audio's.
+No standard exists for this; what is here is a design choice. A turn is an utterance that was
+read. Its evidence counts by its length, as far as more of it tells more, and where it is unsure
+by its confidence too; and it ages by the turns that come after it, or by the time since,
+whichever makes it older. So three turns outweigh whatever was before, in quick talk and in slow,
+and the result depends on no clock but the audio's.
+
+The name follows three rules, the first that applies:
+
+1. The last three turns that were sure are called alike, and the newest is one of them: so is
+   the mood.
+2. One of the last two sure turns is called as the mood is, and not both of the last two turns
+   are unsure: it keeps its name. So no single turn takes a name away, whatever it is.
+3. The smoothed scores decide: a category that leads all others clearly gives its name, and the
+   name that was held stays while it keeps up; else the mood is ``"unsure"``.
 """
 
 from __future__ import annotations
 
+import bisect
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -18,12 +30,21 @@ from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
 __all__ = ["Judged", "Mood", "MoodState"]
 
-_LEAD: Final = 0.10  # of probability, before a mood gets another name
+_HALF_LIFE: Final = 1.5  # turns: the newest is .37 of all evidence, the last three .75
+_FULL_SECONDS: Final = 1.0  # 63 % of a turn's weight: a longer one gains little
+_KEPT: Final = 16  # turns; all older ones together would be less than a thousandth
+_ALIKE: Final = 3  # sure turns that name a mood, whatever they weigh
+_LEAD: Final = 0.10  # of probability, before a mood gets another name by its scores
 _FLAT: Final = 0.30  # below it not even the likeliest category means much; uniform is .25
 
 
 class Judged(Protocol):
     """Judge emotion: what a ``Reading`` and the ``EmotionBody`` that tells of it have in common."""
+
+    @property
+    def category(self) -> str:
+        """Return what it is called: one of ``CATEGORIES``, or anything else where it is unsure."""
+        ...
 
     @property
     def scores(self) -> Mapping[str, float]:
@@ -44,7 +65,8 @@ class Judged(Protocol):
 class MoodState(msgspec.Struct, frozen=True):
     """Hold a mood: ``scores`` sum to 1, ``dimensions`` are in [-1, 1] or unknown (``None``).
 
-    ``category`` is the leading one of ``CATEGORIES``, or ``"unsure"`` as long as none leads.
+    ``category`` is the one of ``CATEGORIES`` that the turns are called by, or ``"unsure"`` as
+    long as none leads.
     ``shift`` says that this update gave the mood another name; ``previous`` is the name before
     the last shift, ``None`` until there was one. ``confidence`` is the score of ``category``,
     that of the likeliest where it is ``"unsure"``.
@@ -58,83 +80,138 @@ class MoodState(msgspec.Struct, frozen=True):
     previous: str | None
 
 
-class _Mean(msgspec.Struct):
-    """Keep a weighted mean of which the weight decays and the value does not."""
+class _Turn(msgspec.Struct, frozen=True):
+    """Hold what counts of one turn: ``weight`` is in (0, 1], values are as they were read."""
 
-    value: float | None = None
-    weight: float = 0.0
-
-    def add(self, value: float, weight: float, decay: float) -> None:
-        self.weight = self.weight * decay + weight
-        if weight > 0.0:
-            before = value if self.value is None else self.value
-            self.value = before + (value - before) * (weight / self.weight)
+    at_ms: int
+    weight: float
+    category: str
+    scores: tuple[float, ...]
+    dimensions: tuple[float | None, ...]
 
 
 class Mood:
     """Smooth the readings of one speaker, or of everybody in a session.
 
-    ``seconds`` is the time constant: evidence that old counts 1/e. Thirty seconds are a few
-    turns of talk, long enough that one outcry is not a mood.
+    Evidence halves every one and a half turns. ``seconds`` is the time constant of a pause:
+    what is that old counts 1/e at most.
     """
 
     def __init__(self, seconds: float = 30.0) -> None:
         if not (math.isfinite(seconds) and seconds > 0.0):
             raise ValueError(f"a mood's time constant must be positive, not {seconds}")
         self._seconds = seconds
-        self._last_ms: int | None = None
-        self._scores = {name: _Mean() for name in CATEGORIES}
-        self._dimensions = {name: _Mean() for name in DIMENSIONS}
+        self._turns: list[_Turn] = []
+        self._dimensions: dict[str, float | None] = dict.fromkeys(DIMENSIONS)
         self._category = UNSURE
         self._named: str | None = None
         self._previous: str | None = None
 
-    def copy(self) -> Mood:
-        """Return a mood that goes on from here by itself."""
-        return copy.deepcopy(self)
-
     def update(self, reading: Judged, at_ms: int, duration_ms: int) -> MoodState:
         """Take in the reading of an utterance that ended at ``at_ms`` and lasted ``duration_ms``.
 
-        Both are on the audio clock. Two readings alike of adjoining halves count as one of the
-        whole; a reading that comes late counts as old as it is. A dimension that is ``None``
+        Both are on the audio clock. A reading that comes late counts as old as it is; one of no
+        length is no turn, nor is an unsure one of no confidence. A dimension that is ``None``
         leaves the smoothed one as it was; a category that has no score was not heard.
         """
-        last = at_ms if self._last_ms is None else self._last_ms
-        self._last_ms = max(last, at_ms)
-        decay = math.exp((last - self._last_ms) / 1000.0 / self._seconds)
-        age = (self._last_ms - at_ms) / 1000.0 / self._seconds
-        length = max(0, duration_ms) / 1000.0 / self._seconds
-        # The integral of exp(-age) over the utterance: splitting it splits the integral.
-        weight = reading.confidence * math.exp(-age) * -math.expm1(-length) * self._seconds
-        for name, mean in self._scores.items():
-            mean.add(reading.scores.get(name, 0.0), weight, decay)
-        for name, mean in self._dimensions.items():
-            value: float | None = getattr(reading.dimensions, name)
-            known = value is not None
-            mean.add(value or 0.0, weight if known else 0.0, decay)
-        return self._state()
+        shift = self._take(reading, at_ms, duration_ms)
+        return self._state(shift=shift)
 
-    def _state(self) -> MoodState:
-        scores = {
-            name: 1.0 / len(CATEGORIES) if mean.value is None else mean.value
-            for name, mean in self._scores.items()
-        }
-        self._category = _leading(scores, self._category)
-        shift = self._category not in (UNSURE, self._named)
-        if shift:
-            self._previous, self._named = self._named, self._category
+    def foresee(self, more: Iterable[tuple[Judged, int, int]]) -> MoodState:
+        """Return the mood as it would be after more updates, and leave it as it is."""
+        mood = copy.copy(self)
+        mood._turns, mood._dimensions = list(self._turns), dict(self._dimensions)
+        shift = False
+        for reading, at_ms, duration_ms in more:
+            shift = mood._take(reading, at_ms, duration_ms)
+        return mood._state(shift=shift)
+
+    def _take(self, reading: Judged, at_ms: int, duration_ms: int) -> bool:
+        """Take in a reading; return whether the mood has got another name than it had."""
+        category = reading.category if reading.category in CATEGORIES else UNSURE
+        # What is sure says in its scores how sure it is: it must not count twice.
+        sure = 1.0 if category != UNSURE else reading.confidence
+        weight = -math.expm1(-max(0, duration_ms) / 1000.0 / _FULL_SECONDS) * sure
+        if weight <= 0.0:
+            return False
+        turn = _Turn(
+            at_ms=at_ms,
+            weight=weight,
+            category=category,
+            scores=tuple(reading.scores.get(name, 0.0) for name in CATEGORIES),
+            dimensions=tuple(getattr(reading.dimensions, name) for name in DIMENSIONS),
+        )
+        bisect.insort(self._turns, turn, key=lambda each: each.at_ms)
+        del self._turns[:-_KEPT]
+        called = _called([each.category for each in self._turns], self._category)
+        self._category = called or _leading(self._scores(), self._category)
+        if self._category in (UNSURE, self._named):
+            return False
+        self._previous, self._named = self._named, self._category
+        return self._previous is not None
+
+    def _scores(self) -> dict[str, float]:
+        if not self._turns:
+            return dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
+        ages = _ages(self._turns, self._seconds)
+        columns = zip(*(turn.scores for turn in self._turns), strict=True)
+        means = (_mean(column, self._turns, ages) for column in columns)
+        return dict(zip(CATEGORIES, means, strict=True))
+
+    def _state(self, *, shift: bool) -> MoodState:
+        scores, ages = self._scores(), _ages(self._turns, self._seconds)
+        for place, name in enumerate(DIMENSIONS):
+            values = [turn.dimensions[place] for turn in self._turns]
+            if any(value is not None for value in values):
+                self._dimensions[name] = _bounded(_mean(values, self._turns, ages))
         return MoodState(
             category=self._category,
             confidence=scores.get(self._category, max(scores.values())),
             scores=scores,
-            dimensions=Dimensions(**{n: _bounded(m.value) for n, m in self._dimensions.items()}),
-            shift=shift and self._previous is not None,
+            dimensions=Dimensions(**self._dimensions),
+            shift=shift,
             previous=self._previous,
         )
 
 
-def _leading(scores: dict[str, float], held: str) -> str:
+def _ages(turns: Sequence[_Turn], seconds: float) -> list[float]:
+    """Return how much older turns count, as logarithms, 0 for the newest and less for others."""
+    last = turns[-1].at_ms if turns else 0
+    return [
+        min(
+            -math.log(2.0) * (len(turns) - 1 - place) / _HALF_LIFE,
+            (turn.at_ms - last) / 1000.0 / seconds,
+        )
+        for place, turn in enumerate(turns)
+    ]
+
+
+def _mean(values: Sequence[float | None], turns: Sequence[_Turn], ages: Sequence[float]) -> float:
+    """Return the mean of the values that are known, one at least, by weight and age."""
+    known = [
+        (value, turn.weight, age)
+        for value, turn, age in zip(values, turns, ages, strict=True)
+        if value is not None
+    ]
+    # Among themselves: what was measured hours ago is still all that is known.
+    youngest = max(age for _, _, age in known)
+    weights = [weight * math.exp(age - youngest) for _, weight, age in known]
+    mean = sum(w * value for w, (value, _, _) in zip(weights, known, strict=True)) / sum(weights)
+    # Rounding must not carry it out of the range of what it is a mean of.
+    return min(max(value for value, _, _ in known), max(min(value for value, _, _ in known), mean))
+
+
+def _called(turns: Sequence[str], held: str) -> str | None:
+    """Return what turns of these categories call their mood; ``None``: the scores decide."""
+    sure = [name for name in turns if name != UNSURE][-_ALIKE:]
+    if turns[-1] != UNSURE and len(sure) == _ALIKE and len(set(sure)) == 1:
+        return turns[-1]
+    if held in sure[-2:] and set(turns[-2:]) != {UNSURE}:
+        return held
+    return None
+
+
+def _leading(scores: Mapping[str, float], held: str) -> str:
     """Name the category that leads all others clearly, else the one held while it keeps up."""
     first, second = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
     if scores[first] - scores[second] >= _LEAD:
@@ -144,5 +221,5 @@ def _leading(scores: dict[str, float], held: str) -> str:
     return held
 
 
-def _bounded(value: float | None) -> float | None:
-    return None if value is None else min(1.0, max(-1.0, value))
+def _bounded(value: float) -> float:
+    return min(1.0, max(-1.0, value))

@@ -125,7 +125,7 @@ __all__ = [
 AnyEvent: TypeAlias = SessionEvent | ListenerEvent
 
 
-def encode_event(event: Event | Placed) -> bytes:
+def encode_event(event: Event | ListenerEvent) -> bytes:
     """Encode an event as one line of JSON, without the line break."""
     return msgspec.json.encode(event)
 

@@ -11,18 +11,19 @@ from streamser.events.values import (
     PROTOCOL,
     Finished,
     MeetingState,
-    MoodBody,
     SessionState,
-    SpeakerState,
 )
 
 __all__ = ["ListenerEvent", "MeetingUpdated", "MoodShifted", "Placed", "Snapshot", "Stamp"]
 
 
+EventId: TypeAlias = Annotated[str, Meta(description="Unique.")]
+
+
 class Placed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What every event of a meeting carries."""
 
-    event_id: Annotated[str, Meta(description="Unique.")]
+    event_id: EventId
 
 
 class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
@@ -60,27 +61,15 @@ class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
     ]
 
 
-class MeetingUpdated(Placed, frozen=True, kw_only=True, tag="streamser.meeting.updated"):
+class MeetingUpdated(
+    MeetingState, frozen=True, kw_only=True, tag_field="type", tag="streamser.meeting.updated"
+):
     """The mood and the speakers of a meeting after a final, or a provisional reading.
 
     Moods count a provisional reading as if it were the final, until that takes its place.
     """
 
-    meeting: str
-    at_ms: Annotated[int, Meta(description="How long the meeting has been going on.")]
-    mood: MoodBody | None
-    speakers: tuple[SpeakerState, ...]
-    overlap_ms: int
-    more_speakers: Annotated[
-        int,
-        Meta(
-            description="How many more there are: of the absent the longest unheard are not listed."
-        ),
-    ] = 0
-    more_speakers_share: Annotated[
-        float,
-        Meta(description="Their share of all speaking time: with those of `speakers` it makes 1."),
-    ] = 0.0
+    event_id: EventId
 
 
 class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):

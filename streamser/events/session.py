@@ -256,14 +256,14 @@ class MoodUpdated(Event, frozen=True, kw_only=True, tag="streamser.mood.updated"
     """The smoothed mood of the session after a final."""
 
     category: Annotated[
-        str, Meta(description="The leading category; it changes with hysteresis, or is `unsure`.")
+        str, Meta(description="What it is called after the last turns, or `unsure`: see server.md.")
     ]
     scores: Annotated[dict[str, float], Meta(description="The smoothed scores.")]
     dimensions: Annotated[
         Dimensions, Meta(description="The smoothed dimensions; null: never measured so far.")
     ]
-    shift: Annotated[bool, Meta(description="True if the leading category has just changed.")]
-    previous: Annotated[str | None, Meta(description="The leading category before the shift.")]
+    shift: Annotated[bool, Meta(description="True if it has just got another name than it had.")]
+    previous: Annotated[str | None, Meta(description="The name before the last shift.")]
     speaker: Annotated[
         str | None,
         Meta(description="Who spoke, where the client has said; else whose voice it is."),

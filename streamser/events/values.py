@@ -238,10 +238,10 @@ class SessionInfo(Record, frozen=True, kw_only=True):
 
 
 class MoodBody(Record, frozen=True, kw_only=True):
-    """A mood: readings smoothed over time, weighted by confidence and duration."""
+    """A mood: readings smoothed over turns and time."""
 
     category: Annotated[
-        str, Meta(description="The leading category; it changes with hysteresis, or is `unsure`.")
+        str, Meta(description="What it is called after the last turns, or `unsure`: see server.md.")
     ]
     scores: Annotated[dict[str, float], Meta(description="The smoothed scores; they sum to 1.")]
     dimensions: Annotated[

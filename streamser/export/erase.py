@@ -35,8 +35,10 @@ _MADE: Final = {
 }
 _PAGE: Final = ".html"
 _PLOTS: Final = ("timeline", "plane", "categories", "uncertainty", "latency")
-_LARGEST: Final = 2**28
-"""Bytes of a file that is looked into for a name."""
+_PART: Final = 2**24
+"""Bytes that are looked at for a name at once."""
+_OVERLAP: Final = 2**12
+"""Bytes that are looked at twice: no name, however it is escaped, is longer."""
 
 
 class Deed(msgspec.Struct, frozen=True):
@@ -62,9 +64,10 @@ def plan(folder: Path, person: Person) -> tuple[list[Deed], list[str]]:
     notes: list[str] = []
     try:
         files = sorted(_files(folder))
+        taken: set[Path] = set()
         for path in files:
             if path.suffix.lower() in _EVENTS and not path.is_symlink():
-                deeds += _plan_recording(path, person, notes)
+                deeds += _plan_recording(path, person, notes, taken)
         if deeds:
             deeds += _plan_plots(files, person)
     except OSError as error:
@@ -120,6 +123,10 @@ def leftovers(folder: Path, person: Person, deeds: Iterable[Deed]) -> tuple[list
             if any(parent in done for parent in path.parents):
                 continue
             named = bool(part) and part in _parts(path.name)
+            if path.suffix.lower() in _EVENTS and not path.is_symlink() and not _is_readable(path):
+                if named or _has(path, pattern):
+                    foreign.append(_kept(path, "it has the name, and no events can be read in it"))
+                continue
             if path.is_symlink():
                 if named:
                     foreign.append(_kept(path, "a link, which is not followed"))
@@ -137,7 +144,9 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.rglob("*") if path.is_symlink() or path.is_file())
 
 
-def _plan_recording(path: Path, person: Person, notes: list[str]) -> Iterator[Deed]:
+def _plan_recording(
+    path: Path, person: Person, notes: list[str], taken: set[Path]
+) -> Iterator[Deed]:
     file, traces = EventFile(path), Traces(person)
     try:
         for line in file:
@@ -145,6 +154,7 @@ def _plan_recording(path: Path, person: Person, notes: list[str]) -> Iterator[De
     except StreamserError:
         return
     if not traces.found:
+        yield from _plan_stale(path, person)
         return
     if is_held(path):
         raise StreamserError(
@@ -154,21 +164,20 @@ def _plan_recording(path: Path, person: Person, notes: list[str]) -> Iterator[De
         )
     notes += file.notes
     left = any(traces.rest(line) is not None for line in file)
-    to = path.with_name(_renamed(path.name, person)) if left else path
+    beside = _beside(path)
+    stem = _free_stem(path, [path, *beside], person, taken) if left else path.stem
+    to = path.with_name(stem + path.suffix)
     count = traces.utterances
     said = f"{count} utterance{'' if count == 1 else 's'} of theirs"
     if left:
         yield Deed(path, "rewrite", said, to)
-    for other in sorted(path.parent.iterdir()):
-        if other == path or other.is_symlink():
-            continue
-        ending = other.name[len(path.stem) :].lower()
+    for other in beside:
+        ending = other.name[len(path.stem) :]
         if other.stem == path.stem and other.suffix.lower() in _EVENTS:
             continue
-        if other.name.startswith(path.stem) and (ending in _MADE or ending == _PAGE):
+        if other.name.startswith(path.stem) and _is_made(ending):
             what: Literal["remake", "remove"] = "remake" if left else "remove"
-            renamed = other.with_name(_renamed(other.name, person)) if left else other
-            yield Deed(other, what, f"made of {path.name}", renamed, to)
+            yield Deed(other, what, f"made of {path.name}", other.with_name(stem + ending), to)
         elif _is_sound(other, path):
             yield _kept(other, "their voice may be in this sound: remove it by hand")
         elif other.stem == path.stem:
@@ -176,6 +185,37 @@ def _plan_recording(path: Path, person: Person, notes: list[str]) -> Iterator[De
     if not left:
         # The last to go: who is stopped before it can begin again.
         yield Deed(path, "remove", said, to)
+
+
+def _plan_stale(path: Path, person: Person) -> Iterator[Deed]:
+    """Make anew what has their name and is made of events that do not: somebody was stopped."""
+    pattern, part = _pattern(person.speaker), safe_part(person.speaker)
+    if _has(path, pattern):
+        return
+    for other in _beside(path):
+        name = _renamed(other.name, person)
+        if not name.startswith(path.stem) or not _is_made(name[len(path.stem) :]):
+            continue
+        if name != other.name or _has(other, pattern):
+            to = other.with_name(name)
+            why = f"made of {path.name} when {part or 'they'} spoke in it"
+            yield Deed(other, "remake", why, to, path)
+
+
+def _beside(path: Path) -> list[Path]:
+    others = sorted(path.parent.iterdir())
+    return [other for other in others if other != path and not other.is_symlink()]
+
+
+def _is_made(ending: str) -> bool:
+    return ending.lower() in _MADE or ending.lower() == _PAGE
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return any(True for _ in EventFile(path))
+    except StreamserError:
+        return False
 
 
 def _is_sound(other: Path, events: Path) -> bool:
@@ -202,9 +242,13 @@ def _rewrite(deed: Deed, person: Person) -> None:
     for line in file:
         traces.learn(line)
     left = [kept.decode() for line in file if (kept := traces.rest(line)) is not None]
-    save("".join(left), deed.to)
-    if deed.to != deed.path:
-        deed.path.unlink()
+    # Its name first: who is stopped then finds one recording of theirs, and not two.
+    deed.path.rename(deed.to)
+    try:
+        save("".join(left), deed.to)
+    except OSError:
+        deed.to.rename(deed.path)
+        raise
 
 
 def _remake(deed: Deed, origin: Path) -> None:
@@ -252,16 +296,45 @@ def _renamed(name: str, person: Person) -> str:
     return "_".join(each for each in head.split("_") if each != part) + dot + tail
 
 
+def _free_stem(path: Path, files: list[Path], person: Person, taken: set[Path]) -> str:
+    """Return a recording's name without theirs and its ending: nothing else is called so."""
+    plain = Path(_renamed(path.name, person)).stem
+    if plain == path.stem:
+        return plain
+    endings = [each.name[len(path.stem) :] for each in files if each.name.startswith(path.stem)]
+    stem, number = plain, 1
+    while any(_is_taken(path.with_name(stem + ending), taken) for ending in endings):
+        number += 1
+        stem = f"{plain}-{number}"
+    taken.update(path.with_name(stem + ending) for ending in endings)
+    return stem
+
+
+def _is_taken(path: Path, taken: set[Path]) -> bool:
+    return path in taken or path.is_symlink() or path.exists()
+
+
 def _pattern(speaker: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(speaker)}(?!\w)")
 
 
 def _has(path: Path, pattern: re.Pattern[str]) -> bool:
-    """Return whether a file of text has a name in it, however it is composed or escaped."""
-    if path.suffix.lower() in SOUNDS or path.suffix == ".png" or path.stat().st_size > _LARGEST:
+    """Return whether a file of text has a name in it, however it is composed or escaped.
+
+    Of a folder, whether one of its files has.
+    """
+    if path.is_dir():
+        return any(_has(each, pattern) for each in path.iterdir() if not each.is_symlink())
+    if path.suffix.lower() in SOUNDS or path.suffix == ".png" or not path.is_file():
         return False
-    text = unicodedata.normalize("NFC", path.read_bytes().decode("utf-8", "replace"))
-    return bool(pattern.search(text) or pattern.search(html.unescape(text)))
+    before = b""
+    with path.open("rb") as file:
+        while part := file.read(_PART):
+            text = unicodedata.normalize("NFC", (before + part).decode("utf-8", "replace"))
+            if pattern.search(text) or pattern.search(html.unescape(text)):
+                return True
+            before = part[-_OVERLAP:]
+    return False
 
 
 def _unreadable(folder: Path, error: OSError) -> StreamserError:

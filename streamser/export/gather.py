@@ -13,11 +13,11 @@ from streamser.events import (
     ErrorRaised,
     Event,
     Finished,
+    ListenerEvent,
     MeetingUpdated,
     MoodShifted,
     MoodUpdated,
     Overload,
-    Placed,
     SessionClosed,
     SessionCreated,
     SessionInfo,
@@ -242,7 +242,7 @@ class Gatherer:
         self._meetings: dict[str, MeetingUpdated] = {}
         self._shifts: list[MoodShifted] = []
 
-    def take(self, event: Event | Placed, place: Place = Place()) -> bool:  # noqa: B008 - frozen
+    def take(self, event: Event | ListenerEvent, place: Place = Place()) -> bool:  # noqa: B008 - frozen
         """Take in an event; return whether it was new: what comes twice counts once."""
         match event:
             case Snapshot():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
@@ -16,9 +17,12 @@ from streamser.config import Settings
 from streamser.errors import ModelError, StreamserError
 from streamser.runtime.assembly import Part, build_engine
 from streamser.runtime.engine import Abilities, Engine, Spent
+from streamser.runtime.faults import fault_of
 from streamser.runtime.jobs import Job, Outcome
 
 __all__ = ["Answer", "Forget", "Message", "Ready", "Refused", "Run", "Said", "serve_engine"]
+
+logger = logging.getLogger(__name__)
 
 _ORPHANED = 3
 
@@ -91,9 +95,36 @@ def serve_engine(link: Connection[Any, Any], settings: Settings, part: Part) -> 
             return
         match asked:
             case Run(jobs):
-                link.send(Answer(engine.run(jobs), engine.spent))
+                _answer(link, engine.run(jobs), engine.spent)
             case Forget(session_id):
-                engine.forget(session_id)
+                _forget(engine, session_id)
+
+
+def _answer(link: Connection[Any, Any], outcomes: list[Outcome], spent: Spent) -> None:
+    try:
+        link.send(Answer(outcomes, spent))
+    except OSError:
+        raise
+    except Exception:
+        # Nothing of it has been sent. What a plug-in finds may be bound to this process.
+        link.send(Answer([_sendable(outcome) for outcome in outcomes], spent))
+
+
+def _sendable(outcome: Outcome) -> Outcome:
+    try:
+        pickle.dumps(outcome)
+    except Exception as error:
+        why = f"what the model finds cannot go to another process ({error}): worker.processes=0"
+        return fault_of(ModelError(why))
+    return outcome
+
+
+def _forget(engine: Engine, session_id: str) -> None:
+    try:
+        engine.forget(session_id)
+    except Exception:
+        # Worth less than the models, which all other sessions need.
+        logger.exception("what was kept of a session could not be dropped")
 
 
 def _packed(engine: Engine) -> bytes | None:

@@ -17,6 +17,7 @@ from streamser.runtime.faults import fault_of, memory_ran_out
 from streamser.runtime.jobs import EmotionJob, Job, Observed, Outcome, WordsJob
 from streamser.speech.embedder import GuardedEmbedder
 from streamser.speech.guards import guarded
+from streamser.speech.plain import plain_transcript
 from streamser.speech.speakers import SpeakerEmbedder, Voice
 from streamser.speech.transcriber import Transcriber, Transcript
 
@@ -140,7 +141,8 @@ class Engine:
         """Answer a batch of jobs, each with a result or a fault, in order."""
         try:
             return list(self._attempt(jobs))
-        except Exception as error:
+        # Another's code may even ask for the program's end, which is not for it to say.
+        except (Exception, SystemExit) as error:
             if len(jobs) == 1:
                 return [fault_of(error)]
             if memory_ran_out(error):
@@ -193,7 +195,11 @@ class Engine:
         try:
             clips = [job.clip for job in jobs]
             heard = self.transcriber.transcribe(clips)
-            return [guarded(*pair) for pair in zip(heard, clips, strict=True)]
+            name = self.transcriber.name
+            return [
+                guarded(plain_transcript(each, clip, name), clip)
+                for each, clip in zip(heard, clips, strict=True)
+            ]
         finally:
             self._spend(transcribing_s=time.perf_counter() - began)
 
@@ -203,7 +209,7 @@ class Engine:
         began = time.perf_counter()
         try:
             findings = self.model.observe(
-                [Spoken(job.heard, job.text, _place(job)) for job in jobs]
+                [Spoken(job.heard, job.text, _place(job), job.certainty) for job in jobs]
             )
         finally:
             self._spend(judging_s=time.perf_counter() - began)
@@ -227,4 +233,4 @@ class Engine:
 
 
 def _place(job: EmotionJob) -> Place:
-    return Place(job.clip.session_id, job.clip.utterance, job.heard_from)
+    return Place(job.clip.session_id, job.clip.utterance, job.heard_from, growing=job.droppable)

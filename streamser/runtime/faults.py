@@ -12,7 +12,7 @@ __all__ = ["fault_of", "memory_ran_out"]
 logger = logging.getLogger(__name__)
 
 
-def fault_of(error: Exception) -> Fault:
+def fault_of(error: Exception | SystemExit) -> Fault:
     """Turn an exception into the fault of a job; one that nobody foresaw is logged."""
     if isinstance(error, StreamserError):
         return Fault(error.code, str(error))
@@ -21,6 +21,6 @@ def fault_of(error: Exception) -> Fault:
     return Fault(code, f"{type(error).__name__}: {error}")
 
 
-def memory_ran_out(error: Exception) -> bool:
+def memory_ran_out(error: BaseException) -> bool:
     """Return whether an exception says that there was no memory, of whichever device."""
     return isinstance(error, MemoryError) or "out of memory" in str(error).lower()

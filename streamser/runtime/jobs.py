@@ -32,6 +32,7 @@ class EmotionJob(msgspec.Struct, frozen=True, eq=False):
     """Ask for the emotion of a clip, and of its words as far as they are known: ``Observed``.
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
+    ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
     With ``embed`` what the voice sounds like is asked for, too. The rest is as in ``WordsJob``.
     """
 
@@ -41,6 +42,7 @@ class EmotionJob(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     text: str | None = None
+    certainty: float | None = None
     embed: bool = False
 
     @property

@@ -22,6 +22,7 @@ from streamser.errors import ModelError
 from streamser.runtime.assembly import Part
 from streamser.runtime.child import Answer, Forget, Ready, Refused, Run, Said, serve_engine
 from streamser.runtime.engine import Spent
+from streamser.runtime.faults import fault_of
 from streamser.runtime.jobs import Job, Outcome
 
 __all__ = ["RemoteEngine"]
@@ -100,6 +101,12 @@ class RemoteEngine:
             answer = self._link.recv()
         except (EOFError, OSError):
             raise self._gone() from None
+        except Exception as error:
+            # It has come whole, and cannot be read: what a plug-in finds may be like that.
+            if len(jobs) > 1:
+                return [outcome for job in jobs for outcome in self.run([job])]
+            why = f"what the model finds cannot be read here ({type(error).__name__}: {error})"
+            return [fault_of(ModelError(f"{why}: set worker.processes=0"))]
         assert isinstance(answer, Answer)
         self.spent = answer.spent
         return answer.outcomes

@@ -91,7 +91,7 @@ class Requests:
             words = self._words(utterance, clip, droppable=not waits)
             utterance.partials[words.id] = Partial(end, slot)
         if not self._transcribes or (self.profile.reads_voice and not waits):
-            emotion = self._partial_emotion(utterance, clip, utterance.text)
+            emotion = self._partial_emotion(utterance, clip, utterance.words)
             utterance.partials[emotion.id] = Partial(end, slot)
 
     def ask_final(self, utterance: Utterance, end: int) -> int:
@@ -145,17 +145,18 @@ class Requests:
         end, slot = partial.end, partial.slot
         match outcome:
             case Transcript():
-                utterance.text = self._text_of(outcome) or utterance.text
+                words = self._trusted(outcome)
+                utterance.words = words or utterance.words
                 if slot is None and self.profile.reads_voice:
                     return PartialReady(utterance, end, transcript=outcome)
-                emotion = self._partial_emotion(utterance, job.clip, self._text_of(outcome))
+                emotion = self._partial_emotion(utterance, job.clip, words)
                 utterance.partials[emotion.id] = Partial(end, slot, outcome)
                 # Who does not wait for order is told of the words at once.
                 return None if slot else PartialReady(utterance, end, transcript=outcome)
             case Observed():
                 assert isinstance(job, EmotionJob)
-                words = partial.transcript if slot is not None else None
-                return PartialReady(utterance, end, slot, words, outcome, job.heard_from)
+                told = partial.transcript if slot is not None else None
+                return PartialReady(utterance, end, slot, told, outcome, job.heard_from)
             case Skipped(reason=reason):
                 return PartialReady(utterance, end, slot, lost=reason)
             case _:
@@ -173,12 +174,12 @@ class Requests:
         match outcome:
             case Transcript():
                 utterance.words_job, utterance.transcript = None, outcome
-                alone, text = utterance.alone, self._text_of(outcome)
-                if text is None and alone is not None:
+                alone, words = utterance.alone, self._trusted(outcome)
+                if words is None and alone is not None:
                     utterance.outcome = Analysed(outcome, alone.finding, alone.voice)
                     return FinalReady(utterance)
                 self._give_up_voice(utterance)
-                final = self._emotion(utterance, job.clip, len(job.clip.samples), text=text)
+                final = self._emotion(utterance, job.clip, len(job.clip.samples), words=words)
                 utterance.final_job = final.id
                 return None
             case Observed(finding=finding, voice=voice):
@@ -202,16 +203,18 @@ class Requests:
     def _transcribes(self) -> bool:
         return self.profile.models.asr is not None
 
-    def _text_of(self, transcript: Transcript) -> str | None:
+    def _trusted(self, transcript: Transcript) -> Transcript | None:
         """Return the words that emotion may be read from, if there are any."""
         if transcript.distrust or not self.profile.reads_words:
             return None
-        return transcript.text or None
+        return transcript if transcript.text else None
 
-    def _partial_emotion(self, utterance: Utterance, clip: Clip, text: str | None) -> EmotionJob:
+    def _partial_emotion(
+        self, utterance: Utterance, clip: Clip, words: Transcript | None
+    ) -> EmotionJob:
         window = min(self.profile.window, len(clip.samples))
         droppable = not self.profile.ordered
-        return self._emotion(utterance, clip, window, droppable=droppable, text=text)
+        return self._emotion(utterance, clip, window, droppable=droppable, words=words)
 
     def _emotion(
         self,
@@ -220,7 +223,7 @@ class Requests:
         window: int,
         *,
         droppable: bool = False,
-        text: str | None = None,
+        words: Transcript | None = None,
     ) -> EmotionJob:
         known = utterance.alone is not None and utterance.alone.voice is not None
         job = EmotionJob(
@@ -229,7 +232,8 @@ class Requests:
             window=window,
             droppable=droppable,
             refusable=not self.profile.patient,
-            text=text,
+            text=None if words is None else words.text,
+            certainty=None if words is None else words.confidence,
             embed=clip.final and self.profile.guesses_speakers and not known,
         )
         self._send(utterance, job)

@@ -37,8 +37,8 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     """Follow one utterance; positions are absolute samples.
 
     ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
-    ``partials`` those still on their way, by job. ``text`` is what the latest trusted partial
-    says, ``told`` the settled text told so far. ``end`` is set when the final is asked for,
+    ``partials`` those still on their way, by job. ``words`` are those of the latest trusted
+    partial, ``told`` the settled text told so far. ``end`` is set when the final is asked for,
     speculatively or not, with the jobs for its words, for its voice alone, and for both
     together; ``transcript``, ``alone`` and ``outcome`` are what has come of them. ``slot`` is
     its place among the session's events once the utterance is closed, and ``patience_ends``
@@ -54,7 +54,7 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     readings: int = 0
     partials: dict[int, Partial] = {}
     stable: Stable = msgspec.field(default_factory=Stable)
-    text: str | None = None
+    words: Transcript | None = None
     told: str = ""
     words_job: int | None = None
     voice_job: int | None = None

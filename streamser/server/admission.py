@@ -12,6 +12,7 @@ import msgspec
 from streamser.config import ServerSettings
 from streamser.events import ErrorBody
 from streamser.server.lateness import Lateness
+from streamser.server.pace import Visits
 
 __all__ = ["FULL", "Admission", "Refusal"]
 
@@ -19,6 +20,9 @@ FULL: Final = ("too_many_sessions", "too_many_sessions_of_token")
 """Codes of refusals for want of a place."""
 
 _RETRY_S = 5
+_VISITS: Final = 20.0
+"""Connections of an owner a second, once it has come back with all that it may have, twice."""
+_FEWEST_VISITS: Final = 100
 _LOADING_S = 1
 """Models take seconds, and who has come early talks already."""
 
@@ -65,6 +69,8 @@ class Admission:
         self._streams: Counter[str] = Counter()
         self._listeners: Counter[str] = Counter()
         self._lateness = Lateness(settings.late_s)
+        places = settings.max_sessions + settings.max_listeners
+        self._visits = Visits(max(_FEWEST_VISITS, 2 * places), _VISITS)
         self._now = now
         self.shares = False
         self.draining = False
@@ -117,6 +123,12 @@ class Admission:
         """Return whether no stream more can be taken in."""
         return self.streams >= self._settings.max_sessions
 
+    def refuse_visit(self, owner: str) -> Refusal | None:
+        """Return why a connection of this token's owner comes too soon, if it does."""
+        if self._visits.admit(owner, self._now()):
+            return None
+        return _busy("too_many_visits", f"the token {owner!r} connects again and again")
+
     def refuse_stream(self, owner: str) -> Refusal | None:
         """Return why a stream of this token's owner cannot be taken in, if it cannot."""
         settings = self._settings
@@ -148,9 +160,9 @@ class Admission:
             return _busy("too_many_listeners_of_token", message)
         return None
 
-    def answered(self, lag_s: float) -> bool:
-        """Take note how late a final was told; returns whether that was too late."""
-        return self._lateness.note(lag_s, self._now())
+    def answered(self, took_s: float) -> bool:
+        """Take note how long after its utterance a final was told; returns if that was too long."""
+        return self._lateness.note(took_s, self._now())
 
     def enter_stream(self, owner: str) -> None:
         """Count a stream."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -11,8 +11,8 @@ from streamser.events import (
     EmotionDelta,
     EmotionProvisional,
     Event,
+    ListenerEvent,
     Overload,
-    Placed,
     TranscriptionDelta,
     TranscriptPartial,
 )
@@ -26,7 +26,7 @@ _OVERRUN = 4
 """How many times the room may be taken before it is known whether a connection reads."""
 
 
-def can_be_left_out(event: Event | Placed) -> bool:
+def can_be_left_out(event: Event | ListenerEvent) -> bool:
     """Return whether an event only matters until the next of its kind, or the final."""
     kinds = TranscriptPartial | TranscriptionDelta | EmotionDelta | EmotionProvisional
     return isinstance(event, kinds)
@@ -81,10 +81,15 @@ class Backlog:
     def __len__(self) -> int:
         return len(self._waiting) + len(self._losses)
 
-    def widen(self, more: int) -> None:
-        """Make room for so many letters more, until nothing waits any more."""
+    def replay(self, letters: Sequence[Letter]) -> None:
+        """Take in letters that come all at once; there is more room until nothing waits any more.
+
+        None is left out of those, and it takes no time, though they may be thousands.
+        """
         # Of the room only half is for letters that can be left out.
-        self._most += 2 * more
+        self._most += 2 * len(letters)
+        self._waiting.extend(letters)
+        self._size += sum(letter.size for letter in letters)
 
     @property
     def is_over_full(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import Final
 
 from websockets.asyncio.server import ServerConnection
@@ -16,9 +16,10 @@ from websockets.protocol import Event, State
 from websockets.typing import Data
 
 from streamser.server.admission import Refusal
-from streamser.server.doorway import Doorway, Sparing
+from streamser.server.doorway import Doorway, Sparing, guest_of
 from streamser.server.gate import Visit
 from streamser.server.journal import note, peer_of
+from streamser.server.pace import MessagePace
 from streamser.server.routes import refuse, without_body
 from streamser.server.turning import Arrivals
 
@@ -34,6 +35,8 @@ _LAST_BYTES: Final = 1024
 _MOST_AFTER_REFUSAL: Final = 1 << 20
 _UNREAD_BYTES: Final = 65_536
 """Bytes that may wait for one who does not read, before its pings are answered no more."""
+_SMALL_PART: Final = 125
+"""Bytes of a part of a message that costs as much as one."""
 _PONG: Final = 0x80 | Opcode.PONG
 """How a pong of a server begins."""
 _TURNS_TO_ASK: Final = 3
@@ -47,12 +50,15 @@ class Connection(ServerConnection):
     parses all that has come at once; here everybody else gets a turn after some of it, nothing is
     parsed that comes before an answer, and next to nothing after a refusal. It answers every ping;
     here, where too much waits unread, the last one alone, once there is room (RFC 6455, 5.5.3).
+    Frames that are no messages, and parts of some that bring next to nothing, are paced as
+    messages are: beyond that the socket is not read, and after 10 s closed with 1008.
     """
 
     visit: Visit | None = None
     doorway: Doorway
     sparing: Sparing
     arrivals: Arrivals
+    frames: MessagePace
     came = 0.0
     """Monotonic time at which the message came that was iterated over last, in s."""
     early = False
@@ -68,6 +74,9 @@ class Connection(ServerConnection):
     _unread_came = 0.0
     _owed = b""
     _withheld = False
+    _wait_s = 0.0
+    _lost = False
+    _leaving: asyncio.Task[None] | None = None
     _stamps: deque[float]
 
     @property
@@ -106,12 +115,20 @@ class Connection(ServerConnection):
         super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Take what came before the connection was lost."""
-        self._feed_all()
-        super().connection_lost(exc)
+        """Take what came before the connection was lost, a part in each turn."""
+        if self._turn is not None:
+            self._turn.cancel()
+        self._lost = True
+        if self._wait_s:
+            # It has sent what is none of its stream's; who comes back sends sound again.
+            self._unread = b""
+        self._feed_rest(exc)
 
     def send_data(self) -> None:
         """Send what is to be sent, before it an answer to what cannot be read."""
+        if self._lost:
+            self.protocol.data_to_send()
+            return
         fault = self.protocol.handshake_exc
         # Who has left in the middle of a request wants none.
         unread = isinstance(fault, InvalidMessage) and not isinstance(fault.__cause__, EOFError)
@@ -131,8 +148,11 @@ class Connection(ServerConnection):
 
     def process_event(self, event: Event) -> None:
         """Take what has been parsed; a message has come when the last of it has."""
-        if isinstance(event, Frame) and event.opcode in DATA_OPCODES and event.fin:
-            self._stamps.append(self._unread_came)
+        if isinstance(event, Frame):
+            if event.opcode in DATA_OPCODES and event.fin:
+                self._stamps.append(self._unread_came)
+            elif event.opcode not in DATA_OPCODES or len(event.data) <= _SMALL_PART:
+                self._charge()
         super().process_event(event)
 
     async def __aiter__(self) -> AsyncIterator[Data]:
@@ -147,9 +167,15 @@ class Connection(ServerConnection):
 
     def settle(self) -> None:
         """Note that the other side is through the door."""
-        address = self.remote_address
-        if isinstance(address, tuple):
-            self.doorway.settle(address[:2])
+        self.doorway.settle(self._guest)
+
+    def see_off(self) -> None:
+        """Note that the other side is to leave, and has nothing more to be told."""
+        self.doorway.see_off(self._guest)
+
+    @property
+    def _guest(self) -> Hashable:
+        return guest_of(self.remote_address, self.local_address)
 
     def _take_head(self, data: bytes) -> None:
         """Read a request to its end, and nothing behind it."""
@@ -173,9 +199,16 @@ class Connection(ServerConnection):
     def _feed(self) -> None:
         """Parse a part of what has come, and let others have their turn."""
         self._turn = None
+        if self._full:
+            return
         part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
         if part:
             super().data_received(part)
+        if self._wait_s:
+            self._stop_reading()
+            self._turn = self.loop.call_later(self._wait_s, self._feed)
+            self._wait_s = 0.0
+            return
         if self._full:
             return
         if self._unread:
@@ -183,6 +216,30 @@ class Connection(ServerConnection):
             self._turn = self.loop.call_soon(self._feed)
         else:
             self._read_on()
+
+    def _feed_rest(self, exc: Exception | None) -> None:
+        part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
+        if part:
+            super().data_received(part)
+        if self._unread:
+            self._turn = self.loop.call_soon(self._feed_rest, exc)
+        else:
+            super().connection_lost(exc)
+
+    def _charge(self) -> None:
+        """Let a frame that is no message take its time; or end the connection."""
+        wait = self.frames.wait_s(0.0, time.monotonic())
+        if wait is not None:
+            self._wait_s = max(self._wait_s, wait)
+        elif self._leaving is None:
+            most = f"at most {self.frames.rate:g} frames a second that are no messages"
+            # Nothing more is parsed.
+            self.visit = Refusal(400, 1008, "too_many_frames", most)
+            self._unread = b""
+            self._leaving = self.loop.create_task(self.close(1008, f"too many frames: {most}"))
+            left_out = self.sparing.admit("too_many_frames")
+            if left_out is not None:
+                note("flooded", peer=peer_of(self), reason=most, left_out=left_out or None)
 
     def _feed_all(self) -> None:
         if self._turn is not None:
@@ -197,7 +254,7 @@ class Connection(ServerConnection):
 
     def _drain(self) -> None:
         self._full = False
-        if self._turn is None:
+        if self._turn is None and not self._lost:
             self._turn = self.loop.call_soon(self._feed)
 
     def _stop_reading(self) -> None:

@@ -15,6 +15,7 @@ from streamser.events import (
     SessionClosed,
     SpeechStarted,
     SpeechStopped,
+    TranscriptionFailed,
 )
 from streamser.server.actions import Dialect
 from streamser.server.admission import Admission
@@ -64,8 +65,8 @@ class Held:
 
     def tell(self, event: Event) -> None:
         """Pass an event of the stream on to everybody."""
-        self.so_far.take(event)
-        late = self._desk.publish(self, event)
+        took_s = self.so_far.take(event, time.monotonic())
+        late = self._desk.publish(self, event, took_s)
         if self.sender is not None:
             self.sender.tell(event)
             if late:
@@ -98,9 +99,13 @@ class _SoFar:
         self._lost = {"partials": 0, "audio": 0}
         self._late = 0
         self._starts: dict[str, int] = {}
+        self._over: dict[str, float] = {}
 
-    def take(self, event: Event) -> None:
-        """Count an event."""
+    def take(self, event: Event, now: float) -> float | None:
+        """Count an event; return how long a final has taken since its utterance was over (s).
+
+        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
+        """
         self._seq = event.seq
         match event:
             case SpeechStarted():
@@ -110,10 +115,15 @@ class _SoFar:
                 self._speech_ms += event.audio_end_ms - start
             case Committed():
                 self._utterances += 1
+                self._over[event.item_id] = now
             case EmotionCompleted():
                 self._completed += 1
+                return now - self._over.pop(event.item_id, now)
+            case TranscriptionFailed():
+                self._over.pop(event.item_id, None)
             case Overload(kind="partials" | "audio"):
                 self._lost[event.kind] = event.total
+        return None
 
     def late(self, event: Event) -> Overload:
         """Return what tells a client that this final of its stream came late."""
@@ -314,8 +324,11 @@ class Desk:
         self._finish(held)
         return True
 
-    def publish(self, held: Held, event: Event) -> bool:
-        """Pass an event of a stream on to the listeners; returns whether it is a late final."""
+    def publish(self, held: Held, event: Event, took_s: float | None = None) -> bool:
+        """Pass an event of a stream on to the listeners; returns whether it is a late final.
+
+        ``took_s`` is what a final has taken; ordered sessions, which nobody hurries, tell no lag.
+        """
         if isinstance(event, SessionClosed) and not held.failed:
             try:
                 voice = held.stream.voice()
@@ -331,9 +344,9 @@ class Desk:
         self._metrics.event(event)
         if isinstance(event, SessionClosed):
             self._leave(held)
-        if not isinstance(event, EmotionCompleted) or event.lag_ms is None:
+        if took_s is None or event.lag_ms is None:
             return False
-        late = self._admission.answered(event.lag_ms / 1000)
+        late = self._admission.answered(took_s)
         if late:
             self._metrics.late_final()
         return late

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-__all__ = ["Bounds", "Doorway", "Sparing"]
+__all__ = ["Bounds", "Doorway", "Sparing", "guest_of"]
 
 _AT_ONCE: Final = 20
 _EVERY_S: Final = 10.0
@@ -22,18 +22,26 @@ class Bounds(msgspec.Struct, frozen=True):
     waiting_of_one: int = 32
 
 
+def guest_of(theirs: Any, ours: Any) -> Hashable:
+    """Return what a connection is known by: the addresses of both its ends, as sockets have them.
+
+    One address of theirs may have a connection to each of ours at the same time.
+    """
+    return tuple(end[:2] if isinstance(end, tuple) else None for end in (theirs, ours))
+
+
 class Doorway:
     """Count connections from the moment they are accepted; pure.
 
     Who comes is let in as long as there is room. Where too many wait at the door, the one that has
-    waited longest is shown out: who means it is through in milliseconds.
+    waited longest is shown out: who means it is through in milliseconds, and so is who leaves.
     """
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self._waiting: dict[Hashable, tuple[str, Callable[[], None]]] = {}
         self._of_one: Counter[str] = Counter()
-        self._inside: set[Hashable] = set()
+        self._inside: dict[Hashable, tuple[str, Callable[[], None]]] = {}
 
     @property
     def open(self) -> int:
@@ -59,32 +67,46 @@ class Doorway:
         elif len(self._waiting) >= bounds.waiting:
             oldest = next(iter(self._waiting))
         if oldest is not None:
-            _, show = self._waiting[oldest]
-            self._forget(oldest)
-            # It is open until it is closed.
-            self._inside.add(oldest)
-            show()
-        self._waiting[guest] = (address, show_out)
-        self._of_one[address] += 1
+            shown = self._forget(oldest)
+            if shown is not None:
+                # It is open until it is closed.
+                self._inside[oldest] = shown
+                shown[1]()
+        self._put_at_door(guest, address, show_out)
         return True
 
     def settle(self, guest: Hashable) -> None:
         """Note that a connection is through the door."""
-        if guest in self._waiting:
-            self._forget(guest)
-            self._inside.add(guest)
+        if (known := self._forget(guest)) is not None:
+            self._inside[guest] = known
+
+    def see_off(self, guest: Hashable) -> None:
+        """Note that a connection is about to be closed, and stands at the door again.
+
+        Who never says goodbye would hold a place, and there is no bound for those who leave.
+        """
+        known = self._inside.pop(guest, None)
+        if known is not None:
+            self._put_at_door(guest, *known)
 
     def leave(self, guest: Hashable) -> None:
         """Note that a connection is closed."""
         self._forget(guest)
-        self._inside.discard(guest)
+        self._inside.pop(guest, None)
 
-    def _forget(self, guest: Hashable) -> None:
-        address, _ = self._waiting.pop(guest, (None, None))
-        if address is not None:
-            self._of_one[address] -= 1
-            if not self._of_one[address]:
-                del self._of_one[address]
+    def _put_at_door(self, guest: Hashable, address: str, show_out: Callable[[], None]) -> None:
+        self._waiting[guest] = (address, show_out)
+        self._of_one[address] += 1
+
+    def _forget(self, guest: Hashable) -> tuple[str, Callable[[], None]] | None:
+        known = self._waiting.pop(guest, None)
+        if known is None:
+            return None
+        address, _ = known
+        self._of_one[address] -= 1
+        if not self._of_one[address]:
+            del self._of_one[address]
+        return known
 
 
 class Sparing:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streamser.config import ServerSettings
-from streamser.server.doorway import Bounds, Doorway
+from streamser.server.doorway import Bounds, Doorway, guest_of
 
 __all__ = ["Entrance", "bounds_of", "open_entrances", "short_of_files"]
 
@@ -67,7 +67,7 @@ class Entrance(socket.socket):
                 self.refuse("no_files")
                 continue
             guest = _Guest(found.family, found.type, found.proto, fileno=found.detach())
-            key = address[:2]
+            key = guest_of(address, guest.getsockname())
             guest.left = lambda key=key: self.doorway.leave(key)
             if self.doorway.enter(key, str(address[0]), guest.show_out):
                 return guest, address

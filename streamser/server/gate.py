@@ -106,18 +106,15 @@ class Gate:
     def _receive(self, call: Call, principal: Principal, visit_id: str, now: str) -> Visit:
         query = call.query
         try:
-            if call.path not in _SENDING:
-                if (stranger := _judge_interest(query, principal)) is not None:
-                    return stranger
-                if principal.meeting is not None:
-                    query["meeting"] = [principal.meeting]
-                interest, after = parse_events(query)
-                return self._admission.refuse_listener(principal.name) or Listening(
-                    principal, interest, after
-                )
-            return self._let_send(call.path, query, principal, visit_id, now)
+            if call.path in _SENDING:
+                visit = self._let_send(call.path, query, principal, visit_id, now)
+            else:
+                visit = self._let_listen(query, principal)
         except ConfigError as error:
             return _unusable(str(error), error.code)
+        if isinstance(visit, Refusal):
+            return visit
+        return self._admission.refuse_visit(principal.name) or visit
 
     def admit(self, call: Call) -> Principal | Refusal:
         """Say who calls, by name of the server, origin and token; or why they may not."""
@@ -145,6 +142,15 @@ class Gate:
             message = f"the token of {principal.name!r} may not {role}"
             return _forbidden(message).of(principal.name)
         return principal
+
+    def _let_listen(self, query: dict[str, list[str]], principal: Principal) -> Visit:
+        if (stranger := _judge_interest(query, principal)) is not None:
+            return stranger
+        if principal.meeting is not None:
+            query["meeting"] = [principal.meeting]
+        interest, after = parse_events(query)
+        full = self._admission.refuse_listener(principal.name)
+        return full or Listening(principal, interest, after)
 
     def _let_send(
         self,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
 from streamser.emotion.finished import FairLog
 from streamser.events import (
+    Cleared,
     Event,
     Finished,
+    ListenerEvent,
+    Marker,
     MeetingState,
-    Placed,
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SessionResumed,
     SessionState,
     SessionUpdated,
     Snapshot,
@@ -32,6 +37,9 @@ __all__ = ["Hub", "Interest", "Subscription"]
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
+_ECHOES = 8
+"""Of the kept events one in so many may be an echo of what a client has asked for: it may ask
+again and again, and must push out nothing that was said."""
 _IDLE_ROOMS = 256
 """Meetings that are remembered though everybody has left; those that go on are not counted."""
 _LOOSE = 10 * FINALS
@@ -62,6 +70,9 @@ class _Kept(msgspec.Struct, frozen=True):
     meeting: str | None
     kind: str
     letter: Letter
+
+
+_Echo: TypeAlias = Marker | Cleared | SessionUpdated | SessionResumed
 
 
 class _Live(msgspec.Struct):
@@ -110,6 +121,7 @@ class Hub:
         self._playback = playback
         self._cursor = first_cursor
         self._kept: deque[_Kept] = deque()
+        self._echoes: deque[_Kept] = deque()
         self._size = 0
         self._lost_up_to = first_cursor
         self._rooms: dict[str, Room] = {}
@@ -125,7 +137,7 @@ class Hub:
     @property
     def kept(self) -> int:
         """Return how many events are kept."""
-        return len(self._kept)
+        return len(self._kept) + len(self._echoes)
 
     def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
         """Return the meetings in which somebody is, as they began."""
@@ -193,7 +205,7 @@ class Hub:
         and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
-        missed = [] if after is None else list(self._since(interest, after))
+        missed = [] if after is None else self._since(interest, after)
         snapshot = Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
             cursor=self._cursor,
@@ -205,7 +217,8 @@ class Hub:
             finals=self._finals_of(interest),
         )
         self._subscriptions.add(subscription)
-        return snapshot, [kept.letter for kept in missed if interest.wants(kept)]
+        wanted = missed if not interest.types else filter(interest.wants, missed)
+        return snapshot, [kept.letter for kept in wanted]
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver no more."""
@@ -226,12 +239,12 @@ class Hub:
         for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
             del self._rooms[name]
 
-    def _pass_on(self, event: Event | Placed, meeting: str | None, at_ms: int) -> Letter:
+    def _pass_on(self, event: Event | ListenerEvent, meeting: str | None, at_ms: int) -> Letter:
         self._cursor += 1
         body = encode_event(event)
         place = (
             b""
-            if isinstance(event, Placed)
+            if isinstance(event, ListenerEvent)
             else b',"meeting":%b,"at_ms":%d'
             % (
                 msgspec.json.encode(meeting),
@@ -250,7 +263,7 @@ class Hub:
         )
         kind = str(type(event).__struct_config__.tag)
         kept = _Kept(self._cursor, meeting, kind, letter)
-        self._keep(kept)
+        self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
                 self._deliver(subscription, letter)
@@ -265,26 +278,43 @@ class Hub:
             self.unsubscribe(subscription)
             subscription.fail(error)
 
-    def _keep(self, kept: _Kept) -> None:
-        self._kept.append(kept)
+    def _keep(self, kept: _Kept, among: deque[_Kept]) -> None:
+        among.append(kept)
         self._size += kept.letter.size
-        while len(self._kept) > self._most or self._size > _BYTES:
+        while self._echoes and self._is_too_much(len(self._echoes), self._most // _ECHOES):
+            # Nobody but who has asked for it misses it.
+            self._size -= self._echoes.popleft().letter.size
+        while self._is_too_much(len(self._kept), self._most):
             oldest = self._kept.popleft()
             self._size -= oldest.letter.size
             self._lost_up_to = oldest.cursor
 
-    def _since(self, interest: Interest, after: int) -> Iterator[_Kept]:
-        of_any_type = Interest(interest.meeting, interest.session)
-        for kept in self._kept:
-            place = kept.cursor if interest.session is None else kept.letter.seq
-            if place > after and of_any_type.wants(kept):
-                yield kept
+    def _is_too_much(self, count: int, most: int) -> bool:
+        return count > most or self._size > _BYTES
+
+    def _since(self, interest: Interest, after: int) -> list[_Kept]:
+        """Return what is kept of any type; for thousands of events, as all wait meanwhile."""
+        session, meeting = interest.session, interest.meeting
+        found: list[list[_Kept]] = []
+        for kept in (self._kept, self._echoes):
+            if session is not None:
+                found.append(
+                    [
+                        each
+                        for each in kept
+                        if each.letter.session_id == session and each.letter.seq > after
+                    ]
+                )
+                continue
+            later = islice(kept, bisect_right(kept, after, key=_cursor), None)
+            found.append([each for each in later if meeting is None or each.meeting == meeting])
+        return list(merge(*found, key=_cursor)) if found[1] else found[0]
 
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
             return not self._lost_up_to <= after <= self._cursor
-        first = next(self._since(interest, -1), None)
-        if first is not None:
+        of_it = (kept for kept in self._kept if kept.letter.session_id == interest.session)
+        if (first := next(of_it, None)) is not None:
             return first.letter.seq > after + 1
         live = self._live.get(interest.session)
         return live is not None and live.seq > after
@@ -314,6 +344,10 @@ class Hub:
             and interest.meeting in (None, final.meeting)
         )
         return tuple(islice(chosen, FINALS))[::-1]
+
+
+def _cursor(kept: _Kept) -> int:
+    return kept.cursor
 
 
 def _fits(kind: str, pattern: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -15,6 +16,11 @@ from streamser.server.faults import supervised
 __all__ = ["TOO_SLOW", "Outlet"]
 
 TOO_SLOW = 1013
+
+_AT_ONCE = 32
+"""Letters that are sent before others get their turn: they take a millisecond."""
+_STILL_S = 30.0
+"""How long a connection may take nothing at all of what is left at its end."""
 
 
 class Outlet:
@@ -31,8 +37,10 @@ class Outlet:
         most: int,
         word: Callable[[Overload, bytes], tuple[bytes, ...]],
         note_drops: Callable[[int], None],
+        still_s: float = _STILL_S,
     ) -> None:
         self._connection = connection
+        self._still_s = still_s
         self._backlog = Backlog(most, word)
         self._note_drops = note_drops
         self._noted = 0
@@ -61,14 +69,26 @@ class Outlet:
 
     def replay(self, letters: list[Letter]) -> None:
         """Let letters be sent that come all at once, which is no sign of slowness."""
-        self._backlog.widen(len(letters))
-        for letter in letters:
-            self.put(letter)
+        if letters and not self._task.done():
+            self._backlog.replay(letters)
+            self._empty.clear()
+            self._filled.set()
 
     async def drain(self) -> None:
-        """Wait until everything is sent, or nothing can be any more."""
+        """Wait until everything is sent, or nothing can be any more.
+
+        A connection that takes nothing for ``still_s`` is given up: some are never asked for a
+        sign of life, and a stream that is over takes no place that would run out.
+        """
         waiting = asyncio.create_task(self._empty.wait())
-        await asyncio.wait({waiting, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Task[Any]] = {waiting, self._task}
+        taken = -1
+        while not any(each.done() for each in ends) and taken != self._taken:
+            taken = self._taken
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(ends, return_when=first, timeout=self._still_s)
+        if not any(each.done() for each in ends):
+            self._give_up()
         waiting.cancel()
 
     async def wait_until_done(self) -> None:
@@ -114,6 +134,9 @@ class Outlet:
                     self._taken += 1
                     for body in bodies:
                         await self._connection.send(body, text=True)
+                    if not self._taken % _AT_ONCE:
+                        # Sending waits for nothing while there is room in the system's buffers.
+                        await asyncio.sleep(0)
                 self._filled.clear()
                 self._empty.set()
         except ConnectionClosed:

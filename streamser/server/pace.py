@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Bursts", "MessagePace", "Pace"]
+__all__ = ["Bursts", "MessagePace", "Pace", "Visits"]
 
 _BURST_S = 30.0
 _PAID_S = 0.002
@@ -88,3 +88,23 @@ class Bursts:
         granted = min(self._burst, left)
         self._left[owner] = (left - granted, now)
         return granted
+
+
+class Visits:
+    """Let owners connect so often: ``most`` times at once, and ``rate`` times a second; pure.
+
+    Each costs a handshake, a line or two in the log, and everybody an event or two.
+    """
+
+    def __init__(self, most: int, rate: float) -> None:
+        self._most = float(most)
+        self._rate = rate
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def admit(self, owner: str, now: float) -> bool:
+        """Return whether an owner may connect ``now``; one that may not has not done so."""
+        left, since = self._left.get(owner, (self._most, now))
+        left = min(self._most, left + max(0.0, now - since) * self._rate)
+        admitted = left >= 1
+        self._left[owner] = (left - admitted, now)
+        return admitted

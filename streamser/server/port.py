@@ -28,6 +28,7 @@ from streamser.server.faults import SORRY
 from streamser.server.gate import SOCKETS, Call, Listening, Sending, Visit
 from streamser.server.journal import note, note_fault, note_loss, peer_of
 from streamser.server.metrics import Metrics
+from streamser.server.pace import MessagePace
 from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
 from streamser.server.turning import LATE_S, PERIOD_S, Arrivals, LoopWatch
@@ -146,6 +147,7 @@ class Port:
         connection = Connection(*given, **options)
         connection.doorway, connection.sparing = self._doorway, self._sparing
         connection.arrivals = Arrivals(self._watch)
+        connection.frames = MessagePace(self._own.message_rate, self._own.message_burst)
         return connection
 
     async def _watch_loop(self) -> None:
@@ -208,12 +210,13 @@ class Port:
 
     async def _handle(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
-        connection.settle()
         try:
             match connection.visit:
                 case Refusal() as refusal:
+                    # It has never been through the door.
                     await turn_away(connection, refusal)
                 case Sending() | Listening() as visit:
+                    connection.settle()
                     await self._attend(connection, visit)
         except ConnectionClosed:
             return
@@ -236,6 +239,7 @@ async def turn_away(connection: Connection, refusal: Refusal) -> None:
     if not _speaks_deepgram(connection):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await connection.send(encode_event(error), text=True)
+    connection.see_off()
     await connection.close(refusal.close_code, refusal.reason)
 
 
@@ -254,8 +258,9 @@ def _speaks_deepgram(connection: Connection) -> bool:
     return connection.request is not None and _call_of(connection.request).path == "/v1/listen"
 
 
-async def close(connection: ServerConnection, ending: Ending) -> None:
+async def close(connection: Connection, ending: Ending) -> None:
     """Say goodbye, unless the other side is gone, and let go of the socket."""
+    connection.see_off()
     if ending.code not in (1005, 1006):
         # What the client has still sent stands before its goodbye.
         ignoring = asyncio.create_task(_ignore(connection))

@@ -204,7 +204,8 @@ def _train_and_test(cell: Cell, folder: Path) -> float:
             sounds=result.sounds,
             inputs=inputs,
         )
-        save_predictions(found, folder / f"test-{name}.npz")
+        # A fold may lack what teaches a task: its model does not tell it, and others do.
+        save_predictions(found.over(settings.model.heads), folder / f"test-{name}.npz")
     seconds = time.monotonic() - began
     shutil.copyfile(trained / "log.csv", folder / "log.csv")
     receipt = _Receipt(mark, result.epochs, result.best_epoch, seconds)

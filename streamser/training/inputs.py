@@ -15,6 +15,7 @@ from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.neural.compact_audio import CompactAcoustic
 from streamser.emotion.neural.interfaces import AcousticEncoder, AudioBatch, FusedInput
 from streamser.emotion.neural.network import FusedModel
+from streamser.emotion.neural.whisper_audio import WhisperAcoustic
 from streamser.training.augment import Augmenter, vocabulary_of
 from streamser.training.items import Item, MelSpan
 from streamser.training.settings import AugmentSettings
@@ -55,15 +56,16 @@ class Variety:
 class Inputs:
     """Turn items into what a model takes in.
 
-    What the compact acoustic encoder hears of a clip does not change, so it is kept in memory,
-    ``most_bytes`` at most (16 kB for each second); other encoders prepare each batch anew.
+    What the compact acoustic encoder and Whisper's hear of a clip are features that do not
+    change, so they are kept in memory, ``most_bytes`` at most (16 or 32 kB for each second);
+    other encoders prepare each batch anew.
     """
 
     def __init__(self, model: FusedModel, sounds: Sounds, most_bytes: int = 4 << 30) -> None:
         self._room = most_bytes
         self._model = model
         self._sounds = sounds
-        self._compact = isinstance(model.acoustic, CompactAcoustic)
+        self._featured = isinstance(model.acoustic, CompactAcoustic | WhisperAcoustic)
         self._features: dict[Path | MelSpan | None, Tensor] = {}
 
     def prepare(
@@ -82,7 +84,7 @@ class Inputs:
         where the encoder needs recordings and the item has features.
         """
         rng = rng or np.random.default_rng(0)
-        if not self._compact:
+        if not self._featured:
             sounds = [
                 self._sound(item, variety, rng) if heard else None
                 for item, heard in zip(items, hears, strict=True)
@@ -103,7 +105,7 @@ class Inputs:
     def _heard(
         self, item: Item, variety: Variety | None, rng: np.random.Generator
     ) -> Tensor | None:
-        """Return the features of an item for the compact encoder, float32 [T, F]."""
+        """Return the features of an item for the encoder, float32 [T, F]."""
         if variety is not None and variety.of_sound:
             features = self._encode(self._sound(item, variety, rng))
         else:

@@ -27,6 +27,7 @@ from streamser.training.runs import Beginning, Result, RunDirectory, open_run
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 from streamser.training.targets import class_weights, labels_of, targets_of
+from streamser.training.tasks import taught
 from streamser.training.validate import Validator
 
 __all__ = ["Paused", "TrainResult", "train"]
@@ -64,8 +65,9 @@ def train(
     Items of no or another split are not looked at. ``out`` becomes the training's directory
     (see ``RunDirectory``); after a stop of any kind, killing too, the same call goes on where
     the last state was saved, each epoch at least, and ends with the same weights; a training
-    that has ended is only loaded. ``stop`` is asked after each step. ``calibrated`` fits the
-    calibrations on the dev items. ``sounds`` keeps what was read before.
+    that has ended is only loaded. What the train items do not teach the model does not answer,
+    see ``taught``. ``stop`` is asked after each step. ``calibrated`` fits the calibrations on
+    the dev items. ``sounds`` keeps what was read before.
 
     Raises ``ConfigError`` for settings that do not fit the items or a directory that holds
     another training, ``AudioError`` for an unreadable clip where ``data.strict``,
@@ -77,6 +79,7 @@ def train(
         raise ConfigError("run.device = cuda: torch finds no CUDA device here.")
     sounds = sounds or Sounds()
     parts = _parts(settings, items, sounds, report)
+    settings = taught(settings, parts.train, report)
     run = open_run(out, settings, [*parts.train, *parts.dev], begin)
     with _threads(settings.run.threads):
         result = run.read_result()

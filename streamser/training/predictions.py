@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
+from streamser.emotion.neural.config import HeadsConfig
 from streamser.errors import ModelError
 from streamser.saving import replacing
 
@@ -56,6 +59,26 @@ class Predictions(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             truth=self.truth[picked],
         )
 
+    def over(self, heads: HeadsConfig) -> Predictions:
+        """Return the answers in the columns of other heads.
+
+        What the model does not tell has no label there, so that nothing is measured of it.
+        """
+        columns = [
+            self.names.index(name) if name in self.names else None for name in heads.dimensions
+        ]
+        known = self.categories == heads.categories
+        shape = (len(self), len(heads.categories))
+        return replace(
+            self,
+            categories=heads.categories,
+            names=heads.dimensions,
+            logits=self.logits if known else np.zeros(shape),
+            votes=self.votes if known else np.full(shape, np.nan),
+            dimensions=_columns(self.dimensions, columns, 0.0),
+            truth=_columns(self.truth, columns, np.nan),
+        )
+
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """Return the category with most votes, int64 [N]; -1 without votes or at a draw."""
@@ -85,6 +108,14 @@ class Predictions(msgspec.Struct, frozen=True, eq=False, kw_only=True):
             corpora=tuple(c for part in parts for c in part.corpora),
             **stack,
         )
+
+
+def _columns(values: Floats, columns: Sequence[int | None], lacking: float) -> Floats:
+    found = np.full((len(values), len(columns)), lacking)
+    for to, column in enumerate(columns):
+        if column is not None:
+            found[:, to] = values[:, column]
+    return found
 
 
 def save_predictions(predictions: Predictions, path: Path) -> None:

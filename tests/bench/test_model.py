@@ -26,12 +26,14 @@ from streamser.emotion.neural.config import (
     LoraConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
 from streamser.errors import ConfigError, ModelError, StreamserError
 from streamser.training.presets import load_train_settings
 from streamser.training.settings import RunSettings, TrainSettings
 from tests.emotion.neural.tiny import tiny_acoustic, tiny_text
+from tests.scripted_whisper import build_babbling_whisper
 
 CPU = torch.device("cpu")
 
@@ -46,6 +48,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TrainSettings:
         fusion=FusionConfig(width=16, heads=2, bridge_tokens=3),
     )
     return TrainSettings(model=model, run=RunSettings(device="cpu", precision="float32"))
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a small Whisper of CTranslate2, of two layers."""
+    return build_babbling_whisper(tmp_path_factory.mktemp("whispers") / "whisper")
 
 
 def task_of(settings: TrainSettings, mode: str, **changes: object) -> CaseTask:
@@ -193,6 +201,40 @@ def test_presets_need_no_download() -> None:
         assert isinstance(model.text, PretrainedTextConfig)
         for name in (model.acoustic.name, model.text.name):
             assert name.rpartition("/")[2] in KNOWN
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)])
+def test_whispers_layers_are_of_their_published_size_without_a_download(
+    lora: LoraConfig | None,
+) -> None:
+    """Convolutions, 30 s of positions and three layers of tiny.en: 6.4 million weights."""
+    acoustic = WhisperAcousticConfig(lora=lora)
+    with torch.device("meta"):
+        model = random_model(FusedConfig(acoustic=acoustic, fusion=FusionConfig(width=8, heads=2)))
+    assert model.acoustic is not None
+    known = [weight for name, weight in model.acoustic.named_parameters() if "lora" not in name]
+    assert sum(weight.numel() for weight in known) / 1e6 == pytest.approx(6.43, abs=0.01)
+    with pytest.raises(ModelError, match="tiny has 4 layers"):
+        random_model(FusedConfig(acoustic=replace(acoustic, name="tiny", used_layers=(5,))))
+
+
+@pytest.mark.parametrize("preset", ["ablation", "base", "compact", "paper", "whisper"])
+@pytest.mark.parametrize(
+    "learns", [("frozen=all",), ("frozen=none",), ("frozen=features", "lora.rank=2")]
+)
+def test_a_whisper_learns_in_every_training_preset(
+    whisper: Path, preset: str, learns: tuple[str, ...]
+) -> None:
+    """In the precision that it asks for; that of a directory is as large as it is there."""
+    ears = ["kind=whisper", f"name={whisper}", "used_layers=1,2", *learns]
+    small = ["text=none", "fusion.width=16", "fusion.heads=2", "fusion.bridge_tokens=2"]
+    pairs = [f"model.acoustic.{pair}" for pair in ears] + [f"model.{pair}" for pair in small]
+    settings = load_train_settings(preset, [*pairs, "run.device=cpu", "run.threads=1"])
+    found = measure(task_of(settings, "train", repeats=1))
+    everything = sum(weight.numel() for weight in random_model(settings.model).parameters())
+    assert found.parameters == everything
+    assert 0 < found.learning < everything
+    assert found.precision == ("bfloat16" if preset == "paper" else "float32")
 
 
 def test_a_case_that_outgrows_the_memory_is_reported(settings: TrainSettings) -> None:

@@ -16,7 +16,7 @@ import pytest
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
-    Placed,
+    ListenerEvent,
     SpeechStarted,
     SpeechStopped,
     TranscriptPartial,
@@ -36,7 +36,7 @@ SCRIPT = Path(__file__).with_name("store.mjs")
 BEGAN = 1_700_000_000_000
 
 
-def seen(*steps: tuple[int, Event | Placed | None]) -> list[dict[str, Any]]:
+def seen(*steps: tuple[int, Event | ListenerEvent | None]) -> list[dict[str, Any]]:
     """Return what the page draws after each step: an event that comes after so many ms, or none."""
     told: list[tuple[int, Told | None]] = []
     for number, (at_ms, event) in enumerate(steps):
@@ -289,7 +289,7 @@ def test_the_page_says_where_events_are_gone_after_a_break() -> None:
 def test_shares_are_of_everybody_though_only_some_are_listed() -> None:
     """Who has left and is not told of any more has a smaller share as others go on."""
     meeting = MeetingMood("standup")
-    steps: list[tuple[int, Event | Placed | None]] = []
+    steps: list[tuple[int, Event | ListenerEvent | None]] = []
     for number in range(40):
         at_ms = 2_000 * number
         one = {**ENVELOPE, "session_id": f"s{number}"}

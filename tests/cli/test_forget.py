@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streamser.export import erase
 from streamser.export.log import EventLog
 from streamser.export.read import read_recording
 from tests.cli.running import refuses, run
@@ -153,3 +154,74 @@ def test_wrong_use_is_told_in_one_line(tmp_path: Path) -> None:
     """Without a name, and without a folder."""
     refuses(run("forget", tmp_path), 2, "--speaker NAME")
     refuses(run("forget", "--speaker", "Ann", tmp_path / "none"), 2, "no such folder")
+
+
+def test_who_was_stopped_can_begin_again(kept: Path) -> None:
+    """What was made of a recording while they spoke in it is made anew, under a name of its own."""
+    before = {path.name: path.read_bytes() for path in kept.iterdir() if path.is_file()}
+    ben = Script("sess_c", speaker="Ben", meeting="ops")
+    ben.say(0, 1000, "good morning")
+    ben.say(2000, 3000, "stolen", speaker="Ann")
+    shared = "20261130T060002Z_Ann_Ben"
+    saved(kept / f"{shared}.jsonl", ben.close())
+    assert run("export", kept / f"{shared}.jsonl", "--to", "csv,audformat").exit_code == 0
+    old = (kept / f"{shared}.csv").read_bytes()
+    assert run("forget", "--speaker", "Ann", kept).exit_code == 0
+    (kept / f"{SHARED}.csv").write_bytes(before[f"{SHARED}.csv"])
+    (kept / f"{SHARED}.html").write_bytes(before[f"{SHARED}.html"])
+    (kept / f"{shared}.csv").write_bytes(old)
+    assert traces(kept)
+    result = run("forget", "--speaker", "Ann", kept)
+    assert result.exit_code == 0, result.stderr
+    assert traces(kept) == traces(kept, "stolen") == []
+    assert b"good morning" in (kept / f"{SHARED}.csv").read_bytes()
+    assert not (kept / f"{shared}.csv").exists()
+    refuses(run("forget", "--speaker", "Ann", kept), 1, "nobody called Ann")
+
+
+def test_no_other_file_is_written_over(tmp_path: Path) -> None:
+    """Where a name without theirs is taken, by a file or by another of theirs, there are more."""
+    for number, name in enumerate(("Ann_talk", "talk_Ann")):
+        ben = Script(f"sess_{number}", speaker="Ben")
+        ben.say(0, 1000, f"morning {number}")
+        ben.say(2000, 3000, "stolen", speaker="Ann")
+        saved(tmp_path / f"{name}.jsonl", ben.close())
+        assert run("export", tmp_path / f"{name}.jsonl", "--to", "csv").exit_code == 0
+    (tmp_path / "talk.csv").write_text("precious")
+    result = run("forget", "--speaker", "Ann", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "talk.csv").read_text() == "precious"
+    for number, stem in enumerate(("talk-2", "talk-3")):
+        assert f"morning {number}" in (tmp_path / f"{stem}.jsonl").read_text()
+        assert f"morning {number}" in (tmp_path / f"{stem}.csv").read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "talk.csv",
+        *(f"talk-{number}{ending}" for number in (2, 3) for ending in (".jsonl", ".csv")),
+    }
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", bytes(100), b"\xff\xfe" * 50, b"Ann said so\n"],
+    ids=["empty", "zeros", "marks", "text"],
+)
+def test_a_recording_that_cannot_be_read_is_told(kept: Path, content: bytes) -> None:
+    """It is called after them, or has their name: what is in it, nobody knows."""
+    name = "damaged" if b"Ann" in content else "20261130T060009Z_ops_Ann_sess_z"
+    (kept / f"{name}.jsonl").write_bytes(content)
+    result = run("forget", "--speaker", "Ann", kept)
+    assert result.exit_code == 1
+    assert f"{name}.jsonl: not touched: it has the name, and no events can be read" in (
+        " ".join(result.stderr.split())
+    )
+
+
+def test_a_name_is_found_in_the_largest_file(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked at bit by bit, and no name falls between two of them."""
+    monkeypatch.setattr(erase, "_PART", 64)
+    monkeypatch.setattr(erase, "_OVERLAP", 16)
+    for before in range(50, 70):
+        (kept / f"notes {before}.txt").write_text("x" * before + " Ann " + "x" * 100)
+    result = run("forget", "--speaker", "Ann", kept)
+    assert result.exit_code == 1
+    assert result.stderr.count("is made of no events here") == 20

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import csv
+import math
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from streamser.events import EmotionCompleted, MoodUpdated
+from streamser.taxonomy import Dimensions
 from streamser.training.items import Item
-from tests.cli.running import refuses, run, start
+from tests.cli.running import events_of, refuses, run, start
+from tests.cli.sounds import spoken, write
+from tests.scripted_whisper import build_babbling_whisper
 from tests.training import tiny
 
 TINY = [
@@ -106,3 +113,107 @@ def test_a_manifest_without_validation_is_refused(manifest: Path, tmp_path: Path
     manifest.write_text("\n".join(line for line in lines if ",dev," not in line) + "\n")
     result = run("train", "compact", "--manifest", manifest, "--out", tmp_path / "out", *SET)
     refuses(result, 2, "'dev'", "streamser corpus")
+
+
+def test_a_model_trained_without_ratings_tells_no_dimensions_anywhere(tmp_path: Path) -> None:
+    """Said once while it trains; null live, nothing in tables, reports and evaluations."""
+    from streamser.training.manifest import write_manifest
+
+    rated = tiny.items(tmp_path, train=16, dev=8)
+    unrated = [replace(item, dimensions=(math.nan,) * 3) for item in rated]
+    for items, name in ((rated, "rated.csv"), (unrated, "unrated.csv")):
+        write_manifest(items, tmp_path / name)
+    out, model = tmp_path / "out", str(tmp_path / "out" / "model")
+    trained = run("train", "compact", "--manifest", tmp_path / "unrated.csv", "--out", out, *SET)
+    assert trained.exit_code == 0, trained.stderr
+    assert trained.stderr.startswith("nothing teaches valence, arousal (no labels")
+
+    talk = write(tmp_path / "talk.wav", spoken(7.0))
+    session = tmp_path / "talk.jsonl"
+    heard = run("analyze", talk, "--asr", "none", "--model", model, "--format", "jsonl")
+    assert heard.exit_code == 0, heard.stderr
+    session.write_text(heard.stdout)
+    events = events_of(heard.stdout)
+    told = [event.emotion for event in events if isinstance(event, EmotionCompleted)]
+    moods = [event for event in events if isinstance(event, MoodUpdated)]
+    assert len(told) == len(moods) == 2
+    dimensions = [each.dimensions for each in told] + [each.dimensions for each in moods]
+    assert set(dimensions) == {Dimensions(None, None, None)}
+
+    table, markup = tmp_path / "told.csv", tmp_path / "told.emotionml"
+    exported = run("export", session, "--to", f"{table},{markup}")
+    assert exported.exit_code == 0, exported.stderr
+    with table.open(newline="", encoding="utf-8-sig") as file:
+        for row in csv.DictReader(file):
+            assert (row["valence"], row["arousal"], row["dominance"]) == ("", "", "")
+    assert "<dimension" not in markup.read_text()
+    report = run("report", session, "-o", tmp_path / "talk.html")
+    assert report.exit_code == 0, report.stderr
+    assert "valence: not measured" in (tmp_path / "talk.html").read_text()
+
+    judged = run(
+        *("evaluate", model, tmp_path / "rated.csv", "--split", "dev", "--device", "cpu"),
+        *("--modality", "audio", "--out", tmp_path / "judged"),
+    )
+    assert judged.exit_code == 0, judged.stderr
+    assert "UAR" in judged.stdout
+    assert "CCC" not in judged.stdout
+
+
+WHISPER = [
+    *("model.acoustic.kind=whisper", "model.acoustic.used_layers=1,2", "model.text=none"),
+    *(pair for pair in TINY if not pair.startswith(("model.acoustic", "model.text"))),
+]
+
+
+def test_whispers_lower_layers_train_and_are_used_like_any_encoder(
+    manifest: Path, tmp_path: Path
+) -> None:
+    """From weights in CTranslate2's form to a checkpoint that is evaluated and that listens."""
+    whisper = build_babbling_whisper(tmp_path / "whisper")
+    pairs = [*WHISPER, f"model.acoustic.name={whisper}"]
+    ours = [word for pair in pairs for word in ("--set", pair)]
+    out = tmp_path / "out"
+    trained = run("train", "compact", "--manifest", manifest, "--out", out, *ours)
+    assert trained.exit_code == 0, trained.stderr
+    shutil.rmtree(whisper)
+    model = str(out / "model")
+    judged = run(
+        *("evaluate", model, manifest, "--split", "dev", "--device", "cpu"),
+        *("--out", tmp_path / "judged"),
+    )
+    assert judged.exit_code == 0, judged.stderr
+    assert "UAR" in judged.stdout
+    talk = write(tmp_path / "talk.wav", spoken(2.5))
+    for command in (("analyze", talk, "--format", "jsonl"), ("listen", "--file", talk, "--json")):
+        heard = run(*command, "--asr", "none", "--model", model)
+        assert heard.exit_code == 0, heard.stderr
+        told = [each for each in events_of(heard.stdout) if isinstance(each, EmotionCompleted)]
+        assert told
+        assert told[0].emotion.modalities == ("audio",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "part"),
+    [
+        ("name=/absent/whisper", 1, "no such directory"),
+        ("name=tiny.eng", 1, "tiny.eng: it is no directory here"),
+        ("used_layers=1,9", 1, "has 2 layers: model.acoustic.used_layers cannot name 9"),
+        ("used_layers=0", 2, "name one layer at least"),
+        ("used_layers=", 2, "used_layers: Expected `array` of length >= 1"),
+        ("used_layers=first", 2, "used_layers: Expected `int`"),
+        ("join=mean", 2, "choose from concat, sum"),
+        ("max_seconds=60", 2, "max_seconds: Expected `float` <= 30"),
+        ("lora.rank=0", 2, "lora.rank: Expected `int` >= 1"),
+    ],
+)
+def test_ears_that_cannot_be_had_cost_one_line(
+    manifest: Path, tmp_path: Path, setting: str, code: int, part: str
+) -> None:
+    """Missing weights, layers beyond the encoder, values that make no sense."""
+    whisper = build_babbling_whisper(tmp_path / "whisper")
+    pairs = ["kind=whisper", "used_layers=1", f"name={whisper}", setting]
+    words = [word for pair in pairs for word in ("--set", f"model.acoustic.{pair}")]
+    out = tmp_path / "out"
+    result = run("train", "compact", "--manifest", manifest, "--out", out, "--offline", *words)
+    refuses(result, code, part)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from streamser.emotion.bounded import BoundedListener, BoundedModel
@@ -162,12 +163,52 @@ def test_the_thread_ends_with_the_listener() -> None:
         (msgspec.structs.replace(GOOD, confidence="high"), "confidence"),
         (msgspec.structs.replace(GOOD, dimensions=None), "Dimensions"),
         (msgspec.structs.replace(GOOD, dimensions=Dimensions(float("nan"))), "dimensions"),
+        (msgspec.structs.replace(GOOD, modalities=None), "modalities"),
+        (msgspec.structs.replace(GOOD, modalities=("smell",)), "modalities"),
+        (msgspec.structs.replace(GOOD, evidence={"x": object()}), "evidence"),
+        (msgspec.structs.replace(GOOD, evidence={"x": float("nan")}), "evidence"),
+        (msgspec.structs.replace(GOOD, evidence={"\ud800": 1.0}), "evidence"),
+        (msgspec.structs.replace(GOOD, evidence={f"k{n}": 1.0 for n in range(65)}), "64"),
     ],
 )
 def test_what_is_no_reading_is_refused(reading: Any, what: str) -> None:
     """NaN would be told as null, and break who reads it."""
     with pytest.raises(ModelError, match=what):
         BoundedListener(Doing(lambda: reading), "evil").interpret(0.0)
+
+
+def test_a_reading_is_told_in_plain_types() -> None:
+    """Numbers of numpy and kinds of str are what models make, and no event can be written of."""
+
+    class Name(str):
+        __slots__ = ()
+
+    half: Any = np.float32(0.5)
+    reading = msgspec.structs.replace(
+        GOOD,
+        category=Name("happy"),
+        confidence=np.float64(0.75),
+        scores={Name(each): np.float32(value) for each, value in GOOD.scores.items()},
+        dimensions=Dimensions(valence=half),
+        uncertainty=half,
+        modalities=["audio"],
+        evidence={Name("loud"): np.int64(3)},
+    )
+    told = BoundedListener(Doing(lambda: reading), "numeric").interpret(0.0)
+    again = msgspec.json.decode(msgspec.json.encode(told), type=Reading)
+    assert again == told
+    assert (told.confidence, told.dimensions, told.evidence) == (
+        0.75,
+        Dimensions(valence=0.5),
+        {"loud": 3.0},
+    )
+    assert told.scores == pytest.approx(GOOD.scores)
+
+
+def test_a_snapshot_without_bound_is_refused() -> None:
+    """A server remembers those of hundreds."""
+    with pytest.raises(ModelError, match="some kB at most"):
+        BoundedListener(Doing(lambda: bytes(2**21)), "evil").snapshot()
 
 
 def test_a_snapshot_that_is_none_is_refused() -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from streamser.events import (
     Event,
+    ListenerEvent,
     MeetingUpdated,
     MoodBody,
     MoodShifted,
@@ -119,7 +120,8 @@ def test_a_listeners_recording_loses_their_part_of_the_meeting(tmp_path: Path) -
         for who in ("Ann", "Ben", None)
     ]
     path = tmp_path / "x.jsonl"
-    lines = [encode_event(event)[:-1] + b',"cursor":9}\n' for event in (update, *shifts)]
+    events: list[ListenerEvent] = [update, *shifts]
+    lines = [encode_event(event)[:-1] + b',"cursor":9}\n' for event in events]
     path.write_bytes(b"".join(lines))
     told, shift = left(path)
     assert [each["speaker"] for each in told["speakers"]] == ["Ben"]

@@ -19,6 +19,7 @@ from streamser.emotion.neural.config import (
     FusedConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.errors import ModelError
 from tests.emotion.compact.bundles import tiny_bundle
@@ -31,7 +32,7 @@ __all__ = ["TARGET"]
 
 _FUSED_PARTS = (CONFIG, "model.safetensors", "calibration.json", "tokenizer.json")
 _BUNDLE_PARTS = (CONFIG, *PARTS)
-_KINDS = ("bundle", "fused", "voice", "pretrained")
+_KINDS = ("bundle", "fused", "voice", "pretrained", "whisper")
 
 
 class _Good(msgspec.Struct, frozen=True):
@@ -55,14 +56,20 @@ def _seeds(folder: Path) -> list[bytes]:
         text=PretrainedTextConfig(name=str(tiny_text("bert", folder / "bert"))),
         fusion=FUSION,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        model = build_model(pretrained, offline=True)
-    save_checkpoint(folder / "pretrained", model, calibrations=CALIBRATIONS, card="# Tiny")
+    ears = str(tiny_acoustic("whisper", folder / "ears"))
+    whisper = FusedConfig(
+        acoustic=WhisperAcousticConfig(name=ears, used_layers=(1, 2)), fusion=FUSION
+    )
+    for name, config in (("pretrained", pretrained), ("whisper", whisper)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            model = build_model(config, offline=True)
+        save_checkpoint(folder / name, model, calibrations=CALIBRATIONS, card="# Tiny")
     for directory in (
         tiny_checkpoint(folder / "fused", TINY),
         tiny_checkpoint(folder / "voice", VOICE_ONLY),
         folder / "pretrained",
+        folder / "whisper",
     ):
         found = load_checkpoint(directory, offline=True)
         parts = _parts(directory, _FUSED_PARTS)

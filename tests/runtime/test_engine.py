@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from streamser.speech.transcriber import Transcript
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 
-def job(number: int, level: float = 0.3, text: str | None = None) -> EmotionJob:
+def job(
+    number: int, level: float = 0.3, text: str | None = None, certainty: float | None = None
+) -> EmotionJob:
     """Ask for the emotion of one second of sound."""
     clip = Clip("a", number, 0, speech((1.0, level), seed=number), final=True)
-    return EmotionJob(number, clip, 8000, droppable=False, text=text)
+    return EmotionJob(number, clip, 8000, droppable=False, text=text, certainty=certainty)
 
 
 def words_job(number: int) -> WordsJob:
@@ -69,12 +72,12 @@ class Listening(LoudnessModel):
     """Keep what it was given with the sound, and the sessions that it was told to forget."""
 
     def __init__(self) -> None:
-        self.texts: list[str | None] = []
+        self.texts: list[tuple[str | None, float | None]] = []
         self.places: list[Place | None] = []
         self.forgotten: list[str] = []
 
     def observe(self, batch: Sequence[Spoken]) -> list[float]:
-        self.texts += [item.text for item in batch]
+        self.texts += [(item.text, item.certainty) for item in batch]
         self.places += [item.place for item in batch]
         return super().observe(batch)
 
@@ -120,6 +123,39 @@ def test_a_fault_nobody_foresaw_names_its_kind() -> None:
     assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
 
 
+def test_a_model_cannot_end_the_process_of_all() -> None:
+    """What asks for the program's end costs its own utterance; the others of its batch are read."""
+
+    class Quitter(LoudnessModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            if any(not item.samples.any() for item in batch):
+                raise SystemExit(3)
+            return super().observe(batch)
+
+    silent, loud = Engine(None, Quitter()).run([job(1, level=0.0), job(2)])
+    assert silent == Fault("internal_error", "SystemExit: 3")
+    assert isinstance(loud, Observed)
+
+
+def test_what_is_no_transcript_costs_its_own_utterance() -> None:
+    """It is told by name."""
+
+    class Odd(SpellingTranscriber):
+        def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+            heard = super().transcribe(clips)
+            odd: Any = None
+            return [
+                odd if clip.utterance == 1 else each
+                for each, clip in zip(heard, clips, strict=True)
+            ]
+
+    engine = Engine(Odd(), LoudnessModel())
+    odd, fine = engine.run([words_job(1), words_job(2)])
+    assert isinstance(odd, Fault)
+    assert "not a Transcript" in odd.message
+    assert isinstance(fine, Transcript)
+
+
 def test_jobs_for_a_model_that_is_not_there_fail() -> None:
     """Nobody waits for what cannot come."""
     (words,) = Engine(None, LoudnessModel()).run([words_job(1)])
@@ -133,8 +169,8 @@ def test_jobs_for_a_model_that_is_not_there_fail() -> None:
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
     """The model reads at most the window, is told where it lies, and gets all the words."""
     model = Listening()
-    (outcome,) = Engine(None, model).run([job(1, text="word0 word1")])
-    assert model.texts == ["word0 word1"]
+    (outcome,) = Engine(None, model).run([job(1, text="word0 word1", certainty=0.7)])
+    assert model.texts == [("word0 word1", 0.7)]
     assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Observed)
     expected = np.sqrt(np.mean(job(1).clip.samples[8192:] ** 2))
@@ -152,7 +188,7 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
     """A model that cannot run at all says so at the start."""
     model, recogniser = Listening(), ForgetfulTranscriber()
     Engine(recogniser, model).warm()
-    assert model.texts == [None]
+    assert model.texts == [(None, None)]
     assert recogniser.forgotten == model.forgotten == ["warm-up"]
 
     class Broken(LoudnessModel):

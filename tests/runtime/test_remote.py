@@ -29,6 +29,7 @@ from streamser.runtime.remote import RemoteEngine
 from streamser.runtime.worker import DeviceThread
 from tests.cli.running import DEMO
 from tests.faults.doubles import HandTime
+from tests.plugged import write_package
 
 linux = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
@@ -135,6 +136,54 @@ def test_a_process_holds_the_part_of_the_models_that_is_asked_for(part: Part) ->
         assert isinstance(outcome, Observed if part == "emotion" else Fault)
     finally:
         engine.close()
+
+
+_ODD = """
+from streamser.emotion.rules import RulesModel
+
+def fail():
+    raise ValueError("not here")
+
+class Bound:
+    def __reduce__(self):
+        return fail, ()
+
+class Model(RulesModel):
+    def __init__(self, settings, *, offline):
+        super().__init__()
+    def observe(self, batch):
+        found = super().observe(batch)
+        for place, spoken in enumerate(batch):
+            number = spoken.place.utterance if spoken.place else 0
+            if number == 2:
+                found[place] = lambda: None
+            elif number == 3:
+                found[place] = Bound()
+            elif number == 4:
+                raise SystemExit(4)
+        return found
+    def forget(self, session_id):
+        if session_id == "session":
+            raise ValueError("on purpose")
+"""
+
+
+def test_what_cannot_cross_costs_its_own_utterance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plug-in's findings may be bound to a process; it takes nobody's models with it."""
+    write_package(tmp_path, "odd", {"emotion_models/odd": "odd:Model"}, _ODD)
+    monkeypatch.syspath_prepend(tmp_path)
+    with remote(settings(emotion__model="odd")) as engine:
+        pid = engine.pid
+        for batch in ([1, 2, 1], [1, 3, 1], [3, 2], [1, 4, 2]):
+            outcomes = engine.run([job(number) for number in batch])
+            assert [isinstance(each, Observed) for each in outcomes] == [n == 1 for n in batch]
+            faults = [each for each in outcomes if isinstance(each, Fault)]
+            assert {each.code for each in faults} <= {"model_unavailable", "internal_error"}
+        engine.forget("session")
+        assert isinstance(engine.run([job(1)])[0], Observed)
+        assert engine.pid == pid
 
 
 def test_models_that_cannot_be_had_are_told_of_as_if_they_were_loaded_here() -> None:

@@ -51,11 +51,14 @@ class Talk:
             else:
                 self.carry(self.session.resolve(job.id, answer(job)))
 
-    def understand(self, text: str = "so it is", distrust: str = "") -> None:
+    def understand(
+        self, text: str = "so it is", distrust: str = "", confidence: float | None = None
+    ) -> None:
         """Let the recogniser answer everything that waits."""
         waiting, self.words = self.words, []
         for job in waiting:
-            self.carry(self.session.resolve(job.id, Transcript(text, distrust=distrust)))
+            heard = Transcript(text, distrust=distrust, confidence=confidence)
+            self.carry(self.session.resolve(job.id, heard))
 
     def of(self, kind: type[Event]) -> list[Event]:
         """Return what was told of one kind."""
@@ -86,6 +89,28 @@ def test_readings_of_the_voice_take_the_words_known_so_far() -> None:
     talk.understand("thank you thank you", distrust="repetitive")
     talk.hear((0.5, 0.3))
     assert texts(talk, final=False) == [None, None, "so it", "so it"]
+
+
+def test_how_sure_the_recogniser_is_goes_with_its_words() -> None:
+    """Of partials and finals; what it does not say is not known."""
+    talk = Talk()
+    talk.hear((0.5, 0), (1.1, 0.3))
+    talk.understand("so it", confidence=0.4)
+    talk.hear((0.5, 0.3))
+    talk.understand("so it", confidence=0.7)
+    talk.hear((0.5, 0.3), (2.0, 0))
+    talk.understand()
+    certainties = {
+        (job.text, job.clip.final): job.certainty
+        for job in talk.asked
+        if isinstance(job, EmotionJob)
+    }
+    assert certainties == {
+        (None, False): None,
+        ("so it", False): 0.7,
+        (None, True): None,
+        ("so it is", True): None,
+    }
 
 
 def test_words_that_are_there_in_time_leave_nothing_to_tell_of_the_voice_alone() -> None:

@@ -96,11 +96,12 @@ def test_there_is_an_end_also_for_one_that_takes_a_little() -> None:
 def test_what_is_sent_again_has_room_until_it_is_read() -> None:
     """Then the connection counts as slow at the same number as before."""
     backlog = Backlog(4, word)
-    backlog.widen(100)
-    assert all(backlog.put(letter(n, droppable=True)) for n in range(1, 101))
+    backlog.replay([letter(n, droppable=True) for n in range(1, 101)])
+    assert backlog.put(letter(101))
+    assert not backlog.is_over_full
     assert backlog.dropped == 0
     everything(backlog)
-    for n in range(101, 104):
+    for n in range(102, 105):
         backlog.put(letter(n, droppable=True))
     assert backlog.dropped == 1
 

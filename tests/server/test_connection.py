@@ -13,6 +13,7 @@ from websockets.protocol import Protocol
 from streamser.server.app import EmotionServer
 from streamser.server.connection import Connection
 from streamser.server.journal import FIELDS
+from streamser.server.pace import MessagePace
 from streamser.server.stream import LiveStream
 from tests.server.serving import Narrow, demo, dial, encode, patience, serving
 
@@ -131,7 +132,8 @@ def test_who_reads_no_answers_to_its_pings_gets_the_last_one_alone(
         parsed += len(part)
 
     async def scene() -> int:
-        async with serving() as server, Narrow.dial(server, path, query="all") as narrow:
+        flags = {"server.message_rate": 1e9}
+        async with serving(flags) as server, Narrow.dial(server, path, query="all") as narrow:
             monkeypatch.setattr(Protocol, "receive_data", watch)
             connection = only_connection(server)
             flood = b"".join(pings)
@@ -147,3 +149,89 @@ def test_who_reads_no_answers_to_its_pings_gets_the_last_one_alone(
     assert asyncio.run(patience(scene())) <= ROOM
     lines = [getattr(record, FIELDS, {}) for record in caplog.records]
     assert [line["event"] for line in lines].count("unread") == 1
+
+
+PING = bytes([0x89, 0x80]) + bytes(4)
+PONG = bytes([0x8A, 0x80]) + bytes(4)
+OPENING, PART = bytes([0x02, 0x80]) + bytes(4), bytes([0x00, 0x80]) + bytes(4)
+
+
+@pytest.mark.parametrize(
+    "flood", [PING * 10_000, PONG * 10_000, OPENING + PART * 10_000], ids=["ping", "pong", "part"]
+)
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/events"])
+def test_frames_that_are_no_messages_are_paced(
+    path: str, flood: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a burst its socket is not read: others are served as if there were no flood."""
+
+    async def scene() -> int:
+        flags = {"server.message_rate": 20.0, "server.message_burst": 100}
+        async with serving(flags) as server, dial(server, path, query="all") as wire:
+            await wire.next()
+            flooded = only_connection(server)
+            parts = parsed(flooded, monkeypatch)
+            wire.connection.transport.write(flood)
+            async with dial(server, query="rate=16000") as honest:
+                for _ in range(10):
+                    await honest.settle()
+                await honest.finish()
+            wire.connection.transport.abort()
+            return sum(parts)
+
+    assert 0 < asyncio.run(patience(scene())) <= 2 * 4096
+
+
+def test_who_goes_on_sending_such_frames_is_sent_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its client is told why, and the log once."""
+    caplog.set_level(logging.INFO, "streamser")
+
+    async def scene() -> tuple[int | None, str]:
+        async with serving() as server, dial(server, query="rate=16000") as wire:
+            await wire.next()
+            monkeypatch.setattr(MessagePace, "wait_s", lambda *_: None)
+            wire.connection.transport.write(PONG * 1000)
+            await wire.rest()
+            return wire.code, wire.reason
+
+    code, reason = asyncio.run(patience(scene()))
+    assert code == 1008
+    assert "too many frames" in reason
+    lines = [getattr(record, FIELDS, {}) for record in caplog.records]
+    assert [line["event"] for line in lines].count("flooded") == 1
+
+
+def test_what_a_lost_connection_leaves_is_parsed_bit_by_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A quarter of a MiB of tiny frames would hold up everybody."""
+
+    async def scene() -> list[int]:
+        async with serving() as server, dial(server, query="rate=16000") as wire:
+            await wire.next()
+            connection = only_connection(server)
+            parts = parsed(connection, monkeypatch)
+            connection._unread = (bytes([0x82, 0x82]) + bytes(6)) * 10_000
+            connection.transport.abort()
+            await connection.wait_closed()
+            return parts
+
+    parts = asyncio.run(patience(scene()))
+    assert sum(parts) == 80_000
+    assert max(parts) <= 4096
+
+
+def parsed(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list of how many bytes of a connection are parsed at once from now on."""
+    parts: list[int] = []
+    receive = Protocol.receive_data
+
+    def watch(self: Protocol, part: bytes) -> None:
+        if self is connection.protocol:
+            parts.append(len(part))
+        receive(self, part)
+
+    monkeypatch.setattr(Protocol, "receive_data", watch)
+    return parts

@@ -191,6 +191,26 @@ def test_there_is_room_until_there_is_none() -> None:
     assert code_of(admission.refuse_stream("a")) == "shutting_down"
 
 
+def test_who_connects_again_and_again_is_told_to_wait() -> None:
+    """Streams and listeners alike: each is a line in the log and an event for everybody."""
+    clock = [0.0]
+    admission = Admission(ServerSettings(max_sessions=64, max_listeners=256), lambda: clock[0])
+    admission.ready = True
+    gate = Gate(tokens(f"mic send,listen {SENDER}\nben send {BOTH}"), admission, USUAL, (), ())
+
+    def connect(path: str, token: str = SENDER) -> str | None:
+        return code(gate.decide(Call(f"{path}token={token}", "localhost"), "visit", ""))
+
+    paths = ("/v1/realtime?", "/v1/events?all&", "/v1/listen?", "/v1/realtime?encoding=mp3&")
+    told = [connect(path) for _ in range(400) for path in paths]
+    # Everybody may come back twice; who is refused for another reason has not come.
+    assert told.count(None) == 2 * (64 + 256)
+    assert set(told) == {None, "invalid_query", "too_many_visits"}
+    assert connect("/v1/realtime?", BOTH) is None
+    clock[0] = 1.0
+    assert [connect("/v1/realtime?") for _ in range(100)].count(None) == 20
+
+
 def code_of(refusal: Refusal | None) -> str | None:
     """Return why there is no room."""
     return None if refusal is None else refusal.code

@@ -8,14 +8,17 @@ from typing import Any
 import msgspec
 
 from streamser.events import (
+    Cleared,
     EmotionBody,
     EmotionCompleted,
     EmotionProvisional,
     Event,
+    Marker,
     ModelNames,
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SessionUpdated,
     SpeechStarted,
     SpeechStopped,
     Window,
@@ -36,7 +39,7 @@ class Talk:
         self, hub: Hub, session_id: str, meeting: str | None = None, speaker: str | None = None
     ) -> None:
         self.hub, self.session_id, self.seq = hub, session_id, 0
-        info = SessionInfo(
+        self.info = SessionInfo(
             id=session_id,
             models=ModelNames(vad="v", asr=None, emotion="e"),
             silence_ms=500,
@@ -44,7 +47,7 @@ class Talk:
             meeting=meeting,
             speaker=speaker,
         )
-        self.tell(SessionCreated, 0.0, session=info)
+        self.tell(SessionCreated, 0.0, session=self.info)
 
     def tell(self, kind: type[Event], now: float, **fields: Any) -> None:
         """Publish an event at a time in seconds."""
@@ -314,3 +317,31 @@ def test_a_meeting_lists_those_who_are_there_and_counts_the_rest() -> None:
     (state,) = Ear(hub, Interest(meeting="m")).snapshot.meetings
     assert [who.speaker for who in state.speakers] == ["Ann", *(f"g{n}" for n in range(19, 50))]
     assert state.more_speakers == 19
+
+
+def test_what_a_client_asks_for_pushes_out_nothing_that_was_said() -> None:
+    """Markers, clears and updates, as often as it likes: they have a part of their own."""
+    hub = make_hub(keep=800)
+    talk, pest = Talk(hub, "s", "m", "Ann"), Talk(hub, "p", "m", "Eve")
+    talk.utter(2.0)
+    told = hub.kept
+    for number in range(5000):
+        pest.tell(Marker, 3.0, id=str(number), audio_ms=0)
+        pest.tell(Cleared, 3.0)
+        pest.tell(SessionUpdated, 3.0, session=pest.info)
+    assert hub.kept == told + 100
+    snapshot, missed = hub.subscribe(Subscription(Interest(meeting="m"), ignore), FIRST, 4.0)
+    assert not snapshot.lost
+    assert len(missed) == told + 100
+    cursors = [json.loads(letter.bodies[0])["cursor"] for letter in missed]
+    assert cursors == sorted(cursors)
+    kinds = [json.loads(letter.bodies[0])["type"] for letter in missed]
+    assert kinds.count("streamser.emotion.completed") == 1
+    _, latest = hub.subscribe(Subscription(Interest(), ignore), cursors[-1] - 10, 4.0)
+    assert [json.loads(letter.bodies[0])["cursor"] for letter in latest] == cursors[-10:]
+    _, of_it = hub.subscribe(Subscription(Interest(session="p"), ignore), 0, 4.0)
+    assert [letter.seq for letter in of_it] == [1, *range(pest.seq - 99, pest.seq + 1)]
+
+
+def ignore(letter: Letter) -> None:
+    """Take an event."""

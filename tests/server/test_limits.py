@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
+from streamser.server.connection import Connection
 from tests.server.serving import (
     EMOTION,
     Told,
@@ -220,6 +221,36 @@ def test_finals_that_are_late_keep_newcomers_out() -> None:
                 )
 
     asyncio.run(patience(scene()))
+
+
+def test_who_commits_when_it_likes_makes_no_final_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its finals lag an hour behind its sound, and were told at once: newcomers are let in."""
+    hour = 3600.0
+
+    async def scene() -> None:
+        flags = {"server.late_s": 60.0}
+        async with serving(flags) as server, dial(server, query="rate=16000") as wire:
+            await wire.update({"turn_detection": None})
+            long_ago = time.monotonic() - hour
+            monkeypatch.setattr(Connection, "came", property(lambda _: long_ago, _nowhere))
+            events = []
+            for _ in range(3):
+                await wire.sound(encode(demo(2.0)))
+                await wire.send("input_audio_buffer.commit")
+                events += await wire.until(EMOTION)
+            events += await wire.settle()
+            lags = [event["lag_ms"] for event in of_kind(events, EMOTION)]
+            assert min(lags) > 1000 * (hour - 1)
+            assert not of_kind(events, "streamser.overload")
+            assert (await status(server, "readyz"))[::2] == (200, "ready\n")
+            async with dial(server) as newcomer:
+                await newcomer.next()
+
+    asyncio.run(patience(scene()))
+
+
+def _nowhere(connection: Connection, came: float) -> None:
+    return
 
 
 def test_there_is_room_for_so_many_listeners() -> None:

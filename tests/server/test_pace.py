@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.server.pace import Bursts, MessagePace, Pace
+from streamser.server.pace import Bursts, MessagePace, Pace, Visits
 
 
 def test_sound_in_real_time_never_waits() -> None:
@@ -89,3 +89,12 @@ def test_a_stream_that_begins_with_nothing_waits_at_once() -> None:
     pace = MessagePace(rate=20.0, burst=400, at_once=0.0)
     assert pace.wait_s(0.0, now=0.0) == pytest.approx(1 / 20)
     assert pace.wait_s(0.1, now=0.0) == 0.0
+
+
+def test_who_connects_again_and_again_is_let_in_so_often() -> None:
+    """Who is refused has not come: it is let in as soon as one that behaves."""
+    visits = Visits(most=100, rate=20.0)
+    assert [visits.admit("ann", now=0.0) for _ in range(300)] == [True] * 100 + [False] * 200
+    assert visits.admit("ben", now=0.0)
+    assert [visits.admit("ann", now=0.5) for _ in range(300)].count(True) == 10
+    assert [visits.admit("ann", now=60.0) for _ in range(300)].count(True) == 100

@@ -19,7 +19,7 @@ from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.journal import FIELDS
 from streamser.server.port import _select_subprotocol
-from tests.server.serving import dial, patience, server_settings, serving
+from tests.server.serving import Narrow, dial, patience, server_settings, serving
 
 HEAD = "HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -229,7 +229,8 @@ def test_a_message_of_too_many_parts_is_too_big() -> None:
     """Each of them costs, also an empty one."""
 
     async def scene() -> None:
-        async with serving() as server, dial(server, query="rate=16000") as wire:
+        flags = {"server.message_rate": 1e9}
+        async with serving(flags) as server, dial(server, query="rate=16000") as wire:
             await wire.next()
             part = bytes([0x00, 0x80, 0, 0, 0, 0])
             wire.connection.transport.write(bytes([0x02, *part[1:]]) + part * 5000)
@@ -275,3 +276,47 @@ def test_a_name_that_begins_like_an_address_is_not_this_machine() -> None:
             EmotionServer(server_settings({"server.host": host}), lambda line: None)
     for host in ("127.0.0.1", "127.8.9.1", "::1", "localhost"):
         EmotionServer(server_settings({"server.host": host}), lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v1/realtime", "stream=a-secret-of-a-stream"),
+        ("/v1/listen", ""),
+        ("/v1/events", "session=nobody"),
+    ],
+)
+def test_who_is_to_leave_and_says_no_goodbye_holds_no_place(path: str, query: str) -> None:
+    """Finished, or turned away on an open socket: it stands at the door until it is closed."""
+
+    async def scene() -> tuple[int, int]:
+        async with serving() as server, Narrow.dial(server, path, query=query) as narrow:
+            if path != "/v1/events":
+                await narrow.send("CloseStream" if path == "/v1/listen" else "streamser.finish")
+            await narrow.rest()
+            assert narrow.code in (1000, 4404)
+            doorway = server._port._doorway
+            return doorway.waiting, doorway.open
+
+    assert asyncio.run(patience(scene())) == (1, 1)
+
+
+def test_who_is_refused_has_never_been_through_the_door() -> None:
+    """A page of another site, whose socket is opened to tell it so, and which never goes."""
+
+    async def scene() -> tuple[int, int]:
+        async with serving() as server:
+            link = urlsplit(server.url)
+            reader, writer = await asyncio.open_connection(link.hostname, link.port)
+            head = f"GET /v1/realtime {HEAD}Origin: https://evil.example\r\n{UPGRADE}\r\n"
+            writer.write(head.encode())
+            await reader.readuntil(b"\r\n\r\n")
+            # Two frames: the error, and the goodbye that is never answered.
+            await reader.readuntil(b"wrong_origin")
+            await reader.readuntil(b"wrong_origin")
+            doorway = server._port._doorway
+            state = doorway.waiting, doorway.open
+            writer.close()
+            return state
+
+    assert asyncio.run(patience(scene())) == (1, 1)

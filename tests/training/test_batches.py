@@ -10,12 +10,17 @@ import torch
 from msgspec.structs import replace
 
 from streamser.emotion.neural.build import build_model
+from streamser.emotion.neural.config import WhisperAcousticConfig
+from streamser.emotion.neural.whisper_audio import whisper_input
+from streamser.errors import ModelError
 from streamser.training.batches import Feed, cut, plan_batches
 from streamser.training.inputs import Inputs, Variety, text_of
-from streamser.training.items import Item
+from streamser.training.items import Item, MelSpan
+from streamser.training.mel_archive import whisper_levels
 from streamser.training.settings import AugmentSettings, MaskingSettings, TrainSettings
 from streamser.training.sounds import Sounds
 from streamser.training.targets import labels_of, targets_of
+from tests.scripted_whisper import build_babbling_whisper
 from tests.training import tiny
 
 
@@ -32,6 +37,11 @@ def _feed(items: list[Item], settings: TrainSettings) -> Feed:
         sounds=sounds,
         variety=Variety(settings.augment, texts),
     )
+
+
+def _ears(folder: Path) -> WhisperAcousticConfig:
+    place = build_babbling_whisper(folder / "whisper")
+    return WhisperAcousticConfig(name=str(place), used_layers=(1, 2))
 
 
 @pytest.fixture
@@ -83,11 +93,16 @@ def test_an_epoch_follows_from_seed_and_number(items: list[Item]) -> None:
     assert torch.equal(one.inputs.has_text, other.inputs.has_text)
 
 
-def test_a_batch_is_what_the_model_would_prepare(items: list[Item]) -> None:
+@pytest.mark.parametrize("kind", ["compact", "whisper"])
+def test_a_batch_is_what_the_model_would_prepare(
+    items: list[Item], kind: str, tmp_path: Path
+) -> None:
     """Though what it hears is kept, not prepared anew."""
-    settings = tiny.settings()
+    config = tiny.model_config()
+    if kind == "whisper":
+        config = replace(config, acoustic=_ears(tmp_path))
     texts = [item.text for item in items if item.text]
-    model = build_model(settings.model, texts=texts)
+    model = build_model(config, texts=texts)
     sounds = Sounds()
     inputs = Inputs(model, sounds)
     for _ in range(2):
@@ -102,6 +117,32 @@ def test_a_batch_is_what_the_model_would_prepare(items: list[Item]) -> None:
         assert found.text is not None
         assert expected.text is not None
         assert torch.equal(found.text.ids, expected.text.ids)
+
+
+def test_whisper_hears_the_finer_frames_of_an_archive_varied_or_not(tmp_path: Path) -> None:
+    """Of a corpus that may only be had as frames; 64 bands are too coarse, in one line."""
+    frames = np.random.default_rng(0).integers(150, 256, (60, 128)).astype(np.uint8)
+    steps = np.diff(frames, axis=0, prepend=np.zeros((1, 128), np.uint8))
+    np.savez(tmp_path / "fine.npz", mel_dt=steps, offset=np.array([0]), n_frames=np.array([60]))
+    np.savez(tmp_path / "coarse.npz", mel=frames[:, ::2])
+    model = build_model(replace(tiny.model_config(), acoustic=_ears(tmp_path), text=None))
+    fine, coarse = (
+        Item(id=name, corpus="c", speaker="s", mel=MelSpan(tmp_path / f"{name}.npz", 0, 60))
+        for name in ("fine", "coarse")
+    )
+    inputs = Inputs(model, Sounds())
+    plain = inputs.prepare([fine], [None], hears=[True]).audio
+    assert plain is not None
+    assert plain.values[0].numpy() == pytest.approx(whisper_input(whisper_levels(frames)))
+    variety = Variety(AugmentSettings(noise=1.0, snr_db=(0.0, 0.0), spec_time=0.5), [])
+    rng = np.random.default_rng(1)
+    varied = inputs.prepare([fine], [None], hears=[True], variety=variety, rng=rng).audio
+    assert varied is not None
+    assert varied.values.shape == plain.values.shape
+    assert not torch.equal(varied.values, plain.values)
+    assert torch.isfinite(model(inputs.prepare([fine], [None], hears=[True])).dimensions).all()
+    with pytest.raises(ModelError, match="frames of 128 bands"):
+        inputs.prepare([coarse], [None], hears=[True])
 
 
 def test_a_masked_modality_is_not_even_prepared(items: list[Item]) -> None:

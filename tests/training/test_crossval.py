@@ -297,17 +297,39 @@ def test_a_fold_without_a_label_is_no_part_of_the_mean_over_folds(
     items: list[Item], settings: TrainSettings, tmp_path: Path
 ) -> None:
     """A corpus may have ratings of some speakers only."""
-    plan = plan_of(items, settings, tmp_path, "words")
+    plan = replace(plan_of(items, settings, tmp_path, "words"), seeds=(0,))
     who = {item.speaker for item in plan.folds[0].test}
-    bare = [
-        replace(item, dimensions=(math.nan,) * 3) if item.speaker in who else item for item in items
-    ]
-    plan = replace(plan_of(bare, settings, tmp_path, "words"), seeds=(0,))
+    # The speakers of one fold teach another.
+    first = replace(plan.folds[0], test=tuple(_unrated(each) for each in plan.folds[0].test))
+    assert not who & {item.speaker for item in first.train}
+    plan = replace(plan, folds=(first, plan.folds[1]))
     finish(plan)
     figures = {each.name: each for each in measure(plan, bootstrap=100).systems[0].figures}
     assert figures["CCC valence"].fold_mean is not None
     assert figures["CCC valence"].fold_sd is None
     assert figures["UAR"].fold_sd is not None
+
+
+def test_a_fold_that_teaches_no_ratings_tells_none(
+    items: list[Item], settings: TrainSettings, tmp_path: Path
+) -> None:
+    """Its categories are measured with those of the others, its ratings are not."""
+    plan = replace(plan_of(items, settings, tmp_path, "words"), seeds=(0,))
+    first = replace(plan.folds[0], train=tuple(_unrated(each) for each in plan.folds[0].train))
+    plan = replace(plan, folds=(first, plan.folds[1]))
+    finish(plan)
+    told = read_cell(plan, plan.cells()[0])["text"]
+    assert told.names == ("valence", "arousal")
+    assert np.isnan(told.truth).all()
+    assert (told.labels >= 0).all()
+    figures = {each.name: each for each in measure(plan, bootstrap=100).systems[0].figures}
+    assert figures["CCC valence"].fold_mean is not None
+    assert figures["CCC valence"].fold_sd is None
+    assert figures["UAR"].fold_sd is not None
+
+
+def _unrated(item: Item) -> Item:
+    return replace(item, dimensions=(math.nan,) * 3)
 
 
 def test_what_nobody_has_rated_is_refused_before_hours_of_training(

@@ -9,13 +9,13 @@ import pytest
 from torch import nn
 
 from streamser.emotion.neural.config import HeadsConfig
-from streamser.training.bundle.voices import keep
 from streamser.training.log import write_log
 from streamser.training.manifest import write_manifest
 from streamser.training.predictions import save_predictions
 from streamser.training.resume import save_weights
 from streamser.training.runs import open_run
 from tests.training import planted, tiny
+from tools.compact.voices import keep
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "log.csv": lambda path: write_log(path, [], HeadsConfig()),

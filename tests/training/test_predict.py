@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from streamser.emotion.frontend import Sound
 from streamser.emotion.neural.build import build_model
+from streamser.emotion.neural.config import HeadsConfig
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import AudioError
 from streamser.training.items import Item
@@ -119,3 +120,22 @@ def test_a_clip_that_cannot_be_read_is_named(model: FusedModel, items: list[Item
     gone = replace(items[0], audio=Path("gone.wav"))
     with pytest.raises(AudioError, match=r"gone\.wav does not exist"):
         predict(model, [*items, gone])
+
+
+def test_answers_stand_in_the_columns_of_other_heads_too(items: list[Item]) -> None:
+    """What a model does not tell has no label, and so no figure."""
+    config = replace(tiny.model_config(), heads=HeadsConfig(dimensions=("arousal",)))
+    model = build_model(config, texts=["a word"])
+    told = predict(model, items)
+    wide = told.over(HeadsConfig(dimensions=("valence", "arousal")))
+    assert wide.names == ("valence", "arousal")
+    assert np.isnan(wide.truth[:, 0]).all()
+    assert np.isfinite(wide.dimensions).all()
+    assert np.array_equal(wide.dimensions[:, 1], told.dimensions[:, 0])
+    assert np.array_equal(wide.truth[:, 1], told.truth[:, 0])
+    assert np.array_equal(wide.logits, told.logits)
+    assert np.array_equal(wide.votes, told.votes)
+    config = replace(config, heads=HeadsConfig(categories=(), dimensions=("arousal",)))
+    silent = predict(build_model(config, texts=["a word"]), items).over(HeadsConfig())
+    assert silent.logits.shape == (len(items), 4)
+    assert (silent.labels == -1).all()

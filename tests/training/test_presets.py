@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from streamser.emotion.neural.config import PretrainedAcousticConfig, PretrainedTextConfig
+from streamser.emotion.neural.config import (
+    LoraConfig,
+    PretrainedAcousticConfig,
+    PretrainedTextConfig,
+    WhisperAcousticConfig,
+)
+from streamser.emotion.neural.network import check_config
 from streamser.errors import ConfigError
 from streamser.training.losses import task_weights
 from streamser.training.presets import load_train_settings, train_preset_folder
@@ -13,8 +19,8 @@ PRESETS = sorted(path.stem for path in train_preset_folder().glob("*.toml"))
 
 
 def test_presets_come_with_the_program() -> None:
-    """For a cluster, for one GPU, for two CPU cores, for the report in docs."""
-    assert PRESETS == ["ablation", "base", "compact", "paper"]
+    """For a cluster, for one GPU, for two CPU cores in two ways, for the report in docs."""
+    assert PRESETS == ["ablation", "base", "compact", "paper", "whisper"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -75,6 +81,19 @@ def test_another_kind_of_encoder_begins_from_its_own_defaults() -> None:
     assert settings.model.acoustic == PretrainedAcousticConfig(name="some/model")
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_takes_whispers_layers_for_ears(name: str) -> None:
+    """By the settings that anybody would set."""
+    wanted = {"used_layers": "1,2", "join": "concat", "lora.rank": "4", "frozen": "none"}
+    pairs = [f"model.acoustic.{key}={value}" for key, value in wanted.items()]
+    settings = load_train_settings(name, ["model.acoustic.kind=whisper", *pairs])
+    acoustic = settings.model.acoustic
+    assert isinstance(acoustic, WhisperAcousticConfig)
+    assert (acoustic.name, acoustic.used_layers, acoustic.join) == ("tiny.en", (1, 2), "concat")
+    assert (acoustic.frozen, acoustic.lora) == ("none", LoraConfig(rank=4))
+    check_config(settings.model)
+
+
 def test_a_file_may_take_settings_away(tmp_path: Path) -> None:
     """As the assignments may."""
     file = tmp_path / "mine.toml"
@@ -113,7 +132,7 @@ def test_the_architecture_of_an_encoder_is_any_table(tmp_path: Path) -> None:
         (
             "model.acoustic.kind=big",
             "--set model.acoustic.kind: Invalid value 'big'; choose from compact, plugin,"
-            " pretrained.",
+            " pretrained, whisper.",
         ),
         (
             "model.acoustic.name=x",
@@ -152,5 +171,5 @@ def test_a_wrong_file_is_told_in_one_line(tmp_path: Path, text: str, part: str) 
 
 def test_an_unknown_preset_lists_those_there_are() -> None:
     """Those of trainings, not those of listening."""
-    with pytest.raises(ConfigError, match="there are ablation, base, compact, paper"):
+    with pytest.raises(ConfigError, match="there are ablation, base, compact, paper, whi"):
         load_train_settings("embedded")

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.blocks import Block, cut_blocks
+from streamser.emotion.compact.blocks import BEGINNING, Block, Progress, cut_blocks
 from streamser.emotion.compact.graph import open_graph
-from streamser.emotion.compact.whisper_mel import Frames, whisper_frames
+from streamser.emotion.compact.whisper_mel import Frames, frame_count, whisper_frames
 from streamser.emotion.model import Place
 
 __all__ = ["GRAPH", "LAYERS", "MOST_BLOCKS", "VALUES", "WIDTH", "LayerEar", "load_layers"]
@@ -28,7 +28,7 @@ WIDTH: Final = 384
 VALUES: Final = 2 * LAYERS * WIDTH
 """Mean and deviation of each layer, one layer after the other."""
 MOST_BLOCKS: Final = 1024
-"""Full blocks kept of all sessions together: 51 minutes of sound, 6 MB."""
+"""Full blocks kept of all sessions together: 25 minutes of sound, 6 MB."""
 
 _EDGE: Final = 2
 """Frames at a clip's end that reach beyond it: what they say changes as it grows."""
@@ -48,13 +48,13 @@ class _Kept(NamedTuple):
     utterance: int
     start: int
     full: tuple[_Sums, ...]
+    progress: Progress
 
 
 class LayerEar:
     """Hear clips of many sessions by the lower layers; what is full is heard once.
 
-    While somebody speaks, only the last three seconds are encoded again. Beyond ``most``
-    blocks the sessions that were heard longest ago lose theirs. For one thread.
+    Beyond ``most`` blocks the sessions that were heard longest ago lose theirs. For one thread.
     """
 
     def __init__(self, graph: Any, most: int = MOST_BLOCKS) -> None:
@@ -67,23 +67,26 @@ class LayerEar:
         """Return what the layers say of a clip, float32 [VALUES]; ``nan`` of silence.
 
         ``samples`` is float32 [n] at 16 kHz, finite. Clips of one session and utterance must
-        be parts of the same sound; the answer has the same bits as without a ``place``.
+        be parts of the same sound; the answer has the same bits however much of it is kept. Of
+        a clip that grows the open block is left to the next one, unless it is the first.
         """
-        levels = whisper_frames(samples)
         if place is None:
-            return self.heard(levels)
+            return self.heard(whisper_frames(samples))
+        unchanged = frame_count(len(samples)) - _EDGE
         kept = self._take(place.session_id)
         same = kept is not None and (kept.utterance, kept.start) == (place.utterance, place.start)
-        before = kept.full if kept is not None and same else ()
-        blocks = cut_blocks(levels)
-        final = [block.full and block.end <= len(levels) - _EDGE for block in blocks]
-        sums = [
-            before[number] if number < len(before) and final[number] else self._encode(block)
-            for number, block in enumerate(blocks)
-        ]
-        full = tuple(each for each, done in zip(sums, final, strict=True) if done)
-        self._keep(place.session_id, _Kept(place.utterance, place.start, full))
-        return _summary(sums)
+        if kept is None or not same or kept.progress.end > unchanged:
+            kept = _Kept(place.utterance, place.start, (), BEGINNING)
+        full = list(kept.full)
+        rest: list[_Sums] = []
+        for block in cut_blocks(whisper_frames(samples, kept.progress.end), kept.progress):
+            if block.full and block.progress.end <= unchanged:
+                full.append(self._encode(block))
+                kept = kept._replace(full=tuple(full), progress=block.progress)
+            elif not (place.growing and full):
+                rest.append(self._encode(block))
+        self._keep(place.session_id, kept)
+        return _summary([*full, *rest])
 
     def heard(self, levels: Frames) -> Values:
         """Do the same for log10 mel powers [T, 80], wherever they are from."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from streamser.emotion.calibration import (
     Calibration,
@@ -21,6 +23,7 @@ from streamser.emotion.calibration import (
     modality_set,
     probabilities,
 )
+from streamser.emotion.certainty import weight_of_words
 from streamser.emotion.compact.bundle import Bundle, load_bundle
 from streamser.emotion.compact.ear import Ear, cleaned, listen
 from streamser.emotion.compact.layers import VALUES, LayerEar
@@ -43,17 +46,24 @@ __all__ = [
 ]
 
 Vectors = npt.NDArray[np.float32]
+_Answer: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Probabilities [4] and dimensions [3] in [-1, 1]."""
 
 NEUTRAL_AT_FIRST = 2.0  # logits, for a voice of which nothing is known
 CAUTION_AT_FIRST = 0.9  # of the way from the usual threshold to certainty, likewise
+_TINY = 1e-12  # of probability, whose logarithm is still a number
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
 
 
 class CompactFinding(msgspec.Struct, frozen=True, eq=False):
-    """Hold what was measured of a clip; ``words`` [L, width] is ``None`` where there are none."""
+    """Hold what was measured of a clip; ``words`` [L, width] is ``None`` where there are none.
+
+    ``weight``, in (0, 1], is how much these words count.
+    """
 
     measured: Measured
     words: Vectors | None
+    weight: float = 1.0
 
 
 class Judgement(msgspec.Struct, frozen=True, eq=False):
@@ -93,7 +103,13 @@ class CompactModel:
             )
             for spoken in batch
         ]
-        return self._find(measured, [spoken.text for spoken in batch])
+        weights = [weight_of_words(spoken.certainty) for spoken in batch]
+        # Words of no weight are as good as none.
+        given = [each.text if weight else None for each, weight in zip(batch, weights, strict=True)]
+        return [
+            replace(found, weight=weight) if found.words is not None else found
+            for found, weight in zip(self._find(measured, given), weights, strict=True)
+        ]
 
     def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
         """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
@@ -161,15 +177,16 @@ class CompactListener:
         if not modalities:
             scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
             return Reading(UNSURE, 1.0 / len(CATEGORIES), scores, Dimensions(), 1.0, ())
-        calibration = calibration_of(
-            self._bundle.calibrations,
-            modality_set(audio="audio" in modalities, text="text" in modalities),
-        )
-        likely = probabilities(judged.logits, calibration)
+        likely, mapped = self._answer(judged)
+        if finding.words is not None and finding.weight < 1.0:
+            alone = self._answer(self.judge(replace(finding, words=None)))
+            likely, mapped = _mixed((likely, mapped), alone, finding.weight)
         scores = dict(zip(CATEGORIES, likely.tolist(), strict=True))
         likeliest = max(scores, key=scores.__getitem__)
-        least = self._least(likeliest, modalities, calibration)
-        mapped = 2.0 * map_dimensions(judged.dimensions, DIMENSIONS, calibration) - 1.0
+        least = self._least(likeliest, modalities, finding)
+        evidence = self._evidence(finding.measured, judged, least)
+        if "text" in modalities:
+            evidence["words_weight"] = round(finding.weight, 3)
         return Reading(
             category=UNSURE if scores[likeliest] < least else likeliest,
             confidence=scores[likeliest],
@@ -177,7 +194,7 @@ class CompactListener:
             dimensions=Dimensions(**dict(zip(DIMENSIONS, mapped.tolist(), strict=True))),
             uncertainty=entropy(scores),
             modalities=modalities,
-            evidence=self._evidence(finding.measured, judged, least),
+            evidence=evidence,
         )
 
     def learn(self, finding: CompactFinding) -> None:
@@ -206,18 +223,34 @@ class CompactListener:
             self._against = self._usual.against(self._bundle.norm)
         return self._against
 
-    def _least(
-        self, likeliest: str, modalities: tuple[str, ...], calibration: Calibration
-    ) -> float:
+    def _calibration(self, modalities: tuple[str, ...]) -> Calibration:
+        given = modality_set(audio="audio" in modalities, text="text" in modalities)
+        return calibration_of(self._bundle.calibrations, given)
+
+    def _answer(self, judged: Judgement) -> _Answer:
+        """Calibrate a judgement; one that rests on nothing is even and in the middle."""
+        if not judged.modalities:
+            return np.full(len(CATEGORIES), 1.0 / len(CATEGORIES)), np.zeros(len(DIMENSIONS))
+        calibration = self._calibration(judged.modalities)
+        mapped = map_dimensions(judged.dimensions, DIMENSIONS, calibration)
+        return probabilities(judged.logits, calibration), 2.0 * mapped - 1.0
+
+    def _least(self, likeliest: str, modalities: tuple[str, ...], finding: CompactFinding) -> float:
         """Return how likely a category must be to be named.
 
-        Of a stream that is hardly known, an emotion is named by voice alone only where it is
-        nearly certain: a microphone that was never heard can pass for a mood.
+        Of a stream that is hardly known, an emotion is named only where it is nearly certain, as
+        far as not the words alone say the same: a microphone that was never heard can pass for a
+        mood.
         """
-        usual = calibration.unsure_below
-        if modalities != ("audio",) or likeliest == "neutral" or usual >= 1.0:
+        usual = self._calibration(modalities).unsure_below
+        if "audio" not in modalities or likeliest == "neutral" or usual >= 1.0:
             return usual
-        return usual + (1.0 - usual) * CAUTION_AT_FIRST * (1.0 - self._usual.known)
+        doubt = 1.0 - self._usual.known
+        if finding.words is not None:
+            unheard = replace(finding, measured=Measured(finding.measured.values, 0.0))
+            said, _ = self._answer(self.judge(unheard))
+            doubt *= 1.0 - finding.weight * float(said[CATEGORIES.index(likeliest)])
+        return usual + (1.0 - usual) * CAUTION_AT_FIRST * doubt
 
     def _evidence(self, measured: Measured, judged: Judgement, least: float) -> dict[str, float]:
         """Name the measurements that people can follow, and how sure the network was."""
@@ -235,6 +268,13 @@ class CompactListener:
             evidence["f0_median_hz"] = 2.0**octave
             evidence["f0_deviations"] = float((octave - usual.mean[place]) / usual.deviation[place])
         return {name: round(value, 3) for name, value in evidence.items()}
+
+
+def _mixed(both: _Answer, alone: _Answer, weight: float) -> _Answer:
+    """Mix answers with words and without: calibrated logits and dimensions, words by weight."""
+    with_words, without = (np.log(np.maximum(likely, _TINY)) for likely, _ in (both, alone))
+    likely = probabilities(weight * with_words + (1.0 - weight) * without)
+    return likely, weight * both[1] + (1.0 - weight) * alone[1]
 
 
 def load_compact(directory: Path, name: str) -> CompactModel:

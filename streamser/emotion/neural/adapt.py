@@ -19,18 +19,18 @@ Frozen: TypeAlias = Literal["features", "all", "none"]
 
 
 class LayerSum(nn.Module):
-    """Sum all layers' outputs with softmax weights that learn; at first all count the same.
+    """Sum what layers give with softmax weights that learn; at first all count the same.
 
-    As in SUPERB (Yang et al. 2021, §3.1): Σ_l softmax(w)_l · h_l over the input of the first
-    layer and the output of each.
+    As in SUPERB (Yang et al. 2021, §3.1): Σ_l softmax(w)_l · h_l over ``states`` of them, such
+    as the input of the first layer and the output of each.
     """
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, states: int) -> None:
         super().__init__()
-        self.weights = nn.Parameter(torch.zeros(layers + 1))
+        self.weights = nn.Parameter(torch.zeros(states))
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
-        """Return [B, T, d] of ``layers`` + 1 such tensors."""
+        """Return [B, T, d] of as many such tensors."""
         shares = torch.softmax(self.weights, dim=0)
         total = shares[0] * states[0]
         for share, state in zip(shares[1:], states[1:], strict=True):

@@ -19,6 +19,7 @@ from streamser.emotion.neural.config import (
     PluginAcousticConfig,
     PluginTextConfig,
     TextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.network import FusedModel, check_config
 from streamser.emotion.neural.plugged import EncoderRequest, plugged_acoustic, plugged_text
@@ -27,6 +28,10 @@ from streamser.emotion.neural.pretrained_audio import (
     load_pretrained_acoustic,
 )
 from streamser.emotion.neural.pretrained_text import build_pretrained_text, load_pretrained_text
+from streamser.emotion.neural.whisper_audio import (
+    build_whisper_acoustic,
+    load_whisper_acoustic,
+)
 from streamser.emotion.neural.word_pieces import train_word_pieces
 from streamser.emotion.ready.registry import READY
 
@@ -70,6 +75,8 @@ def _new_acoustic(config: AcousticConfig, offline: bool) -> nn.Module:
     if isinstance(config, PluginAcousticConfig):
         request = EncoderRequest(options=config.options, offline=offline)
         return plugged_acoustic(config, request)
+    if isinstance(config, WhisperAcousticConfig):
+        return load_whisper_acoustic(config, offline=offline)
     if config.name in READY:
         from streamser.emotion.ready.start import begin_acoustic
 
@@ -95,6 +102,8 @@ def _old_acoustic(config: AcousticConfig, directory: Path) -> nn.Module:
         return CompactAcoustic(config)
     if isinstance(config, PluginAcousticConfig):
         return plugged_acoustic(config, _again(config.options, directory))
+    if isinstance(config, WhisperAcousticConfig):
+        return build_whisper_acoustic(config)
     return build_pretrained_acoustic(config)
 
 

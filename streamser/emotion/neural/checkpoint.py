@@ -227,7 +227,7 @@ def _refuse_other_formats(directory: Path) -> None:
     if is_bundle(directory):
         raise ModelError(
             f"{directory} is a bundled model, which listens but cannot be trained on; it is"
-            " measured by python -m streamser.training.bundle_report"
+            " measured by python -m tools.compact_report"
         )
     lacking = [name for name in (_CONFIG, _WEIGHTS) if not (directory / name).is_file()]
     if not lacking:

@@ -22,6 +22,7 @@ __all__ = [
     "PretrainedAcousticConfig",
     "PretrainedTextConfig",
     "TextConfig",
+    "WhisperAcousticConfig",
 ]
 
 
@@ -84,6 +85,41 @@ class PretrainedAcousticConfig(Part, frozen=True, tag="pretrained"):
     lora: LoraConfig | None = None
 
 
+class WhisperAcousticConfig(Part, frozen=True, tag="whisper"):
+    """The convolutions and first layers of a Whisper encoder, as long as the utterance is."""
+
+    name: Annotated[
+        str,
+        Meta(
+            description="A size such as tiny.en, a directory (CTranslate2's or transformers'), or"
+            " a transformers model on the hub."
+        ),
+    ] = "tiny.en"
+    architecture: Annotated[
+        dict[str, Any] | None,
+        Meta(description="Its transformers configuration; filled in when it is first loaded."),
+    ] = None
+    used_layers: Annotated[
+        tuple[Annotated[int, Meta(ge=0)], ...],
+        Meta(
+            min_length=1,
+            description="Layers that feed the fusion, 0 being what the first one reads; those"
+            " above the highest are not built.",
+        ),
+    ] = (1, 2, 3)
+    join: Annotated[
+        Literal["sum", "concat"],
+        Meta(description="Of several layers: a learnt weighted sum, or side by side."),
+    ] = "sum"
+    max_seconds: Annotated[float, Meta(gt=0, le=30, description="Longer clips are cut.")] = 15.0
+    frozen: Annotated[
+        Literal["features", "all", "none"],
+        Meta(description="features: the convolutions."),
+    ] = "features"
+    gradient_checkpointing: Annotated[bool, Meta(description="Less memory, more time.")] = False
+    lora: LoraConfig | None = None
+
+
 class PretrainedTextConfig(Part, frozen=True, tag="pretrained"):
     """DeBERTa-v2/v3, RoBERTa or BERT (MiniLM too) of the transformers library."""
 
@@ -122,7 +158,9 @@ class PluginTextConfig(Part, frozen=True, tag="plugin"):
     ] = False
 
 
-AcousticConfig: TypeAlias = CompactAcousticConfig | PretrainedAcousticConfig | PluginAcousticConfig
+AcousticConfig: TypeAlias = (
+    CompactAcousticConfig | PretrainedAcousticConfig | WhisperAcousticConfig | PluginAcousticConfig
+)
 TextConfig: TypeAlias = CompactTextConfig | PretrainedTextConfig | PluginTextConfig
 
 

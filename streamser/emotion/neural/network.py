@@ -18,6 +18,7 @@ from streamser.emotion.neural.config import (
     PluginAcousticConfig,
     PluginTextConfig,
     TextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.fusion import Fusion
 from streamser.emotion.neural.interfaces import (
@@ -171,6 +172,8 @@ def check_config(config: FusedConfig) -> None:
     """Refuse a configuration that makes no model, with ``ConfigError`` and one clear line."""
     if config.acoustic is None and config.text is None:
         raise ConfigError("a model needs an acoustic encoder, a text encoder, or both: set one")
+    if isinstance(config.acoustic, WhisperAcousticConfig):
+        _check_layers(config.acoustic.used_layers)
     if config.fusion.width % config.fusion.heads:
         raise ConfigError(
             f"fusion.width {config.fusion.width} is not divisible by "
@@ -191,6 +194,14 @@ def check_config(config: FusedConfig) -> None:
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise ConfigError(f"{setting}: {twice[0]!r} is there more than once")
+
+
+def _check_layers(layers: tuple[int, ...]) -> None:
+    named = ", ".join(map(str, layers))
+    if not any(layers):
+        raise ConfigError(f"acoustic.used_layers = {named}: name one layer at least, from 1")
+    if list(layers) != sorted(set(layers)):
+        raise ConfigError(f"acoustic.used_layers = {named}: name each once, the lowest first")
 
 
 def _begins_learnt(config: AcousticConfig | TextConfig | None) -> bool:

@@ -48,7 +48,7 @@ class PretrainedAcoustic(nn.Module):
         self.elastic = not self._whisper
         adapt(model, self._family, config.frozen, config.lora)
         self.model = model
-        self.layer_sum = LayerSum(model.config.num_hidden_layers) if config.layer_sum else None
+        self.layer_sum = LayerSum(model.config.num_hidden_layers + 1) if config.layer_sum else None
         if config.gradient_checkpointing:
             checkpoint_layers(model)
         if self._whisper:

@@ -46,7 +46,7 @@ class PretrainedText(nn.Module):
         self.width = int(model.config.hidden_size)
         adapt(model, family, config.frozen, config.lora)
         self.model = model
-        self.layer_sum = LayerSum(model.config.num_hidden_layers) if config.layer_sum else None
+        self.layer_sum = LayerSum(model.config.num_hidden_layers + 1) if config.layer_sum else None
         if config.gradient_checkpointing:
             checkpoint_layers(model)
         if max(tokenizer.get_vocab().values(), default=-1) >= model.config.vocab_size:

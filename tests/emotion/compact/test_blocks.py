@@ -26,7 +26,7 @@ def test_silence_around_speech_is_cut_away() -> None:
     assert len(block.frames) == 100
     assert len(block.heard) == 50
     assert block.heard.all()
-    assert block.end == 170
+    assert block.progress.end == 170
 
 
 def test_a_pause_stays_but_does_not_count() -> None:
@@ -38,7 +38,7 @@ def test_a_pause_stays_but_does_not_count() -> None:
 
 def test_gain_changes_nothing() -> None:
     """Levels are told from the loudest."""
-    levels = speech(200)
+    levels = speech(140)
     (block,), (louder,) = cut_blocks(levels), cut_blocks(levels + np.float32(2.0))
     np.testing.assert_allclose(block.frames, louder.frames, atol=1e-5)
 
@@ -71,3 +71,19 @@ def test_values_are_scaled_as_whisper_wants_them() -> None:
     levels[:, 3] = -10.0
     (block,) = cut_blocks(levels)
     assert block.frames.min() == np.float32(-0.625)
+
+
+def test_what_follows_is_cut_as_if_all_were_there() -> None:
+    """Frames of full blocks need not be kept: how far and how loud is enough."""
+    levels = np.concatenate([quiet(30), speech(BLOCK), speech(200, 1.0), quiet(60), speech(70)])
+    whole = cut_blocks(levels)
+    assert [block.full for block in whole] == [True, True, True, False]
+    for number in range(3):
+        progress = whole[number].progress
+        rest = cut_blocks(levels[progress.end :], progress)
+        assert len(rest) == 3 - number
+        for one, other in zip(whole[number + 1 :], rest, strict=True):
+            np.testing.assert_array_equal(one.frames, other.frames)
+            np.testing.assert_array_equal(one.heard, other.heard)
+            assert one.progress == other.progress
+    assert cut_blocks(quiet(50), whole[-1].progress) == []

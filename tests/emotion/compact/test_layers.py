@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.emotion.compact.blocks import BLOCK
 from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.compact.layers import GRAPH, LAYERS, VALUES, WIDTH, LayerEar, load_layers
 from streamser.emotion.compact.whisper_mel import whisper_frames
@@ -19,6 +20,8 @@ from tests.emotion.voices import in_noise, speak
 SOUND: Samples = np.concatenate(
     [in_noise(speak(hertz), 35, seed=hertz) for hertz in (95, 150, 210)]
 )
+
+LOUD: Samples = np.random.default_rng(0).normal(scale=0.1, size=20 * SAMPLE_RATE).astype(np.float32)
 
 
 class Counting:
@@ -65,20 +68,34 @@ def test_growing_clips_have_the_bits_that_they_have_alone(graph: Counting) -> No
         np.testing.assert_array_equal(found, alone.hear(clip, None))
 
 
-def test_a_growing_clip_is_encoded_from_its_last_full_block_on(graph: Counting) -> None:
+def test_a_clip_is_encoded_from_its_last_full_block_on(graph: Counting) -> None:
     """No question costs more than two blocks, however long the utterance."""
     ear = LayerEar(graph)
-    loud = np.random.default_rng(0).normal(scale=0.1, size=20 * SAMPLE_RATE).astype(np.float32)
-    for end in range(SAMPLE_RATE, len(loud), SAMPLE_RATE):
+    for end in range(SAMPLE_RATE, len(LOUD), SAMPLE_RATE):
         graph.frames.clear()
-        ear.hear(loud[:end], Place("a", 1, 0))
-        assert sum(graph.frames) <= 600
+        ear.hear(LOUD[:end], Place("a", 1, 0))
+        assert sum(graph.frames) <= 2 * BLOCK
+
+
+def test_what_grows_pays_for_new_sound_once(graph: Counting) -> None:
+    """The open block waits until it is full, or the utterance is over; the first does not."""
+    ear, alone = LayerEar(graph), LayerEar(graph.graph)
+    for end in range(SAMPLE_RATE // 2, len(LOUD), SAMPLE_RATE // 2):
+        found = ear.hear(LOUD[:end], Place("a", 1, 0, growing=True))
+        assert np.isfinite(found).all()
+        np.testing.assert_array_equal(
+            found, alone.hear(LOUD[:end], Place(f"at {end}", 1, 0, growing=True))
+        )
+    seconds = len(LOUD) / SAMPLE_RATE
+    assert sum(graph.frames) <= 100 * seconds + 2 * BLOCK
+    final = ear.hear(LOUD, Place("a", 1, 0))
+    np.testing.assert_array_equal(final, alone.hear(LOUD, None))
 
 
 def test_what_is_forgotten_or_was_heard_long_ago_is_encoded_anew(graph: Counting) -> None:
     """Memory is bounded, however many sessions there are."""
     ear = LayerEar(graph, most=4)
-    loud = np.random.default_rng(0).normal(scale=0.1, size=7 * SAMPLE_RATE).astype(np.float32)
+    loud = LOUD[: round(3.5 * SAMPLE_RATE)]
     for session in "abc":
         ear.hear(loud, Place(session, 1, 0))
     encoded = []
@@ -86,11 +103,11 @@ def test_what_is_forgotten_or_was_heard_long_ago_is_encoded_anew(graph: Counting
         graph.frames.clear()
         ear.hear(loud, Place(session, 1, 0))
         encoded.append(sum(graph.frames))
-    assert encoded[0] < 300 < encoded[1]
+    assert encoded[0] < BLOCK < encoded[1]
     ear.forget("c")
     graph.frames.clear()
     ear.hear(loud, Place("c", 1, 0))
-    assert sum(graph.frames) > 600
+    assert sum(graph.frames) > 2 * BLOCK
 
 
 def test_silence_says_nothing(graph: Counting) -> None:

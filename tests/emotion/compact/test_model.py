@@ -72,10 +72,9 @@ def test_nothing_heard_and_nothing_said_is_unsure(model: CompactModel, samples: 
 def test_of_a_voice_hardly_known_an_emotion_is_named_only_where_nearly_certain(
     model: CompactModel,
 ) -> None:
-    """The threshold falls as the stream gets known; neutral, and words, keep theirs."""
+    """The threshold falls as the stream gets known; neutral keeps its own."""
     listener = model.listener()
-    voice, both = model.observe([Spoken(HIGH, None), Spoken(HIGH, TEXTS[0])])
-    usual = listener.interpret(both).evidence["unsure_below"]
+    (voice,) = model.observe([Spoken(HIGH, None)])
     thresholds, weights = [], []
     for _ in range(40):
         reading = listener.interpret(voice)
@@ -87,7 +86,65 @@ def test_of_a_voice_hardly_known_an_emotion_is_named_only_where_nearly_certain(
     assert thresholds == sorted(thresholds, reverse=True)
     known = [weight / (weight + PRIOR) for weight in weights]
     assert thresholds == pytest.approx([0.9 * (1 - share) for share in known], abs=1e-3)
-    assert usual == 0.0
+
+
+@pytest.mark.parametrize(("certainty", "weight"), [(None, 1.0), (0.95, 1.0), (0.55, 0.5)])
+def test_words_that_say_the_same_lift_the_caution_about_a_voice_hardly_known(
+    model: CompactModel, certainty: float | None, weight: float
+) -> None:
+    """As far as they say so by themselves, and as far as they count."""
+    checked = 0
+    for text in TEXTS:
+        both, words = model.observe(
+            [Spoken(HIGH, text, certainty=certainty), Spoken(NOTHING, text)]
+        )
+        reading = model.listener().interpret(both)
+        likeliest = max(reading.scores, key=reading.scores.__getitem__)
+        said = model.listener().interpret(words).scores[likeliest]
+        expected = 0.0 if likeliest == "neutral" else 0.9 * (1.0 - weight * said)
+        assert reading.evidence["unsure_below"] == pytest.approx(expected, abs=1e-3)
+        checked += likeliest != "neutral"
+    assert checked, "the bundle must read an emotion at some time"
+
+
+def test_words_count_by_how_sure_the_recogniser_is(model: CompactModel) -> None:
+    """In between, every category's odds lie between those of both and of the voice alone."""
+    full, half, voice = (
+        model.listener().interpret(finding)
+        for finding in model.observe(
+            [Spoken(HIGH, TEXTS[1]), Spoken(HIGH, TEXTS[1], certainty=0.55), Spoken(HIGH, None)]
+        )
+    )
+    odds = [
+        np.log([each.scores[name] / each.scores["neutral"] for name in CATEGORIES])
+        for each in (full, half, voice)
+    ]
+    assert np.abs(odds[0] - odds[2]).max() > 0.1
+    np.testing.assert_allclose(odds[1], (odds[0] + odds[2]) / 2, atol=1e-6)
+    assert half.dimensions.valence == pytest.approx(
+        ((full.dimensions.valence or 0.0) + (voice.dimensions.valence or 0.0)) / 2
+    )
+    assert half.modalities == ("audio", "text")
+    assert (full.evidence["words_weight"], half.evidence["words_weight"]) == (1.0, 0.5)
+    assert "words_weight" not in voice.evidence
+
+
+def test_words_that_are_likely_misheard_are_as_good_as_none(model: CompactModel) -> None:
+    """The reading is the voice's alone, and says so."""
+    doubtful, voice = model.observe([Spoken(HIGH, TEXTS[1], certainty=0.3), Spoken(HIGH, None)])
+    assert model.listener().interpret(doubtful) == model.listener().interpret(voice)
+
+
+def test_doubtful_words_without_a_voice_say_less(model: CompactModel) -> None:
+    """Their scores are flatter and their dimensions nearer to the middle."""
+    sure, doubtful = (
+        model.listener().interpret(finding)
+        for finding in model.observe(
+            [Spoken(NOTHING, TEXTS[1]), Spoken(NOTHING, TEXTS[1], None, 0.55)]
+        )
+    )
+    assert doubtful.uncertainty > sure.uncertainty
+    assert doubtful.dimensions.valence == pytest.approx((sure.dimensions.valence or 0.0) / 2)
 
 
 def test_a_clip_alone_is_found_as_in_a_batch(model: CompactModel) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -18,14 +19,16 @@ from streamser.emotion.neural.config import (
     LoraConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
+    WhisperAcousticConfig,
 )
-from streamser.emotion.neural.fused import load_fused
+from streamser.emotion.neural.fused import Precision, load_fused
 from streamser.emotion.neural.interfaces import FusedInput, FusedOutput
 from streamser.emotion.neural.network import FusedModel
 from streamser.errors import ConfigError, ModelError
 from streamser.taxonomy import CATEGORIES
 from tests.emotion.neural.checkpoints import FUSION, TEXTS, TINY, tiny_model
 from tests.emotion.neural.tiny import AcousticFamily, TextFamily, tiny_acoustic, tiny_text
+from tests.scripted_whisper import build_babbling_whisper
 
 
 def noise(seconds: float, seed: int = 0) -> Samples:
@@ -118,6 +121,35 @@ def test_adapted_encoders_and_sums_of_layers_come_along(tmp_path: Path) -> None:
     )
     loaded = goes_all_the_way(config, tmp_path / "model")
     assert any("lora" in name for name, _ in loaded.named_parameters())
+
+
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=2)], ids=["whole", "lora"])
+@pytest.mark.parametrize("form", ["ctranslate2", "transformers"])
+def test_the_lower_layers_of_whisper_go_from_training_to_a_live_stream(
+    form: str, lora: LoraConfig | None, tmp_path: Path
+) -> None:
+    """From either form of published weights, which need not be there any more."""
+    place = tmp_path / "whisper"
+    if form == "ctranslate2":
+        build_babbling_whisper(place)
+    else:
+        tiny_acoustic("whisper", place)
+    acoustic = WhisperAcousticConfig(name=str(place), used_layers=(1, 2), lora=lora)
+    text = PretrainedTextConfig(name=str(tiny_text("bert", tmp_path / "t")))
+    config = FusedConfig(acoustic=acoustic, text=text, fusion=FUSION)
+    loaded = goes_all_the_way(config, tmp_path / "model")
+    assert loaded.config.acoustic is not None
+    shutil.rmtree(place)
+    # Of an adapted layer peft wants to know the type of the weights, which int8 has none of.
+    coarse: tuple[Precision, ...] = ("bfloat16", "int8") if lora is None else ("bfloat16",)
+    spoken = [Spoken(samples=noise(seconds), text=TEXTS[0]) for seconds in (1.2, 0.4)]
+    exact, *others = (
+        load_fused(str(tmp_path / "model"), device="cpu", precision=each, offline=True)
+        for each in ("float32", *coarse)
+    )
+    for other in others:
+        for told, roughly in zip(exact.observe(spoken), other.observe(spoken), strict=True):
+            assert roughly.logits == pytest.approx(told.logits, abs=0.1)
 
 
 def test_a_compact_model_goes_from_training_to_a_live_stream(tmp_path: Path) -> None:

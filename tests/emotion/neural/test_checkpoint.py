@@ -258,5 +258,5 @@ def test_what_may_not_be_read_is_not_called_missing(
 
 def test_a_bundled_model_is_no_checkpoint(tmp_path: Path) -> None:
     """It says what it is, and what measures it."""
-    with pytest.raises(ModelError, match=r"is a bundled model.*bundle_report"):
+    with pytest.raises(ModelError, match=r"is a bundled model.*compact_report"):
         load_checkpoint(str(tiny_bundle(tmp_path / "tiny")))

@@ -22,6 +22,7 @@ from streamser.emotion.neural.config import (
     HeadsConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
+    WhisperAcousticConfig,
 )
 from streamser.emotion.neural.interfaces import (
     AudioBatch,
@@ -448,6 +449,15 @@ def test_half_precision_encoders_feed_full_precision_heads() -> None:
             config_of(heads=HeadsConfig(dimensions=("arousal", "arousal"))),
             "heads.dimensions: 'arousal' is there more than once",
         ),
+        (
+            config_of(acoustic=WhisperAcousticConfig(used_layers=(0,))),
+            "name one layer at least, from 1",
+        ),
+        (
+            config_of(acoustic=WhisperAcousticConfig(used_layers=(2, 1))),
+            "acoustic.used_layers = 2, 1: name each once, the lowest first",
+        ),
+        (config_of(acoustic=WhisperAcousticConfig(used_layers=(1, 1))), "name each once"),
     ],
 )
 def test_impossible_configurations_are_refused(config: FusedConfig, message: str) -> None:
