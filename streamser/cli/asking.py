@@ -13,7 +13,8 @@ from streamser.cli.ending import INTERRUPTED, leave_at_once
 
 __all__ = ["Wish", "heed"]
 
-_ECHO_S = 0.3
+_ECHO_S = 1.0
+"""On a machine with much to do the two of one wish are so far apart at times."""
 
 
 class Wish:

@@ -42,8 +42,8 @@ OneClock = Annotated[
 def find_sessions(paths: Sequence[Path]) -> list[Path]:
     """Return the files that are named, or lie in a folder that is, in the order of their names.
 
-    Of a folder of ``--record`` it is the session. Raises ``StreamserError`` for one that holds
-    none.
+    Of a folder of ``--record`` it is the session. What is no session in a folder is told, and
+    left out. Raises ``StreamserError`` for one that holds none.
     """
     found: list[Path] = []
     for path in paths:
@@ -52,7 +52,7 @@ def find_sessions(paths: Sequence[Path]) -> list[Path]:
             continue
         session = path / "session.jsonl"
         shown = [each for each in path.glob("*.jsonl") if not each.name.startswith(".")]
-        within = [session] if session.is_file() else sorted(shown)
+        within = [session] if session.is_file() else list(filter(_holds_events, sorted(shown)))
         if not within:
             raise StreamserError(
                 f"{path}: it is a folder without events (.jsonl); give a file of events, or a"
@@ -61,6 +61,17 @@ def find_sessions(paths: Sequence[Path]) -> list[Path]:
             )
         found += within
     return found
+
+
+def _holds_events(path: Path) -> bool:
+    from streamser.export.read import EventFile
+
+    try:
+        next(iter(EventFile(path)))
+    except StreamserError as error:
+        warn(f"left out: {error}")
+        return False
+    return True
 
 
 def read_sessions(

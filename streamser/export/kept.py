@@ -11,7 +11,8 @@ __all__ = ["began_at", "kept_stem", "safe_part"]
 
 _LONGEST_BYTES: Final = 80
 """Of a name in a file's name: systems take 255 bytes in all."""
-_STEM: Final = re.compile(r"(\d{8}T\d{6}Z)_.+")
+_STEM: Final = re.compile(r"(\d{8}T\d{6}Z)_(?:.+_)?sess_[0-9a-z]+(?:\.|$)")
+"""Many a recorder begins names with the time: only those of a session are ours."""
 _TIME: Final = "%Y%m%dT%H%M%SZ"
 
 

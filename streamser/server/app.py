@@ -12,7 +12,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -31,7 +30,7 @@ from streamser.server.backlog import Letter
 from streamser.server.connection import Connection
 from streamser.server.desk import Desk
 from streamser.server.entrance import short_of_files
-from streamser.server.exposure import refuse_to_expose, shared_file, tls_context
+from streamser.server.exposure import read_origins, refuse_to_expose, shared_file, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.history import short_of_history
 from streamser.server.hub import Hub, Interest, Subscription
@@ -112,8 +111,8 @@ class EmotionServer:
             lambda: admission.late_s,
             lambda: not self._is_whole(),
         )
-        origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
-        names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
+        origins, hosts = read_origins(own.origins)
+        names = (own.host, *hosts)
         self._gate = Gate(
             self._tokens,
             self._admission,

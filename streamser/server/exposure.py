@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import ssl
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from streamser.config import ServerSettings
 from streamser.errors import ConfigError
 from streamser.server.auth import Tokens
 
-__all__ = ["is_loopback", "refuse_to_expose", "shared_file", "tls_context"]
+__all__ = ["is_loopback", "read_origins", "refuse_to_expose", "shared_file", "tls_context"]
+
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
 def tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -22,11 +27,38 @@ def tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
         raise ConfigError("server.tls_cert and server.tls_key belong together: give both.")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
+        # A key with a password would have the terminal asked for it, where there is one.
+        context.load_cert_chain(cert, key, password="")
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"server.tls_cert {cert}, server.tls_key {key}: they are to be a certificate chain and"
+            f" its key, without a password, each a PEM file ({error.reason or 'not readable'})."
+        ) from None
+    except OSError as error:
         why = error.strerror or str(error)
         raise ConfigError(f"server.tls_cert {cert}, server.tls_key {key}: {why}.") from None
     return context
+
+
+def read_origins(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the origins in ``server.origins``, as browsers write them, and the hosts of these.
+
+    Raises ``ConfigError`` for what no browser would ever call one.
+    """
+    origins = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
+    hosts = []
+    for origin in origins:
+        try:
+            whole = _ORIGIN.fullmatch(origin) is not None
+            hosts.append(urlsplit(origin).hostname or "")
+        except ValueError:
+            whole = False
+        if not whole and origin not in ("*", "null"):
+            raise ConfigError(
+                f"server.origins: {origin!r} is no origin: write it like https://voice.example,"
+                " with :PORT where it has one, and no path."
+            )
+    return origins, tuple(hosts)
 
 
 def refuse_to_expose(own: ServerSettings, tokens: Tokens, tls: ssl.SSLContext | None) -> None:

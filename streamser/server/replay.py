@@ -9,7 +9,6 @@ import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 from streamser.config import Settings
 from streamser.replay.playback import Playback
@@ -17,7 +16,7 @@ from streamser.replay.score import Score
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
 from streamser.server.connection import Connection
-from streamser.server.exposure import refuse_to_expose, tls_context
+from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.hub import Hub
 from streamser.server.lounge import Lounge
@@ -79,8 +78,8 @@ class ReplayServer:
             lambda: hub.kept,
             lambda: 0.0,
         )
-        origins = tuple(part.strip() for part in own.origins.split(",") if part.strip())
-        names = (own.host, *(urlsplit(origin).hostname or "" for origin in origins))
+        origins, hosts = read_origins(own.origins)
+        names = (own.host, *hosts)
         self._gate = Gate(
             tokens,
             admission,

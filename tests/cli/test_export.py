@@ -105,6 +105,7 @@ def test_what_reads_recordings_takes_one_meeting_of_a_folder(
     """A folder of kept files is as good as their names; the refusal says which meetings are in."""
     files = two_meetings(tmp_path)
     (tmp_path / ".half.jsonl").write_text("no event", encoding="utf-8")
+    (tmp_path / "notes.jsonl").write_text("no event", encoding="utf-8")
     to: list[str | Path] = []
     if option is not None and name is not None:
         to = [option, tmp_path / name]
@@ -114,6 +115,8 @@ def test_what_reads_recordings_takes_one_meeting_of_a_folder(
         made = done.stdout if name is None else (tmp_path / name).read_text(encoding="utf-8")
         assert "I am Anna" in made
         assert "I am Ben" not in made
+        assert ("left out: " in done.stderr) == (given == [tmp_path])
+    (tmp_path / "notes.jsonl").unlink()
     choice = "--meeting NAME (ops, sales) or --session ID (anna, ben)"
     refuses(run(command, tmp_path, *to), 1, "2 sessions", choice)
     refuses(run(command, tmp_path, "--meeting", "hr", *to), 1, "no meeting hr", "ops, sales")

@@ -105,22 +105,22 @@ def test_what_is_older_goes_in_every_format_and_nothing_else(tmp_path: Path) -> 
     keeper.deliver(letter(first))
     old = kept_stem(0, "ops", "Ann", "sess_old")
     (tmp_path / f"{old}.audformat").mkdir()
-    for name in (f"{old}.jsonl", f"{old}.csv", f"{old}.audformat/x.csv", "own.jsonl"):
+    others_own = {"own.jsonl", "19700101T000000Z_recording.wav", "19700101T000000Z_sess_.txt"}
+    for name in (f"{old}.jsonl", f"{old}.csv", f"{old}.audformat/x.csv", *others_own):
         (tmp_path / name).write_text("x")
     while not list(tmp_path.glob("*_sess_a.jsonl")):
         threading.Event().wait(0.01)
     later = time.time() + 10 * 86_400
     assert keeper.remove_older(30) == 1
     assert keeper.remove_older(1, later) == 0
-    assert {file.name.split("_")[-1] for file in tmp_path.iterdir()} == {
-        "a.jsonl",
-        "own.jsonl",
-    }
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left > others_own
+    assert [name.endswith("_sess_a.jsonl") for name in left - others_own] == [True]
     for event in others:
         keeper.deliver(letter(event))
     keeper.close()
     assert keeper.remove_older(1, later) == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["own.jsonl"]
+    assert {file.name for file in tmp_path.iterdir()} == others_own
 
 
 def test_what_cannot_be_removed_keeps_nothing_else(
