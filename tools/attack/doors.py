@@ -1,4 +1,4 @@
-"""What somebody can do who has no token."""
+"""What somebody can do at the door, most of it without a token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.attack.row import Row
-from tools.attack.server import Pulse, Server
+from tools.attack.server import TOKENS, Pulse, Server
 from tools.attack.wire import ask, frame, handshake
 
 __all__ = ["doors"]
@@ -17,10 +17,11 @@ __all__ = ["doors"]
 _SECONDS = 5.0
 _HANDSHAKES = 400
 _FILES = 256
+_TAKEN_OVER = f"/v1/realtime?stream=a-secret-of-the-attack&token={TOKENS['mic']}"
 
 
 def doors(tree: Path) -> Iterator[Row]:
-    """Frames after a refusal, two Host headers, and handshakes that are never finished."""
+    """Frames after a refusal, two Host headers, and those who never come in, or never leave."""
     with Server(tree) as server:
         with Pulse(server.port) as pulse:
             attackers = [threading.Thread(target=_refused, args=(server,)) for _ in range(3)]
@@ -29,6 +30,12 @@ def doors(tree: Path) -> Iterator[Row]:
             for each in attackers:
                 each.join()
         yield Row("frames after a refusal", "longest standstill", pulse.worst_ms, 500, "ms")
+        for name, path, headers in (
+            ("refused, never gone", "/v1/realtime", {"Origin": "https://other.example"}),
+            ("taken over, never gone", _TAKEN_OVER, {}),
+        ):
+            unanswered = _beside_those_who_stay(server, path, headers)
+            yield Row(name, "calls without an answer", unanswered, 0)
         before = server.log.stat().st_size
         for _ in range(300):
             try:
@@ -60,6 +67,36 @@ def _refused(server: Server) -> None:
                     line.recv(4096)
         except OSError:
             continue
+
+
+def _beside_those_who_stay(server: Server, path: str, headers: dict[str, str]) -> int:
+    """Return how many calls get no answer beside connections that are to leave, and do not."""
+    over = threading.Event()
+    lines: list[socket.socket] = []
+
+    def come() -> None:
+        while not over.is_set():
+            try:
+                lines.append(handshake(server.port, path, headers, timeout=3)[0])
+            except OSError:
+                over.wait(0.01)
+
+    comers = [threading.Thread(target=come, daemon=True) for _ in range(3)]
+    for each in comers:
+        each.start()
+    unanswered, until = 0, time.monotonic() + _SECONDS
+    while time.monotonic() < until:
+        try:
+            unanswered += ask(server.port, "/healthz", timeout=5)[0] != 200
+        except OSError:
+            unanswered += 1
+        time.sleep(0.05)
+    over.set()
+    for each in comers:
+        each.join(4)
+    for line in lines:
+        line.close()
+    return unanswered
 
 
 def _crowded(server: Server) -> float:

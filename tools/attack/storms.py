@@ -11,7 +11,7 @@ import websockets
 
 from tools.attack.row import Row
 from tools.attack.server import TOKENS, Pulse, Server
-from tools.attack.wire import frame, handshake, pour
+from tools.attack.wire import frame, handshake, part, ping, pong, pour
 
 __all__ = ["storms"]
 
@@ -29,23 +29,34 @@ _STORMS: dict[str, tuple[str, bytes | str, int]] = {
     "Finalize": (_DEEPGRAM, '{"type":"Finalize"}', 20_000),
     "bad texts, Deepgram": (_DEEPGRAM, "x", 20_000),
 }
+_FRAMES: dict[str, tuple[bytes, bytes]] = {
+    "pings": (b"", ping()),
+    "answers to no ping": (b"", pong()),
+    "empty parts of a message": (part(begins=True), part()),
+}
+_PACKS = 40_000
 _SECONDS = 4.0
+_LINES = 8
 
 
 def storms(tree: Path) -> Iterator[Row]:
     """Send each kind as fast as it goes for a few seconds, beside a listener and a pulse."""
     with Server(tree) as server:
         for name, (path, message, count) in _STORMS.items():
-            lost: list[bool] = []
-            data = frame(message) * count
-            with Pulse(server.port) as pulse:
-                lost.append(asyncio.run(_beside_a_listener(server, path, data)))
-            yield Row(name, "longest standstill", pulse.worst_ms, 500, "ms")
-            yield Row(name, "listeners thrown out", sum(lost), 0)
+            yield from _storm(server, name, path, frame(message) * count)
+        for name, (head, one) in _FRAMES.items():
+            yield from _storm(server, name, _REALTIME, head + one * _PACKS, _LINES)
 
 
-async def _beside_a_listener(server: Server, path: str, data: bytes) -> bool:
-    """Return whether the listener was thrown out."""
+def _storm(server: Server, name: str, path: str, data: bytes, lines: int = 1) -> Iterator[Row]:
+    with Pulse(server.port) as pulse:
+        lost = asyncio.run(_beside_a_listener(server, path, data, lines))
+    yield Row(name, "longest standstill", pulse.worst_ms, 500, "ms")
+    yield Row(name, "listeners thrown out", lost, 0)
+
+
+async def _beside_a_listener(server: Server, path: str, data: bytes, lines: int) -> bool:
+    """Send it by so many lines; return whether the listener was thrown out."""
     try:
         async with websockets.connect(server.url("/v1/events?all"), open_timeout=20) as line:
 
@@ -54,7 +65,8 @@ async def _beside_a_listener(server: Server, path: str, data: bytes) -> bool:
                     pass
 
             reader = asyncio.create_task(read())
-            await asyncio.to_thread(_send, server, path, data)
+            sending = (asyncio.to_thread(_send, server, path, data) for _ in range(lines))
+            await asyncio.gather(*sending)
             await asyncio.sleep(0.3)
             gone = reader.done()
             reader.cancel()

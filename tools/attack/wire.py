@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["ask", "drain", "frame", "handshake", "pour"]
+__all__ = ["ask", "drain", "frame", "handshake", "part", "ping", "pong", "pour"]
 
 
 _QUIET_S: Final = 1.0
@@ -59,6 +59,21 @@ def frame(payload: bytes | str = b"") -> bytes:
     else:
         length = bytes([0x80 | 127]) + struct.pack("!Q", size)
     return bytes([0x81 if text else 0x82]) + length + bytes(4) + data
+
+
+def ping() -> bytes:
+    """Make a ping with nothing in it."""
+    return bytes([0x89, 0x80]) + bytes(4)
+
+
+def pong() -> bytes:
+    """Make a pong with nothing in it."""
+    return bytes([0x8A, 0x80]) + bytes(4)
+
+
+def part(*, begins: bool = False) -> bytes:
+    """Make an empty part of a binary message that is never whole."""
+    return bytes([0x02 if begins else 0x00, 0x80]) + bytes(4)
 
 
 def pour(line: socket.socket, data: bytes, seconds: float) -> int:
