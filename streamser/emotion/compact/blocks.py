@@ -1,6 +1,6 @@
 """What of an utterance Whisper's lower layers are shown, and which of it counts.
 
-An utterance is encoded in blocks of a second and a half, each for itself, from its first audible
+An utterance is encoded in blocks of three seconds, each for itself, from its first audible
 frame on: what was encoded once is not encoded again as the utterance grows, and the cost does not
 grow with its square. Levels are measured from the loudest so far, so that what comes later does
 not change a block that is full.
@@ -17,7 +17,7 @@ from streamser.emotion.compact.whisper_mel import Frames
 
 __all__ = ["BEGINNING", "BLOCK", "Block", "Progress", "cut_blocks"]
 
-BLOCK: Final = 150
+BLOCK: Final = 300
 """Frames, of 10 ms."""
 
 _AUDIBLE: Final = 4.0  # decades below the loudest frame: softer ones do not count

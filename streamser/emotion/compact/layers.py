@@ -28,7 +28,7 @@ WIDTH: Final = 384
 VALUES: Final = 2 * LAYERS * WIDTH
 """Mean and deviation of each layer, one layer after the other."""
 MOST_BLOCKS: Final = 1024
-"""Full blocks kept of all sessions together: 25 minutes of sound, 6 MB."""
+"""Full blocks kept of all sessions together: 51 minutes of sound, 6 MB."""
 
 _EDGE: Final = 2
 """Frames at a clip's end that reach beyond it: what they say changes as it grows."""
