@@ -1,9 +1,10 @@
 """What of an utterance Whisper's lower layers are shown, and which of it counts.
 
-An utterance is encoded in blocks of three seconds, each for itself, from its first audible
-frame on: what was encoded once is not encoded again as the utterance grows, and the cost does not
-grow with its square. Levels are measured from the loudest so far, so that what comes later does
-not change a block that is full.
+An utterance is encoded in blocks of three seconds, each for itself, from its first audible frame
+on: what was encoded once is not encoded again as the utterance grows, and the cost does not grow
+with its square. Levels are measured from the loudest so far, so that what comes later does not
+change a block that is full. While somebody speaks, a beginning of one second stands for the first
+block until that is full.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy.typing as npt
 
 from streamser.emotion.compact.whisper_mel import Frames
 
-__all__ = ["BEGINNING", "BLOCK", "Block", "Progress", "cut_blocks"]
+__all__ = ["BEGINNING", "BLOCK", "FIRST", "Block", "Progress", "cut_beginning", "cut_blocks"]
 
 BLOCK: Final = 300
 """Frames, of 10 ms."""
+FIRST: Final = 100
+"""Frames of the beginning, which is shown as long as no block is full."""
 
 _AUDIBLE: Final = 4.0  # decades below the loudest frame: softer ones do not count
 _RANGE: Final = 8.0  # decades below the loudest band, as Whisper has it
@@ -63,28 +66,52 @@ def cut_blocks(levels: Frames, before: Progress = BEGINNING) -> list[Block]:
     begun = before is not BEGINNING
     if not len(levels) or not (begun or np.ptp(levels)):
         return []
-    loudness = np.log10(np.exp(levels.astype(np.float64) * np.log(10)).sum(axis=1))
+    loudness = _loudness(levels)
     least = max(before.loudest, float(loudness.max())) - _AUDIBLE
-    first = 0
-    if not begun:
-        first = int(np.argmax(loudness[:BLOCK] >= loudness[:BLOCK].max() - _AUDIBLE))
     audible = np.flatnonzero(loudness >= least)
     end = int(audible[-1]) + 1 if len(audible) else 0
     found: list[Block] = []
-    _, top, loudest = before
-    for begin in range(first, end, BLOCK):
+    for begin in range(0 if begun else _first(loudness), end, BLOCK):
         span = slice(begin, min(begin + BLOCK, end))
         if (begun or found) and span.stop - span.start < _LEAST:
             break
-        block = levels[span]
-        top, loudest = max(top, float(block.max())), max(loudest, float(loudness[span].max()))
-        scaled = (np.maximum(block - top, -_RANGE) + 5.5) / 4.0
-        found.append(
-            Block(
-                frames=scaled.astype(np.float32),
-                heard=loudness[span][::2] >= loudest - _AUDIBLE,
-                full=span.stop - span.start == BLOCK,
-                progress=Progress(before.end + span.stop, top, loudest),
-            )
-        )
+        last = found[-1].progress if found else before
+        found.append(_block(levels[span], loudness[span], last, before.end + span.stop))
     return found
+
+
+def cut_beginning(levels: Frames) -> Block | None:
+    """Cut the first ``FIRST`` audible frames of an utterance's, or as many as there are.
+
+    ``levels`` is float32 [T, 80]; ``None`` of silence.
+    """
+    if not len(levels) or not np.ptp(levels):
+        return None
+    loudness = _loudness(levels)
+    first = _first(loudness)
+    span = slice(first, min(first + FIRST, len(levels)))
+    return _block(levels[span], loudness[span], BEGINNING, span.stop)
+
+
+def _loudness(levels: Frames) -> npt.NDArray[np.float64]:
+    """Return the level of each frame, in decades."""
+    summed = np.exp(levels.astype(np.float64) * np.log(10)).sum(axis=1)
+    loudness: npt.NDArray[np.float64] = np.log10(summed)
+    return loudness
+
+
+def _first(loudness: npt.NDArray[np.float64]) -> int:
+    early = loudness[:BLOCK]
+    return int(np.argmax(early >= early.max() - _AUDIBLE))
+
+
+def _block(levels: Frames, loudness: npt.NDArray[np.float64], before: Progress, end: int) -> Block:
+    top = max(before.top, float(levels.max()))
+    loudest = max(before.loudest, float(loudness.max()))
+    scaled = (np.maximum(levels - top, -_RANGE) + 5.5) / 4.0
+    return Block(
+        frames=scaled.astype(np.float32),
+        heard=loudness[::2] >= loudest - _AUDIBLE,
+        full=len(levels) == BLOCK,
+        progress=Progress(end, top, loudest),
+    )

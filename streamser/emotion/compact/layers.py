@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.blocks import BEGINNING, Block, Progress, cut_blocks
+from streamser.emotion.compact.blocks import (
+    BEGINNING,
+    Block,
+    Progress,
+    cut_beginning,
+    cut_blocks,
+)
 from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.compact.whisper_mel import Frames, frame_count, whisper_frames
 from streamser.emotion.model import Place
@@ -28,7 +34,7 @@ WIDTH: Final = 384
 VALUES: Final = 2 * LAYERS * WIDTH
 """Mean and deviation of each layer, one layer after the other."""
 MOST_BLOCKS: Final = 1024
-"""Full blocks kept of all sessions together: 51 minutes of sound, 6 MB."""
+"""Blocks kept of all sessions together: 51 minutes of sound, 6 MB."""
 
 _EDGE: Final = 2
 """Frames at a clip's end that reach beyond it: what they say changes as it grows."""
@@ -45,10 +51,22 @@ class _Sums(NamedTuple):
 
 
 class _Kept(NamedTuple):
+    """Hold what is kept of an utterance: its full blocks, or its beginning before the first.
+
+    ``beginning`` ends with frame ``until``, counted from the clip's first.
+    """
+
     utterance: int
     start: int
-    full: tuple[_Sums, ...]
-    progress: Progress
+    full: tuple[_Sums, ...] = ()
+    progress: Progress = BEGINNING
+    beginning: _Sums | None = None
+    until: int = 0
+
+    @property
+    def blocks(self) -> int:
+        """Return how many blocks are kept."""
+        return len(self.full) + (self.beginning is not None)
 
 
 class LayerEar:
@@ -68,7 +86,8 @@ class LayerEar:
 
         ``samples`` is float32 [n] at 16 kHz, finite. Clips of one session and utterance must
         be parts of the same sound; the answer has the same bits however much of it is kept. Of
-        a clip that grows the open block is left to the next one, unless it is the first.
+        a clip that grows, no more than its full blocks is heard, or its first second before
+        there is one: what is new is paid for once, and told three seconds later at the latest.
         """
         if place is None:
             return self.heard(whisper_frames(samples))
@@ -76,15 +95,18 @@ class LayerEar:
         kept = self._take(place.session_id)
         same = kept is not None and (kept.utterance, kept.start) == (place.utterance, place.start)
         if kept is None or not same or kept.progress.end > unchanged:
-            kept = _Kept(place.utterance, place.start, (), BEGINNING)
-        full = list(kept.full)
-        rest: list[_Sums] = []
-        for block in cut_blocks(whisper_frames(samples, kept.progress.end), kept.progress):
+            kept = _Kept(place.utterance, place.start)
+        levels = whisper_frames(samples, kept.progress.end)
+        full, rest = list(kept.full), []
+        for block in cut_blocks(levels, kept.progress):
             if block.full and block.progress.end <= unchanged:
                 full.append(self._encode(block))
-                kept = kept._replace(full=tuple(full), progress=block.progress)
-            elif not (place.growing and full):
+                kept = kept._replace(full=tuple(full), progress=block.progress, beginning=None)
+            elif not place.growing:
                 rest.append(self._encode(block))
+        if place.growing and not full:
+            kept = self._begin(kept, levels, unchanged)
+            rest = [] if kept.beginning is None else [kept.beginning]
         self._keep(place.session_id, kept)
         return _summary([*full, *rest])
 
@@ -96,6 +118,17 @@ class LayerEar:
         """Drop what is kept of a session."""
         self._take(session_id)
 
+    def _begin(self, kept: _Kept, levels: Frames, unchanged: int) -> _Kept:
+        block = cut_beginning(levels)
+        if block is None:
+            return kept._replace(beginning=None)
+        until = block.progress.end
+        if kept.beginning is not None and until == kept.until and until <= unchanged:
+            return kept
+        return kept._replace(
+            beginning=self._encode(block), until=until if until <= unchanged else 0
+        )
+
     def _encode(self, block: Block) -> _Sums:
         (hidden,) = self._graph.run(["hidden"], {"frames": block.frames})
         chosen = hidden[:, block.heard]
@@ -104,14 +137,14 @@ class LayerEar:
     def _take(self, session_id: str) -> _Kept | None:
         kept = self._kept.pop(session_id, None)
         if kept is not None:
-            self._blocks -= len(kept.full)
+            self._blocks -= kept.blocks
         return kept
 
     def _keep(self, session_id: str, kept: _Kept) -> None:
-        if not kept.full:
+        if not kept.blocks:
             return
         self._kept[session_id] = kept
-        self._blocks += len(kept.full)
+        self._blocks += kept.blocks
         while self._blocks > self._most:
             self._take(next(iter(self._kept)))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamser.emotion.compact.blocks import BLOCK, cut_blocks
+from streamser.emotion.compact.blocks import BLOCK, FIRST, cut_beginning, cut_blocks
 from streamser.emotion.compact.whisper_mel import BANDS, Frames
 
 RNG = np.random.default_rng(0)
@@ -75,7 +75,8 @@ def test_values_are_scaled_as_whisper_wants_them() -> None:
 
 def test_what_follows_is_cut_as_if_all_were_there() -> None:
     """Frames of full blocks need not be kept: how far and how loud is enough."""
-    levels = np.concatenate([quiet(30), speech(BLOCK), speech(200, 1.0), quiet(60), speech(70)])
+    parts = (quiet(30), speech(BLOCK), speech(BLOCK + 50, 1.0), quiet(60), speech(BLOCK))
+    levels = np.concatenate(parts)
     whole = cut_blocks(levels)
     assert [block.full for block in whole] == [True, True, True, False]
     for number in range(3):
@@ -87,3 +88,20 @@ def test_what_follows_is_cut_as_if_all_were_there() -> None:
             np.testing.assert_array_equal(one.heard, other.heard)
             assert one.progress == other.progress
     assert cut_blocks(quiet(50), whole[-1].progress) == []
+
+
+def test_the_beginning_is_the_first_audible_second() -> None:
+    """It stays as it is while a softer or a little louder sound follows."""
+    begun = np.concatenate([quiet(20), speech(FIRST)])
+    first = cut_beginning(begun)
+    assert first is not None
+    assert len(first.frames) == FIRST
+    assert first.progress.end == 20 + FIRST
+    for more in (speech(100), quiet(100), speech(400, 1.0)):
+        again = cut_beginning(np.concatenate([begun, more]))
+        assert again is not None
+        np.testing.assert_array_equal(first.frames, again.frames)
+    short = cut_beginning(begun[:60])
+    assert short is not None
+    assert len(short.frames) == 40
+    assert cut_beginning(np.full((50, BANDS), -10.0, np.float32)) is None

@@ -95,7 +95,7 @@ def test_what_grows_pays_for_new_sound_once(graph: Counting) -> None:
 def test_what_is_forgotten_or_was_heard_long_ago_is_encoded_anew(graph: Counting) -> None:
     """Memory is bounded, however many sessions there are."""
     ear = LayerEar(graph, most=4)
-    loud = LOUD[: round(3.5 * SAMPLE_RATE)]
+    loud = LOUD[: 7 * SAMPLE_RATE]
     for session in "abc":
         ear.hear(loud, Place(session, 1, 0))
     encoded = []
