@@ -614,6 +614,13 @@ def test_much_that_was_missed_comes_at_once() -> None:
     assert [bare(event) for event in again] == [bare(event) for event in truth]
 
 
+async def come_and_go(server: EmotionServer, times: int) -> None:
+    """Begin streams and end them: two events each."""
+    for _ in range(times):
+        async with dial(server) as other:
+            await other.finish()
+
+
 def test_no_final_is_lost_though_others_push_out_what_is_kept_for_listeners() -> None:
     """What a stream may still need is kept for it alone."""
 
@@ -627,10 +634,7 @@ def test_no_final_is_lost_though_others_push_out_what_is_kept_for_listeners() ->
                     for _ in range(4):
                         await listener.until(EMOTION)
                 await wire.break_off()
-            async with dial(server) as other:
-                for _ in range(200):
-                    await other.send("input_audio_buffer.clear")
-                await other.settle()
+            await come_and_go(server, 60)
             async with dial(server, "/v1/events", query=f"session={session_id}&after=1") as late:
                 assert (await late.next())["lost"] is True
             async with dial(server, query=f"stream={SECRET}&after=0") as wire:
@@ -853,13 +857,15 @@ def test_a_listener_is_told_when_too_much_was_missed() -> None:
     """
 
     async def scene() -> dict[str, bool]:
-        async with serving({"server.replay_events": 100}) as server, dial(server) as wire:
+        flags = {"server.replay_events": 100, "emotion.model": "rules"}
+        async with serving(flags) as server, dial(server, query="rate=16000") as wire:
             session_id = (await wire.next())["session_id"]
             async with dial(server, "/v1/events", query="all") as listener:
                 first = (await listener.next())["cursor"]
-            for _ in range(200):
-                await wire.send("input_audio_buffer.clear")
+            await wire.update(ordered=True, partial_every_ms=60)
+            await wire.sound(PCM16K + bytes(SECOND))
             last = (await wire.settle())[-1]
+            assert last["seq"] > 150
             async with dial(server, "/v1/events", query="all") as listener:
                 now = (await listener.next())["cursor"]
             asked = {
@@ -893,10 +899,7 @@ def test_a_quiet_session_s_events_may_be_lost_among_others() -> None:
             session_id = (await quiet.next())["session_id"]
             for _ in range(2):
                 await quiet.update()
-            async with dial(server) as loud:
-                for _ in range(200):
-                    await loud.send("input_audio_buffer.clear")
-                await loud.settle()
+            await come_and_go(server, 60)
             query = f"session={session_id}&after=1"
             async with dial(server, "/v1/events", query=query) as listener:
                 return await listener.next()
