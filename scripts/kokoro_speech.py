@@ -131,8 +131,8 @@ def _read_voices(path: Path, names: Iterable[str]) -> dict[str, npt.NDArray[np.f
                 for name, file in found.items()
                 if file is not None
             }
-    except (KeyError, tarfile.TarError, ValueError) as error:
-        raise NotThereError(f"no voices in {path} ({error}): {get}") from None
+    except (KeyError, tarfile.TarError, ValueError):
+        raise NotThereError(f"{path} does not hold these voices: {get}") from None
 
 
 def _read_model() -> tuple[bytes, dict[str, int]]:

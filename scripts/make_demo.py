@@ -49,10 +49,11 @@ class Style(msgspec.Struct, frozen=True):
 
 
 class Voice(msgspec.Struct, frozen=True):
-    """Name a voice, and by what its own pitch is multiplied, to keep it apart from the others."""
+    """Name a voice, and by what its own pitch and durations are multiplied to fit the others."""
 
     name: str
     pitch: float = 1.0
+    stretch: float = 1.0
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -87,16 +88,16 @@ class Dialogue(msgspec.Struct, frozen=True):
 
 _STYLES = {
     "neutral": Style(Manner(stretch=1.06), level=-25, effort=0),
-    "happy": Style(Manner(1.25, 1.6, 0.96, fall=-0.5), level=-20.5, effort=4),
+    "happy": Style(Manner(1.16, 1.6, 0.96, fall=-0.5), level=-20.5, effort=4),
     "sad": Style(Manner(0.83, 0.45, 1.2, fall=1.5), level=-31, effort=-2),
-    "angry": Style(Manner(1.38, 1.35, 0.92), level=-17, effort=7),
+    "angry": Style(Manner(1.42, 1.35, 0.92), level=-17, effort=7),
 }
 _CAST = {
     "Anna": Voice("af_heart"),
-    "Ben": Voice("am_fenrir", pitch=1.04),
+    "Ben": Voice("bm_george", stretch=0.9),
     "Carl": Voice("am_michael", pitch=0.94),
 }
-# The phonemes are those that Misaki 0.9.4 (American English) finds for the words.
+# The phonemes are those that Misaki 0.9.4 finds for the words: British for Ben, American else.
 # The first are neutral and from everybody, because a listener must learn first what neutral
 # sounds like. Then good news, a quarrel that swells, grief, and peace at last: the mood turns.
 _PLAY = (
@@ -111,8 +112,8 @@ _PLAY = (
         "Ben",
         "neutral",
         "We finished the second part of the project last week.",
-        "wˌi fˈɪnəʃt ðə sˈɛkənd pˈɑɹt ʌv ðə pɹˈɑʤˌɛkt lˈæst wˈik.",
-        1000,
+        "wˌiː fˈɪnɪʃt ðə sˈɛkᵊnd pˈɑːt ɒv ðə pɹˈɒʤɛkt lˈɑːst wˈiːk.",
+        780,
     ),
     Line(
         "Carl",
@@ -146,7 +147,7 @@ _PLAY = (
         "Ben",
         "happy",
         "That is wonderful! Thank you, thank you so much.",
-        "ðˈæt ɪz wˈʌndəɹfᵊl! θˈæŋk ju, θˈæŋk ju sˌO mˈʌʧ.",
+        "ðˈat ɪz wˈʌndəfʊl! θˈaŋk juː, θˈaŋk juː sˌQ mˈʌʧ.",
         750,
     ),
     Line(
@@ -174,7 +175,7 @@ _PLAY = (
         "Ben",
         "angry",
         "This is an insult! I'm sick of your stupid lies.",
-        "ðˌɪs ɪz ɐn ˈɪnsˌʌlt! ˌIm sˈɪk ʌv jʊɹ stˈupəd lˈIz.",
+        "ðˌɪs ɪz ɐn ˈɪnsʌlt! ˌIm sˈɪk ɒv jɔː stjˈuːpɪd lˈIz.",
         700,
     ),
     Line(
@@ -188,7 +189,7 @@ _PLAY = (
         "Ben",
         "angry",
         "Stop it! You never listen to me, and I hate that.",
-        "stˈɑp ɪt! jˌu nˈɛvəɹ lˈɪsᵊn tə mˌi, ænd ˌI hˈAt ðˈæt.",
+        "stˈɒp ɪt! jˌuː nˈɛvə lˈɪsᵊn tə mˌiː, and ˌI hˈAt ðˈat.",
         850,
     ),
     Line(
@@ -209,7 +210,7 @@ _PLAY = (
         "Ben",
         "sad",
         "I am so sorry. I feel sad for you, and I miss her too.",
-        "ˌI ɐm sˌO sˈɔɹi. ˌI fˈil sˈæd fɔɹ ju, ænd ˌI mˈɪs hɜɹ tˈu.",
+        "ˌI ɐm sˌQ sˈɒɹi. ˌI fˈiːl sˈad fɔː juː, and ˌI mˈɪs hɜː tˈuː.",
         1000,
     ),
     Line(
@@ -223,7 +224,7 @@ _PLAY = (
         "Ben",
         "sad",
         "I am sorry. That was terrible and unfair.",
-        "ˌI ɐm sˈɔɹi. ðˈæt wʌz tˈɛɹəbᵊl ænd ˌʌnfˈɛɹ.",
+        "ˌI ɐm sˈɒɹi. ðˈat wɒz tˈɛɹɪbᵊl and ʌnfˈɛː.",
         950,
     ),
     Line(
@@ -251,7 +252,7 @@ _PLAY = (
         "Ben",
         "happy",
         "We all love you, and you are our best friend.",
-        "wˌi ˈɔl lˈʌv ju, ænd ju ɑɹ ˌWəɹ bˈɛst fɹˈɛnd.",
+        "wˌiː ˈɔːl lˈʌv juː, and juː ɑː ˌWə bˈɛst fɹˈɛnd.",
         750,
     ),
     Line(
@@ -276,7 +277,11 @@ def speak(kokoro: Kokoro, line: Line) -> Samples:
     import soxr
 
     voice, style = _CAST[line.speaker], _STYLES[line.style]
-    manner = msgspec.structs.replace(style.manner, pitch=style.manner.pitch * voice.pitch)
+    manner = msgspec.structs.replace(
+        style.manner,
+        pitch=style.manner.pitch * voice.pitch,
+        stretch=style.manner.stretch * voice.stretch,
+    )
     said = kokoro.say(line.phonemes, voice.name, manner)
     samples = soxr.resample(said, RATE, SAMPLE_RATE, quality="VHQ")
     loudness = frame_levels(samples)

@@ -15,11 +15,11 @@ __all__ = ["SpectralEmbedder", "fail", "make_nothing", "no_factory"]
 no_factory = "an embedder"
 
 _FRAME = 512
-_BANDS = np.searchsorted(np.fft.rfftfreq(_FRAME, 1 / SAMPLE_RATE), np.geomspace(100, 7_500, 13))
+_BANDS = np.searchsorted(np.fft.rfftfreq(_FRAME, 1 / SAMPLE_RATE), np.geomspace(700, 7_500, 25))
 
 
 class SpectralEmbedder:
-    """Describe a voice by the shape of its mean spectrum: decibels in bands, less a line."""
+    """Describe a voice by its mean decibels in bands above its pitch, less a parabola."""
 
     name = "spectral"
 
@@ -40,10 +40,13 @@ def fail() -> SpectralEmbedder:
 
 def _describe(sound: Samples) -> Voice:
     frames = sound[: len(sound) // _FRAME * _FRAME].reshape(-1, _FRAME)
-    power = np.mean(np.abs(np.fft.rfft(frames * np.hanning(_FRAME))) ** 2, axis=0)
-    bands = [power[low:high].mean() for low, high in pairwise(_BANDS)]
-    shape = 10 * np.log10(np.array(bands) + 1e-12)
+    power = np.abs(np.fft.rfft(frames * np.hanning(_FRAME))) ** 2
+    loudness = power.sum(axis=1)
+    power = power[loudness >= 1e-3 * loudness.max()]
+    bands = [power[:, low:high].mean(axis=1) for low, high in pairwise(_BANDS)]
+    shape = 10 * np.log10(np.array(bands) + 1e-12).mean(axis=1)
     steps = np.arange(len(shape))
-    shape -= np.polyval(np.polyfit(steps, shape, 1), steps)
+    # Effort and anger tilt a spectrum, and bow it; whose it is stands in what is left.
+    shape -= np.polyval(np.polyfit(steps, shape, 2), steps)
     voice: Voice = (shape / np.linalg.norm(shape)).astype(np.float32)
     return voice
