@@ -38,7 +38,7 @@ class OccasionSettings(NamedTuple):
     intended label in a voice's target, against the votes of those who heard it.
     """
 
-    voices: int = 84
+    voices: int = 168
     words: int = 36
     pairs: int = 60
     agree: float = 0.4
