@@ -27,8 +27,7 @@ import msgspec
 import numpy as np
 import soundfile
 
-import streamser
-from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.audio.clip import Clip, Samples
 from streamser.bench.word_errors import bare_words, word_errors
 from streamser.emotion.certainty import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
@@ -36,12 +35,12 @@ from streamser.emotion.model import Spoken
 from streamser.speech.guards import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.nobody import sound_of
+from tools.talk import ASSETS, turns
 
 __all__ = ["Answer", "bins", "main"]
 
 Scores: TypeAlias = Mapping[str, float]
 
-_ASSETS: Final = Path(streamser.__file__).parent / "assets"
 _NOISE_DB: Final = (None, 10, 5, 0, -5)
 _EDGES: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)
 
@@ -70,12 +69,9 @@ def cases(data: Path, seed: int) -> Iterator[_Case]:
         rows = [row for row in csv.DictReader(file) if row["text"].strip()]
     said = [(row["path"], row["text"]) for row in rows]
     sounds = [soundfile.read(data / "speech" / path, dtype="float32")[0] for path, _ in said]
-    lines = msgspec.json.decode((_ASSETS / "demo.json").read_bytes())["utterances"]
-    talk, _ = soundfile.read(_ASSETS / "demo.flac", dtype="float32")
-    for number, line in enumerate(lines, 1):
-        start, end = (line[at] * SAMPLE_RATE // 1000 for at in ("start_ms", "end_ms"))
-        said.append((f"turn {number}", line["text"]))
-        sounds.append(talk[start:end])
+    for number, turn in enumerate(turns(), 1):
+        said.append((f"turn {number}", turn.text))
+        sounds.append(turn.samples)
     noise = sound_of("recorded noise", 60, seed, data)
     rng = np.random.default_rng(seed)
     for (path, text), samples in zip(said, sounds, strict=True):
@@ -169,7 +165,7 @@ def main() -> None:
     given = parser.parse_args()
     all_cases = list(cases(given.data, given.seed))
     decoder = msgspec.json.Decoder(Answer)
-    read = cache(partial(words_scores, load_compact(_ASSETS / "models" / "compact", "compact")))
+    read = cache(partial(words_scores, load_compact(ASSETS / "models" / "compact", "compact")))
     lines = [
         "# How sure a recogniser is, and how many words are right",
         "",

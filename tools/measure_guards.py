@@ -26,11 +26,10 @@ import soundfile
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.bench.word_errors import bare_words, word_errors
 from streamser.speech.guards import guarded
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings
-from streamser.speech.silero import load_silero
 from streamser.speech.transcriber import Transcript
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.nobody import RECORDED, SYNTHETIC, sound_of
+from tools.talk import utterances
 
 __all__ = ["main"]
 
@@ -60,14 +59,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 def through_detector(kind: str, sound: Samples) -> Iterator[Case]:
     """Yield the utterances that the detector finds in a sound in which nobody speaks."""
-    vad = load_silero().stream()
-    segmenter = Segmenter(SegmenterSettings.from_ms(), vad.window)
-    whole = len(sound) // vad.window * vad.window
-    windows = sound[:whole].reshape(-1, vad.window)
-    events = [event for window in windows for event in segmenter.push(vad.probability(window))]
-    for event in [*events, *segmenter.flush()]:
-        if isinstance(event, Closed):
-            yield Case("detector", kind, _clip(sound[event.start : event.end]))
+    for samples in utterances(sound):
+        yield Case("detector", kind, _clip(samples))
 
 
 def by_hand(kind: str, sound: Samples, count: int, seed: int) -> Iterator[Case]:

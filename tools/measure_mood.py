@@ -26,16 +26,15 @@ import msgspec
 import numpy as np
 import soundfile
 
-import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact.model import CompactFinding, CompactModel, load_compact
 from streamser.emotion.model import Reading, Spoken
 from streamser.emotion.mood import Mood
 from streamser.taxonomy import CATEGORIES, UNSURE
+from tools.talk import ASSETS, turns
 
 __all__ = ["Turn", "delays", "following", "main", "told_turns"]
 
-_ASSETS: Final = Path(streamser.__file__).parent / "assets"
 _WARM: Final = 12
 _STRETCH: Final = 6
 _PAUSE_MS: Final = 800
@@ -101,14 +100,11 @@ def following(found: Sequence[int | None]) -> str:
 
 def conversation(model: CompactModel) -> Iterator[tuple[str, list[_Said]]]:
     """Yield the bundled conversation as streams, with their names."""
-    lines = msgspec.json.decode((_ASSETS / "demo.json").read_bytes())["utterances"]
-    sound, _ = soundfile.read(_ASSETS / "demo.flac", dtype="float32")
     said = []
-    for line in lines:
-        start, end = line["start_ms"], line["end_ms"]
-        clip = sound[start * SAMPLE_RATE // 1000 : end * SAMPLE_RATE // 1000]
-        (finding,) = model.observe([Spoken(clip, line["text"])])
-        said.append((line["speaker"], _Said(line["style"], finding, end, end - start)))
+    for turn in turns():
+        (finding,) = model.observe([Spoken(turn.samples, turn.text)])
+        length = turn.end_ms - turn.start_ms
+        said.append((turn.speaker, _Said(turn.style, finding, turn.end_ms, length)))
     yield "all as one stream", [each for _, each in said]
     for speaker in sorted({speaker for speaker, _ in said}):
         yield speaker, [each for who, each in said if who == speaker]
@@ -164,7 +160,7 @@ def flips(turns: Sequence[Turn]) -> tuple[int, int]:
 def main() -> None:
     """Measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", type=Path, default=_ASSETS / "models" / "compact")
+    parser.add_argument("--model", type=Path, default=ASSETS / "models" / "compact")
     parser.add_argument("--data", type=Path, default=None, help="folder of the recordings")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--streams", type=int, default=5, help="of each speaker of EmoDB")

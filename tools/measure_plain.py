@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,20 +25,16 @@ import msgspec
 import numpy as np
 import soundfile
 
-import streamser
-from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
+from streamser.audio.clip import Clip, Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Spoken
 from streamser.speech.guards import guarded
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings
-from streamser.speech.silero import load_silero
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.taxonomy import UNSURE
 from tools.nobody import sound_of
+from tools.talk import ASSETS, turns, utterances
 
-__all__ = ["WAYS", "Heard", "alarms", "main", "streams_of", "verdicts"]
-
-_ASSETS: Final = Path(streamser.__file__).parent / "assets"
+__all__ = ["WAYS", "Heard", "alarms", "main", "streams_of", "verdicts", "whose"]
 
 WAYS: Final = ("voice alone", "words in full", "words by certainty")
 """What a reading is given."""
@@ -65,21 +61,6 @@ class Heard(msgspec.Struct, frozen=True, eq=False):
         )
 
 
-def utterances(sound: Samples) -> Iterator[Samples]:
-    """Yield what the detector finds in a sound, cut as it is live."""
-    vad = load_silero().stream()
-    segmenter = Segmenter(SegmenterSettings.from_ms(), vad.window)
-    whole = len(sound) // vad.window * vad.window
-    events = [
-        event
-        for window in sound[:whole].reshape(-1, vad.window)
-        for event in segmenter.push(vad.probability(window))
-    ]
-    for event in (*events, *segmenter.flush()):
-        if isinstance(event, Closed):
-            yield sound[event.start : event.end]
-
-
 def plain(data: Path) -> list[Heard]:
     """Return the utterances of the plain clips, not recognised yet."""
     with (data / "speech" / "labels.csv").open(newline="", encoding="utf-8") as file:
@@ -93,15 +74,9 @@ def plain(data: Path) -> list[Heard]:
 
 def conversation() -> list[Heard]:
     """Return the turns of the bundled conversation, not recognised yet; all are one stream."""
-    lines = msgspec.json.decode((_ASSETS / "demo.json").read_bytes())["utterances"]
-    sound, _ = soundfile.read(_ASSETS / "demo.flac", dtype="float32")
-    places = [
-        slice(*(line[end] * SAMPLE_RATE // 1000 for end in ("start_ms", "end_ms")))
-        for line in lines
-    ]
     return [
-        Heard(sound[place], "all", f"turn {number}", meant=line["style"])
-        for number, (place, line) in enumerate(zip(places, lines, strict=True))
+        Heard(turn.samples, "all", f"turn {number}", meant=turn.style)
+        for number, turn in enumerate(turns())
     ]
 
 
@@ -156,12 +131,24 @@ def alarms(found: Sequence[tuple[str, str]]) -> int:
     return sum(read not in ("neutral", UNSURE) for _, read in found)
 
 
+def whose(
+    streams: Sequence[Sequence[Heard]], found: Sequence[tuple[str, str]]
+) -> list[tuple[str, str, int, str]]:
+    """Return of each alarm: speaker, clip, place in the stream from 1, and what was read."""
+    places = [(each, place) for stream in streams for place, each in enumerate(stream, 1)]
+    return [
+        (each.speaker, each.clip, place, verdict[1])
+        for (each, place), verdict in zip(places, found, strict=True)
+        if alarms([verdict])
+    ]
+
+
 def main() -> None:
     """Measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the recordings")
     parser.add_argument("--whisper", action="append", required=True, metavar="DIR")
-    parser.add_argument("--model", type=Path, default=_ASSETS / "models" / "compact")
+    parser.add_argument("--model", type=Path, default=ASSETS / "models" / "compact")
     parser.add_argument("--noise", type=float, default=None, metavar="DB", help="below the voice")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -189,6 +176,8 @@ def main() -> None:
         " in order: sure and right | sure and wrong |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    who = ["", "| recogniser | speaker as a stream | clip | utterance | with words in full |"]
+    who.append("|---|---|---|---|---|")
     for number, directory in enumerate(given.whisper):
         options = WhisperOptions(
             model=directory, language="en", compute_type="int8", threads=given.threads, offline=True
@@ -198,7 +187,12 @@ def main() -> None:
         for way in WAYS if number == 0 else WAYS[1:]:
             name = "–" if way == WAYS[0] else Path(directory).name
             lines.append(f"| {name} | {way} | {_row(model, talk, scene, way)} |")
-    text = "\n".join(lines) + "\n"
+        streams = streams_of(talk, cold=False)
+        who += [
+            f"| {Path(directory).name} | {' | '.join(map(str, row))} |"
+            for row in whose(streams, verdicts(model, streams, WAYS[1]))
+        ]
+    text = "\n".join([*lines, *who]) + "\n"
     if given.out is None:
         print(text)
     else:

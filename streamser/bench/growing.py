@@ -85,7 +85,7 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
         clip = Clip("growing", 1, 0, sound[:end], final)
         window = end if final else to_samples(WINDOW_MS)
         job = EmotionJob(id=end, clip=clip, window=window, droppable=not final)
-        clips.append((job.heard, Place("growing", 1, job.heard_from)))
+        clips.append((job.heard, job.place))
     return clips
 
 

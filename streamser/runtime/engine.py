@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
+from streamser.emotion.model import EmotionModel, Listener, Spoken
 from streamser.errors import ModelError
 from streamser.runtime.faults import fault_of, memory_ran_out
 from streamser.runtime.jobs import EmotionJob, Job, Observed, Outcome, WordsJob
@@ -208,7 +208,7 @@ class Engine:
         began = time.perf_counter()
         try:
             findings = self.model.observe(
-                [Spoken(job.heard, job.text, _place(job), job.certainty) for job in jobs]
+                [Spoken(job.heard, job.text, job.place, job.certainty) for job in jobs]
             )
         finally:
             self._spend(judging_s=time.perf_counter() - began)
@@ -229,7 +229,3 @@ class Engine:
         self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0
     ) -> None:
         self.spent += Spent(transcribing_s, judging_s, embedding_s)
-
-
-def _place(job: EmotionJob) -> Place:
-    return Place(job.clip.session_id, job.clip.utterance, job.heard_from, growing=job.droppable)

@@ -8,7 +8,7 @@ import msgspec
 
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
-from streamser.emotion.model import Finding
+from streamser.emotion.model import Finding, Place
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
@@ -59,6 +59,15 @@ class EmotionJob(msgspec.Struct, frozen=True, eq=False):
     def heard(self) -> Samples:
         """Return the samples that emotion is read from."""
         return self.clip.samples[self.heard_from - self.clip.start :]
+
+    @property
+    def place(self) -> Place:
+        """Return where what is heard is from; it grows until the utterance is over.
+
+        The voice of a final may be left out, and is its whole reading where there are no words.
+        """
+        clip = self.clip
+        return Place(clip.session_id, clip.utterance, self.heard_from, growing=not clip.final)
 
 
 Job: TypeAlias = WordsJob | EmotionJob

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from streamser.bench import compact
 from streamser.bench.compact import CompactReport, Timing, compact_markdown, measure_compact
-from streamser.bench.growing import Growing
+from streamser.bench.growing import Growing, measure_growing
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import Spread
+from streamser.emotion.model import Place, Spoken
+from tests.runtime.doubles import LoudnessModel, speech
 
 
 def timing(seconds: float, milliseconds: float) -> Timing:
@@ -41,6 +45,20 @@ def test_the_report_holds_each_figure_against_its_goal(milliseconds: float, verd
     assert row.endswith(f"| ≤ 40 ms | {verdict} |")
     assert not any("torch" in line for line in lines)
     assert "| 15 s | 30 | 4.00 | 16.00 | 0.25 | 1.00 |" in lines
+
+
+def test_a_growing_utterance_is_asked_about_as_a_session_asks() -> None:
+    """All but the last clip are said to grow, and every other round says nothing of places."""
+    places: list[Place | None] = []
+
+    class Listening(LoudnessModel):
+        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+            places.extend(each.place for each in batch)
+            return super().observe(batch)
+
+    found = measure_growing(Listening(), speech((1.2, 0.3)), runs=1)
+    assert found.clips == 3
+    assert [place and place.growing for place in places] == [True, True, False, None, None, None]
 
 
 def test_the_bundled_model_is_measured_as_it_ships(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,6 +163,16 @@ def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -
     assert outcome.finding == float(expected)
 
 
+@pytest.mark.parametrize("droppable", [True, False])
+def test_sound_grows_until_its_utterance_is_over(droppable: bool) -> None:
+    """The voice of a final may be left out: it is whole, and the final where no words come."""
+    model = Listening()
+    whole = replace(job(1), droppable=droppable)
+    part = replace(whole, clip=replace(whole.clip, final=False))
+    Engine(None, model).run([part, whole])
+    assert [place is not None and place.growing for place in model.places] == [True, False]
+
+
 def test_text_that_must_not_be_believed_says_why() -> None:
     """A recogniser that babbles is found out before anybody reads it."""
     (outcome,) = Engine(Parrot(), None).run([words_job(1)])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-import streamser
 from streamser.emotion.compact.model import CompactModel, load_compact
 from tests.data import shared_data
 from tools.measure_mood import (
@@ -20,13 +17,13 @@ from tools.measure_mood import (
     recordings,
     told_turns,
 )
+from tools.talk import ASSETS
 
 
 @pytest.fixture(scope="module")
 def model() -> CompactModel:
     """Load what ships."""
-    where = Path(streamser.__file__).parent / "assets" / "models" / "compact"
-    return load_compact(where, "compact")
+    return load_compact(ASSETS / "models" / "compact", "compact")
 
 
 def turns(text: str) -> list[Turn]:
@@ -57,7 +54,7 @@ def test_a_flip_is_a_name_that_a_single_turn_took_away() -> None:
 def test_in_the_bundled_conversation_the_mood_follows_what_is_read(model: CompactModel) -> None:
     """By the third turn at the latest, of everybody and of each speaker."""
     for _, said in conversation(model):
-        assert None not in (found := delays(told_turns(model, said)))
+        found = delays(told_turns(model, said))
         assert all(number is not None and number <= 3 for number in found)
 
 

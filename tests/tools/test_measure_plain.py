@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import soundfile
 from msgspec.structs import replace
 
-import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.speech.transcriber import Transcript
@@ -18,17 +14,16 @@ from tools.measure_plain import (
     WAYS,
     Heard,
     alarms,
-    conversation,
     plain,
     recognised,
     streams_of,
     under_noise,
-    utterances,
     verdicts,
+    whose,
 )
+from tools.talk import ASSETS
 
 SILENCE: Samples = np.zeros(SAMPLE_RATE, np.float32)
-ASSETS = Path(streamser.__file__).parent / "assets"
 
 
 class Certain:
@@ -65,6 +60,13 @@ def test_a_stream_is_a_clip_or_all_clips_of_a_speaker() -> None:
     assert streams_of(said, cold=False) == [[said[0], said[2], said[3]], [said[1]]]
 
 
+def test_of_an_alarm_is_told_whose_it_is_and_which_of_the_stream() -> None:
+    """Counted from the first utterance, whatever was said of those before."""
+    streams = streams_of([heard("a"), heard("b", "Ben"), heard("c")], cold=False)
+    found = [("neutral", "neutral"), ("neutral", "angry"), ("neutral", "unsure")]
+    assert whose(streams, found) == [("Ann", "c", 2, "angry")]
+
+
 def test_what_a_model_is_given() -> None:
     """No words, words as if they were sure, or as sure as they are."""
     said = Heard(SILENCE, "Ann", "a", text="so it is", certainty=0.6)
@@ -90,15 +92,6 @@ def test_noise_lies_as_far_below_a_voice_as_is_asked() -> None:
     below = 20 * np.log10(np.std(voice) / np.std(mixed.samples - voice))
     assert below == pytest.approx(10.0, abs=0.1)
     np.testing.assert_array_equal(mixed.samples, under_noise(said, noise, 10.0, 1)[0].samples)
-
-
-def test_a_recording_is_cut_as_it_is_live_and_its_last_utterance_is_not_lost() -> None:
-    """The bundled conversation has 24 turns, and the last ends with the sound."""
-    sound, _ = soundfile.read(ASSETS / "demo.flac", dtype="float32")
-    turns = conversation()
-    assert len(list(utterances(sound))) == len(turns)
-    last = turns[-1].samples
-    assert len(list(utterances(last))) == 1
 
 
 def test_a_stream_hardly_known_is_not_emotional_for_plain_words(model: CompactModel) -> None:

@@ -194,12 +194,7 @@ def _table(scores: dict[str, dict[str, Score]]) -> str:
     names = list(next(iter(scores.values())))
     head = f"| | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
     lines = [
-        f"| {title} | "
-        + " | ".join(
-            f"{s.cold:.3f} / {s.warm:.3f} / {s.neutral:.2f} / {s.angry:.2f}" for s in row.values()
-        )
-        + " |"
-        for title, row in scores.items()
+        f"| {title} | {' | '.join(map(_told, row.values()))} |" for title, row in scores.items()
     ]
     return "\n".join([head, *lines])
 

@@ -226,8 +226,8 @@ def _refuse_other_formats(directory: Path) -> None:
         raise ModelError(f"{directory} is a file: a checkpoint is a directory with {_CONFIG}")
     if is_bundle(directory):
         raise ModelError(
-            f"{directory} is a bundled model, which listens but cannot be trained on; it is"
-            " measured by python -m tools.compact_report"
+            f"{directory} is a bundled model, which listens but cannot be trained on; in a"
+            " checkout of the repository python -m tools.compact_report measures it"
         )
     lacking = [name for name in (_CONFIG, _WEIGHTS) if not (directory / name).is_file()]
     if not lacking:
