@@ -184,7 +184,7 @@ def _check_out(out: Path, form: Format | None) -> None:
     if out.is_dir() or not Path(os.path.realpath(out)).parent.is_dir():
         what = "is a folder" if out.is_dir() else "lies in a folder that does not exist"
         raise ConfigError(f"-o {out}: it {what}; name a file in a folder that exists.")
-    other = form is None and out.suffix.lower() not in (".csv", ".jsonl")
+    other = form is None and out.suffix.lower() not in (".csv", ".jsonl", ".ndjson")
     if other and is_format(out):
         raise ConfigError(
             f"-o {out}: it would hold JSON lines; write --export {out}, or add --format."

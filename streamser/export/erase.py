@@ -171,11 +171,14 @@ def _plan_recording(
     said = f"{count} utterance{'' if count == 1 else 's'} of theirs"
     if left:
         yield Deed(path, "rewrite", said, to)
+    former = _former(path, beside, person)
     for other in beside:
         ending = other.name[len(path.stem) :]
         if other.stem == path.stem and other.suffix.lower() in _EVENTS:
             continue
-        if other.name.startswith(path.stem) and _is_made(ending):
+        if other in former:
+            yield _renew(other, path, person) if left else Deed(other, "remove", said, other)
+        elif other.name.startswith(path.stem) and _is_made(ending):
             what: Literal["remake", "remove"] = "remake" if left else "remove"
             yield Deed(other, what, f"made of {path.name}", other.with_name(stem + ending), to)
         elif _is_sound(other, path):
@@ -189,17 +192,38 @@ def _plan_recording(
 
 def _plan_stale(path: Path, person: Person) -> Iterator[Deed]:
     """Make anew what has their name and is made of events that do not: somebody was stopped."""
-    pattern, part = _pattern(person.speaker), safe_part(person.speaker)
+    pattern = _pattern(person.speaker)
     if _has(path, pattern):
         return
-    for other in _beside(path):
+    beside = _beside(path)
+    former = _former(path, beside, person)
+    for other in beside:
+        made = other.name.startswith(path.stem) and _is_made(other.name[len(path.stem) :])
+        if other in former or (made and _has(other, pattern)):
+            yield _renew(other, path, person)
+
+
+def _former(path: Path, beside: Iterable[Path], person: Person) -> list[Path]:
+    """Return what was made of a recording while their name was in its own."""
+    found = []
+    for other in beside:
         name = _renamed(other.name, person)
-        if not name.startswith(path.stem) or not _is_made(name[len(path.stem) :]):
+        ending = name[len(path.stem) :]
+        if name == other.name or not name.startswith(path.stem) or not _is_made(ending):
             continue
-        if name != other.name or _has(other, pattern):
-            to = other.with_name(name)
-            why = f"made of {path.name} when {part or 'they'} spoke in it"
-            yield Deed(other, "remake", why, to, path)
+        origin = other.name.removesuffix(ending)
+        if not any(other.with_name(origin + each).exists() for each in _EVENTS):
+            found.append(other)
+    return found
+
+
+def _renew(other: Path, path: Path, person: Person) -> Deed:
+    """Make a file of a recording anew, under its name without theirs where that is free."""
+    to = other.with_name(_renamed(other.name, person))
+    why = f"made of {path.name} when {safe_part(person.speaker) or 'they'} spoke in it"
+    if to != other and _is_taken(to, set()):
+        return Deed(other, "remove", why, other)
+    return Deed(other, "remake", why, to, path)
 
 
 def _beside(path: Path) -> list[Path]:

@@ -198,7 +198,7 @@ class Connection(ServerConnection):
 
     def _feed(self) -> None:
         """Parse a part of what has come, and let others have their turn."""
-        self._turn = None
+        self._turn, self._wait_s = None, 0.0
         if self._full:
             return
         part, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
@@ -207,7 +207,6 @@ class Connection(ServerConnection):
         if self._wait_s:
             self._stop_reading()
             self._turn = self.loop.call_later(self._wait_s, self._feed)
-            self._wait_s = 0.0
             return
         if self._full:
             return

@@ -43,7 +43,7 @@ def plain_transcript(heard: Any, clip: Clip, name: str) -> Transcript:
         confidence=_number(heard.confidence, "confidence", name),
         no_speech=_number(heard.no_speech, "no_speech", name),
         avg_logprob=_number(heard.avg_logprob, "avg_logprob", name),
-        distrust=_writable(str(heard.distrust)),
+        distrust=_writable(str(heard.distrust or "")),
     )
 
 

@@ -200,6 +200,38 @@ def test_no_other_file_is_written_over(tmp_path: Path) -> None:
     }
 
 
+def test_what_is_made_of_one_recording_is_not_taken_for_another_s(tmp_path: Path) -> None:
+    """Though but for their name the two are called alike."""
+    plain, shared = Script("sess_0", speaker="Ben"), Script("sess_1", speaker="Ben")
+    plain.say(0, 1000, "morning")
+    shared.say(0, 1000, "evening")
+    shared.say(2000, 3000, "stolen", speaker="Ann")
+    saved(tmp_path / "talk.jsonl", plain.close())
+    saved(tmp_path / "talk_Ann.jsonl", shared.close())
+    assert run("export", tmp_path / "talk_Ann.jsonl", "--to", "csv").exit_code == 0
+    (tmp_path / "talk.csv").write_text("precious")
+    result = run("forget", "--speaker", "Ann", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "talk.csv").read_text() == "precious"
+    assert "evening" in (tmp_path / "talk-2.csv").read_text()
+    assert result.stderr.count("made again") == 1
+
+
+def test_who_was_stopped_before_a_recording_was_written_can_begin_again(tmp_path: Path) -> None:
+    """It has its new name already, and what is made of it the old one."""
+    shared = Script("sess_0", speaker="Ben")
+    shared.say(0, 1000, "evening")
+    shared.say(2000, 3000, "stolen", speaker="Ann")
+    saved(tmp_path / "talk_Ann.jsonl", shared.close())
+    assert run("export", tmp_path / "talk_Ann.jsonl", "--to", "csv").exit_code == 0
+    (tmp_path / "talk_Ann.jsonl").rename(tmp_path / "talk.jsonl")
+    result = run("forget", "--speaker", "Ann", tmp_path)
+    assert result.exit_code == 0, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"talk.jsonl", "talk.csv"}
+    assert "evening" in (tmp_path / "talk.csv").read_text()
+    assert traces(tmp_path) == traces(tmp_path, "stolen") == []
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", bytes(100), b"\xff\xfe" * 50, b"Ann said so\n"],

@@ -644,6 +644,7 @@ def test_a_file_that_hangs_keeps_nobody_from_being_shown_out(
             Path(token_file).unlink()
             os.mkfifo(token_file)
             await server.reload()
+            monkeypatch.setattr("streamser.server.app._READ_S", 60.0)
             Path(token_file).unlink()
             Path(token_file).write_text(f"meeting send,listen {BOTH}\n")
             await server.reload()

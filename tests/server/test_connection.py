@@ -176,7 +176,8 @@ def test_frames_that_are_no_messages_are_paced(
                 for _ in range(10):
                     await honest.settle()
                 await honest.finish()
-            wire.connection.transport.abort()
+            flooded.transport.abort()
+            await flooded.wait_closed()
             return sum(parts)
 
     assert 0 < asyncio.run(patience(scene())) <= 2 * 4096

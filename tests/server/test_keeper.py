@@ -129,7 +129,7 @@ def test_what_cannot_be_removed_keeps_nothing_else(
     """The others go, and a line says that something may still be there."""
     said: list[str] = []
     keeper = Keeper(tmp_path, [], said.append)
-    names = [f"{kept_stem(0, None, name, 's')}.jsonl" for name in "abcdefgh"]
+    names = [f"{kept_stem(0, None, None, f'sess_{name}')}.jsonl" for name in "abcdefgh"]
     for name in names:
         (tmp_path / name).write_text("x")
     unlink = Path.unlink

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from streamser.events import Overload
 from streamser.server.backlog import Letter
 from streamser.server.outlet import Outlet
@@ -73,7 +75,7 @@ def test_a_connection_that_takes_nothing_any_more_is_given_up() -> None:
     assert asyncio.run(patience(scene())).too_slow
 
 
-def test_a_connection_that_is_slow_is_waited_for() -> None:
+def test_a_connection_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long all of it takes: each that goes out is a sign of life."""
 
     class Slow(Line):
@@ -82,11 +84,18 @@ def test_a_connection_that_is_slow_is_waited_for() -> None:
                 await asyncio.sleep(0)
             self.sent.append(0)
 
+    async def look(ends: object, **_: object) -> None:
+        """Be as long in coming as some of many sent letters are."""
+        for _ in range(25):
+            await asyncio.sleep(0)
+
     async def scene() -> tuple[int, bool]:
         line = Slow()
-        out = outlet(line, still_s=5.0)
+        out = outlet(line)
         out.replay(letters(50))
+        monkeypatch.setattr(asyncio, "wait", look)
         await out.drain()
+        monkeypatch.undo()
         await out.close()
         return len(line.sent), out.too_slow
 
