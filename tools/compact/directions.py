@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from streamser.emotion.compact import statistics
 from streamser.emotion.compact.layout import DIRECTIONS, MEASURED
+from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from tools.compact.voices import Voices
 
@@ -27,7 +28,7 @@ def fit_directions(voices: Voices) -> npt.NDArray[np.float32]:
     """Find the directions from voices through no channel, float32 [DIRECTIONS, VALUES].
 
     Along each the variance within an emotion of a speaker is 1. Speakers who lack a category
-    are left out; raises ``ValueError`` if none is left.
+    are left out; raises ``ConfigError`` if none is left.
     """
     centred, pools = _centred(voices)
     means = np.stack([centred[pools == k].mean(axis=0) for k in range(len(CATEGORIES))])
@@ -55,5 +56,7 @@ def _centred(voices: Voices) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.in
             parts.append(values - middle)
             pools.append(own)
     if not parts:
-        raise ValueError("no speaker has utterances of all categories")
+        raise ConfigError(
+            "no speaker that is learnt from has utterances of all categories: give more of the data"
+        )
     return np.concatenate(parts), np.concatenate(pools)

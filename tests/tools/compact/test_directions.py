@@ -8,6 +8,7 @@ import pytest
 from streamser.emotion.compact import statistics
 from streamser.emotion.compact.layers import VALUES
 from streamser.emotion.compact.layout import DIRECTIONS, MEASURED, WIDTH, placed
+from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from tests.tools.compact.tiny_voices import tiny_voices
 from tools.compact.directions import fit_directions
@@ -55,7 +56,7 @@ def test_speakers_without_all_categories_teach_nothing() -> None:
     """Of one mood nobody's middle is known; with nobody left there is nothing to find."""
     made = voices()
     calm = made._replace(pools=np.zeros_like(made.pools))
-    with pytest.raises(ValueError, match="no speaker"):
+    with pytest.raises(ConfigError, match="no speaker"):
         fit_directions(calm)
 
 
