@@ -31,6 +31,8 @@ __all__ = ["assemble", "calibrate"]
 _SOURCES: Final = ("audio", "text", "audio+text")
 PRECISION: Final = 0.8
 """How often what is named, and not ``unsure``, shall be right on the speakers calibrated on."""
+LEAST_SURE: Final = 0.4
+"""Below, nothing is named, though the speakers calibrated on were so clear that all was right."""
 
 
 def calibrate(
@@ -65,13 +67,17 @@ def _capped(found: dict[str, Calibration]) -> dict[str, Calibration]:
 
     Pairs that agree are right nearly always, for they were made so.
     """
-    both, *alone = (found[name] for name in ("audio+text", "audio", "text"))
+    floored = {
+        name: replace(each, unsure_below=max(each.unsure_below, LEAST_SURE))
+        for name, each in found.items()
+    }
+    both, *alone = (floored[name] for name in ("audio+text", "audio", "text"))
     capped = replace(
         both,
         temperature=max(both.temperature, *(each.temperature for each in alone)),
         unsure_below=max(both.unsure_below, *(each.unsure_below for each in alone)),
     )
-    return found | {"audio+text": capped}
+    return floored | {"audio+text": capped}
 
 
 def assemble(
