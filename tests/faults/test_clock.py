@@ -45,7 +45,7 @@ def test_events_and_their_lags_know_no_date(monkeypatch: pytest.MonkeyPatch) -> 
     still = asyncio.run(patience(listen_in(False, monkeypatch)))
     jumping = asyncio.run(patience(listen_in(True, monkeypatch)))
     check_stream(jumping)
-    assert len(of_kind(jumping, EMOTION)) == 4
+    assert len(of_kind(jumping, EMOTION)) == 5
     assert finals_of(jumping) == finals_of(still)
     lags = [event["lag_ms"] for event in jumping if event.get("lag_ms") is not None]
     assert lags

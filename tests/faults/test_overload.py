@@ -33,6 +33,8 @@ FLAGS = {
     "partial.every_ms": 500,
     # Time stands still between two jobs here: nobody could rest.
     "worker.partial_share": 1.0,
+    # How late finals are goes by a clock that the test does not move.
+    "server.late_s": 0.0,
 }
 SLOW_S, USUAL_S = 1.0, 0.1
 """How long a job takes while the models are slow, and else."""

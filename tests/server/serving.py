@@ -411,8 +411,10 @@ def check_stream(events: Sequence[Told], *, closed: bool = True) -> None:
     in their order; nothing for others.
     """
     assert kinds(events)[0] == "session.created"
-    # What a client does wrong is told to it alone, and has no number.
-    events = [event for event in events if event["seq"] or event["type"] != "error"]
+    # What a client does wrong is told to it alone, and has no number; nor has it that a final was
+    # late, as on a slow machine.
+    numbered = (event for event in events if event.get("kind") != "finals")
+    events = [event for event in numbered if event["seq"] or event["type"] != "error"]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert len({event["event_id"] for event in events}) == len(events)
     assert len({event["session_id"] for event in events}) == 1
