@@ -221,6 +221,13 @@ def test_an_output_whose_name_promises_something_else_is_refused(
     assert out.is_file()
 
 
+def test_an_output_that_is_called_lines_of_json_is_written(talk: Path, tmp_path: Path) -> None:
+    """Its name promises what it holds."""
+    out = tmp_path / "talk.ndjson"
+    assert run("analyze", talk, *QUIET, "-o", out).exit_code == 0
+    assert events_of(out.read_text())
+
+
 def test_a_recording_is_never_its_own_output(talk: Path) -> None:
     """The one file that must not be written is the one that is read."""
     before = talk.read_bytes()

@@ -84,8 +84,8 @@ def test_a_connection_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch
                 await asyncio.sleep(0)
             self.sent.append(0)
 
-    async def look(ends: object, **_: object) -> None:
-        """Be as long in coming as some of many sent letters are."""
+    async def look(ends: object, **options: object) -> None:
+        """Be over when two or three more have gone out."""
         for _ in range(25):
             await asyncio.sleep(0)
 

@@ -34,6 +34,12 @@ def test_a_transcript_is_what_it_was() -> None:
     assert plain(heard) == heard
 
 
+def test_no_reason_to_distrust_is_none() -> None:
+    """A plug-in may leave it out in its own way; its words would be read from by nobody."""
+    nothing: Any = None
+    assert plain(Transcript("hello", distrust=nothing)).distrust == ""
+
+
 def test_what_cannot_be_written_is_made_so() -> None:
     """Halves of surrogate pairs, numbers of numpy, and means of nothing."""
     heard = Transcript(
