@@ -43,4 +43,5 @@ def test_a_core_on_one_thread_finds_the_utterances_of_the_demo() -> None:
         assert placed.turn.speech is not None
         true_end = placed.start / demo.rate + placed.turn.speech[1]
         tail = segmenter_settings(Settings().endpointing).tail / 16_000
-        assert abs(stop.audio_end_ms / 1000 - tail - true_end) < 0.15
+        # A detector gives up a final consonant without voice up to a fifth of a second early.
+        assert abs(stop.audio_end_ms / 1000 - tail - true_end) < 0.2
