@@ -189,8 +189,9 @@ class Gate:
         """Return why a call by this name of the server is not answered, if it is not."""
         name = _name_of(call.host or "")
         if not len(self.tokens) and name not in self._hosts and "*" not in self._hosts:
+            called = _readable(name[:80])
             message = (
-                f"this server is not called {name[:80]!r}: add https://{name[:80]} (or http://) to"
+                f"this server is not called {called!r}: add https://{called} (or http://) to"
                 " server.origins"
             )
             return Refusal(403, 4403, "wrong_host", message)

@@ -170,9 +170,9 @@ def test_what_cannot_cross_costs_its_own_utterance(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plug-in's findings may be bound to a process; it takes nobody's models with it."""
-    write_package(tmp_path, "odd", {"emotion_models/odd": "odd:Model"}, _ODD)
+    write_package(tmp_path, "fancy", {"emotion_models/fancy": "fancy:Model"}, _ODD)
     monkeypatch.syspath_prepend(tmp_path)
-    with remote(settings(emotion__model="odd")) as engine:
+    with remote(settings(emotion__model="fancy")) as engine:
         pid = engine.pid
         for batch in ([1, 2, 1], [1, 3, 1], [3, 2]):
             outcomes = engine.run([job(number) for number in batch])

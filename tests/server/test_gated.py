@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.serving import EMOTION, Stage, demo, dial, encode, of_kind
 
-SPOKEN = encode(demo(2.0))
+SPOKEN = encode(demo(1.5))
 
 
 @pytest.fixture(scope="module")
