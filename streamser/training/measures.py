@@ -31,6 +31,7 @@ __all__ = [
     "ccc_of",
     "coverage_where",
     "mae_of",
+    "moments_of",
     "precision_where",
 ]
 
@@ -56,8 +57,11 @@ class Measure(NamedTuple):
     alike: Callable[[Floats, Floats], npt.NDArray[np.bool_]] | None = None
 
 
-def ccc_of(column: int) -> Measure:
-    """Measure the concordance of one dimension, by its column."""
+def moments_of(column: int) -> Callable[[Predictions], Floats]:
+    """Return what tells known items and the moments of one dimension, float64 [N, 6].
+
+    An item's columns: whether it counts, then x, y, x², y² and xy, x true and y predicted.
+    """
 
     def parts(predictions: Predictions) -> Floats:
         true, given = predictions.truth[:, column], predictions.dimensions[:, column]
@@ -65,6 +69,12 @@ def ccc_of(column: int) -> Measure:
         # Moments about the middle of the scale lose less to rounding than moments about 0.
         x, y = np.where(known, true - 0.5, 0.0), np.where(known, given - 0.5, 0.0)
         return np.stack([known.astype(np.float64), x, y, x * x, y * y, x * y], axis=1)
+
+    return parts
+
+
+def ccc_of(column: int) -> Measure:
+    """Measure the concordance of one dimension, by its column."""
 
     def value(sums: Floats) -> Floats:
         count, *rest = np.moveaxis(sums, -1, 0)
@@ -74,7 +84,7 @@ def ccc_of(column: int) -> Measure:
         constant = (of_x < _NO_VARIANCE) | (of_y < _NO_VARIANCE)
         return np.where(count < 2, np.nan, np.where(constant, 0.0, score))
 
-    return Measure(parts, value)
+    return Measure(moments_of(column), value)
 
 
 def mae_of(column: int) -> Measure:

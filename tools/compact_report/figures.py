@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.bootstrap import estimate
-from streamser.training.measures import UAR, Measure
+from streamser.training.measures import UAR, Measure, moments_of
 from streamser.training.predictions import Predictions
 from tools.compact_report.clips import Corpus
 from tools.compact_report.plan import Plan
@@ -172,12 +172,6 @@ def pearson_of(column: int) -> Measure:
     the whole). 0 where either is constant, ``nan`` for fewer than two items.
     """
 
-    def parts(predictions: Predictions) -> Floats:
-        true, given = predictions.truth[:, column], predictions.dimensions[:, column]
-        known = ~(np.isnan(true) | np.isnan(given))
-        x, y = np.where(known, true - 0.5, 0.0), np.where(known, given - 0.5, 0.0)
-        return np.stack([known.astype(np.float64), x, y, x * x, y * y, x * y], axis=1)
-
     def value(sums: Floats) -> Floats:
         count, *rest = np.moveaxis(sums, -1, 0)
         x, y, xx, yy, xy = (_share(each, count) for each in rest)
@@ -185,7 +179,7 @@ def pearson_of(column: int) -> Measure:
         together = np.where(spread < _NO_VARIANCE, 0.0, _share(xy - x * y, spread))
         return np.where(count < 2, np.nan, together)
 
-    return Measure(parts, value)
+    return Measure(moments_of(column), value)
 
 
 def _unsure_parts(predictions: Predictions) -> Floats:
