@@ -34,7 +34,7 @@ from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions
-from tools.compact.learn import as_voice, teach
+from tools.compact.learn import as_voice, teach_voices
 from tools.compact.lessons import training_lessons
 from tools.compact.network import Judge
 from tools.compact.occasions import Occasions, OccasionSettings
@@ -91,9 +91,8 @@ class Score(NamedTuple):
 
 def rows() -> list[Row]:
     """List the variations: the whole first, then what is taken away or done otherwise."""
-    voices = OccasionSettings(voices=144, words=0, pairs=0)
-    whole = _changed(BundleSettings(), occasions=voices)
-    judge = whole.judge
+    whole = BundleSettings()
+    voices, judge = whole.voices, whole.judge
     longer = _changed(whole.learn, steps=_LONGER)
     return [
         Row("whole", whole),
@@ -104,8 +103,8 @@ def rows() -> list[Row]:
         Row("streams not moved", _changed(whole, streams=StreamSettings(moved=0.0))),
         Row("streams of one mood moved four times as far", _changed(whole, streams=_FAR)),
         Row("even streams only", _changed(whole, streams=StreamSettings(1.0, 0.0, 0.0))),
-        Row("votes of the hearers", _changed(whole, occasions=voices._replace(intended=0.0))),
-        Row("half votes, half intended", _changed(whole, occasions=voices._replace(intended=0.5))),
+        Row("votes of the hearers", _changed(whole, voices=voices._replace(intended=0.0))),
+        Row("half votes, half intended", _changed(whole, voices=voices._replace(intended=0.5))),
     ]
 
 
@@ -248,9 +247,9 @@ def _score(row: Row, options: argparse.Namespace, tests: dict[str, list[Clip]]) 
     for seed in range(1, 1 + options.seeds):
         rng = np.random.default_rng(seed)
         streams = Streams(voices, norm, row.settings.streams, rng)
-        occasions = Occasions(voices, streams, NO_TEXTS, row.settings.occasions, rng)
-        judge = teach(
-            occasions, NO_TEXTS, row.settings.judge, row.settings.learn, seed=seed, tell=_silent
+        occasions = Occasions(voices, streams, NO_TEXTS, row.settings.voices, rng)
+        judge = teach_voices(
+            occasions, row.settings.judge, row.settings.learn, seed=seed, tell=_silent
         )
         for name, clips in placed_tests.items():
             found[name].append(judge_streams(judge, norm, clips))
