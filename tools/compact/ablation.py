@@ -37,7 +37,7 @@ from tools.compact.directions import fit_directions
 from tools.compact.learn import as_voice, teach_voices
 from tools.compact.lessons import training_lessons
 from tools.compact.network import Judge
-from tools.compact.occasions import Occasions, OccasionSettings
+from tools.compact.occasions import Occasions
 from tools.compact.recipe import BundleSettings
 from tools.compact.streams import StreamBatch, Streams, StreamSettings
 from tools.compact.texts import NO_TEXTS
