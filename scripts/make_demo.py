@@ -26,7 +26,7 @@ from kokoro_speech import NAME, RATE, Kokoro, Manner, NotThereError
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_ms, to_samples
 from streamser.errors import ModelError
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from tools.bench.word_errors import bare_words, word_errors
+from tools.bench.measure import bare_words, word_errors
 
 __all__ = ["Dialogue", "Utterance", "hear", "main"]
 

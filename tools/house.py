@@ -67,8 +67,9 @@ class Module(NamedTuple):
         """
         for node in self.tree.body:
             if not _of_the_head(node):
-                decorators = [each.lineno for each in getattr(node, "decorator_list", ())]
-                return min(node.lineno, *decorators, len(self.lines)) - 1
+                decorators = getattr(node, "decorator_list", ())
+                lines: list[int] = [node.lineno, *(each.lineno for each in decorators)]
+                return min(lines) - 1
         return len(self.lines)
 
 

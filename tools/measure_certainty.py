@@ -33,7 +33,7 @@ from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Spoken
 from streamser.speech.guards import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from tools.bench.word_errors import bare_words, word_errors
+from tools.bench.measure import bare_words, word_errors
 from tools.nobody import sound_of
 from tools.talk import ASSETS, turns
 

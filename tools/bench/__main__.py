@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
+from streamser.cli.ending import ending_soon
 from streamser.cli.main import Commands
-from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
+from streamser.cli.report_files import JsonFile, MarkdownFile
 from streamser.cli.streams import mend_streams
-from tools.bench.command_compact import compact
-from tools.bench.command_load import load
-from tools.bench.command_soak import soak
+from streamser.cli.talk import tell
+from tools.bench import PROGRAM
+from tools.bench.compact import compact_page, measure_compact
+from tools.bench.figures import pipeline_page
+from tools.bench.pipeline import FULL, QUICK, run_pipeline
+from tools.bench.streams.command import load, soak
+from tools.reporting import Files, publish, shown_command
 
 __all__ = ["app", "main"]
 
-_WIDTH = 160
-
 app = typer.Typer(
-    name="python -m tools.bench",
+    name=PROGRAM,
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,
@@ -92,42 +96,34 @@ def pipeline(
     Takes about twenty minutes, most of it sound played in real time and a stream of three
     hours. Keep the machine otherwise idle.
     """
-    for option, file in (("--json", json_file), ("--markdown", markdown_file)):
-        if file is not None:
-            check_writable(option, file)
-    import msgspec
-    from msgspec.structs import replace
-    from rich.console import Console
-
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
-    from tools.bench.pipeline import FULL, QUICK, run_pipeline
-    from tools.bench.tables import markdown, print_report
-
+    files = Files(json=json_file, markdown=markdown_file)
+    files.check()
     given: dict[str, Any] = {
         "recordings": recordings,
         "utterances": utterances,
         "hours": hours,
         "live_rate": live_rate,
         "parts": tuple(part.value for part in only) if only else None,
+        "command": shown_command(PROGRAM, sys.argv[1:]),
     }
     chosen = {name: value for name, value in given.items() if value is not None}
     with ending_soon():
         report = run_pipeline(replace(QUICK if quick else FULL, **chosen), tell)
-    # In a file or a log nobody wants the 80 columns of a terminal that is not there.
-    width = None if sys.stdout.isatty() else _WIDTH
-    try:
-        print_report(report, Console(highlight=False, width=width))
-    finally:
-        # A full stdout does not cost the report of twenty minutes.
-        if json_file is not None:
-            encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
-            save_report("--json", json_file, encoded + b"\n")
-        if markdown_file is not None:
-            save_report("--markdown", markdown_file, markdown(report).encode())
+    publish(pipeline_page(report), files, report)
 
 
-app.command()(compact)
+@app.command()
+def compact(json_file: JsonFile = None, markdown_file: MarkdownFile = None) -> None:
+    """Measure the bundled emotion model: bytes, start, memory, time an utterance; one core.
+
+    Takes about half a minute.
+    """
+    files = Files(json=json_file, markdown=markdown_file)
+    files.check()
+    report = measure_compact(shown_command(PROGRAM, sys.argv[1:]), tell)
+    publish(compact_page(report), files, report)
+
+
 app.command()(load)
 app.command()(soak)
 
@@ -135,7 +131,7 @@ app.command()(soak)
 def main() -> None:
     """Run the measurements."""
     mend_streams()
-    app(prog_name="python -m tools.bench")
+    app(prog_name=PROGRAM)
 
 
 if __name__ == "__main__":

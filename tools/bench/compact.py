@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
+import soundfile
 
 import streamser
-from streamser.audio.clip import Samples
+from streamser.audio.clip import Clip, Samples, to_samples
+from streamser.config import EmotionSettings
+from streamser.emotion.choose import choose_model
+from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
 from streamser.errors import StreamserError
-from streamser.machine import Machine, describe_machine
-from tools.bench.growing import Growing, growing_lines, measure_growing
+from streamser.machine import describe_machine
+from streamser.runtime.jobs import EmotionJob
 from tools.bench.measure import Spread, pinned, spread
-from tools.bench.report import Goal
+from tools.bench.startup import Loading, hear_session, import_torch, load_bundled
+from tools.isolated import run_isolated
+from tools.reporting import MISSED, Goal, Page, Provenance, Section, Table
 
-__all__ = ["GOALS", "CompactReport", "Timing", "compact_markdown", "measure_compact"]
+__all__ = [
+    "GOALS",
+    "CompactReport",
+    "Growing",
+    "Timing",
+    "compact_page",
+    "measure_compact",
+    "measure_growing",
+]
 
 GOALS: Final = {
     "bytes": Goal(30.0, "MB"),
@@ -28,6 +40,12 @@ GOALS: Final = {
     "both": Goal(40.0, "ms"),
     "memory": Goal(400.0, "MiB"),
 }
+EVERY_MS: Final = 500
+WINDOW_MS: Final = 10_000
+GROWING: Final = (
+    f"A growing utterance: asked every {EVERY_MS} ms about the last {WINDOW_MS // 1000} s at most,"
+    " and about the whole at its end. CPU ms for each second of sound, without words."
+)
 _FOLDER: Final = Path(streamser.__file__).parent / "assets" / "models" / "compact"
 _DEMO: Final = Path(streamser.__file__).parent / "assets" / "demo.flac"
 _SECONDS: Final = (1.0, 2.0, 5.0, 10.0)
@@ -36,36 +54,6 @@ _RUNS: Final = 60
 _GROWING: Final = (5.0, 15.0)
 _GROWING_RUNS: Final = 15
 _WARM_UP: Final = 5
-# A process of its own: what else is loaded must not count.
-_LOAD: Final = """
-import json, time
-from tools.bench.measure import resident_mib
-before = resident_mib()
-began = time.perf_counter()
-from streamser.config import EmotionSettings
-from streamser.emotion.choose import choose_model
-model = choose_model(EmotionSettings(model="compact"))
-print(json.dumps([time.perf_counter() - began, before, resident_mib()]))
-"""
-_LISTEN: Final = """
-import json, sys, threading
-from tools.bench.measure import resident_mib
-from streamser import Analyzer, load_settings
-most = 0.0
-settings = load_settings("embedded", flags={"emotion.model": "compact"}).settings
-with Analyzer(settings) as analyzer:
-    for event in analyzer.stream(sys.argv[1]):
-        most = max(most, resident_mib() or 0.0)
-print(json.dumps([most]))
-"""
-_TORCH: Final = """
-import json, time
-from tools.bench.measure import resident_mib
-before = resident_mib()
-began = time.perf_counter()
-import torch
-print(json.dumps([time.perf_counter() - began, before, resident_mib()]))
-"""
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,58 +65,114 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     interpret: Spread
 
 
-class CompactReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold a whole run.
+class Growing(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold CPU ms for each second of an utterance, medians over the runs.
 
-    ``load_s`` is from a bare interpreter to a model that answers, onnxruntime's import included;
-    ``load_mib`` what that adds; ``listen_mib`` the most that a session with Whisper tiny.en takes;
-    ``torch_s`` and ``torch_mib`` what importing torch alone would cost, where it is installed.
+    ``streamed`` is ``observe`` with clips that say where they are from, ``anew`` with the same
+    clips without that; ``listener`` is ``interpret``.
     """
 
-    machine: Machine
+    seconds: float
+    clips: int
+    streamed: float
+    anew: float
+    listener: float
+
+
+class CompactReport(Provenance, frozen=True, kw_only=True):
+    """Hold a whole run.
+
+    ``loading`` is from a bare interpreter to a model that answers, onnxruntime's import included;
+    ``listen_mib`` the most that a session with Whisper tiny.en takes; ``torch`` what importing
+    torch alone would cost, where it is installed.
+    """
+
     bytes: int
-    load_s: float
-    load_mib: float
+    loading: Loading
     listen_mib: float
-    torch_s: float | None
-    torch_mib: float | None
+    torch: Loading | None
     timings: tuple[Timing, ...]
     growing: tuple[Growing, ...]
 
 
-def measure_compact(tell: Callable[[str], None]) -> CompactReport:
+def measure_compact(command: str, tell: Callable[[str], None]) -> CompactReport:
     """Measure the bundled model on one core; raises ``StreamserError`` where it fails to run."""
     tell("start")
-    load_s, before, after = _alone(_LOAD)
+    loading = run_isolated(load_bundled, "compact")
     tell("a session with Whisper tiny.en")
-    (most,) = _alone(_LISTEN, str(_DEMO))
+    most = run_isolated(hear_session, str(_DEMO))
     tell("torch")
     try:
-        torch_s, torch_before, torch_after = _alone(_TORCH)
-        torch_cost = (round(torch_s, 3), round(torch_after - torch_before, 1))
+        torch: Loading | None = run_isolated(import_torch, "torch")
     except StreamserError:  # not installed
-        torch_cost = None
+        torch = None
+    model = choose_model(EmotionSettings(model="compact"))
     return CompactReport(
+        command=command,
+        seed=0,
         machine=describe_machine(),
         bytes=sum(path.stat().st_size for path in _FOLDER.iterdir()),
-        load_s=round(load_s, 3),
-        load_mib=round(after - before, 1),
+        loading=loading,
         listen_mib=round(most, 1),
-        torch_s=torch_cost[0] if torch_cost else None,
-        torch_mib=torch_cost[1] if torch_cost else None,
-        timings=tuple(_timings(tell)),
-        growing=tuple(_growing(tell)),
+        torch=torch,
+        timings=tuple(_timings(model, tell)),
+        growing=tuple(_growing(model, tell)),
     )
 
 
-def compact_markdown(report: CompactReport) -> str:
-    """Write the report as Markdown."""
-    machine = report.machine
+def compact_page(report: CompactReport) -> Page:
+    """Set the report as people read it."""
+    loading, torch = report.loading, report.torch
+    facts = [
+        *report.origin,
+        "On one core",
+        f"The model itself adds {loading.mib:.0f} MiB",
+    ]
+    if torch is not None:
+        facts.append(
+            f"Importing torch alone would take {torch.seconds:.2f} s and {torch.mib:.0f} MiB here,"
+            " before any model is loaded"
+        )
+    timings = tuple(
+        (
+            f"{each.seconds:g} s",
+            "17" if each.words else "none",
+            f"{each.observe.p50:.1f} / {each.observe.p95:.1f} ms",
+            f"{each.interpret.p50:.1f} / {each.interpret.p95:.1f} ms",
+        )
+        for each in report.timings
+    )
+    growing = tuple(
+        (
+            f"{each.seconds:g} s",
+            str(each.clips),
+            *(f"{ms:.2f}" for ms in (each.streamed, each.anew, each.streamed / each.anew)),
+            f"{each.listener:.2f}",
+        )
+        for each in report.growing
+    )
+    heads = ("sound", "words", "observe p50 / p95", "interpret p50 / p95")
+    grown = ("sound", "asked", "streamed", "anew", "streamed / anew", "listener")
+    tables = (
+        Table(("", "measured", "goal", ""), tuple(_goal_rows(report)), align="lrrl"),
+        Table(heads, timings, align="rlrr"),
+        Table(grown, growing, "A growing utterance", align="rrrrrr"),
+    )
+    section = Section(facts=tuple(facts), tables=tables)
+    return Page(title="python -m tools.bench compact", sections=(section,), notes=(GROWING,))
+
+
+def _goal_rows(report: CompactReport) -> Iterator[tuple[str, ...]]:
     both = next(t for t in report.timings if t.seconds == 5.0 and t.words)
     total = both.observe.p50 + both.interpret.p50
-    rows = [
+    for name, value, goal, number in (
         ("bytes in the package", f"{report.bytes / 1e6:.1f} MB", "bytes", report.bytes / 1e6),
-        ("load, onnxruntime included", f"{report.load_s:.2f} s", "load", report.load_s),
+        (
+            "load, onnxruntime included",
+            f"{report.loading.seconds:.2f} s",
+            "load",
+            report.loading.seconds,
+        ),
         ("5 s of voice and 17 words, p50", f"{total:.1f} ms", "both", total),
         (
             "most memory of a session with Whisper tiny.en",
@@ -136,65 +180,80 @@ def compact_markdown(report: CompactReport) -> str:
             "memory",
             report.listen_mib,
         ),
-    ]
-    lines = [
-        "# python -m tools.bench compact",
-        "",
-        f"- {machine.cpu}, {machine.cores} cores, {machine.system}, {machine.python}",
-        "- on one core",
-        f"- the model itself adds {report.load_mib:.0f} MiB",
-    ]
-    if report.torch_s is not None:
-        lines.append(
-            f"- importing torch alone would take {report.torch_s:.2f} s and {report.torch_mib:.0f}"
-            " MiB here, before any model is loaded"
-        )
-    lines += ["", "| | measured | goal | |", "|---|---:|---:|---|"]
-    for name, value, goal, number in rows:
-        met = "met" if GOALS[goal].met_by(number) else "missed"
-        lines.append(f"| {name} | {value} | {GOALS[goal]} | {met} |")
-    lines += [
-        "",
-        "| sound | words | observe p50 / p95 | interpret p50 / p95 |",
-        "|---:|---|---:|---:|",
-    ]
-    for timing in report.timings:
-        lines.append(
-            f"| {timing.seconds:g} s | {'17' if timing.words else 'none'}"
-            f" | {timing.observe.p50:.1f} / {timing.observe.p95:.1f} ms"
-            f" | {timing.interpret.p50:.1f} / {timing.interpret.p95:.1f} ms |"
-        )
-    lines += ["", *growing_lines(report.growing)]
-    return "\n".join(lines) + "\n"
+    ):
+        yield name, value, str(GOALS[goal]), "met" if GOALS[goal].met_by(number) else MISSED
 
 
-def _growing(tell: Callable[[str], None]) -> list[Growing]:
-    from streamser.config import EmotionSettings
-    from streamser.emotion.choose import choose_model
-
-    model = choose_model(EmotionSettings(model="compact"))
-    found = []
+def _growing(model: EmotionModel, tell: Callable[[str], None]) -> Iterator[Growing]:
     with pinned():
         for seconds in _GROWING:
             tell(f"an utterance of {seconds:g} s while it is spoken")
-            found.append(measure_growing(model, _demo(seconds), _GROWING_RUNS))
-    return found
+            yield measure_growing(model, _demo(seconds), _GROWING_RUNS)
+
+
+def measure_growing(model: EmotionModel, sound: Samples, runs: int) -> Growing:
+    """Ask about an utterance as a session does, without words: partials, and then a final.
+
+    A partial every 500 ms over the last 10 s at most; streamed and anew take turns.
+    """
+    clips = _clips(sound)
+    spent: dict[bool, list[float]] = {True: [], False: []}
+    listening: list[float] = []
+    for _ in range(runs):
+        for placed in spent:
+            model.forget("growing")
+            observing, judging = _ask(model, model.listener(), clips, placed=placed)
+            spent[placed].append(observing)
+            listening.append(judging)
+    seconds = len(sound) / to_samples(1000)
+
+    def each(values: list[float]) -> float:
+        return round(statistics.median(values) * 1000 / seconds, 3)
+
+    return Growing(
+        seconds=seconds,
+        clips=len(clips),
+        streamed=each(spent[True]),
+        anew=each(spent[False]),
+        listener=each(listening),
+    )
+
+
+def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
+    step = to_samples(EVERY_MS)
+    clips = []
+    for end in (*range(step, len(sound), step), len(sound)):
+        final = end == len(sound)
+        clip = Clip("growing", 1, 0, sound[:end], final)
+        window = end if final else to_samples(WINDOW_MS)
+        job = EmotionJob(id=end, clip=clip, window=window, droppable=not final)
+        clips.append((job.heard, job.place))
+    return clips
+
+
+def _ask(
+    model: EmotionModel, listener: Listener, clips: list[tuple[Samples, Place]], *, placed: bool
+) -> tuple[float, float]:
+    """Return the CPU seconds that ``observe`` and ``interpret`` took together."""
+    clock: Callable[[], float] = time.process_time
+    observing = judging = 0.0
+    for samples, place in clips:
+        began = clock()
+        (finding,) = model.observe([Spoken(samples, None, place if placed else None)])
+        between = clock()
+        listener.interpret(finding)
+        observing += between - began
+        judging += clock() - between
+    return observing, judging
 
 
 def _demo(seconds: float) -> Samples:
-    import soundfile
-
     samples: Samples
     samples, _ = soundfile.read(_DEMO, start=8000, frames=round(seconds * 16_000), dtype="float32")
     return samples
 
 
-def _timings(tell: Callable[[str], None]) -> list[Timing]:
-    from streamser.config import EmotionSettings
-    from streamser.emotion.choose import choose_model
-    from streamser.emotion.model import Spoken
-
-    model = choose_model(EmotionSettings(model="compact"))
+def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
     listener = model.listener()
     found = []
     with pinned():
@@ -218,15 +277,3 @@ def _timings(tell: Callable[[str], None]) -> list[Timing]:
                 assert judged is not None, "every run is timed"
                 found.append(Timing(seconds=seconds, words=words, observe=heard, interpret=judged))
     return found
-
-
-def _alone(script: str, *arguments: str) -> list[float]:
-    """Run a script in a fresh interpreter; return the numbers that it prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or "it said nothing").splitlines()[-1]
-        raise StreamserError(f"a measurement in a process of its own failed: {reason}")
-    numbers: list[float] = json.loads(done.stdout.splitlines()[-1])
-    return numbers

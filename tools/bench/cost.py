@@ -20,10 +20,9 @@ from streamser.runtime.assembly import build_model, build_vads
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import EmotionJob, Job, Outcome
 from streamser.speech.vad import Vad
-from tools.bench.conversation import Conversation
+from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import make_session, run_core
 from tools.bench.measure import Spread, pinned, spread
-from tools.bench.playback import BLOCK_MS
 
 __all__ = ["PartialSection", "Windows", "measure_partials"]
 

@@ -1,18 +1,30 @@
-"""From measurements to the lines of the table, each beside its goal."""
+"""The report of ``tools.bench pipeline``: every figure, beside the goal it is held against."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from tools.bench.cost import PartialSection
 from tools.bench.front import FrontSection
 from tools.bench.latency import LatencySection, Live
-from tools.bench.measure import Spread
+from tools.bench.measure import METHOD, Spread
 from tools.bench.memory import MemorySection
-from tools.bench.report import Figure, Goal, Sections
 from tools.bench.startup import StartupSection
+from tools.reporting import MISSED, Goal, Page, Provenance, Section, Table
 
-__all__ = ["figures_of"]
+__all__ = [
+    "SECTIONS",
+    "Figure",
+    "PipelineReport",
+    "Sections",
+    "figures_of",
+    "pipeline_page",
+]
+
+SECTIONS = ("front", "partials", "startup", "latency", "memory")
+"""The parts of the report, in the order in which they are measured."""
 
 _FRONT = Goal(150, "× real time", at_least=True)
 _GROWTH = Goal(5, "MiB growth")
@@ -20,6 +32,37 @@ _PARTIALS = Goal(10, "% of a core")
 _BEYOND = {"none": Goal(30, "ms p95"), "whisper": Goal(400, "ms p95")}
 _HELP = Goal(0.3, "s")
 _UNWANTED = ("torch", "transformers")
+_QUICK = "QUICK RUN: everything was tried, for seconds; these are not figures to quote."
+
+
+class Sections(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what was measured; ``None`` for what was left out."""
+
+    front: FrontSection | None = None
+    partials: PartialSection | None = None
+    startup: StartupSection | None = None
+    latency: LatencySection | None = None
+    memory: MemorySection | None = None
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one line of the table; ``met`` is ``None`` where there is no goal or no judging it."""
+
+    part: str
+    name: str
+    value: str
+    goal: str = ""
+    met: bool | None = None
+
+
+class PipelineReport(Provenance, frozen=True, kw_only=True):
+    """Hold a whole run; a ``quick`` one tries everything out and judges nothing."""
+
+    quick: bool
+    recordings: str
+    lap_s: float
+    sections: Sections
+    figures: tuple[Figure, ...]
 
 
 def figures_of(sections: Sections, *, quick: bool) -> tuple[Figure, ...]:
@@ -41,6 +84,23 @@ def figures_of(sections: Sections, *, quick: bool) -> tuple[Figure, ...]:
             for each in found
         ]
     return tuple(found)
+
+
+def pipeline_page(report: PipelineReport) -> Page:
+    """Set the report as people read it, what it was measured on first."""
+    facts = (
+        *report.origin,
+        f"Sound: {report.recordings}, {report.lap_s:.1f} s, repeated with seeded pauses",
+        f"Percentiles: {METHOD}",
+    )
+    rows = tuple(
+        (each.part, each.name, each.value, each.goal, _verdict(each)) for each in report.figures
+    )
+    section = Section(
+        facts=(_QUICK, *facts) if report.quick else facts,
+        tables=(Table(("part", "figure", "measured", "goal", ""), rows),),
+    )
+    return Page(title="python -m tools.bench pipeline", sections=(section,))
 
 
 def _front(section: FrontSection) -> Iterator[Figure]:
@@ -177,3 +237,9 @@ def _spread(found: Spread) -> str:
         f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f} ms"
         f" ({found.least:.1f} to {found.most:.1f}, n = {found.n})"
     )
+
+
+def _verdict(figure: Figure) -> str:
+    if figure.met is None:
+        return ""
+    return "met" if figure.met else MISSED

@@ -19,10 +19,9 @@ from streamser.runtime.assembly import build_vads
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Job, Outcome
 from streamser.speech.vad import Vad
-from tools.bench.conversation import Conversation
+from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import NullModel, answer_nothing, make_session, run_core
 from tools.bench.measure import pinned
-from tools.bench.playback import BLOCK_MS
 
 __all__ = ["FrontHalf", "FrontSection", "PlainVad", "measure_front"]
 

@@ -22,9 +22,8 @@ from streamser.events import (
     SpeechStopped,
     TranscriptionFailed,
 )
-from tools.bench.conversation import Conversation, Placed
+from tools.bench.conversation import BLOCK_MS, Conversation, Placed, Playback
 from tools.bench.measure import METHOD, Spread, spread
-from tools.bench.playback import BLOCK_MS, Playback
 
 __all__ = ["LatencySection", "Listening", "Live", "measure_latency"]
 

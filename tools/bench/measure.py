@@ -1,10 +1,11 @@
-"""What all measurements share: percentiles, one core to run on, the memory of this process."""
+"""What measurements share: percentiles, word errors, one core to run on, this process's memory."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ from streamser.cores import usable_cores
 __all__ = [
     "METHOD",
     "Spread",
+    "bare_words",
     "memory_kind",
     "percentile",
     "pinned",
     "resident_mib",
     "spread",
+    "word_errors",
 ]
 
 METHOD = "linear interpolation between closest ranks (Hyndman & Fan type 7, numpy's default)"
@@ -66,6 +69,21 @@ def spread(values: Sequence[float]) -> Spread | None:
         p99=round(percentile(values, 0.99), 3),
         most=round(max(values), 3),
     )
+
+
+def bare_words(text: str) -> list[str]:
+    """Split a transcript into words in lower case without punctuation."""
+    return re.sub(r"[^a-z' ]+", " ", text.lower().replace("-", " ")).split()
+
+
+def word_errors(truth: Sequence[str], heard: Sequence[str]) -> int:
+    """Count substitutions, deletions and insertions between two word sequences (Levenshtein)."""
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(truth, 1):
+        above, row = row, [i]
+        for j, other in enumerate(heard, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
+    return row[-1]
 
 
 @contextlib.contextmanager

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.config import AsrSettings, Settings
-from streamser.errors import StreamserError
 from streamser.events import SessionClosed
-from tools.bench.conversation import Conversation, load_demo, load_recordings
+from streamser.runtime.analyzer import Analyzer
+from tools.bench.conversation import Playback, load_demo, load_recordings
 from tools.bench.measure import memory_kind, resident_mib
-from tools.bench.playback import Playback
+from tools.isolated import Tell, run_isolated
 
-__all__ = ["MemoryReading", "MemorySection", "measure_memory"]
+__all__ = ["MemoryReading", "MemorySection", "analyse_stream", "measure_memory"]
 
 _PLACES = (1 / 18, 1 / 3, 1.0)
 """Shares of the stream at which memory is read: 10, 60 and 180 minutes of three hours."""
@@ -51,91 +47,23 @@ class MemorySection(msgspec.Struct, frozen=True, kw_only=True):
     times_real: float
 
 
-class _Task(msgspec.Struct, frozen=True):
-    hours: float
-    recordings: str | None
-
-
-class _Progress(msgspec.Struct, frozen=True, tag="progress"):
-    line: str
-
-
-class _Done(msgspec.Struct, frozen=True, tag="done"):
-    section: MemorySection
-
-
-class _Failed(msgspec.Struct, frozen=True, tag="failed"):
-    message: str
-
-
-_Word = _Progress | _Done | _Failed
-
-
-def measure_memory(
-    hours: float, recordings: Path | None, tell: Callable[[str], None]
-) -> MemorySection:
+def measure_memory(hours: float, recordings: Path | None, tell: Tell) -> MemorySection:
     """Analyse a stream of so many hours in a fresh process and read its memory on the way.
 
     The stream is made of the recordings (``None``: the demo) while it is heard and comes at
     48 kHz; the analyzer has its device thread and the default emotion model, no recogniser.
     Raises ``StreamserError`` where the process fails.
     """
-    task = msgspec.json.encode(_Task(hours, None if recordings is None else str(recordings)))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tools.bench.memory"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        process.stdin.write(task)
-        process.stdin.close()
-        for line in process.stdout:
-            match msgspec.json.decode(line, type=_Word):
-                case _Progress(text):
-                    tell(text)
-                case _Done(section):
-                    return section
-                case _Failed(message):
-                    raise StreamserError(message, code="bench_failed")
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-    raise StreamserError(
-        f"the process that measures memory ended early (exit code {process.returncode}).",
-        code="bench_failed",
-    )
+    folder = None if recordings is None else str(recordings)
+    return run_isolated(analyse_stream, (hours, folder), tell)
 
 
-class _Gauge:
-    """Read the memory when so much sound has been heard."""
-
-    def __init__(self, total: int) -> None:
-        self._places = [round(share * total) for share in _PLACES]
-        self._heard = 0
-        self.readings: list[MemoryReading] = []
-
-    def hear(self, samples: Samples) -> None:
-        self._heard += len(samples)
-        while self._places and self._heard >= self._places[0]:
-            self._places.pop(0)
-            self.read()
-
-    def read(self) -> None:
-        resident = resident_mib()
-        if resident is not None:
-            minutes = round(self._heard / SAMPLE_RATE / 60, 2)
-            self.readings.append(MemoryReading(audio_minutes=minutes, resident_mib=resident))
-            _say(_Progress(f"memory: {resident:.1f} MiB after {minutes:g} min of audio"))
-
-
-def _analyse(conversation: Conversation, hours: float) -> MemorySection:
-    from streamser.runtime.analyzer import Analyzer
-
+def analyse_stream(asked: tuple[float, str | None], tell: Tell) -> MemorySection:
+    """Analyse so many hours of the recordings in this process, as fast as that goes."""
+    hours, folder = asked
+    conversation = load_demo() if folder is None else load_recordings(Path(folder))
     source = Playback(conversation.at_rate(_INPUT_RATE), hours * 3600, paced=False)
-    gauge = _Gauge(round(hours * 3600 * SAMPLE_RATE))
+    gauge = _Gauge(round(hours * 3600 * SAMPLE_RATE), tell)
     events, utterances = 0, 0
     with Analyzer(Settings(asr=AsrSettings(engine="none"))) as analyzer:
         analyzer.models()
@@ -161,22 +89,24 @@ def _analyse(conversation: Conversation, hours: float) -> MemorySection:
     )
 
 
-def _say(word: _Word) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(word) + b"\n")
-    sys.stdout.buffer.flush()
+class _Gauge:
+    """Read the memory when so much sound has been heard."""
 
+    def __init__(self, total: int, tell: Tell) -> None:
+        self._tell = tell
+        self._places = [round(share * total) for share in _PLACES]
+        self._heard = 0
+        self.readings: list[MemoryReading] = []
 
-def _main() -> None:
-    # Ctrl-C reaches the whole group of processes; whoever started this one ends it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    task = msgspec.json.decode(sys.stdin.buffer.read(), type=_Task)
-    try:
-        folder = task.recordings
-        conversation = load_demo() if folder is None else load_recordings(Path(folder))
-        _say(_Done(_analyse(conversation, task.hours)))
-    except StreamserError as error:
-        _say(_Failed(str(error)))
+    def hear(self, samples: Samples) -> None:
+        self._heard += len(samples)
+        while self._places and self._heard >= self._places[0]:
+            self._places.pop(0)
+            self.read()
 
-
-if __name__ == "__main__":
-    _main()
+    def read(self) -> None:
+        resident = resident_mib()
+        if resident is not None:
+            minutes = round(self._heard / SAMPLE_RATE / 60, 2)
+            self.readings.append(MemoryReading(audio_minutes=minutes, resident_mib=resident))
+            self._tell(f"memory: {resident:.1f} MiB after {minutes:g} min of audio")

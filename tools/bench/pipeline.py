@@ -11,11 +11,10 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.machine import describe_machine
 from tools.bench.conversation import Conversation, load_demo, load_recordings
 from tools.bench.cost import measure_partials
-from tools.bench.figures import figures_of
+from tools.bench.figures import SECTIONS, PipelineReport, Sections, figures_of
 from tools.bench.front import measure_front
 from tools.bench.latency import Listening, Recogniser, measure_latency
 from tools.bench.memory import measure_memory
-from tools.bench.report import SECTIONS, PipelineReport, Sections
 from tools.bench.startup import measure_startup
 
 __all__ = ["FULL", "QUICK", "Plan", "run_pipeline"]
@@ -24,6 +23,7 @@ __all__ = ["FULL", "QUICK", "Plan", "run_pipeline"]
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Say how much is measured; ``together`` plays all live configurations at once."""
 
+    command: str = ""
     quick: bool = False
     parts: tuple[str, ...] = SECTIONS
     recordings: Path | None = None
@@ -72,6 +72,8 @@ def run_pipeline(plan: Plan, tell: Callable[[str], None]) -> PipelineReport:
         memory=measure_memory(plan.hours, folder, tell) if "memory" in plan.parts else None,
     )
     return PipelineReport(
+        command=plan.command,
+        seed=conversation.seed,
         quick=plan.quick,
         machine=describe_machine(),
         recordings=conversation.name,

@@ -1,7 +1,11 @@
-"""How long a user waits for ``streamser --help``, and what ``import streamser`` loads."""
+"""How long a user waits for ``streamser --help``, and what is loaded when.
+
+Nothing heavy stands at the head: what is loaded, and when, is what is measured here.
+"""
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import subprocess
 import sys
@@ -12,8 +16,17 @@ from pathlib import Path
 import msgspec
 
 from streamser.errors import StreamserError
+from tools.bench.measure import resident_mib
+from tools.isolated import Tell
 
-__all__ = ["StartupSection", "measure_startup"]
+__all__ = [
+    "Loading",
+    "StartupSection",
+    "hear_session",
+    "import_torch",
+    "load_bundled",
+    "measure_startup",
+]
 
 _WATCHED = ("torch", "transformers", "numpy")
 _IMPORT = (
@@ -38,7 +51,14 @@ class StartupSection(msgspec.Struct, frozen=True, kw_only=True):
     loaded_by_import: tuple[str, ...]
 
 
-def measure_startup(launches: int, tell: Callable[[str], None]) -> StartupSection:
+class Loading(msgspec.Struct, frozen=True):
+    """Hold what loading something takes in a fresh process: seconds, and MiB more than before."""
+
+    seconds: float
+    mib: float
+
+
+def measure_startup(launches: int, tell: Tell) -> StartupSection:
     """Measure start-up; the three kinds of process take turns.
 
     Raises ``StreamserError`` where one of them fails.
@@ -60,6 +80,45 @@ def measure_startup(launches: int, tell: Callable[[str], None]) -> StartupSectio
         watched=_WATCHED,
         loaded_by_import=loaded,
     )
+
+
+def load_bundled(model: str, tell: Tell) -> Loading:
+    """Load the model that comes with the program, onnxruntime's import included."""
+
+    def load() -> object:
+        from streamser.config import EmotionSettings
+        from streamser.emotion.choose import choose_model
+
+        return choose_model(EmotionSettings(model=model))
+
+    return _loading(load)
+
+
+def import_torch(name: str, tell: Tell) -> Loading:
+    """Import torch, which no part of the program needs; raises ``StreamserError`` without it."""
+    try:
+        return _loading(lambda: importlib.import_module(name))
+    except ImportError as error:
+        raise StreamserError(f"{name} is not installed: {error}") from error
+
+
+def hear_session(recording: str, tell: Tell) -> float:
+    """Analyse a recording with words; return the most memory that took, in MiB."""
+    from streamser import Analyzer, load_settings
+
+    settings = load_settings("embedded", flags={"emotion.model": "compact"}).settings
+    with Analyzer(settings) as analyzer:
+        return max(resident_mib() or 0.0 for _ in analyzer.stream(recording))
+
+
+def _loading(load: Callable[[], object]) -> Loading:
+    before = resident_mib() or 0.0
+    began = time.perf_counter()
+    kept = load()
+    seconds = time.perf_counter() - began
+    after = resident_mib() or 0.0
+    del kept
+    return Loading(round(seconds, 3), round(after - before, 1))
 
 
 def _program() -> list[str]:

@@ -4,11 +4,10 @@ import msgspec
 import pytest
 
 from streamser.machine import Machine
-from tools.bench.figures import figures_of
+from tools.bench.figures import PipelineReport, Sections, figures_of, pipeline_page
 from tools.bench.memory import MemoryReading, MemorySection
-from tools.bench.report import Goal, PipelineReport, Sections
 from tools.bench.startup import StartupSection
-from tools.bench.tables import markdown
+from tools.reporting import Goal, markdown
 
 
 def startup(help_s: float, loaded: tuple[str, ...] = ()) -> StartupSection:
@@ -84,6 +83,8 @@ def test_markdown_names_the_machine_and_what_was_missed() -> None:
     """The written report has machine, sound, method and a row for each figure."""
     sections = Sections(startup=startup(0.4))
     report = PipelineReport(
+        command="python -m tools.bench pipeline",
+        seed=1,
         quick=False,
         machine=Machine(
             cpu="Testium 9",
@@ -98,7 +99,7 @@ def test_markdown_names_the_machine_and_what_was_missed() -> None:
         sections=sections,
         figures=figures_of(sections, quick=False),
     )
-    text = markdown(report)
+    text = markdown(pipeline_page(report))
     for part in ("Testium 9", "2 cores", "numpy 2.0", "bundled demo", "type 7", "MISSED"):
         assert part in text
     assert "QUICK" not in text

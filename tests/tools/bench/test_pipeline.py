@@ -13,10 +13,10 @@ import pytest
 from tests.cli.running import refuses
 from tests.tools.bench.running import PROGRAM, ROOT, run, start
 from tools.bench.conversation import load_demo
+from tools.bench.figures import PipelineReport
 from tools.bench.latency import Live
 from tools.bench.measure import Spread, pinned, resident_mib
 from tools.bench.pipeline import QUICK
-from tools.bench.report import PipelineReport
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
 

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from streamser.audio.source import Gap
-from tools.bench.conversation import load_demo
-from tools.bench.playback import BLOCK_MS, Playback
+from tools.bench.conversation import BLOCK_MS, Playback, load_demo
 
 
 @pytest.mark.parametrize("paced", [True, False])

@@ -5,25 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
 from streamser.client.address import shown
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
-from tools.bench.conversation import load_demo, load_recordings
-from tools.bench.load_server import OwnServer
-from tools.bench.load_sound import Lap, make_lap
-from tools.bench.soak_report import SoakReport, trends_of
-from tools.bench.soak_talker import Ground
-from tools.bench.soak_traffic import Traffic, listeners_for
-from tools.bench.soak_watch import Reading, Watch
+from tools.bench.streams.client import Lap
+from tools.bench.streams.server import Meter, OwnServer, ServerBench
+from tools.bench.streams.soak_clients import Ground, Traffic, listeners_for
+from tools.bench.streams.soak_report import Reading, SoakReport, trends_of
 
-__all__ = ["SoakBench", "run_soak"]
+__all__ = ["SoakBench", "Watch", "run_soak"]
 
+_AUDIO: Final = "streamser_audio_seconds_total"
 _STALLED_S = 120.0
 _REST_S = 120.0
 """A server may hold a stream whose client has vanished for a while; so long is waited for it."""
@@ -33,12 +30,10 @@ _CALM = 4
 _TOLD_MIN = 5.0
 
 
-class SoakBench(msgspec.Struct, frozen=True, kw_only=True):
+class SoakBench(ServerBench, frozen=True, kw_only=True):
     """Say what to soak; lengths in minutes of audio a stream.
 
-    ``server`` is the address of one that runs already, ``pid`` its process where that is on this
-    machine; ``None``: one is started, by ``arguments``. ``settings`` are those that are not the
-    default, for the report. A reading is taken every ``every_s`` seconds of audio.
+    A reading is taken every ``every_s`` seconds of audio.
     """
 
     streams: int
@@ -48,15 +43,6 @@ class SoakBench(msgspec.Struct, frozen=True, kw_only=True):
     renew_min: float
     every_s: float
     bound_percent: float
-    seed: int
-    command: str
-    recordings: Path | None = None
-    server: str | None = None
-    pid: int | None = None
-    token: str | None = None
-    wordless: bool = False
-    arguments: tuple[str, ...] = ()
-    settings: Mapping[str, str] = {}
 
 
 class _Soaked(msgspec.Struct, frozen=True):
@@ -68,13 +54,12 @@ class _Soaked(msgspec.Struct, frozen=True):
 
 def run_soak(bench: SoakBench, tell: Callable[[str], None]) -> SoakReport:
     """Soak a server and judge it; raises ``StreamserError`` where it cannot be had, or ends."""
-    found = load_demo() if bench.recordings is None else load_recordings(bench.recordings)
-    lap = make_lap(found)
+    lap = bench.lap
     tell(
         f"{bench.streams} streams, {bench.warm_min:g} + {bench.minutes:g} minutes of audio each, at"
         f" {bench.speed:g} times real time: {_minutes(bench):.0f} minutes, two rests apart."
     )
-    with _served(bench, tell) as (url, own):
+    with bench.served(tell) as (url, own):
         soaked, traffic = asyncio.run(_soak(bench, lap, url, own, tell))
     tally = traffic.tally
     trends = trends_of(soaked.judged, soaked.rests, tally, bench.bound_percent)
@@ -84,7 +69,7 @@ def run_soak(bench: SoakBench, tell: Callable[[str], None]) -> SoakReport:
         machine=describe_machine(),
         server="started for this" if bench.server is None else shown(bench.server),
         models=traffic.models,
-        settings=dict(bench.settings),
+        settings=bench.settings,
         sound=lap.name,
         speech_share=lap.speech_share,
         streams=bench.streams,
@@ -100,18 +85,6 @@ def run_soak(bench: SoakBench, tell: Callable[[str], None]) -> SoakReport:
         rests=soaked.rests,
         readings=(*soaked.warm, *soaked.judged),
     )
-
-
-@contextmanager
-def _served(
-    bench: SoakBench, tell: Callable[[str], None]
-) -> Iterator[tuple[str, OwnServer | None]]:
-    if bench.server is not None:
-        yield bench.server, None
-        return
-    tell("Starting the server …")
-    with OwnServer(bench.arguments, None) as own:
-        yield own.url, own
 
 
 async def _soak(
@@ -136,6 +109,37 @@ async def _soak(
     finally:
         await traffic.leave()
     return _Soaked(warm, judged, (before, after), time.monotonic() - began), traffic
+
+
+class Watch:
+    """Read a server at ``url``; ``pid`` is ``None`` where its process is not ours."""
+
+    def __init__(self, url: str, pid: int | None, streams: int) -> None:
+        self._meter = Meter(url, pid)
+        self._streams = streams
+        self._first_s: float | None = None
+
+    def read(self) -> Reading | None:
+        """Take a reading; ``None`` where the server does not answer."""
+        gauge = self._meter.read()
+        metrics, found = gauge.metrics, gauge.processes
+        if metrics is None:
+            return None
+        heard_s = metrics.get(_AUDIO, 0.0)
+        if self._first_s is None:
+            self._first_s = heard_s
+        return Reading(
+            minutes=round((heard_s - self._first_s) / 60 / self._streams, 3),
+            tasks=_whole(metrics, "streamser_tasks"),
+            streams=_whole(metrics, "streamser_streams"),
+            listeners=_whole(metrics, "streamser_listeners"),
+            kept_events=_whole(metrics, "streamser_kept_events"),
+            each_mib=tuple(round(each.rss_mib, 2) for each in found),
+            rss_mib=_rounded(gauge.total("rss_mib")),
+            private_mib=_rounded(gauge.total("private_mib")),
+            threads=sum(each.threads for each in found) if found else None,
+            descriptors=sum(each.descriptors for each in found) if found else None,
+        )
 
 
 class _Run:
@@ -226,3 +230,11 @@ def _shown(count: int | None) -> str:
 
 def _minutes(bench: SoakBench) -> float:
     return (bench.warm_min + bench.minutes) / bench.speed
+
+
+def _whole(metrics: Mapping[str, float], name: str) -> int | None:
+    return int(metrics[name]) if name in metrics else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,4 +1,4 @@
-"""The server under load: a process of our own, or somebody's; and what it uses."""
+"""The server that is measured: a process of our own, or somebody's; and what it uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import threading
 import time
 import urllib.request
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -19,11 +20,17 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from streamser.errors import StreamserError
+from tools.bench.conversation import load_demo, load_recordings
+from tools.bench.streams.client import Lap, make_lap
+from tools.reporting import Provenance
 
 __all__ = [
     "Gauge",
     "Meter",
     "OwnServer",
+    "Process",
+    "ServerBench",
+    "ServerReport",
     "Use",
     "family",
     "read_metrics",
@@ -42,19 +49,92 @@ _BATCH: Final = ("streamser_batch_size_sum", "streamser_batch_size_count")
 _LINE: Final = re.compile(r"^(?P<name>streamser_\w+(?:\{[^}]*\})?) (?P<value>\S+)$", re.MULTILINE)
 
 
+class ServerBench(msgspec.Struct, frozen=True, kw_only=True):
+    """Say which server is measured, and by whom.
+
+    ``server`` is the address of one that runs already, ``pid`` its process where that is on this
+    machine; ``None``: one is started, by ``arguments``, and kept to ``cores``. ``settings`` are
+    those that are not the default, for the report. ``wordless`` asks for no transcripts.
+    """
+
+    seed: int
+    command: str
+    recordings: Path | None = None
+    server: str | None = None
+    pid: int | None = None
+    token: str | None = None
+    wordless: bool = False
+    arguments: tuple[str, ...] = ()
+    settings: dict[str, str] = {}
+    cores: frozenset[int] | None = None
+
+    @property
+    def lap(self) -> Lap:
+        """Return the sound that streams play; raises ``AudioError``."""
+        return make_lap(
+            load_demo() if self.recordings is None else load_recordings(self.recordings)
+        )
+
+    @contextmanager
+    def served(self, tell: Callable[[str], None]) -> Iterator[tuple[str, OwnServer | None]]:
+        """Yield the server's address, and the server where it is ours."""
+        if self.server is not None:
+            yield self.server, None
+            return
+        tell("Starting the server …")
+        with OwnServer(self.arguments, self.cores) as own:
+            yield own.url, own
+
+
+class ServerReport(Provenance, frozen=True, kw_only=True):
+    """Hold which server was measured, and with what sound; ``models`` are as it named them."""
+
+    server: str
+    models: dict[str, str | None]
+    settings: dict[str, str]
+    sound: str
+    speech_share: float
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        """Say it in lines."""
+        *machine, command = super().origin
+        models = ", ".join(f"{what} {name or 'none'}" for what, name in self.models.items())
+        changed = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        settings = (f"Settings that are not the default: {changed}",) if changed else ()
+        return (*machine, f"Server: {self.server}; {models}", *settings, command)
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a process has used and takes; processor time in s, memory in MiB.
+
+    ``busy_s`` counts since its start, all threads together; ``private_mib`` leaves out mapped
+    files: what a leak adds to.
+    """
+
+    pid: int
+    busy_s: float
+    rss_mib: float
+    peak_mib: float
+    private_mib: float
+    threads: int
+    descriptors: int
+
+
 class Gauge(msgspec.Struct, frozen=True, kw_only=True):
     """Hold a server as it was at a moment (``time.monotonic``, s).
 
-    ``busy_s`` is the processor time of its process and those that it has started, since their
-    start, all threads together; so are the sizes. ``None``: not measured. ``metrics`` is what it
-    tells Prometheus.
+    ``processes`` are its own and those that it has started; none: not measured. ``metrics`` is
+    what it tells Prometheus.
     """
 
     at: float
-    busy_s: float | None = None
-    rss_mib: float | None = None
-    peak_mib: float | None = None
+    processes: tuple[Process, ...] = ()
     metrics: dict[str, float] | None = None
+
+    def total(self, what: str) -> float | None:
+        """Return a field's sum over the processes; pages that two of them share count twice."""
+        return sum(getattr(each, what) for each in self.processes) if self.processes else None
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,14 +263,15 @@ class Meter:
         self._pid = pid
         # A proxy of the environment would be part of what is measured.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        self.readings: list[Gauge] = []
 
-    def note(self) -> None:
+    def read(self) -> Gauge:
         """Take a reading."""
         at = time.monotonic()
-        found = {} if self._pid is None else _read_family(self._pid)
+        pids = [] if self._pid is None else family(self._pid)
+        found = (read_process(pid) for pid in pids)
+        processes = tuple(each for each in found if each is not None)
         # Last: the answer costs the server a little, and may be late.
-        self.readings.append(Gauge(at=at, metrics=self._scrape(), **found))
+        return Gauge(at=at, processes=processes, metrics=self._scrape())
 
     def _scrape(self) -> dict[str, float] | None:
         try:
@@ -213,26 +294,30 @@ def family(pid: int, proc: Path = Path("/proc")) -> list[int]:
     return found
 
 
-def _read_family(pid: int) -> dict[str, float]:
-    sums: dict[str, float] = {}
-    for each in family(pid):
-        for name, value in read_process(each).items():
-            sums[name] = sums.get(name, 0.0) + value
-    return sums
-
-
-def read_process(pid: int, proc: Path = Path("/proc")) -> dict[str, float]:
-    """Read processor time (s) and memory (MiB) of a process; empty where there is no /proc."""
+def read_process(pid: int, proc: Path = Path("/proc")) -> Process | None:
+    """Read what a process has used and takes; ``None`` where there is none, or no /proc."""
+    folder = proc / str(pid)
     try:
         # The name, in parentheses, may hold anything.
-        fields = (proc / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-        status = (proc / str(pid) / "status").read_text("utf-8", "replace")
-        busy = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, IndexError, ValueError):
-        return {}
-    sizes = dict(_sizes(status))
-    found = {"busy_s": busy, "rss_mib": sizes.get("VmRSS"), "peak_mib": sizes.get("VmHWM")}
-    return {name: value for name, value in found.items() if value is not None}
+        fields = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+        rows = (folder / "status").read_text("utf-8", "replace").splitlines()
+        descriptors = len(os.listdir(folder / "fd"))
+        told = {name: value.split() for name, _, value in (row.partition(":") for row in rows)}
+        resident, peak, private = (
+            int(told[name][0]) / 2**10 for name in ("VmRSS", "VmHWM", "RssAnon")
+        )
+        return Process(
+            pid=pid,
+            busy_s=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+            rss_mib=resident,
+            peak_mib=peak,
+            private_mib=private,
+            threads=int(told["Threads"][0]),
+            descriptors=descriptors,
+        )
+    except (OSError, AttributeError, LookupError, ValueError):
+        # A process that has ended, and that nobody has asked after, has no memory.
+        return None
 
 
 def read_metrics(text: str) -> dict[str, float]:
@@ -243,22 +328,16 @@ def read_metrics(text: str) -> dict[str, float]:
 def use_between(before: Gauge, after: Gauge) -> Use:
     """Say what was used between two readings."""
     cores = None
-    if before.busy_s is not None and after.busy_s is not None and after.at > before.at:
-        cores = round((after.busy_s - before.busy_s) / (after.at - before.at), 3)
+    earlier, later = before.total("busy_s"), after.total("busy_s")
+    if earlier is not None and later is not None and after.at > before.at:
+        cores = round((later - earlier) / (after.at - before.at), 3)
     return Use(
         cores=cores,
-        rss_mib=_rounded(after.rss_mib, 1),
-        peak_mib=_rounded(after.peak_mib, 1),
+        rss_mib=_rounded(after.total("rss_mib"), 1),
+        peak_mib=_rounded(after.total("peak_mib"), 1),
         real_time_factor=_rounded(_ratio(before.metrics, after.metrics, *_FACTOR), 4),
         batch_mean=_rounded(_ratio(before.metrics, after.metrics, *_BATCH), 2),
     )
-
-
-def _sizes(status: str) -> Iterator[tuple[str, float]]:
-    for line in status.splitlines():
-        name, _, value = line.partition(":")
-        if value.endswith(" kB"):
-            yield name, int(value.split()[0]) / 2**10
 
 
 def _ratio(

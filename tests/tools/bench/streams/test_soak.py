@@ -13,20 +13,24 @@ from msgspec.structs import replace
 from streamser.machine import Machine
 from tests.cli.running import refuses
 from tests.tools.bench.running import run, start
-from tools.bench.soak_judge import (
+from tools.bench.streams.client import read_told
+from tools.bench.streams.server import read_process
+from tools.bench.streams.soak import Watch
+from tools.bench.streams.soak_clients import Ledger, Tally
+from tools.bench.streams.soak_report import (
     DEFINITIONS,
+    Reading,
+    SoakReport,
     Trend,
     judge_count,
     judge_loss,
     judge_memory,
     judge_rest,
+    plot_soak,
+    soak_page,
+    trends_of,
 )
-from tools.bench.soak_ledger import Ledger
-from tools.bench.soak_plot import plot_soak
-from tools.bench.soak_report import SoakReport, trends_of
-from tools.bench.soak_tables import soak_markdown
-from tools.bench.soak_talker import Tally
-from tools.bench.soak_watch import Reading, Watch, read_size
+from tools.reporting import markdown
 
 HOUR = [each / 6 for each in range(360)]
 
@@ -206,7 +210,7 @@ def test_nothing_may_be_lost() -> None:
 
 def told(ledger: Ledger, what: str, seq: int, **fields: Any) -> None:
     """Let the server say something."""
-    ledger.take(json.dumps({"type": what, "seq": seq, **fields}).encode())
+    ledger.take(read_told(json.dumps({"type": what, "seq": seq, **fields}).encode()))
 
 
 def test_a_number_that_is_missing_is_a_lost_event() -> None:
@@ -244,7 +248,7 @@ def test_a_session_says_whether_somebody_speaks_and_where_to_go_on() -> None:
     assert not ledger.speaking
     told(ledger, "streamser.session.resumed", 3, received_frames=16_000)
     assert ledger.received == 16_000
-    ledger.take(b"\xff nonsense")
+    ledger.take(read_told(b"\xff nonsense"))
     assert ledger.lost_events == 0
 
 
@@ -254,9 +258,9 @@ def test_a_session_says_whether_somebody_speaks_and_where_to_go_on() -> None:
 @linux
 def test_the_size_of_a_process_is_read_with_its_threads_and_files() -> None:
     """One more open file is one more descriptor."""
-    before = read_size(os.getpid())
+    before = read_process(os.getpid())
     with Path(os.devnull).open():
-        after = read_size(os.getpid())
+        after = read_process(os.getpid())
     assert before is not None
     assert after is not None
     assert after.descriptors == before.descriptors + 1
@@ -266,10 +270,11 @@ def test_the_size_of_a_process_is_read_with_its_threads_and_files() -> None:
 
 def test_a_process_that_is_not_there_has_no_size(tmp_path: Path) -> None:
     """Nor has one that has ended and still has a number."""
-    assert read_size(1, tmp_path) is None
+    assert read_process(1, tmp_path) is None
     (tmp_path / "1" / "fd").mkdir(parents=True)
+    (tmp_path / "1" / "stat").write_text(f"1 (gone) Z {' 0' * 40}")
     (tmp_path / "1" / "status").write_text("Name:\tgone\nState:\tZ (zombie)\nThreads:\t1\n")
-    assert read_size(1, tmp_path) is None
+    assert read_process(1, tmp_path) is None
 
 
 def test_a_server_that_does_not_answer_gives_no_reading() -> None:
@@ -312,7 +317,7 @@ def test_what_was_lost_is_not_held() -> None:
 
 def test_markdown_says_what_was_missed_on_which_machine() -> None:
     """With the picture, the command and what the words mean."""
-    text = soak_markdown(report(grow=4), "soak.png")
+    text = markdown(soak_page(report(grow=4)), Path("soak.png"))
     for part in (
         "MISSED: resident memory",
         "a processor, 2 cores",
@@ -323,7 +328,7 @@ def test_markdown_says_what_was_missed_on_which_machine() -> None:
         *DEFINITIONS,
     ):
         assert part in text
-    assert "\nHeld.\n" in soak_markdown(report())
+    assert "\nHeld.\n" in markdown(soak_page(report()))
 
 
 def test_a_report_is_drawn_even_where_memory_was_not_measured(tmp_path: Path) -> None:

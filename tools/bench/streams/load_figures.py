@@ -1,4 +1,4 @@
-"""From the logs of a load test's streams to its figures; pure."""
+"""What the streams of a load test have sent and were told, and its figures from that; pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from tools.bench.load_log import Receipt, StreamLog, Told
 from tools.bench.measure import percentile
+from tools.bench.streams.client import BLOCK_MS, Told
 
-__all__ = ["DEFINITIONS", "Figures", "Hangover", "Latency", "figures_of", "latency"]
+__all__ = [
+    "DEFINITIONS",
+    "Figures",
+    "Hangover",
+    "Latency",
+    "Receipt",
+    "StreamLog",
+    "figures_of",
+    "latency",
+    "missing_events",
+]
 
 DEFINITIONS = (
     "Sound goes out in blocks of 100 ms, each when its last sample has been spoken. A sample is"
@@ -35,6 +45,35 @@ DEFINITIONS = (
 )
 
 _WINDOWS_MS = {"silero": 32, "webrtc": 30}
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """Hold an event and when it was read from the socket, in seconds (``time.monotonic``)."""
+
+    at: float
+    told: Told
+
+
+class StreamLog(msgspec.Struct, kw_only=True):
+    """Hold one stream: times in seconds (``time.monotonic``), in the order in which they passed.
+
+    ``sent`` has the moment at which each block of ``BLOCK_MS`` went out, ``late`` how long after
+    its time that was. ``fault`` says how the stream broke, if it did.
+    """
+
+    sent: list[float] = []
+    late: list[float] = []
+    receipts: list[Receipt] = []
+    fault: str | None = None
+
+    def sent_at(self, ms: float) -> float | None:
+        """Return when the sound before a place, in ms of the stream, had all been sent.
+
+        That is when the block went out that holds the last sample before it; ``None`` where it
+        never did.
+        """
+        number = max(0, math.ceil(ms / BLOCK_MS) - 1)
+        return self.sent[number] if number < len(self.sent) else None
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,7 +268,7 @@ class _Stream:
         warm = at >= self._begin
         match told.type:
             case "session.created" | "session.updated" if told.session is not None:
-                self._transcribing = told.session.models.asr is not None
+                self._transcribing = told.session.models.get("asr") is not None
             case "input_audio_buffer.speech_stopped":
                 self._stops[told.item_id] = told
             case "input_audio_buffer.committed" if warm:

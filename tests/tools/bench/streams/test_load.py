@@ -19,21 +19,38 @@ from streamser.machine import Machine
 from tests.cli.running import refuses
 from tests.tools.bench.running import run, start
 from tools.bench.conversation import Conversation, Turn
-from tools.bench.load_figures import (
+from tools.bench.streams.client import BLOCK_MS, Lap, make_lap, plans, read_told
+from tools.bench.streams.load_figures import (
     DEFINITIONS,
     Figures,
     Hangover,
     Latency,
+    Receipt,
+    StreamLog,
     figures_of,
     latency,
     missing_events,
 )
-from tools.bench.load_log import BLOCK_MS, Receipt, StreamLog, read_told
-from tools.bench.load_plot import plot_load
-from tools.bench.load_report import LoadReport, Step, Verdict, judge, largest_held, read_report
-from tools.bench.load_server import Gauge, Use, read_metrics, read_process, use_between
-from tools.bench.load_sound import Lap, make_lap, plans
-from tools.bench.load_tables import load_markdown, sheets
+from tools.bench.streams.load_report import (
+    LoadReport,
+    Step,
+    Verdict,
+    judge,
+    largest_held,
+    load_page,
+    plot_load,
+    read_report,
+    tables_of,
+)
+from tools.bench.streams.server import (
+    Gauge,
+    Process,
+    Use,
+    read_metrics,
+    read_process,
+    use_between,
+)
+from tools.reporting import markdown
 
 HANGOVER = Hangover(silence_ms=500, heard_ms=512, tail_ms=160)
 STOPPED = "input_audio_buffer.speech_stopped"
@@ -275,6 +292,19 @@ def test_a_server_is_blamed_only_by_a_generator_in_time(
 # What it costs
 
 
+def process(busy_s: float, rss_mib: float) -> Process:
+    """Return one process of a server; its peak was 10 MiB higher."""
+    return Process(
+        pid=1,
+        busy_s=busy_s,
+        rss_mib=rss_mib,
+        peak_mib=rss_mib + 10,
+        private_mib=rss_mib / 2,
+        threads=3,
+        descriptors=9,
+    )
+
+
 def test_what_a_server_used_is_what_has_grown_between_two_readings() -> None:
     """Batches and models are counted from the metrics, cores from the processor's time."""
     text = (
@@ -286,8 +316,8 @@ def test_what_a_server_used_is_what_has_grown_between_two_readings() -> None:
     after = read_metrics(text.format(40.0, 20.0, 1.5, 110.0))
     assert before['streamser_drops_total{kind="partials"}'] == 2.0
     use = use_between(
-        Gauge(at=1.0, busy_s=5.0, rss_mib=90.0, metrics=before),
-        Gauge(at=11.0, busy_s=20.0, rss_mib=100.0, peak_mib=120.0, metrics=after),
+        Gauge(at=1.0, processes=(process(5.0, 90.0),), metrics=before),
+        Gauge(at=11.0, processes=(process(15.0, 60.0), process(5.0, 40.0)), metrics=after),
     )
     assert use == Use(
         cores=1.5, rss_mib=100.0, peak_mib=120.0, real_time_factor=0.05, batch_mean=3.0
@@ -296,7 +326,7 @@ def test_what_a_server_used_is_what_has_grown_between_two_readings() -> None:
 
 def test_what_cannot_be_read_is_not_measured(tmp_path: Path) -> None:
     """Without /proc, and with a server that tells nothing, there are no figures, and no fault."""
-    assert read_process(1, tmp_path) == {}
+    assert read_process(1, tmp_path) is None
     assert use_between(Gauge(at=1.0), Gauge(at=2.0)) == Use(
         cores=None, rss_mib=None, peak_mib=None, real_time_factor=None, batch_mean=None
     )
@@ -306,8 +336,9 @@ def test_what_cannot_be_read_is_not_measured(tmp_path: Path) -> None:
 def test_a_process_is_measured_with_all_its_threads() -> None:
     """Our own process has used some time and some memory."""
     found = read_process(os.getpid())
-    assert found["busy_s"] > 0
-    assert 0 < found["rss_mib"] <= found["peak_mib"]
+    assert found is not None
+    assert found.busy_s > 0
+    assert 0 < found.rss_mib <= found.peak_mib
 
 
 # What is played
@@ -390,7 +421,7 @@ def report(label: str = "compact, words: none", cores: float | None = 0.5) -> Lo
 
 def test_a_report_says_what_was_held_how_it_was_measured_and_by_which_definition() -> None:
     """Whoever reads the Markdown alone can run it again, and knows what the figures are."""
-    text = load_markdown([report()], "load.png")
+    text = markdown(load_page([report()]), Path("load.png"))
     for part in (
         "Held: 4 streams",
         "Stopped: 8 streams: p95 180 ms > 150 ms",
@@ -408,9 +439,9 @@ def test_a_report_says_what_was_held_how_it_was_measured_and_by_which_definition
 
 def test_what_was_not_measured_is_said_and_what_never_came_has_no_table() -> None:
     """Elsewhere than on Linux the cores stay open; without words there is no transcript."""
-    titles = [sheet.title for sheet in sheets(report(cores=None))]
+    titles = [table.title for table in tables_of(report(cores=None))]
     assert not any("transcript" in title for title in titles)
-    (cost,) = [sheet for sheet in sheets(report(cores=None)) if sheet.title == "Cost"]
+    (cost,) = [table for table in tables_of(report(cores=None)) if table.title == "Cost"]
     assert cost.rows[0][1] == "not measured"
 
 
