@@ -110,7 +110,7 @@ def evaluate(
     check_folder("--out", place)
     from rich.console import Console
 
-    from streamser.bench.machine import describe_machine
+    from streamser.machine import describe_machine
 
     with needs_extra("train", "an evaluation"):
         from streamser.training.evaluate import Request, bare, write_evaluation

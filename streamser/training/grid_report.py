@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from streamser.bench.machine import describe_machine
 from streamser.errors import StreamserError
+from streamser.machine import describe_machine
 from streamser.saving import replacing
 from streamser.training.ablation import title_of
 from streamser.training.bootstrap import Difference, Estimate

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from streamser.cli.protocol_codes import READY_EVIDENCE
-from streamser.cli.protocol_document import protocol_document
 from streamser.emotion.ready import place
 from streamser.emotion.ready.registry import READY
 from streamser.events import EmotionCompleted, SessionCreated
@@ -19,6 +17,8 @@ from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.emotion.ready.layouts import lay_down, snapshot_of
 from tests.scripted_whisper import build_scripted_whisper
+from tools.protocol_doc.codes import READY_EVIDENCE
+from tools.protocol_doc.document import protocol_document
 
 BOTH = "audeering-msp-dim+superb-hubert-base"
 NAMES = ("audeering-msp-dim", "superb-hubert-base", "hartmann-distilroberta")
