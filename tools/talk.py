@@ -11,8 +11,8 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings
-from streamser.speech.silero import load_silero
+from streamser.speech.endpointing import Closed, Segmenter, SegmenterSettings
+from streamser.speech.vad import load_silero
 
 __all__ = ["ASSETS", "Turn", "turns", "utterances"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Intake
 from streamser.audio.source import Gap
 from streamser.errors import AudioError
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Intake
 from streamser.audio.source import Frames
 from streamser.bench.conversation import Conversation
 from streamser.bench.core import make_session, run_core
@@ -21,9 +21,9 @@ from streamser.config import PartialSettings, Settings
 from streamser.emotion.model import EmotionModel, Spoken
 from streamser.errors import AudioError
 from streamser.events import EmotionDelta
-from streamser.runtime.assembly import build_model, build_vads
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import EmotionJob, Job, Outcome
+from streamser.pipeline.build import build_model, build_vads
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import EmotionJob, Job, Outcome
 from streamser.speech.vad import Vad
 
 __all__ = ["PartialSection", "Windows", "measure_partials"]

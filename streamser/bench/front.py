@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Intake
 from streamser.audio.source import Frames
 from streamser.bench.conversation import Conversation
 from streamser.bench.core import NullModel, answer_nothing, make_session, run_core
@@ -19,9 +19,9 @@ from streamser.bench.machine import pinned
 from streamser.bench.playback import BLOCK_MS
 from streamser.config import Settings, VadSettings
 from streamser.events import SessionClosed
-from streamser.runtime.assembly import build_vads
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Job, Outcome
+from streamser.pipeline.build import build_vads
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import Job, Outcome
 from streamser.speech.vad import Vad
 
 __all__ = ["FrontHalf", "FrontSection", "PlainVad", "measure_front"]

@@ -11,7 +11,7 @@ import msgspec
 
 from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
-from streamser.runtime.jobs import EmotionJob
+from streamser.pipeline.requests import EmotionJob
 
 __all__ = ["Growing", "growing_lines", "measure_growing"]
 

@@ -143,7 +143,7 @@ def measure_latency(listening: Listening, tell: Callable[[str], None]) -> Latenc
 def _measure(
     listening: Listening, recogniser: Recogniser, speculative: bool, tell: Callable[[str], None]
 ) -> Live:
-    from streamser.runtime.analyzer import Analyzer
+    from streamser.pipeline.analyzer import Analyzer
 
     endpointing = EndpointingSettings(speculative=speculative)
     settings = Settings(asr=AsrSettings(engine=recogniser), endpointing=endpointing)
@@ -217,7 +217,7 @@ def _true_ends(turns: Sequence[Placed], rate: int) -> list[float]:
 
 
 def _tail_ms(endpointing: EndpointingSettings) -> int:
-    from streamser.runtime.assembly import segmenter_settings
+    from streamser.pipeline.build import segmenter_settings
 
     return to_ms(segmenter_settings(endpointing).tail)
 

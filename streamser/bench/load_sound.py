@@ -79,7 +79,7 @@ def plans(seed: int, streams: int, lap: Lap) -> list[Plan]:
 
 
 def _speech_share(samples: Any) -> float:
-    from streamser.speech.silero import load_silero
+    from streamser.speech.vad import load_silero
 
     vad = load_silero().stream()
     windows = len(samples) // vad.window

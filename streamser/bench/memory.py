@@ -132,7 +132,7 @@ class _Gauge:
 
 
 def _analyse(conversation: Conversation, hours: float) -> MemorySection:
-    from streamser.runtime.analyzer import Analyzer
+    from streamser.pipeline.analyzer import Analyzer
 
     source = Playback(conversation.at_rate(_INPUT_RATE), hours * 3600, paced=False)
     gauge = _Gauge(round(hours * 3600 * SAMPLE_RATE))

@@ -144,7 +144,7 @@ def _plan(
     if server is not None:
         return replace(bench, server=server)
     from streamser.audio.clip import to_ms
-    from streamser.runtime.assembly import segmenter_settings
+    from streamser.pipeline.build import segmenter_settings
 
     own = plan_own(common, counts[-1], emotion_only=emotion_only)
     return replace(

@@ -212,7 +212,7 @@ def _library(group: str, name: str) -> Iterator[Check]:
 def _vad(group: str, name: str) -> Iterator[Check]:
     import numpy as np
 
-    from streamser.runtime.assembly import build_vads
+    from streamser.pipeline.build import build_vads
 
     vad = build_vads(load_settings(flags={"vad.engine": name}, environ={}).settings)()
     silence = np.zeros(vad.window, np.float32)
@@ -256,7 +256,7 @@ def _try_emotion(group: str, settings: Settings) -> Check:
     import numpy as np
 
     from streamser.emotion.model import Spoken
-    from streamser.runtime.assembly import build_model
+    from streamser.pipeline.build import build_model
 
     model = build_model(settings, lambda line: None)
     # A buzz with the pitch of a voice, falling as in a statement.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.runtime.feed import FeedItem, Missed
+    from streamser.pipeline.stream import FeedItem, Missed
 
 __all__ = ["Remote", "Totals", "check_remote"]
 
@@ -144,7 +144,7 @@ class Remote:
     def __enter__(self) -> Remote:
         from streamser.client.address import page, shown
         from streamser.client.route import plan
-        from streamser.runtime.feed import KEPT, Feed
+        from streamser.pipeline.stream import KEPT, Feed
 
         route = plan(self._server, proxy=self._proxy, ca=self._ca)
         kept = f"What it keeps of you stands at {page(self._server)}"
@@ -225,7 +225,7 @@ class Remote:
         await self._connection.__aexit__(kind, error, trace)
 
     def _events(self, source: AudioSource, on_audio: _Tap) -> Iterator[SessionEvent]:
-        from streamser.runtime.losses import Losses
+        from streamser.pipeline.emitter import Losses
 
         self._missing = Losses("audio")
         self._lost_ms = 0
@@ -244,7 +244,7 @@ class Remote:
         return cast("SessionEvent", placed(event, self._session.offset_ms))
 
     async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
-        from streamser.runtime.feed import Ended, Heard, Missed
+        from streamser.pipeline.stream import Ended, Heard, Missed
 
         try:
             while True:

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event, encode_event
 from streamser.names import read_name
-from streamser.runtime.assembly import segmenter_settings
-from streamser.runtime.wording import client_error
+from streamser.pipeline.build import segmenter_settings
+from streamser.pipeline.utterance import client_error
 from streamser.server.actions import (
     ANY_TONGUE,
     Action,

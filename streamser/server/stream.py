@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Intake
 from streamser.audio.suspicion import SoundCheck
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import Listener
@@ -26,12 +26,12 @@ from streamser.events import (
     TranscriptionConfig,
     TurnDetection,
 )
-from streamser.runtime.assembly import build_profile
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.jobs import Job, Outcome
-from streamser.runtime.pools import WorkerPools
-from streamser.runtime.profile import SessionProfile, SessionSnapshot
-from streamser.runtime.session import Output, Session
+from streamser.pipeline.build import build_profile
+from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.requests import Job, Outcome
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionProfile, SessionSnapshot
+from streamser.pipeline.stream import Conductor
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
 from streamser.server.history import Missed

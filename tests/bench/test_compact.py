@@ -10,7 +10,7 @@ from streamser.bench.growing import Growing, measure_growing
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import Spread
 from streamser.emotion.model import Place, Spoken
-from tests.runtime.doubles import LoudnessModel, speech
+from tests.pipeline.doubles import LoudnessModel, speech
 
 
 def timing(seconds: float, milliseconds: float) -> Timing:

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
 from streamser.audio.raw import RawSource
+from streamser.audio.resampler import Intake
 from streamser.audio.source import AudioSource, Gap
 from streamser.errors import StreamserError
 from tests.audio.sounds import encode, tone, write

@@ -10,11 +10,11 @@ from random import Random
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.intake import Intake
-from streamser.runtime.assembly import segmenter_settings
-from streamser.runtime.profile import SessionProfile
-from streamser.runtime.session import Output, Session
-from streamser.runtime.wording import RefusedError
+from streamser.audio.resampler import Intake
+from streamser.pipeline.build import segmenter_settings
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionProfile
+from streamser.pipeline.utterance import RefusedError
 from streamser.server.actions import (
     Action,
     Append,
@@ -33,7 +33,7 @@ from tests.fuzz.examples import REALTIME, TARGETS
 from tests.fuzz.messages import GATE
 from tests.fuzz.mutation import spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
-from tests.runtime.doubles import answer_all, make_session
+from tests.pipeline.doubles import answer_all, make_session
 
 __all__ = ["TARGET"]
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamser.events import SpeechStarted
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.session import Session
+from streamser.pipeline.session import Session
+from streamser.pipeline.stream import Conductor
 from streamser.server.app import EmotionServer
 from streamser.server.backlog import Backlog, Letter
 from streamser.server.deepgram import DeepgramDialect

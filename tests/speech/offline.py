@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
     Segmenter,
     SegmenterSettings,

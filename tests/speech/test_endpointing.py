@@ -19,10 +19,8 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings, SegmentEvent
-from streamser.speech.silero import SileroModel, load_silero
-from streamser.speech.vad import Vad
-from streamser.speech.webrtc import WebRtcVad
+from streamser.speech.endpointing import Closed, Segmenter, SegmenterSettings, SegmentEvent
+from streamser.speech.vad import SileroModel, Vad, WebRtcVad, load_silero
 from tests.data import shared_data
 
 Span = tuple[int, int]

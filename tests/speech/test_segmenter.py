@@ -10,7 +10,7 @@ import pytest
 
 from streamser.audio.clip import to_samples
 from streamser.errors import ConfigError
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
     Extended,
     Hesitated,

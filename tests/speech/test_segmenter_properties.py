@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
     Extended,
     Hesitated,

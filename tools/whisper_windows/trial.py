@@ -12,7 +12,14 @@ import numpy as np
 from streamser.audio.clip import Clip
 from streamser.bench.word_errors import word_errors
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    Features,
+    complete,
+    frames_needed,
+    pad,
+    silence,
+)
 from tools.whisper_windows.material import Said, bare
 
 __all__ = ["Outcome", "TrialWhisper", "Way", "hear", "is_loop"]

@@ -15,9 +15,9 @@ from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.bench.conversation import Conversation
 from streamser.config import WorkerSettings
 from streamser.errors import StreamserError
-from streamser.runtime.crew import Crew
-from streamser.runtime.engine import Runner
-from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+from streamser.pipeline.engine import Runner
+from streamser.pipeline.pool import Crew
+from streamser.pipeline.requests import Fault, Job, Outcome, Skipped
 
 __all__ = ["Pace", "cut_utterances", "run_batched", "run_threads"]
 

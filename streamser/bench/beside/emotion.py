@@ -21,8 +21,8 @@ from streamser.emotion.choose import choose_model
 from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
-from streamser.runtime.engine import Engine, Runner
-from streamser.runtime.jobs import EmotionJob
+from streamser.pipeline.engine import Engine, Runner
+from streamser.pipeline.requests import EmotionJob
 
 __all__ = ["compare_emotion", "write_pair"]
 

@@ -27,13 +27,13 @@ from streamser.bench.load_sound import Lap, Plan, make_lap, plans
 from streamser.config import AsrSettings, Settings
 from streamser.emotion.model import Listener
 from streamser.events import Event
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.assembly import build_engine, build_session, build_vads
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.engine import Abilities, Engine
-from streamser.runtime.jobs import Cancel, EmotionJob, Job, Outcome, WordsJob
-from streamser.runtime.pools import WorkerPools
-from streamser.runtime.session import Output, Session
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.build import build_engine, build_session, build_vads
+from streamser.pipeline.engine import Abilities, Engine
+from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.requests import Cancel, EmotionJob, Job, Outcome, WordsJob
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.stream import Conductor
 from streamser.speech.vad import Vad
 
 __all__ = ["HoldTask", "hold", "settings_of"]

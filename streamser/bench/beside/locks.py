@@ -27,7 +27,7 @@ from streamser.bench.load_streams import Span, Target, play
 from streamser.bench.model import available_mib
 from streamser.client.address import REALTIME, address
 from streamser.errors import StreamserError
-from streamser.runtime.assembly import segmenter_settings
+from streamser.pipeline.build import segmenter_settings
 
 __all__ = ["compare_locks"]
 

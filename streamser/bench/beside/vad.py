@@ -13,16 +13,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.ring import Ring
+from streamser.audio.clip import SAMPLE_RATE, Ring, Samples, to_samples
 from streamser.bench.beside.boundaries import Fit, Stretch, fit
 from streamser.bench.beside.report import Comparison, Contender, Ratio
 from streamser.bench.beside.tasks import VadTask
 from streamser.bench.conversation import Conversation, load_demo, load_recordings
 from streamser.bench.machine import pinned
-from streamser.runtime.turns import VadTurns
-from streamser.speech.segmenter import Closed, SegmenterSettings
-from streamser.speech.silero import SileroModel, load_silero
+from streamser.speech.endpointing import Closed, SegmenterSettings
+from streamser.speech.turns import VadTurns
+from streamser.speech.vad import SileroModel, load_silero
 
 __all__ = ["compare_vads"]
 
