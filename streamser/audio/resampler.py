@@ -10,7 +10,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.source import Frames
 from streamser.errors import AudioError
 
-__all__ = ["FULL_SCALE", "MAX_RATE", "MIN_RATE", "Intake", "Mixer"]
+__all__ = ["FULL_SCALE", "MAX_RATE", "MIN_RATE", "Mixer", "Resampler"]
 
 _BLOCK_S: Final = 0.02
 _DECAY: Final = 0.9
@@ -108,7 +108,7 @@ _QUALITY = "HQ"
 _SILENCE_BLOCK = 65_536
 
 
-class Intake:
+class Resampler:
     """Turn chunks of (frames, channels) at ``rate`` into mono samples at 16 kHz, as a stream.
 
     ``channel`` picks one channel, counted from 0; ``None`` takes the mean of all, or the loudest

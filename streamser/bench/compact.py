@@ -68,7 +68,7 @@ print(json.dumps([time.perf_counter() - began, before, resident_mib()]))
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the time of utterances of one length, in ms: what ``observe`` and ``interpret`` took."""
+    """Hold the time of utterances of one length, in ms: what ``extract`` and ``predict`` took."""
 
     seconds: float
     words: bool
@@ -191,23 +191,23 @@ def _demo(seconds: float) -> Samples:
 def _timings(tell: Callable[[str], None]) -> list[Timing]:
     from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
-    from streamser.emotion.model import Spoken
+    from streamser.emotion.model import Segment
 
     model = choose_model(EmotionSettings(model="compact"))
-    listener = model.listener()
+    listener = model.new_speaker()
     found = []
     with pinned():
         for seconds in _SECONDS:
             samples = _demo(seconds)
             for words in (False, True):
                 tell(f"{seconds:g} s, {'with' if words else 'without'} words")
-                spoken = Spoken(samples, _WORDS if words else None)
+                spoken = Segment(samples, _WORDS if words else None)
                 observe, interpret = [], []
                 for run in range(_WARM_UP + _RUNS):
                     began = time.perf_counter()
-                    (finding,) = model.observe([spoken])
+                    (finding,) = model.extract([spoken])
                     between = time.perf_counter()
-                    listener.interpret(finding)
+                    listener.predict(finding)
                     ended = time.perf_counter()
                     if run >= _WARM_UP:
                         observe.append((between - began) * 1e3)

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from streamser.audio.clip import Clip, Samples, to_samples
-from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
-from streamser.pipeline.requests import EmotionJob
+from streamser.emotion.model import EmotionModel, Place, Segment, SpeakerModel
+from streamser.pipeline.requests import EmotionRequest
 
 __all__ = ["Growing", "growing_lines", "measure_growing"]
 
@@ -22,8 +22,8 @@ WINDOW_MS: Final = 10_000
 class Growing(msgspec.Struct, frozen=True, kw_only=True):
     """Hold CPU ms for each second of an utterance, medians over the runs.
 
-    ``streamed`` is ``observe`` with clips that say where they are from, ``anew`` with the same
-    clips without that; ``listener`` is ``interpret``.
+    ``streamed`` is ``extract`` with clips that say where they are from, ``anew`` with the same
+    clips without that; ``listener`` is ``predict``.
     """
 
     seconds: float
@@ -44,7 +44,7 @@ def measure_growing(model: EmotionModel, sound: Samples, runs: int) -> Growing:
     for _ in range(runs):
         for placed in spent:
             model.forget("growing")
-            observing, judging = _ask(model, model.listener(), clips, placed=placed)
+            observing, judging = _ask(model, model.new_speaker(), clips, placed=placed)
             spent[placed].append(observing)
             listening.append(judging)
     seconds = len(sound) / to_samples(1000)
@@ -84,22 +84,22 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
         final = end == len(sound)
         clip = Clip("growing", 1, 0, sound[:end], final)
         window = end if final else to_samples(WINDOW_MS)
-        job = EmotionJob(id=end, clip=clip, window=window, droppable=not final)
+        job = EmotionRequest(id=end, clip=clip, window=window, droppable=not final)
         clips.append((job.heard, job.place))
     return clips
 
 
 def _ask(
-    model: EmotionModel, listener: Listener, clips: list[tuple[Samples, Place]], *, placed: bool
+    model: EmotionModel, listener: SpeakerModel, clips: list[tuple[Samples, Place]], *, placed: bool
 ) -> tuple[float, float]:
-    """Return the CPU seconds that ``observe`` and ``interpret`` took together."""
+    """Return the CPU seconds that ``extract`` and ``predict`` took together."""
     clock: Callable[[], float] = time.process_time
     observing = judging = 0.0
     for samples, place in clips:
         began = clock()
-        (finding,) = model.observe([Spoken(samples, None, place if placed else None)])
+        (finding,) = model.extract([Segment(samples, None, place if placed else None)])
         between = clock()
-        listener.interpret(finding)
+        listener.predict(finding)
         observing += between - began
         judging += clock() - between
     return observing, judging

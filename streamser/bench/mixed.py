@@ -21,7 +21,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.bench.machine import describe_machine
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.errors import ModelError
 from streamser.fastest import least_times
 
@@ -57,11 +57,11 @@ def pass_rows(
     }
     checkpoint = load_checkpoint(where, offline=True, device=device)
     seconds = lengths(clips, seed)
-    spoken = [Spoken(samples=_noise(each), text=None) for each in seconds]
+    spoken = [Segment(samples=_noise(each), text=None) for each in seconds]
     models = {
         name: FusedEmotionModel(checkpoint, "bench", shapes=shapes) for name, shapes in ways.items()
     }
-    runs = {name: partial(model.observe, spoken) for name, model in models.items()}
+    runs = {name: partial(model.extract, spoken) for name, model in models.items()}
     taken = least_times(runs, clock=clock, budget_s=60.0, rounds=3)
     first = taken["one batch, padded"]
     for name, shapes in ways.items():
@@ -76,13 +76,13 @@ def format_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator
     from streamser.emotion.neural.formats import CANDIDATES
     from streamser.emotion.neural.fused import load_fused
 
-    clips = [[Spoken(samples=_noise(seconds), text="so it is said")] for seconds in (2.0, 8.0)]
+    clips = [[Segment(samples=_noise(seconds), text="so it is said")] for seconds in (2.0, 8.0)]
     found: dict[str, list[float]] = {}
     for kind in sorted(CANDIDATES[device], key=lambda each: each != "float32"):
         model = load_fused(where, device=_device(device), precision=kind, offline=True)
         for clip in clips:
-            model.observe(clip)
-            runs = {"it": partial(model.observe, clip)}
+            model.extract(clip)
+            runs = {"it": partial(model.extract, clip)}
             taken = least_times(runs, clock=clock, budget_s=10.0, rounds=_ROUNDS)
             found.setdefault(kind, []).append(taken["it"])
     for name, times in found.items():

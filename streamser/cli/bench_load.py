@@ -144,7 +144,7 @@ def _plan(
     if server is not None:
         return replace(bench, server=server)
     from streamser.audio.clip import to_ms
-    from streamser.pipeline.build import segmenter_settings
+    from streamser.pipeline.build import endpointer_settings
 
     own = plan_own(common, counts[-1], emotion_only=emotion_only)
     return replace(
@@ -152,7 +152,7 @@ def _plan(
         wordless=False,
         arguments=own.arguments,
         settings=own.changed,
-        tail_ms=to_ms(segmenter_settings(own.settings.endpointing).tail),
+        tail_ms=to_ms(endpointer_settings(own.settings.endpointing).tail),
         cores=pinned,
     )
 

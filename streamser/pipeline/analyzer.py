@@ -22,14 +22,14 @@ from streamser.pipeline.build import (
     build_session,
     build_vads,
     caveats_of,
+    endpointer_settings,
     name_models,
-    segmenter_settings,
     settle,
 )
 from streamser.pipeline.engine import Runner
-from streamser.pipeline.pool import Crew, WorkerPools
+from streamser.pipeline.pool import WorkerPool, WorkerPools
 from streamser.pipeline.scheduler import SYSTEM, Timing
-from streamser.pipeline.stream import Tap, Terms, Venue, drive
+from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
 from streamser.pipeline.worker import BatchReport, WorkerStats
 from streamser.speech.vad import Vad
 from streamser.visible import printable
@@ -62,7 +62,7 @@ class Analyzer:
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
-        segmenter_settings(self.settings.endpointing)
+        endpointer_settings(self.settings.endpointing)
         self._tell = tell if tell is not None else _tell_stderr
         self._watch = watch
         self._build = build
@@ -95,7 +95,7 @@ class Analyzer:
     def equipment(self) -> tuple[Callable[[], Vad], WorkerPools]:
         """Return what sessions are made with: a detector for each, and the workers.
 
-        For those who drive sessions themselves; waits for no model to be loaded.
+        For those who run_stream sessions themselves; waits for no model to be loaded.
         """
         return self._load()
 
@@ -205,16 +205,16 @@ class Analyzer:
         unwanted: Callable[[], bool],
     ) -> Iterator[Event]:
         live = source.live if live is None else live
-        terms = Terms(
+        options = StreamOptions(
             live=live,
             channel=self.settings.audio.channel,
             tell=self._tell,
             on_audio=on_audio,
             unwanted=unwanted,
         )
-        yield from drive(source, partial(self._prepare, source, live, speaker), terms)
+        yield from run_stream(source, partial(self._prepare, source, live, speaker), options)
 
-    def _prepare(self, source: AudioSource, live: bool, speaker: str | None) -> Venue:
+    def _prepare(self, source: AudioSource, live: bool, speaker: str | None) -> StreamContext:
         make_vad, workers = self._load()
         session_id = f"sess_{uuid.uuid4().hex[:12]}"
         session = build_session(
@@ -222,13 +222,13 @@ class Analyzer:
             session_id,
             make_vad(),
             workers.wait(),
-            workers.listener,
+            workers.new_speaker,
             ordered=not live,
             patient=not source.live,
             source=_name(source),
             speaker=speaker,
         )
-        return Venue(
+        return StreamContext(
             session_id=session_id,
             session=session,
             workers=workers,
@@ -248,8 +248,8 @@ class Analyzer:
             return self._make_vad, self._workers
 
     def _hire(self) -> WorkerPools:
-        def pool(build: Callable[[], Runner]) -> Crew:
-            return Crew(build, self.settings.worker, self._watch, self._timing)
+        def pool(build: Callable[[], Runner]) -> WorkerPool:
+            return WorkerPool(build, self.settings.worker, self._watch, self._timing)
 
         self._unwanted = unwanted = threading.Event()
         if self._build is not None:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
 from streamser.config import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
-from streamser.emotion.model import EmotionModel, Listener
+from streamser.emotion.model import EmotionModel, SpeakerModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
 from streamser.pipeline.engine import Abilities, Engine
 from streamser.pipeline.session import Session
-from streamser.pipeline.session_config import SessionProfile
-from streamser.speech.endpointing import SegmenterSettings
+from streamser.pipeline.session_config import SessionConfig
+from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad
 
@@ -23,13 +23,13 @@ __all__ = [
     "Part",
     "build_engine",
     "build_model",
-    "build_profile",
     "build_session",
+    "build_session_config",
     "build_vads",
     "caveats_of",
     "check_together",
+    "endpointer_settings",
     "name_models",
-    "segmenter_settings",
     "settle",
 ]
 
@@ -38,13 +38,13 @@ Part: TypeAlias = Literal["words", "emotion", "all"]
 """Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
 
 
-def segmenter_settings(settings: EndpointingSettings) -> SegmenterSettings:
+def endpointer_settings(settings: EndpointingSettings) -> EndpointerSettings:
     """Turn the endpointing settings, in ms, into the segmenter's, in samples.
 
     Raises ``ConfigError`` where they do not go together.
     """
     try:
-        return SegmenterSettings.from_ms(
+        return EndpointerSettings.from_ms(
             threshold=settings.threshold,
             release=settings.release,
             min_speech_ms=settings.min_speech_ms,
@@ -149,17 +149,17 @@ def settle(settings: Settings, chosen: str | None) -> Settings:
     return replace(settings, asr=replace(asr, engine="whisper", model=model))
 
 
-def build_profile(
+def build_session_config(
     settings: Settings, session_id: str, models: ModelNames, modalities: Sequence[str]
-) -> SessionProfile:
+) -> SessionConfig:
     """Say what the settings make of a session; raises ``ConfigError``.
 
     ``modalities`` are those that the emotion model reads.
     """
-    return SessionProfile(
+    return SessionConfig(
         session_id=session_id,
         models=models,
-        endpointing=segmenter_settings(settings.endpointing),
+        endpointing=endpointer_settings(settings.endpointing),
         partial_every=to_samples(settings.partial.every_ms),
         window=to_samples(settings.partial.window_ms),
         patience=to_samples(settings.partial.voice_after_ms),
@@ -177,7 +177,7 @@ def build_session(
     session_id: str,
     vad: Vad,
     abilities: Abilities,
-    make_listener: Callable[[], Listener],
+    make_listener: Callable[[], SpeakerModel],
     *,
     ordered: bool,
     patient: bool,
@@ -186,7 +186,9 @@ def build_session(
 ) -> Session:
     """Make a session core for one stream."""
     profile = replace(
-        build_profile(settings, session_id, name_models(vad, abilities), abilities.modalities),
+        build_session_config(
+            settings, session_id, name_models(vad, abilities), abilities.modalities
+        ),
         ordered=ordered,
         patient=patient,
         source=source,

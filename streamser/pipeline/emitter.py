@@ -11,7 +11,7 @@ import msgspec
 from streamser.audio.clip import to_ms, to_samples
 from streamser.events import Event, Overload
 
-__all__ = ["Draft", "Losses", "Outbox", "Slot", "draft"]
+__all__ = ["Draft", "DropCounter", "EventEmitter", "Slot", "draft"]
 
 Draft: TypeAlias = Callable[..., Event]
 """An event's content, waiting for its ``event_id``, ``session_id`` and ``seq``."""
@@ -37,7 +37,7 @@ class Slot(msgspec.Struct, eq=False):
     ready: bool = False
 
 
-class Outbox:
+class EventEmitter:
     """Number events as they leave and keep reserved places in order.
 
     Reserved places are told strictly in order. An event that is ``say``-ed passes them by,
@@ -88,7 +88,7 @@ class Outbox:
 _TELL_EVERY = to_samples(1000)
 
 
-class Losses:
+class DropCounter:
     """Count losses of one kind: partial readings, or samples of sound.
 
     At most one ``streamser.overload`` a second of audio; what came in between is added up in

@@ -1,4 +1,4 @@
-"""Models at work: words and emotion for a batch of jobs, as a worker runs them."""
+"""Models at work: words and emotion for a batch of requests, as a worker runs them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.emotion.model import EmotionModel, Listener, Spoken
+from streamser.emotion.model import EmotionModel, Segment, SpeakerModel
 from streamser.errors import ModelError
 from streamser.pipeline.requests import (
-    EmotionJob,
-    Job,
+    EmotionRequest,
     Observed,
     Outcome,
-    WordsJob,
+    Request,
+    WordsRequest,
     fault_of,
     memory_ran_out,
 )
@@ -58,7 +58,7 @@ class Abilities(msgspec.Struct, frozen=True):
 
     ``arithmetic`` is the number format that the recogniser computes in, ``languages`` are the
     codes of those it knows, where it says.
-    ``modalities`` are those that the emotion model reads. ``batches``: whether jobs cost less
+    ``modalities`` are those that the emotion model reads. ``batches``: whether requests cost less
     together than one after another.
     """
 
@@ -71,7 +71,7 @@ class Abilities(msgspec.Struct, frozen=True):
 
 
 class Runner(Protocol):
-    """Run jobs on a device; what a worker needs of an engine, wherever its models are."""
+    """Run requests on a device; what a worker needs of an engine, wherever its models are."""
 
     spent: Spent
 
@@ -80,15 +80,15 @@ class Runner(Protocol):
         """Return what the models are, and can do."""
         ...
 
-    def listener(self) -> Listener:
+    def new_speaker(self) -> SpeakerModel:
         """Return a listener of the emotion model, for a new session; any thread may ask.
 
         Raises ``ModelError`` where there is no emotion model.
         """
         ...
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer a batch of jobs, each with a result or a fault, in order."""
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer a batch of requests, each with a result or a fault, in order."""
         ...
 
     def forget(self, session_id: str) -> None:
@@ -105,11 +105,11 @@ class Runner(Protocol):
 
 
 class Engine:
-    """Hold the models of a device and run jobs through them.
+    """Hold the models of a device and run requests through them.
 
     A batch that fails is halved when memory ran out and else retried one by one, so that one
     bad item fails alone. What an ``embedder`` cannot describe does not fail at all: it is an
-    utterance of nobody in particular. Jobs for a model that is not there fail.
+    utterance of nobody in particular. Requests for a model that is not there fail.
     """
 
     def __init__(
@@ -136,24 +136,24 @@ class Engine:
             batches=transcriber is None or transcriber.batches,
         )
 
-    def listener(self) -> Listener:
+    def new_speaker(self) -> SpeakerModel:
         """Return a listener of the emotion model, for a new session."""
         if self.model is None:
             raise ModelError("there is no emotion model here")
-        return self.model.listener()
+        return self.model.new_speaker()
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer a batch of jobs, each with a result or a fault, in order."""
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer a batch of requests, each with a result or a fault, in order."""
         try:
-            return list(self._attempt(jobs))
+            return list(self._attempt(requests))
         except Exception as error:
-            if len(jobs) == 1:
+            if len(requests) == 1:
                 return [fault_of(error)]
             if memory_ran_out(error):
-                half = len(jobs) // 2
-                return self.run(jobs[:half]) + self.run(jobs[half:])
-            logger.warning("a batch of %d failed (%s); retrying one by one", len(jobs), error)
-            return [outcome for job in jobs for outcome in self.run([job])]
+                half = len(requests) // 2
+                return self.run(requests[:half]) + self.run(requests[half:])
+            logger.warning("a batch of %d failed (%s); retrying one by one", len(requests), error)
+            return [outcome for request in requests for outcome in self.run([request])]
 
     def warm(self) -> None:
         """Run a second of faint noise through the models, so that nobody waits for a first time.
@@ -163,9 +163,9 @@ class Engine:
         noise = np.random.default_rng(0).uniform(-0.01, 0.01, SAMPLE_RATE).astype(np.float32)
         clip = Clip(session_id="warm-up", utterance=1, start=0, samples=noise, final=True)
         if self.transcriber is not None:
-            self._transcribe([WordsJob(0, clip, droppable=False)])
+            self._transcribe([WordsRequest(0, clip, droppable=False)])
         if self.model is not None:
-            self._observe([EmotionJob(0, clip, SAMPLE_RATE, droppable=False)])
+            self._observe([EmotionRequest(0, clip, SAMPLE_RATE, droppable=False)])
         self.forget(clip.session_id)
         if self._embedder is not None:
             self._embedder.try_out(noise)
@@ -182,22 +182,22 @@ class Engine:
     def abandon(self) -> None:
         """Do nothing: what a thread of this process is at cannot be ended."""
 
-    def _attempt(self, jobs: Sequence[Job]) -> list[Outcome]:
-        words = [job for job in jobs if isinstance(job, WordsJob)]
-        feelings = [job for job in jobs if isinstance(job, EmotionJob)]
+    def _attempt(self, requests: Sequence[Request]) -> list[Outcome]:
+        words = [request for request in requests if isinstance(request, WordsRequest)]
+        feelings = [request for request in requests if isinstance(request, EmotionRequest)]
         outcomes: dict[int, Outcome] = {}
         if words:
             outcomes.update(zip(map(id, words), self._transcribe(words), strict=True))
         if feelings:
             outcomes.update(zip(map(id, feelings), self._observe(feelings), strict=True))
-        return [outcomes[id(job)] for job in jobs]
+        return [outcomes[id(request)] for request in requests]
 
-    def _transcribe(self, jobs: Sequence[WordsJob]) -> list[Transcript]:
+    def _transcribe(self, requests: Sequence[WordsRequest]) -> list[Transcript]:
         if self.transcriber is None:
             raise ModelError("there is no recogniser here")
         began = time.perf_counter()
         try:
-            clips = [job.clip for job in jobs]
+            clips = [request.clip for request in requests]
             heard = self.transcriber.transcribe(clips)
             name = self.transcriber.name
             return [
@@ -207,28 +207,31 @@ class Engine:
         finally:
             self._spend(transcribing_s=time.perf_counter() - began)
 
-    def _observe(self, jobs: Sequence[EmotionJob]) -> list[Observed]:
+    def _observe(self, requests: Sequence[EmotionRequest]) -> list[Observed]:
         if self.model is None:
             raise ModelError("there is no emotion model here")
         began = time.perf_counter()
         try:
-            findings = self.model.observe(
-                [Spoken(job.heard, job.text, job.place, job.certainty) for job in jobs]
+            findings = self.model.extract(
+                [
+                    Segment(request.heard, request.text, request.place, request.certainty)
+                    for request in requests
+                ]
             )
         finally:
             self._spend(judging_s=time.perf_counter() - began)
         # Last, as it cannot fail: what fails before is done again, item by item.
-        voices = self._embed(jobs)
+        voices = self._embed(requests)
         return [Observed(*found) for found in zip(findings, voices, strict=True)]
 
-    def _embed(self, jobs: Sequence[EmotionJob]) -> list[Voice | None]:
-        asked = [job.clip.samples for job in jobs if job.embed]
+    def _embed(self, requests: Sequence[EmotionRequest]) -> list[Voice | None]:
+        asked = [request.clip.samples for request in requests if request.embed]
         if self._embedder is None or not asked:
-            return [None] * len(jobs)
+            return [None] * len(requests)
         began = time.perf_counter()
         voices = iter(self._embedder.embed(asked))
         self._spend(embedding_s=time.perf_counter() - began)
-        return [next(voices) if job.embed else None for job in jobs]
+        return [next(voices) if request.embed else None for request in requests]
 
     def _spend(
         self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0

@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from msgspec.structs import replace
 
 from streamser.config import WorkerSettings
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.pipeline.build import check_together
 from streamser.pipeline.engine import Abilities, Runner
-from streamser.pipeline.requests import Job, Outcome, WordsJob
+from streamser.pipeline.requests import Outcome, Request, WordsRequest
 from streamser.pipeline.scheduler import SYSTEM, QueueLoad, Timing
-from streamser.pipeline.worker import BatchReport, DeviceThread, WorkerStats
+from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 
-__all__ = ["Crew", "WorkerPools"]
+__all__ = ["WorkerPool", "WorkerPools"]
 
 
-class Crew:
+class WorkerPool:
     """Share sessions out among device threads, each with an engine of its own.
 
     A session stays where it entered, since recognisers keep what they have heard of it. ``watch``
@@ -40,8 +40,8 @@ class Crew:
         self._timing = timing
         self._lock = threading.Lock()
         self._watching = threading.Lock()
-        self._members: tuple[DeviceThread, ...] = ()
-        self._places: dict[str, DeviceThread] = {}
+        self._members: tuple[InferenceWorker, ...] = ()
+        self._places: dict[str, InferenceWorker] = {}
         self.grow(max(1, settings.processes or 0))
 
     @property
@@ -66,29 +66,23 @@ class Crew:
 
     def load(self) -> QueueLoad:
         """Return what waits now, with all together."""
-        loads = [member.load() for member in self._members]
-        return QueueLoad(
-            sum(load.finals for load in loads),
-            sum(load.partials for load in loads),
-            max(load.oldest_s for load in loads),
-            max(load.oldest_final_s for load in loads),
-        )
+        return sum((member.load() for member in self._members), QueueLoad())
 
     def engine(self) -> Runner:
         """Wait until the models of all are loaded, and return the first's; raises their error."""
         engines = [member.engine() for member in self._members]
         return engines[0]
 
-    def listener(self) -> Listener:
-        """Return a listener of the emotion model."""
-        return self._members[0].listener()
+    def new_speaker(self) -> SpeakerModel:
+        """Return a model of a speaker nobody knows yet."""
+        return self._members[0].new_speaker()
 
     def grow(self, size: int) -> None:
         """Let there be so many of them, if there are fewer; waits for no models."""
         with self._lock:
             missing = size - len(self._members)
             self._members += tuple(
-                DeviceThread(self._build, self._settings, self._report, self._timing)
+                InferenceWorker(self._build, self._settings, self._report, self._timing)
                 for _ in range(missing)
             )
 
@@ -103,25 +97,25 @@ class Crew:
         member.enter(session_id)
 
     def leave(self, session_id: str) -> None:
-        """Take leave of a session: its waiting jobs and what models keep for it are dropped."""
+        """Drop what waits of a session, and what models keep for it."""
         with self._lock:
             member = self._places.pop(session_id, self._members[0])
         member.leave(session_id)
 
-    def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> None:
-        """Ask for a job; ``done`` gets its outcome, unless it is cancelled before it began."""
-        self._member(job.clip.session_id).submit(job, done)
+    def submit(self, request: Request, done: Callable[[Request, Outcome], None]) -> None:
+        """Ask; ``done`` gets the outcome, unless the request is cancelled before it began."""
+        self._member(request.clip.session_id).submit(request, done)
 
-    def cancel(self, session_id: str, job_id: int) -> None:
-        """Withdraw a job that has not begun."""
-        self._member(session_id).cancel(session_id, job_id)
+    def cancel(self, session_id: str, request_id: int) -> None:
+        """Withdraw a request that has not begun."""
+        self._member(session_id).cancel(session_id, request_id)
 
     def close(self, within_s: float | None = None) -> None:
-        """Finish the jobs that wait, then stop; see ``DeviceThread.close``."""
+        """Finish the requests that wait, then stop; see ``InferenceWorker.close``."""
         with ThreadPoolExecutor(len(self._members)) as pool:
             list(pool.map(lambda member: member.close(within_s), self._members))
 
-    def _member(self, session_id: str) -> DeviceThread:
+    def _member(self, session_id: str) -> InferenceWorker:
         # Who has not entered, or has left, is answered all the same.
         return self._places.get(session_id, self._members[0])
 
@@ -132,12 +126,12 @@ class Crew:
 
 
 class WorkerPools:
-    """Bring each job to the pool that can do it; any thread may call any method.
+    """Bring each request to the pool that can do it; any thread may call any method.
 
     Without a pool for ``words`` the other one has all models.
     """
 
-    def __init__(self, emotion: Crew, words: Crew | None) -> None:
+    def __init__(self, emotion: WorkerPool, words: WorkerPool | None) -> None:
         self._emotion = emotion
         self._words = words
         self._all = (emotion,) if words is None else (emotion, words)
@@ -178,17 +172,11 @@ class WorkerPools:
 
     def load(self) -> QueueLoad:
         """Return what waits now, with all together."""
-        loads = [pool.load() for pool in self._all]
-        return QueueLoad(
-            sum(load.finals for load in loads),
-            sum(load.partials for load in loads),
-            max(load.oldest_s for load in loads),
-            max(load.oldest_final_s for load in loads),
-        )
+        return sum((pool.load() for pool in self._all), QueueLoad())
 
-    def listener(self) -> Listener:
-        """Return a listener of the emotion model."""
-        return self._emotion.listener()
+    def new_speaker(self) -> SpeakerModel:
+        """Return a model of a speaker nobody knows yet."""
+        return self._emotion.new_speaker()
 
     def enter(self, session_id: str) -> None:
         """Announce a session."""
@@ -196,21 +184,21 @@ class WorkerPools:
             pool.enter(session_id)
 
     def leave(self, session_id: str) -> None:
-        """Take leave of a session: its waiting jobs and what models keep for it are dropped."""
+        """Drop what waits of a session, and what models keep for it."""
         for pool in self._all:
             pool.leave(session_id)
 
-    def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> None:
-        """Ask for a job; ``done`` gets its outcome, unless it is cancelled before it began."""
-        self._pool_of(job).submit(job, done)
+    def submit(self, request: Request, done: Callable[[Request, Outcome], None]) -> None:
+        """Ask; ``done`` gets the outcome, unless the request is cancelled before it began."""
+        self._pool_of(request).submit(request, done)
 
-    def cancel(self, session_id: str, job_id: int) -> None:
-        """Withdraw a job that has not begun; numbers are unique within a session."""
+    def cancel(self, session_id: str, request_id: int) -> None:
+        """Withdraw a request that has not begun; numbers are unique within a session."""
         for pool in self._all:
-            pool.cancel(session_id, job_id)
+            pool.cancel(session_id, request_id)
 
     def close(self, within_s: float | None = None) -> None:
-        """Finish the jobs that wait, then stop; see ``DeviceThread.close``.
+        """Finish the requests that wait, then stop; see ``InferenceWorker.close``.
 
         What is left of ``within_s`` after one pool is there for the next.
         """
@@ -219,6 +207,6 @@ class WorkerPools:
         for pool in reversed(self._all):
             pool.close(None if until is None else max(0.0, until - time.monotonic()))
 
-    def _pool_of(self, job: Job) -> Crew:
+    def _pool_of(self, request: Request) -> WorkerPool:
         words = self._words
-        return words if words is not None and isinstance(job, WordsJob) else self._emotion
+        return words if words is not None and isinstance(request, WordsRequest) else self._emotion

@@ -20,11 +20,11 @@ import msgspec
 
 from streamser.config import Settings
 from streamser.cores import use_one_blas_thread
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError, StreamserError
 from streamser.pipeline.build import Part, build_engine
 from streamser.pipeline.engine import Abilities, Engine, Spent
-from streamser.pipeline.requests import Job, Outcome, fault_of
+from streamser.pipeline.requests import Outcome, Request, fault_of
 
 __all__ = [
     "Answer",
@@ -65,7 +65,7 @@ class Ready(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, eq=False):
     """Ask for the outcomes of a batch; the answer is an ``Answer``."""
 
-    jobs: list[Job]
+    requests: list[Request]
 
 
 class Forget(msgspec.Struct, frozen=True):
@@ -110,8 +110,8 @@ def serve_engine(link: Connection[Any, Any], settings: Settings, part: Part) -> 
         except EOFError:
             return
         match asked:
-            case Run(jobs):
-                _answer(link, engine.run(jobs), engine.spent)
+            case Run(requests):
+                _answer(link, engine.run(requests), engine.spent)
             case Forget(session_id):
                 _forget(engine, session_id)
 
@@ -147,7 +147,7 @@ def _packed(engine: Engine) -> bytes | None:
     if engine.model is None:
         return None
     try:
-        return pickle.dumps(engine.listener())
+        return pickle.dumps(engine.new_speaker())
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ModelError(
             f"the emotion model {engine.model.name} cannot run in a process of its own ({error}):"
@@ -183,7 +183,7 @@ _UNBEGUN = (
 
 
 class RemoteEngine:
-    """Run jobs through a part of the models that the settings ask for, in a child process.
+    """Run requests through a part of the models that the settings ask for, in a child process.
 
     Used by one thread, but for ``abandon``. Building it waits for the models; raises what
     loading them raised, and ``ModelError`` after ``worker.load_s``. Where the process ends,
@@ -231,24 +231,24 @@ class RemoteEngine:
         """Return the number of the process."""
         return self._process.pid
 
-    def listener(self) -> Listener:
+    def new_speaker(self) -> SpeakerModel:
         """Return a listener of the emotion model, for a new session; any thread may ask."""
         if self._listener is None:
             raise ModelError("there is no emotion model here")
-        listener: Listener = pickle.loads(self._listener)
+        listener: SpeakerModel = pickle.loads(self._listener)
         return listener
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Answer a batch of jobs, each with a result or a fault, in order."""
+    def run(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answer a batch of requests, each with a result or a fault, in order."""
         try:
-            self._link.send(Run(list(jobs)))
+            self._link.send(Run(list(requests)))
             answer = self._link.recv()
         except (EOFError, OSError):
             raise self._gone() from None
         except Exception as error:
             # It has come whole, and cannot be read: what a plug-in finds may be like that.
-            if len(jobs) > 1:
-                return [outcome for job in jobs for outcome in self.run([job])]
+            if len(requests) > 1:
+                return [outcome for request in requests for outcome in self.run([request])]
             why = f"what the model finds cannot be read here ({type(error).__name__}: {error})"
             return [fault_of(ModelError(f"{why}: set worker.processes=0"))]
         assert isinstance(answer, Answer)

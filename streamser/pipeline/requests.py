@@ -9,29 +9,29 @@ import msgspec
 
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
-from streamser.emotion.model import Finding, Place
+from streamser.emotion.model import Features, Place
 from streamser.errors import StreamserError
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
 __all__ = [
     "Cancel",
-    "EmotionJob",
+    "EmotionRequest",
     "Fault",
-    "Job",
     "Observed",
     "Outcome",
+    "Request",
     "Skipped",
-    "WordsJob",
+    "WordsRequest",
     "fault_of",
     "memory_ran_out",
 ]
 
 
-class WordsJob(msgspec.Struct, frozen=True, eq=False):
+class WordsRequest(msgspec.Struct, frozen=True, eq=False):
     """Ask for the words of a clip; answered by a ``Transcript``.
 
-    ``id`` is unique within the session. A ``droppable`` job may be left out under pressure; one
+    ``id`` is unique within the session. A ``droppable`` request may be left out under pressure; one
     that is ``refusable`` fails where too many wait already.
     """
 
@@ -41,12 +41,12 @@ class WordsJob(msgspec.Struct, frozen=True, eq=False):
     refusable: bool = True
 
 
-class EmotionJob(msgspec.Struct, frozen=True, eq=False):
+class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     """Ask for the emotion of a clip, and of its words as far as they are known: ``Observed``.
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
-    With ``embed`` what the voice sounds like is asked for, too. The rest is as in ``WordsJob``.
+    With ``embed`` what the voice sounds like is asked for, too. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -83,14 +83,14 @@ class EmotionJob(msgspec.Struct, frozen=True, eq=False):
         return Place(clip.session_id, clip.utterance, self.heard_from, growing=not clip.final)
 
 
-Job: TypeAlias = WordsJob | EmotionJob
+Request: TypeAlias = WordsRequest | EmotionRequest
 
 
 class Cancel(msgspec.Struct, frozen=True):
-    """Take a job back: its result is of no more use to the session."""
+    """Take a request back: its result is of no more use to the session."""
 
     session_id: str
-    job_id: int
+    request_id: int
 
 
 class Observed(msgspec.Struct, frozen=True, eq=False):
@@ -99,19 +99,19 @@ class Observed(msgspec.Struct, frozen=True, eq=False):
     ``voice`` is ``None`` where nobody asked for it, or it could not be described.
     """
 
-    finding: Finding
+    finding: Features
     voice: Voice | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Say why a job has no result: a code for programs and a line for people."""
+    """Say why a request has no result: a code for programs and a line for people."""
 
     code: str
     message: str
 
 
 class Skipped(msgspec.Struct, frozen=True):
-    """Say that a droppable job was left out.
+    """Say that a droppable request was left out.
 
     ``reason`` is ``"coalesced"`` (a newer one took its place before it began) or ``"full"``
     (too many were waiting).
@@ -127,10 +127,10 @@ logger = logging.getLogger(__name__)
 
 
 def fault_of(error: Exception) -> Fault:
-    """Turn an exception into the fault of a job; one that nobody foresaw is logged."""
+    """Turn an exception into the fault of a request; one that nobody foresaw is logged."""
     if isinstance(error, StreamserError):
         return Fault(error.code, str(error))
-    logger.error("a job failed", exc_info=error)
+    logger.error("a request failed", exc_info=error)
     code = "out_of_memory" if memory_ran_out(error) else "internal_error"
     return Fault(code, f"{type(error).__name__}: {error}")
 

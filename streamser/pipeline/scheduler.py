@@ -12,21 +12,31 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.config import WorkerSettings
-from streamser.pipeline.requests import EmotionJob, Fault, Job, Outcome, Skipped, WordsJob
+from streamser.pipeline.requests import (
+    EmotionRequest,
+    Fault,
+    Outcome,
+    Request,
+    Skipped,
+    WordsRequest,
+)
 
 __all__ = [
     "SYSTEM",
-    "InTray",
-    "JobQueue",
-    "Load",
+    "Backoff",
+    "Batch",
     "Loss",
-    "Patience",
+    "PendingRequests",
     "QueueLoad",
-    "Ticket",
+    "QueuedRequest",
+    "RequestQueue",
     "Timing",
+    "answer",
     "sort_out",
-    "tell",
 ]
+
+
+logger = logging.getLogger(__name__)
 
 
 class Timing(Protocol):
@@ -53,49 +63,58 @@ SYSTEM: Timing = _System()
 """The monotonic clock of this machine, which no change of date or time touches."""
 
 
-class Ticket(msgspec.Struct, frozen=True, eq=False):
-    """Hold a waiting job, where its outcome goes, and since when it waits (s, any clock).
+class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
+    """Hold a waiting request, where its outcome goes, and since when it waits (s, any clock).
 
     ``suspect`` if it was at work when a device thread was lost: that may be its fault.
     """
 
-    job: Job
-    done: Callable[[Job, Outcome], None]
+    request: Request
+    done: Callable[[Request, Outcome], None]
     since: float = 0.0
     suspect: bool = False
 
     @property
     def session_id(self) -> str:
         """Return the session that asks."""
-        return self.job.clip.session_id
+        return self.request.clip.session_id
 
 
 class QueueLoad(msgspec.Struct, frozen=True):
-    """Count waiting jobs by kind; ``oldest_s`` is how long the first of them has waited.
+    """Count waiting requests by kind; ``oldest_s`` is how long the first of them has waited.
 
     ``oldest_final_s`` is the same of finals alone.
     """
 
-    finals: int
-    partials: int
-    oldest_s: float
-    oldest_final_s: float
+    finals: int = 0
+    partials: int = 0
+    oldest_s: float = 0.0
+    oldest_final_s: float = 0.0
+
+    def __add__(self, other: QueueLoad) -> QueueLoad:
+        """Count two queues together."""
+        return QueueLoad(
+            self.finals + other.finals,
+            self.partials + other.partials,
+            max(self.oldest_s, other.oldest_s),
+            max(self.oldest_final_s, other.oldest_final_s),
+        )
 
 
-class JobQueue:
-    """Keep waiting jobs in order; pure, so callers bring their own lock.
+class PendingRequests:
+    """Keep waiting requests in order; pure, so callers bring their own lock.
 
-    Droppable jobs are taken after all others, and a newer one of the same session and kind takes
-    the place of one that still waits. Beyond the bounds the oldest droppable job is left out, and
-    a refusable job that is not droppable fails: never silently. Suspects are first, and alone:
-    one that brings the device down again takes no other with it.
+    Droppable ones are next after all others, and a newer one of the same session and kind takes
+    the place of one that still waits. Beyond the bounds the oldest droppable one is left out, and
+    a refusable one that is not droppable fails: never silently. Suspects are first, and alone: one
+    that brings the device down again takes no other with it.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._max_droppable = settings.max_partials
         self._max_firm = settings.max_finals
-        self._firm: list[Ticket] = []
-        self._droppable: list[Ticket] = []
+        self._firm: list[QueuedRequest] = []
+        self._droppable: list[QueuedRequest] = []
 
     def __len__(self) -> int:
         return len(self._firm) + len(self._droppable)
@@ -103,37 +122,37 @@ class JobQueue:
     def load(self, now: float) -> QueueLoad:
         """Say how much waits, and how long the oldest has."""
         final, partial = (
-            max((now - ticket.since for ticket in waiting), default=0.0)
+            max((now - entry.since for entry in waiting), default=0.0)
             for waiting in (self._firm, self._droppable)
         )
         return QueueLoad(len(self._firm), len(self._droppable), max(final, partial), final)
 
-    def offer(self, ticket: Ticket) -> list[tuple[Ticket, Outcome]]:
-        """Take a job in; returns the tickets that are over because of it, with their outcome."""
-        if not ticket.job.droppable:
-            if ticket.job.refusable and len(self._firm) >= self._max_firm:
+    def push(self, entry: QueuedRequest) -> list[tuple[QueuedRequest, Outcome]]:
+        """Take a request in; returns those that are over because of it, with their outcome."""
+        if not entry.request.droppable:
+            if entry.request.refusable and len(self._firm) >= self._max_firm:
                 message = f"{self._max_firm} utterances are waiting already"
-                return [(ticket, Fault("overloaded", message))]
-            self._firm.append(ticket)
+                return [(entry, Fault("overloaded", message))]
+            self._firm.append(entry)
             return []
-        over: list[tuple[Ticket, Outcome]] = []
+        over: list[tuple[QueuedRequest, Outcome]] = []
         for place, old in enumerate(self._droppable):
-            if _kind(old) == _kind(ticket):
+            if _kind(old) == _kind(entry):
                 # In the same place: who is asked about often must not wait for ever.
-                self._droppable[place] = ticket
+                self._droppable[place] = entry
                 return [(old, Skipped("coalesced"))]
-        self._droppable.append(ticket)
+        self._droppable.append(entry)
         if len(self._droppable) > self._max_droppable:
             over.append((self._droppable.pop(0), Skipped("full")))
         return over
 
     @property
     def has_firm(self) -> bool:
-        """Return whether a job waits that is not droppable."""
+        """Return whether a request waits that is not droppable."""
         return bool(self._firm)
 
-    def take(self, most: int, *, droppable: bool = True) -> list[Ticket]:
-        """Remove and return the next jobs, at most so many; ``droppable`` ones too, or not yet.
+    def pop(self, most: int, *, droppable: bool = True) -> list[QueuedRequest]:
+        """Remove and return the next requests, at most so many; ``droppable`` ones too, or not yet.
 
         Never both kinds: a batch is answered as a whole, and finals must not wait for partials.
         """
@@ -146,98 +165,41 @@ class JobQueue:
             batch, self._droppable = self._droppable[:most], self._droppable[most:]
         return batch
 
-    def put_back(self, suspects: list[Ticket]) -> None:
-        """Take jobs in again, before all others; none of them droppable."""
+    def put_back(self, suspects: list[QueuedRequest]) -> None:
+        """Take requests in again, before all others; none of them droppable."""
         self._firm[:0] = suspects
 
-    def clear(self) -> list[Ticket]:
+    def clear(self) -> list[QueuedRequest]:
         """Remove and return all that waits."""
         waiting = [*self._firm, *self._droppable]
         self._firm, self._droppable = [], []
         return waiting
 
-    def withdraw(self, session_id: str, job_id: int | None = None) -> None:
-        """Forget a session's job, or all its jobs, if they still wait; nothing is answered."""
+    def withdraw(self, session_id: str, request_id: int | None = None) -> None:
+        """Forget a session's request, or all of them, if they still wait; nothing is answered."""
 
-        def stays(ticket: Ticket) -> bool:
-            other = ticket.session_id != session_id
-            return other or (job_id is not None and ticket.job.id != job_id)
+        def stays(entry: QueuedRequest) -> bool:
+            other = entry.session_id != session_id
+            return other or (request_id is not None and entry.request.id != request_id)
 
-        self._firm = [ticket for ticket in self._firm if stays(ticket)]
-        self._droppable = [ticket for ticket in self._droppable if stays(ticket)]
-
-
-def _kind(ticket: Ticket) -> tuple[str, type[WordsJob] | type[EmotionJob], bool]:
-    """Say what a newer job has to be like to make an older one needless."""
-    return ticket.session_id, type(ticket.job), ticket.job.clip.final
+        self._firm = [entry for entry in self._firm if stays(entry)]
+        self._droppable = [entry for entry in self._droppable if stays(entry)]
 
 
-Loss: TypeAlias = Literal["died", "stuck"]
-"""How a device thread was lost: an error ended it, or it did not answer in time."""
-
-_AT_ONCE = 2
-"""Losses in a row that are made good at once: of a batch, and of what in it was to blame."""
-_LONGEST_S = 60.0
+def _kind(entry: QueuedRequest) -> tuple[str, type[WordsRequest] | type[EmotionRequest], bool]:
+    """Say what a newer request has to be like to make an older one needless."""
+    return entry.session_id, type(entry.request), entry.request.clip.final
 
 
-def sort_out(
-    tickets: Sequence[Ticket], loss: Loss, why: str
-) -> tuple[list[Ticket], list[tuple[Ticket, Fault]]]:
-    """Divide what was at work: tickets to be tried again, and those that are over.
-
-    Each is tried again once, alone. Not a droppable one, which the next reading replaces; nor
-    one that was alone when the models hung, as it would hang them again for as long.
-    """
-    code = "deadline" if loss == "stuck" else "worker_died"
-    fault = Fault(code, why)
-    again: list[Ticket] = []
-    over: list[tuple[Ticket, Fault]] = []
-    for ticket in tickets:
-        to_blame = ticket.suspect or (loss == "stuck" and len(tickets) == 1)
-        if to_blame or ticket.job.droppable:
-            over.append((ticket, fault))
-        else:
-            again.append(replace(ticket, suspect=True))
-    return again, over
-
-
-class Patience:
-    """Count what went wrong in a row, and say how long to wait before another attempt, in s."""
-
-    def __init__(self) -> None:
-        self._in_row = 0
-
-    def reset(self) -> None:
-        """Take note that jobs were answered."""
-        self._in_row = 0
-
-    def lost(self) -> float:
-        """Take note that a device thread was lost; the first two cost no wait."""
-        self._in_row += 1
-        return 0.0 if self._in_row <= _AT_ONCE else _pause_s(self._in_row - _AT_ONCE)
-
-    def not_loaded(self) -> float:
-        """Take note that models could not be loaded."""
-        self._in_row += 1
-        return _pause_s(self._in_row)
-
-
-def _pause_s(times: int) -> float:
-    return min(_LONGEST_S, 2.0 ** min(times - 1, 10))
-
-
-logger = logging.getLogger(__name__)
-
-
-class Load(msgspec.Struct, frozen=True, eq=False):
-    """Hold what a device thread takes on at once: sessions to forget, and a batch."""
+class Batch(msgspec.Struct, frozen=True, eq=False):
+    """Hold what a worker takes on at once: sessions to forget, and requests to run."""
 
     gone: list[str]
-    batch: list[Ticket]
+    entries: list[QueuedRequest]
 
 
-class InTray:
-    """Keep jobs and sessions, for any number of threads; nothing waits but ``take``.
+class RequestQueue:
+    """Keep requests and sessions, for any number of threads; nothing waits but ``next_batch``.
 
     ``lock`` guards it; methods marked so are called with the lock held.
     """
@@ -248,7 +210,7 @@ class InTray:
         self._settings = settings
         self._timing = timing
         self._filled = threading.Condition(self.lock)
-        self._queue = JobQueue(settings)
+        self._queue = PendingRequests(settings)
         self._sessions: set[str] = set()
         self._served: set[str] = set()
         self._gone: list[str] = []
@@ -267,7 +229,7 @@ class InTray:
             self._sessions.add(session_id)
 
     def leave(self, session_id: str) -> None:
-        """Take leave of a session and drop its jobs."""
+        """Take leave of a session and drop its requests."""
         with self.lock:
             self._sessions.discard(session_id)
             self._queue.withdraw(session_id)
@@ -277,43 +239,43 @@ class InTray:
                 self._gone.append(session_id)
                 self._filled.notify_all()
 
-    def submit(self, job: Job, done: Callable[[Job, Outcome], None]) -> int:
-        """Put a job in; returns how many jobs failed because of it."""
-        ticket = Ticket(job, done, self._timing.now())
-        over: list[tuple[Ticket, Outcome]]
+    def submit(self, request: Request, done: Callable[[Request, Outcome], None]) -> int:
+        """Put a request in; returns how many requests failed because of it."""
+        entry = QueuedRequest(request, done, self._timing.now())
+        over: list[tuple[QueuedRequest, Outcome]]
         with self.lock:
             if self.closing:
-                over = [(ticket, Fault("closed", "shutting down"))]
+                over = [(entry, Fault("closed", "shutting down"))]
             elif self._refusing is not None:
-                over = [(ticket, self._refusing)]
+                over = [(entry, self._refusing)]
             else:
-                over = self._queue.offer(ticket)
+                over = self._queue.push(entry)
                 self._filled.notify_all()
         for old, outcome in over:
-            tell(old, outcome)
+            answer(old, outcome)
         return sum(isinstance(outcome, Fault) for _, outcome in over)
 
-    def cancel(self, session_id: str, job_id: int) -> None:
-        """Withdraw a job."""
+    def cancel(self, session_id: str, request_id: int) -> None:
+        """Withdraw a request."""
         with self.lock:
-            self._queue.withdraw(session_id, job_id)
-            self._at_work.discard((session_id, job_id))
+            self._queue.withdraw(session_id, request_id)
+            self._at_work.discard((session_id, request_id))
 
     def close(self) -> None:
         """Take nothing more in; lock held."""
         self.closing = True
         self._filled.notify_all()
 
-    def take(
+    def next_batch(
         self,
         wanted: Callable[[], bool],
-        note: Callable[[Load], None],
+        begin: Callable[[Batch], None],
         most: int | None = None,
-    ) -> Load | None:
+    ) -> Batch | None:
         """Wait for work; ``None`` where the thread shall end, as soon as it is not ``wanted``.
 
-        At most ``most`` jobs, or ``worker.max_batch``. ``note`` is told of the work before the lock
-        is let go, so that none is ever in nobody's hands.
+        At most ``most`` requests, or ``worker.max_batch``. ``begin`` is told of the batch before
+        the lock is let go, so that none is ever in nobody's hands.
         """
         most = most or self._settings.max_batch
         wait_s = self._settings.max_wait_ms / 1000 if most > 1 else 0.0
@@ -323,13 +285,13 @@ class InTray:
                     self._wait_for_company(wait_s)
                 gone, self._gone = self._gone, []
                 rested = self._timing.now() >= self._rests_until
-                batch = self._queue.take(most, droppable=rested or self.closing)
+                batch = self._queue.pop(most, droppable=rested or self.closing)
                 if batch or gone:
-                    self._at_work = {_key(ticket) for ticket in batch}
-                    self._served.update(ticket.session_id for ticket in batch)
-                    load = Load(gone, batch)
-                    note(load)
-                    return load
+                    self._at_work = {_key(entry) for entry in batch}
+                    self._served.update(entry.session_id for entry in batch)
+                    taken = Batch(gone, batch)
+                    begin(taken)
+                    return taken
                 if self.closing:
                     return None
                 waits = bool(self._queue) and not rested
@@ -343,26 +305,26 @@ class InTray:
             self._gone.clear()
 
     def rest_from(self, seconds: float) -> None:
-        """Let droppable jobs wait after some that took so long: finals find the models free."""
+        """Let droppable ones wait after some that took so long: finals find the models free."""
         with self.lock:
             rest = seconds * (1 / self._settings.partial_share - 1)
             self._rests_until = self._timing.now() + rest
 
-    def put_back(self, suspects: list[Ticket]) -> None:
-        """Take jobs in again, save those withdrawn meanwhile; lock held."""
-        self._queue.put_back([ticket for ticket in suspects if _key(ticket) in self._at_work])
+    def put_back(self, suspects: list[QueuedRequest]) -> None:
+        """Take requests in again, save those withdrawn meanwhile; lock held."""
+        self._queue.put_back([entry for entry in suspects if _key(entry) in self._at_work])
 
-    def refuse(self, fault: Fault | None) -> list[Ticket]:
-        """Answer every job with a fault from here on, or none any more; lock held.
+    def refuse(self, fault: Fault | None) -> list[QueuedRequest]:
+        """Answer every request with a fault from here on, or none any more; lock held.
 
-        Returns the jobs that wait, for the caller to answer without the lock.
+        Returns the requests that wait, for the caller to answer without the lock.
         """
         self._refusing = fault
         return [] if fault is None else self._queue.clear()
 
     @property
     def is_empty(self) -> bool:
-        """Return whether no job waits; lock held."""
+        """Return whether no request waits; lock held."""
         return not self._queue
 
     @property
@@ -377,14 +339,68 @@ class InTray:
             self._timing.wait(self._filled, until)
 
 
-def tell(ticket: Ticket, outcome: Outcome) -> None:
+def answer(entry: QueuedRequest, outcome: Outcome) -> None:
     """Bring an outcome to whoever asked; the lock must not be held."""
     try:
-        ticket.done(ticket.job, outcome)
+        entry.done(entry.request, outcome)
     except Exception:
         # One who cannot take an answer must not keep others from theirs.
         logger.exception("an outcome was not taken")
 
 
-def _key(ticket: Ticket) -> tuple[str, int]:
-    return ticket.session_id, ticket.job.id
+def _key(entry: QueuedRequest) -> tuple[str, int]:
+    return entry.session_id, entry.request.id
+
+
+Loss: TypeAlias = Literal["died", "stuck"]
+"""How a device thread was lost: an error ended it, or it did not answer in time."""
+
+_AT_ONCE = 2
+"""Losses in a row that are made good at once: of a batch, and of what in it was to blame."""
+_LONGEST_S = 60.0
+
+
+def sort_out(
+    entries: Sequence[QueuedRequest], loss: Loss, why: str
+) -> tuple[list[QueuedRequest], list[tuple[QueuedRequest, Fault]]]:
+    """Divide what was at work: requests to be tried again, and those that are over.
+
+    Each is tried again once, alone. Not a droppable one, which the next reading replaces; nor
+    one that was alone when the models hung, as it would hang them again for as long.
+    """
+    code = "deadline" if loss == "stuck" else "worker_died"
+    fault = Fault(code, why)
+    again: list[QueuedRequest] = []
+    over: list[tuple[QueuedRequest, Fault]] = []
+    for entry in entries:
+        to_blame = entry.suspect or (loss == "stuck" and len(entries) == 1)
+        if to_blame or entry.request.droppable:
+            over.append((entry, fault))
+        else:
+            again.append(replace(entry, suspect=True))
+    return again, over
+
+
+class Backoff:
+    """Count what went wrong in a row, and say how long to wait before another attempt, in s."""
+
+    def __init__(self) -> None:
+        self._in_row = 0
+
+    def reset(self) -> None:
+        """Take note that requests were answered."""
+        self._in_row = 0
+
+    def lost(self) -> float:
+        """Take note that a device thread was lost; the first two cost no wait."""
+        self._in_row += 1
+        return 0.0 if self._in_row <= _AT_ONCE else _pause_s(self._in_row - _AT_ONCE)
+
+    def not_loaded(self) -> float:
+        """Take note that models could not be loaded."""
+        self._in_row += 1
+        return _pause_s(self._in_row)
+
+
+def _pause_s(times: int) -> float:
+    return min(_LONGEST_S, 2.0 ** min(times - 1, 10))

@@ -1,7 +1,7 @@
-"""The session core: sound and results in, events and jobs out.
+"""The session core: sound and results in, events and requests out.
 
 Pure: it knows no clock, thread, socket, file or model. Whoever drives it pushes sound, runs
-the jobs that come out, and hands their results back, in any order and at any time.
+the requests that come out, and hands their results back, in any order and at any time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from streamser.audio.clip import Ring, Samples, to_ms
 from streamser.audio.suspicion import Doubt
-from streamser.emotion.model import Finding, Listener, Reading
+from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.emotion.mood import Mood
 from streamser.errors import ModelError
 from streamser.events import (
@@ -30,39 +30,39 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
 )
-from streamser.pipeline.emitter import Draft, Losses, Outbox, draft
-from streamser.pipeline.requests import Cancel, Fault, Job, Outcome, fault_of
-from streamser.pipeline.session_config import SessionProfile, SessionSnapshot, describe, reach_of
-from streamser.pipeline.speaker_state import Listeners
-from streamser.pipeline.tracker import FinalReady, PartialReady, Requests, VoiceReady
+from streamser.pipeline.emitter import Draft, DropCounter, EventEmitter, draft
+from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
+from streamser.pipeline.session_config import SessionConfig, SessionSnapshot, describe, reach_of
+from streamser.pipeline.speaker_state import SpeakerModels
+from streamser.pipeline.tracker import FinalReady, PartialReady, RequestTracker, VoiceReady
 from streamser.pipeline.utterance import (
     UNREADABLE,
     Analysed,
+    EventBuilder,
     RefusedError,
     Utterance,
-    Wording,
     client_error,
     server_error,
 )
 from streamser.speech.endpointing import (
     Closed,
+    EndpointEvent,
     Extended,
-    Hesitated,
     Opened,
-    Resumed,
-    SegmentEvent,
+    PauseDetected,
+    SpeechResumed,
 )
 from streamser.speech.hypothesis import agree, committed_text, units
 from streamser.speech.transcriber import Transcript
-from streamser.speech.turns import ManualTurns, Turns, VadTurns
+from streamser.speech.turns import ManualTurnDetector, TurnDetector, VadTurnDetector
 from streamser.speech.vad import Vad
 
 __all__ = ["Output", "Session"]
 
 logger = logging.getLogger(__name__)
 
-Output: TypeAlias = Event | Job | Cancel
-_Word: TypeAlias = Callable[[Reading], Draft]
+Output: TypeAlias = Event | Request | Cancel
+_Word: TypeAlias = Callable[[Prediction], Draft]
 
 _MARKERS = 1000
 """Markers that may wait: a client that stops in the middle of a word could send them for ever."""
@@ -71,24 +71,24 @@ _MARKERS = 1000
 class Session:
     """Follow one stream of sound from its first sample to its last event.
 
-    The same samples give the same jobs in any chunking; with the same results handed back
+    The same samples give the same requests in any chunking; with the same results handed back
     after the same samples (or ``ordered``, after any) they give the same events.
     ``make_listener`` makes a listener that knows nobody, for each voice that is told apart.
     """
 
     def __init__(
-        self, profile: SessionProfile, vad: Vad, make_listener: Callable[[], Listener]
+        self, profile: SessionConfig, vad: Vad, make_listener: Callable[[], SpeakerModel]
     ) -> None:
         self._profile = profile
         self._vad = vad
-        self._listeners = Listeners(make_listener, profile.clustering)
+        self._listeners = SpeakerModels(make_listener, profile.clustering)
         self._mood = Mood(profile.mood_seconds)
-        self._wording = Wording(profile.models.emotion, profile.speaker)
+        self._wording = EventBuilder(profile.models.emotion, profile.speaker)
         self._ring = Ring(reach_of(profile.endpointing, vad.window))
         self._turns = self._take_turns(profile)
-        self._next: SessionProfile | None = None
-        self._outbox = Outbox(profile.session_id, ordered=profile.ordered)
-        self._requests = Requests(profile, self._ring)
+        self._next: SessionConfig | None = None
+        self._outbox = EventEmitter(profile.session_id, ordered=profile.ordered)
+        self._tracker = RequestTracker(profile, self._ring)
         self._without_words: list[Utterance] = []
         self._quiet = 0
         self._soundless = 0
@@ -96,8 +96,8 @@ class Session:
         self._open: Utterance | None = None
         self._last: Utterance | None = None
         self._markers: list[tuple[str, int]] = []
-        self._lost_partials = Losses("partials")
-        self._lost_audio = Losses("audio")
+        self._lost_partials = DropCounter("partials")
+        self._lost_audio = DropCounter("audio")
         self._speech = 0
         self._utterances = 0
         self._failed = 0
@@ -119,7 +119,7 @@ class Session:
         self._outbox.say(draft(SessionCreated, session=describe(self._profile)))
         return self._output()
 
-    def configure(self, profile: SessionProfile) -> list[Output]:
+    def configure(self, profile: SessionConfig) -> list[Output]:
         """Go on with another profile of the same session and models.
 
         How utterances are found changes at the next pause, all else at once. ``ordered`` may
@@ -135,8 +135,8 @@ class Session:
         )
         # A change that is taken back before it came into force is none.
         self._next = None if found_alike and self._next is None else profile
-        self._profile = self._requests.profile = profile
-        self._wording = Wording(profile.models.emotion, profile.speaker)
+        self._profile = self._tracker.profile = profile
+        self._wording = EventBuilder(profile.models.emotion, profile.speaker)
         self._change_turns()
         self._outbox.say(draft(SessionUpdated, session=describe(profile)))
         return self._output()
@@ -201,9 +201,9 @@ class Session:
         self._outbox.say(draft(SessionResumed, received_frames=received_frames, **lost))
         return self._output()
 
-    def resolve(self, job_id: int, outcome: Outcome) -> list[Output]:
-        """Take the outcome of a job; one that was cancelled is ignored."""
-        match self._requests.resolve(job_id, outcome):
+    def resolve(self, request_id: int, outcome: Outcome) -> list[Output]:
+        """Take the outcome of a request; one that was cancelled is ignored."""
+        match self._tracker.resolve(request_id, outcome):
             case PartialReady() as answer:
                 self._take_partial(answer)
             case VoiceReady():
@@ -240,13 +240,13 @@ class Session:
 
     def advise(self, doubt: Doubt) -> list[Output]:
         """Tell that the sound is likely of the wrong kind; what is unreadable is not read."""
-        self._requests.readable = doubt.readable
+        self._tracker.readable = doubt.readable
         self._outbox.say(draft(Advice, kind=doubt.kind, message=doubt.message))
         return self._output()
 
     def trust_sound(self) -> None:
         """Read what comes from here on: the client has said anew how it is written."""
-        self._requests.readable = True
+        self._tracker.readable = True
 
     def snapshot(self) -> SessionSnapshot:
         """Return what was learnt of the speaker so far."""
@@ -287,15 +287,15 @@ class Session:
         return bool(minds) and not self._turns.idle
 
     def _output(self) -> list[Output]:
-        return [*self._requests.collect(), *self._outbox.collect()]
+        return [*self._tracker.collect(), *self._outbox.collect()]
 
     # Sound → utterances
 
-    def _take_turns(self, profile: SessionProfile) -> Turns:
+    def _take_turns(self, profile: SessionConfig) -> TurnDetector:
         if profile.manual:
-            return ManualTurns(self._ring, profile.endpointing.max_length, self._vad.window)
+            return ManualTurnDetector(self._ring, profile.endpointing.max_length, self._vad.window)
         self._vad.reset()
-        return VadTurns(self._ring, self._vad, profile.endpointing)
+        return VadTurnDetector(self._ring, self._vad, profile.endpointing)
 
     def _change_turns(self) -> None:
         """Find utterances in another way from here on, if that was asked and nobody speaks."""
@@ -305,20 +305,20 @@ class Session:
         self._next = None
         self._turns.release()
         reach = reach_of(profile.endpointing, self._vad.window)
-        self._ring = self._requests.ring = self._ring.resized(reach)
+        self._ring = self._tracker.ring = self._ring.resized(reach)
         self._turns = self._take_turns(profile)
 
-    def _follow(self, event: SegmentEvent) -> None:
+    def _follow(self, event: EndpointEvent) -> None:
         match event:
             case Opened(start=start):
                 self._start(start)
             case Extended(end=end):
                 self._extend(end)
-            case Hesitated(end=end):
+            case PauseDetected(end=end):
                 if self._profile.speculative:
                     self._ask_final(end)
-            case Resumed():
-                self._requests.withdraw_final(self._opened())
+            case SpeechResumed():
+                self._tracker.withdraw_final(self._opened())
             case Closed(end=end, reason=reason):
                 self._stop(end, reason)
 
@@ -336,12 +336,12 @@ class Session:
             utterance.readings += 1
             # An ordered session keeps the partial's place; a live one tells it when it comes.
             slot = self._outbox.reserve(lambda: None) if self._profile.ordered else None
-            self._requests.ask_partial(utterance, end, slot)
+            self._tracker.ask_partial(utterance, end, slot)
 
     def _stop(self, end: int, reason: str) -> None:
         utterance = self._opened()
         if utterance.is_asked and utterance.end != end:
-            self._requests.withdraw_final(utterance)
+            self._tracker.withdraw_final(utterance)
         if not utterance.is_asked:
             self._ask_final(end)
         previous = self._last.item_id if self._last else None
@@ -362,7 +362,7 @@ class Session:
     def _drop_open(self) -> None:
         utterance, self._open = self._open, None
         if utterance is not None:
-            self._requests.drop(utterance)
+            self._tracker.drop(utterance)
             self._outbox.settle()
 
     def _opened(self) -> Utterance:
@@ -370,7 +370,7 @@ class Session:
         return self._open
 
     def _ask_final(self, end: int) -> None:
-        self._lost_partials.count(self._requests.ask_final(self._opened(), end))
+        self._lost_partials.count(self._tracker.ask_final(self._opened(), end))
 
     # Results → events
 
@@ -405,12 +405,12 @@ class Session:
             )
 
     def _tell_reading(
-        self, utterance: Utterance, finding: Finding, word: _Word, position: int
+        self, utterance: Utterance, finding: Features, word: _Word, position: int
     ) -> None:
         """Tell what a finding means up to a sample, or that it is lost: listeners may fail."""
         try:
             known = not utterance.unreadable
-            reading = self._listeners.interpret(finding) if known else UNREADABLE
+            reading = self._listeners.predict(finding) if known else UNREADABLE
             content: Draft | None = word(reading)
         except Exception as error:
             logger.error("a reading was lost", exc_info=error)
@@ -462,8 +462,8 @@ class Session:
         if utterance.unreadable:
             reading = UNREADABLE
         else:
-            reading = self._listeners.interpret(outcome.finding, label)
-            self._listeners.learn(outcome.finding, label)
+            reading = self._listeners.predict(outcome.finding, label)
+            self._listeners.adapt(outcome.finding, label)
         body = self._wording.judged(utterance, reading, label)
         # From what is told, not from what was read: the events alone give the same mood again.
         window = body.window

@@ -6,13 +6,13 @@ import msgspec
 
 from streamser.audio.clip import to_ms, to_samples
 from streamser.events import AudioConfig, Limits, ModelNames, SessionInfo
-from streamser.speech.endpointing import SegmenterSettings
+from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering
 
-__all__ = ["SessionProfile", "SessionSnapshot", "describe", "reach_of"]
+__all__ = ["SessionConfig", "SessionSnapshot", "describe", "reach_of"]
 
 
-class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a session is set up to do; lengths in samples.
 
     ``partial_every`` is the speech between two partials, 0 for none; ``window`` the most that
@@ -20,7 +20,7 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
     order that does not depend on when results come: for files, where nobody waits. In any other
     the voice alone is told of where words are not there ``patience`` after the end of an
     utterance, and the emotion model ``reads_voice``; and an utterance ends where for ``no_sound``
-    nothing is heard at all, not even silence (0: never). Jobs of a
+    nothing is heard at all, not even silence (0: never). Requests of a
     ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
     utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
     how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
@@ -29,7 +29,7 @@ class SessionProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     session_id: str
     models: ModelNames
-    endpointing: SegmenterSettings
+    endpointing: EndpointerSettings
     partial_every: int
     window: int
     patience: int = to_samples(300)
@@ -70,7 +70,7 @@ class SessionSnapshot(msgspec.Struct, frozen=True):
     speaker: bytes
 
 
-def describe(profile: SessionProfile) -> SessionInfo:
+def describe(profile: SessionConfig) -> SessionInfo:
     """Word a profile as clients are told of it."""
     return SessionInfo(
         id=profile.session_id,
@@ -87,6 +87,6 @@ def describe(profile: SessionProfile) -> SessionInfo:
     )
 
 
-def reach_of(endpointing: SegmenterSettings, window: int) -> int:
+def reach_of(endpointing: EndpointerSettings, window: int) -> int:
     """Return how many samples back an utterance, or a part of it, may still be asked for."""
     return endpointing.max_length + endpointing.silence + endpointing.pre_roll + 4 * window

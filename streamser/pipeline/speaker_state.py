@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from streamser.emotion.model import Finding, Listener, Reading
+from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.errors import ModelError
 from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
 
-__all__ = ["Listeners"]
+__all__ = ["SpeakerModels"]
 
 logger = logging.getLogger(__name__)
 
 
-class Listeners:
+class SpeakerModels:
     """Keep a listener for a session's microphone, and one for each voice told apart at it.
 
     Whose utterance it is, is known at its end only, and of some it never is. So the microphone's
@@ -22,10 +22,10 @@ class Listeners:
     Where no voices are told apart (no ``clustering``) it is the only one.
     """
 
-    def __init__(self, make: Callable[[], Listener], clustering: Clustering | None) -> None:
+    def __init__(self, make: Callable[[], SpeakerModel], clustering: Clustering | None) -> None:
         self._make = make
         self._common = make()
-        self._own: dict[str, Listener] = {}
+        self._own: dict[str, SpeakerModel] = {}
         self._clusters: SpeakerClusters | None = None
         if clustering is not None:
             self._clusters = SpeakerClusters(clustering.threshold, clustering.most)
@@ -36,15 +36,15 @@ class Listeners:
             return None
         return self._clusters.assign(voice, duration_ms)
 
-    def interpret(self, finding: Finding, label: str | None = None) -> Reading:
+    def predict(self, finding: Features, label: str | None = None) -> Prediction:
         """Judge a finding against what is usual for whoever has the label."""
-        return self._of(label).interpret(finding)
+        return self._of(label).predict(finding)
 
-    def learn(self, finding: Finding, label: str | None = None) -> None:
+    def adapt(self, finding: Features, label: str | None = None) -> None:
         """Take in a finished utterance of whoever has the label."""
-        self._common.learn(finding)
+        self._common.adapt(finding)
         if label is not None:
-            self._of(label).learn(finding)
+            self._of(label).adapt(finding)
 
     def snapshot(self) -> bytes:
         """Return what was learnt at the microphone; labels mean nothing elsewhere."""
@@ -74,7 +74,7 @@ class Listeners:
             logger.error("a listener could not be reset: another takes its place", exc_info=error)
             self._common = self._make()
 
-    def _of(self, label: str | None) -> Listener:
+    def _of(self, label: str | None) -> SpeakerModel:
         if label is None:
             return self._common
         if label not in self._own:

@@ -16,28 +16,28 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.resampler import Intake
+from streamser.audio.resampler import Resampler
 from streamser.audio.source import AudioSource, Gap
 from streamser.audio.suspicion import Doubt
 from streamser.errors import StreamserError
 from streamser.events import Event
 from streamser.pipeline.pool import WorkerPools
-from streamser.pipeline.requests import Cancel, EmotionJob, Job, Outcome, WordsJob
+from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
 
 __all__ = [
     "KEPT",
     "ArrivalClock",
-    "Conductor",
-    "Ended",
-    "Feed",
-    "FeedItem",
-    "Heard",
-    "Missed",
+    "AudioItem",
+    "AudioReader",
+    "Chunk",
+    "EndOfStream",
+    "LostAudio",
+    "SessionRunner",
+    "StreamContext",
+    "StreamOptions",
     "Tap",
-    "Terms",
-    "Venue",
-    "drive",
+    "run_stream",
 ]
 
 _FINEST = SAMPLE_RATE // 200
@@ -112,7 +112,7 @@ _PIECE = 8000
 """Longest piece in samples: half a second keeps memory and latency small."""
 
 
-class Heard(msgspec.Struct, frozen=True, eq=False):
+class Chunk(msgspec.Struct, frozen=True, eq=False):
     """Hold a stretch of sound and when it arrived.
 
     At ``arrived`` seconds all sound up to the absolute sample ``reached`` was here: somewhat
@@ -124,8 +124,8 @@ class Heard(msgspec.Struct, frozen=True, eq=False):
     reached: int
 
 
-class Missed(msgspec.Struct, frozen=True):
-    """Say that sound was lost at an absolute sample; silence for it follows as ``Heard``.
+class LostAudio(msgspec.Struct, frozen=True):
+    """Say that sound was lost at an absolute sample; silence for it follows as ``Chunk``.
 
     ``samples`` is 0 where nobody knows how many.
     """
@@ -135,7 +135,7 @@ class Missed(msgspec.Struct, frozen=True):
     at: int
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndOfStream(msgspec.Struct, frozen=True):
     """Say that nothing more will come, and why if it is not the plain end.
 
     ``repaired`` counts frames that were no numbers; ``clipped_share`` is the share of frames
@@ -147,10 +147,10 @@ class Ended(msgspec.Struct, frozen=True):
     clipped_share: float
 
 
-FeedItem: TypeAlias = Heard | Missed | Ended
+AudioItem: TypeAlias = Chunk | LostAudio | EndOfStream
 
 
-class Feed:
+class AudioReader:
     """Read a source on a thread of its own and post what it gives, in order.
 
     At most 8 s of sound, or as many samples as ``start`` is told, are posted before the receiver
@@ -162,11 +162,11 @@ class Feed:
         self,
         source: AudioSource,
         channel: int | None,
-        post: Callable[[FeedItem], None],
+        post: Callable[[AudioItem], None],
         clock: Callable[[], float],
     ) -> None:
         self._source = source
-        self._intake = Intake(source.rate, source.channels, channel)
+        self._resampler = Resampler(source.rate, source.channels, channel)
         self._post = post
         self._clock = clock
         self._ahead = _AHEAD
@@ -174,7 +174,7 @@ class Feed:
         self._room = threading.Condition()
         self._frames = 0
         self._stopped = False
-        self._thread = threading.Thread(target=self._read, name="streamser-feed", daemon=True)
+        self._thread = threading.Thread(target=self._read, name="streamser-reader", daemon=True)
 
     def start(self, ahead: int = _AHEAD) -> None:
         """Begin to read; so many samples may wait, until ``narrow`` is called."""
@@ -207,7 +207,7 @@ class Feed:
 
     def _read(self) -> None:
         error: BaseException | None = None
-        intake = self._intake
+        resampler = self._resampler
         try:
             for piece in self._source.chunks():
                 if self._stopped:
@@ -216,19 +216,19 @@ class Feed:
                 if isinstance(piece, Gap):
                     at = self._reached
                     self._frames += piece.frames
-                    self._post(Missed(self._reached - at, piece.reason, at))
-                    self._give(intake.fill(piece.frames), arrived)
+                    self._post(LostAudio(self._reached - at, piece.reason, at))
+                    self._give(resampler.fill(piece.frames), arrived)
                 else:
                     self._frames += len(piece)
-                    self._give(intake.feed(piece), arrived)
+                    self._give(resampler.feed(piece), arrived)
         except BaseException as fault:
             error = fault
         try:
-            self._give(intake.flush(), self._clock())
+            self._give(resampler.flush(), self._clock())
         except BaseException as fault:
             error = error or fault
-        share = intake.clipped / self._frames if self._frames else 0.0
-        self._post(Ended(error, intake.repaired, share))
+        share = resampler.clipped / self._frames if self._frames else 0.0
+        self._post(EndOfStream(error, resampler.repaired, share))
 
     @property
     def _reached(self) -> int:
@@ -244,17 +244,17 @@ class Feed:
                 if self._stopped:
                     return
                 self._waiting += len(piece)
-            self._post(Heard(piece, arrived, reached))
+            self._post(Chunk(piece, arrived, reached))
 
     def _has_room(self, samples: int) -> bool:
         return not self._waiting or self._waiting + samples <= self._ahead
 
 
-class Conductor:
-    """Carry a session's jobs to the worker pools and put the lag into its events.
+class SessionRunner:
+    """Carry a session's requests to the worker pools and put the lag into its events.
 
     ``post`` is called on a worker's thread with each outcome, and has to bring it to whoever
-    drives the conductor, who hands it to ``take``. Without a ``clock`` (a file read as fast as
+    drives the runner, who hands it to ``take``. Without a ``clock`` (a file read as fast as
     possible) events tell no lag.
     """
 
@@ -262,7 +262,7 @@ class Conductor:
         self,
         session: Session,
         workers: WorkerPools,
-        post: Callable[[Job, Outcome], None],
+        post: Callable[[Request, Outcome], None],
         clock: Callable[[], float] | None,
     ) -> None:
         self._session = session
@@ -274,7 +274,7 @@ class Conductor:
 
     @property
     def pending(self) -> int:
-        """Return how many jobs that must be done are with the workers."""
+        """Return how many requests that must be done are with the workers."""
         return len(self._pending)
 
     @property
@@ -313,10 +313,10 @@ class Conductor:
         """Tell that the sound is likely of the wrong kind."""
         return self.carry(self._session.advise(doubt))
 
-    def take(self, job: Job, outcome: Outcome) -> list[Event]:
+    def take(self, request: Request, outcome: Outcome) -> list[Event]:
         """Hand an outcome to the session."""
-        self._pending.discard(job.id)
-        return self.carry(self._session.resolve(job.id, outcome))
+        self._pending.discard(request.id)
+        return self.carry(self._session.resolve(request.id, outcome))
 
     def end(self) -> list[Event]:
         """Flush the session; outcomes still to come must be taken until it is closed."""
@@ -327,16 +327,16 @@ class Conductor:
         self._post = _to_nobody
 
     def carry(self, output: list[Output]) -> list[Event]:
-        """Send the jobs among a session's output on their way; return its events."""
+        """Send the requests among a session's output on their way; return its events."""
         events: list[Event] = []
         for item in output:
-            if isinstance(item, WordsJob | EmotionJob):
+            if isinstance(item, WordsRequest | EmotionRequest):
                 if not item.droppable:
                     self._pending.add(item.id)
                 self._workers.submit(item, self._post)
             elif isinstance(item, Cancel):
-                self._pending.discard(item.job_id)
-                self._workers.cancel(item.session_id, item.job_id)
+                self._pending.discard(item.request_id)
+                self._workers.cancel(item.session_id, item.request_id)
             else:
                 events.append(self._timed(item))
         return events
@@ -348,7 +348,7 @@ class Conductor:
         return replace(event, lag_ms=lag)
 
 
-def _to_nobody(job: Job, outcome: Outcome) -> None:
+def _to_nobody(request: Request, outcome: Outcome) -> None:
     return
 
 
@@ -358,10 +358,10 @@ _WAKE_S = 0.25
 """Waiting in short spells lets signal handlers run on systems where a wait shuts them out."""
 
 
-class Venue(msgspec.Struct, frozen=True, eq=False):
+class StreamContext(msgspec.Struct, frozen=True, eq=False):
     """Hold what a stream needs besides its source, once the models are there.
 
-    A source that can wait waits while ``ahead`` jobs are with the workers.
+    A source that can wait waits while ``ahead`` requests are with the workers.
     """
 
     session_id: str
@@ -370,11 +370,11 @@ class Venue(msgspec.Struct, frozen=True, eq=False):
     ahead: int
 
 
-_Letter: TypeAlias = FeedItem | tuple[Job, Outcome] | Future[Venue]
-"""What comes to the thread that drives a stream: sound, answers, and once, early, the venue."""
+_Letter: TypeAlias = AudioItem | tuple[Request, Outcome] | Future[StreamContext]
+"""What comes to the thread that drives a stream: sound, answers, and once, early, the context."""
 
 
-class Terms(msgspec.Struct, frozen=True, eq=False):
+class StreamOptions(msgspec.Struct, frozen=True, eq=False):
     """Say how a stream is driven.
 
     ``live`` events tell their lag. ``tell`` gets single lines meant for people, ``on_audio``
@@ -389,7 +389,9 @@ class Terms(msgspec.Struct, frozen=True, eq=False):
     unwanted: Callable[[], bool]
 
 
-def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> Iterator[Event]:
+def run_stream(
+    source: AudioSource, prepare: Callable[[], StreamContext], options: StreamOptions
+) -> Iterator[Event]:
     """Yield a stream's events until it has ended; stops the source if the iterator is dropped.
 
     ``prepare`` waits for the models. Meanwhile a live source is read, on its own thread, and
@@ -398,31 +400,31 @@ def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> It
     source that has given nothing.
     """
     mailbox: queue.SimpleQueue[_Letter] = queue.SimpleQueue()
-    waiting: deque[FeedItem] = deque()
+    waiting: deque[AudioItem] = deque()
     with ExitStack() as stack:
         stack.callback(source.stop)
-        feed = Feed(source, terms.channel, mailbox.put, time.monotonic)
-        stack.callback(feed.abandon)
+        reader = AudioReader(source, options.channel, mailbox.put, time.monotonic)
+        stack.callback(reader.abandon)
         if source.live:
-            feed.start(KEPT)
-            venue = _await_models(prepare, mailbox, waiting, terms)
-            feed.narrow()
+            reader.start(KEPT)
+            context = _await_context(prepare, mailbox, waiting, options)
+            reader.narrow()
         else:
-            venue = prepare()
-            feed.start()
-        if venue is None:
+            context = prepare()
+            reader.start()
+        if context is None:
             return
-        conductor = Conductor(
-            venue.session,
-            venue.workers,
-            lambda job, outcome: mailbox.put((job, outcome)),
-            time.monotonic if terms.live else None,
+        runner = SessionRunner(
+            context.session,
+            context.workers,
+            lambda request, outcome: mailbox.put((request, outcome)),
+            time.monotonic if options.live else None,
         )
-        venue.workers.enter(venue.session_id)
-        stack.callback(venue.workers.leave, venue.session_id)
-        yield from conductor.begin()
-        while not conductor.closed:
-            free = source.live or conductor.pending < venue.ahead
+        context.workers.enter(context.session_id)
+        stack.callback(context.workers.leave, context.session_id)
+        yield from runner.begin()
+        while not runner.closed:
+            free = source.live or runner.pending < context.ahead
             item: _Letter
             if waiting and free and mailbox.empty():
                 item = waiting.popleft()
@@ -430,77 +432,83 @@ def drive(source: AudioSource, prepare: Callable[[], Venue], terms: Terms) -> It
                 try:
                     item = mailbox.get(timeout=_WAKE_S)
                 except queue.Empty:
-                    if conductor.waits_for_time:
+                    if runner.waits_for_time:
                         all_heard = source.live and not waiting
                         passed = to_samples(1000 * _WAKE_S)
-                        yield from conductor.lapse(passed, all_heard=all_heard)
+                        yield from runner.lapse(passed, all_heard=all_heard)
                     continue
-                if isinstance(item, FeedItem):
-                    _receive(item, waiting, terms)
+                if isinstance(item, AudioItem):
+                    _receive(item, waiting, options)
                     continue
             match item:
-                case Heard():
-                    feed.heard(len(item.samples))
-                    yield from conductor.hear(item.samples, item.arrived, item.reached)
-                case Missed():
-                    yield from conductor.miss(item.samples, item.reason, item.at)
-                case Ended():
-                    yield from _end(item, source, terms, conductor)
-                case (job, outcome):
-                    yield from conductor.take(job, outcome)
+                case Chunk():
+                    reader.heard(len(item.samples))
+                    yield from runner.hear(item.samples, item.arrived, item.reached)
+                case LostAudio():
+                    yield from runner.miss(item.samples, item.reason, item.at)
+                case EndOfStream():
+                    yield from _end(item, source, options, runner)
+                case (request, outcome):
+                    yield from runner.take(request, outcome)
 
 
-def _await_models(
-    prepare: Callable[[], Venue],
+def _await_context(
+    prepare: Callable[[], StreamContext],
     mailbox: queue.SimpleQueue[_Letter],
-    waiting: deque[FeedItem],
-    terms: Terms,
-) -> Venue | None:
+    waiting: deque[AudioItem],
+    options: StreamOptions,
+) -> StreamContext | None:
     """Prepare on another thread, and receive what comes meanwhile; ``None`` once unwanted."""
-    venue: Future[Venue] = Future()
+    context: Future[StreamContext] = Future()
 
     def load() -> None:
         try:
-            venue.set_result(prepare())
+            context.set_result(prepare())
         except BaseException as error:
-            venue.set_exception(error)
-        mailbox.put(venue)
+            context.set_exception(error)
+        mailbox.put(context)
 
     threading.Thread(target=load, name="streamser-loading", daemon=True).start()
-    while not terms.unwanted():
+    while not options.unwanted():
         try:
             letter = mailbox.get(timeout=_WAKE_S)
         except queue.Empty:
             continue
-        if letter is venue:
-            return venue.result()
-        if isinstance(letter, Ended) and isinstance(letter.error, StreamserError) and not waiting:
+        if letter is context:
+            return context.result()
+        if (
+            isinstance(letter, EndOfStream)
+            and isinstance(letter.error, StreamserError)
+            and not waiting
+        ):
             raise letter.error
-        if isinstance(letter, FeedItem):
-            _receive(letter, waiting, terms)
+        if isinstance(letter, AudioItem):
+            _receive(letter, waiting, options)
     return None
 
 
-def _receive(item: FeedItem, waiting: deque[FeedItem], terms: Terms) -> None:
+def _receive(item: AudioItem, waiting: deque[AudioItem], options: StreamOptions) -> None:
     """Let sound be tapped as it comes, and wait for its turn."""
-    if isinstance(item, Heard) and terms.on_audio is not None:
-        terms.on_audio(item.samples)
+    if isinstance(item, Chunk) and options.on_audio is not None:
+        options.on_audio(item.samples)
     waiting.append(item)
 
 
-def _end(ended: Ended, source: AudioSource, terms: Terms, conductor: Conductor) -> Iterator[Event]:
+def _end(
+    ended: EndOfStream, source: AudioSource, options: StreamOptions, runner: SessionRunner
+) -> Iterator[Event]:
     if ended.repaired:
-        terms.tell(
+        options.tell(
             f"{source.name}: {ended.repaired} samples were not numbers and were taken as silence."
         )
     if ended.clipped_share > 0.01:
-        terms.tell(
+        options.tell(
             f"{source.name}: {ended.clipped_share:.0%} of the samples are at full scale; "
             "the sound is clipped, lower the recording level."
         )
     error = ended.error
     if isinstance(error, StreamserError):
-        yield from conductor.report(error.code, str(error))
+        yield from runner.report(error.code, str(error))
     elif error is not None:
-        yield from conductor.report("internal_error", f"{type(error).__name__}: {error}")
-    yield from conductor.end()
+        yield from runner.report("internal_error", f"{type(error).__name__}: {error}")
+    yield from runner.end()

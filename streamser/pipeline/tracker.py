@@ -17,19 +17,19 @@ from streamser.audio.suspicion import is_pinned
 from streamser.pipeline.emitter import Slot
 from streamser.pipeline.requests import (
     Cancel,
-    EmotionJob,
+    EmotionRequest,
     Fault,
-    Job,
     Observed,
     Outcome,
+    Request,
     Skipped,
-    WordsJob,
+    WordsRequest,
 )
-from streamser.pipeline.session_config import SessionProfile
+from streamser.pipeline.session_config import SessionConfig
 from streamser.pipeline.utterance import Analysed, Partial, Utterance
 from streamser.speech.transcriber import Transcript
 
-__all__ = ["Answer", "FinalReady", "PartialReady", "Requests", "VoiceReady"]
+__all__ = ["Answer", "FinalReady", "PartialReady", "RequestTracker", "VoiceReady"]
 
 
 class PartialReady(msgspec.Struct, frozen=True, eq=False):
@@ -62,22 +62,22 @@ class FinalReady(msgspec.Struct, frozen=True, eq=False):
 Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
 
 
-class Requests:
-    """Keep the jobs of one session.
+class RequestTracker:
+    """Keep the requests of one session.
 
     ``ring`` holds the sound they are about; ``readable`` says whether a voice can be heard in it.
     All may be set anew.
     """
 
-    def __init__(self, profile: SessionProfile, ring: Ring) -> None:
+    def __init__(self, profile: SessionConfig, ring: Ring) -> None:
         self.profile = profile
         self.ring = ring
         self.readable = True
         self._ids = 0
-        self._jobs: dict[int, tuple[Utterance, Job]] = {}
-        self._tasks: list[Job | Cancel] = []
+        self._requests: dict[int, tuple[Utterance, Request]] = {}
+        self._tasks: list[Request | Cancel] = []
 
-    def collect(self) -> list[Job | Cancel]:
+    def collect(self) -> list[Request | Cancel]:
         """Return what has been asked for and taken back since the last call."""
         tasks, self._tasks = self._tasks, []
         return tasks
@@ -102,19 +102,23 @@ class Requests:
         utterance.end = end
         clip = self._clip(utterance, end, final=True)
         if not self._transcribes:
-            utterance.final_job = self._emotion(utterance, clip, len(clip.samples)).id
+            utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
             return given_up
-        utterance.words_job = self._words(utterance, clip).id
+        utterance.words_request = self._words(utterance, clip).id
         if self.profile.reads_voice and not self.profile.ordered:
             alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
-            utterance.voice_job = alone.id
+            utterance.voice_request = alone.id
         return given_up
 
     def withdraw_final(self, utterance: Utterance) -> None:
         """Take the final back: the utterance goes on."""
-        for job_id in (utterance.words_job, utterance.voice_job, utterance.final_job):
-            self._cancel(job_id)
-        utterance.words_job = utterance.voice_job = utterance.final_job = None
+        for request_id in (
+            utterance.words_request,
+            utterance.voice_request,
+            utterance.final_request,
+        ):
+            self._cancel(request_id)
+        utterance.words_request = utterance.voice_request = utterance.final_request = None
         utterance.transcript = utterance.alone = utterance.outcome = None
 
     def drop(self, utterance: Utterance) -> None:
@@ -126,21 +130,23 @@ class Requests:
             if slot is not None:
                 slot.ready = True
 
-    def resolve(self, job_id: int, outcome: Outcome) -> Answer | None:
-        """Take the outcome of a job; ``None`` where more is to come, or nobody waits for it."""
-        if job_id not in self._jobs:
+    def resolve(self, request_id: int, outcome: Outcome) -> Answer | None:
+        """Take the outcome of a request; ``None`` where more is to come, or nobody waits for it."""
+        if request_id not in self._requests:
             return None
-        utterance, job = self._jobs.pop(job_id)
-        if job_id in utterance.partials:
-            return self._take_partial(utterance, job, outcome)
-        if job_id == utterance.voice_job:
+        utterance, request = self._requests.pop(request_id)
+        if request_id in utterance.partials:
+            return self._take_partial(utterance, request, outcome)
+        if request_id == utterance.voice_request:
             return self._take_voice(utterance, outcome)
-        return self._take_final(utterance, job, outcome)
+        return self._take_final(utterance, request, outcome)
 
     # Answers
 
-    def _take_partial(self, utterance: Utterance, job: Job, outcome: Outcome) -> Answer | None:
-        partial = utterance.partials.pop(job.id)
+    def _take_partial(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
+        partial = utterance.partials.pop(request.id)
         end, slot = partial.end, partial.slot
         match outcome:
             case Transcript():
@@ -148,38 +154,42 @@ class Requests:
                 utterance.words = words or utterance.words
                 if slot is None and self.profile.reads_voice:
                     return PartialReady(utterance, end, transcript=outcome)
-                emotion = self._partial_emotion(utterance, job.clip, words)
+                emotion = self._partial_emotion(utterance, request.clip, words)
                 utterance.partials[emotion.id] = Partial(end, slot, outcome)
                 # Who does not wait for order is told of the words at once.
                 return None if slot else PartialReady(utterance, end, transcript=outcome)
             case Observed():
-                assert isinstance(job, EmotionJob)
+                assert isinstance(request, EmotionRequest)
                 told = partial.transcript if slot is not None else None
-                return PartialReady(utterance, end, slot, told, outcome, job.heard_from)
+                return PartialReady(utterance, end, slot, told, outcome, request.heard_from)
             case Skipped(reason=reason):
                 return PartialReady(utterance, end, slot, lost=reason)
             case _:
                 return PartialReady(utterance, end, slot, lost="failed")
 
     def _take_voice(self, utterance: Utterance, outcome: Outcome) -> Answer | None:
-        utterance.voice_job = None
+        utterance.voice_request = None
         if not isinstance(outcome, Observed):
             # Nobody's loss: the final is still to come, and says the same and more.
             return None
         utterance.alone = outcome
         return VoiceReady(utterance)
 
-    def _take_final(self, utterance: Utterance, job: Job, outcome: Outcome) -> Answer | None:
+    def _take_final(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
         match outcome:
             case Transcript():
-                utterance.words_job, utterance.transcript = None, outcome
+                utterance.words_request, utterance.transcript = None, outcome
                 alone, words = utterance.alone, self._trusted(outcome)
                 if words is None and alone is not None:
                     utterance.outcome = Analysed(outcome, alone.finding, alone.voice)
                     return FinalReady(utterance)
                 self._give_up_voice(utterance)
-                final = self._emotion(utterance, job.clip, len(job.clip.samples), words=words)
-                utterance.final_job = final.id
+                final = self._emotion(
+                    utterance, request.clip, len(request.clip.samples), words=words
+                )
+                utterance.final_request = final.id
                 return None
             case Observed(finding=finding, voice=voice):
                 alone = utterance.alone
@@ -193,10 +203,10 @@ class Requests:
         return FinalReady(utterance)
 
     def _give_up_voice(self, utterance: Utterance) -> None:
-        self._cancel(utterance.voice_job)
-        utterance.voice_job = None
+        self._cancel(utterance.voice_request)
+        utterance.voice_request = None
 
-    # Jobs
+    # Requests
 
     @property
     def _transcribes(self) -> bool:
@@ -210,7 +220,7 @@ class Requests:
 
     def _partial_emotion(
         self, utterance: Utterance, clip: Clip, words: Transcript | None
-    ) -> EmotionJob:
+    ) -> EmotionRequest:
         window = min(self.profile.window, len(clip.samples))
         droppable = not self.profile.ordered
         return self._emotion(utterance, clip, window, droppable=droppable, words=words)
@@ -223,9 +233,9 @@ class Requests:
         *,
         droppable: bool = False,
         words: Transcript | None = None,
-    ) -> EmotionJob:
+    ) -> EmotionRequest:
         known = utterance.alone is not None and utterance.alone.voice is not None
-        job = EmotionJob(
+        request = EmotionRequest(
             id=self._next_id(),
             clip=clip,
             window=window,
@@ -235,18 +245,18 @@ class Requests:
             certainty=None if words is None else words.confidence,
             embed=clip.final and self.profile.guesses_speakers and not known,
         )
-        self._send(utterance, job)
-        return job
+        self._send(utterance, request)
+        return request
 
-    def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsJob:
+    def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
         refusable = not self.profile.patient
-        job = WordsJob(self._next_id(), clip, droppable=droppable, refusable=refusable)
-        self._send(utterance, job)
-        return job
+        request = WordsRequest(self._next_id(), clip, droppable=droppable, refusable=refusable)
+        self._send(utterance, request)
+        return request
 
-    def _send(self, utterance: Utterance, job: Job) -> None:
-        self._jobs[job.id] = (utterance, job)
-        self._tasks.append(job)
+    def _send(self, utterance: Utterance, request: Request) -> None:
+        self._requests[request.id] = (utterance, request)
+        self._tasks.append(request)
 
     def _next_id(self) -> int:
         self._ids += 1
@@ -266,11 +276,11 @@ class Requests:
 
     def _cancel_partials(self, utterance: Utterance) -> int:
         given_up = len(utterance.partials)
-        for job_id in utterance.partials:
-            self._cancel(job_id)
+        for request_id in utterance.partials:
+            self._cancel(request_id)
         utterance.partials.clear()
         return given_up
 
-    def _cancel(self, job_id: int | None) -> None:
-        if job_id is not None and self._jobs.pop(job_id, None) is not None:
-            self._tasks.append(Cancel(session_id=self.profile.session_id, job_id=job_id))
+    def _cancel(self, request_id: int | None) -> None:
+        if request_id is not None and self._requests.pop(request_id, None) is not None:
+            self._tasks.append(Cancel(session_id=self.profile.session_id, request_id=request_id))

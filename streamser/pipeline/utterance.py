@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, to_ms
-from streamser.emotion.model import Finding, Reading
+from streamser.emotion.model import Features, Prediction
 from streamser.emotion.mood import MoodState
 from streamser.events import (
     EmotionBody,
@@ -34,10 +34,10 @@ from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 __all__ = [
     "UNREADABLE",
     "Analysed",
+    "EventBuilder",
     "Partial",
     "RefusedError",
     "Utterance",
-    "Wording",
     "client_error",
     "server_error",
 ]
@@ -47,7 +47,7 @@ class Analysed(msgspec.Struct, frozen=True, eq=False):
     """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked."""
 
     transcript: Transcript | None
-    finding: Finding
+    finding: Features
     voice: Voice | None = None
 
 
@@ -66,9 +66,9 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     """Follow one utterance; positions are absolute samples.
 
     ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
-    ``partials`` those still on their way, by job. ``words`` are those of the latest trusted
+    ``partials`` those still on their way, by request. ``words`` are those of the latest trusted
     partial, ``told`` the settled text told so far. ``end`` is set when the final is asked for,
-    speculatively or not, with the jobs for its words, for its voice alone, and for both
+    speculatively or not, with the requests for its words, for its voice alone, and for both
     together; ``transcript``, ``alone`` and ``outcome`` are what has come of them. ``slot`` is
     its place among the session's events once the utterance is closed, and ``patience_ends``
     where on the session's clock its voice alone is told of, if words are still missing.
@@ -85,9 +85,9 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     stable: Stable = msgspec.field(default_factory=Stable)
     words: Transcript | None = None
     told: str = ""
-    words_job: int | None = None
-    voice_job: int | None = None
-    final_job: int | None = None
+    words_request: int | None = None
+    voice_request: int | None = None
+    final_request: int | None = None
     transcript: Transcript | None = None
     alone: Observed | None = None
     outcome: Analysed | Fault | None = None
@@ -98,14 +98,14 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
     @property
     def is_asked(self) -> bool:
         """Return whether the final has been asked for."""
-        return not (self.words_job is None and self.final_job is None)
+        return not (self.words_request is None and self.final_request is None)
 
 
 _PLACES = 4
 """Decimal places of what is judged: more would only look like precision."""
 
 
-UNREADABLE: Final = Reading(
+UNREADABLE: Final = Prediction(
     category=UNSURE,
     confidence=0.0,
     scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
@@ -138,7 +138,7 @@ def client_error(
     )
 
 
-class Wording:
+class EventBuilder:
     """Word the events about utterances of one session."""
 
     def __init__(self, model: str, speaker: str | None) -> None:
@@ -164,17 +164,17 @@ class Wording:
         more = settled[len(utterance.told) :]
         return draft(TranscriptionDelta, item_id=utterance.item_id, delta=more)
 
-    def delta(self, utterance: Utterance, reading: Reading, start: int, end: int) -> Draft:
+    def delta(self, utterance: Utterance, reading: Prediction, start: int, end: int) -> Draft:
         """Word the emotion of a window of an utterance that goes on."""
         body = self._body(reading, start, end)
         return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
 
-    def voice(self, utterance: Utterance, reading: Reading) -> Draft:
+    def voice(self, utterance: Utterance, reading: Prediction) -> Draft:
         """Word what the voice alone says of an utterance whose words are still awaited."""
         body = self._body(reading, utterance.start, utterance.end)
         return draft(EmotionProvisional, item_id=utterance.item_id, emotion=body)
 
-    def judged(self, utterance: Utterance, reading: Reading, guess: str | None) -> EmotionBody:
+    def judged(self, utterance: Utterance, reading: Prediction, guess: str | None) -> EmotionBody:
         """Word the reading of a whole utterance; ``guess`` is who has likely spoken."""
         return self._body(reading, utterance.start, utterance.end, guess)
 
@@ -230,7 +230,7 @@ class Wording:
         )
 
     def _body(
-        self, reading: Reading, start: int, end: int, guess: str | None = None
+        self, reading: Prediction, start: int, end: int, guess: str | None = None
     ) -> EmotionBody:
         return EmotionBody(
             category=reading.category,

@@ -13,13 +13,13 @@ from streamser.errors import ConfigError
 
 __all__ = [
     "Closed",
+    "EndpointEvent",
+    "Endpointer",
+    "EndpointerSettings",
     "Extended",
-    "Hesitated",
     "Opened",
-    "Resumed",
-    "SegmentEvent",
-    "Segmenter",
-    "SegmenterSettings",
+    "PauseDetected",
+    "SpeechResumed",
 ]
 
 _GAP_WINDOWS = 2
@@ -29,7 +29,7 @@ _FEWEST_WINDOWS = 8
 """Windows that ``max_length`` must hold, so that its half holds an onset and a cut."""
 
 
-class SegmenterSettings(msgspec.Struct, frozen=True):
+class EndpointerSettings(msgspec.Struct, frozen=True):
     """Hold the settings of endpointing; lengths in samples at 16 kHz.
 
     Raises ``ConfigError`` for combinations that cannot work. ``from_ms`` fills
@@ -48,7 +48,7 @@ class SegmenterSettings(msgspec.Struct, frozen=True):
     """Sound before the onset that belongs to the utterance (weak fricatives, breath)."""
     tail: int = to_samples(160)
     """Sound after the last speech that belongs to the utterance; at most half the hangover,
-    so that all of it has been heard when ``Hesitated`` leaves."""
+    so that all of it has been heard when ``PauseDetected`` leaves."""
     max_length: int = to_samples(20_000)
     """Length no utterance exceeds, pre-roll and tail included."""
     cut_search: int = to_samples(3_000)
@@ -95,7 +95,7 @@ class SegmenterSettings(msgspec.Struct, frozen=True):
         tail_ms: float | None = None,
         max_length_ms: float = 20_000,
         cut_search_ms: float | None = None,
-    ) -> SegmenterSettings:
+    ) -> EndpointerSettings:
         """Build settings from milliseconds.
 
         Where not given, ``release`` is ``threshold`` - 0.15 (at least 0.01), ``tail_ms`` 160 or
@@ -138,20 +138,20 @@ class Extended(msgspec.Struct, frozen=True):
     end: int
 
 
-class Hesitated(msgspec.Struct, frozen=True):
+class PauseDetected(msgspec.Struct, frozen=True):
     """Say that half the hangover has passed in silence.
 
     ``start`` and ``end`` are what ``Closed`` will carry if silence goes on; all of that sound
     has been heard. The one exception: ``max_length`` may cut the utterance earlier, and is then
-    followed by ``Opened(cut)`` and by ``Hesitated(cut, end)`` for the rest.
+    followed by ``Opened(cut)`` and by ``PauseDetected(cut, end)`` for the rest.
     """
 
     start: int
     end: int
 
 
-class Resumed(msgspec.Struct, frozen=True):
-    """Say that speech came back after ``Hesitated``; ``Extended`` follows."""
+class SpeechResumed(msgspec.Struct, frozen=True):
+    """Say that speech came back after ``PauseDetected``; ``Extended`` follows."""
 
 
 class Closed(msgspec.Struct, frozen=True):
@@ -162,7 +162,7 @@ class Closed(msgspec.Struct, frozen=True):
     reason: Literal["pause", "max_length", "commit", "no_sound", "flush"]
 
 
-SegmentEvent: TypeAlias = Opened | Extended | Hesitated | Resumed | Closed
+EndpointEvent: TypeAlias = Opened | Extended | PauseDetected | SpeechResumed | Closed
 
 
 class _Window(msgspec.Struct, frozen=True):
@@ -173,7 +173,7 @@ class _Window(msgspec.Struct, frozen=True):
     level_db: float
 
 
-class Segmenter:
+class Endpointer:
     """Cut a stream into utterances from one speech probability per window of ``window`` samples.
 
     Positions count from the first push. Utterances are ordered and never overlap. Raises
@@ -183,7 +183,7 @@ class Segmenter:
     stream.
     """
 
-    def __init__(self, settings: SegmenterSettings, window: int) -> None:
+    def __init__(self, settings: EndpointerSettings, window: int) -> None:
         if settings.max_length < _FEWEST_WINDOWS * window:
             raise ConfigError(
                 f"max_length ({to_ms(settings.max_length)} ms) must be at least "
@@ -212,7 +212,7 @@ class Segmenter:
         self._previous_end = 0
         self._welcome_until = 0
 
-    def push(self, probability: float, level_db: float = 0.0) -> list[SegmentEvent]:
+    def push(self, probability: float, level_db: float = 0.0) -> list[EndpointEvent]:
         """Judge the next window; return what it changes, in order.
 
         ``probability`` is the detector's, in [0, 1]; ``level_db`` the window's level on any
@@ -225,7 +225,7 @@ class Segmenter:
         self._is_speech = probability >= (
             settings.release if self._is_speech else settings.threshold
         )
-        events: list[SegmentEvent] = []
+        events: list[EndpointEvent] = []
         if self._is_speech:
             self._hear_speech(events)
         elif self._start is not None:
@@ -237,13 +237,13 @@ class Segmenter:
             self._cut(events, self._start)
         return events
 
-    def flush(self) -> list[SegmentEvent]:
+    def flush(self) -> list[EndpointEvent]:
         """Close what is open because the sound ends or is committed here.
 
         An onset too short to have opened is dropped. Further windows may follow; they belong to
         new utterances.
         """
-        events: list[SegmentEvent] = []
+        events: list[EndpointEvent] = []
         if self._start is not None:
             self._close(events, self._start, self._end_by_pause(), "flush")
         self._is_speech = False
@@ -258,7 +258,7 @@ class Segmenter:
         self._previous_end = self._now
         self._welcome_until = 0
 
-    def _hear_speech(self, events: list[SegmentEvent]) -> None:
+    def _hear_speech(self, events: list[EndpointEvent]) -> None:
         self._speech_end = self._now
         if self._start is None:
             if self._onset is None:
@@ -271,18 +271,18 @@ class Segmenter:
             self._open(events, max(self._onset - self.settings.pre_roll, self._previous_end))
         elif self._hesitated:
             self._hesitated = False
-            events.append(Resumed())
+            events.append(SpeechResumed())
         events.append(Extended(self._now))
 
-    def _hear_silence(self, events: list[SegmentEvent], start: int) -> None:
+    def _hear_silence(self, events: list[EndpointEvent], start: int) -> None:
         quiet = self._now - self._speech_end
         if not self._hesitated and quiet >= self.settings.silence // 2:
             self._hesitated = True
-            events.append(Hesitated(start, self._end_by_pause()))
+            events.append(PauseDetected(start, self._end_by_pause()))
         if quiet >= self.settings.silence:
             self._close(events, start, self._end_by_pause(), "pause")
 
-    def _cut(self, events: list[SegmentEvent], start: int) -> None:
+    def _cut(self, events: list[EndpointEvent], start: int) -> None:
         """Close at the weakest window; hand the speech after it to a new utterance."""
         weakest = min(self._recent, key=lambda w: (w.probability, w.level_db, -w.start))
         # The middle of a dip in speech is farther from both words than its borders are.
@@ -298,14 +298,14 @@ class Segmenter:
             # Without the limit, speech within the hangover would have counted however short.
             self._welcome_until = self._speech_end + self.settings.silence
 
-    def _open(self, events: list[SegmentEvent], start: int) -> None:
+    def _open(self, events: list[EndpointEvent], start: int) -> None:
         self._start = start
         self._onset = None
         events.append(Opened(start))
 
     def _close(
         self,
-        events: list[SegmentEvent],
+        events: list[EndpointEvent],
         start: int,
         end: int,
         reason: Literal["pause", "max_length", "flush"],

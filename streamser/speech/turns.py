@@ -12,16 +12,16 @@ from msgspec.structs import replace
 from streamser.audio.clip import Ring, Samples, to_samples
 from streamser.speech.endpointing import (
     Closed,
+    Endpointer,
+    EndpointerSettings,
+    EndpointEvent,
     Extended,
-    Hesitated,
     Opened,
-    Segmenter,
-    SegmenterSettings,
-    SegmentEvent,
+    PauseDetected,
 )
 from streamser.speech.vad import Vad
 
-__all__ = ["MIN_COMMIT", "Commit", "ManualTurns", "Turns", "VadTurns"]
+__all__ = ["MIN_COMMIT", "Commit", "ManualTurnDetector", "TurnDetector", "VadTurnDetector"]
 
 Commit: TypeAlias = Literal["commit", "no_sound"]
 """Why an utterance ends without a pause: the client says so, or nothing comes any more."""
@@ -34,7 +34,7 @@ _MOST_AHEAD = 16
 """Windows judged at once: half a second of sound, so that no other stream waits long."""
 
 
-class Turns(Protocol):
+class TurnDetector(Protocol):
     """Find the utterances of one session; positions are absolute samples of the session."""
 
     window: int
@@ -50,14 +50,14 @@ class Turns(Protocol):
         """Return whether no utterance is open and none has begun to."""
         ...
 
-    def hear(self, samples: Samples) -> tuple[int, list[SegmentEvent]]:
+    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear from the beginning of ``samples``; return how many, and what they change.
 
         At most up to the next window's end, so that whatever an event speaks of is still held.
         """
         ...
 
-    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
         """Close what is open here; nothing comes where there is nothing to close."""
         ...
 
@@ -65,7 +65,7 @@ class Turns(Protocol):
         """Throw away what is open."""
         ...
 
-    def flush(self) -> list[SegmentEvent]:
+    def flush(self) -> list[EndpointEvent]:
         """Close what is open because the sound ends here."""
         ...
 
@@ -74,14 +74,14 @@ class Turns(Protocol):
         ...
 
 
-class VadTurns:
+class VadTurnDetector:
     """Cut where a detector hears pauses; begins at the end of what ``ring`` holds."""
 
-    def __init__(self, ring: Ring, vad: Vad, settings: SegmenterSettings) -> None:
+    def __init__(self, ring: Ring, vad: Vad, settings: EndpointerSettings) -> None:
         self.window = vad.window
         self._ring = ring
         self._vad = vad
-        self._segmenter = Segmenter(settings, vad.window)
+        self._segmenter = Endpointer(settings, vad.window)
         self._origin = ring.end
         self._block = np.zeros(vad.window, np.float32)
         self._filled = 0
@@ -98,7 +98,7 @@ class VadTurns:
         """Return whether no utterance is open and none has begun to."""
         return self._segmenter.idle
 
-    def hear(self, samples: Samples) -> tuple[int, list[SegmentEvent]]:
+    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear up to the end of the detector's window."""
         if not self._ahead:
             self._judge_ahead(samples)
@@ -108,7 +108,7 @@ class VadTurns:
         self._heard += take
         return take, self._hear_block() if self._filled == self.window else []
 
-    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
         """Close what is open at the last window, since the next has not been heard whole."""
         return [self._placed(event, reason) for event in self._segmenter.flush()]
 
@@ -116,7 +116,7 @@ class VadTurns:
         """Throw away what is open."""
         self._segmenter.drop()
 
-    def flush(self) -> list[SegmentEvent]:
+    def flush(self) -> list[EndpointEvent]:
         """Close what is open; a last window that was not filled counts as if silence followed."""
         events = self._hear_rest()
         # What is left at the end of a stream, less than a window, belongs to whoever speaks there.
@@ -144,7 +144,7 @@ class VadTurns:
             windows = np.concatenate([self._block[: self._filled], new])
             self._ahead.extend(self._vad.probabilities(windows.reshape(count, self.window)))
 
-    def _hear_block(self) -> list[SegmentEvent]:
+    def _hear_block(self) -> list[EndpointEvent]:
         block = self._block
         self._filled = 0
         self._ring.append(block)
@@ -153,7 +153,7 @@ class VadTurns:
         events = self._segmenter.push(judged, level)
         return [self._placed(event) for event in events]
 
-    def _hear_rest(self) -> list[SegmentEvent]:
+    def _hear_rest(self) -> list[EndpointEvent]:
         if not self._filled:
             return []
         self._block[self._filled :] = 0
@@ -164,7 +164,7 @@ class VadTurns:
         self._filled = 0
         return []
 
-    def _placed(self, event: SegmentEvent, reason: Commit | None = None) -> SegmentEvent:
+    def _placed(self, event: EndpointEvent, reason: Commit | None = None) -> EndpointEvent:
         """Return a segmenter's event in the session's own samples, none beyond what was heard."""
         origin, heard = self._origin, self._heard
         match event:
@@ -172,14 +172,14 @@ class VadTurns:
                 return Opened(origin + start)
             case Extended(end):
                 return Extended(min(origin + end, heard))
-            case Hesitated(start, end):
-                return Hesitated(origin + start, min(origin + end, heard))
+            case PauseDetected(start, end):
+                return PauseDetected(origin + start, min(origin + end, heard))
             case Closed(start, end, why):
                 return Closed(origin + start, min(origin + end, heard), reason or why)
         return event
 
 
-class ManualTurns:
+class ManualTurnDetector:
     """Cut where the client commits, and at ``max_length`` samples at the latest.
 
     Everything that is heard belongs to an utterance; begins at the end of what ``ring`` holds.
@@ -202,9 +202,9 @@ class ManualTurns:
         """Return whether nothing waits to be committed."""
         return self._start is None
 
-    def hear(self, samples: Samples) -> tuple[int, list[SegmentEvent]]:
+    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear at most one window."""
-        events: list[SegmentEvent] = []
+        events: list[EndpointEvent] = []
         if self._start is None:
             self._start = self._extended = self._ring.end
             events.append(Opened(self._start))
@@ -218,7 +218,7 @@ class ManualTurns:
             events.append(self._close(self._start, "max_length"))
         return take, events
 
-    def commit(self, reason: Commit = "commit") -> list[SegmentEvent]:
+    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
         """Close what was sent since the last commit, if it is long enough."""
         if self._start is None or self._ring.end - self._start < MIN_COMMIT:
             return []
@@ -228,7 +228,7 @@ class ManualTurns:
         """Throw away what was sent since the last commit."""
         self._start = None
 
-    def flush(self) -> list[SegmentEvent]:
+    def flush(self) -> list[EndpointEvent]:
         """Close what was sent since the last commit, if it is long enough: the sound ends here."""
         if self._start is None or self._ring.end - self._start < MIN_COMMIT:
             self._start = None

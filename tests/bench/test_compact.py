@@ -9,7 +9,7 @@ from streamser.bench.compact import CompactReport, Timing, compact_markdown, mea
 from streamser.bench.growing import Growing, measure_growing
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import Spread
-from streamser.emotion.model import Place, Spoken
+from streamser.emotion.model import Place, Segment
 from tests.pipeline.doubles import LoudnessModel, speech
 
 
@@ -52,9 +52,9 @@ def test_a_growing_utterance_is_asked_about_as_a_session_asks() -> None:
     places: list[Place | None] = []
 
     class Listening(LoudnessModel):
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        def extract(self, batch: Sequence[Segment]) -> list[float]:
             places.extend(each.place for each in batch)
-            return super().observe(batch)
+            return super().extract(batch)
 
     found = measure_growing(Listening(), speech((1.2, 0.3)), runs=1)
     assert found.clips == 3

@@ -17,7 +17,7 @@ from streamser.client.verdict import judge_close, judge_status
 from streamser.client.wire import Envelope, read
 from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.events import AudioFormat, ErrorBody, Event
-from streamser.pipeline.build import segmenter_settings
+from streamser.pipeline.build import endpointer_settings
 from streamser.server.actions import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal, Tokens
@@ -66,7 +66,7 @@ def _hear(dialect: Dialect, lines: list[str]) -> str:
                 case Hangup(reason=reason):
                     require(len(reason.encode()) <= 123, "a reason fits a close frame")
                 case Configure(settings=settings):
-                    segmenter_settings(settings.endpointing)
+                    endpointer_settings(settings.endpointing)
                     _ENCODER.encode(settings)
                     decoder = SoundDecoder(usable(settings.format))
                 case Append(data=data):
@@ -104,7 +104,7 @@ def _knock(lines: list[str]) -> str:
             case Sending(dialect=dialect, asked=asked):
                 _ENCODER.encode((asked, visit.meeting, visit.secret, visit.after))
                 usable(asked.format)
-                segmenter_settings(asked.endpointing)
+                endpointer_settings(asked.endpointing)
                 _hear(dialect, messages)
     return type(visit).__name__
 

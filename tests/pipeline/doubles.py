@@ -7,12 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamser.audio.clip import Clip, Samples, to_samples
-from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.model import Prediction, Segment
 from streamser.events import Event, ModelNames
-from streamser.pipeline.requests import Cancel, EmotionJob, Job, Observed, Outcome, WordsJob
+from streamser.pipeline.requests import (
+    Cancel,
+    EmotionRequest,
+    Observed,
+    Outcome,
+    Request,
+    WordsRequest,
+)
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.session_config import SessionProfile
-from streamser.speech.endpointing import SegmenterSettings
+from streamser.pipeline.session_config import SessionConfig
+from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering, Voice
 from streamser.speech.transcriber import Transcript
 from streamser.taxonomy import Dimensions
@@ -26,8 +33,8 @@ __all__ = [
     "answer",
     "answer_all",
     "events_of",
-    "jobs_of",
     "make_session",
+    "requests_of",
     "speech",
     "voice_of",
 ]
@@ -68,9 +75,9 @@ class CountingListener:
     def __init__(self) -> None:
         self.learnt = 0
 
-    def interpret(self, finding: float) -> Reading:
+    def predict(self, finding: float) -> Prediction:
         """Judge loudness as arousal."""
-        return Reading(
+        return Prediction(
             category="neutral",
             confidence=1.0,
             scores={"neutral": 1.0, "happy": 0.0, "sad": 0.0, "angry": 0.0},
@@ -80,7 +87,7 @@ class CountingListener:
             evidence={"learnt": float(self.learnt)},
         )
 
-    def learn(self, finding: float) -> None:
+    def adapt(self, finding: float) -> None:
         """Count an utterance."""
         self.learnt += 1
 
@@ -103,14 +110,14 @@ class LoudnessModel:
     name = "loudness"
     modalities: tuple[str, ...] = ("audio",)
 
-    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+    def extract(self, batch: Sequence[Segment]) -> list[float]:
         """Return the root mean square of each item."""
         return [float(np.sqrt(np.mean(item.samples**2))) for item in batch]
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: there is no state."""
 
-    def listener(self) -> CountingListener:
+    def new_speaker(self) -> CountingListener:
         """Return a listener that has learnt nothing."""
         return CountingListener()
 
@@ -143,19 +150,19 @@ class ForgetfulTranscriber(SpellingTranscriber):
         self.forgotten.append(session_id)
 
 
-def answer(job: Job) -> Outcome:
-    """Answer a job as the doubles would."""
-    if isinstance(job, WordsJob):
-        return SpellingTranscriber().transcribe([job.clip])[0]
-    finding = float(np.sqrt(np.mean(job.heard**2)))
-    return Observed(finding, voice_of(job.clip.samples) if job.embed else None)
+def answer(request: Request) -> Outcome:
+    """Answer a request as the doubles would."""
+    if isinstance(request, WordsRequest):
+        return SpellingTranscriber().transcribe([request.clip])[0]
+    finding = float(np.sqrt(np.mean(request.heard**2)))
+    return Observed(finding, voice_of(request.clip.samples) if request.embed else None)
 
 
 def answer_all(session: Session, output: Sequence[Output]) -> list[Event]:
-    """Answer the jobs among a session's output, and those that follow; return all events."""
+    """Answer the requests among a session's output, and those that follow; return all events."""
     told = events_of(output)
-    for job in jobs_of(output):
-        told += answer_all(session, session.resolve(job.id, answer(job)))
+    for request in requests_of(output):
+        told += answer_all(session, session.resolve(request.id, answer(request)))
     return told
 
 
@@ -176,10 +183,10 @@ def make_session(
     words: bool = True,
 ) -> Session:
     """Make a session on doubles, with a hangover of 500 ms; without ``words``, of voices alone."""
-    profile = SessionProfile(
+    profile = SessionConfig(
         session_id="s",
         models=ModelNames(vad="level", asr="spelling" if words else None, emotion="loudness"),
-        endpointing=SegmenterSettings.from_ms(max_length_ms=max_length_ms),
+        endpointing=EndpointerSettings.from_ms(max_length_ms=max_length_ms),
         partial_every=to_samples(partial_every_ms),
         window=to_samples(10_000),
         speculative=speculative,
@@ -195,8 +202,8 @@ def events_of(output: Sequence[Output]) -> list[Event]:
     return [item for item in output if isinstance(item, Event)]
 
 
-def jobs_of(output: Sequence[Output]) -> list[Job]:
-    """Return the jobs among a session's output that were not taken back in it."""
-    cancelled = {item.job_id for item in output if isinstance(item, Cancel)}
-    jobs = [item for item in output if isinstance(item, WordsJob | EmotionJob)]
-    return [job for job in jobs if job.id not in cancelled]
+def requests_of(output: Sequence[Output]) -> list[Request]:
+    """Return the requests among a session's output that were not taken back in it."""
+    cancelled = {item.request_id for item in output if isinstance(item, Cancel)}
+    requests = [item for item in output if isinstance(item, WordsRequest | EmotionRequest)]
+    return [request for request in requests if request.id not in cancelled]

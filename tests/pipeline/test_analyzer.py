@@ -201,7 +201,7 @@ def test_the_iterator_may_be_dropped_after_any_event(
         next(events)
     events.close()  # type: ignore[attr-defined]
     assert source.stopped or seen == 0
-    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+    assert not [t for t in threading.enumerate() if t.name == "streamser-reader"]
 
 
 def test_a_session_says_where_its_sound_comes_from(analyzer: Analyzer, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_dropping_the_iterator_stops_the_source(analyzer: Analyzer, demo: Frames
     events.close()  # type: ignore[attr-defined]
     assert source.stopped
     assert source.given < 1000
-    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+    assert not [t for t in threading.enumerate() if t.name == "streamser-reader"]
 
 
 def test_the_async_twin_gives_the_same_events(analyzer: Analyzer, demo: Frames) -> None:
@@ -271,7 +271,7 @@ def test_the_async_twin_may_be_left_early(analyzer: Analyzer, demo: Frames) -> N
 
     asyncio.run(peek())
     assert source.stopped
-    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+    assert not [t for t in threading.enumerate() if t.name == "streamser-reader"]
 
 
 class OpenSource(ListSource):

@@ -8,26 +8,26 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip, Samples
-from streamser.emotion.model import Place, Spoken
+from streamser.emotion.model import Place, Segment
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Engine
-from streamser.pipeline.requests import EmotionJob, Fault, Observed, WordsJob
+from streamser.pipeline.requests import EmotionRequest, Fault, Observed, WordsRequest
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 from tests.pipeline.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 
 
-def job(
+def request(
     number: int, level: float = 0.3, text: str | None = None, certainty: float | None = None
-) -> EmotionJob:
+) -> EmotionRequest:
     """Ask for the emotion of one second of sound."""
     clip = Clip("a", number, 0, speech((1.0, level), seed=number), final=True)
-    return EmotionJob(number, clip, 8000, droppable=False, text=text, certainty=certainty)
+    return EmotionRequest(number, clip, 8000, droppable=False, text=text, certainty=certainty)
 
 
-def words_job(number: int) -> WordsJob:
+def words_request(number: int) -> WordsRequest:
     """Ask for the words of the same."""
-    return WordsJob(number, job(number).clip, droppable=False)
+    return WordsRequest(number, request(number).clip, droppable=False)
 
 
 class FragileModel(LoudnessModel):
@@ -37,13 +37,13 @@ class FragileModel(LoudnessModel):
         self.most = most
         self.sizes: list[int] = []
 
-    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+    def extract(self, batch: Sequence[Segment]) -> list[float]:
         self.sizes.append(len(batch))
         if len(batch) > self.most:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         if any(not item.samples.any() for item in batch):
             raise ModelError("the model cannot bear silence.", code="too_silent")
-        return super().observe(batch)
+        return super().extract(batch)
 
 
 class Parrot(SpellingTranscriber):
@@ -76,10 +76,10 @@ class Listening(LoudnessModel):
         self.places: list[Place | None] = []
         self.forgotten: list[str] = []
 
-    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+    def extract(self, batch: Sequence[Segment]) -> list[float]:
         self.texts += [(item.text, item.certainty) for item in batch]
         self.places += [item.place for item in batch]
-        return super().observe(batch)
+        return super().extract(batch)
 
     def forget(self, session_id: str) -> None:
         self.forgotten.append(session_id)
@@ -88,9 +88,9 @@ class Listening(LoudnessModel):
 def test_one_bad_item_of_a_batch_fails_alone() -> None:
     """Its neighbours have the results that they have by themselves."""
     engine = Engine(None, FragileModel())
-    good, bad, other = engine.run([job(1), job(2, level=0.0), job(3)])
+    good, bad, other = engine.run([request(1), request(2, level=0.0), request(3)])
     assert bad == Fault("too_silent", "the model cannot bear silence.")
-    alone = Engine(None, FragileModel()).run([job(3)])[0]
+    alone = Engine(None, FragileModel()).run([request(3)])[0]
     assert isinstance(good, Observed)
     assert isinstance(other, Observed)
     assert isinstance(alone, Observed)
@@ -100,14 +100,14 @@ def test_one_bad_item_of_a_batch_fails_alone() -> None:
 def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
     """Until it fits, and no further."""
     model = FragileModel(most=2)
-    outcomes = Engine(None, model).run([job(n) for n in range(8)])
+    outcomes = Engine(None, model).run([request(n) for n in range(8)])
     assert all(isinstance(outcome, Observed) for outcome in outcomes)
     assert model.sizes == [8, 4, 2, 2, 4, 2, 2]
 
 
-def test_a_job_that_does_not_fit_into_memory_alone_says_so() -> None:
+def test_a_request_that_does_not_fit_into_memory_alone_says_so() -> None:
     """There is nothing left to halve."""
-    (outcome,) = Engine(None, FragileModel(most=0)).run([job(1)])
+    (outcome,) = Engine(None, FragileModel(most=0)).run([request(1)])
     assert isinstance(outcome, Fault)
     assert outcome.code == "out_of_memory"
 
@@ -116,10 +116,10 @@ def test_a_fault_nobody_foresaw_names_its_kind() -> None:
     """Programs get a code, people a line."""
 
     class Broken(LoudnessModel):
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        def extract(self, batch: Sequence[Segment]) -> list[float]:
             raise ZeroDivisionError("division by zero")
 
-    (outcome,) = Engine(None, Broken()).run([job(1)])
+    (outcome,) = Engine(None, Broken()).run([request(1)])
     assert outcome == Fault("internal_error", "ZeroDivisionError: division by zero")
 
 
@@ -136,30 +136,30 @@ def test_what_is_no_transcript_costs_its_own_utterance() -> None:
             ]
 
     engine = Engine(Odd(), LoudnessModel())
-    odd, fine = engine.run([words_job(1), words_job(2)])
+    odd, fine = engine.run([words_request(1), words_request(2)])
     assert isinstance(odd, Fault)
     assert "not a Transcript" in odd.message
     assert isinstance(fine, Transcript)
 
 
-def test_jobs_for_a_model_that_is_not_there_fail() -> None:
+def test_requests_for_a_model_that_is_not_there_fail() -> None:
     """Nobody waits for what cannot come."""
-    (words,) = Engine(None, LoudnessModel()).run([words_job(1)])
-    (emotion,) = Engine(SpellingTranscriber(), None).run([job(1)])
+    (words,) = Engine(None, LoudnessModel()).run([words_request(1)])
+    (emotion,) = Engine(SpellingTranscriber(), None).run([request(1)])
     assert isinstance(words, Fault)
     assert isinstance(emotion, Fault)
     with pytest.raises(ModelError, match="no emotion model"):
-        Engine(SpellingTranscriber(), None).listener()
+        Engine(SpellingTranscriber(), None).new_speaker()
 
 
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
     """The model reads at most the window, is told where it lies, and gets all the words."""
     model = Listening()
-    (outcome,) = Engine(None, model).run([job(1, text="word0 word1", certainty=0.7)])
+    (outcome,) = Engine(None, model).run([request(1, text="word0 word1", certainty=0.7)])
     assert model.texts == [("word0 word1", 0.7)]
     assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Observed)
-    expected = np.sqrt(np.mean(job(1).clip.samples[8192:] ** 2))
+    expected = np.sqrt(np.mean(request(1).clip.samples[8192:] ** 2))
     assert outcome.finding == float(expected)
 
 
@@ -167,7 +167,7 @@ def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -
 def test_sound_grows_until_its_utterance_is_over(droppable: bool) -> None:
     """The voice of a final may be left out: it is whole, and the final where no words come."""
     model = Listening()
-    whole = replace(job(1), droppable=droppable)
+    whole = replace(request(1), droppable=droppable)
     part = replace(whole, clip=replace(whole.clip, final=False))
     Engine(None, model).run([part, whole])
     assert [place is not None and place.growing for place in model.places] == [True, False]
@@ -175,7 +175,7 @@ def test_sound_grows_until_its_utterance_is_over(droppable: bool) -> None:
 
 def test_text_that_must_not_be_believed_says_why() -> None:
     """A recogniser that babbles is found out before anybody reads it."""
-    (outcome,) = Engine(Parrot(), None).run([words_job(1)])
+    (outcome,) = Engine(Parrot(), None).run([words_request(1)])
     assert isinstance(outcome, Transcript)
     assert outcome.distrust == "repetitive"
 
@@ -188,50 +188,50 @@ def test_warming_up_runs_every_model_once_and_leaves_nothing_behind() -> None:
     assert recogniser.forgotten == model.forgotten == ["warm-up"]
 
     class Broken(LoudnessModel):
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        def extract(self, batch: Sequence[Segment]) -> list[float]:
             raise ModelError("it does not run here.")
 
     with pytest.raises(ModelError, match="does not run"):
         Engine(None, Broken()).warm()
 
 
-def test_jobs_for_words_and_for_emotion_share_a_batch() -> None:
+def test_requests_for_words_and_for_emotion_share_a_batch() -> None:
     """Each gets what it asked for, in the order of asking."""
     engine = Engine(SpellingTranscriber(), LoudnessModel())
-    outcomes = engine.run([job(1), words_job(1), job(3), words_job(2)])
+    outcomes = engine.run([request(1), words_request(1), request(3), words_request(2)])
     assert [type(each) for each in outcomes] == [Observed, Transcript, Observed, Transcript]
 
 
 def test_the_time_in_each_model_is_summed_up() -> None:
     """Also where a model fails: it has been busy all the same."""
     engine = Engine(SpellingTranscriber(), FragileModel())
-    engine.run([job(1), words_job(1)])
+    engine.run([request(1), words_request(1)])
     once = engine.spent
     assert once.judging_s > 0
     assert once.transcribing_s > 0
-    engine.run([job(2, level=0.0)])
+    engine.run([request(2, level=0.0)])
     assert engine.spent.judging_s > once.judging_s
     assert (engine.spent - once).transcribing_s == 0
 
 
-def test_only_jobs_that_ask_for_it_have_their_voices_described() -> None:
+def test_only_requests_that_ask_for_it_have_their_voices_described() -> None:
     """All of the sound, not the window alone; sessions with and without share a batch."""
     embedder = LengthEmbedder()
     engine = Engine(None, LoudnessModel(), embedder)
-    outcomes = engine.run([job(1), replace(job(2), embed=True), job(3)])
+    outcomes = engine.run([request(1), replace(request(2), embed=True), request(3)])
     voices = [each.voice for each in outcomes if isinstance(each, Observed)]
     assert [voice is not None for voice in voices] == [False, True, False]
     assert voices[1] is not None
     assert list(voices[1]) == [16_000.0, 1.0]
     assert embedder.lengths == [[16_000]]
     assert engine.spent.embedding_s > 0
-    engine.run([job(1)])
+    engine.run([request(1)])
     assert embedder.lengths == [[16_000]]
 
 
 def test_without_an_embedder_no_voice_is_described() -> None:
     """Whoever asks."""
-    (outcome,) = Engine(None, LoudnessModel()).run([replace(job(1), embed=True)])
+    (outcome,) = Engine(None, LoudnessModel()).run([replace(request(1), embed=True)])
     assert isinstance(outcome, Observed)
     assert outcome.voice is None
 
@@ -239,8 +239,10 @@ def test_without_an_embedder_no_voice_is_described() -> None:
 def test_an_embedder_that_fails_makes_no_utterance_fail(caplog: pytest.LogCaptureFixture) -> None:
     """Nobody is said to have spoken, and one line is logged for the batch."""
     engine = Engine(None, LoudnessModel(), LengthEmbedder())
-    jobs = [replace(job(n, level=level), embed=True) for n, level in enumerate((0.3, 0.0, 0.0))]
-    outcomes = engine.run(jobs)
+    requests = [
+        replace(request(n, level=level), embed=True) for n, level in enumerate((0.3, 0.0, 0.0))
+    ]
+    outcomes = engine.run(requests)
     voices = [isinstance(each, Observed) and each.voice is not None for each in outcomes]
     assert voices == [True, False, False]
     assert all(isinstance(each, Observed) for each in outcomes)
@@ -251,7 +253,7 @@ def test_what_fails_in_the_models_is_not_described_before() -> None:
     """A batch that is done again, item by item, asks the embedder once for each."""
     embedder = LengthEmbedder()
     engine = Engine(None, FragileModel(), embedder)
-    engine.run([replace(job(n, level=level), embed=True) for n, level in ((1, 0.3), (2, 0.0))])
+    engine.run([replace(request(n, level=level), embed=True) for n, level in ((1, 0.3), (2, 0.0))])
     assert embedder.lengths == [[16_000]]
 
 

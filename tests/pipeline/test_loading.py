@@ -174,7 +174,7 @@ def test_models_that_cannot_be_loaded_stop_the_source() -> None:
     ):
         next(iter(analyzer.stream(source)))
     assert source.stopped
-    assert not [t for t in threading.enumerate() if t.name == "streamser-feed"]
+    assert not [t for t in threading.enumerate() if t.name == "streamser-reader"]
 
 
 def test_the_async_twin_may_be_left_while_models_are_loaded() -> None:

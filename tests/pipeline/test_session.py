@@ -26,10 +26,17 @@ from streamser.events import (
     TranscriptionFailed,
     TranscriptPartial,
 )
-from streamser.pipeline.requests import Cancel, EmotionJob, Fault, Job, Skipped, WordsJob
+from streamser.pipeline.requests import (
+    Cancel,
+    EmotionRequest,
+    Fault,
+    Request,
+    Skipped,
+    WordsRequest,
+)
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionSnapshot
-from tests.pipeline.doubles import answer, answer_all, events_of, jobs_of, make_session, speech
+from tests.pipeline.doubles import answer, answer_all, events_of, make_session, requests_of, speech
 
 E = TypeVar("E", bound=Event)
 
@@ -41,22 +48,22 @@ patterns = st.lists(
 
 
 def run(session: Session, chunks: list[Samples], *, at_once: bool = True) -> list[Event]:
-    """Drive a session to its end, answering each job at once or only after the last sample."""
+    """Drive a session to its end, answering each request at once or only after the last sample."""
     told = events_of(session.begin())
-    unanswered: list[Job] = []
+    unanswered: list[Request] = []
 
     def carry(output: list[Output]) -> None:
         if at_once:
             told.extend(answer_all(session, output))
         else:
             told.extend(events_of(output))
-            unanswered.extend(jobs_of(output))
+            unanswered.extend(requests_of(output))
 
     for chunk in chunks:
         carry(session.push(chunk))
     carry(session.flush())
-    for job in unanswered:
-        told.extend(answer_all(session, session.resolve(job.id, answer(job))))
+    for request in unanswered:
+        told.extend(answer_all(session, session.resolve(request.id, answer(request))))
     return told
 
 
@@ -132,16 +139,16 @@ def test_an_ordered_session_does_not_care_when_results_come(
     dice = random.Random(seed)
     session = make_session(ordered=True)
     told = events_of(session.begin())
-    waiting: list[Job] = []
+    waiting: list[Request] = []
     for chunk in [*chop(sound, seed), None]:
         output = session.push(chunk) if chunk is not None else session.flush()
         told += events_of(output)
-        waiting += jobs_of(output)
+        waiting += requests_of(output)
         while waiting and (chunk is None or dice.random() < 0.5):
-            job = waiting.pop(dice.randrange(len(waiting)))
-            output = session.resolve(job.id, answer(job))
+            request = waiting.pop(dice.randrange(len(waiting)))
+            output = session.resolve(request.id, answer(request))
             told += events_of(output)
-            waiting += jobs_of(output)
+            waiting += requests_of(output)
     assert told == run(make_session(ordered=True), [sound])
 
 
@@ -174,35 +181,35 @@ def test_finals_leave_in_utterance_order_whatever_order_they_finish_in() -> None
     """The second final waits for the first."""
     session = make_session(partial_every_ms=0, words=False)
     session.begin()
-    jobs = jobs_of(session.push(speech(*TWO_UTTERANCES)))
-    first, second = jobs
+    requests = requests_of(session.push(speech(*TWO_UTTERANCES)))
+    first, second = requests
     assert events_of(session.resolve(second.id, answer(second))) == []
     told = events_of(session.resolve(first.id, answer(first)))
     assert [event.emotion.evidence["learnt"] for event in of(EmotionCompleted, told)] == [0, 1]
 
 
 def test_the_final_is_asked_for_at_half_the_hangover() -> None:
-    """300 ms into the silence the job is out, although the utterance is still open."""
+    """300 ms into the silence the request is out, although the utterance is still open."""
     session = make_session(partial_every_ms=0, words=False)
     session.begin()
     output = session.push(speech((0.5, 0), (1.0, 0.3), (0.3, 0)))
-    (job,) = jobs_of(output)
-    assert job.clip.final
+    (request,) = requests_of(output)
+    assert request.clip.final
     assert not of(SpeechStopped, events_of(output))
-    told = events_of(session.resolve(job.id, answer(job)))
+    told = events_of(session.resolve(request.id, answer(request)))
     assert told == []
     told = events_of(session.push(speech((0.4, 0))))
     assert of(EmotionCompleted, told)
 
 
 def test_a_speculative_final_is_thrown_away_if_speech_resumes() -> None:
-    """Its job is cancelled, its result ignored, and the longer utterance asked for anew."""
+    """Its request is cancelled, its result ignored, and the longer utterance asked for anew."""
     session = make_session(partial_every_ms=0, words=False)
     session.begin()
-    (early,) = jobs_of(session.push(speech((0.5, 0), (1.0, 0.3), (0.32, 0))))
+    (early,) = requests_of(session.push(speech((0.5, 0), (1.0, 0.3), (0.32, 0))))
     output = session.push(speech((1.0, 0.3), (1.0, 0)))
     assert Cancel("s", early.id) in output
-    (late,) = jobs_of(output)
+    (late,) = requests_of(output)
     assert session.resolve(early.id, answer(early)) == []
     assert late.clip.start == early.clip.start
     assert len(late.clip.samples) > len(early.clip.samples) + 16_000
@@ -210,14 +217,14 @@ def test_a_speculative_final_is_thrown_away_if_speech_resumes() -> None:
 
 
 def test_without_speculation_the_final_is_asked_for_at_the_end_of_the_hangover() -> None:
-    """The switch changes when the job leaves, not what is in it."""
+    """The switch changes when the request leaves, not what is in it."""
     sound = speech((0.5, 0), (1.0, 0.3), (1.0, 0))
     early, late = (
         make_session(partial_every_ms=0, words=False),
         make_session(partial_every_ms=0, words=False, speculative=False),
     )
-    (one,), (other,) = jobs_of(early.push(sound)), jobs_of(late.push(sound))
-    assert jobs_of(late.push(sound[:0])) == []
+    (one,), (other,) = requests_of(early.push(sound)), requests_of(late.push(sound))
+    assert requests_of(late.push(sound[:0])) == []
     assert (one.clip.start, one.clip.end) == (other.clip.start, other.clip.end)
     assert np.array_equal(one.clip.samples, other.clip.samples)
 
@@ -226,8 +233,8 @@ def test_a_clip_holds_the_very_samples_that_were_pushed() -> None:
     """What the models hear is what the session heard, at the place it says."""
     sound = speech(*TWO_UTTERANCES)
     session = make_session(partial_every_ms=0, words=False)
-    for job in jobs_of(session.push(sound)):
-        assert np.array_equal(job.clip.samples, sound[job.clip.start : job.clip.end])
+    for request in requests_of(session.push(sound)):
+        assert np.array_equal(request.clip.samples, sound[request.clip.start : request.clip.end])
 
 
 def test_an_endless_talker_is_cut_without_losing_a_sample() -> None:
@@ -275,25 +282,25 @@ def test_every_partial_asked_for_is_told_or_counted() -> None:
     """Those that a final overtakes, and those that fail, too."""
     session = make_session(words=False)
     session.begin()
-    jobs = jobs_of(session.push(speech((0.5, 0), (2.0, 0.3))))
-    told = events_of(session.resolve(jobs[0].id, Fault("model_broke", "it broke")))
+    requests = requests_of(session.push(speech((0.5, 0), (2.0, 0.3))))
+    told = events_of(session.resolve(requests[0].id, Fault("model_broke", "it broke")))
     assert of(Overload, told)[0].reason == "failed"
-    told += events_of(session.resolve(jobs[1].id, answer(jobs[1])))
+    told += events_of(session.resolve(requests[1].id, answer(requests[1])))
     output = session.push(speech((1.0, 0))) + session.flush()
     told += events_of(output)
-    for job in jobs_of(output):
-        told += events_of(session.resolve(job.id, answer(job)))
+    for request in requests_of(output):
+        told += events_of(session.resolve(request.id, answer(request)))
     (closed,) = of(SessionClosed, told)
-    assert len(jobs) >= 3
+    assert len(requests) >= 3
     assert len(of(EmotionDelta, told)) == 1
-    assert closed.partials_dropped == len(jobs) - 1
+    assert closed.partials_dropped == len(requests) - 1
 
 
 def test_an_utterance_that_cannot_be_analysed_says_so_and_the_next_ones_go_on() -> None:
     """A fault takes the place of the final events of its utterance alone."""
     session = make_session(partial_every_ms=0, words=False)
     session.begin()
-    first, second = jobs_of(session.push(speech(*TWO_UTTERANCES)))
+    first, second = requests_of(session.push(speech(*TWO_UTTERANCES)))
     told = events_of(session.resolve(first.id, Fault("model_broke", "it broke")))
     (failed,) = of(TranscriptionFailed, told)
     assert (failed.error.code, failed.error.message) == ("model_broke", "it broke")
@@ -307,10 +314,10 @@ def test_partials_that_were_left_out_are_counted_and_told() -> None:
     """Dropping under pressure gives advice; being overtaken by a newer one is only counted."""
     session = make_session(words=False)
     session.begin()
-    jobs = jobs_of(session.push(speech((0.5, 0), (2.0, 0.3))))
-    assert len(jobs) >= 3
-    assert of(Overload, events_of(session.resolve(jobs[0].id, Skipped("coalesced")))) == []
-    (overload,) = of(Overload, events_of(session.resolve(jobs[1].id, Skipped("full"))))
+    requests = requests_of(session.push(speech((0.5, 0), (2.0, 0.3))))
+    assert len(requests) >= 3
+    assert of(Overload, events_of(session.resolve(requests[0].id, Skipped("coalesced")))) == []
+    (overload,) = of(Overload, events_of(session.resolve(requests[1].id, Skipped("full"))))
     assert (overload.kind, overload.dropped, overload.total) == ("partials", 1, 2)
 
 
@@ -336,8 +343,8 @@ def test_a_marker_comes_back_once_everything_before_it_is_told() -> None:
     assert of(Marker, events_of(session.mark("now")))[0].id == "now"
     session.push(speech((0.5, 0), (1.0, 0.3)))
     assert events_of(session.mark("later")) == []
-    (job,) = jobs_of(session.push(speech((1.0, 0))))
-    told = events_of(session.resolve(job.id, answer(job)))
+    (request,) = requests_of(session.push(speech((1.0, 0))))
+    told = events_of(session.resolve(request.id, answer(request)))
     assert isinstance(told[-1], Marker)
     assert (told[-1].id, told[-1].audio_ms) == ("later", 1500)
 
@@ -350,8 +357,8 @@ def test_a_marker_waits_for_a_word_that_has_just_begun() -> None:
     assert events_of(session.mark("now")) == []
     output = session.push(speech((1.0, 0.3), (1.0, 0)))
     told = events_of(output)
-    for job in jobs_of(output):
-        told += events_of(session.resolve(job.id, answer(job)))
+    for request in requests_of(output):
+        told += events_of(session.resolve(request.id, answer(request)))
     kinds = [type(event) for event in told]
     assert kinds.index(EmotionCompleted) < kinds.index(Marker)
 
@@ -364,8 +371,8 @@ def test_a_marker_after_a_cut_waits_for_the_second_half() -> None:
     output += session.mark("now")
     output += session.push(speech((1.0, 0.3), (1.0, 0)))
     told = events_of(output)
-    for job in jobs_of(output):
-        told += events_of(session.resolve(job.id, answer(job)))
+    for request in requests_of(output):
+        told += events_of(session.resolve(request.id, answer(request)))
     assert len(of(EmotionCompleted, told)) == 2
     (marker,) = of(Marker, told)
     assert marker.seq > of(EmotionCompleted, told)[-1].seq
@@ -379,8 +386,8 @@ def test_a_marker_in_the_last_words_comes_after_their_final() -> None:
     output = session.mark("end") + session.flush()
     told = events_of(output)
     assert of(Marker, told) == []
-    for job in jobs_of(output):
-        told += events_of(session.resolve(job.id, answer(job)))
+    for request in requests_of(output):
+        told += events_of(session.resolve(request.id, answer(request)))
     assert [type(event) for event in told[-3:]] == [MoodUpdated, Marker, SessionClosed]
 
 
@@ -409,10 +416,14 @@ def test_a_partial_that_comes_after_the_end_of_its_utterance_is_not_told() -> No
     session.begin()
     output = session.push(speech((0.5, 0), (1.0, 0.3), (1.0, 0)))
     partials = [
-        item for item in output if isinstance(item, WordsJob | EmotionJob) and not item.clip.final
+        item
+        for item in output
+        if isinstance(item, WordsRequest | EmotionRequest) and not item.clip.final
     ]
     assert len(partials) >= 2
-    told = [e for job in partials for e in events_of(session.resolve(job.id, answer(job)))]
+    told = [
+        e for request in partials for e in events_of(session.resolve(request.id, answer(request)))
+    ]
     assert of(EmotionDelta, told) == []
 
 
@@ -448,16 +459,16 @@ def test_what_another_model_learnt_is_refused() -> None:
 def test_a_partial_says_which_sound_it_was_read_from() -> None:
     """Of a long utterance the end alone, and never more than the window."""
     session = make_session(max_length_ms=15_000, words=False)
-    jobs: dict[int, EmotionJob] = {}
+    requests: dict[int, EmotionRequest] = {}
     told: list[Event] = []
     for chunk in np.array_split(speech((0.3, 0), (14.0, 0.3)), 100):
-        for job in jobs_of(session.push(chunk)):
-            assert isinstance(job, EmotionJob)
-            jobs[to_ms(job.clip.end)] = job
-            told += events_of(session.resolve(job.id, answer(job)))
+        for request in requests_of(session.push(chunk)):
+            assert isinstance(request, EmotionRequest)
+            requests[to_ms(request.clip.end)] = request
+            told += events_of(session.resolve(request.id, answer(request)))
     windows = [event.emotion.window for event in of(EmotionDelta, told)]
     assert windows[-1].end_ms > 13_000
     for window in windows:
-        job = jobs[window.end_ms]
-        assert window.start_ms == to_ms(job.clip.end - len(job.heard))
+        request = requests[window.end_ms]
+        assert window.start_ms == to_ms(request.clip.end - len(request.heard))
         assert window.end_ms - window.start_ms <= 10_000

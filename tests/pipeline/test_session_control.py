@@ -26,18 +26,18 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionDelta,
 )
-from streamser.pipeline.requests import Cancel, EmotionJob
+from streamser.pipeline.requests import Cancel, EmotionRequest
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.session_config import SessionProfile
+from streamser.pipeline.session_config import SessionConfig
 from streamser.pipeline.utterance import RefusedError
-from streamser.speech.endpointing import SegmenterSettings
-from tests.pipeline.doubles import answer, events_of, jobs_of, make_session, speech
+from streamser.speech.endpointing import EndpointerSettings
+from tests.pipeline.doubles import answer, events_of, make_session, requests_of, speech
 
 E = TypeVar("E", bound=Event)
 
 
 class Client:
-    """Drive a session and answer its jobs at once; keep all that was told."""
+    """Drive a session and answer its requests at once; keep all that was told."""
 
     def __init__(self, session: Session | None = None) -> None:
         self.session = make_session() if session is None else session
@@ -45,11 +45,11 @@ class Client:
         self.carry(self.session.begin())
 
     def carry(self, output: list[Output]) -> list[Event]:
-        """Answer the jobs of an output; return the events of it and of the answers."""
+        """Answer the requests of an output; return the events of it and of the answers."""
         told = events_of(output)
         self.told += told
-        for job in jobs_of(output):
-            told += self.carry(self.session.resolve(job.id, answer(job)))
+        for request in requests_of(output):
+            told += self.carry(self.session.resolve(request.id, answer(request)))
         return told
 
     def say(self, *pattern: tuple[float, float]) -> None:
@@ -60,7 +60,7 @@ class Client:
 
     def change(self, **fields: object) -> list[Event]:
         """Set the session up anew, but for these fields as it is."""
-        profile: SessionProfile = replace(self.session._profile, **fields)
+        profile: SessionConfig = replace(self.session._profile, **fields)
         return self.carry(self.session.configure(profile))
 
     def of(self, kind: type[E]) -> list[E]:
@@ -145,11 +145,11 @@ def test_with_nothing_open_a_commit_is_an_error_unless_told_to_be_lenient() -> N
 
 
 def test_a_cleared_utterance_leaves_nothing_but_its_beginning() -> None:
-    """No final, no place in the chain; a job for it is taken back."""
+    """No final, no place in the chain; a request for it is taken back."""
     client = Client()
     client.say((0.5, 0), (1.0, 0.3))
     late = client.session.push(speech((0.4, 0)))
-    assert jobs_of(late), "the speculative final has begun"
+    assert requests_of(late), "the speculative final has begun"
     output = client.session.clear()
     assert [item for item in output if isinstance(item, Cancel)]
     assert isinstance(client.carry(output)[-1], Cleared)
@@ -202,7 +202,7 @@ def test_another_hangover_holds_from_the_next_pause() -> None:
     """The utterance that is open ends as it was begun; the answer says what is in force."""
     client = Client()
     client.say((0.5, 0), (1.0, 0.3))
-    (updated,) = client.change(endpointing=SegmenterSettings.from_ms(silence_ms=100))
+    (updated,) = client.change(endpointing=EndpointerSettings.from_ms(silence_ms=100))
     assert isinstance(updated, SessionUpdated)
     assert updated.session.silence_ms == 100
     client.say((0.3, 0))
@@ -214,7 +214,7 @@ def test_another_hangover_holds_from_the_next_pause() -> None:
 def test_a_longer_utterance_fits_after_a_change() -> None:
     """What must be remembered grows with what may be asked for."""
     client = Client(make_session(max_length_ms=1000))
-    client.change(endpointing=SegmenterSettings.from_ms(max_length_ms=6000))
+    client.change(endpointing=EndpointerSettings.from_ms(max_length_ms=6000))
     client.say((0.5, 0), (5.0, 0.3), (1.0, 0))
     (final,) = client.of(EmotionCompleted)
     assert final.emotion.window.end_ms - final.emotion.window.start_ms > 5000
@@ -228,15 +228,15 @@ def test_the_speaker_can_change() -> None:
     assert client.of(EmotionCompleted)[0].emotion.speaker == "Ann"
 
 
-def test_without_words_no_job_asks_for_any() -> None:
+def test_without_words_no_request_asks_for_any() -> None:
     """And no transcript is told."""
     session = make_session()
     profile = session._profile
     session.begin()
     session.configure(replace(profile, models=replace(profile.models, asr=None)))
     output = session.push(speech((0.5, 0), (1.0, 0.3), (1.0, 0)))
-    assert jobs_of(output)
-    assert all(isinstance(job, EmotionJob) for job in jobs_of(output))
+    assert requests_of(output)
+    assert all(isinstance(request, EmotionRequest) for request in requests_of(output))
 
 
 def test_the_order_of_events_can_only_be_chosen_before_sound() -> None:

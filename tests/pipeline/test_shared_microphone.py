@@ -24,11 +24,11 @@ from streamser.events import (
     TranscriptionCompleted,
     encode_event,
 )
-from streamser.pipeline.requests import EmotionJob, Job
+from streamser.pipeline.requests import EmotionRequest, Request
 from streamser.pipeline.session import Session
 from streamser.server.meeting import MeetingMood, recall, replay
 from streamser.speech.speakers import Clustering
-from tests.pipeline.doubles import answer, answer_all, events_of, jobs_of, make_session, speech
+from tests.pipeline.doubles import answer, answer_all, events_of, make_session, requests_of, speech
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 
@@ -42,14 +42,14 @@ def in_turn(*turns: tuple[float, float]) -> Samples:
     return speech(PAUSE, *(part for turn in turns for part in (turn, PAUSE)))
 
 
-def resolve(session: Session, job: Job, *, deaf: bool = False) -> list[Event]:
-    """Answer a job; a ``deaf`` answer says nothing of the voice."""
-    found = answer(job)
-    return events_of(session.resolve(job.id, replace(found, voice=None) if deaf else found))
+def resolve(session: Session, request: Request, *, deaf: bool = False) -> list[Event]:
+    """Answer a request; a ``deaf`` answer says nothing of the voice."""
+    found = answer(request)
+    return events_of(session.resolve(request.id, replace(found, voice=None) if deaf else found))
 
 
 def run(session: Session, sound: Samples) -> list[Event]:
-    """Let a session hear everything, and answer its jobs at once."""
+    """Let a session hear everything, and answer its requests at once."""
     told = events_of(session.begin())
     for offset in range(0, len(sound), 800):
         told += answer_all(session, session.push(sound[offset : offset + 800]))
@@ -116,7 +116,7 @@ def test_a_voice_that_could_not_be_described_is_of_nobody() -> None:
     """Its emotion is told all the same, and the next ones are told apart as ever."""
     session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
-    one, two, three = jobs_of(session.push(in_turn(LOUD, LOUD, LOUD)))
+    one, two, three = requests_of(session.push(in_turn(LOUD, LOUD, LOUD)))
     told = resolve(session, one) + resolve(session, two, deaf=True) + resolve(session, three)
     assert said_by(told) == [("speaker 1", True), (None, False), ("speaker 1", True)]
 
@@ -125,7 +125,7 @@ def test_labels_are_given_in_the_order_of_utterances() -> None:
     """Not in that in which the device thread was done with them."""
     session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
-    one, two = jobs_of(session.push(in_turn(QUIET, LOUD)))
+    one, two = requests_of(session.push(in_turn(QUIET, LOUD)))
     assert resolve(session, two) == []
     assert said_by(resolve(session, one)) == [("speaker 1", True), ("speaker 2", True)]
 
@@ -140,21 +140,21 @@ def test_only_finals_of_sessions_without_a_name_ask_for_voices() -> None:
         session = make_session(clustering=clustering, speaker=name)
         session.begin()
         output = session.push(in_turn(LOUD, QUIET))
-        jobs = [job for job in output if isinstance(job, EmotionJob)]
-        assert {job.embed for job in jobs if job.clip.final} == {asks}
-        assert {job.embed for job in jobs if not job.clip.final} == {False}
+        requests = [request for request in output if isinstance(request, EmotionRequest)]
+        assert {request.embed for request in requests if request.clip.final} == {asks}
+        assert {request.embed for request in requests if not request.clip.final} == {False}
 
 
 def test_a_client_that_names_its_speaker_ends_the_guessing() -> None:
     """At once: also of an utterance whose voice has been described by then."""
     session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
-    one, two = jobs_of(session.push(in_turn(LOUD, QUIET)))
+    one, two = requests_of(session.push(in_turn(LOUD, QUIET)))
     told = resolve(session, one)
     session.forget_speaker()
     session.configure(replace(session._profile, speaker="Anna"))
     told += resolve(session, two)
-    (three,) = jobs_of(session.push(in_turn(LOUD)))
+    (three,) = requests_of(session.push(in_turn(LOUD)))
     told += resolve(session, three)
     assert said_by(told) == [("speaker 1", True), ("Anna", False), ("Anna", False)]
     assert known(told) == [0, 0, 1]
@@ -168,8 +168,8 @@ def test_voices_stay_known_when_a_name_is_taken_back() -> None:
     for name, turn in ((None, LOUD), ("Anna", LOUD), (None, QUIET), (None, LOUD)):
         session.forget_speaker()
         session.configure(replace(session._profile, speaker=name))
-        (job,) = jobs_of(session.push(in_turn(turn)))
-        told += resolve(session, job)
+        (request,) = requests_of(session.push(in_turn(turn)))
+        told += resolve(session, request)
     assert said_by(told) == [
         ("speaker 1", True),
         ("Anna", False),

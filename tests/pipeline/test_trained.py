@@ -18,7 +18,7 @@ from streamser.emotion.neural.fused import load_fused
 from streamser.errors import ModelError
 from streamser.events import EmotionBody, EmotionCompleted, EmotionDelta, Event
 from streamser.pipeline.engine import Engine
-from streamser.pipeline.requests import EmotionJob, Fault, Observed
+from streamser.pipeline.requests import EmotionRequest, Fault, Observed
 from streamser.taxonomy import CATEGORIES
 from tests.emotion.neural.checkpoints import tiny_checkpoint
 from tests.pipeline.doubles import SpellingTranscriber
@@ -107,11 +107,11 @@ def test_one_answer_that_is_no_number_fails_alone(where: Path, demo: Frames) -> 
     engine = Engine(None, load_fused(str(where), device="cpu"))
     sound = np.ascontiguousarray(demo[:16_000, 0])
     broken = np.full(16_000, np.nan, np.float32)
-    jobs = [
-        EmotionJob(number, Clip("a", number, 0, samples, final=True), 16_000, droppable=False)
+    requests = [
+        EmotionRequest(number, Clip("a", number, 0, samples, final=True), 16_000, droppable=False)
         for number, samples in enumerate((sound, broken, sound))
     ]
-    good, bad, other = engine.run(jobs)
+    good, bad, other = engine.run(requests)
     assert isinstance(good, Observed)
     assert isinstance(other, Observed)
     assert isinstance(bad, Fault)

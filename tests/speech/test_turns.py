@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import Ring, Samples
-from streamser.speech.endpointing import Closed, Extended, Opened, SegmenterSettings, SegmentEvent
-from streamser.speech.turns import MIN_COMMIT, ManualTurns, Turns, VadTurns
+from streamser.speech.endpointing import Closed, EndpointerSettings, EndpointEvent, Extended, Opened
+from streamser.speech.turns import MIN_COMMIT, ManualTurnDetector, TurnDetector, VadTurnDetector
 from tests.pipeline.doubles import WINDOW, LevelVad, speech
 
-SETTINGS = SegmenterSettings.from_ms()
+SETTINGS = EndpointerSettings.from_ms()
 LONGEST = 16_000
 
 
-def by_detector(ring: Ring) -> Turns:
+def by_detector(ring: Ring) -> TurnDetector:
     """Find utterances by level."""
-    return VadTurns(ring, LevelVad(), SETTINGS)
+    return VadTurnDetector(ring, LevelVad(), SETTINGS)
 
 
-def by_hand(ring: Ring) -> Turns:
+def by_hand(ring: Ring) -> TurnDetector:
     """Find utterances by commits; the longest lasts a second."""
-    return ManualTurns(ring, LONGEST, WINDOW)
+    return ManualTurnDetector(ring, LONGEST, WINDOW)
 
 
-def hear(turns: Turns, samples: Samples) -> list[SegmentEvent]:
+def hear(turns: TurnDetector, samples: Samples) -> list[EndpointEvent]:
     """Hear all samples."""
     found = []
     while len(samples):
@@ -103,7 +103,7 @@ def test_what_is_cleared_never_was(make: type) -> None:
 def test_one_way_can_go_on_where_the_other_stopped(pieces: list[int]) -> None:
     """Positions stay those of the session, and no sample is lost or held twice."""
     ring = Ring(20 * LONGEST)
-    turns: Turns = by_detector(ring)
+    turns: TurnDetector = by_detector(ring)
     total, values = 0, np.arange(60_000, dtype=np.float32) / 1e9
     for n, size in enumerate(pieces):
         hear(turns, values[total : total + size])

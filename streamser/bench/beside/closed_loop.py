@@ -16,8 +16,8 @@ from streamser.bench.conversation import Conversation
 from streamser.config import WorkerSettings
 from streamser.errors import StreamserError
 from streamser.pipeline.engine import Runner
-from streamser.pipeline.pool import Crew
-from streamser.pipeline.requests import Fault, Job, Outcome, Skipped
+from streamser.pipeline.pool import WorkerPool
+from streamser.pipeline.requests import Fault, Outcome, Request, Skipped
 
 __all__ = ["Pace", "cut_utterances", "run_batched", "run_threads"]
 
@@ -71,7 +71,7 @@ def run_batched(
     settings: WorkerSettings,
     utterances: Sequence[Samples],
     streams: int,
-    ask: Callable[[int, Clip], Job],
+    ask: Callable[[int, Clip], Request],
 ) -> Pace:
     """Let so many sessions ask our workers, each for its utterances, one after another.
 
@@ -79,10 +79,10 @@ def run_batched(
 
     Raises ``StreamserError`` where the models cannot be had, or a job fails.
     """
-    crew = Crew(build, settings)
+    pool = WorkerPool(build, settings)
     try:
-        crew.engine()
-        sessions = [_Session(crew, n, utterances[n::streams], ask) for n in range(streams)]
+        pool.engine()
+        sessions = [_Session(pool, n, utterances[n::streams], ask) for n in range(streams)]
         watch = _Watch()
         for session in sessions:
             session.ask()
@@ -94,7 +94,7 @@ def run_batched(
                 raise StreamserError(session.fault, code="bench_failed")
         return pace
     finally:
-        crew.close()
+        pool.close()
 
 
 class _Session:
@@ -102,19 +102,19 @@ class _Session:
 
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         number: int,
         utterances: Sequence[Samples],
-        ask: Callable[[int, Clip], Job],
+        ask: Callable[[int, Clip], Request],
     ) -> None:
         self.over = threading.Event()
         self.fault: str | None = None
-        self._crew = crew
+        self._pool = pool
         self._name = f"bench-{number}"
         self._left = list(utterances)
         self._job = ask
         self._asked = 0
-        crew.enter(self._name)
+        pool.enter(self._name)
 
     def ask(self) -> None:
         """Ask for the next; done when there is none."""
@@ -124,9 +124,9 @@ class _Session:
         samples = self._left.pop(0)
         self._asked += 1
         clip = Clip(self._name, self._asked, 0, samples, final=True)
-        self._crew.submit(self._job(self._asked, clip), self._take)
+        self._pool.submit(self._job(self._asked, clip), self._take)
 
-    def _take(self, job: Job, outcome: Outcome) -> None:
+    def _take(self, job: Request, outcome: Outcome) -> None:
         match outcome:
             case Fault(message=why) | Skipped(reason=why):
                 self.fault = f"an utterance was not answered: {why}"

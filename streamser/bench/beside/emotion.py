@@ -22,7 +22,7 @@ from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
 from streamser.pipeline.engine import Engine, Runner
-from streamser.pipeline.requests import EmotionJob
+from streamser.pipeline.requests import EmotionRequest
 
 __all__ = ["compare_emotion", "write_pair"]
 
@@ -131,7 +131,7 @@ def _ours(model: Path, precision: Any, utterances: list[Samples], streams: int) 
         engine.warm()
         return engine
 
-    def ask(number: int, clip: Clip) -> EmotionJob:
-        return EmotionJob(number, clip, len(clip.samples), droppable=False)
+    def ask(number: int, clip: Clip) -> EmotionRequest:
+        return EmotionRequest(number, clip, len(clip.samples), droppable=False)
 
     return run_batched(build, WorkerSettings(), utterances, streams, ask)

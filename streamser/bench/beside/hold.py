@@ -25,15 +25,15 @@ from streamser.bench.conversation import load_demo, load_recordings
 from streamser.bench.load_log import BLOCK_MS, Receipt, StreamLog, read_told
 from streamser.bench.load_sound import Lap, Plan, make_lap, plans
 from streamser.config import AsrSettings, Settings
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.events import Event
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_engine, build_session, build_vads
 from streamser.pipeline.engine import Abilities, Engine
 from streamser.pipeline.pool import WorkerPools
-from streamser.pipeline.requests import Cancel, EmotionJob, Job, Outcome, WordsJob
+from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.stream import Conductor
+from streamser.pipeline.stream import SessionRunner
 from streamser.speech.vad import Vad
 
 __all__ = ["HoldTask", "hold", "settings_of"]
@@ -130,7 +130,7 @@ def _session(
     number: int,
     vad: Vad,
     abilities: Abilities,
-    make_listener: Callable[[], Listener],
+    make_listener: Callable[[], SpeakerModel],
 ) -> Session:
     return build_session(
         settings,
@@ -154,7 +154,7 @@ def _lock(
     settings = settings_of(task.model, task.asr)
     engine = build_engine(settings, _silent)
     make_vad = build_vads(settings)
-    equipment = (engine.abilities, engine.listener)
+    equipment = (engine.abilities, engine.new_speaker)
     sessions = [_session(settings, n, make_vad(), *equipment) for n in range(len(drawn))]
     first = ready()
     scripts = [_Script(lap, plan, first, task.seconds) for plan in drawn]
@@ -174,13 +174,13 @@ def _follow(session: Session, script: _Script, engine: Engine, lock: threading.L
     """Follow one stream on a thread of its own; models run here too, one job at a time."""
 
     def carry(output: list[Output]) -> None:
-        tasks: deque[Job] = deque()
+        tasks: deque[Request] = deque()
         while True:
             script.note(item for item in output if isinstance(item, Event))
             for item in output:
                 if isinstance(item, Cancel):
-                    tasks = deque(job for job in tasks if job.id != item.job_id)
-                elif isinstance(item, WordsJob | EmotionJob):
+                    tasks = deque(job for job in tasks if job.id != item.request_id)
+                elif isinstance(item, WordsRequest | EmotionRequest):
                     tasks.append(item)
             if not tasks:
                 return
@@ -217,7 +217,7 @@ async def _conduct(
     analyzer: Analyzer, task: HoldTask, lap: Lap, drawn: list[Plan], ready: Callable[[], float]
 ) -> list[StreamLog]:
     make_vad, workers = analyzer.equipment()
-    equipment = (workers.wait(), workers.listener)
+    equipment = (workers.wait(), workers.new_speaker)
     loop = asyncio.get_running_loop()
     sessions = [_session(analyzer.settings, n, make_vad(), *equipment) for n in range(len(drawn))]
     for number in range(len(drawn)):
@@ -248,7 +248,7 @@ class _Stream:
         self.script = script
         self.over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._conductor = Conductor(session, workers, self._post, time.monotonic)
+        self._conductor = SessionRunner(session, workers, self._post, time.monotonic)
         self._number = 0
         self._reached = 0
         script.note(self._conductor.begin())
@@ -274,12 +274,12 @@ class _Stream:
             self.script.note(self._conductor.end())
             self._end_if_closed()
 
-    def _post(self, job: Job, outcome: Outcome) -> None:
+    def _post(self, job: Request, outcome: Outcome) -> None:
         # The loop may have been closed meanwhile, by a stream that was given up.
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._take, job, outcome)
 
-    def _take(self, job: Job, outcome: Outcome) -> None:
+    def _take(self, job: Request, outcome: Outcome) -> None:
         self.script.note(self._conductor.take(job, outcome))
         self._end_if_closed()
 

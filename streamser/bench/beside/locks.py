@@ -27,7 +27,7 @@ from streamser.bench.load_streams import Span, Target, play
 from streamser.bench.model import available_mib
 from streamser.client.address import REALTIME, address
 from streamser.errors import StreamserError
-from streamser.pipeline.build import segmenter_settings
+from streamser.pipeline.build import endpointer_settings
 
 __all__ = ["compare_locks"]
 
@@ -115,7 +115,7 @@ class _Bench:
         folder = task.recordings
         self.lap: Lap = make_lap(load_demo() if folder is None else load_recordings(Path(folder)))
         endpointing = settings_of(task.model, task.asr).endpointing
-        tail = to_ms(segmenter_settings(endpointing).tail)
+        tail = to_ms(endpointer_settings(endpointing).tail)
         self._hangover = Hangover.of("silero", endpointing.silence_ms, tail)
         self._apart_mib = 0.0
 

@@ -19,8 +19,8 @@ from streamser.bench.beside.report import Comparison, Contender, Ratio
 from streamser.bench.beside.tasks import VadTask
 from streamser.bench.conversation import Conversation, load_demo, load_recordings
 from streamser.bench.machine import pinned
-from streamser.speech.endpointing import Closed, SegmenterSettings
-from streamser.speech.turns import VadTurns
+from streamser.speech.endpointing import Closed, EndpointerSettings
+from streamser.speech.turns import VadTurnDetector
 from streamser.speech.vad import SileroModel, load_silero
 
 __all__ = ["compare_vads"]
@@ -133,9 +133,9 @@ class _SameWeights:
 
 
 def _ours(silero: SileroModel, blocks: Iterable[Samples]) -> list[Stretch]:
-    settings = SegmenterSettings.from_ms(silence_ms=_SILENCE_MS, pre_roll_ms=0, tail_ms=0)
+    settings = EndpointerSettings.from_ms(silence_ms=_SILENCE_MS, pre_roll_ms=0, tail_ms=0)
     ring = Ring(settings.max_length)
-    turns = VadTurns(ring, silero.stream(), settings)
+    turns = VadTurnDetector(ring, silero.stream(), settings)
     found: list[Stretch] = []
 
     def note(events: list[Any]) -> None:

@@ -15,7 +15,7 @@ from streamser.bench.core import NullModel
 from streamser.bench.random_whisper import WORDS, write_random_whisper
 from streamser.config import AsrSettings, WorkerSettings
 from streamser.pipeline.engine import Engine, Runner
-from streamser.pipeline.requests import WordsJob
+from streamser.pipeline.requests import WordsRequest
 from streamser.speech.choose import choose_transcriber
 
 __all__ = ["compare_words"]
@@ -112,8 +112,8 @@ def _ours(task: WordsTask, model: str, utterances: list[Samples]) -> Pace:
         engine.warm()
         return engine
 
-    def ask(number: int, clip: Clip) -> WordsJob:
-        return WordsJob(number, clip, droppable=False)
+    def ask(number: int, clip: Clip) -> WordsRequest:
+        return WordsRequest(number, clip, droppable=False)
 
     return run_batched(build, WorkerSettings(), utterances, task.streams, ask)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from streamser.events import Overload
-from streamser.pipeline.emitter import Draft, Losses
+from streamser.pipeline.emitter import Draft, DropCounter
 
 
 def read(content: Draft | None) -> Overload:
@@ -14,7 +14,7 @@ def read(content: Draft | None) -> Overload:
 
 def test_the_first_loss_is_told_at_once_and_the_next_after_a_second() -> None:
     """With all that was lost in between."""
-    losses = Losses("partials")
+    losses = DropCounter("partials")
     assert read(losses.note(1, "full", 100)).dropped == 1
     assert losses.note(1, "full", 8_000) is None
     assert losses.note(2, "full", 16_000) is None
@@ -24,7 +24,7 @@ def test_the_first_loss_is_told_at_once_and_the_next_after_a_second() -> None:
 
 def test_sound_is_told_in_milliseconds_of_the_sum_not_as_a_sum_of_rounded_ones() -> None:
     """A thousand losses of half a millisecond are half a second."""
-    losses = Losses("audio")
+    losses = DropCounter("audio")
     for n in range(1000):
         losses.note(8, "dropped", n)
     assert losses.total_ms == 500
@@ -33,7 +33,7 @@ def test_sound_is_told_in_milliseconds_of_the_sum_not_as_a_sum_of_rounded_ones()
 
 def test_what_was_not_told_yet_can_be_asked_for_once() -> None:
     """At the end of a session."""
-    losses = Losses("audio")
+    losses = DropCounter("audio")
     assert losses.tell(0) is None
     losses.note(16, "overflow", 0)
     losses.note(16, "overflow", 1)
@@ -43,5 +43,5 @@ def test_what_was_not_told_yet_can_be_asked_for_once() -> None:
 
 def test_a_loss_of_unknown_length_is_told_too() -> None:
     """A driver does not say how much it lost."""
-    event = read(Losses("audio").note(0, "overflow", 0))
+    event = read(DropCounter("audio").note(0, "overflow", 0))
     assert (event.dropped, event.reason) == (0, "overflow")

@@ -12,21 +12,21 @@ import pytest
 from streamser.audio.clip import Clip
 from streamser.config import WorkerSettings
 from streamser.errors import ModelError
-from streamser.pipeline.requests import Fault, Job, Outcome, WordsJob
-from streamser.pipeline.worker import DeviceThread
+from streamser.pipeline.requests import Fault, Outcome, Request, WordsRequest
+from streamser.pipeline.worker import InferenceWorker
 from streamser.speech.transcriber import Transcript
 from tests.faults.doubles import GIVE_UP_S, HandTime, Mishap, Workshop, get
 from tests.pipeline.doubles import speech
 
 
-def job(number: int, session: str = "a") -> Job:
-    """Make a job of a tenth of a second."""
+def request(number: int, session: str = "a") -> Request:
+    """Make a request of a tenth of a second."""
     clip = Clip(session, number, 0, speech((0.1, 0.3)), final=True)
-    return WordsJob(number, clip, droppable=False)
+    return WordsRequest(number, clip, droppable=False)
 
 
 class Bench:
-    """Run a device thread by hand: its jobs, its answers, its time."""
+    """Run a device thread by hand: its requests, its answers, its time."""
 
     def __init__(
         self,
@@ -37,16 +37,16 @@ class Bench:
         self.time = HandTime()
         self.shop = Workshop(mishap, before)
         settings = settings or WorkerSettings(max_wait_ms=0)
-        self.worker = DeviceThread(self.shop.build, settings, timing=self.time)
+        self.worker = InferenceWorker(self.shop.build, settings, timing=self.time)
         self._answers: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
 
     def ask(self, *numbers: int, session: str = "a") -> None:
-        """Submit jobs."""
+        """Submit requests."""
         for number in numbers:
-            self.worker.submit(job(number, session), self._answer)
+            self.worker.submit(request(number, session), self._answer)
 
     def answers(self, count: int) -> dict[int, str]:
-        """Wait for outcomes; each is "ok" or the code of a fault, by the number of the job."""
+        """Wait for outcomes; each is "ok" or the code of a fault, by the number of the request."""
         got = [self._answers.get(timeout=GIVE_UP_S) for _ in range(count)]
         assert len({number for number, _ in got}) == count
         return {number: _short(outcome) for number, outcome in got}
@@ -56,8 +56,8 @@ class Bench:
         """Return whether there are answers that nobody has waited for."""
         return not self._answers.empty()
 
-    def _answer(self, job: Job, outcome: Outcome) -> None:
-        self._answers.put((job.id, outcome))
+    def _answer(self, request: Request, outcome: Outcome) -> None:
+        self._answers.put((request.id, outcome))
 
 
 def _short(outcome: Outcome) -> str:
@@ -111,7 +111,7 @@ def after(*mishaps: Mishap) -> Mishap:
     return all_of_them
 
 
-def test_a_thread_that_dies_is_replaced_and_its_jobs_are_tried_again() -> None:
+def test_a_thread_that_dies_is_replaced_and_its_requests_are_tried_again() -> None:
     """With another engine, built by the new thread; nobody notices but the counts."""
     bench = Bench(once(leave))
     bench.ask(1)
@@ -124,7 +124,7 @@ def test_a_thread_that_dies_is_replaced_and_its_jobs_are_tried_again() -> None:
     bench.worker.close()
 
 
-def test_a_job_over_which_the_thread_dies_twice_fails_alone() -> None:
+def test_a_request_over_which_the_thread_dies_twice_fails_alone() -> None:
     """Those that shared its batch are answered, each by itself."""
 
     def poison(clips: Sequence[Clip]) -> None:
@@ -165,7 +165,7 @@ def test_what_was_withdrawn_while_the_thread_died_is_not_tried_again() -> None:
     assert not bench.unread
 
 
-def test_a_batch_that_hangs_is_tried_again_job_by_job() -> None:
+def test_a_batch_that_hangs_is_tried_again_request_by_request() -> None:
     """The one that hangs again fails with `deadline`; the stuck threads' answers go nowhere."""
     with gate(0) as first, gate(2) as held:
         bench = Bench(after(first, held))
@@ -264,7 +264,7 @@ def test_a_batch_that_hangs_does_not_get_the_time_of_loading() -> None:
 
 
 def test_models_that_cannot_be_loaded_again_are_tried_for_ever_more_seldom() -> None:
-    """Meanwhile jobs fail at once; when the file is back, so is everything."""
+    """Meanwhile requests fail at once; when the file is back, so is everything."""
     tried = threading.Semaphore(0)
     gone = threading.Event()
 
@@ -305,7 +305,7 @@ def test_models_that_cannot_be_loaded_again_are_tried_for_ever_more_seldom() -> 
 
 
 def test_a_device_that_is_lost_again_and_again_is_left_alone_for_a_while() -> None:
-    """It is no single job's fault, and loading models over and over helps nobody."""
+    """It is no single request's fault, and loading models over and over helps nobody."""
     well = threading.Event()
     bench = Bench(lambda clips: None if well.is_set() else leave(clips))
     bench.ask(1)
@@ -324,7 +324,7 @@ def test_a_device_that_is_lost_again_and_again_is_left_alone_for_a_while() -> No
 
 
 def test_a_device_that_answers_between_its_losses_is_never_left_alone() -> None:
-    """However often one job or another brings it down: the others are answered."""
+    """However often one request or another brings it down: the others are answered."""
 
     def poison(clips: Sequence[Clip]) -> None:
         if any(clip.utterance % 2 for clip in clips):
@@ -366,7 +366,7 @@ def test_no_more_than_three_sets_of_models_hang() -> None:
 
 
 def test_a_model_that_hangs_over_a_goodbye_holds_up_nobody() -> None:
-    """Jobs and goodbyes are taken all the same, and answered by the next thread."""
+    """Requests and goodbyes are taken all the same, and answered by the next thread."""
     entered, opened = threading.Semaphore(0), threading.Event()
     bench = Bench(lambda clips: None)
     first = bench.worker.engine()

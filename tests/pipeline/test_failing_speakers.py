@@ -1,4 +1,4 @@
-"""Listeners that fail, as those of a plug-in may: nothing is lost without a word."""
+"""SpeakerModels that fail, as those of a plug-in may: nothing is lost without a word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.model import Reading
+from streamser.emotion.model import Prediction
 from streamser.errors import ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -20,15 +20,15 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.pipeline.session import Session
-from streamser.pipeline.speaker_state import Listeners
+from streamser.pipeline.speaker_state import SpeakerModels
 from tests.pipeline.doubles import (
     CountingListener,
     LevelVad,
     answer,
     answer_all,
     events_of,
-    jobs_of,
     make_session,
+    requests_of,
     speech,
 )
 
@@ -48,15 +48,15 @@ class FailingListener(CountingListener):
             self._left -= 1
             raise KeyError("no such voice")
 
-    def interpret(self, finding: float) -> Reading:
+    def predict(self, finding: float) -> Prediction:
         """Fail, or judge loudness."""
-        self._do("interpret")
-        return super().interpret(finding)
+        self._do("predict")
+        return super().predict(finding)
 
-    def learn(self, finding: float) -> None:
+    def adapt(self, finding: float) -> None:
         """Fail, or count."""
-        self._do("learn")
-        super().learn(finding)
+        self._do("adapt")
+        super().adapt(finding)
 
     def restore(self, state: bytes) -> None:
         """Fail in the middle, or take a number."""
@@ -90,7 +90,7 @@ def of(told: list[Event], kind: type[Event]) -> list[Event]:
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_final_that_nobody_can_read_fails_and_counts(ordered: bool) -> None:
     """With the reason; the session goes on to its end."""
-    told = follow("interpret", 1000, ordered=ordered)
+    told = follow("predict", 1000, ordered=ordered)
     failed = of(told, TranscriptionFailed)
     assert len(failed) == 2
     assert isinstance(failed[0], TranscriptionFailed)
@@ -105,7 +105,7 @@ def test_a_final_that_nobody_can_read_fails_and_counts(ordered: bool) -> None:
 
 def test_an_utterance_that_cannot_be_learnt_fails_alone() -> None:
     """The next is read as if it had not been."""
-    told = follow("learn", 1)
+    told = follow("adapt", 1)
     assert len(of(told, TranscriptionFailed)) == 1
     (final,) = of(told, EmotionCompleted)
     assert isinstance(final, EmotionCompleted)
@@ -116,7 +116,7 @@ def test_an_utterance_that_cannot_be_learnt_fails_alone() -> None:
 def test_partial_readings_that_nobody_can_read_are_told_as_lost(ordered: bool) -> None:
     """Each is counted, and its words are told all the same."""
     sound = follow("none", 0, ordered=ordered)
-    told = follow("interpret", 1000, ordered=ordered)
+    told = follow("predict", 1000, ordered=ordered)
     expected = len(of(sound, EmotionDelta))
     assert expected >= 4
     assert not of(told, EmotionDelta)
@@ -133,9 +133,9 @@ def test_partial_readings_that_nobody_can_read_are_told_as_lost(ordered: bool) -
 def test_a_voice_alone_that_nobody_can_read_is_told_as_lost() -> None:
     """Its final is still to come, and is read."""
     profile = replace(make_session(partial_every_ms=0)._profile, patience=0)
-    session = Session(profile, LevelVad(), lambda: FailingListener("interpret", 1))
+    session = Session(profile, LevelVad(), lambda: FailingListener("predict", 1))
     session.begin()
-    words, voice = jobs_of(session.push(speech((0.5, 0), (1.4, 0.3), (1.0, 0))))
+    words, voice = requests_of(session.push(speech((0.5, 0), (1.4, 0.3), (1.0, 0))))
     told = events_of(session.resolve(voice.id, answer(voice)))
     (loss,) = told
     assert isinstance(loss, Overload)
@@ -153,7 +153,7 @@ def failing(method: str) -> Callable[[], CountingListener]:
 
 def test_what_cannot_be_restored_is_an_error_that_says_why() -> None:
     """Nothing of it is kept: what is half restored would judge wrongly."""
-    listeners = Listeners(failing("restore"), None)
+    listeners = SpeakerModels(failing("restore"), None)
     with pytest.raises(ModelError, match="cannot be restored: KeyError: 'no such voice'"):
         listeners.restore(b"3")
     assert listeners.snapshot() == b"0"
@@ -161,7 +161,7 @@ def test_what_cannot_be_restored_is_an_error_that_says_why() -> None:
 
 def test_a_speaker_is_forgotten_whatever_the_listener_says() -> None:
     """Another person has taken the microphone: a new listener begins."""
-    listeners = Listeners(failing("reset"), None)
-    listeners.learn(0.1)
+    listeners = SpeakerModels(failing("reset"), None)
+    listeners.adapt(0.1)
     listeners.reset()
     assert listeners.snapshot() == b"0"

@@ -25,8 +25,8 @@ from streamser.errors import ConfigError, ModelError
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import Part, build_engine, settle
 from streamser.pipeline.process import RemoteEngine
-from streamser.pipeline.requests import EmotionJob, Fault, Observed, Outcome
-from streamser.pipeline.worker import DeviceThread
+from streamser.pipeline.requests import EmotionRequest, Fault, Observed, Outcome
+from streamser.pipeline.worker import InferenceWorker
 from tests.cli.running import DEMO
 from tests.faults.doubles import HandTime
 from tests.plugged import write_package
@@ -66,10 +66,10 @@ def sound(seconds: float, begin: float = 0.0) -> Samples:
     return found
 
 
-def job(number: int, seconds: float = 2.0, begin: float = 1.0) -> EmotionJob:
+def request(number: int, seconds: float = 2.0, begin: float = 1.0) -> EmotionRequest:
     """Ask about a part of the bundled conversation."""
     clip = Clip("session", number, 0, sound(seconds, begin), final=True)
-    return EmotionJob(number, clip, 10 * SAMPLE_RATE, droppable=False, text="so it is")
+    return EmotionRequest(number, clip, 10 * SAMPLE_RATE, droppable=False, text="so it is")
 
 
 def same(left: Any, right: Any) -> bool:
@@ -105,34 +105,34 @@ def test_what_is_found_in_another_process_is_what_is_found_here(model: str) -> N
     """To the last bit, and so is what a listener makes of it."""
     wanted = settings(emotion__model=model)
     here = build_engine(wanted, silent)
-    jobs = [job(1), job(2, 0.0), job(3, 3.0, 5.0)]
+    requests = [request(1), request(2, 0.0), request(3, 3.0, 5.0)]
     with remote(wanted) as there:
-        found, expected = there.run(jobs), here.run(jobs)
+        found, expected = there.run(requests), here.run(requests)
         assert there.abilities == here.abilities
         assert there.spent.judging_s > 0
         assert all(map(same, found, expected))
         assert isinstance(found[0], Observed)
-        reading = there.listener()
-        beside = here.listener()
+        reading = there.new_speaker()
+        beside = here.new_speaker()
         for outcome in found:
             assert isinstance(outcome, Observed)
-            assert reading.interpret(outcome.finding) == beside.interpret(outcome.finding)
-            reading.learn(outcome.finding)
-            beside.learn(outcome.finding)
+            assert reading.predict(outcome.finding) == beside.predict(outcome.finding)
+            reading.adapt(outcome.finding)
+            beside.adapt(outcome.finding)
         assert reading.snapshot() == beside.snapshot()
-        assert there.listener().snapshot() == here.listener().snapshot()
+        assert there.new_speaker().snapshot() == here.new_speaker().snapshot()
         there.forget("session")
-        assert all(map(same, there.run(jobs), expected))
+        assert all(map(same, there.run(requests), expected))
 
 
 @pytest.mark.parametrize("part", ["words", "emotion"])
 def test_a_process_holds_the_part_of_the_models_that_is_asked_for(part: Part) -> None:
-    """What it does not hold it does not load, and jobs for it fail."""
+    """What it does not hold it does not load, and requests for it fail."""
     wanted = settings(asr__engine="none")
     engine = RemoteEngine(wanted, silent, part)
     try:
         assert engine.abilities.emotion == ("compact" if part == "emotion" else None)
-        (outcome,) = engine.run([job(1)])
+        (outcome,) = engine.run([request(1)])
         assert isinstance(outcome, Observed if part == "emotion" else Fault)
     finally:
         engine.close()
@@ -151,8 +151,8 @@ class Bound:
 class Model(RulesModel):
     def __init__(self, settings, *, offline):
         super().__init__()
-    def observe(self, batch):
-        found = super().observe(batch)
+    def extract(self, batch):
+        found = super().extract(batch)
         for place, spoken in enumerate(batch):
             number = spoken.place.utterance if spoken.place else 0
             if number == 2:
@@ -175,12 +175,12 @@ def test_what_cannot_cross_costs_its_own_utterance(
     with remote(settings(emotion__model="fancy")) as engine:
         pid = engine.pid
         for batch in ([1, 2, 1], [1, 3, 1], [3, 2]):
-            outcomes = engine.run([job(number) for number in batch])
+            outcomes = engine.run([request(number) for number in batch])
             assert [isinstance(each, Observed) for each in outcomes] == [n == 1 for n in batch]
             faults = [each for each in outcomes if isinstance(each, Fault)]
             assert {each.code for each in faults} == {"model_unavailable"}
         engine.forget("session")
-        assert isinstance(engine.run([job(1)])[0], Observed)
+        assert isinstance(engine.run([request(1)])[0], Observed)
         assert engine.pid == pid
 
 
@@ -236,7 +236,7 @@ def test_signals_that_end_a_program_well_do_not_end_its_models() -> None:
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGINT)
         os.kill(engine.pid, signal.SIGTERM)
-        assert isinstance(engine.run([job(1)])[0], Observed)
+        assert isinstance(engine.run([request(1)])[0], Observed)
 
 
 @linux
@@ -256,12 +256,12 @@ def test_a_process_that_ends_is_an_error_that_says_how() -> None:
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)
         with pytest.raises(ModelError, match="the process of the models ended, signal 9") as told:
-            engine.run([job(1)])
+            engine.run([request(1)])
     assert told.value.code == "worker_died"
 
 
 @linux
-def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
+def test_the_requests_of_a_process_that_is_killed_are_answered_by_another() -> None:
     """As for a thread that dies: tried again once, and nobody notices."""
     engines: list[RemoteEngine] = []
 
@@ -270,13 +270,13 @@ def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
         return engines[-1]
 
     wanted = settings()
-    worker = DeviceThread(build, wanted.worker)
+    worker = InferenceWorker(build, wanted.worker)
     answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     try:
         worker.engine()
         assert engines[0].pid is not None
         os.kill(engines[0].pid, signal.SIGKILL)
-        worker.submit(job(1), lambda job, outcome: answers.put(outcome))
+        worker.submit(request(1), lambda request, outcome: answers.put(outcome))
         assert isinstance(answers.get(timeout=_GIVE_UP_S), Observed)
         assert (worker.stats.died, worker.stats.retries) == (1, 1)
     finally:
@@ -286,7 +286,7 @@ def test_the_jobs_of_a_process_that_is_killed_are_answered_by_another() -> None:
 
 @linux
 def test_a_process_that_hangs_is_ended_and_its_memory_is_free() -> None:
-    """Unlike a thread, which hangs on; the next job is answered by other models."""
+    """Unlike a thread, which hangs on; the next request is answered by other models."""
     engines: list[RemoteEngine] = []
 
     def build() -> RemoteEngine:
@@ -294,22 +294,22 @@ def test_a_process_that_hangs_is_ended_and_its_memory_is_free() -> None:
         return engines[-1]
 
     wanted, time = settings(), HandTime()
-    worker = DeviceThread(build, wanted.worker, timing=time)
+    worker = InferenceWorker(build, wanted.worker, timing=time)
     answers: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
     try:
         worker.engine()
         pid = engines[0].pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
-        worker.submit(job(1), lambda job, outcome: answers.put(outcome))
+        worker.submit(request(1), lambda request, outcome: answers.put(outcome))
         while answers.empty():
-            # The job may not have begun when the hands are moved for the first time.
+            # The request may not have begun when the hands are moved for the first time.
             time.move(wanted.worker.deadline_s)
         outcome = answers.get()
         assert isinstance(outcome, Fault)
         assert outcome.code == "deadline"
         gone(pid)
-        worker.submit(job(2), lambda job, outcome: answers.put(outcome))
+        worker.submit(request(2), lambda request, outcome: answers.put(outcome))
         assert isinstance(answers.get(timeout=_GIVE_UP_S), Observed)
         assert worker.stats.stuck == 1
     finally:

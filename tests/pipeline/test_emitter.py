@@ -3,7 +3,7 @@ from __future__ import annotations
 from functools import partial
 
 from streamser.events import Event, Marker
-from streamser.pipeline.emitter import Draft, Outbox, draft
+from streamser.pipeline.emitter import Draft, EventEmitter, draft
 
 
 def marker(name: str) -> Draft:
@@ -18,7 +18,7 @@ def names(events: list[Event]) -> list[str]:
 
 def test_events_are_numbered_as_they_leave() -> None:
     """From 1, without gaps, each with a name of its own."""
-    outbox = Outbox("s", ordered=False)
+    outbox = EventEmitter("s", ordered=False)
     for name in "abc":
         outbox.say(marker(name))
     events = outbox.collect()
@@ -29,7 +29,7 @@ def test_events_are_numbered_as_they_leave() -> None:
 
 def test_reserved_places_are_told_in_their_order() -> None:
     """One that is ready waits for those before it."""
-    outbox = Outbox("s", ordered=False)
+    outbox = EventEmitter("s", ordered=False)
     first = outbox.reserve(partial(outbox.emit, marker("first")))
     second = outbox.reserve(partial(outbox.emit, marker("second")))
     second.ready = True
@@ -42,7 +42,7 @@ def test_reserved_places_are_told_in_their_order() -> None:
 
 def test_what_is_said_passes_reserved_places_by() -> None:
     """A live client hears of speech that begins while an earlier final is still computed."""
-    outbox = Outbox("s", ordered=False)
+    outbox = EventEmitter("s", ordered=False)
     outbox.reserve(partial(outbox.emit, marker("late")))
     outbox.say(marker("now"))
     assert names(outbox.collect()) == ["now"]
@@ -50,7 +50,7 @@ def test_what_is_said_passes_reserved_places_by() -> None:
 
 def test_in_an_ordered_outbox_nothing_passes_anything() -> None:
     """The sequence is that of saying and reserving, whenever places become ready."""
-    outbox = Outbox("s", ordered=True)
+    outbox = EventEmitter("s", ordered=True)
     outbox.say(marker("before"))
     place = outbox.reserve(partial(outbox.emit, marker("place")))
     outbox.say(marker("after"))

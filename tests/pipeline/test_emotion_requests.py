@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import Clip
-from streamser.pipeline.requests import EmotionJob
+from streamser.pipeline.requests import EmotionRequest
 
 
 @given(st.integers(0, 10**9), st.integers(0, 20_000), st.integers(256, 30_000))
@@ -14,9 +14,9 @@ def test_what_is_heard_is_at_most_the_window_and_begins_on_the_grid(
 ) -> None:
     """Steps of 256 samples from the clip's first: less than a step of the window is left out."""
     sound = np.arange(length, dtype=np.float32)
-    job = EmotionJob(1, Clip("a", 1, start, sound, final=False), window, droppable=True)
-    assert (job.heard_from - start) % 256 == 0
-    assert min(length, window) - 256 < len(job.heard) <= window
-    np.testing.assert_array_equal(job.heard, sound[job.heard_from - start :])
+    request = EmotionRequest(1, Clip("a", 1, start, sound, final=False), window, droppable=True)
+    assert (request.heard_from - start) % 256 == 0
+    assert min(length, window) - 256 < len(request.heard) <= window
+    np.testing.assert_array_equal(request.heard, sound[request.heard_from - start :])
     if window >= length:
-        assert job.heard_from == start
+        assert request.heard_from == start

@@ -16,10 +16,17 @@ from streamser.events import (
     TranscriptionFailed,
     TranscriptPartial,
 )
-from streamser.pipeline.requests import Cancel, EmotionJob, Fault, Job, Skipped, WordsJob
+from streamser.pipeline.requests import (
+    Cancel,
+    EmotionRequest,
+    Fault,
+    Request,
+    Skipped,
+    WordsRequest,
+)
 from streamser.pipeline.session import Output, Session
 from streamser.speech.transcriber import Transcript
-from tests.pipeline.doubles import answer, events_of, jobs_of, make_session, speech
+from tests.pipeline.doubles import answer, events_of, make_session, requests_of, speech
 
 UTTERANCE = ((0.5, 0.0), (1.2, 0.3), (0.7, 0.0))
 
@@ -30,8 +37,8 @@ class Talk:
     def __init__(self, session: Session | None = None) -> None:
         self.session = session or make_session()
         self.told = events_of(self.session.begin())
-        self.words: list[WordsJob] = []
-        self.asked: list[Job] = []
+        self.words: list[WordsRequest] = []
+        self.asked: list[Request] = []
 
     def hear(self, *pattern: tuple[float, float]) -> None:
         """Push sound in blocks of 20 ms."""
@@ -42,23 +49,23 @@ class Talk:
     def carry(self, output: list[Output]) -> None:
         """Take a session's output, and answer what is asked of the emotion model."""
         self.told += events_of(output)
-        gone = {item.job_id for item in output if isinstance(item, Cancel)}
-        self.words = [job for job in self.words if job.id not in gone]
-        for job in jobs_of(output):
-            self.asked.append(job)
-            if isinstance(job, WordsJob):
-                self.words.append(job)
+        gone = {item.request_id for item in output if isinstance(item, Cancel)}
+        self.words = [request for request in self.words if request.id not in gone]
+        for request in requests_of(output):
+            self.asked.append(request)
+            if isinstance(request, WordsRequest):
+                self.words.append(request)
             else:
-                self.carry(self.session.resolve(job.id, answer(job)))
+                self.carry(self.session.resolve(request.id, answer(request)))
 
     def understand(
         self, text: str = "so it is", distrust: str = "", confidence: float | None = None
     ) -> None:
         """Let the recogniser answer everything that waits."""
         waiting, self.words = self.words, []
-        for job in waiting:
+        for request in waiting:
             heard = Transcript(text, distrust=distrust, confidence=confidence)
-            self.carry(self.session.resolve(job.id, heard))
+            self.carry(self.session.resolve(request.id, heard))
 
     def of(self, kind: type[Event]) -> list[Event]:
         """Return what was told of one kind."""
@@ -67,8 +74,12 @@ class Talk:
 
 def texts(talk: Talk, *, final: bool) -> list[str | None]:
     """Return the words that emotion was read from."""
-    jobs = [job for job in talk.asked if isinstance(job, EmotionJob) and job.clip.final == final]
-    return [job.text for job in jobs]
+    requests = [
+        request
+        for request in talk.asked
+        if isinstance(request, EmotionRequest) and request.clip.final == final
+    ]
+    return [request.text for request in requests]
 
 
 def test_readings_of_the_voice_come_while_the_recogniser_has_not_said_a_word() -> None:
@@ -101,9 +112,9 @@ def test_how_sure_the_recogniser_is_goes_with_its_words() -> None:
     talk.hear((0.5, 0.3), (2.0, 0))
     talk.understand()
     certainties = {
-        (job.text, job.clip.final): job.certainty
-        for job in talk.asked
-        if isinstance(job, EmotionJob)
+        (request.text, request.clip.final): request.certainty
+        for request in talk.asked
+        if isinstance(request, EmotionRequest)
     }
     assert certainties == {
         (None, False): None,
@@ -193,8 +204,8 @@ def test_a_recogniser_that_fails_fails_the_utterance_although_its_voice_was_told
     """What comes to nothing is said, and counted once."""
     talk = Talk()
     talk.hear(*UTTERANCE, (0.5, 0))
-    (job,) = talk.words
-    talk.carry(talk.session.resolve(job.id, Fault("worker_died", "it died")))
+    (request,) = talk.words
+    talk.carry(talk.session.resolve(request.id, Fault("worker_died", "it died")))
     talk.carry(talk.session.flush())
     (closed,) = talk.of(SessionClosed)
     assert isinstance(closed, SessionClosed)
@@ -207,12 +218,12 @@ def test_a_voice_that_was_left_out_is_read_with_its_words() -> None:
     """Under pressure the final is enough."""
     session = make_session(partial_every_ms=0)
     session.begin()
-    words, voice = jobs_of(session.push(speech(*UTTERANCE)))
-    assert isinstance(voice, EmotionJob)
+    words, voice = requests_of(session.push(speech(*UTTERANCE)))
+    assert isinstance(voice, EmotionRequest)
     assert voice.droppable
     assert not words.droppable
     session.resolve(voice.id, Skipped("full"))
-    (final,) = jobs_of(session.resolve(words.id, Transcript("so it is")))
+    (final,) = requests_of(session.resolve(words.id, Transcript("so it is")))
     told = events_of(session.resolve(final.id, answer(final)))
     assert [type(event) for event in told[1:3]] == [TranscriptionCompleted, EmotionCompleted]
 
@@ -221,10 +232,10 @@ def test_words_that_come_first_call_the_reading_of_the_voice_alone_off() -> None
     """It would only be in the way of the one that has both."""
     session = make_session(partial_every_ms=0)
     session.begin()
-    words, voice = jobs_of(session.push(speech(*UTTERANCE)))
+    words, voice = requests_of(session.push(speech(*UTTERANCE)))
     output = session.resolve(words.id, Transcript("so it is"))
     assert Cancel("s", voice.id) in output
-    (final,) = jobs_of(output)
+    (final,) = requests_of(output)
     assert not final.droppable
     assert session.resolve(voice.id, answer(voice)) == []
 
@@ -235,7 +246,7 @@ def test_a_model_that_reads_words_alone_is_asked_only_about_words() -> None:
     session.configure(replace(session._profile, reads_voice=False))
     talk = Talk(session)
     talk.hear(*UTTERANCE, (1.0, 0))
-    assert not [job for job in talk.asked if isinstance(job, EmotionJob)]
+    assert not [request for request in talk.asked if isinstance(request, EmotionRequest)]
     talk.understand()
     assert texts(talk, final=True) == ["so it is"]
     assert len(talk.of(EmotionCompleted)) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
-from streamser.pipeline.stream import Ended, Feed, FeedItem, Heard, Missed
+from streamser.pipeline.stream import AudioItem, AudioReader, Chunk, EndOfStream, LostAudio
 
 
 class Tape:
@@ -45,40 +45,40 @@ def frames(length: int, level: float = 0.1) -> Frames:
     return (level * np.sin(np.arange(length) / 7)).astype(np.float32)[:, None]
 
 
-def play(tape: Tape) -> list[FeedItem]:
+def play(tape: Tape) -> list[AudioItem]:
     """Take all that a feed posts, saying "heard" to each piece."""
-    box: queue.SimpleQueue[FeedItem] = queue.SimpleQueue()
+    box: queue.SimpleQueue[AudioItem] = queue.SimpleQueue()
     ticks = itertools.count()
-    feed = Feed(tape, None, box.put, lambda: float(next(ticks)))
+    feed = AudioReader(tape, None, box.put, lambda: float(next(ticks)))
     feed.start()
-    items: list[FeedItem] = []
-    while not (items and isinstance(items[-1], Ended)):
+    items: list[AudioItem] = []
+    while not (items and isinstance(items[-1], EndOfStream)):
         items.append(box.get(timeout=60))
-        if isinstance(items[-1], Heard):
+        if isinstance(items[-1], Chunk):
             feed.heard(len(items[-1].samples))
     feed.abandon()
     return items
 
 
-def samples(items: list[FeedItem]) -> int:
+def samples(items: list[AudioItem]) -> int:
     """Count the samples heard."""
-    return sum(len(item.samples) for item in items if isinstance(item, Heard))
+    return sum(len(item.samples) for item in items if isinstance(item, Chunk))
 
 
 def test_all_sound_comes_in_order_and_in_pieces_of_at_most_half_a_second() -> None:
     """However long the source's own pieces are."""
     tape = Tape([frames(100_000), frames(3), frames(0)])
     items = play(tape)
-    heard = [item.samples for item in items if isinstance(item, Heard)]
+    heard = [item.samples for item in items if isinstance(item, Chunk)]
     assert max(map(len, heard)) <= 8000
     assert np.array_equal(np.concatenate(heard), np.concatenate([frames(100_000), frames(3)])[:, 0])
-    assert items[-1] == Ended(None, 0, 0.0)
+    assert items[-1] == EndOfStream(None, 0, 0.0)
 
 
 def test_a_piece_tells_how_far_sound_had_arrived_though_the_resampler_holds_some_back() -> None:
     """So that the lag is counted from the sound's arrival, not from its conversion."""
     items = play(Tape([frames(960) for _ in range(100)], rate=48_000))
-    heard = [item for item in items if isinstance(item, Heard)]
+    heard = [item for item in items if isinstance(item, Chunk)]
     given = 0
     for item in heard[:-1]:
         given += len(item.samples)
@@ -90,10 +90,10 @@ def test_a_piece_tells_how_far_sound_had_arrived_though_the_resampler_holds_some
 def test_silence_stands_for_what_was_lost() -> None:
     """The loss is told at its place, and the audio clock stays true."""
     items = play(Tape([frames(160), Gap(1600, "dropped"), frames(160)]))
-    assert [type(item) for item in items] == [Heard, Missed, Heard, Heard, Ended]
-    assert items[1] == Missed(1600, "dropped", at=160)
+    assert [type(item) for item in items] == [Chunk, LostAudio, Chunk, Chunk, EndOfStream]
+    assert items[1] == LostAudio(1600, "dropped", at=160)
     lost = items[2]
-    assert isinstance(lost, Heard)
+    assert isinstance(lost, Chunk)
     assert len(lost.samples) == 1600
     assert not lost.samples.any()
     assert samples(items) == 1920
@@ -105,7 +105,7 @@ def test_lost_sound_is_measured_truly_at_any_rate(rate: int) -> None:
     gaps: list[Frames | Gap] = []
     for _ in range(50):
         gaps += [frames(rate // 10), Gap(rate // 50, "overflow")]
-    missed = [item for item in play(Tape(gaps, rate=rate)) if isinstance(item, Missed)]
+    missed = [item for item in play(Tape(gaps, rate=rate)) if isinstance(item, LostAudio)]
     assert sum(item.samples for item in missed) == 50 * 320
     assert missed[0].at == 1600
 
@@ -113,7 +113,7 @@ def test_lost_sound_is_measured_truly_at_any_rate(rate: int) -> None:
 def test_a_feed_that_never_began_can_be_abandoned() -> None:
     """A consumer may leave before the first sound."""
     tape = Tape([frames(16)])
-    Feed(tape, None, lambda item: None, lambda: 0.0).abandon()
+    AudioReader(tape, None, lambda item: None, lambda: 0.0).abandon()
     assert tape.stopped
 
 
@@ -122,7 +122,7 @@ def test_a_source_that_breaks_in_an_unforeseen_way_still_gives_what_was_held() -
     items = play(Tape([frames(48_000)], rate=48_000, error=OSError("no such device")))
     assert samples(items) == 16_000
     ended = items[-1]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, EndOfStream)
     assert isinstance(ended.error, OSError)
 
 
@@ -131,7 +131,7 @@ def test_a_source_that_breaks_off_still_gives_what_the_resampler_held() -> None:
     fault = AudioError("gone.", code="device_lost")
     items = play(Tape([frames(48_000)], rate=48_000, error=fault))
     assert samples(items) == 16_000
-    assert items[-1] == Ended(fault, 0, 0.0)
+    assert items[-1] == EndOfStream(fault, 0, 0.0)
 
 
 def test_numbers_that_are_none_and_clipping_are_counted() -> None:
@@ -140,16 +140,16 @@ def test_numbers_that_are_none_and_clipping_are_counted() -> None:
     bad[:10] = np.nan
     loud = frames(100, level=5.0)
     ended = play(Tape([bad, loud]))[-1]
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, EndOfStream)
     assert ended.repaired == 10
     assert 0.2 < ended.clipped_share < 0.5
 
 
 def test_an_abandoned_feed_ends_although_nobody_hears_its_pieces() -> None:
     """A consumer that leaves is not waited for."""
-    box: queue.SimpleQueue[FeedItem] = queue.SimpleQueue()
+    box: queue.SimpleQueue[AudioItem] = queue.SimpleQueue()
     tape = Tape([frames(100_000)] * 100)
-    feed = Feed(tape, None, box.put, lambda: 0.0)
+    feed = AudioReader(tape, None, box.put, lambda: 0.0)
     feed.start()
     box.get(timeout=60)
     feed.abandon()
@@ -159,9 +159,9 @@ def test_an_abandoned_feed_ends_although_nobody_hears_its_pieces() -> None:
 
 def test_a_feed_reads_no_further_than_it_was_told() -> None:
     """Until somebody hears: then as far as is usual, and no sound is lost on the way."""
-    box: queue.SimpleQueue[FeedItem] = queue.SimpleQueue()
+    box: queue.SimpleQueue[AudioItem] = queue.SimpleQueue()
     tape = Tape([frames(1600)] * 300)
-    feed = Feed(tape, None, box.put, lambda: 0.0)
+    feed = AudioReader(tape, None, box.put, lambda: 0.0)
     feed.start(ahead=16_000)
     kept = [box.get(timeout=60) for _ in range(10)]
     assert samples(kept) == 16_000
@@ -172,10 +172,10 @@ def test_a_feed_reads_no_further_than_it_was_told() -> None:
     items = kept
     while items:
         item = items.pop(0)
-        if isinstance(item, Heard):
+        if isinstance(item, Chunk):
             heard += len(item.samples)
             feed.heard(len(item.samples))
-        if not isinstance(item, Ended) and not items:
+        if not isinstance(item, EndOfStream) and not items:
             items.append(box.get(timeout=60))
     feed.abandon()
     assert heard == 300 * 1600
