@@ -40,7 +40,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion import prototypes
 from streamser.emotion.baseline import spearman
 from streamser.emotion.lexicon import Lexicon
-from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, track_pitch
 from streamser.emotion.rules import RulesFinding, RulesModel
 from streamser.taxonomy import CATEGORIES, UNSURE
@@ -76,7 +76,7 @@ class Judged(msgspec.Struct, frozen=True):
 
     heard: int
     emotion: str
-    reading: Reading
+    reading: Prediction
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -98,8 +98,8 @@ def load(folder: Path, *, with_text: bool = False) -> list[Utterance]:
     model = RulesModel()
     corpus = []
     for row in rows(folder / "labels.csv"):
-        spoken = Spoken(sound(folder / row["path"]), row["text"] if with_text else None)
-        corpus.append(Utterance(row["speaker"], row["emotion"], model.observe([spoken])[0]))
+        spoken = Segment(sound(folder / row["path"]), row["text"] if with_text else None)
+        corpus.append(Utterance(row["speaker"], row["emotion"], model.extract([spoken])[0]))
     return corpus
 
 
@@ -136,10 +136,10 @@ def play(streams: Iterable[Sequence[Utterance]]) -> list[Judged]:
     judged = []
     model = RulesModel()
     for stream in streams:
-        listener = model.listener()
+        listener = model.new_speaker()
         for heard, utterance in enumerate(stream):
-            judged.append(Judged(heard, utterance.emotion, listener.interpret(utterance.finding)))
-            listener.learn(utterance.finding)
+            judged.append(Judged(heard, utterance.emotion, listener.predict(utterance.finding)))
+            listener.adapt(utterance.finding)
     return judged
 
 
@@ -232,7 +232,7 @@ def judge_text(folder: Path) -> dict[str, Table]:
     names = {"neutral": "neutral", "joy": "happiness", "sadness": "sadness", "anger": "anger"}
     silence = np.zeros(0, np.float32)
     comments = [row for row in rows(folder / "goemotions_test.csv") if row["labels"] in names]
-    findings = RulesModel().observe([Spoken(silence, row["text"]) for row in comments])
+    findings = RulesModel().extract([Segment(silence, row["text"]) for row in comments])
     judged = play(
         [Utterance("", names[row["labels"]], finding)]
         for row, finding in zip(comments, findings, strict=True)

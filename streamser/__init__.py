@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from streamser.events import decode_event, encode_event
     from streamser.export.frame import read_session
     from streamser.export.read import read_recording
-    from streamser.runtime.analyzer import Analyzer
+    from streamser.pipeline.analyzer import Analyzer
 
 __all__ = [
     "Analyzer",
@@ -25,7 +25,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Analyzer": "streamser.runtime.analyzer",
+    "Analyzer": "streamser.pipeline.analyzer",
     "Settings": "streamser.config",
     "load_settings": "streamser.config",
     "decode_event": "streamser.events",

@@ -40,7 +40,7 @@ NOT_YET_HEAD = 0.150  # the same: 0.09
 NOT_YET_IN_A_ROOM = {
     "streamser": 16,  # cores, fastest, hub_cache, kept_choices, toml, visible
     "streamser.server": 39,
-    "streamser.runtime": 30,  # becomes pipeline
+    "streamser.pipeline": 30,  # becomes pipeline
     "streamser.training": 41,
     "streamser.audio": 16,
     "streamser.export": 22,
@@ -51,7 +51,7 @@ NOT_YET_IN_A_ROOM = {
     "streamser.client": 16,
 }
 NOT_YET_FLOORS = {"runtime": FLOORS["pipeline"]}  # becomes pipeline
-NOT_YET_BUILDERS = ["streamser.runtime.wording"]  # streamser.pipeline.session
+NOT_YET_BUILDERS = ["streamser.pipeline.utterance"]  # streamser.pipeline.session
 NOT_YET_VERBS = {"forget", "listener", "clock_ms", "take", "hear", "leave"}
 NOT_YET_TWICE = {
     "Heard",  # emotion.compact.ear; runtime.feed

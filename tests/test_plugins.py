@@ -11,8 +11,8 @@ import pytest
 from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
 from streamser.emotion.choose import choose_model
 from streamser.errors import ConfigError, ModelError
+from streamser.pipeline.build import caveats_of
 from streamser.plugins import SINKS, TRANSCRIBERS, fault_of, find_plugin, installed, make
-from streamser.runtime.assembly import caveats_of
 from streamser.speech.choose import choose_transcriber
 from tests.plugged import EXAMPLE, write_package
 

@@ -19,8 +19,8 @@ import numpy as np
 import streamser
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.config import Settings, load_settings
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.assembly import build_engine
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.build import build_engine
 from streamser.server.app import EmotionServer, Fittings
 
 __all__ = ["Road", "library_road", "server_road"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from streamser.cli.view import Played, ViewState, update
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
     MeetingUpdated,
@@ -15,6 +14,7 @@ from streamser.events import (
     SpeechStarted,
 )
 from streamser.replay.score import Score
+from streamser.server.meeting import MeetingMood
 from streamser.visible import printable, visible
 
 __all__ = ["Cast"]

@@ -93,7 +93,13 @@ def loads_slowly(name: str) -> bool:
 def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     name = settings.model
     model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
-    wanted = {"name": str, "modalities": tuple, "observe": None, "forget": None, "listener": None}
+    wanted = {
+        "name": str,
+        "modalities": tuple,
+        "extract": None,
+        "forget": None,
+        "new_speaker": None,
+    }
     check_made(EMOTION_MODELS, name, model, wanted)
     return BoundedModel(model)
 

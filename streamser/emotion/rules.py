@@ -14,13 +14,13 @@ import msgspec
 
 from streamser.emotion.baseline import Arousal, Baseline, features_of
 from streamser.emotion.lexicon import Lexicon, Words
-from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
+from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.emotion.prosody import Prosody, measure
 from streamser.emotion.prototypes import Measured, entropy, is_unsure, posterior
 from streamser.errors import ModelError
 from streamser.taxonomy import UNSURE, Dimensions
 
-__all__ = ["LEAST_VOICED_SECONDS", "RulesFinding", "RulesListener", "RulesModel"]
+__all__ = ["LEAST_VOICED_SECONDS", "RulesFinding", "RulesModel", "RulesSpeaker"]
 
 LEAST_VOICED_SECONDS = 0.3  # the median of fewer than 30 frames is a syllable's, not a voice's
 _ENOUGH_SPEECH_SECONDS = 1.0  # below, scores are flattened in proportion
@@ -46,7 +46,7 @@ class RulesModel:
     def __init__(self) -> None:
         self._lexicon = Lexicon()
 
-    def observe(self, batch: Sequence[Spoken]) -> list[RulesFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[RulesFinding]:
         """Measure a batch, each item by itself: samples float32 [n] at 16 kHz, n >= 0."""
         return [
             RulesFinding(measure(spoken.samples), self._lexicon.read(spoken.text))
@@ -56,18 +56,18 @@ class RulesModel:
     def forget(self, session_id: str) -> None:
         """Forget nothing: there is no state."""
 
-    def listener(self) -> RulesListener:
+    def new_speaker(self) -> RulesSpeaker:
         """Return a listener that has heard nobody yet."""
-        return RulesListener()
+        return RulesSpeaker()
 
 
-class RulesListener:
+class RulesSpeaker:
     """Judge a session's findings against what its speaker usually sounds like."""
 
     def __init__(self) -> None:
         self._baseline = Baseline()
 
-    def interpret(self, finding: RulesFinding) -> Reading:
+    def predict(self, finding: RulesFinding) -> Prediction:
         """Judge a finding; ``dimensions`` are the proxies' own scores, each in [-1, 1].
 
         Valence is VADER's compound, arousal the fused percentile score relative to this
@@ -83,7 +83,7 @@ class RulesListener:
             _strength(finding.prosody),
         )
         likeliest = max(found.scores, key=found.scores.__getitem__)
-        return Reading(
+        return Prediction(
             category=UNSURE if is_unsure(found.scores) else likeliest,
             confidence=found.scores[likeliest],
             scores=found.scores,
@@ -97,7 +97,7 @@ class RulesListener:
             evidence=_evidence(finding, arousal, len(self._baseline)),
         )
 
-    def learn(self, finding: RulesFinding) -> None:
+    def adapt(self, finding: RulesFinding) -> None:
         """Take an utterance into the baseline, if enough of it was voiced."""
         features = features_of(finding.prosody)
         if features is not None and _is_voiced(finding.prosody):

@@ -12,7 +12,7 @@ import msgspec
 
 from streamser.events import WordTiming
 from streamser.export.text import flat
-from streamser.speech.stable import units
+from streamser.speech.hypothesis import units
 
 __all__ = ["Piece", "pieces_of", "width"]
 

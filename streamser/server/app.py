@@ -19,9 +19,9 @@ from msgspec.structs import replace
 from streamser.config import ServerSettings, Settings
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.engine import Engine
-from streamser.runtime.timing import SYSTEM, Timing
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.server.actions import Tongues
 from streamser.server.admission import FULL, Admission, Refusal
 from streamser.server.aside import aside
@@ -195,7 +195,7 @@ class EmotionServer:
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=workers.listener,
+            make_listener=workers.new_speaker,
             models=models,
             modalities=abilities.modalities,
             workers=workers,

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import msgspec
 
-from streamser.emotion.finished import FairLog
 from streamser.events import (
     Cleared,
     Event,
@@ -28,8 +27,9 @@ from streamser.events import (
     Snapshot,
     encode_event,
 )
-from streamser.runtime.profile import SessionSnapshot
+from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.backlog import Letter, can_be_left_out
+from streamser.server.finished import FairLog
 from streamser.server.journal import note_fault
 from streamser.server.room import FINALS, LiveMeeting, Room
 

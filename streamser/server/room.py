@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from streamser.emotion.finished import FinishedLog
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import MeetingState
-from streamser.runtime.profile import SessionSnapshot
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.server.finished import FinishedLog
+from streamser.server.meeting import MeetingMood
 
 __all__ = ["FINALS", "LiveMeeting", "Room"]
 

@@ -11,10 +11,10 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Resampler
 from streamser.audio.suspicion import SoundCheck
 from streamser.config import EndpointingSettings, Settings
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
@@ -26,12 +26,12 @@ from streamser.events import (
     TranscriptionConfig,
     TurnDetection,
 )
-from streamser.runtime.assembly import build_profile
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.jobs import Job, Outcome
-from streamser.runtime.pools import WorkerPools
-from streamser.runtime.profile import SessionProfile, SessionSnapshot
-from streamser.runtime.session import Output, Session
+from streamser.pipeline.build import build_session_config
+from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.requests import Outcome, Request
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.stream import SessionRunner
 from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
 from streamser.server.history import Missed
@@ -63,7 +63,7 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
 
     settings: Settings
     make_vad: Callable[[], Vad]
-    make_listener: Callable[[], Listener]
+    make_listener: Callable[[], SpeakerModel]
     models: ModelNames
     modalities: tuple[str, ...]
     workers: WorkerPools
@@ -113,12 +113,12 @@ class LiveStream:
         self._loop = asyncio.get_running_loop()
         profile = self._profile(asked)
         self._session = Session(profile, setting.make_vad(), setting.make_listener)
-        self._conductor = Conductor(
+        self._conductor = SessionRunner(
             self._session, setting.workers, self._post, None if asked.ordered else time.monotonic
         )
         self._decoder = SoundDecoder(asked.format)
         self._check: SoundCheck | None = SoundCheck(encoding_of(asked.format))
-        self._intake = Intake(rate_of(asked.format), 1)
+        self._intake = Resampler(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
         self._last_sound = time.monotonic()
@@ -233,7 +233,7 @@ class LiveStream:
             if self._check is not None:
                 self._check = SoundCheck(encoding_of(asked.format))
             self._session.trust_sound()
-            self._intake = Intake(rate_of(asked.format), 1)
+            self._intake = Resampler(rate_of(asked.format), 1)
         if asked.speaker != self.asked.speaker:
             self._session.forget_speaker()
         self.asked = asked
@@ -278,10 +278,10 @@ class LiveStream:
         if self._ending:
             return
         samples = self._intake.flush()
-        self._intake = Intake(self._intake.rate, 1)
+        self._intake = Resampler(self._intake.rate, 1)
         self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
 
-    def _post(self, job: Job, outcome: Outcome) -> None:
+    def _post(self, job: Request, outcome: Outcome) -> None:
         """Bring an outcome from a worker's thread to the loop's."""
         try:
             self._loop.call_soon_threadsafe(self._take, job, outcome)
@@ -289,7 +289,7 @@ class LiveStream:
             # The loop has ended: nobody waits for outcomes any more.
             return
 
-    def _take(self, job: Job, outcome: Outcome) -> None:
+    def _take(self, job: Request, outcome: Outcome) -> None:
         if self._over.is_set():
             return
         try:
@@ -327,12 +327,12 @@ class LiveStream:
             self._setting.workers.leave(self.session_id)
             self._end()
 
-    def _profile(self, asked: StreamSettings) -> SessionProfile:
+    def _profile(self, asked: StreamSettings) -> SessionConfig:
         setting = self._setting
         settings = replace(setting.settings, endpointing=asked.endpointing, partial=asked.partial)
         models = setting.models if asked.transcribe else replace(setting.models, asr=None)
         return replace(
-            build_profile(settings, self.session_id, models, setting.modalities),
+            build_session_config(settings, self.session_id, models, setting.modalities),
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Resampler
 from streamser.audio.source import Gap
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import AudioError
@@ -124,7 +124,7 @@ def read_clip(path: Path) -> Samples:
     """
     try:
         source = FileSource(path, block_ms=10_000)
-        intake = Intake(source.rate, source.channels)
+        intake = Resampler(source.rate, source.channels)
         parts = [
             intake.fill(chunk.frames) if isinstance(chunk, Gap) else intake.feed(chunk)
             for chunk in source.chunks()

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
     ListenerEvent,
@@ -23,6 +22,7 @@ from streamser.events import (
 )
 from streamser.export.text import why_distrusted
 from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.meeting import MeetingMood
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
 from tests.export.script import Script
 from tests.server.serving import Told

@@ -16,14 +16,14 @@ from streamser.client.sound import Sound
 from streamser.client.verdict import judge_close, judge_status
 from streamser.client.wire import Envelope, read
 from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
-from streamser.emotion.meeting import MeetingMood, recall
 from streamser.events import AudioFormat, ErrorBody, Event
-from streamser.runtime.assembly import segmenter_settings
+from streamser.pipeline.build import endpointer_settings
 from streamser.server.actions import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal, Tokens
 from streamser.server.formats import SoundDecoder, frame_bytes, usable
 from streamser.server.gate import Call, Gate, Listening, Sending
+from streamser.server.meeting import MeetingMood, recall
 from streamser.server.realtime import RealtimeDialect
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
@@ -66,7 +66,7 @@ def _hear(dialect: Dialect, lines: list[str]) -> str:
                 case Hangup(reason=reason):
                     require(len(reason.encode()) <= 123, "a reason fits a close frame")
                 case Configure(settings=settings):
-                    segmenter_settings(settings.endpointing)
+                    endpointer_settings(settings.endpointing)
                     _ENCODER.encode(settings)
                     decoder = SoundDecoder(usable(settings.format))
                 case Append(data=data):
@@ -104,7 +104,7 @@ def _knock(lines: list[str]) -> str:
             case Sending(dialect=dialect, asked=asked):
                 _ENCODER.encode((asked, visit.meeting, visit.secret, visit.after))
                 usable(asked.format)
-                segmenter_settings(asked.endpointing)
+                endpointer_settings(asked.endpointing)
                 _hear(dialect, messages)
     return type(visit).__name__
 

@@ -21,7 +21,7 @@ from streamser.emotion.calibration import (
     modality_set,
     probabilities,
 )
-from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
+from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.neural.config import HeadsConfig
 from streamser.emotion.neural.device import settled_device
@@ -42,7 +42,7 @@ from streamser.errors import ModelError
 from streamser.kept_choices import KeptChoices, choices_file
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = ["FusedEmotionModel", "FusedFinding", "FusedListener", "Precision", "load_fused"]
+__all__ = ["FusedEmotionModel", "FusedFinding", "FusedSpeaker", "Precision", "load_fused"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
@@ -91,7 +91,7 @@ class FusedEmotionModel:
         self.formats = Formats(checkpoint.model)
         self.formats.use(precision)
 
-    def observe(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[FusedFinding]:
         """Answer to clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
@@ -110,15 +110,15 @@ class FusedEmotionModel:
     def forget(self, session_id: str) -> None:
         """Forget nothing: there is no state."""
 
-    def listener(self) -> FusedListener:
+    def new_speaker(self) -> FusedSpeaker:
         """Return a listener; all of them are alike, for the model keeps nothing of a session."""
-        return FusedListener(self._model.config.heads, self._calibrations)
+        return FusedSpeaker(self._model.config.heads, self._calibrations)
 
-    def _passes(self, batch: Sequence[Spoken]) -> list[list[int]]:
+    def _passes(self, batch: Sequence[Segment]) -> list[list[int]]:
         seconds = [len(spoken.samples) / SAMPLE_RATE * self._elastic for spoken in batch]
         return groups(seconds, ONE_BY_ONE if self.formats.format == "int8" else self._shapes)
 
-    def _answer(self, batch: Sequence[Spoken]) -> list[FusedFinding]:
+    def _answer(self, batch: Sequence[Segment]) -> list[FusedFinding]:
         few = self._shapes.few
         # The last one stands in for those who are not there; its other answers are dropped.
         filled = [*batch, *[batch[-1]] * (power_of_two(len(batch)) - len(batch) if few else 0)]
@@ -148,14 +148,14 @@ class FusedEmotionModel:
         ][: len(batch)]
 
 
-class FusedListener:
+class FusedSpeaker:
     """Read findings as the calibration of their modalities says; learns nothing."""
 
     def __init__(self, heads: HeadsConfig, calibrations: Mapping[str, Calibration]) -> None:
         self._heads = heads
         self._calibrations = calibrations
 
-    def interpret(self, finding: FusedFinding) -> Reading:
+    def predict(self, finding: FusedFinding) -> Prediction:
         """Judge a finding; each dimension in [-1, 1], ``None`` where the model has none.
 
         Categories that the model does not know have the score 0, and do not count in the
@@ -176,7 +176,7 @@ class FusedListener:
             scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
             unsure = True
         likeliest = max(scores, key=scores.__getitem__)
-        return Reading(
+        return Prediction(
             category=UNSURE if unsure else likeliest,
             confidence=scores[likeliest],
             scores=scores,
@@ -186,7 +186,7 @@ class FusedListener:
             evidence=_evidence(finding, calibration) if judged else {},
         )
 
-    def learn(self, finding: FusedFinding) -> None:
+    def adapt(self, finding: FusedFinding) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:

@@ -13,7 +13,7 @@ from torch import nn
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.cores import cpu_name
 from streamser.emotion.calibration import Calibration, probabilities
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.neural.formats import CANDIDATES, Format
 from streamser.errors import ModelError
 from streamser.fastest import Trial, fastest, least_times, told
@@ -51,18 +51,18 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
     a processor and bfloat16 on CUDA, stays unless another is clearly faster. A processor that
     is fast enough in float32 tries nothing. ``clock`` counts seconds.
     """
-    probe = [Spoken(samples=_sound(_SECONDS[0]), text=_WORDS)]
-    also = [Spoken(samples=_sound(_SECONDS[1]), text=None)]
+    probe = [Segment(samples=_sound(_SECONDS[0]), text=_WORDS)]
+    also = [Segment(samples=_sound(_SECONDS[1]), text=None)]
     began = clock()
     formats = model.formats
     kinds = CANDIDATES[formats.device]
 
     def answer(format: Format) -> list[FusedFinding]:
         formats.use(format)
-        return model.observe(probe)
+        return model.extract(probe)
 
     formats.use("float32")
-    expected = [*model.observe(probe), *model.observe(also)]
+    expected = [*model.extract(probe), *model.extract(also)]
     if formats.device == "cpu":
         alone = least_times(
             {"float32": lambda: answer("float32")}, clock=clock, budget_s=_BUDGET_S, rounds=3
@@ -75,7 +75,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
             why[format] = "no time left to try it; name it to have it"
             continue
         try:
-            found = [*answer(format), *model.observe(also)]
+            found = [*answer(format), *model.extract(also)]
         except _FAULTS as error:
             why[format] = _first_line(error)
             continue
@@ -134,7 +134,7 @@ def identify(model: nn.Module) -> str:
 def check_runs(model: FusedEmotionModel) -> None:
     """Answer once; raise ``ModelError`` where the model cannot in the format that it is in."""
     try:
-        model.observe([Spoken(samples=_sound(_SECONDS[1]), text=_WORDS)])
+        model.extract([Segment(samples=_sound(_SECONDS[1]), text=_WORDS)])
     except _FAULTS as error:
         raise ModelError(
             f"{model.name} cannot compute in {model.formats.format} ({_first_line(error)}):"
@@ -145,9 +145,9 @@ def check_runs(model: FusedEmotionModel) -> None:
 def warm_shapes(model: FusedEmotionModel) -> None:
     """Answer once in every shape of up to 8 clips of up to 12 s, so that none is new later."""
     for seconds in (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0):
-        spoken = Spoken(samples=_sound(seconds), text=_WORDS)
+        spoken = Segment(samples=_sound(seconds), text=_WORDS)
         for clips in (1, 2, 4, 8):
-            model.observe([spoken] * clips)
+            model.extract([spoken] * clips)
 
 
 def _first_line(error: Exception) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
+from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.emotion.prototypes import entropy
 from streamser.emotion.ready.fusion import Joined, join
 from streamser.emotion.ready.labels import Part
 from streamser.emotion.ready.reader import Given, Reader
 from streamser.errors import ModelError
 
-__all__ = ["ReadyFinding", "ReadyListener", "ReadyModel"]
+__all__ = ["ReadyFinding", "ReadyModel", "ReadySpeaker"]
 
 
 class ReadyFinding(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class ReadyModel:
         )
         self._readers = tuple(readers)
 
-    def observe(self, batch: Sequence[Spoken]) -> list[ReadyFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[ReadyFinding]:
         """Judge clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
@@ -51,9 +51,9 @@ class ReadyModel:
                 found[index].append(part)
         return [ReadyFinding(tuple(parts)) for parts in found]
 
-    def listener(self) -> ReadyListener:
+    def new_speaker(self) -> ReadySpeaker:
         """Return a listener; all of them are alike."""
-        return ReadyListener()
+        return ReadySpeaker()
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: no session leaves anything here."""
@@ -69,15 +69,15 @@ class ReadyModel:
             raise ModelError(f"{self.name}: {reason}", code="out_of_memory") from error
 
 
-class ReadyListener:
+class ReadySpeaker:
     """Join what the models said; learns nothing."""
 
-    def interpret(self, finding: ReadyFinding) -> Reading:
+    def predict(self, finding: ReadyFinding) -> Prediction:
         """Judge a finding as ``streamser.emotion.ready.fusion.join`` does."""
         parts = finding.parts
         joined = join(parts)
         used = {part.modality for part in parts}
-        return Reading(
+        return Prediction(
             category=joined.category,
             confidence=max(joined.scores.values()),
             scores=joined.scores,
@@ -87,7 +87,7 @@ class ReadyListener:
             evidence=_evidence(joined),
         )
 
-    def learn(self, finding: ReadyFinding) -> None:
+    def adapt(self, finding: ReadyFinding) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:
@@ -103,7 +103,7 @@ class ReadyListener:
         """Forget nothing: there is no state."""
 
 
-def _of(reader: Reader, batch: Sequence[Spoken]) -> list[Given]:
+def _of(reader: Reader, batch: Sequence[Segment]) -> list[Given]:
     """Return what a reader reads of each clip; empty where the clip lacks it."""
     if reader.ready.modality == "text":
         return [(spoken.text or "").strip() for spoken in batch]

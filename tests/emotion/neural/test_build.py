@@ -11,7 +11,7 @@ import torch
 from msgspec.structs import replace
 
 from streamser.audio.clip import Samples
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.neural.build import build_model
 from streamser.emotion.neural.checkpoint import load_checkpoint, save_checkpoint
 from streamser.emotion.neural.config import (
@@ -73,8 +73,8 @@ def goes_all_the_way(config: FusedConfig, directory: Path) -> FusedModel:
     for ours, theirs in zip(answer(model), answer(loaded), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
     live = load_fused(str(directory), device="cpu", offline=True)
-    (finding,) = live.observe([Spoken(samples=noise(1.2), text=TEXTS[0])])
-    reading = live.listener().interpret(finding)
+    (finding,) = live.extract([Segment(samples=noise(1.2), text=TEXTS[0])])
+    reading = live.new_speaker().predict(finding)
     assert reading.modalities == ("audio", "text")
     assert reading.category in CATEGORIES
     assert reading.dimensions.valence is not None
@@ -142,13 +142,13 @@ def test_the_lower_layers_of_whisper_go_from_training_to_a_live_stream(
     shutil.rmtree(place)
     # Of an adapted layer peft wants to know the type of the weights, which int8 has none of.
     coarse: tuple[Precision, ...] = ("bfloat16", "int8") if lora is None else ("bfloat16",)
-    spoken = [Spoken(samples=noise(seconds), text=TEXTS[0]) for seconds in (1.2, 0.4)]
+    spoken = [Segment(samples=noise(seconds), text=TEXTS[0]) for seconds in (1.2, 0.4)]
     exact, *others = (
         load_fused(str(tmp_path / "model"), device="cpu", precision=each, offline=True)
         for each in ("float32", *coarse)
     )
     for other in others:
-        for told, roughly in zip(exact.observe(spoken), other.observe(spoken), strict=True):
+        for told, roughly in zip(exact.extract(spoken), other.extract(spoken), strict=True):
             assert roughly.logits == pytest.approx(told.logits, abs=0.1)
 
 

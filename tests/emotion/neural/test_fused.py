@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import Samples
 from streamser.emotion.calibration import Calibration, MonotoneMap
-from streamser.emotion.model import EmotionModel, Listener, Reading, Spoken
+from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.emotion.neural.checkpoint import Checkpoint
 from streamser.emotion.neural.config import HeadsConfig
 from streamser.emotion.neural.fused import (
     FusedEmotionModel,
     FusedFinding,
-    FusedListener,
+    FusedSpeaker,
     Precision,
     load_fused,
 )
@@ -48,36 +48,36 @@ def tiny(**changes: Any) -> FusedEmotionModel:
     )
 
 
-def read(model: FusedEmotionModel, samples: Samples, text: str | None) -> Reading:
+def read(model: FusedEmotionModel, samples: Samples, text: str | None) -> Prediction:
     """Return what a model says of one clip."""
-    (finding,) = model.observe([Spoken(samples=samples, text=text)])
-    return model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples=samples, text=text)])
+    return model.new_speaker().predict(finding)
 
 
 def test_it_is_an_emotion_model() -> None:
     """With a name, findings and listeners."""
     model: EmotionModel = tiny()
-    listener: Listener = model.listener()
-    (finding,) = model.observe([Spoken(samples=noise(16_000), text="a surprise")])
-    assert listener.interpret(finding).category in CATEGORIES
+    listener: SpeakerModel = model.new_speaker()
+    (finding,) = model.extract([Segment(samples=noise(16_000), text="a surprise")])
+    assert listener.predict(finding).category in CATEGORIES
     assert model.name == "tiny"
-    assert model.observe([]) == []
+    assert model.extract([]) == []
 
 
 def test_a_finding_does_not_depend_on_its_neighbours() -> None:
     """Neither on their length nor on what modalities they have."""
     model = tiny()
     batch = [
-        Spoken(samples=noise(16_000), text="what a wonderful surprise"),
-        Spoken(samples=noise(700, seed=1), text=None),
-        Spoken(samples=noise(48_000, seed=2), text="never again"),
-        Spoken(samples=noise(0), text="leave me alone"),
-        Spoken(samples=noise(0), text=None),
+        Segment(samples=noise(16_000), text="what a wonderful surprise"),
+        Segment(samples=noise(700, seed=1), text=None),
+        Segment(samples=noise(48_000, seed=2), text="never again"),
+        Segment(samples=noise(0), text="leave me alone"),
+        Segment(samples=noise(0), text=None),
     ]
-    together = model.observe(batch)
+    together = model.extract(batch)
     assert [finding.modalities for finding in together] == [BOTH, ("audio",), BOTH, ("text",), ()]
     for finding, spoken in zip(together, batch, strict=True):
-        (alone,) = model.observe([spoken])
+        (alone,) = model.extract([spoken])
         assert alone.modalities == finding.modalities
         np.testing.assert_allclose(alone.logits, finding.logits, atol=1e-5)
         np.testing.assert_allclose(alone.dimensions, finding.dimensions, atol=1e-5)
@@ -86,12 +86,12 @@ def test_a_finding_does_not_depend_on_its_neighbours() -> None:
 def test_a_listener_learns_nothing() -> None:
     """The same finding reads the same for ever."""
     model = tiny()
-    findings = model.observe([Spoken(samples=noise(8000, seed), text=None) for seed in range(3)])
-    listener = model.listener()
-    before = listener.interpret(findings[0])
+    findings = model.extract([Segment(samples=noise(8000, seed), text=None) for seed in range(3)])
+    listener = model.new_speaker()
+    before = listener.predict(findings[0])
     for finding in findings:
-        listener.learn(finding)
-    assert listener.interpret(findings[0]) == before
+        listener.adapt(finding)
+    assert listener.predict(findings[0]) == before
 
 
 @pytest.mark.parametrize("text", [None, "", "  \n"])
@@ -120,7 +120,7 @@ def test_silence_is_read_without_a_fault() -> None:
 def test_with_nothing_to_go_by_the_reading_says_nothing() -> None:
     """No modality, no dimension, and every category alike."""
     reading = read(tiny(text=None), noise(0), "words that it cannot read")
-    assert reading == Reading(
+    assert reading == Prediction(
         category="unsure",
         confidence=0.25,
         scores=dict.fromkeys(CATEGORIES, 0.25),
@@ -136,10 +136,10 @@ def interpret(
     dimensions: tuple[float, ...] = (0.25, 0.75),
     modalities: tuple[str, ...] = BOTH,
     **calibrations: Calibration,
-) -> Reading:
+) -> Prediction:
     """Read a finding that is given as numbers; `both` calibrates audio and text together."""
     fitted = {"audio+text" if name == "both" else name: c for name, c in calibrations.items()}
-    return FusedListener(heads, fitted).interpret(FusedFinding(logits, dimensions, modalities))
+    return FusedSpeaker(heads, fitted).predict(FusedFinding(logits, dimensions, modalities))
 
 
 def test_scores_are_calibrated_probabilities_of_every_category() -> None:
@@ -219,7 +219,7 @@ def test_an_answer_that_is_no_number_is_a_fault() -> None:
     with torch.no_grad():
         model._model.get_parameter("classifier.bias").fill_(float("nan"))
     with pytest.raises(ModelError, match="tiny gave an answer that is no number"):
-        model.observe([Spoken(samples=noise(8000), text=None)])
+        model.extract([Segment(samples=noise(8000), text=None)])
 
 
 def test_memory_that_runs_out_is_told_so_that_the_batch_is_halved() -> None:
@@ -231,17 +231,17 @@ def test_memory_that_runs_out_is_told_so_that_the_batch_is_halved() -> None:
 
     model._model.fusion.register_forward_pre_hook(refuse)
     with pytest.raises(ModelError, match=r"tiny: CUDA out of memory\. .* 2 GiB$") as caught:
-        model.observe([Spoken(samples=noise(8000), text=None)])
+        model.extract([Segment(samples=noise(8000), text=None)])
     assert caught.value.code == "out_of_memory"
 
 
 def test_bfloat16_is_close_to_float32(tmp_path: Path) -> None:
     """And int8 too; what is not asked for by name is one of them."""
     where = str(tiny_checkpoint(tmp_path / "tiny"))
-    spoken = [Spoken(samples=noise(16_000), text="what a surprise")]
+    spoken = [Segment(samples=noise(16_000), text="what a surprise")]
     precisions: tuple[Precision, ...] = ("auto", "float32", "bfloat16", "int8")
     answers = {
-        precision: load_fused(where, device="cpu", precision=precision).observe(spoken)[0].logits
+        precision: load_fused(where, device="cpu", precision=precision).extract(spoken)[0].logits
         for precision in precisions
     }
     auto = answers.pop("auto")

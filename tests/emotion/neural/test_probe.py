@@ -8,7 +8,7 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.neural import formats, probe
 from streamser.emotion.neural.checkpoint import Checkpoint
 from streamser.emotion.neural.config import PretrainedAcousticConfig
@@ -37,11 +37,11 @@ def at_work(model: FusedModel, precision: Format = "float32", **more: Shapes) ->
     return FusedEmotionModel(checkpoint, "tiny", precision, **more)
 
 
-def spoken() -> list[Spoken]:
+def spoken() -> list[Segment]:
     """Return clips of many lengths, with words and without."""
     rng = np.random.default_rng(0)
     return [
-        Spoken(samples=(0.1 * rng.standard_normal(n)).astype(np.float32), text=text)
+        Segment(samples=(0.1 * rng.standard_normal(n)).astype(np.float32), text=text)
         for n, text in ((40_000, "so be it"), (700, None), (0, "alone"), (9_000, None), (0, None))
     ]
 
@@ -157,7 +157,7 @@ def test_models_are_told_apart_by_their_weights() -> None:
 def test_formats_stay_close_to_float32(precision: Format) -> None:
     """And heads and norms stay in it."""
     plain, other = at_work(tiny_model(TINY)), at_work(tiny_model(TINY), precision)
-    for one, two in zip(plain.observe(spoken()), other.observe(spoken()), strict=True):
+    for one, two in zip(plain.extract(spoken()), other.extract(spoken()), strict=True):
         np.testing.assert_allclose(one.logits, two.logits, atol=0.1)
         np.testing.assert_allclose(one.dimensions, two.dimensions, atol=0.02)
     assert {weight.dtype for weight in other._model.classifier.parameters()} == {torch.float32}
@@ -167,12 +167,12 @@ def test_kept_half_weights_say_what_autocast_says() -> None:
     """They are what it would convert at every pass."""
     model = at_work(tiny_model(TINY))
     model.formats.format = "bfloat16"  # autocast, and nothing converted
-    expected = model.observe(spoken())
+    expected = model.extract(spoken())
     model.formats.use("bfloat16")
-    assert model.observe(spoken()) == expected
+    assert model.extract(spoken()) == expected
     model.formats.use("float32")
     model.formats.settle()
-    assert model.observe(spoken()) != expected
+    assert model.extract(spoken()) != expected
 
 
 def test_a_format_that_does_not_run_is_known_at_the_start() -> None:
@@ -192,7 +192,7 @@ def test_int8_answers_alone_as_in_company() -> None:
     """Its scales are of a whole pass, so nobody shares one."""
     model = at_work(tiny_model(TINY), "int8")
     clips = spoken()
-    assert model.observe(clips) == [model.observe([clip])[0] for clip in clips]
+    assert model.extract(clips) == [model.extract([clip])[0] for clip in clips]
 
 
 def test_int8_is_for_processors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,9 +218,9 @@ def test_shapes_do_not_change_what_is_found(
         model = FusedModel(config, acoustic, model.text).eval()
     assert isinstance(model.acoustic, AcousticEncoder)
     clips = spoken()
-    shaped = at_work(model, shapes=shapes).observe(clips)
+    shaped = at_work(model, shapes=shapes).extract(clips)
     for clip, found in zip(clips, shaped, strict=True):
-        (alone,) = at_work(model, shapes=Shapes(forward_s=0.0)).observe([clip])
+        (alone,) = at_work(model, shapes=Shapes(forward_s=0.0)).extract([clip])
         np.testing.assert_allclose(found.logits, alone.logits, atol=1e-5)
         np.testing.assert_allclose(found.dimensions, alone.dimensions, atol=1e-5)
         assert found.modalities == alone.modalities
@@ -238,5 +238,5 @@ def test_warming_meets_every_shape_of_sound_that_will_come() -> None:
     for seconds in (0.55, 0.8, 1.1, 2.7, 5.0, 7.3, 10.0):
         sound = np.zeros(int(16_000 * seconds), np.float32)
         for clips in (1, 3, 5, 8):
-            model.observe([Spoken(samples=sound, text=None)] * clips)
+            model.extract([Segment(samples=sound, text=None)] * clips)
     assert met == warmed

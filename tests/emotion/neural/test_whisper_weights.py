@@ -16,8 +16,8 @@ from streamser.emotion.neural.interfaces import AudioBatch
 from streamser.emotion.neural.whisper_audio import WhisperAcoustic, load_whisper_acoustic
 from streamser.emotion.neural.whisper_weights import load_lower_layers
 from streamser.errors import ModelError
-from streamser.speech.weights_package import weights_package
 from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
+from streamser.speech.whisper_files import weights_package
 from tests.emotion.neural.tiny import tiny_acoustic
 from tests.scripted_whisper import build_babbling_whisper
 from tests.weights import install_weights, remove_weights

@@ -13,7 +13,7 @@ import pytest
 
 from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.ready.registry import READY
 from streamser.errors import ModelError
 from streamser.taxonomy import UNSURE
@@ -56,12 +56,12 @@ def funasr(empty_hub: Path, monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
     return StandIn
 
 
-def read(name: str, seconds: float = 1.0) -> Reading:
+def read(name: str, seconds: float = 1.0) -> Prediction:
     """Return what a model says of a clip."""
     model = choose_model(EmotionSettings(model=name, device="cpu"), offline=True)
     samples = np.full(int(16_000 * seconds), 0.1, np.float32)
-    (finding,) = model.observe([Spoken(samples=samples, text="words")])
-    return model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples=samples, text="words")])
+    return model.new_speaker().predict(finding)
 
 
 def test_emotion2vecs_scores_are_read_by_their_english_names(funasr: type[StandIn]) -> None:

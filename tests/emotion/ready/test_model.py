@@ -10,7 +10,7 @@ import torch
 from streamser.audio.clip import Samples
 from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import EmotionModel, Reading, Spoken
+from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.emotion.ready.labels import Part
 from streamser.emotion.ready.load import load_ready
 from streamser.emotion.ready.model import ReadyModel
@@ -27,10 +27,10 @@ def chosen(name: str) -> EmotionModel:
     return choose_model(EmotionSettings(model=name, device="cpu"), offline=True)
 
 
-def read(model: EmotionModel, samples: Samples, text: str | None) -> Reading:
+def read(model: EmotionModel, samples: Samples, text: str | None) -> Prediction:
     """Return what a model says of one clip."""
-    (finding,) = model.observe([Spoken(samples=samples, text=text)])
-    return model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples=samples, text=text)])
+    return model.new_speaker().predict(finding)
 
 
 def test_a_composition_gives_what_each_of_its_models_knows(hub: Path, clips: list[Samples]) -> None:
@@ -63,36 +63,36 @@ def test_findings_do_not_depend_on_their_neighbours(hub: Path, clips: list[Sampl
     """Whatever those have of sound and words."""
     model = chosen(ALL)
     batch = [
-        Spoken(samples=clips[1], text="Leave me alone!"),
-        Spoken(samples=NOTHING, text="The train leaves at nine."),
-        Spoken(samples=clips[2], text=None),
+        Segment(samples=clips[1], text="Leave me alone!"),
+        Segment(samples=NOTHING, text="The train leaves at nine."),
+        Segment(samples=clips[2], text=None),
     ]
-    together = [model.listener().interpret(finding) for finding in model.observe(batch)]
+    together = [model.new_speaker().predict(finding) for finding in model.extract(batch)]
     for reading, spoken in zip(together, batch, strict=True):
         alone = read(model, spoken.samples, spoken.text)
         assert reading.modalities == alone.modalities
         assert reading.scores == pytest.approx(alone.scores, abs=1e-5)
-    assert model.observe([]) == []
+    assert model.extract([]) == []
 
 
 def test_what_crosses_to_another_process_can_be_packed(hub: Path, clips: list[Samples]) -> None:
     """Findings and listeners."""
     model = chosen("superb-hubert-base")
-    (finding,) = model.observe([Spoken(samples=clips[0], text=None)])
-    listener = pickle.loads(pickle.dumps(model.listener()))
-    assert listener.interpret(pickle.loads(pickle.dumps(finding))).modalities == ("audio",)
+    (finding,) = model.extract([Segment(samples=clips[0], text=None)])
+    listener = pickle.loads(pickle.dumps(model.new_speaker()))
+    assert listener.predict(pickle.loads(pickle.dumps(finding))).modalities == ("audio",)
 
 
 def test_a_listener_learns_and_keeps_nothing(hub: Path, clips: list[Samples]) -> None:
     """Every session begins as the last one did."""
     model = chosen("audeering-msp-dim")
-    (finding,) = model.observe([Spoken(samples=clips[0], text=None)])
-    listener = model.listener()
-    before = listener.interpret(finding)
-    listener.learn(finding)
+    (finding,) = model.extract([Segment(samples=clips[0], text=None)])
+    listener = model.new_speaker()
+    before = listener.predict(finding)
+    listener.adapt(finding)
     listener.reset()
     listener.restore(listener.snapshot())
-    assert listener.interpret(finding) == before
+    assert listener.predict(finding) == before
     assert before.category == UNSURE
     assert before.dimensions.dominance is not None
     with pytest.raises(ModelError, match="damaged"):
@@ -131,12 +131,12 @@ class Failing:
 
 def test_memory_that_ran_out_is_told_as_such(clips: list[Samples]) -> None:
     """So that the batch is halved."""
-    spoken = [Spoken(samples=clips[0], text=None)]
+    spoken = [Segment(samples=clips[0], text=None)]
     with pytest.raises(ModelError, match="superb-hubert-base: too much") as caught:
-        ReadyModel([Failing(torch.OutOfMemoryError("too much\nmore"))]).observe(spoken)
+        ReadyModel([Failing(torch.OutOfMemoryError("too much\nmore"))]).extract(spoken)
     assert caught.value.code == "out_of_memory"
     with pytest.raises(RuntimeError, match="else"):
-        ReadyModel([Failing(RuntimeError("else"))]).observe(spoken)
+        ReadyModel([Failing(RuntimeError("else"))]).extract(spoken)
 
 
 def test_nothing_is_loaded_where_one_of_several_is_missing(empty_hub: Path) -> None:

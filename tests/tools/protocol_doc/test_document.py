@@ -15,7 +15,7 @@ import streamser
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesModel
 from streamser.events import (
     AnyEvent,
@@ -114,7 +114,7 @@ def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
     buzz = np.sum(np.sin(2 * np.pi * 150 * harmonics * time) / harmonics, axis=0)
     voice = (0.1 * buzz).astype(np.float32)
     model = RulesModel()
-    (finding,) = model.observe([Spoken(samples=voice, text="a wonderful surprise")])
+    (finding,) = model.observe([Segment(samples=voice, text="a wonderful surprise")])
     evidence = model.listener().interpret(finding).evidence
     assert set(evidence) == set(RULES_EVIDENCE)
     document = protocol_document()
@@ -125,7 +125,7 @@ def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
 def test_the_protocol_document_explains_the_evidence_of_the_bundled_model() -> None:
     """A voice gives all the keys that the document lists, and no other."""
     model = choose_model(EmotionSettings())
-    (finding,) = model.observe([Spoken(samples=speak(150), text="a wonderful surprise")])
+    (finding,) = model.observe([Segment(samples=speak(150), text="a wonderful surprise")])
     evidence = model.listener().interpret(finding).evidence
     assert set(evidence) == set(COMPACT_EVIDENCE)
     document = protocol_document()

@@ -30,7 +30,7 @@ from streamser.client.address import shown
 from streamser.client.errors import Broken
 from streamser.client.verdict import judge_status
 from streamser.errors import StreamserError
-from streamser.speech.silero import load_silero
+from streamser.speech.vad import load_silero
 from tools.bench.conversation import Conversation
 
 __all__ = [

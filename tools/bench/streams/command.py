@@ -22,7 +22,7 @@ from streamser.client.errors import ServerError
 from streamser.config import Settings
 from streamser.cores import usable_cores
 from streamser.errors import AudioError, ConfigError
-from streamser.runtime.assembly import segmenter_settings
+from streamser.pipeline.build import endpointer_settings
 from tools.bench import PROGRAM
 from tools.bench.streams.load import LoadBench, run_load
 from tools.bench.streams.load_report import load_page, plot_load, read_report
@@ -252,7 +252,7 @@ def _plan_load(
         wordless=False,
         arguments=own.arguments,
         settings=own.changed,
-        tail_ms=to_ms(segmenter_settings(own.settings.endpointing).tail),
+        tail_ms=to_ms(endpointer_settings(own.settings.endpointing).tail),
         cores=pinned,
     )
 
