@@ -202,7 +202,7 @@ def measure_growing(model: EmotionModel, sound: Samples, runs: int) -> Growing:
     for _ in range(runs):
         for placed in spent:
             model.forget("growing")
-            observing, judging = _ask(model, model.listener(), clips, placed=placed)
+            observing, judging = _ask(model, model.new_speaker(), clips, placed=placed)
             spent[placed].append(observing)
             listening.append(judging)
     seconds = len(sound) / to_samples(1000)
@@ -239,9 +239,9 @@ def _ask(
     observing = judging = 0.0
     for samples, place in clips:
         began = clock()
-        (finding,) = model.observe([Segment(samples, None, place if placed else None)])
+        (finding,) = model.extract([Segment(samples, None, place if placed else None)])
         between = clock()
-        listener.interpret(finding)
+        listener.predict(finding)
         observing += between - began
         judging += clock() - between
     return observing, judging
@@ -254,7 +254,7 @@ def _demo(seconds: float) -> Samples:
 
 
 def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
-    listener = model.listener()
+    listener = model.new_speaker()
     found = []
     with pinned():
         for seconds in _SECONDS:
@@ -265,9 +265,9 @@ def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
                 observe, interpret = [], []
                 for run in range(_WARM_UP + _RUNS):
                     began = time.perf_counter()
-                    (finding,) = model.observe([spoken])
+                    (finding,) = model.extract([spoken])
                     between = time.perf_counter()
-                    listener.interpret(finding)
+                    listener.predict(finding)
                     ended = time.perf_counter()
                     if run >= _WARM_UP:
                         observe.append((between - began) * 1e3)

@@ -39,8 +39,8 @@ def test_a_random_checkpoint_loads_and_answers(tmp_path: Path) -> None:
     parameters = write_random_checkpoint("ablation", tmp_path / "random")
     assert parameters > 10_000
     model = load_fused(str(tmp_path / "random"), device="cpu")
-    (finding,) = model.observe([Segment(samples=np.zeros(16_000, np.float32), text="a word")])
-    assert model.listener().interpret(finding).modalities == ("audio", "text")
+    (finding,) = model.extract([Segment(samples=np.zeros(16_000, np.float32), text="a word")])
+    assert model.new_speaker().predict(finding).modalities == ("audio", "text")
     assert CARD.strip() in (tmp_path / "random" / "README.md").read_text(encoding="utf-8")
 
 
