@@ -14,7 +14,7 @@ from streamser.cli.bench_compact import compact
 from streamser.cli.bench_load import load
 from streamser.cli.bench_model import model
 from streamser.cli.bench_soak import soak
-from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
+from streamser.cli.options import JsonFile, MarkdownFile, check_writable, save_report
 
 __all__ = ["app"]
 
@@ -98,8 +98,8 @@ def pipeline(
 
     from streamser.bench.pipeline import FULL, QUICK, run_pipeline
     from streamser.bench.tables import markdown, print_report
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
+    from streamser.cli.signals import ending_soon
 
     given: dict[str, Any] = {
         "recordings": recordings,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
+from streamser.cli.options import JsonFile, MarkdownFile, check_writable, save_report
 from streamser.errors import ConfigError
 
 __all__ = ["beside"]
@@ -66,8 +66,8 @@ def beside(
     from streamser.bench.beside.report import PARTS
     from streamser.bench.beside.run import BesidePlan, run_beside
     from streamser.bench.beside.tables import beside_markdown, print_beside
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
+    from streamser.cli.signals import ending_soon
 
     parts = PARTS if only is None else _parts(only, PARTS)
     if whisper is not None and not whisper.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from streamser.cli.report_files import MarkdownFile, check_writable, save_report
+from streamser.cli.options import MarkdownFile, check_writable, save_report
 
 __all__ = ["compact"]
 
@@ -19,7 +19,7 @@ def compact(
     if markdown_file is not None:
         check_writable("--markdown", markdown_file)
     from streamser.bench.compact import compact_markdown, measure_compact
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
 
     report = compact_markdown(measure_compact(tell))
     typer.echo(report)

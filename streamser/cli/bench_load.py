@@ -22,8 +22,7 @@ from streamser.cli.bench_server import (
     refuse_settings,
     shown_command,
 )
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.report_files import JsonFile, MarkdownFile, save_report
+from streamser.cli.options import Common, JsonFile, MarkdownFile, save_report, takes_settings
 from streamser.cores import usable_cores
 from streamser.errors import AudioError, ConfigError
 
@@ -82,8 +81,8 @@ def load(
     """
     files = {"--json": json_file, "--markdown": markdown_file, "--plot": plot}
     check_files(files)
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
+    from streamser.cli.signals import ending_soon
 
     if join is not None:
         refuse_settings(common, "--join", "it measures nothing; leave it out.", server=server)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, save_report
+from streamser.cli.options import JsonFile, MarkdownFile, check_writable, save_report
 from streamser.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def model(
     from msgspec.structs import replace
     from rich.console import Console
 
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
+    from streamser.cli.signals import ending_soon
     from streamser.training.presets import load_train_settings
 
     settings = load_train_settings(config, assign or ())

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from streamser.cli.common import Common
-from streamser.cli.report_files import check_writable
+from streamser.cli.options import Common, check_writable
 from streamser.config import Settings
 from streamser.errors import ConfigError
 

@@ -22,8 +22,7 @@ from streamser.cli.bench_server import (
     plan_own,
     shown_command,
 )
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.report_files import JsonFile, MarkdownFile, save_report
+from streamser.cli.options import Common, JsonFile, MarkdownFile, save_report, takes_settings
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -89,8 +88,8 @@ def soak(
         raise ConfigError("--pid goes with --server; a server of our own has its own.")
     own = _plan_own(common, streams, server=server, speed=speed, emotion_only=emotion_only)
     from streamser.bench.soak import SoakBench, run_soak
-    from streamser.cli.ending import ending_soon
-    from streamser.cli.talk import tell
+    from streamser.cli.console import tell
+    from streamser.cli.signals import ending_soon
 
     bench = SoakBench(
         streams=streams,

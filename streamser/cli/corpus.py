@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
 from streamser.errors import ConfigError
 from streamser.visible import printable
 

@@ -12,9 +12,8 @@ from typing import Annotated
 
 import typer
 
-from streamser.cli.extras import needs_extra
-from streamser.cli.report_files import check_folder
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.options import check_folder, needs_extra
 from streamser.errors import ConfigError
 
 __all__ = ["evaluate"]

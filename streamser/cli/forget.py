@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
 from streamser.names import read_name
 

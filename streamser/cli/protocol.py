@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from streamser.cli.streams import as_utf8, for_json
+from streamser.cli.console import as_utf8, for_json
 from streamser.errors import StreamserError
 from streamser.saving import writing
 

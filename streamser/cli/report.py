@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.report_files import check_folder, check_writable, is_same
-from streamser.cli.session_files import (
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.options import (
     Meeting,
     OneClock,
     SessionFiles,
     SessionIds,
+    check_folder,
+    check_writable,
     find_sessions,
+    is_same,
     read_sessions,
 )
-from streamser.cli.talk import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ import pytest
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.cli.checks import Check, Status, can_listen
-from streamser.cli.doctor import doctor
+from streamser.cli.console import complain, tell
+from streamser.cli.doctor import Check, Status, can_listen, doctor
 from streamser.cli.protocol_codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE
 from streamser.cli.protocol_document import protocol_document
 from streamser.cli.protocol_examples import examples, message_examples
-from streamser.cli.talk import complain, tell
 from streamser.config import EmotionSettings, preset_names
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Spoken
@@ -274,7 +273,7 @@ def test_colours_are_for_terminals_that_want_them(
         monkeypatch.setenv(name, value)
     checks = [check(group, "works") for group in ("audio", "vad", "emotion")]
     checks.append(Check(group="asr", name="any", status="absent", found="", advice="do this"))
-    monkeypatch.setattr("streamser.cli.checks.run_checks", lambda: checks)
+    monkeypatch.setattr("streamser.cli.doctor.run_checks", lambda: checks)
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from streamser.cli.cast import Cast
+from streamser.cli.live_view import render
 from streamser.cli.replay import play_here
-from streamser.cli.view import Level, ViewState, render
+from streamser.cli.view_state import Cast, Level, ViewState
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
 from streamser.replay.playback import Playback

@@ -1,64 +1,144 @@
-"""The picture of a live session: a pure state moved by events, and its drawing.
-
-``update`` and ``hear`` return new states, ``render`` and ``render_utterance`` draw them for
-a width; nothing here knows a clock, a thread or a terminal.
-"""
+"""The live view of a terminal: how a state is drawn for a width, and the edge to the screen."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import TYPE_CHECKING, Final, Literal
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-from rich.console import Console, Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    Group,
+    RenderableType,
+    RenderResult,
+)
+from rich.control import Control
+from rich.live import Live
 from rich.rule import Rule
+from rich.segment import ControlType, Segment
 from rich.table import Table
 from rich.text import Text
 
-from streamser.cli.gauges import (
-    CATEGORY_STYLES,
-    FLOOR_DB,
-    category_text,
-    gauge,
-    level_meter,
-    number,
-    probability_bar,
-)
-from streamser.cli.talk import clock
-from streamser.cli.utterance import Utterance, likeliest, read_utterance
+from streamser.cli.console import clock
+from streamser.cli.sinks import advice_of
+from streamser.cli.view_state import FLOOR_DB, Level, Played, Speech, ViewState, hear, update
 from streamser.events import (
-    Committed,
     EmotionBody,
-    EmotionDelta,
     EmotionProvisional,
+    ErrorRaised,
     Event,
-    MoodBody,
-    MoodUpdated,
-    Overload,
-    SessionClosed,
-    SessionCreated,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptPartial,
 )
 from streamser.export.text import why_distrusted
 from streamser.taxonomy import DIMENSIONS
+from streamser.utterances import Utterance, likeliest
+from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
 
 __all__ = [
+    "CATEGORY_STYLES",
     "NARROW",
     "TIGHT",
-    "Level",
-    "Played",
-    "ViewState",
-    "hear",
+    "LiveScreen",
+    "category_text",
+    "gauge",
     "legend",
+    "level_meter",
+    "number",
+    "probability_bar",
     "render",
     "render_utterance",
-    "update",
 ]
+
+CATEGORY_STYLES = {
+    "neutral": "cyan",
+    "happy": "yellow",
+    "sad": "blue",
+    "angry": "red",
+    "unsure": "bright_black",
+}
+
+_FROM_LEFT = " ▏▎▍▌▋▊▉█"
+
+
+def category_text(category: str) -> Text:
+    """Write a category in its colour."""
+    return Text(category, style=f"bold {CATEGORY_STYLES.get(category, 'magenta')}")
+
+
+def probability_bar(probability: float, width: int, style: str) -> Text:
+    """Draw a probability in [0, 1] as a bar of ``width`` cells, exact to an eighth of a cell."""
+    eighths = round(min(max(probability, 0.0), 1.0) * width * 8)
+    full, rest = divmod(eighths, 8)
+    bar = "█" * full + (_FROM_LEFT[rest] if rest else "")
+    return Text.assemble((bar, style), ("─" * (width - len(bar)), "bright_black"))
+
+
+def gauge(name: str, value: float | None, arm: int = 3) -> Text:
+    """Draw a value in [-1, 1] as a bar that grows from the middle to the left or to the right.
+
+    The width is ``len(name) + 2 * arm + 2`` cells; a value that was not measured is a dash.
+    """
+    if value is None:
+        return Text.assemble(
+            (f"{name} ", "bright_black"), ("–".center(2 * arm + 1), "bright_black")
+        )
+    value = min(max(value, -1.0), 1.0)
+    halves = round(abs(value) * arm * 2)
+    full, half = divmod(halves, 2)
+    if value < 0:
+        bar = ("▐" if half else "") + "█" * full
+        left, right = bar.rjust(arm, "·"), "·" * arm
+    else:
+        bar = "█" * full + ("▌" if half else "")
+        left, right = "·" * arm, bar.ljust(arm, "·")
+    text = Text(f"{name} ", style="bright_black")
+    middle = Text(f"{left}│{right}", style="bright_black")
+    middle.highlight_regex(r"[▐█▌]+", "magenta" if value < 0 else "green")
+    return text + middle
+
+
+def number(name: str, value: float | None) -> Text:
+    """Write a value in [-1, 1] with one digit: a gauge for where bars have no room.
+
+    The width is ``len(name) + 5`` cells; a value that was not measured is a dash.
+    """
+    text = Text(f"{name} ", style="bright_black")
+    if value is None:
+        return text + Text("–".center(4), style="bright_black")
+    # Adding 0.0 turns -0.0 into 0.0.
+    value = round(min(max(value, -1.0), 1.0), 1) + 0.0
+    return text + Text(f"{value:+.1f}", style="magenta" if value < 0 else "green")
+
+
+def level_meter(rms_db: float, peak_db: float, width: int) -> Text:
+    """Draw sound level in dBFS from -60 to 0 as a bar of ``width`` cells with a mark at the peak.
+
+    Green to -18 dB, yellow to -6 dB, red above.
+    """
+    loud, peak = _reach(rms_db, width), _reach(peak_db, width) - 1
+
+    def cell(index: int) -> tuple[str, str]:
+        here_db = FLOOR_DB * (1 - (index + 1) / width)
+        colour = "green" if here_db <= -18 else "yellow" if here_db <= -6 else "red"
+        if index < loud:
+            return "■", colour
+        return ("│", colour) if index == peak else ("·", "bright_black")
+
+    runs = itertools.groupby(cell(index) for index in range(width))
+    return Text.assemble(*((mark * len(list(run)), style) for (mark, style), run in runs))
+
+
+def _reach(db: float, width: int) -> int:
+    if not math.isfinite(db):
+        return 0
+    return min(width, max(0, round((1 - db / FLOOR_DB) * width)))
+
 
 NARROW = 110
 """Below this width an utterance takes two rows: words, and what they sounded like."""
@@ -66,133 +146,17 @@ NARROW = 110
 TIGHT = 79
 """Below this width numbers take the place of gauges, and rows are broken: fit for 40 columns."""
 
-_FALL_DB_PER_S = 26.0
-_PEAK_HOLD_S = 1.2
 _BAR = 8
 _TIGHT_BAR = 6
 _MARGIN = 11
 _LAG = 8
 _ROOM_FOR_PEAK = 60
 
-Speech = Literal["silent", "speaking", "thinking"]
-
 _MARKS: Final[dict[Speech, tuple[str, str]]] = {
     "silent": ("○ silent  ", "bright_black"),
     "speaking": ("● speaking", "bold green"),
     "thinking": ("◌ thinking", "yellow"),
 }
-
-
-class Level(msgspec.Struct, frozen=True):
-    """Hold what a level meter shows; levels in dBFS, times in seconds of audio.
-
-    ``rms_db`` rises at once and falls at 26 dB/s; ``peak_db`` is held for 1.2 s.
-    """
-
-    rms_db: float = FLOOR_DB
-    peak_db: float = FLOOR_DB
-    peak_at: float = 0.0
-    seconds: float = 0.0
-
-
-class Played(msgspec.Struct, frozen=True):
-    """Hold where the playing of a recording is, which is shown in place of the sound's level."""
-
-    at_ms: float
-    length_ms: int
-    speed: float
-
-
-class ViewState(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what the view shows below the finished utterances.
-
-    ``speaker`` is who says what is being said, where there are several. ``alone`` are readings
-    of the voice alone, of utterances whose words are awaited.
-    """
-
-    source: str
-    models: str = ""
-    transcribed: bool = True
-    speaking: bool = False
-    waiting: int = 0
-    committed: str = ""
-    revisable: str = ""
-    delta: EmotionBody | None = None
-    alone: tuple[EmotionProvisional, ...] = ()
-    mood: MoodUpdated | MoodBody | None = None
-    dropped: str = ""
-    speaker: str = ""
-    played: Played | None = None
-    finished: Utterance | None = None
-    """The utterance that the last event finished, if it finished one."""
-
-    @property
-    def speech(self) -> Speech:
-        """Return what is going on: somebody speaks, the models think, or neither."""
-        return "speaking" if self.speaking else "thinking" if self.waiting else "silent"
-
-
-def hear(level: Level, samples: Samples) -> Level:
-    """Move the level meter on by mono samples at 16 kHz."""
-    if not len(samples):
-        return level
-    lasted = len(samples) / 16_000
-    rms = _decibels(math.sqrt(float(samples @ samples) / len(samples)))
-    peak = _decibels(float(abs(samples).max()))
-    now = level.seconds + lasted
-    falling = level.rms_db - _FALL_DB_PER_S * lasted
-    held = now - level.peak_at < _PEAK_HOLD_S and level.peak_db > peak
-    return Level(
-        rms_db=max(rms, falling, FLOOR_DB),
-        peak_db=level.peak_db if held else peak,
-        peak_at=level.peak_at if held else now,
-        seconds=now,
-    )
-
-
-def update(state: ViewState, event: Event) -> ViewState:
-    """Return the state after an event."""
-    finished = read_utterance(event, transcribed=state.transcribed)
-    changes: dict[str, object] = {"finished": finished}
-    if finished is not None:
-        changes["waiting"] = max(0, state.waiting - 1)
-        changes["alone"] = tuple(one for one in state.alone if one.item_id != finished.item_id)
-        if not state.speaking:
-            changes |= {"committed": "", "revisable": "", "delta": None}
-    match event:
-        case SessionCreated():
-            models = event.session.models
-            words = models.asr or "no words"
-            if models.asr_arithmetic:
-                words += f" in {models.asr_arithmetic}"
-            names = [models.vad, words, models.emotion]
-            changes |= {"models": " · ".join(names), "transcribed": models.asr is not None}
-            # A server that was restarted begins anew, and will say nothing more of before.
-            changes |= {"speaking": False, "waiting": 0, "committed": "", "revisable": ""}
-            changes |= {"delta": None, "alone": ()}
-        case SpeechStarted():
-            changes |= {"speaking": True, "committed": "", "revisable": "", "delta": None}
-        case SpeechStopped():
-            changes["speaking"] = False
-        case Committed():
-            changes["waiting"] = state.waiting + 1
-        case TranscriptPartial():
-            changes |= {"committed": event.committed, "revisable": event.revisable}
-        case EmotionDelta():
-            changes["delta"] = event.emotion
-        case EmotionProvisional():
-            changes["alone"] = (*state.alone, event)
-            if not state.speaking:
-                changes["delta"] = None
-        case MoodUpdated():
-            changes["mood"] = event
-        case Overload(kind="partials"):
-            changes["dropped"] = f"{event.total} readings left out to keep up"
-        case Overload(kind="audio"):
-            changes["dropped"] = f"{event.total} ms of sound lost"
-        case SessionClosed():
-            changes |= {"speaking": False, "waiting": 0, "alone": ()}
-    return msgspec.structs.replace(state, **changes)
 
 
 def render(state: ViewState, level: Level, width: int) -> RenderableType:
@@ -393,5 +357,93 @@ def _one_row(text: Text, width: int) -> Text:
     return text
 
 
-def _decibels(amplitude: float) -> float:
-    return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB
+_FRAMES_PER_S = 12
+
+
+class _Reflowed(Live):
+    """Take away the rows that a terminal made of ours when it became narrower.
+
+    Rich goes up by as many rows as it drew; terminals break rows that no longer fit.
+    """
+
+    _drawn: Sequence[int] = ()
+
+    def note(self, widths: Sequence[int]) -> None:
+        """Remember how wide the rows are that are being drawn."""
+        self._drawn = widths
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Go up by the rows that rich does not know of, clearing them."""
+        processed = super().process_renderables(renderables)
+        width = max(1, self.console.width)
+        more = sum(max(0, (drawn - 1) // width) for drawn in self._drawn)
+        if not (more and self.console.is_interactive and _breaks_rows()):
+            return processed
+        clear = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)) * more
+        return [Control(ControlType.CARRIAGE_RETURN, *clear), *processed]
+
+
+def _breaks_rows() -> bool:
+    """Tell whether the terminal breaks rows, as most do; these few cut them off."""
+    term = os.environ.get("TERM", "")
+    return "XTERM_VERSION" not in os.environ and not term.startswith(("linux", "rxvt"))
+
+
+class LiveScreen:
+    """Show a session on a terminal: finished utterances scroll up, the present stays below.
+
+    The terminal is taken at the first event: until then it is for what loading has to say.
+    Events and sound replace a value each; the drawing thread reads both whole.
+    """
+
+    def __init__(self, source: str, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._state = ViewState(source=printable(source))
+        self._level = Level()
+        self._explained = False
+        self._live = _Reflowed(
+            self,
+            console=self._console,
+            refresh_per_second=_FRAMES_PER_S,
+            transient=True,
+            vertical_overflow="crop",
+        )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        drawing = render(self._state, self._level, options.max_width)
+        rows = console.render_lines(drawing, options, pad=False)
+        self._live.note([Segment.get_line_length(row) for row in rows])
+        for row in rows:
+            yield from row
+            yield Segment.line()
+
+    def take(self, event: Event) -> None:
+        """Follow an event."""
+        event = visible(event)
+        self.show(update(self._state, event))
+        self.advise(event)
+
+    def show(self, state: ViewState) -> None:
+        """Show a state, and the utterance that has just been finished in it."""
+        self._state = state
+        self._live.start()
+        if state.finished is not None:
+            if state.finished.emotion is not None and not self._explained:
+                self._explained = True
+                self._console.print(legend())
+            self._console.print(render_utterance(state.finished, self._console.width))
+
+    def advise(self, event: Event) -> None:
+        """Tell people of an event that reports a fault or a loss."""
+        advice = advice_of(visible(event))
+        if advice is not None:
+            style = "red" if isinstance(event, ErrorRaised) else "yellow"
+            self._console.print(Text(advice, style=style))
+
+    def hear(self, samples: Samples) -> None:
+        """Follow the sound."""
+        self._level = hear(self._level, samples)
+
+    def close(self) -> None:
+        """Take the live part off the terminal; the utterances stay."""
+        self._live.stop()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamser.cli.common import Common, takes_settings
+from streamser.cli.console import print_json
+from streamser.cli.options import Common, takes_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,8 +38,6 @@ def show(
     """
     effective = common.load()
     if as_json:
-        from streamser.cli.streams import print_json
-
         names = ("key", "value", "origin", "description")
         rows = [dict(zip(names, row, strict=True)) for row in effective.rows()]
         print_json(rows)
