@@ -56,7 +56,7 @@ def main() -> None:
 
     source = FileSource(demo_recording(), paced=True)
     picture = Picture(source.name)
-    with Analyzer(load_settings("embedded").settings) as analyzer:
+    with Analyzer(load_settings("embedded")) as analyzer:
         analyzer.models()
         picture.console.print(legend())
         events = analyzer.stream(source, on_audio=picture.hear)

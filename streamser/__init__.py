@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamser.config import Settings, load_settings
     from streamser.events import decode_event, encode_event
-    from streamser.export.frame import read_session
-    from streamser.export.read import read_recording
+    from streamser.export.read import read_recording, read_session
     from streamser.runtime.analyzer import Analyzer
+    from streamser.settings import Settings
+    from streamser.settings_loader import load_settings
 
 __all__ = [
     "Analyzer",
@@ -26,12 +26,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Analyzer": "streamser.runtime.analyzer",
-    "Settings": "streamser.config",
-    "load_settings": "streamser.config",
+    "Settings": "streamser.settings",
+    "load_settings": "streamser.settings_loader",
     "decode_event": "streamser.events",
     "encode_event": "streamser.events",
     "read_recording": "streamser.export.read",
-    "read_session": "streamser.export.frame",
+    "read_session": "streamser.export.read",
 }
 
 

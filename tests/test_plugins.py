@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
 from streamser.emotion.choose import choose_model
 from streamser.errors import ConfigError, ModelError
 from streamser.plugins import SINKS, TRANSCRIBERS, fault_of, find_plugin, installed, make
 from streamser.runtime.assembly import caveats_of
+from streamser.settings import AsrSettings, EmotionSettings, Settings
+from streamser.settings_loader import load_settings
 from streamser.speech.choose import choose_transcriber
 from tests.plugged import EXAMPLE, write_package
 
@@ -104,7 +105,7 @@ def test_what_is_wrong_is_known_without_making_anything(faulty: Path) -> None:
 
 def test_settings_know_the_recognisers_that_are_plugins(faulty: Path) -> None:
     """A slip of the pen is told at once, with the nearest and all that there are."""
-    assert load_settings(flags={"asr.engine": "fails"}, environ={}).settings.asr.engine == "fails"
+    assert load_settings(flags={"asr.engine": "fails"}, environ={}).asr.engine == "fails"
     with pytest.raises(ConfigError) as caught:
         load_settings(flags={"asr.engine": "failss"}, environ={})
     line = str(caught.value)

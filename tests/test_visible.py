@@ -23,9 +23,9 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.replay.score import Score
+from streamser.export.replay import Score
+from streamser.text import printable, visible
 from streamser.utterances import Utterance
-from streamser.visible import printable, visible
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202etxt.exe\r\n[red]hey[/nothing]"

@@ -41,7 +41,7 @@ import json, time
 from streamser.bench.machine import resident_mib
 before = resident_mib()
 began = time.perf_counter()
-from streamser.config import EmotionSettings
+from streamser.settings import EmotionSettings
 from streamser.emotion.choose import choose_model
 model = choose_model(EmotionSettings(model="compact"))
 print(json.dumps([time.perf_counter() - began, before, resident_mib()]))
@@ -51,7 +51,7 @@ import json, sys, threading
 from streamser.bench.machine import resident_mib
 from streamser import Analyzer, load_settings
 most = 0.0
-settings = load_settings("embedded", flags={"emotion.model": "compact"}).settings
+settings = load_settings("embedded", flags={"emotion.model": "compact"})
 with Analyzer(settings) as analyzer:
     for event in analyzer.stream(sys.argv[1]):
         most = max(most, resident_mib() or 0.0)
@@ -168,8 +168,8 @@ def compact_markdown(report: CompactReport) -> str:
 
 
 def _growing(tell: Callable[[str], None]) -> list[Growing]:
-    from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
+    from streamser.settings import EmotionSettings
 
     model = choose_model(EmotionSettings(model="compact"))
     found = []
@@ -189,9 +189,9 @@ def _demo(seconds: float) -> Samples:
 
 
 def _timings(tell: Callable[[str], None]) -> list[Timing]:
-    from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
     from streamser.emotion.model import Spoken
+    from streamser.settings import EmotionSettings
 
     model = choose_model(EmotionSettings(model="compact"))
     listener = model.listener()

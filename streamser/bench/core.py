@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from streamser.audio.clip import Samples
 from streamser.audio.intake import Intake
 from streamser.audio.source import Frames
-from streamser.config import Settings
 from streamser.emotion.model import Finding, Reading, Spoken
 from streamser.events import Event
 from streamser.runtime.assembly import build_session
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Cancel, Job, Observed, Outcome
 from streamser.runtime.session import Output, Session
+from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.taxonomy import CATEGORIES, Dimensions
 

@@ -17,13 +17,13 @@ from streamser.bench.core import make_session, run_core
 from streamser.bench.machine import pinned
 from streamser.bench.playback import BLOCK_MS
 from streamser.bench.spread import Spread, spread
-from streamser.config import PartialSettings, Settings
 from streamser.emotion.model import EmotionModel, Spoken
 from streamser.errors import AudioError
 from streamser.events import EmotionDelta
 from streamser.runtime.assembly import build_model, build_vads
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import EmotionJob, Job, Outcome
+from streamser.settings import PartialSettings, Settings
 from streamser.speech.vad import Vad
 
 __all__ = ["PartialSection", "Windows", "measure_partials"]

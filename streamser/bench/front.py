@@ -17,11 +17,11 @@ from streamser.bench.conversation import Conversation
 from streamser.bench.core import NullModel, answer_nothing, make_session, run_core
 from streamser.bench.machine import pinned
 from streamser.bench.playback import BLOCK_MS
-from streamser.config import Settings, VadSettings
 from streamser.events import SessionClosed
 from streamser.runtime.assembly import build_vads
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Job, Outcome
+from streamser.settings import Settings, VadSettings
 from streamser.speech.vad import Vad
 
 __all__ = ["FrontHalf", "FrontSection", "PlainVad", "measure_front"]

@@ -15,7 +15,6 @@ from streamser.audio.clip import to_ms
 from streamser.bench.conversation import Conversation, Placed
 from streamser.bench.playback import BLOCK_MS, Playback
 from streamser.bench.spread import METHOD, Spread, spread
-from streamser.config import AsrSettings, EndpointingSettings, Settings
 from streamser.errors import ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -25,6 +24,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptionFailed,
 )
+from streamser.settings import AsrSettings, EndpointingSettings, Settings
 
 __all__ = ["LatencySection", "Listening", "Live", "measure_latency"]
 

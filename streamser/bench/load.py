@@ -19,8 +19,8 @@ from streamser.bench.load_streams import Played, Span, Target, play
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import METHOD
 from streamser.client.address import REALTIME, address, shown
-from streamser.cores import usable_cores
 from streamser.errors import StreamserError
+from streamser.machine import usable_cores
 
 __all__ = ["LoadBench", "run_load"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.cores import core_count, cpu_name, usable_cores
+from streamser.machine import core_count, cpu_name, usable_cores
 
 __all__ = ["Machine", "describe_machine", "memory_kind", "pinned", "resident_mib"]
 

@@ -15,9 +15,9 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.bench.conversation import Conversation, load_demo, load_recordings
 from streamser.bench.machine import memory_kind, resident_mib
 from streamser.bench.playback import Playback
-from streamser.config import AsrSettings, Settings
 from streamser.errors import StreamserError
 from streamser.events import SessionClosed
+from streamser.settings import AsrSettings, Settings
 
 __all__ = ["MemoryReading", "MemorySection", "measure_memory"]
 

@@ -23,7 +23,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.bench.machine import describe_machine
 from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
-from streamser.fastest import least_times
+from streamser.machine import least_times
 
 __all__ = ["format_rows", "lengths", "pass_rows"]
 

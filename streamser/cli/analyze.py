@@ -30,11 +30,11 @@ from streamser.events import (
     encode_event,
 )
 from streamser.export.formats import is_format
-from streamser.export.table import Cell, csv_line
+from streamser.export.tables import Cell, csv_line
 from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.text import printable, visible
 from streamser.utterances import Utterance, likeliest, read_utterance
-from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -42,6 +42,24 @@ if TYPE_CHECKING:
     from streamser.cli.batch import FileItem
 
 __all__ = ["CSV_COLUMNS", "CsvRows", "Format", "Tables", "Writer", "analyze", "open_writer"]
+
+CSV_COLUMNS = (
+    "file",
+    "start",
+    "end",
+    "category",
+    "confidence",
+    *(f"score_{name}" for name in CATEGORIES),
+    *DIMENSIONS,
+    "uncertainty",
+    "modalities",
+    "transcript",
+    "model",
+)
+_WIDE = 96
+"""Columns of a terminal that the table has room in as it is; below, it closes up."""
+_NARROW = 76
+"""Below, it has no dimensions: words come before figures."""
 
 
 class Format(StrEnum):
@@ -87,7 +105,7 @@ def analyze(
     Results come in the order of the files. Exit code 1 if a file could not be read or not
     to its end; the others are still done. With --export DIR/ each file has a set of its own.
     """
-    settings = common.load({"partial.every_ms": None if partials else 0}).settings
+    settings = common.load({"partial.every_ms": None if partials else 0})
     out = None if target is None or target == "-" else Path(target)
     if out is not None and any(is_same(out, file) for file in files):
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
@@ -251,27 +269,6 @@ def _whole(out: Path, form: Format) -> Iterator[TextIO]:
             os.chmod(file.name, stat.S_IMODE(out.stat().st_mode))
         with io.TextIOWrapper(file, encoding, errors="backslashreplace", newline="") as stream:
             yield stream
-
-
-CSV_COLUMNS = (
-    "file",
-    "start",
-    "end",
-    "category",
-    "confidence",
-    *(f"score_{name}" for name in CATEGORIES),
-    *DIMENSIONS,
-    "uncertainty",
-    "modalities",
-    "transcript",
-    "model",
-)
-
-
-_WIDE = 96
-"""Columns of a terminal that the table has room in as it is; below, it closes up."""
-_NARROW = 76
-"""Below, it has no dimensions: words come before figures."""
 
 
 class Writer(Protocol):

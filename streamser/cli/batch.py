@@ -15,7 +15,7 @@ from streamser.cli.console import clock
 from streamser.cli.options import open_file
 from streamser.errors import StreamserError
 from streamser.events import Event
-from streamser.visible import printable
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from streamser import Analyzer
@@ -31,6 +31,8 @@ Watcher: TypeAlias = Callable[[Path, float | None, float], None]
 """Gets a file, its length in seconds where known, and the seconds just read; from any thread."""
 
 _Item: TypeAlias = Event | BaseException | None
+LONG_S = 60.0
+"""Files shorter than this are done before anybody wonders."""
 
 
 def analyse_files(
@@ -102,10 +104,6 @@ class _Run:
         if watch is None:
             return None
         return lambda samples: watch(file, source.duration, len(samples) / 16_000)
-
-
-LONG_S = 60.0
-"""Files shorter than this are done before anybody wonders."""
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ from streamser.cli.bench_server import (
     shown_command,
 )
 from streamser.cli.options import Common, JsonFile, MarkdownFile, save_report, takes_settings
-from streamser.cores import usable_cores
 from streamser.errors import AudioError, ConfigError
+from streamser.machine import usable_cores
 
 if TYPE_CHECKING:
     from streamser.bench.load import LoadBench

@@ -11,8 +11,8 @@ import msgspec
 import typer
 
 from streamser.cli.options import Common, check_writable
-from streamser.config import Settings
 from streamser.errors import ConfigError
+from streamser.settings import Settings
 
 __all__ = [
     "EmotionOnly",
@@ -76,11 +76,11 @@ def plan_own(common: Common, streams: int, *, emotion_only: bool) -> OwnPlan:
     flags: dict[str, Any] = {"server.port": 0, "server.late_s": 0.0, "server.token_share": 1.0}
     if emotion_only:
         flags["asr.engine"] = "none"
-    limits = common.load(flags).settings.server
+    limits = common.load(flags).server
     # Twice: streams that were there before may still be saying goodbye.
     if limits.max_sessions < 2 * streams:
         flags["server.max_sessions"] = 2 * streams
-    effective = common.load(flags)
+    effective = common.explain(flags)
     changed = {
         key: str(value)
         for key, value, origin, _ in effective.rows()

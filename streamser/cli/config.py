@@ -14,7 +14,7 @@ from streamser.cli.options import Common, takes_settings
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from streamser.config import EffectiveSettings
+    from streamser.settings_loader import EffectiveSettings
 
 __all__ = ["config_app"]
 
@@ -36,7 +36,7 @@ def show(
 
     Later wins: default, preset or file (--config), environment (STREAMSER_ASR_ENGINE), flag.
     """
-    effective = common.load()
+    effective = common.explain()
     if as_json:
         names = ("key", "value", "origin", "description")
         rows = [dict(zip(names, row, strict=True)) for row in effective.rows()]
@@ -48,7 +48,7 @@ def show(
 @config_app.command("presets")
 def presets() -> None:
     """List the presets for --config, each with what it is for."""
-    from streamser.config import preset_names
+    from streamser.settings_loader import preset_names
 
     names = preset_names()
     width = max(map(len, names), default=0)
@@ -94,7 +94,7 @@ def _written(value: Any) -> str:
 
 def _purpose(preset: str) -> str:
     """Return the first sentence of the comment at the head of a preset."""
-    from streamser.config import preset_path
+    from streamser.settings_loader import preset_path
 
     lines = preset_path(preset).read_text(encoding="utf-8").splitlines()
     comment = itertools.takewhile(lambda line: line.startswith("#"), lines)

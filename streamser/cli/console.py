@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import typer
 
 from streamser.cli.signals import mute
-from streamser.visible import printable
+from streamser.text import printable
 
 __all__ = [
     "as_utf8",
@@ -28,6 +28,8 @@ __all__ = [
     "tell",
     "warn",
 ]
+
+_ESCAPING = "streamser-escape"
 
 
 def tell(line: str) -> None:
@@ -84,9 +86,6 @@ def _say(line: str, **style: Any) -> None:
     except OSError:
         # Nobody is left to be told; the work itself may still be wanted.
         mute(sys.stderr)
-
-
-_ESCAPING = "streamser-escape"
 
 
 def mend_streams() -> None:

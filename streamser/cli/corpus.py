@@ -13,7 +13,7 @@ import typer
 
 from streamser.cli.console import counted, tell, warn
 from streamser.errors import ConfigError
-from streamser.visible import printable
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from streamser.training.items import Item
@@ -25,6 +25,11 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The top folder of your copy.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="The manifest to write.", readable=False),
+]
 
 
 class Kept(StrEnum):
@@ -96,11 +101,6 @@ class SplitBy(StrEnum):
     GROUPS = "groups"
 
 
-Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The top folder of your copy.")]
-Output = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="FILE", help="The manifest to write.", readable=False),
-]
 Categories = Annotated[
     Kept,
     typer.Option(

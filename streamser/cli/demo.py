@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.config import Settings
     from streamser.server.app import EmotionServer
+    from streamser.settings import Settings
 
 __all__ = ["MEETING", "demo", "demo_recording", "own_name", "play_meeting", "split_speakers"]
 
@@ -61,7 +61,7 @@ def demo(
         raise ConfigError("--port is that of the page: add --web.")
 
     preset = "embedded" if weights_package() is not None else "voice-only"
-    settings = common.load({"server.port": port}, preset=preset).settings
+    settings = common.load({"server.port": port}, preset=preset)
     recording = demo_recording()
     tell("The voices of the demonstration are synthetic; nobody feels anything here.")
     if preset == "voice-only" and settings.asr.engine == "none":

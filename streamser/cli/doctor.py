@@ -15,10 +15,11 @@ import typer
 
 from streamser.cli.console import coloured, print_json, tell
 from streamser.cli.demo import demo_recording
-from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
-from streamser.cores import core_count
 from streamser.errors import AudioError, ModelError, StreamserError
-from streamser.visible import printable
+from streamser.machine import core_count
+from streamser.settings import AsrSettings, EmotionSettings, Settings
+from streamser.settings_loader import load_settings
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,7 +274,7 @@ def _vad(group: str, name: str) -> Iterator[Check]:
 
     from streamser.runtime.assembly import build_vads
 
-    vad = build_vads(load_settings(flags={"vad.engine": name}, environ={}).settings)()
+    vad = build_vads(load_settings(flags={"vad.engine": name}, environ={}))()
     silence = np.zeros(vad.window, np.float32)
     begun = time.perf_counter()
     windows = 16_000 // vad.window
@@ -295,7 +296,7 @@ def _recognisers(group: str, name: str) -> Iterator[Check]:
             found=engine.where if engine.found else "not on this machine",
             advice=engine.fault or engine.how_to_get,
         )
-    settings = load_settings().settings
+    settings = load_settings()
     taken = what_auto_takes(settings.asr, offline=settings.offline)
     yield Check(group=group, name="asr.engine = auto", status="works", found=f"takes {taken}")
 
@@ -307,7 +308,7 @@ def _emotion(group: str, name: str) -> Iterator[Check]:
 def _chosen_emotion(group: str, name: str) -> Iterator[Check]:
     from streamser.emotion.choose import model_names
 
-    settings = load_settings().settings
+    settings = load_settings()
     # Where nothing else is set up there is nothing to load, which may take a while.
     if settings.emotion.model not in model_names():
         yield _try_emotion(group, settings)

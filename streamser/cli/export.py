@@ -34,7 +34,7 @@ from streamser.export.formats import (
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.events import Event
-    from streamser.export.log import EventLog
+    from streamser.export.formats import EventLog
     from streamser.export.records import Recording
 
 __all__ = [
@@ -47,6 +47,24 @@ __all__ = [
     "exporting_files",
     "read_formats",
     "read_targets",
+]
+
+_FORMATS = ", ".join(form.ending for form in ExportFormat)
+ExportFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        metavar="FILE[,FILE…]",
+        help=f"Write what was found to files, by their endings: {_FORMATS}.",
+    ),
+]
+ExportAs = Annotated[
+    str | None,
+    typer.Option(
+        "--export-as",
+        metavar="FORMAT[,…]",
+        help=f"With --export FOLDER: formats, of {', '.join(ExportFormat)}. [jsonl]",
+    ),
 ]
 
 
@@ -140,26 +158,6 @@ def _copy(files: list[Path], recording: Recording, path: Path, *, named: bool) -
     save("".join(f"{line}\n" for line in lines), path, named=named)
 
 
-_FORMATS = ", ".join(form.ending for form in ExportFormat)
-
-ExportFiles = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--export",
-        metavar="FILE[,FILE…]",
-        help=f"Write what was found to files, by their endings: {_FORMATS}.",
-    ),
-]
-ExportAs = Annotated[
-    str | None,
-    typer.Option(
-        "--export-as",
-        metavar="FORMAT[,…]",
-        help=f"With --export FOLDER: formats, of {', '.join(ExportFormat)}. [jsonl]",
-    ),
-]
-
-
 class Target(msgspec.Struct, frozen=True):
     """Hold a file that is to be written, and its format; ``named``: a user has named it."""
 
@@ -218,7 +216,7 @@ class ExportSink:
 
     def take(self, event: Event) -> None:
         """Take the next event."""
-        from streamser.export.log import line_of
+        from streamser.export.formats import line_of
 
         if not self._begun:
             self._begun = True
@@ -263,7 +261,7 @@ class ExportSink:
             tell(f"Written: {', '.join(written)}.")
 
     def _open(self) -> None:
-        from streamser.export.log import EventLog
+        from streamser.export.formats import EventLog
 
         for target in self._targets:
             if target.form is ExportFormat.JSONL:

@@ -25,12 +25,12 @@ from streamser.cli.sinks import (
     plugged_sinks,
 )
 from streamser.errors import ConfigError
-from streamser.names import read_name
+from streamser.text import read_name
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
     from streamser.cli.follow import Streaming
-    from streamser.config import Settings
+    from streamser.settings import Settings
 
 __all__ = ["NOTICE", "Encoding", "Kept", "listen", "listen_to", "show"]
 
@@ -149,7 +149,7 @@ def listen(
     check_remote(common, server, remote_only)
     targets = read_targets(export or (), fresh=True)
     page = None if report is None else _read_page(report)
-    settings = common.load({"audio.device": device}).settings
+    settings = common.load({"audio.device": device})
     source = _open(
         settings,
         file,

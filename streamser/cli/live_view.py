@@ -32,10 +32,9 @@ from streamser.events import (
     ErrorRaised,
     Event,
 )
-from streamser.export.text import why_distrusted
 from streamser.taxonomy import DIMENSIONS
+from streamser.text import printable, visible, why_distrusted
 from streamser.utterances import Utterance, likeliest
-from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -64,6 +63,21 @@ CATEGORY_STYLES = {
 }
 
 _FROM_LEFT = " ▏▎▍▌▋▊▉█"
+NARROW = 110
+"""Below this width an utterance takes two rows: words, and what they sounded like."""
+TIGHT = 79
+"""Below this width numbers take the place of gauges, and rows are broken: fit for 40 columns."""
+_BAR = 8
+_TIGHT_BAR = 6
+_MARGIN = 11
+_LAG = 8
+_ROOM_FOR_PEAK = 60
+_MARKS: Final[dict[Speech, tuple[str, str]]] = {
+    "silent": ("○ silent  ", "bright_black"),
+    "speaking": ("● speaking", "bold green"),
+    "thinking": ("◌ thinking", "yellow"),
+}
+_FRAMES_PER_S = 12
 
 
 def category_text(category: str) -> Text:
@@ -138,25 +152,6 @@ def _reach(db: float, width: int) -> int:
     if not math.isfinite(db):
         return 0
     return min(width, max(0, round((1 - db / FLOOR_DB) * width)))
-
-
-NARROW = 110
-"""Below this width an utterance takes two rows: words, and what they sounded like."""
-
-TIGHT = 79
-"""Below this width numbers take the place of gauges, and rows are broken: fit for 40 columns."""
-
-_BAR = 8
-_TIGHT_BAR = 6
-_MARGIN = 11
-_LAG = 8
-_ROOM_FOR_PEAK = 60
-
-_MARKS: Final[dict[Speech, tuple[str, str]]] = {
-    "silent": ("○ silent  ", "bright_black"),
-    "speaking": ("● speaking", "bold green"),
-    "thinking": ("◌ thinking", "yellow"),
-}
 
 
 def render(state: ViewState, level: Level, width: int) -> RenderableType:
@@ -355,9 +350,6 @@ def _one_row(text: Text, width: int) -> Text:
     text.truncate(width, overflow="ellipsis")
     text.no_wrap = True
     return text
-
-
-_FRAMES_PER_S = 12
 
 
 class _Reflowed(Live):

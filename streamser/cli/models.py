@@ -11,7 +11,7 @@ import typer
 
 from streamser.cli.console import print_json, tell, warn
 from streamser.errors import ConfigError
-from streamser.visible import printable
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from streamser.emotion.ready.registry import Ready
@@ -79,9 +79,9 @@ def check(
     ] = False,
 ) -> None:
     """Measure a model on labelled utterances, and print what was published beside it."""
-    from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
     from streamser.emotion.ready.registry import caveats, is_ready, named
+    from streamser.settings import EmotionSettings
     from streamser.training.check import check_model, chosen
     from streamser.training.manifest import read_manifest
 
@@ -186,9 +186,9 @@ def _twice(plugin: Plugin) -> str:
 
 
 def _overruled(plugin: Plugin) -> str:
-    from streamser.config import ASR_ENGINES
     from streamser.emotion.choose import comes_with_us
     from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
+    from streamser.settings import ASR_ENGINES
 
     ours = {
         TRANSCRIBERS: plugin.name in ASR_ENGINES,

@@ -13,16 +13,16 @@ import msgspec
 import typer
 
 from streamser.cli.console import tell, warn
-from streamser.config import EffectiveSettings, load_settings
-from streamser.cores import use_one_blas_thread
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.names import read_name
+from streamser.machine import use_one_blas_thread
 from streamser.saving import writing
-from streamser.visible import printable
+from streamser.settings_loader import EffectiveSettings, explain_settings
+from streamser.text import printable, read_name
 
 if TYPE_CHECKING:
     from streamser.audio.file import FileSource
     from streamser.export.records import Recording
+    from streamser.settings import Settings
 
 __all__ = [
     "Common",
@@ -46,6 +46,45 @@ __all__ = [
 ]
 
 P = ParamSpec("P")
+Track: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--track",
+        min=0,
+        metavar="N",
+        help="Sound track of a file, from 0. [the default, or if it is silent the loudest]",
+    ),
+]
+SessionFiles = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="SESSION.jsonl...",
+        help="Events, as --json, --record and --export write them; or a folder of them.",
+        readable=False,
+    ),
+]
+SessionIds = Annotated[
+    list[str] | None,
+    typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
+]
+Meeting = Annotated[
+    str | None,
+    typer.Option("--meeting", metavar="NAME", help="Only sessions of this one."),
+]
+OneClock = Annotated[
+    bool,
+    typer.Option("--one-clock", help="Times of several sessions count from the same moment."),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
+]
+MarkdownFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
+    ),
+]
 
 
 class Common(msgspec.Struct, frozen=True):
@@ -56,16 +95,22 @@ class Common(msgspec.Struct, frozen=True):
 
     def load(
         self, flags: Mapping[str, Any] | None = None, *, preset: str | None = None
-    ) -> EffectiveSettings:
+    ) -> Settings:
         """Load the settings in force.
 
         ``flags`` are dotted keys that a command adds of its own (``None``: not given); what
         the user typed wins over them. ``preset`` is used where the user names no config.
         Raises ``ConfigError``.
         """
+        return self.explain(flags, preset=preset).settings
+
+    def explain(
+        self, flags: Mapping[str, Any] | None = None, *, preset: str | None = None
+    ) -> EffectiveSettings:
+        """Load them as ``load`` does, and say where each comes from."""
         own = {key: value for key, value in (flags or {}).items() if value is not None}
         configs = self.configs or ((preset,) if preset is not None else ())
-        return load_settings(*configs, flags=own | self.flags)
+        return explain_settings(*configs, flags=own | self.flags)
 
 
 def _common(
@@ -153,17 +198,6 @@ def takes_settings(command: Callable[Concatenate[Common, P], None]) -> Callable[
     return run
 
 
-Track: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--track",
-        min=0,
-        metavar="N",
-        help="Sound track of a file, from 0. [the default, or if it is silent the loudest]",
-    ),
-]
-
-
 def open_file(file: Path | str, *, track: int | None, paced: bool = False) -> FileSource:
     """Open a file; say which of several sound tracks is heard where nobody chose one."""
     from streamser.audio.file import FileSource
@@ -175,28 +209,6 @@ def open_file(file: Path | str, *, track: int | None, paced: bool = False) -> Fi
             f" {source.tracks - 1}); --track N takes another."
         )
     return source
-
-
-SessionFiles = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="SESSION.jsonl...",
-        help="Events, as --json, --record and --export write them; or a folder of them.",
-        readable=False,
-    ),
-]
-SessionIds = Annotated[
-    list[str] | None,
-    typer.Option("--session", metavar="ID", help="Only this one of several; repeat."),
-]
-Meeting = Annotated[
-    str | None,
-    typer.Option("--meeting", metavar="NAME", help="Only sessions of this one."),
-]
-OneClock = Annotated[
-    bool,
-    typer.Option("--one-clock", help="Times of several sessions count from the same moment."),
-]
 
 
 def find_sessions(paths: Sequence[Path]) -> list[Path]:
@@ -251,18 +263,6 @@ def read_sessions(
     if session_ids:
         recording = choose_session(recording, list(session_ids))
     return recording if name is None else choose_meeting(recording, name)
-
-
-JsonFile = Annotated[
-    Path | None,
-    typer.Option("--json", metavar="FILE", help="Write the report as JSON.", readable=False),
-]
-MarkdownFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--markdown", metavar="FILE", help="Write the report as Markdown.", readable=False
-    ),
-]
 
 
 def check_writable(option: str, file: Path) -> None:

@@ -26,16 +26,15 @@ from streamser.cli.signals import INTERRUPTED, Stopped, Wish, catching, heed, le
 from streamser.cli.sinks import advise, plain_line
 from streamser.errors import ConfigError
 from streamser.events import Event
-from streamser.names import read_name
+from streamser.text import read_name
 
 if TYPE_CHECKING:
     import asyncio
 
     from streamser.cli.view_state import Cast, ViewState
-    from streamser.config import Settings
-    from streamser.replay.playback import Playback
-    from streamser.replay.score import Score
+    from streamser.export.replay import Playback, Score
     from streamser.server.replay import ReplayServer
+    from streamser.settings import Settings
 
 __all__ = ["PlainStage", "Stage", "open_stage", "play_here", "replay", "serve_replay"]
 
@@ -81,10 +80,10 @@ def replay(
     if port is not None and not serve:
         raise ConfigError("--port is that of the page: add --serve.")
     common = Common(tuple(config or ()), read_assignments(assign or ()))
-    settings = common.load({"server.port": port}).settings
+    settings = common.load({"server.port": port})
     name = None if meeting is None else read_name(meeting, "--meeting")
     files = find_sessions(files)
-    from streamser.replay.read import read_score
+    from streamser.export.replay import read_score
 
     longest_ms = None if pause is None else round(pause * 1000)
     score = read_score(files, session or (), longest_ms, name)
@@ -98,7 +97,7 @@ def replay(
 
 def _play_in_terminal(settings: Settings, score: Score, speed: float, source: str) -> None:
     from streamser.cli.view_state import Cast
-    from streamser.replay.playback import Playback
+    from streamser.export.replay import Playback
 
     playback = Playback(score, speed)
     cast = Cast(source, score, speed, settings.mood.time_constant_s)

@@ -22,16 +22,16 @@ from streamser.cli.signals import INTERRUPTED, Wish, catching, heed, leave_at_on
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
-from streamser.visible import printable
+from streamser.text import printable
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from streamser.config import Settings
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
     from streamser.server.keeper import Keeper
+    from streamser.settings import Settings
 
 __all__ = ["Exports", "LogAs", "LogFormat", "logs", "run_server", "serve"]
 
@@ -123,7 +123,7 @@ def serve(
             "server.origins": origins,
             "server.insecure": True if insecure else None,
         }
-    ).settings
+    )
     with logs(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
         whole = run_server(settings, export=exports, plugged=plugged)

@@ -40,6 +40,8 @@ _POKES = 5
 _POKE_EVERY_S = 0.1
 
 _Handler: TypeAlias = Callable[[int, FrameType | None], None]
+_ECHO_S = 1.0
+"""On a machine with much to do the two of one wish are so far apart at times."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -183,10 +185,6 @@ def mute(stream: TextIO) -> None:
 
 def _unwind(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
-
-
-_ECHO_S = 1.0
-"""On a machine with much to do the two of one wish are so far apart at times."""
 
 
 class Wish:

@@ -15,15 +15,15 @@ import typer
 from streamser.cli.console import clock, complain, counted, signed, tell, warn
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
-from streamser.export.log import EventLog, line_of
+from streamser.export.formats import EventLog, line_of
 from streamser.taxonomy import DIMENSIONS
+from streamser.text import visible
 from streamser.utterances import Utterance, read_utterance
-from streamser.visible import visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.events import Event
-    from streamser.export.plugged import SinkThread
+    from streamser.export.sink_thread import SinkThread
     from streamser.server.backlog import Letter
 
 __all__ = [
@@ -38,6 +38,15 @@ __all__ = [
     "advise",
     "plain_line",
     "plugged_sinks",
+]
+
+SinkNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sink",
+        metavar="NAME[=ARGUMENT]",
+        help="Give every event to a plug-in that takes them (docs/plugins.md); repeat.",
+    ),
 ]
 
 
@@ -228,16 +237,6 @@ class Recording:
             warn(f"the recording is not complete: {error}")
 
 
-SinkNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--sink",
-        metavar="NAME[=ARGUMENT]",
-        help="Give every event to a plug-in that takes them (docs/plugins.md); repeat.",
-    ),
-]
-
-
 class PluggedSinks:
     """Hand every event to sinks that are plug-ins."""
 
@@ -293,7 +292,7 @@ def plugged_sinks(values: Sequence[str] | None, *, patient: bool = False) -> Ite
 
 
 def _opened(value: str, patient: bool) -> SinkThread:
-    from streamser.export.plugged import SinkThread
+    from streamser.export.sink_thread import SinkThread
     from streamser.plugins import SINKS, check_made, make
 
     name, _, argument = value.partition("=")

@@ -25,9 +25,9 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.replay.score import Score
+from streamser.export.replay import Score
+from streamser.text import printable, visible
 from streamser.utterances import Utterance, read_utterance
-from streamser.visible import printable, visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples

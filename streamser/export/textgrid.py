@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from streamser.export.records import UtteranceRecord
-from streamser.export.text import flat
-from streamser.export.timeline import Timeline
+from streamser.export.records import Timeline, UtteranceRecord
+from streamser.text import flat
 
 __all__ = ["Interval", "Tier", "tiers_of", "to_textgrid"]
 

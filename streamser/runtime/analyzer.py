@@ -14,7 +14,6 @@ from types import TracebackType
 
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
-from streamser.config import Settings
 from streamser.events import Event, ModelNames
 from streamser.runtime.assembly import (
     Part,
@@ -32,8 +31,9 @@ from streamser.runtime.engine import Runner
 from streamser.runtime.pools import WorkerPools
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, WorkerStats
+from streamser.settings import Settings
 from streamser.speech.vad import Vad
-from streamser.visible import printable
+from streamser.text import printable
 
 __all__ = ["Analyzer"]
 

@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
-from streamser.config import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.emotion.model import EmotionModel, Listener
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
 from streamser.runtime.engine import Abilities, Engine
 from streamser.runtime.profile import SessionProfile
 from streamser.runtime.session import Session
+from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.speech.segmenter import SegmenterSettings
 from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from streamser.config import Settings
 from streamser.errors import ModelError, StreamserError
 from streamser.runtime.assembly import Part, build_engine
 from streamser.runtime.engine import Abilities, Engine, Spent
 from streamser.runtime.faults import fault_of
 from streamser.runtime.jobs import Job, Outcome
+from streamser.settings import Settings
 
 __all__ = ["Answer", "Forget", "Message", "Ready", "Refused", "Run", "Said", "serve_engine"]
 

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from streamser.config import WorkerSettings
 from streamser.emotion.model import Listener
 from streamser.runtime.engine import Runner
 from streamser.runtime.jobs import Job, Outcome
@@ -14,6 +13,7 @@ from streamser.runtime.queue import QueueLoad
 from streamser.runtime.stats import WorkerStats
 from streamser.runtime.timing import SYSTEM, Timing
 from streamser.runtime.worker import BatchReport, DeviceThread
+from streamser.settings import WorkerSettings
 
 __all__ = ["Crew"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamser.config import WorkerSettings
 from streamser.runtime.jobs import Fault, Job, Outcome
 from streamser.runtime.queue import JobQueue, QueueLoad, Ticket
 from streamser.runtime.timing import Timing
+from streamser.settings import WorkerSettings
 
 __all__ = ["InTray", "Load", "tell"]
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from streamser.config import WorkerSettings
 from streamser.runtime.jobs import EmotionJob, Fault, Job, Outcome, Skipped, WordsJob
+from streamser.settings import WorkerSettings
 
 __all__ = ["JobQueue", "QueueLoad", "Ticket"]
 

@@ -15,15 +15,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from streamser.config import Settings
-from streamser.cores import use_one_blas_thread
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
+from streamser.machine import use_one_blas_thread
 from streamser.runtime.assembly import Part
 from streamser.runtime.child import Answer, Forget, Ready, Refused, Run, Said, serve_engine
 from streamser.runtime.engine import Spent
 from streamser.runtime.faults import fault_of
 from streamser.runtime.jobs import Job, Outcome
+from streamser.settings import Settings
 
 __all__ = ["RemoteEngine"]
 

@@ -12,7 +12,6 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
-from streamser.config import WorkerSettings
 from streamser.emotion.model import Listener
 from streamser.errors import ModelError
 from streamser.runtime.engine import Runner
@@ -23,6 +22,7 @@ from streamser.runtime.recovery import Loss, Patience, sort_out
 from streamser.runtime.shift import BatchReport, Shift
 from streamser.runtime.stats import Tally, WorkerStats
 from streamser.runtime.timing import SYSTEM, Timing
+from streamser.settings import WorkerSettings
 
 __all__ = ["BatchReport", "DeviceThread", "WorkerStats"]
 

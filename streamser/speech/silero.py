@@ -10,7 +10,7 @@ import numpy as np
 
 from streamser.audio.clip import Samples
 from streamser.errors import ModelError
-from streamser.telemetry import forbid_telemetry
+from streamser.machine import forbid_telemetry
 
 __all__ = ["SileroModel", "SileroVad", "find_weights", "load_silero"]
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 from streamser.audio.intake import Intake
 from streamser.bench.conversation import load_demo
 from streamser.bench.core import NullModel, answer_nothing, make_session, run_core
-from streamser.config import Settings
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -14,6 +13,7 @@ from streamser.events import (
 from streamser.runtime.assembly import build_vads, segmenter_settings
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Job, Outcome
+from streamser.settings import Settings
 
 
 def test_a_core_on_one_thread_finds_the_utterances_of_the_demo() -> None:

@@ -22,7 +22,6 @@ from streamser.cli.doctor import Check, Status, can_listen, doctor
 from streamser.cli.protocol_codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE
 from streamser.cli.protocol_document import protocol_document
 from streamser.cli.protocol_examples import examples, message_examples
-from streamser.config import EmotionSettings, preset_names
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Spoken
 from streamser.emotion.rules import RulesModel
@@ -37,6 +36,8 @@ from streamser.events import (
     encode_event,
 )
 from streamser.server.messages import ClientMessage
+from streamser.settings import EmotionSettings
+from streamser.settings_loader import preset_names
 from tests.cli.running import events_of, run, start
 from tests.emotion.voices import speak
 from tests.virtual_mic import virtual_microphone

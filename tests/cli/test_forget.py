@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamser.export import erase
-from streamser.export.log import EventLog
+from streamser.export.formats import EventLog
 from streamser.export.read import read_recording
 from tests.cli.running import refuses, run
 from tests.export.script import Script, saved

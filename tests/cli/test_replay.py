@@ -13,9 +13,7 @@ from streamser.cli.replay import play_here
 from streamser.cli.view_state import Cast, Level, ViewState
 from streamser.emotion.meeting import MeetingMood
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
-from streamser.replay.score import Score
+from streamser.export.replay import Playback, Score, read_score
 from tests.cli.running import refuses, run, start
 from tests.export.script import Script, saved, stamped
 

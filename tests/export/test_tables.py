@@ -13,11 +13,10 @@ from hypothesis import given
 
 import streamser
 from streamser.errors import StreamserError
-from streamser.export.audformat import to_audformat
 from streamser.export.records import Recording
-from streamser.export.table import columns_of, csv_line, rows_of, to_csv
-from streamser.export.text import as_text, said_by
+from streamser.export.tables import columns_of, csv_line, rows_of, to_audformat, to_csv
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.text import as_text, said_by
 from tests.cli.running import run
 from tests.export.script import Script, gathered, odd_texts, saved
 
@@ -141,7 +140,7 @@ def test_without_pandas_there_are_records(
     demo_events: Path, demo: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A notebook without it still gets everything."""
-    monkeypatch.setattr("streamser.export.frame.find_spec", lambda name: None)
+    monkeypatch.setattr("streamser.export.read.find_spec", lambda name: None)
     assert streamser.read_session(demo_events) == demo
     assert streamser.read_recording(demo_events) == demo
 
@@ -159,7 +158,7 @@ def test_with_pandas_there_is_a_frame(demo_events: Path, demo: Recording) -> Non
 
 def test_one_session_of_several_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By its id; another is refused."""
-    monkeypatch.setattr("streamser.export.frame.find_spec", lambda name: None)
+    monkeypatch.setattr("streamser.export.read.find_spec", lambda name: None)
     one, two = Script("a"), Script("b")
     one.say(1000, 2000)
     path = saved(tmp_path / "x.jsonl", one.close(), two.close())

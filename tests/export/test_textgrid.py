@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from streamser.export.records import Recording
-from streamser.export.text import flat
+from streamser.export.records import Recording, timeline_of
 from streamser.export.textgrid import to_textgrid
-from streamser.export.timeline import timeline_of
+from streamser.text import flat
 from tests.export.parsers import GridTier, parse_textgrid
 from tests.export.script import Script, gathered, odd_texts
 

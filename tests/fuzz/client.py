@@ -16,8 +16,8 @@ from streamser.client.listener import Place
 from streamser.client.sound import Sound
 from streamser.client.wire import Envelope, read
 from streamser.events import Event
+from streamser.text import visible
 from streamser.utterances import read_utterance
-from streamser.visible import visible
 from tests.fuzz.examples import EVENTS
 from tests.fuzz.mutation import spoil_json, spoil_lines
 from tests.fuzz.target import Target, forbidding, require

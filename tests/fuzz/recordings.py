@@ -12,8 +12,7 @@ from streamser.errors import StreamserError
 from streamser.export.formats import ExportFormat
 from streamser.export.formats import render as export
 from streamser.export.read import read_recording
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
+from streamser.export.replay import Playback, read_score
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
 from tests.fuzz.examples import EVENTS

@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from streamser.config import WorkerSettings
 from streamser.errors import ModelError
 from streamser.runtime.crew import Crew
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import Job, Observed, Outcome
 from streamser.runtime.worker import BatchReport
+from streamser.settings import WorkerSettings
 from tests.runtime.doubles import LoudnessModel, SpellingTranscriber
 from tests.runtime.test_worker import job
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.errors import ModelError
 from streamser.runtime.jobs import Fault, Job, Outcome, WordsJob
 from streamser.runtime.worker import DeviceThread
+from streamser.settings import WorkerSettings
 from streamser.speech.transcriber import Transcript
 from tests.faults.doubles import GIVE_UP_S, HandTime, Mishap, Workshop, get
 from tests.runtime.doubles import speech

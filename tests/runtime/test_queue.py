@@ -4,9 +4,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.runtime.jobs import EmotionJob, Fault, Outcome, Skipped, WordsJob
 from streamser.runtime.queue import JobQueue, Ticket
+from streamser.settings import WorkerSettings
 
 
 def ticket(

@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.runtime.jobs import EmotionJob
 from streamser.runtime.queue import JobQueue, Ticket
 from streamser.runtime.recovery import Loss, Patience, sort_out
+from streamser.settings import WorkerSettings
 from tests.runtime.doubles import speech
 
 

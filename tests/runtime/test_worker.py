@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.emotion.model import Spoken
 from streamser.errors import ModelError
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import EmotionJob, Fault, Job, Observed, Outcome, Skipped
 from streamser.runtime.worker import BatchReport, DeviceThread
+from streamser.settings import WorkerSettings
 from tests.faults.doubles import HandTime
 from tests.runtime.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.bench.conversation import Conversation
-from streamser.config import WorkerSettings
 from streamser.errors import StreamserError
 from streamser.runtime.crew import Crew
 from streamser.runtime.engine import Runner
 from streamser.runtime.jobs import Fault, Job, Outcome, Skipped
+from streamser.settings import WorkerSettings
 
 __all__ = ["Pace", "cut_utterances", "run_batched", "run_threads"]
 

@@ -16,13 +16,13 @@ from streamser.bench.beside.closed_loop import Pace, cut_utterances, run_batched
 from streamser.bench.beside.report import Comparison, Contender, Ratio
 from streamser.bench.beside.tasks import EmotionTask
 from streamser.bench.conversation import load_demo, load_recordings
-from streamser.config import EmotionSettings, WorkerSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.neural.checkpoint import save_checkpoint
 from streamser.emotion.neural.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
 from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
 from streamser.runtime.engine import Engine, Runner
 from streamser.runtime.jobs import EmotionJob
+from streamser.settings import EmotionSettings, WorkerSettings
 
 __all__ = ["compare_emotion", "write_pair"]
 

@@ -24,7 +24,6 @@ from streamser.audio.clip import Samples
 from streamser.bench.conversation import load_demo, load_recordings
 from streamser.bench.load_log import BLOCK_MS, Receipt, StreamLog, read_told
 from streamser.bench.load_sound import Lap, Plan, make_lap, plans
-from streamser.config import AsrSettings, Settings
 from streamser.emotion.model import Listener
 from streamser.events import Event
 from streamser.runtime.analyzer import Analyzer
@@ -34,6 +33,7 @@ from streamser.runtime.engine import Abilities, Engine
 from streamser.runtime.jobs import Cancel, EmotionJob, Job, Outcome, WordsJob
 from streamser.runtime.pools import WorkerPools
 from streamser.runtime.session import Output, Session
+from streamser.settings import AsrSettings, Settings
 from streamser.speech.vad import Vad
 
 __all__ = ["HoldTask", "hold", "settings_of"]

@@ -13,9 +13,9 @@ from streamser.bench.beside.tasks import WordsTask
 from streamser.bench.conversation import load_demo, load_recordings
 from streamser.bench.core import NullModel
 from streamser.bench.random_whisper import WORDS, write_random_whisper
-from streamser.config import AsrSettings, WorkerSettings
 from streamser.runtime.engine import Engine, Runner
 from streamser.runtime.jobs import WordsJob
+from streamser.settings import AsrSettings, WorkerSettings
 from streamser.speech.choose import choose_transcriber
 
 __all__ = ["compare_words"]

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Meta
 
 from streamser.errors import ConfigError
-from streamser.toml import Key, choices, flatten, keys_of, nearest, read_toml
+from streamser.settings_loader import Key, choices, flatten, keys_of, nearest, read_toml
 
 
 class Small(msgspec.Struct, frozen=True, tag_field="kind", tag="small"):

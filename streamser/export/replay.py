@@ -1,13 +1,10 @@
-"""Lay the events of a recording on one clock, in the order in which they were told; pure.
-
-What a server has stamped goes by the clock of the meeting, or of the session that is in none.
-Otherwise the clock is that of the audio: an event was told ``lag_ms`` after the sound that it
-speaks of, one that speaks of none together with the one before.
-"""
+"""Recorded sessions again: laid on one clock in the order in which they were told, then played."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -29,12 +26,14 @@ from streamser.events import (
     SpeechStopped,
     TranscriptionCompleted,
 )
-from streamser.export.read import Line
-from streamser.export.timeline import check_meeting, listed, mixed
+from streamser.export.read import EventFile, Line
+from streamser.export.records import check_meeting, listed, mixed
 
-__all__ = ["Cue", "Score", "make_score"]
+__all__ = ["Cue", "Playback", "Score", "make_score", "read_score"]
 
 _UNKNOWN: Final = "unknown"
+_LONGEST_WAIT_S: Final = 3600.0
+"""Clocks of systems wait for no longer than some days."""
 
 
 class Cue(msgspec.Struct, frozen=True):
@@ -247,3 +246,65 @@ def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[Cue]:
                 speaking.add(each.event.session_id)
             case SpeechStopped() | Cleared() | SessionClosed():
                 speaking.discard(each.event.session_id)
+
+
+def read_score(
+    paths: Sequence[Path],
+    session_ids: Sequence[str] = (),
+    longest_pause_ms: int | None = None,
+    meeting: str | None = None,
+) -> Score:
+    """Read recorded sessions from one or more files, to be played.
+
+    Raises ``StreamserError`` where a file cannot be read, or nothing in it can be played, and
+    as ``make_score`` does.
+    """
+    files = [EventFile(path) for path in paths]
+    lines = (line for file in files for line in file)
+    score = make_score(lines, session_ids, longest_pause_ms, meeting)
+    if not score.cues:
+        raise StreamserError(f"{paths[0]}: no session's events are in it.", code="no_session")
+    notes = (*(note for file in files for note in file.notes), *score.notes)
+    return msgspec.structs.replace(score, notes=notes)
+
+
+class Playback:
+    """Play a score ``speed`` times as fast as it was; ``speed`` is greater than 0.
+
+    Times are seconds since the beginning of the playing; they do not go back.
+    """
+
+    def __init__(self, score: Score, speed: float = 1.0) -> None:
+        self._cues = score.cues
+        self._dues_s = [cue.due_ms / 1000.0 / speed for cue in score.cues]
+        self._speed = speed
+        self._next = 0
+        self._at_ms = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether everything has been played."""
+        return self._next == len(self._cues)
+
+    @property
+    def at_ms(self) -> float:
+        """Return which moment of the recording is being played, ms."""
+        return self._at_ms
+
+    def advance(self, seconds: float, most: int | None = None) -> tuple[Cue, ...]:
+        """Return what is due by now and was not before, at most so many; move on to there."""
+        end = bisect_right(self._dues_s, seconds, lo=self._next)
+        if most is not None and end > self._next + most:
+            end = self._next + most
+            seconds = self._dues_s[end - 1]
+        due = self._cues[self._next : end]
+        self._next = end
+        if end:
+            since_s = 0.0 if self.is_over else seconds - self._dues_s[end - 1]
+            # A pause of which a part is left out is as long as ever at its beginning.
+            self._at_ms = self._cues[end - 1].at_ms + since_s * 1000.0 * self._speed
+        return due
+
+    def wait_s(self, seconds: float) -> float:
+        """Return how long nothing will be due, 0 or more; there must be more to come."""
+        return min(_LONGEST_WAIT_S, max(0.0, self._dues_s[self._next] - seconds))

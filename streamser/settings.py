@@ -1,24 +1,16 @@
-"""Typed settings: defaults, then a preset or TOML file, then the environment, then flags."""
+"""Every setting of the program: typed sections, each value with what it is for and what fits."""
 
 from __future__ import annotations
 
-import difflib
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
-
-from streamser.errors import ConfigError
-from streamser.toml import Key, choices, find_file, flatten, keys_of, nearest, read_toml
 
 __all__ = [
     "ASR_ENGINES",
     "AsrSettings",
     "AudioSettings",
-    "EffectiveSettings",
     "EmotionSettings",
     "EndpointingSettings",
     "MoodSettings",
@@ -28,10 +20,10 @@ __all__ = [
     "SpeakersSettings",
     "VadSettings",
     "WorkerSettings",
-    "load_settings",
-    "preset_names",
-    "preset_path",
 ]
+
+ASR_ENGINES: Final = ("auto", "none", "whisper")
+"""What may recognise words without any plug-in."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,10 +116,6 @@ class PartialSettings(Section, frozen=True):
             description="Tell of the voice alone where words are so late after an utterance's end.",
         ),
     ] = 300
-
-
-ASR_ENGINES: Final = ("auto", "none", "whisper")
-"""What may recognise words without any plug-in."""
 
 
 class AsrSettings(Section, frozen=True):
@@ -342,151 +330,3 @@ class Settings(Section, frozen=True):
     speakers: SpeakersSettings = SpeakersSettings()
     worker: WorkerSettings = WorkerSettings()
     server: ServerSettings = ServerSettings()
-
-
-_SECTIONS = tuple(
-    field.name
-    for field in msgspec.structs.fields(Settings)
-    if isinstance(field.default, msgspec.Struct)
-)
-_ALL_LISTED = "`streamser config show` lists them all."
-
-
-class EffectiveSettings(msgspec.Struct, frozen=True):
-    """Hold the settings in force and where each comes from, by dotted key."""
-
-    settings: Settings
-    origins: dict[str, str]
-
-    def rows(self) -> list[tuple[str, Any, str, str]]:
-        """List key, value, origin and description of every setting, in order."""
-        return [
-            (key, _look_up(self.settings, key), self.origins[key], info.description)
-            for key, info in keys_of(Settings).items()
-        ]
-
-
-def load_settings(
-    *configs: str,
-    flags: Mapping[str, Any] | None = None,
-    environ: Mapping[str, str] | None = None,
-) -> EffectiveSettings:
-    """Join defaults, a preset or file, the environment and flags, the later winning.
-
-    Each of ``configs`` names a preset (``"embedded"``) or a TOML file; without any,
-    ``STREAMSER_CONFIG`` may name one. ``flags`` maps dotted keys (``"asr.engine"``) to values,
-    ``None`` meaning not given; environment variables are ``STREAMSER_`` and the key in capitals
-    with underscores (``STREAMSER_ASR_ENGINE``).
-
-    Raises ``ConfigError`` for a file that is missing or not TOML, an unknown key (naming the
-    nearest), or a value that does not fit.
-    """
-    known = keys_of(Settings)
-    variables = {f"STREAMSER_{key.upper().replace('.', '_')}": key for key in known}
-    environ = os.environ if environ is None else environ
-    named = environ.get("STREAMSER_CONFIG")
-    folder = preset_path("any").parent
-    files = [find_file(config, folder) for config in (configs or ([named] if named else []))]
-    values: dict[str, Any] = {}
-    origins = dict.fromkeys(known, "default")
-
-    for path in files:
-        for key, value in flatten(read_toml(path), known).items():
-            _refuse_unknown(key, known, f"config {path.name}")
-            values[key], origins[key] = value, f"config {path.name}"
-    for variable, text in environ.items():
-        # An empty variable is as good as none.
-        if variable in variables and text:
-            key = variables[variable]
-            values[key], origins[key] = text, f"environment {variable}"
-        elif variable not in variables and _looks_like_ours(variable, variables):
-            raise ConfigError(f"environment: {nearest(variable, variables, _ALL_LISTED)}")
-    for key, value in (flags or {}).items():
-        if value is not None:
-            _refuse_unknown(key, known, "flags")
-            values[key], origins[key] = value, "flag"
-    settings = _convert(values, origins, known)
-    _refuse_unknown_engine(settings.asr.engine, origins["asr.engine"])
-    return EffectiveSettings(settings, origins)
-
-
-def preset_names() -> list[str]:
-    """List the presets that come with the program."""
-    return sorted(path.stem for path in preset_path("any").parent.glob("*.toml"))
-
-
-def preset_path(name: str) -> Path:
-    """Return where the preset of a name stands, or would stand."""
-    package = Path(__file__).parent
-    packed = package / "configs"
-    # In a checkout the presets stand beside the package, where people look for them.
-    folder = packed if packed.is_dir() else package.parent / "configs"
-    return folder / f"{name}.toml"
-
-
-def _look_up(settings: Settings, key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _refuse_unknown(key: str, known: Mapping[str, Key], where: str) -> None:
-    if key not in known:
-        raise ConfigError(f"{where}: {nearest(key, known, _ALL_LISTED)}")
-
-
-def _refuse_unknown_engine(engine: str, origin: str) -> None:
-    if engine in ASR_ENGINES:
-        return
-    # Only now: finding plug-ins takes longer than all the rest.
-    from streamser.plugins import TRANSCRIBERS, installed, near
-
-    names = [*ASR_ENGINES, *(plugin.name for plugin in installed(TRANSCRIBERS))]
-    if engine not in names:
-        hint = near(engine, names)
-        raise ConfigError(
-            f"{origin}: asr.engine: no recogniser is called {engine!r};"
-            f" {f'{hint} Or ' if hint else ''}choose from {', '.join(names)}."
-        )
-
-
-def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
-    sections = tuple(f"STREAMSER_{name.upper()}" for name in _SECTIONS)
-    if variable in sections or variable.startswith(tuple(f"{name}_" for name in sections)):
-        return True
-    ours = variable.startswith("STREAMSER_") and variable != "STREAMSER_CONFIG"
-    return ours and bool(difflib.get_close_matches(variable, known, n=1, cutoff=0.85))
-
-
-def _convert(
-    values: Mapping[str, Any], origins: Mapping[str, str], known: Mapping[str, Key]
-) -> Settings:
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        # Text from the environment; the rest is typed already, but "none" serves both.
-        branch[name] = None if value == "" or (value == "none" and key != "asr.engine") else value
-    try:
-        return msgspec.convert(tree, Settings, strict=False)
-    except UnicodeError:  # a variable may hold any bytes; only names of files may be such
-        key = next(key for key, value in values.items() if not _is_text(value))
-        raise ConfigError(f"{origins[key]}: {key}: the value is not valid UTF-8.") from None
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).rpartition(" - at `$.")
-        key = place.rstrip("`")
-        raise ConfigError(
-            f"{origins.get(key, 'config')}: {key}: {reason}{choices(known.get(key))}."
-        ) from None
-
-
-def _is_text(value: Any) -> bool:
-    try:
-        if isinstance(value, str):
-            value.encode()
-    except UnicodeError:
-        return False
-    return True

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
-from streamser.replay.score import Cue, Score
+from streamser.export.replay import Cue, Playback, Score, read_score
 from tests.export.script import Script, saved
 
 

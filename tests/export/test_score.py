@@ -8,7 +8,7 @@ import pytest
 
 from streamser.errors import StreamserError
 from streamser.events import Event, Marker, SessionCreated, SpeechStarted, encode_event
-from streamser.replay.read import read_score
+from streamser.export.replay import read_score
 from tests.export.script import Script, saved, stamped
 
 

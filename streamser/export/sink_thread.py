@@ -1,8 +1,4 @@
-"""Sinks that others bring, each on a thread of its own: nobody waits for them, or falls with them.
-
-A sink gets every event, decoded anew for itself. What it raises is told once and closes it;
-one that is too slow for a live stream gets what there is room for, and the rest is counted.
-"""
+"""Sinks that others bring, a thread for each: nobody waits for them, or falls with them."""
 
 from __future__ import annotations
 

@@ -4,20 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import Settings, load_settings, preset_names, preset_path
 from streamser.errors import ConfigError
+from streamser.settings import Settings
+from streamser.settings_loader import explain_settings, load_settings, preset_names, preset_path
 
 
 def test_without_anything_the_defaults_are_in_force() -> None:
     """And every row says that it comes from them."""
-    effective = load_settings(environ={})
+    effective = explain_settings(environ={})
     assert effective.settings == Settings()
     assert {origin for _, _, origin, _ in effective.rows()} == {"default"}
 
 
 def test_every_setting_is_described() -> None:
     """A key whose meaning one has to guess is half a key."""
-    for key, _, _, description in load_settings(environ={}).rows():
+    for key, _, _, description in explain_settings(environ={}).rows():
         assert description, key
 
 
@@ -25,7 +26,7 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
     """Default, file, environment, flag."""
     file = tmp_path / "mine.toml"
     file.write_text("[partial]\nevery_ms = 1\n[mood]\ntime_constant_s = 2\n[worker]\nmax_batch = 3")
-    effective = load_settings(
+    effective = explain_settings(
         str(file),
         environ={"STREAMSER_MOOD_TIME_CONSTANT_S": "20", "STREAMSER_WORKER_MAX_BATCH": "30"},
         flags={"worker.max_batch": 33, "asr.engine": None},
@@ -42,7 +43,7 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
 
 def test_of_several_configs_the_last_wins() -> None:
     """So that presets can be joined."""
-    effective = load_settings("embedded", "patient", "voice-only", environ={})
+    effective = explain_settings("embedded", "patient", "voice-only", environ={})
     assert effective.settings.asr.engine == "none"
     assert effective.settings.endpointing.silence_ms == 800
     assert effective.origins["asr.engine"] == "config voice-only.toml"
@@ -51,8 +52,8 @@ def test_of_several_configs_the_last_wins() -> None:
 def test_the_environment_may_name_the_config() -> None:
     """Unless one is given."""
     named = {"STREAMSER_CONFIG": "voice-only"}
-    assert load_settings(environ=named).settings.asr.engine == "none"
-    assert load_settings("embedded", environ=named).settings.asr.engine == "whisper"
+    assert load_settings(environ=named).asr.engine == "none"
+    assert load_settings("embedded", environ=named).asr.engine == "whisper"
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -60,7 +61,7 @@ def test_every_preset_can_be_used(name: str) -> None:
     """And changes something."""
     from streamser.runtime.assembly import segmenter_settings
 
-    settings = load_settings(name, environ={}).settings
+    settings = load_settings(name, environ={})
     assert settings != Settings()
     assert segmenter_settings(settings.endpointing).silence > 0
     assert preset_path(name).is_file()
@@ -68,19 +69,19 @@ def test_every_preset_can_be_used(name: str) -> None:
 
 def test_voices_are_told_apart_only_where_an_embedder_is_named() -> None:
     """One stream is one speaker, unless somebody brings what tells them apart."""
-    speakers = load_settings(environ={}).settings.speakers
+    speakers = load_settings(environ={}).speakers
     assert (speakers.embedder, speakers.threshold, speakers.most) == (None, 0.65, 10)
     named = {"STREAMSER_SPEAKERS_EMBEDDER": "voices:make", "STREAMSER_SPEAKERS_MOST": "4"}
-    assert load_settings(environ=named).settings.speakers.embedder == "voices:make"
-    assert load_settings(environ=named).settings.speakers.most == 4
+    assert load_settings(environ=named).speakers.embedder == "voices:make"
+    assert load_settings(environ=named).speakers.most == 4
     back = load_settings(environ=named, flags={"speakers.embedder": "none"})
-    assert back.settings.speakers.embedder is None
+    assert back.speakers.embedder is None
 
 
 def test_none_takes_a_setting_back() -> None:
     """Where a setting may have no value, the word for it is none."""
     asked = {"asr.language": "none", "asr.engine": "none"}
-    settings = load_settings(flags={"asr.language": "en"} | asked, environ={}).settings
+    settings = load_settings(flags={"asr.language": "en"} | asked, environ={})
     assert settings.asr.language is None
     assert settings.asr.engine == "none"
 
@@ -120,9 +121,7 @@ def test_a_wrong_environment_variable_names_the_nearest() -> None:
 
 def test_an_empty_environment_variable_is_as_good_as_none() -> None:
     """As shells and container files like to set them."""
-    assert load_settings(environ={"STREAMSER_OFFLINE": "", "STREAMSER_CONFIG": ""}).settings == (
-        Settings()
-    )
+    assert load_settings(environ={"STREAMSER_OFFLINE": "", "STREAMSER_CONFIG": ""}) == (Settings())
 
 
 @pytest.mark.parametrize("variable", ["STREAMSER_OFLINE", "STREAMSER_ASR", "STREAMSER_VAD_"])
@@ -160,7 +159,7 @@ def test_a_device_may_be_given_by_index_in_a_file(tmp_path: Path) -> None:
     """As a number, as one would write it."""
     file = tmp_path / "mine.toml"
     file.write_text("[audio]\ndevice = 0")
-    assert load_settings(str(file), environ={}).settings.audio.device == 0
+    assert load_settings(str(file), environ={}).audio.device == 0
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "nul\0byte"])
@@ -209,5 +208,5 @@ def test_a_variable_of_any_bytes_is_told_by_its_name() -> None:
     """Where a number is wanted; a file may well have such a name."""
     with pytest.raises(ConfigError, match=r"STREAMSER_ASR_BEAM_SIZE: asr\.beam_size: .*UTF-8"):
         load_settings(environ={"STREAMSER_ASR_BEAM_SIZE": "\udcff"})
-    found = load_settings(environ={"STREAMSER_EMOTION_MODEL": "/models/\udcff"}).settings
+    found = load_settings(environ={"STREAMSER_EMOTION_MODEL": "/models/\udcff"})
     assert found.emotion.model == "/models/\udcff"
