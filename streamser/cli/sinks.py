@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import webbrowser
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -348,4 +347,6 @@ class ReportSink:
             return
         tell(f"Written: {self._path}.")
         if sys.stdout.isatty():
+            import webbrowser
+
             webbrowser.open(self._path.absolute().as_uri())
