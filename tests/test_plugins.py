@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import streamser
 from streamser.emotion.choose import choose_model
 from streamser.errors import ConfigError, ModelError
 from streamser.plugins import SINKS, TRANSCRIBERS, fault_of, find_plugin, installed, make
@@ -15,6 +17,7 @@ from streamser.runtime.assembly import caveats_of
 from streamser.settings import AsrSettings, EmotionSettings, Settings
 from streamser.settings_loader import load_settings
 from streamser.speech.choose import choose_transcriber
+from tests.cli.sounds import spoken
 from tests.plugged import EXAMPLE, write_package
 
 CODE = """
@@ -95,6 +98,20 @@ def test_an_emotion_model_that_cannot_be_had_costs_one_line(faulty: Path) -> Non
         assert part in str(caught.value)
     with pytest.raises(ConfigError, match=r"there are rules, compact, .*refuses.*mean refuses\?"):
         choose_model(EmotionSettings(model="refusess"))
+
+
+def test_a_model_of_one_method_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the document shows it: it judges clips alone, and a stream as well."""
+    document = (EXAMPLE.parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    code = next(each for each in document.split("```python\n") if "class AlwaysHappy" in each)
+    point = {"emotion_models/always-happy": "always_happy:AlwaysHappy"}
+    write_package(tmp_path, "always-happy", point, code.partition("```")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (told,) = streamser.load_model("always-happy").predict([np.zeros(16_000, np.float32)])
+    assert (told.category, told.dimensions.valence) == ("happy", 0.6)
+    voice = spoken(1.0)
+    with streamser.Recognizer(model="always-happy", asr="none") as recognize:
+        assert {each.label for each in recognize(voice, sampling_rate=16_000)} == {"happy"}
 
 
 def test_what_is_wrong_is_known_without_making_anything(faulty: Path) -> None:

@@ -149,7 +149,8 @@ def _command_of(corpus: Corpus) -> Callable[..., None]:
         Parameter("output", keyword, annotation=Output),
     ]
     for choice in corpus.choices:
-        values = StrEnum(choice.name, {value.upper(): value for value in choice.values})
+        # An enum of its own for each: Typer shows its values, and refuses all others.
+        values = StrEnum(choice.name, {each.upper(): each for each in choice.values})  # type: ignore[misc]
         option = typer.Option(f"--{choice.name}", help=choice.help)
         first = next(iter(values))
         parameters.append(

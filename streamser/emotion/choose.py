@@ -8,6 +8,7 @@ from pathlib import Path
 from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
+from streamser.emotion.predictor import PredictorModel
 from streamser.emotion.ready.registry import is_ready, nearest_ready
 from streamser.errors import ConfigError, ModelError
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
@@ -92,8 +93,12 @@ def loads_slowly(name: str) -> bool:
 
 def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     name = settings.model
-    model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
-    wanted = {"name": str, "modalities": tuple, "observe": None, "forget": None, "listener": None}
+    model = make(EMOTION_MODELS, name, settings, offline=offline)
+    named = {"name": str, "modalities": tuple}
+    if hasattr(model, "predict") and not hasattr(model, "observe"):
+        check_made(EMOTION_MODELS, name, model, {**named, "predict": None})
+        return BoundedModel(PredictorModel(model))
+    wanted = {**named, "observe": None, "forget": None, "listener": None}
     check_made(EMOTION_MODELS, name, model, wanted)
     return BoundedModel(model)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -16,6 +15,7 @@ from streamser.events import AnyEvent, EmotionBody, Event, decode_event
 from streamser.export.gather import Gatherer, Place
 from streamser.export.records import SOUNDS, Recording, SessionRecord, check_meeting, listed
 from streamser.export.tables import columns_of, rows_of
+from streamser.utterances import needs_pandas
 
 if TYPE_CHECKING:
     import pandas
@@ -285,22 +285,19 @@ def _values_of(event: AnyEvent) -> Iterator[float]:
             yield getattr(dimensions, name, None) or 0.0
 
 
-def read_session(*paths: str | Path, session: str | None = None) -> pandas.DataFrame | Recording:
+def read_session(*paths: str | Path, session: str | None = None) -> pandas.DataFrame:
     """Read what a session left: files of events, as ``listen --json`` or ``--export`` write them.
 
-    Returns a pandas ``DataFrame`` with one row an utterance where pandas is installed, times
-    in s, what was not measured missing; its ``attrs["notes"]`` say what could not be read.
-    Without pandas, and always from ``read_recording``, a ``Recording``: typed records of
-    utterances, readings, moods and losses. ``session`` chooses one of several by its id.
-    Raises ``StreamserError`` where a file cannot be read or holds no events.
+    Returns a table with one row an utterance, times in s, what was not measured missing; its
+    ``attrs["notes"]`` say what could not be read. ``session`` chooses one of several by its id.
+    ``read_recording`` gives typed records of utterances, readings, moods and losses instead.
+    Raises ``StreamserError`` where a file cannot be read or holds no events, and
+    ``ModuleNotFoundError`` without pandas.
     """
+    pandas = needs_pandas("read_session() (read_recording() does not)")
     recording = read_recording(*paths)
     if session is not None:
         recording = choose_session(recording, [session])
-    if find_spec("pandas") is None:
-        return recording
-    import pandas
-
     frame = pandas.DataFrame(list(rows_of(recording)), columns=list(columns_of(recording)))
     frame.attrs["notes"] = list(recording.notes)
     return frame

@@ -136,13 +136,14 @@ def _words_of(table: list[dict[str, str]]) -> list[str]:
     return [cell for row in table for name, cell in row.items() if name not in numbers]
 
 
-def test_without_pandas_there_are_records(
+def test_without_pandas_there_are_records_and_a_table_says_what_to_install(
     demo_events: Path, demo: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notebook without it still gets everything."""
-    monkeypatch.setattr("streamser.export.read.find_spec", lambda name: None)
-    assert streamser.read_session(demo_events) == demo
+    """A notebook without it still gets everything, and is told how to get the table."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert streamser.read_recording(demo_events) == demo
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'streamser\[notebook\]'"):
+        streamser.read_session(demo_events)
 
 
 def test_with_pandas_there_is_a_frame(demo_events: Path, demo: Recording) -> None:
@@ -156,14 +157,14 @@ def test_with_pandas_there_is_a_frame(demo_events: Path, demo: Recording) -> Non
     assert len(frame) == len(list(rows_of(demo)))
 
 
-def test_one_session_of_several_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_session_of_several_is_chosen(tmp_path: Path) -> None:
     """By its id; another is refused."""
-    monkeypatch.setattr("streamser.export.read.find_spec", lambda name: None)
+    pytest.importorskip("pandas")
     one, two = Script("a"), Script("b")
     one.say(1000, 2000)
     path = saved(tmp_path / "x.jsonl", one.close(), two.close())
     chosen = streamser.read_session(path, session="a")
-    assert [session.session_id for session in chosen.sessions] == ["a"]
+    assert set(chosen["session"]) == {"a"}
     with pytest.raises(StreamserError, match="there are a, b"):
         streamser.read_session(path, session="c")
 
