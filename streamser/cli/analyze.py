@@ -17,7 +17,7 @@ import typer
 
 from streamser.cli.console import as_utf8, clock, complain, for_json, signed, tell
 from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
-from streamser.cli.options import Common, Track, is_same, takes_settings
+from streamser.cli.options import Common, Track, find_recordings, is_same, takes_settings
 from streamser.cli.signals import leaving_at_once
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
@@ -75,7 +75,8 @@ def analyze(
     common: Common,
     files: Annotated[
         # Unreadable ones are told one by one, and do not keep the others back.
-        list[Path], typer.Argument(metavar="FILE...", help="Recordings.", readable=False)
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Recordings, or folders of them.", readable=False),
     ],
     form: Annotated[
         Format | None,
@@ -105,6 +106,7 @@ def analyze(
     Results come in the order of the files. Exit code 1 if a file could not be read or not
     to its end; the others are still done. With --export DIR/ each file has a set of its own.
     """
+    files = find_recordings(files)
     settings = common.load({"partial.every_ms": None if partials else 0})
     out = None if target is None or target == "-" else Path(target)
     if out is not None and any(is_same(out, file) for file in files):

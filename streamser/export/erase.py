@@ -29,6 +29,7 @@ _MADE: Final = {
     ".emotionml": ExportFormat.EMOTIONML,
     ".emotionml.xml": ExportFormat.EMOTIONML,
     ".textgrid": ExportFormat.TEXTGRID,
+    ".eaf": ExportFormat.EAF,
     ".audformat": ExportFormat.AUDFORMAT,
 }
 _PAGE: Final = ".html"

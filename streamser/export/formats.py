@@ -58,6 +58,7 @@ class ExportFormat(StrEnum):
     VTT = "vtt"
     EMOTIONML = "emotionml"
     TEXTGRID = "textgrid"
+    EAF = "eaf"
     AUDFORMAT = "audformat"
 
     @property
@@ -143,9 +144,13 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
 
             return to_emotionml(timeline_of(recording, one_clock=one_clock))
         case ExportFormat.TEXTGRID:
-            from streamser.export.textgrid import to_textgrid
+            from streamser.export.tiers import to_textgrid
 
             return to_textgrid(timeline_of(recording, one_clock=one_clock))
+        case ExportFormat.EAF:
+            from streamser.export.tiers import to_eaf
+
+            return to_eaf(timeline_of(recording, one_clock=one_clock))
         case ExportFormat.JSONL:
             raise ValueError("events are written as they come")
 

@@ -1,14 +1,15 @@
-"""TextGrids: tiers without gaps, in which nothing is lost."""
+"""TextGrids and EAF: tiers in which nothing is lost."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
 
-from streamser.export.records import Recording, timeline_of
-from streamser.export.textgrid import to_textgrid
+from streamser.export.records import Recording, replace_audio, timeline_of
+from streamser.export.tiers import tiers_of, to_eaf, to_textgrid
 from streamser.text import flat
 from tests.export.parsers import GridTier, parse_textgrid
 from tests.export.script import Script, gathered, odd_texts
@@ -131,3 +132,52 @@ def test_praat_reads_it(demo: Recording, tmp_path: Path) -> None:
                 for place in range(1, count + 1)
             ]
             assert labels == [label for _, _, label in tier.intervals]
+
+
+def test_elan_gets_the_same_tiers_without_the_gaps(demo: Recording) -> None:
+    """Each annotation between two moments of its own, which stand in order of time."""
+    timeline = timeline_of(demo)
+    document = ET.fromstring(to_eaf(timeline))
+    order = [
+        (slot.attrib["TIME_SLOT_ID"], int(slot.attrib["TIME_VALUE"]))
+        for slot in document.iter("TIME_SLOT")
+    ]
+    assert [at for _, at in order] == sorted(at for _, at in order)
+    moments = dict(order)
+    assert len(moments) == len(order)
+    told = {
+        tier.attrib["TIER_ID"]: [
+            (
+                moments[each.attrib["TIME_SLOT_REF1"]],
+                moments[each.attrib["TIME_SLOT_REF2"]],
+                each.findtext("ANNOTATION_VALUE"),
+            )
+            for each in tier.iter("ALIGNABLE_ANNOTATION")
+        ]
+        for tier in document.iter("TIER")
+    }
+    assert told == {
+        tier.name: [tuple(each) for each in tier.intervals if each.text]
+        for tier in tiers_of(timeline)
+    }
+
+
+def test_elan_finds_the_sound_that_the_session_names(tmp_path: Path) -> None:
+    """By its whole address, where its folder is known; odd names too."""
+    sound = tmp_path / "my talk.wav"
+    recording = replace_audio(gathered(Script().close()), sound)
+    document = ET.fromstring(to_eaf(timeline_of(recording)))
+    (media,) = document.iter("MEDIA_DESCRIPTOR")
+    assert media.attrib["MEDIA_URL"] == sound.as_uri()
+    assert media.attrib["MIME_TYPE"].startswith("audio/")
+
+
+@given(odd_texts(), odd_texts())
+def test_elan_can_read_any_text(name: str, text: str) -> None:
+    """Whatever somebody says, or is called."""
+    script = Script(speaker=name)
+    script.say(1000, 2000, text)
+    document = ET.fromstring(to_eaf(timeline_of(gathered(script.close()))))
+    tiers = {tier.attrib["TIER_ID"]: tier for tier in document.iter("TIER")}
+    told = [each.text for each in tiers["transcript"].iter("ANNOTATION_VALUE")]
+    assert told == ([flat(text)] if flat(text) else [])
