@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -187,11 +187,12 @@ def listen(
     elif isinstance(source, str | Path):
         sound = FileSource(source, paced=True)
     elif hasattr(source, "chunks"):
-        sound = source
+        sound = cast("AudioSource", source)
     elif hasattr(source, "read"):
         from streamser.audio.raw import RawSource
 
-        sound = RawSource(source, sampling_rate or SAMPLE_RATE, channels, encoding, "stream", tell)
+        stream = cast("BinaryIO", source)
+        sound = RawSource(stream, sampling_rate or SAMPLE_RATE, channels, encoding, "stream", tell)
     else:
         sound = ArraySource(source, _rate_of(sampling_rate), name="arrays")
     return Live(sound, loaded, speaker=speaker, tell=tell)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -154,6 +152,8 @@ def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
     sections = tuple(f"STREAMSER_{name.upper()}" for name in _SECTIONS)
     if variable in sections or variable.startswith(tuple(f"{name}_" for name in sections)):
         return True
+    import difflib
+
     ours = variable.startswith("STREAMSER_") and variable != "STREAMSER_CONFIG"
     return ours and bool(difflib.get_close_matches(variable, known, n=1, cutoff=0.85))
 
@@ -269,6 +269,8 @@ def is_file(path: Path) -> bool:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; raises ``ConfigError`` where it cannot be read or is none."""
+    import tomllib
+
     try:
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES + 1).decode("utf-8")
@@ -310,6 +312,8 @@ def flatten(table: Mapping[str, Any], known: Mapping[str, Key], prefix: str = ""
 
 def nearest(name: str, known: Iterable[str], otherwise: str) -> str:
     """Say that a key is unknown, and which one was perhaps meant."""
+    import difflib
+
     near = difflib.get_close_matches(name[:_LONGEST], list(known), n=1, cutoff=0.5)
     told = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
     return f"unknown key {told!r}; {f'did you mean {near[0]!r}?' if near else otherwise}"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Literal, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = [
     "BROKEN_PIPE",
@@ -87,6 +89,8 @@ def _waking() -> Iterator[None]:
     if _POKE is None:
         yield
         return
+    import socket
+
     reader, writer = socket.socketpair()
     with writer:
         writer.setblocking(False)

@@ -155,7 +155,8 @@ def _asked(item: Item, condition: Condition, sounds: Sounds, noisy: Degrade | No
             raise AudioError(f"{item.id} has log-mel features only, and no recording.")
         samples = sound
         if noisy is not None:
-            samples = noisy(sound, np.random.default_rng(zlib.crc32(item.id.encode())))
+            noise: Any = noisy(sound, np.random.default_rng(zlib.crc32(item.id.encode())))
+            samples = noise
     text = text_of(item, condition.text or "gold") if "text" in condition.modalities else None
     return Spoken(samples=samples, text=text)
 
