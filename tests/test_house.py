@@ -188,7 +188,7 @@ def test_an_import_upwards_is_found() -> None:
     assert imports_upwards(made | modules(server="")) == [
         ("streamser.audio.file", "streamser.server.app")
     ]
-    assert floor_of("streamser.names") < floor_of("streamser.audio.file")
+    assert floor_of("streamser.text") < floor_of("streamser.audio.file")
     with pytest.raises(KeyError):
         floor_of("streamser.attic.chest")
 

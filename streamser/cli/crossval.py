@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.ending import Stopped, catching
-from streamser.cli.extras import needs_extra
-from streamser.cli.report_files import check_folder
-from streamser.cli.talk import counted, tell
+from streamser.cli.console import counted, tell
+from streamser.cli.options import check_folder, needs_extra
+from streamser.cli.signals import Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:

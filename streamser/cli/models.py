@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.talk import tell, warn
-from streamser.visible import printable
+from streamser.cli.console import print_json, tell, warn
+from streamser.errors import ConfigError
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from streamser.emotion.ready.registry import Ready
+    from streamser.plugins import Kind, Plugin
 
-__all__ = ["app"]
+__all__ = ["Looked", "app", "look_at"]
 
 _WIDTH = 130
 
@@ -33,8 +35,6 @@ def models(
     from streamser.emotion.ready.registry import READY
 
     if as_json:
-        from streamser.cli.streams import print_json
-
         rows = [_row(ready) for ready in READY.values()] + _plugin_rows()
         print_json(rows)
         return
@@ -79,9 +79,9 @@ def check(
     ] = False,
 ) -> None:
     """Measure a model on labelled utterances, and print what was published beside it."""
-    from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
     from streamser.emotion.ready.registry import caveats, is_ready, named
+    from streamser.settings import EmotionSettings
     from streamser.training.check import check_model, chosen
     from streamser.training.manifest import read_manifest
 
@@ -109,7 +109,6 @@ def _row(ready: Ready) -> dict[str, Any]:
 
 
 def _plugin_rows() -> list[dict[str, Any]]:
-    from streamser.cli.plugin_list import look_at
     from streamser.plugins import EMOTION_MODELS
 
     return [
@@ -159,3 +158,40 @@ def _gives(ready: Ready) -> str:
     if ready.multi_label:
         return f"{len(ready.labels)} labels of GoEmotions"
     return ", ".join(ready.labels or ready.dimensions)
+
+
+class Looked(NamedTuple):
+    """Hold a plug-in, and in one line what is wrong with it; nothing if it is well."""
+
+    plugin: Plugin
+    fault: str
+
+
+def look_at(kind: Kind) -> Iterator[Looked]:
+    """Import each plug-in of a kind and say what is wrong with it."""
+    from streamser.plugins import fault_of, installed
+
+    for plugin in installed(kind):
+        yield Looked(plugin, _twice(plugin) or _overruled(plugin) or fault_of(plugin))
+
+
+def _twice(plugin: Plugin) -> str:
+    from streamser.plugins import find_plugin
+
+    try:
+        find_plugin(plugin.kind, plugin.name)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _overruled(plugin: Plugin) -> str:
+    from streamser.emotion.choose import comes_with_us
+    from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
+    from streamser.settings import ASR_ENGINES
+
+    ours = {
+        TRANSCRIBERS: plugin.name in ASR_ENGINES,
+        EMOTION_MODELS: comes_with_us(plugin.name),
+    }
+    return next(overruled(plugin.kind, plugin.name)) if ours.get(plugin.kind) else ""

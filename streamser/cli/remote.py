@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import msgspec
 
-from streamser.cli.common import Common
-from streamser.cli.talk import tell, warn
+from streamser.cli.console import tell, warn
+from streamser.cli.options import Common
+from streamser.cli.sinks import advice_of
 from streamser.client.errors import ServerError
 from streamser.client.place import placed
 from streamser.errors import ConfigError, StreamserError
@@ -266,8 +267,6 @@ class Remote:
                 await self._session.finish()
 
     def _tell_missed(self, missed: LostAudio) -> None:
-        from streamser.cli.sinks import advice_of
-
         told = self._missing.note(missed.samples, missed.reason, missed.at)
         if told is not None:
             advice = advice_of(told(event_id="", session_id=self._session.id, seq=0))

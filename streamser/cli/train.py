@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.ending import INTERRUPTED, Stopped, catching
-from streamser.cli.extras import needs_extra
-from streamser.cli.talk import tell
+from streamser.cli.console import tell
+from streamser.cli.options import needs_extra
+from streamser.cli.signals import INTERRUPTED, Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,24 @@ from streamser.client.conversation import Conversation
 from streamser.client.errors import ServerError
 from streamser.client.keeper import Keeper, Told
 from streamser.client.line import Line, Timing
+from streamser.client.place import placed
 from streamser.client.requests import Kind
 from streamser.client.route import plan
 from streamser.client.sound import Encoding, Sound
 from streamser.events import (
+    Event,
     SessionCreated,
     SessionEvent,
     SessionInfo,
     SessionUpdated,
 )
+from streamser.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from streamser.audio.source import AudioSource
 
 __all__ = ["Session", "connect"]
 
@@ -124,6 +129,51 @@ class Session:
         if not self._finishing:
             self._ask("streamser.finish")
             self._finishing = True
+
+    async def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
+        """Yield each utterance when it is finished, on the clock of the whole stream.
+
+        Meanwhile all sound of a ``source`` is sent, and the stream finished after it. Raises
+        ``ServerError`` where the stream ended in a fault, and what the source raises.
+        """
+        sending = None if source is None else asyncio.create_task(self._send_from(source))
+        transcribed = True
+        try:
+            async for event in self:
+                if isinstance(event, SessionCreated):
+                    transcribed = event.session.models.asr is not None
+                told = placed(event, self.offset_ms)
+                assert isinstance(told, Event)
+                spoken = read_utterance(told, transcribed=transcribed)
+                if spoken is not None:
+                    yield spoken
+            if sending is not None:
+                await sending
+        finally:
+            if sending is not None and source is not None:
+                source.stop()
+                sending.cancel()
+
+    async def _send_from(self, source: AudioSource) -> None:
+        """Send all of a source, then finish."""
+        from streamser.audio.clip import SAMPLE_RATE
+        from streamser.audio.resampler import Resampler
+        from streamser.audio.source import Gap
+
+        if self._sound.rate != SAMPLE_RATE:
+            raise ValueError(f"sources are sent at {SAMPLE_RATE} Hz: leave rate= out of connect()")
+        intake = Resampler(source.rate, source.channels)
+        chunks = source.chunks()
+        try:
+            while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
+                if isinstance(piece, Gap):
+                    await self.send(intake.fill(piece.frames))
+                else:
+                    await self.send(intake.feed(piece))
+            await self.send(intake.flush())
+        finally:
+            with suppress(ServerError):
+                await self.finish()
 
     def __aiter__(self) -> AsyncIterator[SessionEvent]:
         return self

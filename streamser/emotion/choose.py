@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from streamser.config import EmotionSettings
 from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.model import EmotionModel
 from streamser.emotion.ready.registry import is_ready, nearest_ready
 from streamser.errors import ConfigError, ModelError
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
+from streamser.settings import EmotionSettings
 
 __all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_names"]
 

@@ -25,7 +25,7 @@ from streamser.events import (
 )
 from streamser.export.gather import Place
 from streamser.export.read import Line
-from streamser.names import read_name
+from streamser.text import read_name
 
 __all__ = ["Person", "Traces"]
 

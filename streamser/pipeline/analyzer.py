@@ -14,7 +14,6 @@ from types import TracebackType
 
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
-from streamser.config import Settings
 from streamser.events import Event, ModelNames
 from streamser.pipeline.build import (
     Part,
@@ -31,8 +30,9 @@ from streamser.pipeline.pool import WorkerPool, WorkerPools
 from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
 from streamser.pipeline.worker import BatchReport, WorkerStats
+from streamser.settings import Settings
 from streamser.speech.vad import Vad
-from streamser.visible import printable
+from streamser.text import printable
 
 __all__ = ["Analyzer"]
 

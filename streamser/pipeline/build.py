@@ -8,13 +8,13 @@ from typing import Literal, TypeAlias
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_samples
-from streamser.config import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.emotion.model import EmotionModel, SpeakerModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
 from streamser.pipeline.engine import Abilities, Engine
 from streamser.pipeline.session import Session
 from streamser.pipeline.session_config import SessionConfig
+from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad

@@ -9,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec.structs import replace
 
-from streamser.config import WorkerSettings
 from streamser.emotion.model import SpeakerModel
 from streamser.pipeline.build import check_together
 from streamser.pipeline.engine import Abilities, Runner
 from streamser.pipeline.requests import Outcome, Request, WordsRequest
 from streamser.pipeline.scheduler import SYSTEM, QueueLoad, Timing
 from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
+from streamser.settings import WorkerSettings
 
 __all__ = ["WorkerPool", "WorkerPools"]
 

@@ -18,13 +18,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from streamser.config import Settings
-from streamser.cores import use_one_blas_thread
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError, StreamserError
+from streamser.machine import use_one_blas_thread
 from streamser.pipeline.build import Part, build_engine
 from streamser.pipeline.engine import Abilities, Engine, Spent
 from streamser.pipeline.requests import Outcome, Request, fault_of
+from streamser.settings import Settings
 
 __all__ = [
     "Answer",

@@ -11,7 +11,6 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from streamser.config import WorkerSettings
 from streamser.pipeline.requests import (
     EmotionRequest,
     Fault,
@@ -20,6 +19,7 @@ from streamser.pipeline.requests import (
     Skipped,
     WordsRequest,
 )
+from streamser.settings import WorkerSettings
 
 __all__ = [
     "SYSTEM",

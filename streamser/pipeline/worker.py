@@ -21,7 +21,6 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from streamser.config import WorkerSettings
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Runner, Spent
@@ -38,6 +37,7 @@ from streamser.pipeline.scheduler import (
     answer,
     sort_out,
 )
+from streamser.settings import WorkerSettings
 
 __all__ = ["BatchReport", "InferenceWorker", "WorkerStats"]
 

@@ -6,8 +6,8 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from streamser.config import EndpointingSettings, PartialSettings
 from streamser.events import AudioFormat, ErrorBody, Event
+from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.languages import known_language
 
 __all__ = [

@@ -9,10 +9,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from streamser.config import ServerSettings
 from streamser.events import ErrorBody
 from streamser.server.lateness import Lateness
 from streamser.server.pace import Visits
+from streamser.settings import ServerSettings
 
 __all__ = ["FULL", "Admission", "Refusal"]
 

@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from streamser.config import ServerSettings, Settings
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.pipeline.analyzer import Analyzer
@@ -41,6 +40,7 @@ from streamser.server.routes import Routes
 from streamser.server.sender import Ending, Rules, Sender
 from streamser.server.statement import Kept, state
 from streamser.server.stream import Setting, stream_settings
+from streamser.settings import ServerSettings, Settings
 
 __all__ = ["EmotionServer", "Fittings"]
 

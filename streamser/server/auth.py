@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.names import read_name
+from streamser.text import read_name
 
 __all__ = ["ENVIRONMENT", "Principal", "Tokens", "offered_token", "read_tokens", "same_secret"]
 

@@ -9,8 +9,8 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from streamser.config import ServerSettings
 from streamser.server.doorway import Bounds, Doorway, guest_of
+from streamser.settings import ServerSettings
 
 __all__ = ["Entrance", "bounds_of", "open_entrances", "short_of_files"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from streamser.config import ServerSettings
 from streamser.errors import ConfigError
 from streamser.server.auth import Tokens
+from streamser.settings import ServerSettings
 
 __all__ = ["is_loopback", "read_origins", "refuse_to_expose", "shared_file", "tls_context"]
 

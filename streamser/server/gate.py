@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.names import read_name
 from streamser.server.actions import ANY_TONGUE, Dialect, StreamSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal, Tokens, offered_token
@@ -17,6 +16,7 @@ from streamser.server.deepgram import DeepgramDialect, parse_listen
 from streamser.server.hub import Interest
 from streamser.server.listener import parse_events
 from streamser.server.realtime import RealtimeDialect, parse_realtime
+from streamser.text import read_name
 
 __all__ = ["SOCKETS", "Call", "Gate", "Listening", "Sending", "Visit"]
 

@@ -6,7 +6,6 @@ from collections import deque
 
 import msgspec
 
-from streamser.config import ServerSettings
 from streamser.events import (
     EmotionCompleted,
     Event,
@@ -16,6 +15,7 @@ from streamser.events import (
     TranscriptionFailed,
 )
 from streamser.server.backlog import Letter
+from streamser.settings import ServerSettings
 
 __all__ = ["History", "Missed", "short_of_history"]
 

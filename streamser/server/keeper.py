@@ -12,11 +12,9 @@ from typing import Final
 import msgspec
 
 from streamser.events import SessionClosed, SessionCreated
-from streamser.export.formats import ExportFormat, render, save
-from streamser.export.kept import began_at, kept_stem
-from streamser.export.log import EventLog
-from streamser.export.plugged import BoundedThread
+from streamser.export.formats import EventLog, ExportFormat, began_at, kept_stem, render, save
 from streamser.export.read import read_recording
+from streamser.export.sink_thread import BoundedThread
 from streamser.server.backlog import Letter
 from streamser.server.faults import describe
 from streamser.server.journal import note_loss

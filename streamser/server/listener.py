@@ -12,7 +12,6 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.errors import ConfigError
 from streamser.events import Overload, encode_event
-from streamser.names import read_name
 from streamser.server.backlog import Letter
 from streamser.server.faults import supervised
 from streamser.server.hub import Hub, Interest, Subscription
@@ -20,6 +19,7 @@ from streamser.server.outlet import TOO_SLOW, Outlet
 from streamser.server.pace import MessagePace
 from streamser.server.sender import Ending
 from streamser.server.snapshot import encode_snapshot
+from streamser.text import read_name
 
 __all__ = ["Listener", "parse_events"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from streamser.config import ServerSettings
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import Principal
 from streamser.server.connection import Connection
@@ -17,6 +16,7 @@ from streamser.server.metrics import Metrics
 from streamser.server.pace import MessagePace
 from streamser.server.port import apologise, close, turn_away
 from streamser.server.sender import Ending
+from streamser.settings import ServerSettings
 
 __all__ = ["Lounge"]
 

@@ -16,7 +16,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from streamser.config import ServerSettings
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import ErrorBody, ErrorRaised, encode_event
 from streamser.server.admission import Refusal
@@ -32,6 +31,7 @@ from streamser.server.pace import MessagePace
 from streamser.server.routes import Routes, refuse, without_body
 from streamser.server.sender import Ending
 from streamser.server.turning import LATE_S, PERIOD_S, Arrivals, LoopWatch
+from streamser.settings import ServerSettings
 
 __all__ = ["CLOSE_S", "Port", "apologise", "close", "turn_away"]
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event, encode_event
-from streamser.names import read_name
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.utterance import client_error
 from streamser.server.actions import (
@@ -46,6 +45,7 @@ from streamser.server.messages import (
     TranscriptionUpdate,
     UpdateMessage,
 )
+from streamser.text import read_name
 
 __all__ = ["RealtimeDialect", "parse_realtime"]
 

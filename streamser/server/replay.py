@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from streamser.config import Settings
-from streamser.replay.playback import Playback
-from streamser.replay.score import Score
+from streamser.export.replay import Playback, Score
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
 from streamser.server.connection import Connection
@@ -25,6 +23,7 @@ from streamser.server.port import Port
 from streamser.server.routes import Routes
 from streamser.server.statement import state
 from streamser.server.stream import stream_settings
+from streamser.settings import Settings
 
 __all__ = ["ReplayServer"]
 

@@ -7,7 +7,7 @@ from html import escape
 
 import msgspec
 
-from streamser.config import ServerSettings
+from streamser.settings import ServerSettings
 
 __all__ = ["Kept", "in_files", "state", "to_plugin"]
 

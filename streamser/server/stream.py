@@ -13,7 +13,6 @@ from msgspec.structs import replace
 from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.audio.resampler import Resampler
 from streamser.audio.suspicion import SoundCheck
-from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.events import (
@@ -36,6 +35,7 @@ from streamser.server.actions import StreamSettings
 from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
 from streamser.server.history import Missed
 from streamser.server.pace import MessagePace, Pace
+from streamser.settings import EndpointingSettings, Settings
 from streamser.speech.vad import Vad
 
 __all__ = ["LiveStream", "Setting", "stream_settings"]

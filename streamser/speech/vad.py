@@ -12,7 +12,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import ConfigError, ModelError
-from streamser.telemetry import forbid_telemetry
+from streamser.machine import forbid_telemetry
 
 __all__ = ["SileroModel", "SileroVad", "Vad", "WebRtcVad", "find_weights", "load_silero"]
 

@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.cores import core_count
 from streamser.errors import ConfigError, ModelError
+from streamser.machine import core_count, forbid_telemetry
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_encoder import (
@@ -38,7 +38,6 @@ from streamser.speech.whisper_encoder import (
 )
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
 from streamser.speech.whisper_words import Span, join_texts, place_words
-from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
 

@@ -25,7 +25,7 @@ from streamser.training.scores import Answers, score
 from streamser.training.sounds import Sounds
 from streamser.training.targets import labels_of
 
-__all__ = ["Evaluated", "Request", "bare", "evaluate", "write_evaluation"]
+__all__ = ["Evaluated", "Request", "bare", "digest_of", "evaluate", "packages", "write_evaluation"]
 
 _PACKAGES = ("torch", "numpy", "transformers", "scikit-learn", "scipy")
 _DIGITS = 16
@@ -200,13 +200,13 @@ def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Proven
     device = next(checkpoint.model.parameters()).device
     return Provenance(
         manifest=request.manifest.name,
-        manifest_sha256=_digest(request.manifest),
+        manifest_sha256=digest_of(request.manifest),
         split=data.split,
         items=len(data.items),
         speakers=len({(item.corpus, item.speaker or item.id) for item in data.items}),
         skipped=data.skipped,
         checkpoint=bare(request.checkpoint),
-        weights_sha256=_digest(checkpoint.directory / "model.safetensors"),
+        weights_sha256=digest_of(checkpoint.directory / "model.safetensors"),
         calibrations={name: each.fitted_on for name, each in checkpoint.calibrations.items()},
         seed=request.seed,
         replicates=request.replicates,
@@ -215,16 +215,22 @@ def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Proven
         cpu=request.cpu,
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        versions={name: version for name in _PACKAGES if (version := _version(name))},
+        versions=packages(),
     )
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the first digits of a file's SHA-256; raises ``ConfigError``."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages at work."""
+    return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from streamser.errors import ConfigError
-from streamser.export.text import as_text, said_by
 from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.text import as_text, said_by
 from streamser.training.items import SPLITS, Item, MelSpan, Split
 
 __all__ = [

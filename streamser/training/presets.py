@@ -9,10 +9,18 @@ from typing import Any
 
 import msgspec
 
-from streamser.config import preset_path
 from streamser.emotion.ready.registry import named
 from streamser.errors import ConfigError
-from streamser.toml import Key, choices, find_file, flatten, keys_of, nearest, read_toml
+from streamser.settings_loader import (
+    Key,
+    choices,
+    find_file,
+    flatten,
+    keys_of,
+    nearest,
+    preset_path,
+    read_toml,
+)
 from streamser.training.settings import TrainSettings
 
 __all__ = ["encoder_assignments", "load_train_settings", "train_preset_folder"]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamser.text import printable
 from streamser.training.bootstrap import Estimate
 from streamser.training.conditions import Condition
 from streamser.training.scores import CategoryScores, Result, Scores, figures
-from streamser.visible import printable
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from streamser.cli.asking import Wish
+from streamser.cli.signals import Wish
 
 _WITHOUT = """
 import asyncio, signal, sys
-from streamser.cli.asking import heed
+from streamser.cli.signals import heed
 
 def no(*arguments):
     raise NotImplementedError

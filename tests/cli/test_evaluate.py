@@ -226,3 +226,24 @@ def test_results_go_where_their_model_and_manifest_are_named(
     result = run("evaluate", trained, place.manifest(), "--bootstrap", "0")
     assert result.exit_code == 0, result.stderr
     assert (place.folder / "runs" / "evaluate-compact-0-made" / "evaluation.md").is_file()
+
+
+def test_the_model_that_comes_with_the_program_is_measured(place: Place) -> None:
+    """As a trained one is; utterances without a label are not counted."""
+    unlabelled = replace(place.items[-1], votes=None, dimensions=(math.nan,) * 3)
+    manifest = place.manifest([*place.items[:-1], unlabelled])
+    done = run("evaluate", "compact", manifest, "--out", place.out, "--bootstrap", "20")
+    assert done.exit_code == 0, done.stderr
+    measured = place.evaluation()
+    assert measured.provenance.checkpoint == "compact"
+    assert measured.provenance.items == 7
+    assert "no label: 1" in done.stderr
+    assert [each.condition.modalities for each in measured.entries] == [
+        "audio+text",
+        "audio",
+        "text",
+    ]
+    classes = measured.entries[0].result.overall.classes
+    assert classes is not None
+    assert (classes.labelled, classes.raw) == (7, classes.calibrated)
+    assert (place.out / "evaluation.md").is_file()

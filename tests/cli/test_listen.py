@@ -161,7 +161,7 @@ from pathlib import Path
 import streamser.pipeline.analyzer as analyzer
 from streamser.audio.file import FileSource
 from streamser.cli.listen import Kept, listen_to
-from streamser.config import Settings
+from streamser.settings import Settings
 def build(settings, tell, part):
     if part == "words":
         tell("loading Whisper tiny.en …")

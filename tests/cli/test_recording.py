@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.recording import Recording
+from streamser.cli.sinks import Recording
 from tests.export.script import Script
 
 if sys.platform == "win32":

@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from streamser.cli.cast import Cast
+from streamser.cli.live_view import render
 from streamser.cli.replay import play_here
-from streamser.cli.view import Level, ViewState, render
+from streamser.cli.view_state import Cast, Level, ViewState
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
-from streamser.replay.score import Score
+from streamser.export.replay import Playback, Score, read_score
 from streamser.server.meeting import MeetingMood
 from tests.cli.running import refuses, run, start
 from tests.export.script import Script, saved, stamped

@@ -7,15 +7,17 @@ import io
 from pathlib import Path
 from random import Random
 
+from streamser.cli.follow import Tally
+from streamser.cli.live_view import render
 from streamser.cli.sinks import JsonLines, PlainLines
-from streamser.cli.utterance import Tally, read_utterance
-from streamser.cli.view import Level, ViewState, render, update
+from streamser.cli.view_state import Level, ViewState, update
 from streamser.client.keeper import Astray, FinalsLost, Keeper
 from streamser.client.listener import Place
 from streamser.client.sound import Sound
 from streamser.client.wire import Envelope, read
 from streamser.events import Event
-from streamser.visible import visible
+from streamser.text import visible
+from streamser.utterances import read_utterance
 from tests.fuzz.examples import EVENTS
 from tests.fuzz.mutation import spoil_json, spoil_lines
 from tests.fuzz.target import Target, forbidding, require

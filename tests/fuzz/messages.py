@@ -15,7 +15,6 @@ from streamser.client.keeper import Astray, FinalsLost, Keeper
 from streamser.client.sound import Sound
 from streamser.client.verdict import judge_close, judge_status
 from streamser.client.wire import Envelope, read
-from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.pipeline.build import endpointer_settings
 from streamser.server.actions import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
@@ -25,6 +24,7 @@ from streamser.server.formats import SoundDecoder, frame_bytes, usable
 from streamser.server.gate import Call, Gate, Listening, Sending
 from streamser.server.meeting import MeetingMood, recall
 from streamser.server.realtime import RealtimeDialect
+from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require

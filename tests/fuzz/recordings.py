@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from streamser.cli.cast import Cast
+from streamser.cli.live_view import render, render_utterance
 from streamser.cli.sinks import plain_line
-from streamser.cli.view import Level, render, render_utterance
+from streamser.cli.view_state import Cast, Level
 from streamser.errors import StreamserError
 from streamser.export.formats import ExportFormat
 from streamser.export.formats import render as export
 from streamser.export.read import read_recording
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
+from streamser.export.replay import Playback, read_score
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
 from tests.fuzz.examples import EVENTS

@@ -18,13 +18,6 @@ import soundfile
 
 from streamser import Analyzer
 from streamser.audio.source import Frames, Gap
-from streamser.config import (
-    AsrSettings,
-    EndpointingSettings,
-    PartialSettings,
-    Settings,
-    WorkerSettings,
-)
 from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -40,6 +33,13 @@ from streamser.events import (
     encode_event,
 )
 from streamser.pipeline.engine import Abilities
+from streamser.settings import (
+    AsrSettings,
+    EndpointingSettings,
+    PartialSettings,
+    Settings,
+    WorkerSettings,
+)
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 VOICE_ONLY = Settings(asr=AsrSettings(engine="none"))
@@ -225,7 +225,7 @@ def test_nothing_is_written_below_the_home_directory(tmp_path: Path) -> None:
     """No library's telemetry either."""
     code = (
         "from streamser import Analyzer, load_settings\n"
-        "settings = load_settings('voice-only').settings\n"
+        "settings = load_settings('voice-only')\n"
         f"with Analyzer(settings) as analyzer: print(len(list(analyzer.stream({str(DEMO)!r}))))"
     )
     environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}

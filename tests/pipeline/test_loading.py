@@ -13,7 +13,6 @@ import pytest
 
 from streamser import Analyzer
 from streamser.audio.source import Frames, Gap
-from streamser.config import AsrSettings, EmotionSettings, Settings
 from streamser.errors import AudioError, ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -26,6 +25,7 @@ from streamser.events import (
 from streamser.pipeline import stream
 from streamser.pipeline.build import build_engine
 from streamser.pipeline.engine import Engine
+from streamser.settings import AsrSettings, EmotionSettings, Settings
 from tests.pipeline.doubles import speech
 from tests.pipeline.test_analyzer import DEMO
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import pytest
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.errors import ModelError
 from streamser.pipeline.requests import Fault, Outcome, Request, WordsRequest
 from streamser.pipeline.worker import InferenceWorker
+from streamser.settings import WorkerSettings
 from streamser.speech.transcriber import Transcript
 from tests.faults.doubles import GIVE_UP_S, HandTime, Mishap, Workshop, get
 from tests.pipeline.doubles import speech

@@ -4,9 +4,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.pipeline.requests import EmotionRequest, Fault, Outcome, Skipped, WordsRequest
 from streamser.pipeline.scheduler import PendingRequests, QueuedRequest
+from streamser.settings import WorkerSettings
 
 
 def entry(

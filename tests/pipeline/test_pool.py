@@ -6,12 +6,12 @@ from collections import Counter
 
 import pytest
 
-from streamser.config import WorkerSettings
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.pool import WorkerPool
 from streamser.pipeline.requests import Observed, Outcome, Request
 from streamser.pipeline.worker import BatchReport
+from streamser.settings import WorkerSettings
 from tests.pipeline.doubles import LoudnessModel, SpellingTranscriber
 from tests.pipeline.test_worker import request
 

@@ -20,13 +20,14 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.config import Settings, load_settings
 from streamser.errors import ConfigError, ModelError
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import Part, build_engine, settle
 from streamser.pipeline.process import RemoteEngine
 from streamser.pipeline.requests import EmotionRequest, Fault, Observed, Outcome
 from streamser.pipeline.worker import InferenceWorker
+from streamser.settings import Settings
+from streamser.settings_loader import load_settings
 from tests.cli.running import DEMO
 from tests.faults.doubles import HandTime
 from tests.plugged import write_package
@@ -41,7 +42,7 @@ HERE = str(Path(__file__).parent)
 def settings(preset: str = "voice-only", **flags: Any) -> Settings:
     """Set models up."""
     given = {key.replace("__", "."): value for key, value in flags.items()}
-    return load_settings(preset, flags=given, environ={}).settings
+    return load_settings(preset, flags=given, environ={})
 
 
 def silent(line: str) -> None:
@@ -321,10 +322,10 @@ def test_models_end_with_a_program_that_is_killed() -> None:
     """Nothing is left behind that holds memory, and a GPU."""
     script = (
         "import sys, time\n"
-        "from streamser.config import load_settings\n"
+        "from streamser.settings import load_settings\n"
         "from streamser.pipeline.process import RemoteEngine\n"
         "if __name__ == '__main__':\n"
-        "    settings = load_settings('voice-only', environ={}).settings\n"
+        "    settings = load_settings('voice-only', environ={})\n"
         "    engine = RemoteEngine(settings, lambda line: None, 'all')\n"
         "    print(engine.pid, flush=True)\n"
         "    sys.stdin.read()\n"

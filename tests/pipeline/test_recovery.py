@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.pipeline.requests import EmotionRequest
 from streamser.pipeline.scheduler import Backoff, Loss, PendingRequests, QueuedRequest, sort_out
+from streamser.settings import WorkerSettings
 from tests.pipeline.doubles import speech
 
 

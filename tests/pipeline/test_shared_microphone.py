@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from streamser import Analyzer, load_settings
 from streamser.audio.clip import Samples
-from streamser.config import Settings
 from streamser.errors import ConfigError, ModelError
 from streamser.events import (
     EmotionBody,
@@ -27,6 +26,7 @@ from streamser.events import (
 from streamser.pipeline.requests import EmotionRequest, Request
 from streamser.pipeline.session import Session
 from streamser.server.meeting import MeetingMood, recall, replay
+from streamser.settings import Settings
 from streamser.speech.speakers import Clustering
 from tests.pipeline.doubles import answer, answer_all, events_of, make_session, requests_of, speech
 
@@ -196,7 +196,7 @@ def shared(**flags: object) -> Settings:
     """Return settings that tell voices apart by their spectra."""
     asked = {"speakers.embedder": "tests.speech.embedders:SpectralEmbedder"}
     given = {f"speakers.{name}": value for name, value in flags.items()}
-    return load_settings("voice-only", flags=asked | given, environ={}).settings
+    return load_settings("voice-only", flags=asked | given, environ={})
 
 
 def plain(events: list[Event]) -> list[dict[str, Any]]:
@@ -248,7 +248,7 @@ def test_no_more_are_told_apart_than_there_is_room_for() -> None:
 
 def test_a_named_stream_is_heard_as_if_there_were_no_embedder() -> None:
     """Nothing is guessed, and nothing judged in another light."""
-    with Analyzer(shared()) as guessing, Analyzer(load_settings("voice-only").settings) as usual:
+    with Analyzer(shared()) as guessing, Analyzer(load_settings("voice-only")) as usual:
         streams = [list(each.stream(DEMO, speaker="Anna")) for each in (guessing, usual)]
     assert plain(streams[0]) == plain(streams[1])
 

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import pytest
 
 from streamser.audio.clip import Clip
-from streamser.config import WorkerSettings
 from streamser.emotion.model import Segment
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import EmotionRequest, Fault, Observed, Outcome, Request, Skipped
 from streamser.pipeline.worker import BatchReport, InferenceWorker
+from streamser.settings import WorkerSettings
 from tests.faults.doubles import HandTime
 from tests.pipeline.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
 

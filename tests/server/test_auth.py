@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from streamser.config import load_settings
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.auth import read_tokens
+from streamser.settings_loader import load_settings
 from tests.certificates import self_signed
 from tests.server.serving import Told, Wire, dial, patience, refusal, server_settings, serving
 from tests.server.test_limits import turned_away

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamser.config import ServerSettings
 from streamser.server.doorway import Bounds, Doorway
 from streamser.server.entrance import Entrance, bounds_of, open_entrances, short_of_files
+from streamser.settings import ServerSettings
 
 resource = pytest.importorskip("resource")
 

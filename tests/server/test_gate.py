@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
 from streamser.server.actions import Action, Configure, Refuse, StreamSettings, Tongues
@@ -16,6 +15,7 @@ from streamser.server.auth import Tokens, offered_token, read_tokens
 from streamser.server.deepgram import DeepgramDialect
 from streamser.server.gate import Call, Gate, Listening, Sending, Visit
 from streamser.server.realtime import RealtimeDialect
+from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 
 USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),

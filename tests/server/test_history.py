@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from streamser.config import ServerSettings
 from streamser.events import (
     Cleared,
     ErrorBody,
@@ -18,6 +17,7 @@ from streamser.events import (
 )
 from streamser.server.backlog import Letter, can_be_left_out
 from streamser.server.history import History, short_of_history
+from streamser.settings import ServerSettings
 
 
 class Told:

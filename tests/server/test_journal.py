@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamser.cli.logs import LogFormat, logs
+from streamser.cli.serve import LogFormat, logs
 from streamser.server.journal import FIELDS, note, note_fault
 from tests.server.serving import dial, patience, refusal, serving
 from tests.server.test_limits import turned_away

@@ -915,7 +915,7 @@ def test_finals_that_never_come_are_not_waited_for_for_ever() -> None:
 @pytest.fixture(scope="module")
 def conversation() -> list[Event]:
     """Return the events of the bundled conversation, heard once without words."""
-    with Analyzer(load_settings("voice-only").settings) as analyzer:
+    with Analyzer(load_settings("voice-only")) as analyzer:
         return list(analyzer.stream(DEMO, live=False, speaker="Anna"))
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import load_settings
 from streamser.errors import ConfigError
-from streamser.replay.read import read_score
-from streamser.replay.score import Score
+from streamser.export.replay import Score, read_score
 from streamser.server.replay import ReplayServer
+from streamser.settings_loader import load_settings
 from tests.export.script import Script, saved, stamped
 from tests.server.serving import (
     Stage,
@@ -55,7 +54,7 @@ async def replaying(
 ) -> AsyncIterator[ReplayServer]:
     """Run a server for a score on any free port; its time is moved by waiting."""
     flags = {"server.port": 0, "server.replay_events": keep}
-    settings = load_settings(flags=flags, environ={}).settings
+    settings = load_settings(flags=flags, environ={})
     hands = Hands()
     server = ReplayServer(settings, score, speed, hands.now, hands.sleep)
     await server.start()
@@ -174,7 +173,7 @@ def test_who_comes_in_the_middle_hears_the_rest(tmp_path: Path) -> None:
     score = read_score([stamped(tmp_path / "m.jsonl", {"a": (script.close(), 0)}, "m")])
 
     async def scene() -> list[Told]:
-        settings = load_settings(flags={"server.port": 0}, environ={}).settings
+        settings = load_settings(flags={"server.port": 0}, environ={})
         hands, reached = Hands(), asyncio.Event()
         go_on = asyncio.Event()
 
@@ -255,7 +254,7 @@ def test_nobody_can_send_to_a_recording(tmp_path: Path) -> None:
 def test_a_recording_is_not_shown_to_other_machines_unasked(tmp_path: Path) -> None:
     """What people said is theirs: tokens and TLS are asked for as by ``serve``."""
     score = read_score([saved(tmp_path / "talk.jsonl", Script().close())])
-    settings = load_settings(flags={"server.host": "0.0.0.0"}, environ={}).settings
+    settings = load_settings(flags={"server.host": "0.0.0.0"}, environ={})
     with pytest.raises(ConfigError, match="can be reached from other machines"):
         ReplayServer(settings, score, 1.0)
 

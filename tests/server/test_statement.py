@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamser.config import ServerSettings
 from streamser.server.page import read_page, with_statement
 from streamser.server.statement import in_files, state, to_plugin
+from streamser.settings import ServerSettings
 
 
 def test_a_server_that_keeps_nothing_says_so() -> None:

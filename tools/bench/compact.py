@@ -13,12 +13,12 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import Clip, Samples, to_samples
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import EmotionModel, Place, Segment, SpeakerModel
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
 from streamser.pipeline.requests import EmotionRequest
+from streamser.settings import EmotionSettings
 from tools.bench.measure import Spread, pinned, spread
 from tools.bench.startup import Loading, hear_session, import_torch, load_bundled
 from tools.isolated import run_isolated

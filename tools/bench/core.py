@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from streamser.audio.clip import Samples
 from streamser.audio.resampler import Resampler
 from streamser.audio.source import Frames
-from streamser.config import Settings
 from streamser.emotion.model import Features, Prediction, Segment
 from streamser.events import Event
 from streamser.pipeline.build import build_session
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import Cancel, Observed, Outcome, Request
 from streamser.pipeline.session import Output, Session
+from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.taxonomy import CATEGORIES, Dimensions
 

@@ -12,13 +12,13 @@ import numpy as np
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.audio.resampler import Resampler
 from streamser.audio.source import Frames
-from streamser.config import PartialSettings, Settings
 from streamser.emotion.model import EmotionModel, Segment
 from streamser.errors import AudioError
 from streamser.events import EmotionDelta
 from streamser.pipeline.build import build_model, build_vads
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import EmotionRequest, Outcome, Request
+from streamser.settings import PartialSettings, Settings
 from streamser.speech.vad import Vad
 from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import make_session, run_core

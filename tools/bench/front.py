@@ -13,11 +13,11 @@ import msgspec
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.resampler import Resampler
 from streamser.audio.source import Frames
-from streamser.config import Settings, VadSettings
 from streamser.events import SessionClosed
 from streamser.pipeline.build import build_vads
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import Outcome, Request
+from streamser.settings import Settings, VadSettings
 from streamser.speech.vad import Vad
 from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import NullModel, answer_nothing, make_session, run_core

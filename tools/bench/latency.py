@@ -12,7 +12,6 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_ms
-from streamser.config import AsrSettings, EndpointingSettings, Settings
 from streamser.errors import ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -22,6 +21,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptionFailed,
 )
+from streamser.settings import AsrSettings, EndpointingSettings, Settings
 from tools.bench.conversation import BLOCK_MS, Conversation, Placed, Playback
 from tools.bench.measure import METHOD, Spread, spread
 

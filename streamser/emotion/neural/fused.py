@@ -39,7 +39,7 @@ from streamser.emotion.neural.lengths import (
 from streamser.emotion.neural.probe import check_runs, identify, keep_format, warm_shapes
 from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
-from streamser.kept_choices import KeptChoices, choices_file
+from streamser.machine import KeptChoices, choices_file
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 __all__ = ["FusedEmotionModel", "FusedFinding", "FusedSpeaker", "Precision", "load_fused"]

@@ -11,13 +11,11 @@ import torch
 from torch import nn
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.cores import cpu_name
 from streamser.emotion.calibration import Calibration, probabilities
 from streamser.emotion.model import Segment
 from streamser.emotion.neural.formats import CANDIDATES, Format
 from streamser.errors import ModelError
-from streamser.fastest import Trial, fastest, least_times, told
-from streamser.kept_choices import KeptChoices
+from streamser.machine import KeptChoices, Trial, cpu_name, fastest, least_times, told
 
 if TYPE_CHECKING:
     from streamser.emotion.neural.fused import FusedEmotionModel, FusedFinding

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamser.config import EmotionSettings
 from streamser.emotion.ready.model import ReadyModel
 from streamser.emotion.ready.place import locate
 from streamser.emotion.ready.reader import Reader
 from streamser.emotion.ready.registry import Ready, named
 from streamser.errors import ModelError
+from streamser.settings import EmotionSettings
 
 __all__ = ["load_ready"]
 

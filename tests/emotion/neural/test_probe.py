@@ -26,7 +26,7 @@ from streamser.emotion.neural.probe import (
     warm_shapes,
 )
 from streamser.errors import ModelError
-from streamser.kept_choices import KeptChoices
+from streamser.machine import KeptChoices
 from tests.emotion.neural.checkpoints import TINY, tiny_model
 from tests.emotion.neural.tiny import tiny_acoustic
 

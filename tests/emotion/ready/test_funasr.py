@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.ready.registry import READY
 from streamser.errors import ModelError
+from streamser.settings import EmotionSettings
 from streamser.taxonomy import UNSURE
 from tests.emotion.ready.layouts import snapshot_of
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from streamser.audio.clip import Samples
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.emotion.ready.labels import Part
@@ -16,6 +15,7 @@ from streamser.emotion.ready.load import load_ready
 from streamser.emotion.ready.model import ReadyModel
 from streamser.emotion.ready.registry import READY
 from streamser.errors import ConfigError, ModelError
+from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 ALL = "audeering-msp-dim+superb-hubert-base+hartmann-distilroberta"

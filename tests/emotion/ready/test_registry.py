@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import streamser
-from streamser.config import load_settings
 from streamser.emotion.ready.registry import READY, caveats, is_ready, named, nearest_ready, size_of
 from streamser.errors import ConfigError
+from streamser.settings_loader import load_settings
 
 
 def test_every_public_model_is_named_as_documented() -> None:
@@ -107,6 +107,6 @@ def test_the_document_has_every_model_with_its_licence_and_a_command_to_try_it()
 
 def test_the_preset_of_public_models_names_some_that_go_together() -> None:
     """Voice and words, categories and dimensions."""
-    chosen = named(load_settings("public", environ={}).settings.emotion.model)
+    chosen = named(load_settings("public", environ={}).emotion.model)
     assert {ready.modality for ready in chosen} == {"audio", "text"}
     assert any(ready.dimensions for ready in chosen)

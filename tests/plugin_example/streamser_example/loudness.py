@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streamser.config import EmotionSettings
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
+from streamser.settings import EmotionSettings
 from streamser.taxonomy import Dimensions
 
 __all__ = ["Loudness", "LoudnessSpeaker"]

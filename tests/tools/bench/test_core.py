@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from streamser.audio.resampler import Resampler
-from streamser.config import Settings
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -12,6 +11,7 @@ from streamser.events import (
 from streamser.pipeline.build import build_vads, endpointer_settings
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import Outcome, Request
+from streamser.settings import Settings
 from tools.bench.conversation import load_demo
 from tools.bench.core import NullModel, answer_nothing, make_session, run_core
 

@@ -13,7 +13,6 @@ import pytest
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesModel
@@ -27,6 +26,7 @@ from streamser.events import (
     encode_event,
 )
 from streamser.server.messages import ClientMessage
+from streamser.settings import EmotionSettings
 from tests.emotion.voices import speak
 from tools.protocol_doc.__main__ import main
 from tools.protocol_doc.codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE

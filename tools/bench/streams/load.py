@@ -12,9 +12,8 @@ from contextlib import contextmanager, suppress
 import msgspec
 
 from streamser.client.address import REALTIME, address, shown
-from streamser.cores import usable_cores
 from streamser.errors import StreamserError
-from streamser.machine import describe_machine
+from streamser.machine import describe_machine, usable_cores
 from tools.bench.measure import METHOD
 from tools.bench.streams.client import (
     BLOCK_MS,
