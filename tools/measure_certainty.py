@@ -29,7 +29,7 @@ import soundfile
 
 from streamser.audio.clip import Clip, Samples
 from streamser.bench.word_errors import bare_words, word_errors
-from streamser.emotion.certainty import weight_of_words
+from streamser.emotion.calibration import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Spoken
 from streamser.speech.guards import guarded

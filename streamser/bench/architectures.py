@@ -10,9 +10,8 @@ from msgspec.structs import replace
 from torch import nn
 
 from streamser.bench.random_whisper import SIZES
-from streamser.emotion.neural.compact_audio import CompactAcoustic
-from streamser.emotion.neural.compact_text import CompactText
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.compact_encoders import CompactAcoustic, CompactText, train_word_pieces
+from streamser.emotion.fused.config import (
     AcousticConfig,
     CompactAcousticConfig,
     CompactTextConfig,
@@ -24,23 +23,21 @@ from streamser.emotion.neural.config import (
     TextConfig,
     WhisperAcousticConfig,
 )
-from streamser.emotion.neural.network import FusedModel
-from streamser.emotion.neural.pretrained import (
+from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.fused.pretrained import (
     ACOUSTIC_FAMILIES,
     TEXT_FAMILIES,
     Family,
     read_architecture,
     rebuild,
 )
-from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
-from streamser.emotion.neural.pretrained_text import PretrainedText
-from streamser.emotion.neural.whisper_audio import (
+from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic, PretrainedText
+from streamser.emotion.fused.whisper import (
     WhisperAcoustic,
     build_whisper_acoustic,
+    check_layers,
     load_whisper_acoustic,
 )
-from streamser.emotion.neural.whisper_weights import check_layers
-from streamser.emotion.neural.word_pieces import train_word_pieces
 from streamser.errors import ConfigError
 
 __all__ = ["KNOWN", "random_model", "vocabulary_of"]

@@ -45,9 +45,9 @@ def pass_rows(
     """Time one padded batch, the passes that the program makes of it, and clips one by one."""
     from msgspec.structs import replace
 
-    from streamser.emotion.neural.checkpoint import load_checkpoint
-    from streamser.emotion.neural.fused import FusedEmotionModel
-    from streamser.emotion.neural.lengths import CUDA, ONE_BY_ONE, PROCESSOR, groups
+    from streamser.emotion.fused.checkpoint import load_checkpoint
+    from streamser.emotion.fused.model import FusedEmotionModel
+    from streamser.emotion.fused.running import CUDA, ONE_BY_ONE, PROCESSOR, groups
 
     usual = CUDA if device == "cuda" else PROCESSOR
     ways = {
@@ -73,8 +73,8 @@ def pass_rows(
 
 def format_rows(where: str, device: str, clock: Callable[[], float]) -> Iterator[Row]:
     """Time a clip of 2 s, and one of 8 s, in every number format that the device has."""
-    from streamser.emotion.neural.formats import CANDIDATES
-    from streamser.emotion.neural.fused import load_fused
+    from streamser.emotion.fused.model import load_fused
+    from streamser.emotion.fused.running import CANDIDATES
 
     clips = [[Spoken(samples=_noise(seconds), text="so it is said")] for seconds in (2.0, 8.0)]
     found: dict[str, list[float]] = {}

@@ -18,15 +18,12 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.bench.architectures import random_model, vocabulary_of
 from streamser.bench.products import products_of, time_products
 from streamser.bench.spread import percentile
-from streamser.emotion.neural.interfaces import AcousticEncoder, FusedInput, TextBatch
-from streamser.emotion.neural.network import FusedModel
+from streamser.emotion.fused.interfaces import AcousticEncoder, FusedInput, TextBatch
+from streamser.emotion.fused.network import FusedModel
 from streamser.errors import StreamserError
-from streamser.training.batches import Batch
-from streamser.training.learner import Learner, autocast_dtype, pick_device
-from streamser.training.losses import Loss
-from streamser.training.optimizer import build_optimizer
+from streamser.training.batches import Batch, Targets
+from streamser.training.learner import Learner, Loss, autocast_dtype, build_optimizer, pick_device
 from streamser.training.settings import TrainSettings
-from streamser.training.targets import Targets
 
 __all__ = ["CaseTask", "Failed", "Measured", "NoRoom", "Word", "measure"]
 

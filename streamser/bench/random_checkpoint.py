@@ -15,9 +15,9 @@ import torch
 from msgspec.structs import replace
 
 from streamser.bench.architectures import random_model
-from streamser.emotion.neural.checkpoint import save_checkpoint
-from streamser.emotion.neural.pretrained_text import PretrainedText
-from streamser.training.presets import load_train_settings
+from streamser.emotion.fused.checkpoint import save_checkpoint
+from streamser.emotion.fused.pretrained_encoders import PretrainedText
+from streamser.training.settings import load_train_settings
 
 __all__ = ["CARD", "write_random_checkpoint"]
 

@@ -12,7 +12,7 @@ from streamser.cli.report_files import JsonFile, MarkdownFile, check_writable, s
 from streamser.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from streamser.emotion.neural.config import FusedConfig
+    from streamser.emotion.fused.config import FusedConfig
 
 __all__ = ["model"]
 
@@ -92,7 +92,7 @@ def model(
 
     from streamser.cli.ending import ending_soon
     from streamser.cli.talk import tell
-    from streamser.training.presets import load_train_settings
+    from streamser.training.settings import load_train_settings
 
     settings = load_train_settings(config, assign or ())
     run = replace(settings.run, device=device.value, precision=precision.value)

@@ -13,7 +13,7 @@ from streamser.cli.talk import tell, warn
 from streamser.visible import printable
 
 if TYPE_CHECKING:
-    from streamser.emotion.ready.registry import Ready
+    from streamser.emotion.hub_models.registry import Ready
 
 __all__ = ["app"]
 
@@ -30,7 +30,7 @@ def models(
     """List the public models that --model can name, also several with + between; and plug-ins."""
     if context.invoked_subcommand is not None:
         return
-    from streamser.emotion.ready.registry import READY
+    from streamser.emotion.hub_models.registry import READY
 
     if as_json:
         from streamser.cli.streams import print_json
@@ -55,8 +55,8 @@ def pull(
     ] = False,
 ) -> None:
     """Download public models into the hub's cache; what a broken download left is gone on with."""
-    from streamser.emotion.ready.place import pull as fetch
-    from streamser.emotion.ready.registry import caveats, named
+    from streamser.emotion.hub_models.files import pull as fetch
+    from streamser.emotion.hub_models.registry import caveats, named
 
     wanted = dict.fromkeys(ready for name in names for ready in named(name))
     for ready in wanted:
@@ -81,7 +81,7 @@ def check(
     """Measure a model on labelled utterances, and print what was published beside it."""
     from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
-    from streamser.emotion.ready.registry import caveats, is_ready, named
+    from streamser.emotion.hub_models.registry import caveats, is_ready, named
     from streamser.training.check import check_model, chosen
     from streamser.training.manifest import read_manifest
 
@@ -100,7 +100,7 @@ def check(
 def _row(ready: Ready) -> dict[str, Any]:
     import msgspec
 
-    from streamser.emotion.ready.place import held
+    from streamser.emotion.hub_models.files import held
     from streamser.hub_cache import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
@@ -130,8 +130,8 @@ def _print_table(models: Sequence[Ready]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from streamser.emotion.ready.place import held
-    from streamser.emotion.ready.registry import size_of
+    from streamser.emotion.hub_models.files import held
+    from streamser.emotion.hub_models.registry import size_of
     from streamser.hub_cache import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)

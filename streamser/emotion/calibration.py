@@ -21,13 +21,30 @@ __all__ = [
     "Calibration",
     "MonotoneMap",
     "calibration_of",
+    "entropy",
     "is_unsure",
     "map_dimensions",
     "modality_set",
     "probabilities",
     "read_calibrations",
+    "weight_of_words",
     "write_calibrations",
 ]
+
+_WORTHLESS: Final = 0.35
+_FULL: Final = 0.75
+
+
+def weight_of_words(certainty: float | None) -> float:
+    """Return how much words count, 0 to 1, of which a recogniser is so sure, 0 to 1.
+
+    ``None`` means that it does not say: they count in full, as do those from .75 on; those up to
+    .35 not at all.
+    """
+    if certainty is None:
+        return 1.0
+    return min(1.0, max(0.0, (certainty - _WORTHLESS) / (_FULL - _WORTHLESS)))
+
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,6 +133,12 @@ def map_dimensions(
         if (monotone := calibration.maps.get(name)) is not None:
             mapped[..., column] = np.interp(mapped[..., column], monotone.x, monotone.y)
     return mapped
+
+
+def entropy(scores: dict[str, float]) -> float:
+    """Return the entropy of probabilities over that of a uniform choice, in [0, 1]."""
+    total = -sum(p * math.log(p) for p in scores.values() if p > 0.0)
+    return min(1.0, max(0.0, total / math.log(len(scores))))
 
 
 def is_unsure(scores: Floats, calibration: Calibration = UNCALIBRATED) -> npt.NDArray[np.bool_]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from streamser.config import EmotionSettings
 from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
+from streamser.emotion.hub_models.registry import is_ready, nearest_ready
 from streamser.emotion.model import EmotionModel
-from streamser.emotion.ready.registry import is_ready, nearest_ready
-from streamser.errors import ConfigError, ModelError
+from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 
 __all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_names"]
@@ -34,7 +34,7 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
         return RulesModel()
     if is_ready(name):
         try:
-            from streamser.emotion.ready.load import load_ready
+            from streamser.emotion.hub_models.model import load_ready
 
             return load_ready(settings, offline=offline)
         except (ImportError, OSError) as error:  # torch without its libraries is an OSError
@@ -56,7 +56,7 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
 
         return load_compact(directory, directory.resolve().name)
     try:
-        from streamser.emotion.neural.fused import load_fused
+        from streamser.emotion.fused.model import load_fused
     except (ImportError, OSError) as error:  # torch without its libraries is an OSError
         raise _lacking(name, error) from error
     try:
@@ -99,9 +99,8 @@ def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
 
 
 def _lacking(name: str, error: Exception) -> ModelError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ModelError(
-        f"the emotion model {name} needs what is not installed ({reason}): run"
+        f"the emotion model {name} needs what is not installed ({first_line(error)}): run"
         f" pip install 'streamser[torch]', or choose the model {RULES}."
     )
 

@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from streamser.emotion.frontend import Sound
-from streamser.emotion.neural.interfaces import FusedInput
-from streamser.emotion.neural.network import FusedModel
-from streamser.training.inputs import Inputs, TextChoice, sizes_of, text_of
-from streamser.training.items import Item
+from streamser.emotion.fused.interfaces import FusedInput
+from streamser.emotion.fused.network import FusedModel
+from streamser.training.batches import Inputs, TextChoice, labels_of, sizes_of, text_of
+from streamser.training.manifest import Item
 from streamser.training.predictions import Predictions
 from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of
 
 __all__ = ["Degrade", "predict"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.fused.config import HeadsConfig
 from streamser.errors import ModelError
 from streamser.saving import replacing
 

@@ -16,7 +16,6 @@ from streamser.emotion.calibration import (
     probabilities,
 )
 from streamser.training.bootstrap import Estimate, clusters, estimate
-from streamser.training.calibrate import apply_calibration
 from streamser.training.measures import (
     BRIER,
     CROSS_ENTROPY,
@@ -34,6 +33,7 @@ from streamser.training.measures import (
 )
 from streamser.training.metrics import confusion
 from streamser.training.predictions import Predictions
+from streamser.training.validation import apply_calibration
 
 __all__ = [
     "Answers",

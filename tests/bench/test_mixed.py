@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from streamser.bench import mixed
-from tests.emotion.neural.checkpoints import tiny_checkpoint
+from tests.emotion.fused.checkpoints import tiny_checkpoint
 
 
 def test_lengths_are_drawn_alike_every_time() -> None:

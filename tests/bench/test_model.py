@@ -20,7 +20,7 @@ from streamser.bench.model_case import CaseTask, Measured, measure
 from streamser.bench.model_tables import model_markdown
 from streamser.bench.products import Product, products_of, time_products
 from streamser.cli.bench import app
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.config import (
     FusedConfig,
     FusionConfig,
     LoraConfig,
@@ -28,11 +28,10 @@ from streamser.emotion.neural.config import (
     PretrainedTextConfig,
     WhisperAcousticConfig,
 )
-from streamser.emotion.neural.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
+from streamser.emotion.fused.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.training.presets import load_train_settings
-from streamser.training.settings import RunSettings, TrainSettings
-from tests.emotion.neural.tiny import tiny_acoustic, tiny_text
+from streamser.training.settings import RunSettings, TrainSettings, load_train_settings
+from tests.emotion.fused.tiny import tiny_acoustic, tiny_text
 from tests.scripted_whisper import build_babbling_whisper
 
 CPU = torch.device("cpu")

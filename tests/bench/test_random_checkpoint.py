@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from streamser.bench.random_checkpoint import CARD, write_random_checkpoint
+from streamser.emotion.fused.model import load_fused
 from streamser.emotion.model import Spoken
-from streamser.emotion.neural.fused import load_fused
 
 
 def test_a_random_checkpoint_loads_and_answers(tmp_path: Path) -> None:

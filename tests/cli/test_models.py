@@ -10,14 +10,13 @@ import pytest
 
 from streamser.cli.protocol_codes import READY_EVIDENCE
 from streamser.cli.protocol_document import protocol_document
-from streamser.emotion.ready import place
-from streamser.emotion.ready.registry import READY
+from streamser.emotion.hub_models import files
+from streamser.emotion.hub_models.registry import READY
 from streamser.events import EmotionCompleted, SessionCreated
-from streamser.training.items import Item
-from streamser.training.manifest import write_manifest
+from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.ready.layouts import lay_down, snapshot_of
+from tests.emotion.hub_models.layouts import lay_down, snapshot_of
 from tests.scripted_whisper import build_scripted_whisper
 
 BOTH = "audeering-msp-dim+superb-hubert-base"
@@ -36,7 +35,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _hub(laid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(laid))
-    monkeypatch.setattr(place, "answers", lambda url, seconds: False)
+    monkeypatch.setattr(files, "answers", lambda url, seconds: False)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +148,7 @@ def test_pulling_prints_where_the_files_are(monkeypatch: pytest.MonkeyPatch, lai
         fetched.append((ready, force))
         return laid
 
-    monkeypatch.setattr(place, "pull", pull)
+    monkeypatch.setattr(files, "pull", pull)
     result = run("models", "pull", BOTH, "superb-hubert-base", "--force")
     assert result.stdout.splitlines() == [str(laid)] * 2
     assert fetched == [(READY[name], True) for name in BOTH.split("+")]

@@ -18,7 +18,7 @@ from streamser.cli.protocol_document import protocol_document
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.neural.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -14,13 +14,13 @@ from streamser import Analyzer
 from streamser.audio.clip import Clip
 from streamser.audio.source import Frames
 from streamser.config import AsrSettings, EmotionSettings, Settings
-from streamser.emotion.neural.fused import load_fused
+from streamser.emotion.fused.model import load_fused
 from streamser.errors import ModelError
 from streamser.events import EmotionBody, EmotionCompleted, EmotionDelta, Event
 from streamser.runtime.engine import Engine
 from streamser.runtime.jobs import EmotionJob, Fault, Observed
 from streamser.taxonomy import CATEGORIES
-from tests.emotion.neural.checkpoints import tiny_checkpoint
+from tests.emotion.fused.checkpoints import tiny_checkpoint
 from tests.runtime.doubles import SpellingTranscriber
 from tests.runtime.test_analyzer import DEMO, ListSource, plain
 

@@ -12,7 +12,7 @@ from streamser.emotion.model import Reading
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bootstrap import Difference, compare
 from streamser.training.corpora import goemotions
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from streamser.training.measures import UAR, WAR
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench

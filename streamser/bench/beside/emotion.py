@@ -18,9 +18,9 @@ from streamser.bench.beside.tasks import EmotionTask
 from streamser.bench.conversation import load_demo, load_recordings
 from streamser.config import EmotionSettings, WorkerSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.neural.checkpoint import save_checkpoint
-from streamser.emotion.neural.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
-from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
+from streamser.emotion.fused.checkpoint import save_checkpoint
+from streamser.emotion.fused.config import FusedConfig, FusionConfig, PretrainedAcousticConfig
+from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic
 from streamser.runtime.engine import Engine, Runner
 from streamser.runtime.jobs import EmotionJob
 

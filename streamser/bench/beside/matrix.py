@@ -7,7 +7,7 @@ from collections.abc import Callable
 from streamser.bench.beside.report import Comparison, Contender, Ratio
 from streamser.bench.beside.tasks import MatrixTask
 from streamser.bench.model import ModelBench, run_model_bench
-from streamser.training.presets import load_train_settings
+from streamser.training.settings import load_train_settings
 
 __all__ = ["compare_products"]
 

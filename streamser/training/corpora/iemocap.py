@@ -10,10 +10,8 @@ from typing import Final, Literal, NamedTuple
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.files import Source, find, read_text
-from streamser.training.corpora.labels import Categories, one_hot, rated
-from streamser.training.items import Item
-from streamser.training.manifest import Scale
+from streamser.training.corpora.reading import Categories, Source, find, one_hot, rated, read_text
+from streamser.training.manifest import Item, Scale
 
 __all__ = ["SOURCE", "Votes", "read"]
 

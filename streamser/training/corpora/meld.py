@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Literal
 
-from streamser.training.corpora.files import Source, find, read_rows
-from streamser.training.corpora.labels import Categories, one_hot
-from streamser.training.items import SPLITS, Item, Split
+from streamser.training.corpora.reading import Categories, Source, find, one_hot, read_rows
+from streamser.training.manifest import SPLITS, Item, Split
 
 __all__ = ["SOURCE", "Splits", "read"]
 

@@ -9,8 +9,8 @@ import torch
 
 from streamser.bench.beside.emotion import write_pair
 from streamser.bench.beside.run import QUICK_HUBERT
-from streamser.emotion.neural.checkpoint import load_checkpoint
-from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
+from streamser.emotion.fused.checkpoint import load_checkpoint
+from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic
 
 
 def test_both_encode_alike(tmp_path: Path) -> None:

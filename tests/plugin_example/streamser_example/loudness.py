@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamser.config import EmotionSettings
+from streamser.emotion.calibration import entropy
 from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
-from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
 from streamser.taxonomy import Dimensions
 

@@ -9,7 +9,7 @@ import pytest
 from streamser.errors import ConfigError
 from streamser.training.corpora.iemocap import read
 from streamser.training.folds import leave_one_session_out, leave_one_speaker_out
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from tests.training.corpora.trees import lay
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
