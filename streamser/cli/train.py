@@ -20,9 +20,10 @@ from streamser.errors import ConfigError
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from streamser.training.checkpointing import Beginning, EpochRow, Report
+    from streamser.training.checkpointing import Beginning, EpochRow
     from streamser.training.manifest import Item
     from streamser.training.settings import TrainSettings
+    from streamser.training.train import Report
 
 __all__ = ["train"]
 

@@ -8,7 +8,7 @@ import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -24,11 +24,9 @@ from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 
 __all__ = [
-    "SILENT",
     "Beginning",
     "EpochRow",
     "Progress",
-    "Report",
     "Result",
     "RunDirectory",
     "columns",
@@ -64,45 +62,6 @@ class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     dev_ccc: tuple[float | None, ...]
     score: float
     seconds: float
-
-
-class Report(Protocol):
-    """Be told how a training goes."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Hear how many epochs there are, how many steps each has, how many steps are done."""
-        ...
-
-    def step(self) -> None:
-        """Hear that one more step is done."""
-        ...
-
-    def epoch(self, row: EpochRow, best: bool) -> None:
-        """Hear what an epoch gave, and whether it is the best so far."""
-        ...
-
-    def note(self, line: str) -> None:
-        """Hear something that is good to know."""
-        ...
-
-
-class _Silent:
-    """Tell nobody."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Say nothing."""
-
-    def step(self) -> None:
-        """Say nothing."""
-
-    def epoch(self, row: EpochRow, best: bool) -> None:
-        """Say nothing."""
-
-    def note(self, line: str) -> None:
-        """Say nothing."""
-
-
-SILENT: Report = _Silent()
 
 
 def tasks_of(heads: HeadsConfig) -> tuple[str, ...]:

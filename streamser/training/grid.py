@@ -28,7 +28,7 @@ from streamser.training.crossval import (
     total_seconds,
 )
 from streamser.training.manifest import Item
-from streamser.training.measures import UAR, WAR, Measure, ccc_of
+from streamser.training.metrics import UAR, WAR, Measure, ccc_of
 from streamser.training.predictions import Predictions
 from streamser.training.settings import TrainSettings
 

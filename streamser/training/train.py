@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -32,13 +32,10 @@ from streamser.training.batches import (
     masked_modality,
     targets_of,
 )
-from streamser.training.card import finish
 from streamser.training.checkpointing import (
-    SILENT,
     Beginning,
     EpochRow,
     Progress,
-    Report,
     Result,
     RunDirectory,
     load_state,
@@ -62,9 +59,9 @@ from streamser.training.learner import (
 from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
-from streamser.training.validation import Figures, Validator
+from streamser.training.validation import Figures, Validator, finish
 
-__all__ = ["Epochs", "Paused", "TrainResult", "Workshop", "taught", "train"]
+__all__ = ["SILENT", "Paused", "Report", "TrainResult", "taught", "train"]
 
 
 class TrainResult(msgspec.Struct, frozen=True, eq=False):
@@ -80,6 +77,49 @@ class TrainResult(msgspec.Struct, frozen=True, eq=False):
     best_epoch: int
     history: tuple[EpochRow, ...]
     sounds: Sounds
+
+
+class Paused(Exception):  # noqa: N818 - nothing went wrong
+    """Say that a training was stopped on request; its state has been saved."""
+
+
+class Report(Protocol):
+    """Be told how a training goes."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """Hear how many epochs there are, how many steps each has, how many steps are done."""
+        ...
+
+    def step(self) -> None:
+        """Hear that one more step is done."""
+        ...
+
+    def epoch(self, row: EpochRow, best: bool) -> None:
+        """Hear what an epoch gave, and whether it is the best so far."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Hear something that is good to know."""
+        ...
+
+
+class _Silent:
+    """Tell nobody."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """Say nothing."""
+
+    def step(self) -> None:
+        """Say nothing."""
+
+    def epoch(self, row: EpochRow, best: bool) -> None:
+        """Say nothing."""
+
+    def note(self, line: str) -> None:
+        """Say nothing."""
+
+
+SILENT: Report = _Silent()
 
 
 def train(
@@ -136,6 +176,158 @@ def train(
     )
 
 
+def _train(
+    settings: TrainSettings,
+    parts: _Parts,
+    run: RunDirectory,
+    sounds: Sounds,
+    report: Report,
+    stop: Callable[[], bool],
+    offline: bool,
+) -> tuple[FusedModel, Result]:
+    """Run what is left of the epochs: learn, validate, keep the best, save the state.
+
+    Returns the model with the weights of its best epoch. Raises ``Paused`` once ``stop`` says so.
+    """
+    model, optimizer, learner, feed, validator, inputs, device = _prepare(
+        settings, parts, run, sounds, offline
+    )
+    progress = Progress()
+    if run.state.exists():
+        progress = load_state(run.state, model, optimizer)
+        report.note(f"going on in epoch {progress.epoch + 1} at step {progress.step}.")
+    heads, epochs, batches = settings.model.heads, settings.optimizer.epochs, len(feed)
+    report.begin(epochs, batches, progress.step)
+    while progress.epoch < epochs and not _has_stalled(settings, progress):
+        epoch, batch, step = progress.epoch, progress.batch, progress.step
+        masked = _masked(settings, epoch)
+        sums = _Sums(progress, 1 + len(heads.dimensions), device)
+        began = time.monotonic()
+        model.train()
+        with frozen(model, masked):
+            for number, prepared in _batches(feed, epoch, batch, masked, device):
+                sums.add(learner.step(prepared, epoch=epoch, number=number, step=step))
+                batch, step = number + 1, step + 1
+                report.step()
+                if stop():
+                    break
+        lost, counted = sums.read()
+        seconds = progress.seconds + time.monotonic() - began
+        progress = replace(
+            progress, batch=batch, step=step, lost=lost, counted=counted, seconds=seconds
+        )
+        if batch < batches:
+            save_state(run.state, model, optimizer, progress)
+            raise Paused
+        began = time.monotonic()
+        figures = validator.measure(
+            model, sounds=sounds, inputs=inputs, autocast=autocast_dtype(settings, device)
+        )
+        best = max((row.score for row in progress.history), default=-np.inf)
+        is_best = not progress.best or figures.score > best
+        rate = set_rate(optimizer, rate_at(settings.optimizer, step - 1, batches * epochs))
+        row = _row(progress, figures, masked, rate, seconds + time.monotonic() - began)
+        progress = Progress(
+            epoch=epoch + 1,
+            step=step,
+            history=(*progress.history, row),
+            best=row.epoch if is_best else progress.best,
+        )
+        if is_best:
+            save_weights(run.best(row.epoch), model)
+        # The state names the best weights: they must be there before it is.
+        save_state(run.state, model, optimizer, progress)
+        run.forget_bests(but=progress.best)
+        write_log(run.log, progress.history, heads)
+        report.epoch(row, is_best)
+    write_log(run.log, progress.history, heads)
+    load_weights(run.best(progress.best), model)
+    model.eval()
+    return model, Result(len(progress.history), progress.best, progress.history)
+
+
+def _has_stalled(settings: TrainSettings, progress: Progress) -> bool:
+    patience = settings.optimizer.patience
+    return bool(patience) and progress.epoch - progress.best >= patience
+
+
+def _masked(settings: TrainSettings, epoch: int) -> Modality | None:
+    if settings.model.acoustic is None or settings.model.text is None:
+        return None
+    return masked_modality(
+        settings.masking,
+        seed=settings.run.seed,
+        epoch=epoch,
+        epochs=settings.optimizer.epochs,
+    )
+
+
+def _batches(
+    feed: Feed, epoch: int, done: int, masked: Modality | None, device: torch.device
+) -> Iterator[tuple[int, Batch]]:
+    """Yield what is left of an epoch's batches, each with its number."""
+    plan = feed.plan(epoch)
+
+    def make(number: int) -> Batch:
+        return feed.batch(epoch, number, plan[number], masked)
+
+    numbers = range(done, len(plan))
+    if device.type == "cpu":
+        for number in numbers:
+            yield number, make(number)
+        return
+    # A GPU must not wait for the CPU: the next batch is made while it computes.
+    with ThreadPoolExecutor(1) as maker:
+        coming = {number: maker.submit(make, number) for number in numbers[:1]}
+        for number in numbers:
+            ready = coming.pop(number).result()
+            if number + 1 < len(plan):
+                coming[number + 1] = maker.submit(make, number + 1)
+            yield number, ready
+
+
+def _row(
+    progress: Progress, figures: Figures, masked: Modality | None, rate: float, seconds: float
+) -> EpochRow:
+    means = [
+        lost / count if count else None
+        for lost, count in zip(progress.lost, progress.counted, strict=True)
+    ]
+    return EpochRow(
+        epoch=progress.epoch + 1,
+        step=progress.step,
+        learning_rate=rate,
+        masked=masked or "",
+        train_loss=means[0],
+        train=tuple(means[1:]),
+        dev_loss=figures.loss,
+        dev=figures.tasks,
+        dev_uar=figures.uar,
+        dev_ccc=figures.ccc,
+        score=figures.score,
+        seconds=seconds,
+    )
+
+
+class _Sums:
+    """Add up the losses of an epoch where they are made, without waiting for the device."""
+
+    def __init__(self, progress: Progress, tasks: int, device: torch.device) -> None:
+        nothing = (0.0,) * (1 + tasks)
+        self._lost = torch.tensor(progress.lost or nothing, dtype=torch.float64, device=device)
+        self._count = torch.tensor(progress.counted or nothing, dtype=torch.float64, device=device)
+
+    def add(self, losses: Losses) -> None:
+        """Add a batch: its total, and each task that it had labels for."""
+        total, known = losses.total.detach(), losses.known
+        self._lost += torch.cat((total[None], losses.tasks * known)).double()
+        self._count += torch.cat((known.any()[None], known)).double()
+
+    def read(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return the sums of the losses, and how many batches had them."""
+        return tuple(self._lost.tolist()), tuple(self._count.tolist())
+
+
 class _Parts(msgspec.Struct, frozen=True):
     train: tuple[Item, ...]
     dev: tuple[Item, ...]
@@ -185,30 +377,21 @@ def _check_modalities(settings: TrainSettings, items: Sequence[Item], split: str
         )
 
 
-def _train(
-    settings: TrainSettings,
-    parts: _Parts,
-    run: RunDirectory,
-    sounds: Sounds,
-    report: Report,
-    stop: Callable[[], bool],
-    offline: bool,
-) -> tuple[FusedModel, Result]:
-    shop = _workshop(settings, parts, run, sounds, offline)
-    progress = Progress()
-    if run.state.exists():
-        progress = load_state(run.state, shop.model, shop.optimizer)
-        report.note(f"going on in epoch {progress.epoch + 1} at step {progress.step}.")
-    progress = Epochs(shop).run(progress, report, stop)
-    write_log(run.log, progress.history, settings.model.heads)
-    load_weights(run.best(progress.best), shop.model)
-    shop.model.eval()
-    return shop.model, Result(len(progress.history), progress.best, progress.history)
+class _Context(NamedTuple):
+    """Hold what a training works with."""
+
+    model: FusedModel
+    optimizer: torch.optim.Optimizer
+    learner: Learner
+    feed: Feed
+    validator: Validator
+    inputs: Inputs
+    device: torch.device
 
 
-def _workshop(
+def _prepare(
     settings: TrainSettings, parts: _Parts, run: RunDirectory, sounds: Sounds, offline: bool
-) -> Workshop:
+) -> _Context:
     """Put together what the epochs work with."""
     heads, device = settings.model.heads, pick_device(settings)
     targets = targets_of(labels_of(parts.train, heads, settings.data.labels))
@@ -234,9 +417,7 @@ def _workshop(
         steps=len(feed) * settings.optimizer.epochs,
         device=device,
     )
-    return Workshop(
-        settings, model, optimizer, learner, feed, validator, inputs, sounds, run, device
-    )
+    return _Context(model, optimizer, learner, feed, validator, inputs, device)
 
 
 def _model(settings: TrainSettings, parts: _Parts, run: RunDirectory, offline: bool) -> FusedModel:
@@ -259,182 +440,6 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class Paused(Exception):  # noqa: N818 - nothing went wrong
-    """Say that a training was stopped on request; its state has been saved."""
-
-
-class Workshop(NamedTuple):
-    """Hold what a training works with."""
-
-    settings: TrainSettings
-    model: FusedModel
-    optimizer: torch.optim.Optimizer
-    learner: Learner
-    feed: Feed
-    validator: Validator
-    inputs: Inputs
-    sounds: Sounds
-    run: RunDirectory
-    device: torch.device
-
-
-class Epochs:
-    """Run the epochs of one training."""
-
-    def __init__(self, shop: Workshop) -> None:
-        self._shop = shop
-        self._steps = len(shop.feed) * shop.settings.optimizer.epochs
-
-    def run(self, progress: Progress, report: Report, stop: Callable[[], bool]) -> Progress:
-        """Run what is left of the epochs; raise ``Paused`` once ``stop`` says so."""
-        settings = self._shop.settings.optimizer
-        report.begin(settings.epochs, len(self._shop.feed), progress.step)
-        while progress.epoch < settings.epochs and not self._has_stalled(progress):
-            masked = self._masked(progress.epoch)
-            with frozen(self._shop.model, masked):
-                progress = self._learn(progress, masked, report, stop)
-            if progress.batch < len(self._shop.feed):
-                save_state(self._shop.run.state, self._shop.model, self._shop.optimizer, progress)
-                raise Paused
-            progress = self._close(progress, masked, report)
-        return progress
-
-    def _has_stalled(self, progress: Progress) -> bool:
-        patience = self._shop.settings.optimizer.patience
-        return bool(patience) and progress.epoch - progress.best >= patience
-
-    def _masked(self, epoch: int) -> Modality | None:
-        model = self._shop.settings.model
-        if model.acoustic is None or model.text is None:
-            return None
-        return masked_modality(
-            self._shop.settings.masking,
-            seed=self._shop.settings.run.seed,
-            epoch=epoch,
-            epochs=self._shop.settings.optimizer.epochs,
-        )
-
-    def _learn(
-        self, progress: Progress, masked: Modality | None, report: Report, stop: Callable[[], bool]
-    ) -> Progress:
-        """Learn from what is left of an epoch; return early once ``stop`` says so."""
-        began = time.monotonic()
-        self._shop.model.train()
-        sums = _Sums(
-            progress, len(self._shop.settings.model.heads.dimensions) + 1, self._shop.device
-        )
-        batch, step = progress.batch, progress.step
-        for number, prepared in self._batches(progress.epoch, progress.batch, masked):
-            sums.add(
-                self._shop.learner.step(prepared, epoch=progress.epoch, number=number, step=step)
-            )
-            batch, step = number + 1, step + 1
-            report.step()
-            if stop():
-                break
-        lost, counted = sums.read()
-        return msgspec.structs.replace(
-            progress,
-            batch=batch,
-            step=step,
-            lost=lost,
-            counted=counted,
-            seconds=progress.seconds + time.monotonic() - began,
-        )
-
-    def _batches(
-        self, epoch: int, done: int, masked: Modality | None
-    ) -> Iterator[tuple[int, Batch]]:
-        feed = self._shop.feed
-        plan = feed.plan(epoch)
-
-        def make(number: int) -> Batch:
-            return feed.batch(epoch, number, plan[number], masked)
-
-        numbers = range(done, len(plan))
-        if self._shop.device.type == "cpu":
-            for number in numbers:
-                yield number, make(number)
-            return
-        # A GPU must not wait for the CPU: the next batch is made while it computes.
-        with ThreadPoolExecutor(1) as maker:
-            coming = {number: maker.submit(make, number) for number in numbers[:1]}
-            for number in numbers:
-                ready = coming.pop(number).result()
-                if number + 1 < len(plan):
-                    coming[number + 1] = maker.submit(make, number + 1)
-                yield number, ready
-
-    def _close(self, progress: Progress, masked: Modality | None, report: Report) -> Progress:
-        """Validate after an epoch, keep the best weights, save the state."""
-        began = time.monotonic()
-        figures = self._shop.validator.measure(
-            self._shop.model,
-            sounds=self._shop.sounds,
-            inputs=self._shop.inputs,
-            autocast=autocast_dtype(self._shop.settings, self._shop.device),
-        )
-        best = max((row.score for row in progress.history), default=-np.inf)
-        is_best = not progress.best or figures.score > best
-        row = self._row(progress, figures, masked, progress.seconds + time.monotonic() - began)
-        progress = Progress(
-            epoch=progress.epoch + 1,
-            step=progress.step,
-            history=(*progress.history, row),
-            best=row.epoch if is_best else progress.best,
-        )
-        if is_best:
-            save_weights(self._shop.run.best(row.epoch), self._shop.model)
-        # The state names the best weights: they must be there before it is.
-        save_state(self._shop.run.state, self._shop.model, self._shop.optimizer, progress)
-        self._shop.run.forget_bests(but=progress.best)
-        write_log(self._shop.run.log, progress.history, self._shop.settings.model.heads)
-        report.epoch(row, is_best)
-        return progress
-
-    def _row(
-        self, progress: Progress, figures: Figures, masked: Modality | None, seconds: float
-    ) -> EpochRow:
-        rate = rate_at(self._shop.settings.optimizer, progress.step - 1, self._steps)
-        means = [
-            lost / count if count else None
-            for lost, count in zip(progress.lost, progress.counted, strict=True)
-        ]
-        return EpochRow(
-            epoch=progress.epoch + 1,
-            step=progress.step,
-            learning_rate=set_rate(self._shop.optimizer, rate),
-            masked=masked or "",
-            train_loss=means[0],
-            train=tuple(means[1:]),
-            dev_loss=figures.loss,
-            dev=figures.tasks,
-            dev_uar=figures.uar,
-            dev_ccc=figures.ccc,
-            score=figures.score,
-            seconds=seconds,
-        )
-
-
-class _Sums:
-    """Add up the losses of an epoch where they are made, without waiting for the device."""
-
-    def __init__(self, progress: Progress, tasks: int, device: torch.device) -> None:
-        nothing = (0.0,) * (1 + tasks)
-        self._lost = torch.tensor(progress.lost or nothing, dtype=torch.float64, device=device)
-        self._count = torch.tensor(progress.counted or nothing, dtype=torch.float64, device=device)
-
-    def add(self, losses: Losses) -> None:
-        """Add a batch: its total, and each task that it had labels for."""
-        total, known = losses.total.detach(), losses.known
-        self._lost += torch.cat((total[None], losses.tasks * known)).double()
-        self._count += torch.cat((known.any()[None], known)).double()
-
-    def read(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the sums of the losses, and how many batches had them."""
-        return tuple(self._lost.tolist()), tuple(self._count.tolist())
 
 
 def taught(settings: TrainSettings, items: Sequence[Item], report: Report) -> TrainSettings:

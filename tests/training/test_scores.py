@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, MonotoneMap
-from streamser.training.measures import UAR
+from streamser.training.metrics import UAR
 from streamser.training.predictions import Predictions
 from streamser.training.scores import Result, figures, judge, score
 from streamser.training.validation import fit_calibration

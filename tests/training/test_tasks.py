@@ -14,11 +14,10 @@ from streamser.emotion.fused.model import load_fused
 from streamser.emotion.model import Spoken
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, Dimensions
-from streamser.training.checkpointing import SILENT
 from streamser.training.manifest import Item
 from streamser.training.predict import predict
 from streamser.training.settings import LossSettings
-from streamser.training.train import taught, train
+from streamser.training.train import SILENT, taught, train
 from tests.training import tiny
 from tests.training.test_loop import Notes
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from streamser.emotion.frontend import Frames
 from streamser.training.augment.bands import MEL, Grid, Response, Telephone, draw_equaliser
 from streamser.training.augment.mel import vary_mel
-from streamser.training.augment.sources import (
+from streamser.training.augment.sound import (
     Recording,
     Variation,
     draw_room,

@@ -13,7 +13,7 @@ from streamser.taxonomy import CATEGORIES
 from streamser.training.bootstrap import Difference, compare
 from streamser.training.corpora import goemotions
 from streamser.training.manifest import Item
-from streamser.training.measures import UAR, WAR
+from streamser.training.metrics import UAR, WAR
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers, figures

@@ -14,8 +14,7 @@ from streamser.errors import ConfigError
 from streamser.training.augment.augmenter import NoiseAtSnr
 from streamser.training.augment.bands import Telephone
 from streamser.training.augment.mel import vary_both
-from streamser.training.augment.sound import active, vary_sound
-from streamser.training.augment.sources import Variation, list_recordings
+from streamser.training.augment.sound import Variation, active, list_recordings, vary_sound
 from tools.compact_report.bench import Condition
 
 __all__ = ["GAINS_DB", "changes", "first_seconds", "gain"]

@@ -14,13 +14,13 @@ from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import ConfigError
 from streamser.training.augment.mel import mask_features, vary_both
-from streamser.training.augment.sound import vary_sound
-from streamser.training.augment.sources import (
+from streamser.training.augment.sound import (
     Recording,
     Variation,
     draw_variation,
     list_noises,
     list_rooms,
+    vary_sound,
 )
 from streamser.training.augment.words import SoundAlikes, disturb_words, plain
 from streamser.training.settings import AugmentSettings

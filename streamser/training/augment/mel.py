@@ -25,8 +25,13 @@ from streamser.training.augment.bands import (
     bin_hertz,
     hertz_to_mel,
 )
-from streamser.training.augment.sound import noise_scale
-from streamser.training.augment.sources import Recording, Variation, band_decay, noise_piece
+from streamser.training.augment.sound import (
+    Recording,
+    Variation,
+    band_decay,
+    noise_piece,
+    noise_scale,
+)
 
 __all__ = [
     "add_noise",

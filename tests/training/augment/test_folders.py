@@ -9,7 +9,7 @@ import pytest
 
 from streamser.errors import AudioError, ConfigError
 from streamser.training.augment import Augmenter, degrade_at_snr
-from streamser.training.augment.sources import (
+from streamser.training.augment.sound import (
     draw_room,
     list_noises,
     list_recordings,

@@ -16,8 +16,13 @@ from streamser.training.augment.bands import (
     mel_to_hertz,
 )
 from streamser.training.augment.mel import vary_both, vary_mel
-from streamser.training.augment.sound import vary_sound
-from streamser.training.augment.sources import Variation, band_decay, coloured_noise, draw_room
+from streamser.training.augment.sound import (
+    Variation,
+    band_decay,
+    coloured_noise,
+    draw_room,
+    vary_sound,
+)
 from tests.training.augment.clips import audible, demo_clip, real_clips, tone
 
 

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from streamser.training.augment.bands import Equaliser, Telephone, filter_sound
-from streamser.training.augment.sound import add_noise, change_speed, reverberate, vary_sound
-from streamser.training.augment.sources import Variation, coloured_noise, draw_room
+from streamser.training.augment.sound import (
+    Variation,
+    add_noise,
+    change_speed,
+    coloured_noise,
+    draw_room,
+    reverberate,
+    vary_sound,
+)
 from tests.training.augment.clips import (
     active_power,
     band_energy,
