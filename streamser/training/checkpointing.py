@@ -39,6 +39,8 @@ __all__ = [
     "write_log",
 ]
 
+Beginning = Literal["resume", "new", "fresh"]
+
 
 class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the figures of one epoch; ``None`` where there were no labels to make them from.
@@ -62,51 +64,6 @@ class EpochRow(msgspec.Struct, frozen=True, kw_only=True):
     dev_ccc: tuple[float | None, ...]
     score: float
     seconds: float
-
-
-def tasks_of(heads: HeadsConfig) -> tuple[str, ...]:
-    """Name what a model's losses are for, in their order: ``category`` and its dimensions."""
-    return ("category", *heads.dimensions)
-
-
-def columns(heads: HeadsConfig) -> tuple[str, ...]:
-    """Name the columns of the log of a training."""
-    tasks = tasks_of(heads)
-    return (
-        *("epoch", "step", "learning_rate", "masked", "train_loss"),
-        *(f"train_{task}" for task in tasks),
-        "dev_loss",
-        *(f"dev_{task}" for task in tasks),
-        "dev_uar",
-        *(f"dev_ccc_{name}" for name in heads.dimensions),
-        *("score", "seconds"),
-    )
-
-
-def write_log(path: Path, rows: Sequence[EpochRow], heads: HeadsConfig) -> None:
-    """Write all epochs as CSV, in one move; what is not known stays empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns(heads))
-    writer.writerows([_written(value) for value in _cells(row)] for row in rows)
-    with replacing(path) as file:
-        file.write(text.getvalue().encode())
-
-
-def _cells(row: EpochRow) -> list[object]:
-    values: list[object] = []
-    for value in msgspec.structs.astuple(row):
-        values += value if isinstance(value, tuple) else [value]
-    return values
-
-
-def _written(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return "" if value is None else str(value)
-
-
-Beginning = Literal["resume", "new", "fresh"]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -413,3 +370,45 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
             return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read: {error}; train with --fresh.") from None
+
+
+def tasks_of(heads: HeadsConfig) -> tuple[str, ...]:
+    """Name what a model's losses are for, in their order: ``category`` and its dimensions."""
+    return ("category", *heads.dimensions)
+
+
+def columns(heads: HeadsConfig) -> tuple[str, ...]:
+    """Name the columns of the log of a training."""
+    tasks = tasks_of(heads)
+    return (
+        *("epoch", "step", "learning_rate", "masked", "train_loss"),
+        *(f"train_{task}" for task in tasks),
+        "dev_loss",
+        *(f"dev_{task}" for task in tasks),
+        "dev_uar",
+        *(f"dev_ccc_{name}" for name in heads.dimensions),
+        *("score", "seconds"),
+    )
+
+
+def write_log(path: Path, rows: Sequence[EpochRow], heads: HeadsConfig) -> None:
+    """Write all epochs as CSV, in one move; what is not known stays empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns(heads))
+    writer.writerows([_written(value) for value in _cells(row)] for row in rows)
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def _cells(row: EpochRow) -> list[object]:
+    values: list[object] = []
+    for value in msgspec.structs.astuple(row):
+        values += value if isinstance(value, tuple) else [value]
+    return values
+
+
+def _written(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)

@@ -11,7 +11,7 @@ import pytest
 from streamser.cli.protocol_codes import READY_EVIDENCE
 from streamser.cli.protocol_document import protocol_document
 from streamser.emotion.hub_models import files
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.events import EmotionCompleted, SessionCreated
 from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import events_of, refuses, run
@@ -53,13 +53,13 @@ def test_the_list_says_what_each_is_for_and_whether_it_is_here() -> None:
     """Name, what it reads and gives, licence, size."""
     result = run("models", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert list(rows) == list(READY)
+    assert list(rows) == list(HUB_MODELS)
     assert {name for name, row in rows.items() if row["cached"] == "yes"} == set(NAMES)
     assert rows["audeering-msp-dim"]["non_commercial"] is True
     assert rows["audeering-msp-dim"]["dimensions"] == ["arousal", "dominance", "valence"]
     assert rows["hartmann-distilroberta"]["modality"] == "text"
     table = run("models").stdout
-    assert all(name in table for name in READY)
+    assert all(name in table for name in HUB_MODELS)
     assert "non-commercial" in table
 
 
@@ -151,7 +151,7 @@ def test_pulling_prints_where_the_files_are(monkeypatch: pytest.MonkeyPatch, lai
     monkeypatch.setattr(files, "pull", pull)
     result = run("models", "pull", BOTH, "superb-hubert-base", "--force")
     assert result.stdout.splitlines() == [str(laid)] * 2
-    assert fetched == [(READY[name], True) for name in BOTH.split("+")]
+    assert fetched == [(HUB_MODELS[name], True) for name in BOTH.split("+")]
     assert "commercial" in result.stderr
 
 

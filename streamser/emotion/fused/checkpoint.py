@@ -51,21 +51,6 @@ LIBRARY: Final = "streamser"
 PIPELINE: Final = "audio-classification"
 TAGS: Final = ("emotion-recognition", "speech-emotion-recognition", "valence-arousal")
 
-
-def finished_card(text: str, license: str | None = None) -> str:
-    """Return a card in Markdown with front matter: library, task, tags, and licence if given.
-
-    A card that begins with its own front matter stays as it is. An empty one gets a line.
-    """
-    if text.startswith("---\n"):
-        return text
-    data = ModelCardData(
-        library_name=LIBRARY, pipeline_tag=PIPELINE, license=license, tags=list(TAGS)
-    )
-    body = text.strip() or "# Emotion from speech\n\nA model of streamser; nobody described it yet."
-    return f"---\n{data.to_yaml().strip()}\n---\n\n{body}\n"
-
-
 FORMAT: Final = "streamser-fused"
 VERSION: Final = 1
 
@@ -213,6 +198,20 @@ def _write(
     text = msgspec.json.format(msgspec.json.encode(description), indent=2)
     (directory / _CONFIG).write_bytes(text + b"\n")
     (directory / _CARD).write_text(card, encoding="utf-8")
+
+
+def finished_card(text: str, license: str | None = None) -> str:
+    """Return a card in Markdown with front matter: library, task, tags, and licence if given.
+
+    A card that begins with its own front matter stays as it is. An empty one gets a line.
+    """
+    if text.startswith("---\n"):
+        return text
+    data = ModelCardData(
+        library_name=LIBRARY, pipeline_tag=PIPELINE, license=license, tags=list(TAGS)
+    )
+    body = text.strip() or "# Emotion from speech\n\nA model of streamser; nobody described it yet."
+    return f"---\n{data.to_yaml().strip()}\n---\n\n{body}\n"
 
 
 def _fingerprint(path: Path) -> str:

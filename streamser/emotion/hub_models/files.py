@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from streamser.emotion.hub import PICKLE, WEIGHTS
-from streamser.emotion.hub_models.registry import Ready, size_of
+from streamser.emotion.hub_models.registry import HubModel, size_of
 from streamser.errors import ModelError, first_line
 from streamser.hub_cache import (
     answers,
@@ -40,7 +40,7 @@ _FUNASR_ENDINGS: Final = (".pt", ".yaml", ".mvn", ".model", "configuration.json"
 _FUNASR_FILES: Final = ("config.yaml", "model.pt")
 
 
-def held(ready: Ready) -> Held:
+def held(ready: HubModel) -> Held:
     """Tell whether a model's files are in the hub's cache."""
     snapshot = cached_snapshot(ready.repository, ready.revision)
     if snapshot is None:
@@ -49,7 +49,7 @@ def held(ready: Ready) -> Held:
     return "in part" if _lacking(ready, snapshot) else "yes"
 
 
-def locate(ready: Ready, *, offline: bool) -> Path:
+def locate(ready: HubModel, *, offline: bool) -> Path:
     """Return the directory of a model's files, downloading them where that is needed and allowed.
 
     ``offline`` (or the environment's ``HF_HUB_OFFLINE``) forbids it. Raises ``ModelError`` at once
@@ -69,7 +69,7 @@ def locate(ready: Ready, *, offline: bool) -> Path:
     return pull(ready)
 
 
-def pull(ready: Ready, *, force: bool = False) -> Path:
+def pull(ready: HubModel, *, force: bool = False) -> Path:
     """Download a model's files into the hub's cache, with progress on stderr.
 
     What is there already is kept, unless ``force``. No code is ever fetched, and a pickle only
@@ -119,7 +119,7 @@ def pull(ready: Ready, *, force: bool = False) -> Path:
     return directory
 
 
-def _wanted(ready: Ready, listed: list[str]) -> list[str]:
+def _wanted(ready: HubModel, listed: list[str]) -> list[str]:
     """Choose the files to fetch from those that a repository holds."""
     top = [name for name in listed if "/" not in name]
     if ready.is_funasr:
@@ -128,7 +128,7 @@ def _wanted(ready: Ready, listed: list[str]) -> list[str]:
     return [name for name in top if name in _SIDE_FILES or name == weights]
 
 
-def _lacking(ready: Ready, directory: Path) -> str:
+def _lacking(ready: HubModel, directory: Path) -> str:
     """Return the first file that a directory lacks; empty where it is complete."""
     if ready.is_funasr:
         needed: tuple[tuple[str, ...], ...] = tuple((name,) for name in _FUNASR_FILES)
@@ -143,6 +143,6 @@ def _lacking(ready: Ready, directory: Path) -> str:
     return ""
 
 
-def _begun(ready: Ready) -> bool:
+def _begun(ready: HubModel) -> bool:
     blobs = hub_cache() / f"models--{ready.repository.replace('/', '--')}" / "blobs"
     return blobs.is_dir() and any(blobs.iterdir())

@@ -18,7 +18,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.hub_models.labels import Part, place_labels
-from streamser.emotion.hub_models.registry import Ready
+from streamser.emotion.hub_models.registry import HubModel
 from streamser.emotion.hub_models.torch_models import Given
 from streamser.errors import ModelError, first_line
 from streamser.taxonomy import CATEGORIES
@@ -36,7 +36,7 @@ _TAG: Final = re.compile(r"<\|([A-Z_]+)\|>")
 class FunasrReader:
     """Ask a FunASR model about one clip at a time."""
 
-    def __init__(self, ready: Ready, generate: Callable[..., Any]) -> None:
+    def __init__(self, ready: HubModel, generate: Callable[..., Any]) -> None:
         self.ready = ready
         self._generate = generate
 
@@ -85,7 +85,7 @@ class FunasrReader:
         )
 
 
-def load_funasr(ready: Ready, directory: Path, *, device: str) -> FunasrReader:
+def load_funasr(ready: HubModel, directory: Path, *, device: str) -> FunasrReader:
     """Load a model of FunASR from its directory; no code of it is run, and nothing looked up.
 
     Raises ``ModelError`` where FunASR is not installed or cannot load it.

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.hub_models.registry import Ready
+from streamser.emotion.hub_models.registry import HubModel
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS, Dimensions, alias_table, place_label
 
@@ -58,7 +58,7 @@ class Places(msgspec.Struct, frozen=True):
         return tuple(score / inside for score in scores), outside / total
 
 
-def read_labels(ready: Ready, config: Mapping[str, Any]) -> tuple[str, ...]:
+def read_labels(ready: HubModel, config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of a model's outputs in the order of its configuration's ``id2label``.
 
     They must be those the model is known by, in any order and case: another set means another
@@ -81,7 +81,7 @@ def read_labels(ready: Ready, config: Mapping[str, Any]) -> tuple[str, ...]:
     return names
 
 
-def place_labels(ready: Ready, names: Sequence[str]) -> Places:
+def place_labels(ready: HubModel, names: Sequence[str]) -> Places:
     """Place each label of a model of categories; raises ``ModelError`` for an unknown one."""
     return Places(tuple(_place(ready, name) for name in names), ready.multi_label)
 
@@ -95,7 +95,7 @@ def place_dimensions(names: Sequence[str], values: Sequence[float]) -> Dimension
     return Dimensions(**found)
 
 
-def _check_names(ready: Ready, names: Sequence[str]) -> None:
+def _check_names(ready: HubModel, names: Sequence[str]) -> None:
     wanted = {name.casefold() for name in ready.labels or ready.dimensions}
     found = {name.casefold() for name in names}
     if ready.labels:
@@ -109,7 +109,7 @@ def _check_names(ready: Ready, names: Sequence[str]) -> None:
         )
 
 
-def _check_numbers(ready: Ready, names: Sequence[str], numbers: object) -> None:
+def _check_numbers(ready: HubModel, names: Sequence[str], numbers: object) -> None:
     if not isinstance(numbers, Mapping) or not numbers:
         return
     for index, name in enumerate(names):
@@ -120,7 +120,7 @@ def _check_numbers(ready: Ready, names: Sequence[str], numbers: object) -> None:
             )
 
 
-def _place(ready: Ready, name: str) -> int:
+def _place(ready: HubModel, name: str) -> int:
     try:
         if not ready.multi_label:
             category = place_label(name)

@@ -16,13 +16,22 @@ import msgspec
 from streamser.errors import ConfigError
 from streamser.hub_cache import split_revision
 
-__all__ = ["READY", "Kind", "Ready", "caveats", "is_ready", "named", "nearest_ready", "size_of"]
+__all__ = [
+    "HUB_MODELS",
+    "HubModel",
+    "Kind",
+    "caveats",
+    "is_hub_model",
+    "named",
+    "nearest_hub_model",
+    "size_of",
+]
 
 Kind: TypeAlias = Literal["pooled", "superb", "odyssey", "words", "emotion2vec", "sensevoice"]
 """Which code runs a model: the layout of its files and its head."""
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True):
+class HubModel(msgspec.Struct, frozen=True, kw_only=True):
     """Describe a public model.
 
     ``labels`` are what it tells apart, ``()`` for a model of dimensions; ``dimensions`` those it
@@ -81,8 +90,8 @@ _ADV: Final = ("arousal", "dominance", "valence")
 _FUNASR: Final = "FunASR's model licence; read it before any commercial use"
 
 
-def _superb(name: str, repository: str, megabytes: int, accuracy: str) -> Ready:
-    return Ready(
+def _superb(name: str, repository: str, megabytes: int, accuracy: str) -> HubModel:
+    return HubModel(
         name=name,
         repository=repository,
         kind="superb",
@@ -94,7 +103,7 @@ def _superb(name: str, repository: str, megabytes: int, accuracy: str) -> Ready:
 
 
 _ALL: Final = (
-    Ready(
+    HubModel(
         name="audeering-msp-dim",
         repository="audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim",
         kind="pooled",
@@ -108,7 +117,7 @@ _ALL: Final = (
     _superb("superb-hubert-large", "superb/hubert-large-superb-er", 1270, "67.6"),
     _superb("superb-hubert-base", "superb/hubert-base-superb-er", 380, "64.9"),
     _superb("superb-wav2vec2-base", "superb/wav2vec2-base-superb-er", 380, "63.4"),
-    Ready(
+    HubModel(
         name="odyssey-wavlm-categorical",
         repository="3loi/SER-Odyssey-Baseline-WavLM-Categorical",
         kind="odyssey",
@@ -117,7 +126,7 @@ _ALL: Final = (
         megabytes=1280,
         figures="MSP-Podcast, balanced test 3, 8 classes: macro F1 .311, accuracy .327 (its card)",
     ),
-    Ready(
+    HubModel(
         name="odyssey-wavlm-dims",
         repository="3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes",
         kind="odyssey",
@@ -127,7 +136,7 @@ _ALL: Final = (
         figures="MSP-Podcast, test 3: CCC .405, .577 and .577 (its card, whose columns are"
         " valence, dominance, arousal; the order looks odd)",
     ),
-    Ready(
+    HubModel(
         name="hartmann-distilroberta",
         repository="j-hartmann/emotion-english-distilroberta-base",
         kind="words",
@@ -137,7 +146,7 @@ _ALL: Final = (
         megabytes=330,
         figures="six corpora, 7 classes: accuracy .66 (its card)",
     ),
-    Ready(
+    HubModel(
         name="samlowe-goemotions",
         repository="SamLowe/roberta-base-go_emotions",
         kind="words",
@@ -148,7 +157,7 @@ _ALL: Final = (
         figures="GoEmotions, 28 labels: micro F1 .585, accuracy .474 at a threshold of .5"
         " (its card)",
     ),
-    Ready(
+    HubModel(
         name="emotion2vec-plus",
         repository="emotion2vec/emotion2vec_plus_base",
         kind="emotion2vec",
@@ -158,7 +167,7 @@ _ALL: Final = (
         megabytes=1100,
         figures="IEMOCAP, EmoBox's test: WA 69.6 %, UA 71.9 % (its repository)",
     ),
-    Ready(
+    HubModel(
         name="sensevoice",
         repository="FunAudioLLM/SenseVoiceSmall",
         kind="sensevoice",
@@ -169,13 +178,13 @@ _ALL: Final = (
         figures="IEMOCAP: WA 65.7 %, UA 70.5 % (its repository)",
     ),
 )
-READY: Final = {ready.name: ready for ready in _ALL}
+HUB_MODELS: Final = {ready.name: ready for ready in _ALL}
 """Every public model, by its short name."""
 
 _REPOSITORIES: Final = {ready.repository: ready for ready in _ALL}
 
 
-def is_ready(wanted: str) -> bool:
+def is_hub_model(wanted: str) -> bool:
     """Tell whether a setting means public models: one, or several with ``+`` between.
 
     A path that exists never does.
@@ -183,14 +192,14 @@ def is_ready(wanted: str) -> bool:
     parts = _parts(wanted)
     if len(parts) == 1:
         name, _ = split_revision(parts[0])
-        return name in READY or name in _REPOSITORIES
+        return name in HUB_MODELS or name in _REPOSITORIES
     try:
         return not Path(wanted).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long; nobody's home; a NUL in it
         return True
 
 
-def named(wanted: str) -> tuple[Ready, ...]:
+def named(wanted: str) -> tuple[HubModel, ...]:
     """Return the public models that ``a`` or ``a+b+c`` names, by short names or hub names.
 
     Each may have ``@REVISION`` behind it, so that no other will do. Raises ``ConfigError`` with
@@ -202,18 +211,18 @@ def named(wanted: str) -> tuple[Ready, ...]:
     return found
 
 
-def nearest_ready(name: str) -> str:
+def nearest_hub_model(name: str) -> str:
     """Say which names of public models are near to one that is none; empty where none is."""
     wanted = name.casefold()
-    near = difflib.get_close_matches(wanted, READY, n=3)
+    near = difflib.get_close_matches(wanted, HUB_MODELS, n=3)
     # Who knows the beginning of a long name only is near to a part of it.
     near = near or [
-        each for each in READY if difflib.get_close_matches(wanted, each.split("-"), n=1)
+        each for each in HUB_MODELS if difflib.get_close_matches(wanted, each.split("-"), n=1)
     ]
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 
-def size_of(ready: Ready) -> str:
+def size_of(ready: HubModel) -> str:
     """Write how much a download weighs, about."""
     megabytes = ready.megabytes
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"
@@ -221,7 +230,7 @@ def size_of(ready: Ready) -> str:
 
 def caveats(wanted: str) -> Iterator[str]:
     """Yield a line for each model of a setting whose licence a user should know of."""
-    for ready in named(wanted) if is_ready(wanted) else ():
+    for ready in named(wanted) if is_hub_model(wanted) else ():
         if ready.caveat:
             yield f"{ready.name}: {ready.caveat}."
 
@@ -230,11 +239,11 @@ def _parts(wanted: str) -> list[str]:
     return [part.strip() for part in wanted.split("+")]
 
 
-def _one(name: str) -> Ready:
+def _one(name: str) -> HubModel:
     plain, revision = split_revision(name)
-    ready = READY.get(plain) or _REPOSITORIES.get(plain)
+    ready = HUB_MODELS.get(plain) or _REPOSITORIES.get(plain)
     if ready is None:
-        hint = nearest_ready(name) or f"there are {', '.join(READY)}."
+        hint = nearest_hub_model(name) or f"there are {', '.join(HUB_MODELS)}."
         raise ConfigError(
             f"no public model is called {name!r}: {hint} `streamser models` lists them."
         )

@@ -30,7 +30,7 @@ from streamser.emotion.hub_models.labels import (
     place_labels,
     read_labels,
 )
-from streamser.emotion.hub_models.registry import READY, Ready
+from streamser.emotion.hub_models.registry import HUB_MODELS, HubModel
 from streamser.emotion.loading import fill, read_config, read_optional, read_state
 from streamser.errors import ConfigError, ModelError
 
@@ -46,62 +46,6 @@ __all__ = [
     "wavlm_architecture",
 ]
 
-_BASE: Final = "microsoft/wavlm-large"
-# What its weights do not show, of the published configuration of microsoft/wavlm-large.
-_LARGE: Final = {
-    "model_type": "wavlm",
-    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
-    "do_stable_layer_norm": True,
-    "feat_extract_activation": "gelu",
-    "feat_extract_norm": "layer",
-    "hidden_act": "gelu",
-    "layer_norm_eps": 1e-5,
-    "max_bucket_distance": 800,
-}
-_CONVOLUTION: Final = "feature_extractor.conv_layers.{}.conv.weight"
-_PLACE: Final = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
-_BUCKETS: Final = "encoder.layers.0.attention.rel_attn_embed.weight"
-_INNER: Final = "encoder.layers.0.feed_forward.intermediate_dense.weight"
-
-
-def wavlm_architecture(
-    ready: Ready, config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str
-) -> dict[str, Any]:
-    """Return the transformers configuration of a WavLM, JSON data, from config and weights.
-
-    ``config`` must name microsoft/wavlm-large as ``ssl_type`` and give ``hidden_size``,
-    ``num_hidden_layers`` and ``num_attention_heads``; sizes of the rest are read off the weights,
-    whose names begin with ``prefix``. Raises ``ModelError`` where one is not there.
-    """
-    if config.get("ssl_type") != _BASE:
-        raise ModelError(
-            f"{ready.name}: it is built on {config.get('ssl_type')!r}; {_BASE} alone is known."
-        )
-
-    def shape(name: str) -> tuple[int, ...]:
-        weight = state.get(f"{prefix}.{name}")
-        if weight is None:
-            raise ModelError(f"{ready.name}: its weights lack {f'{prefix}.{name}'!r}.")
-        return tuple(weight.shape)
-
-    convolutions = [shape(_CONVOLUTION.format(layer)) for layer in range(7)]
-    width, share, kernel = shape(_PLACE)
-    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
-    if missing := [key for key in sizes if not isinstance(config.get(key), int)]:
-        raise ModelError(f"{ready.name}: its config.json lacks {missing[0]}.")
-    return {
-        **_LARGE,
-        **{key: config[key] for key in sizes},
-        "conv_dim": [size[0] for size in convolutions],
-        "conv_kernel": [size[2] for size in convolutions],
-        "conv_bias": f"{prefix}.feature_extractor.conv_layers.0.conv.bias" in state,
-        "intermediate_size": shape(_INNER)[0],
-        "num_buckets": shape(_BUCKETS)[0],
-        "num_conv_pos_embeddings": kernel,
-        "num_conv_pos_embedding_groups": width // share,
-    }
-
-
 Given = Samples | str
 """What a reader reads: sound, or words."""
 
@@ -111,24 +55,11 @@ _LEAST_DEVIATION = 1e-6
 class Reader(Protocol):
     """Read clips of one modality with one public model."""
 
-    ready: Ready
+    ready: HubModel
 
     def read(self, given: Sequence[Given]) -> list[Part]:
         """Judge sounds, float32 [n] at 16 kHz with n > 0, or texts; one part for each, in order."""
         ...
-
-
-class Scale:
-    """Bring sound to a fixed mean and deviation: (x - mean) / (deviation + 1e-6)."""
-
-    def __init__(self, mean: float, deviation: float) -> None:
-        self._mean = mean
-        self._deviation = deviation + _LEAST_DEVIATION
-
-    def __call__(self, samples: Samples) -> Samples:
-        """Return the scaled sound."""
-        scaled = (samples.astype(np.float64) - self._mean) / self._deviation
-        return scaled.astype(np.float32)
 
 
 class TorchReader:
@@ -140,7 +71,7 @@ class TorchReader:
 
     def __init__(
         self,
-        ready: Ready,
+        ready: HubModel,
         encoder: Any,
         head: nn.Module,
         names: Sequence[str],
@@ -193,6 +124,19 @@ class TorchReader:
         return Part(modality=self.ready.modality, scores=scores, outside=outside)
 
 
+class Scale:
+    """Bring sound to a fixed mean and deviation: (x - mean) / (deviation + 1e-6)."""
+
+    def __init__(self, mean: float, deviation: float) -> None:
+        self._mean = mean
+        self._deviation = deviation + _LEAST_DEVIATION
+
+    def __call__(self, samples: Samples) -> Samples:
+        """Return the scaled sound."""
+        scaled = (samples.astype(np.float64) - self._mean) / self._deviation
+        return scaled.astype(np.float32)
+
+
 _FAMILIES: Final = {
     "pooled": ("wav2vec2",),
     "superb": ("hubert", "wav2vec2"),
@@ -221,14 +165,14 @@ class Bare(NamedTuple):
 class _Files(NamedTuple):
     """Hold what was read of a model's directory."""
 
-    ready: Ready
+    ready: HubModel
     directory: Path
     config: Mapping[str, Any]
     state: Mapping[str, Tensor]
     names: tuple[str, ...]
 
 
-def load_reader(ready: Ready, directory: Path) -> TorchReader:
+def load_reader(ready: HubModel, directory: Path) -> TorchReader:
     """Load a public model with all its weights, in float32 on the CPU.
 
     ``directory`` holds its files as they were published. Nothing of a repository is run, and no
@@ -243,7 +187,7 @@ def load_reader(ready: Ready, directory: Path) -> TorchReader:
     return TorchReader(ready, encoder, head, files.names, scale=_scale(files))
 
 
-def load_bare(ready: Ready, directory: Path) -> Bare:
+def load_bare(ready: HubModel, directory: Path) -> Bare:
     """Load the encoder of a public model for another model to begin with.
 
     The whole model is read and checked as by ``load_reader``; its head is thrown away.
@@ -258,7 +202,49 @@ def load_bare(ready: Ready, directory: Path) -> Bare:
     return bare
 
 
-def _read(ready: Ready, directory: Path) -> _Files:
+def begin_encoder(
+    config: PretrainedAcousticConfig | PretrainedTextConfig, offline: bool
+) -> PretrainedAcoustic | PretrainedText | None:
+    """Return the encoder of the public model that ``config.name`` names, for a training to begin.
+
+    Its ``config`` has ``architecture`` (and ``normalize``) filled in; ``None`` where the name is
+    no public model's. Raises ``ConfigError`` for a model of the other modality or one of FunASR's,
+    ``ModelError`` for files that cannot be had or used.
+    """
+    if config.name not in HUB_MODELS:
+        return None
+    if isinstance(config, PretrainedAcousticConfig):
+        return _begin_acoustic(config, offline)
+    return _begin_text(config, offline)
+
+
+def _begin_acoustic(config: PretrainedAcousticConfig, offline: bool) -> PretrainedAcoustic:
+    ready = _one_of(config.name, "audio")
+    bare = load_bare(ready, locate(ready, offline=offline))
+    normalize = bare.normalize if config.normalize is None else config.normalize
+    complete = replace(config, architecture=bare.architecture, normalize=normalize)
+    return PretrainedAcoustic(complete, bare.model)
+
+
+def _begin_text(config: PretrainedTextConfig, offline: bool) -> PretrainedText:
+    ready = _one_of(config.name, "text")
+    directory = locate(ready, offline=offline)
+    bare = load_bare(ready, directory)
+    tokenizer = load_tokenizer(str(directory), offline=True)
+    return PretrainedText(replace(config, architecture=bare.architecture), bare.model, tokenizer)
+
+
+def _one_of(name: str, modality: str) -> HubModel:
+    ready = HUB_MODELS[name]
+    if ready.is_funasr:
+        raise ConfigError(f"{name} runs in FunASR alone; no training can begin with it.")
+    if ready.modality != modality:
+        where = {"audio": "model.acoustic", "text": "model.text"}[ready.modality]
+        raise ConfigError(f"{name} reads {ready.modality}: it belongs to {where}.name.")
+    return ready
+
+
+def _read(ready: HubModel, directory: Path) -> _Files:
     config = read_config(ready.name, directory)
     found = config.get("model_type")
     if found not in _FAMILIES[ready.kind]:
@@ -356,43 +342,57 @@ def _whole(files: _Files, key: str, default: int, *, most: int) -> int:
     return value
 
 
-def begin_encoder(
-    config: PretrainedAcousticConfig | PretrainedTextConfig, offline: bool
-) -> PretrainedAcoustic | PretrainedText | None:
-    """Return the encoder of the public model that ``config.name`` names, for a training to begin.
+_BASE: Final = "microsoft/wavlm-large"
+# What its weights do not show, of the published configuration of microsoft/wavlm-large.
+_LARGE: Final = {
+    "model_type": "wavlm",
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "do_stable_layer_norm": True,
+    "feat_extract_activation": "gelu",
+    "feat_extract_norm": "layer",
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-5,
+    "max_bucket_distance": 800,
+}
+_CONVOLUTION: Final = "feature_extractor.conv_layers.{}.conv.weight"
+_PLACE: Final = "encoder.pos_conv_embed.conv.parametrizations.weight.original1"
+_BUCKETS: Final = "encoder.layers.0.attention.rel_attn_embed.weight"
+_INNER: Final = "encoder.layers.0.feed_forward.intermediate_dense.weight"
 
-    Its ``config`` has ``architecture`` (and ``normalize``) filled in; ``None`` where the name is
-    no public model's. Raises ``ConfigError`` for a model of the other modality or one of FunASR's,
-    ``ModelError`` for files that cannot be had or used.
+
+def wavlm_architecture(
+    ready: HubModel, config: Mapping[str, Any], state: Mapping[str, Tensor], prefix: str
+) -> dict[str, Any]:
+    """Return the transformers configuration of a WavLM, JSON data, from config and weights.
+
+    ``config`` must name microsoft/wavlm-large as ``ssl_type`` and give ``hidden_size``,
+    ``num_hidden_layers`` and ``num_attention_heads``; sizes of the rest are read off the weights,
+    whose names begin with ``prefix``. Raises ``ModelError`` where one is not there.
     """
-    if config.name not in READY:
-        return None
-    if isinstance(config, PretrainedAcousticConfig):
-        return _begin_acoustic(config, offline)
-    return _begin_text(config, offline)
+    if config.get("ssl_type") != _BASE:
+        raise ModelError(
+            f"{ready.name}: it is built on {config.get('ssl_type')!r}; {_BASE} alone is known."
+        )
 
+    def shape(name: str) -> tuple[int, ...]:
+        weight = state.get(f"{prefix}.{name}")
+        if weight is None:
+            raise ModelError(f"{ready.name}: its weights lack {f'{prefix}.{name}'!r}.")
+        return tuple(weight.shape)
 
-def _begin_acoustic(config: PretrainedAcousticConfig, offline: bool) -> PretrainedAcoustic:
-    ready = _one_of(config.name, "audio")
-    bare = load_bare(ready, locate(ready, offline=offline))
-    normalize = bare.normalize if config.normalize is None else config.normalize
-    complete = replace(config, architecture=bare.architecture, normalize=normalize)
-    return PretrainedAcoustic(complete, bare.model)
-
-
-def _begin_text(config: PretrainedTextConfig, offline: bool) -> PretrainedText:
-    ready = _one_of(config.name, "text")
-    directory = locate(ready, offline=offline)
-    bare = load_bare(ready, directory)
-    tokenizer = load_tokenizer(str(directory), offline=True)
-    return PretrainedText(replace(config, architecture=bare.architecture), bare.model, tokenizer)
-
-
-def _one_of(name: str, modality: str) -> Ready:
-    ready = READY[name]
-    if ready.is_funasr:
-        raise ConfigError(f"{name} runs in FunASR alone; no training can begin with it.")
-    if ready.modality != modality:
-        where = {"audio": "model.acoustic", "text": "model.text"}[ready.modality]
-        raise ConfigError(f"{name} reads {ready.modality}: it belongs to {where}.name.")
-    return ready
+    convolutions = [shape(_CONVOLUTION.format(layer)) for layer in range(7)]
+    width, share, kernel = shape(_PLACE)
+    sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads")
+    if missing := [key for key in sizes if not isinstance(config.get(key), int)]:
+        raise ModelError(f"{ready.name}: its config.json lacks {missing[0]}.")
+    return {
+        **_LARGE,
+        **{key: config[key] for key in sizes},
+        "conv_dim": [size[0] for size in convolutions],
+        "conv_kernel": [size[2] for size in convolutions],
+        "conv_bias": f"{prefix}.feature_extractor.conv_layers.0.conv.bias" in state,
+        "intermediate_size": shape(_INNER)[0],
+        "num_buckets": shape(_BUCKETS)[0],
+        "num_conv_pos_embeddings": kernel,
+        "num_conv_pos_embedding_groups": width // share,
+    }

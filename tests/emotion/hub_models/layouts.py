@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from tests.emotion.fused.tiny import tiny_text
 
 __all__ = ["TORCH_MODELS", "WIDTH", "edit", "lay_all", "lay_down", "old_names", "snapshot_of"]
 
 WIDTH = 32
-TORCH_MODELS = tuple(name for name, ready in READY.items() if not ready.is_funasr)
+TORCH_MODELS = tuple(name for name, ready in HUB_MODELS.items() if not ready.is_funasr)
 
 _SPEECH: dict[str, Any] = {
     "activation_dropout": 0.1,
@@ -81,7 +81,7 @@ def lay_all(cache: Path) -> Path:
 
 def snapshot_of(name: str, cache: Path) -> Path:
     """Return the directory of a model in a hub's cache, made as a download would make it."""
-    repository = cache / f"models--{READY[name].repository.replace('/', '--')}"
+    repository = cache / f"models--{HUB_MODELS[name].repository.replace('/', '--')}"
     (repository / "refs").mkdir(parents=True, exist_ok=True)
     (repository / "refs" / "main").write_text("abc")
     directory = repository / "snapshots" / "abc"
@@ -91,7 +91,7 @@ def snapshot_of(name: str, cache: Path) -> Path:
 
 def lay_down(name: str, directory: Path) -> None:
     """Write a tiny random model under the layout of a public one; the same at every call."""
-    kind = READY[name].kind
+    kind = HUB_MODELS[name].kind
     if kind == "words":
         _words(name, directory)
     elif kind == "odyssey":
@@ -133,7 +133,7 @@ def _superb(name: str, directory: Path) -> None:
         "architectures": [f"{prefix}ForSequenceClassification"],
         **_SPEECH,
         **(_LARGE if large else _BASE),
-        **_numbered(READY[name].labels),
+        **_numbered(HUB_MODELS[name].labels),
         "finetuning_task": None,
         "model_type": "wav2vec2" if wav2vec2 else "hubert",
         "transformers_version": "4.10.0.dev0",
@@ -199,7 +199,7 @@ def _audeering(directory: Path) -> None:
 def _odyssey(name: str, directory: Path) -> None:
     import transformers as hf
 
-    ready = READY[name]
+    ready = HUB_MODELS[name]
     labels = tuple(label.capitalize() for label in ready.labels) or ready.dimensions
     config = {
         "architectures": ["SERModel"],
@@ -267,7 +267,7 @@ def _odyssey(name: str, directory: Path) -> None:
 def _words(name: str, directory: Path) -> None:
     import transformers as hf
 
-    ready = READY[name]
+    ready = HUB_MODELS[name]
     tiny_text("roberta", directory)
     vocabulary = json.loads((directory / "config.json").read_text())["vocab_size"]
     (directory / "model.safetensors").unlink()

@@ -13,7 +13,7 @@ import pytest
 
 from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.model import Reading, Spoken
 from streamser.errors import ModelError
 from streamser.taxonomy import UNSURE
@@ -159,4 +159,4 @@ def test_what_funasr_cannot_load_costs_one_line(funasr: type[StandIn]) -> None:
 
 def test_both_are_known_to_be_funasrs() -> None:
     """The others run here."""
-    assert {n for n, r in READY.items() if r.is_funasr} == {"emotion2vec-plus", "sensevoice"}
+    assert {n for n, r in HUB_MODELS.items() if r.is_funasr} == {"emotion2vec-plus", "sensevoice"}

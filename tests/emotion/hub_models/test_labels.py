@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from streamser.emotion.hub_models.labels import Places, place_dimensions, place_labels
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, Dimensions
 
@@ -12,7 +12,7 @@ from streamser.taxonomy import CATEGORIES, Dimensions
 def test_shares_of_one_category_add_up_and_others_are_outside() -> None:
     """Scores are shares of what is inside."""
     places = place_labels(
-        READY["odyssey-wavlm-categorical"],
+        HUB_MODELS["odyssey-wavlm-categorical"],
         ("Angry", "Sad", "Happy", "Surprise", "Fear", "Disgust", "Contempt", "Neutral"),
     )
     scores, outside = places.gather(np.array([0.1, 0.05, 0.2, 0.3, 0.1, 0.05, 0.05, 0.15]))
@@ -24,7 +24,7 @@ def test_shares_of_one_category_add_up_and_others_are_outside() -> None:
 
 def test_of_independent_probabilities_the_highest_counts() -> None:
     """Joy and amusement together are no more than the surer of them."""
-    ready = READY["samlowe-goemotions"]
+    ready = HUB_MODELS["samlowe-goemotions"]
     places = place_labels(ready, ready.labels)
     likely = np.full(28, 0.0)
     for name, value in {"joy": 0.6, "amusement": 0.5, "neutral": 0.2, "fear": 0.2}.items():
@@ -45,7 +45,7 @@ def test_nothing_inside_leaves_even_scores() -> None:
 def test_a_label_that_no_alias_knows_is_refused_with_the_table(name: str) -> None:
     """Never mapped to something near."""
     with pytest.raises(ModelError, match="'bored'") as caught:
-        place_labels(READY[name], ("bored",))
+        place_labels(HUB_MODELS[name], ("bored",))
     line = str(caught.value)
     assert "neutral (neu, n, calm" in line
     assert "angry (ang, anger" in line

@@ -11,8 +11,8 @@ from streamser.audio.clip import Samples
 from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
 from streamser.emotion.hub_models.labels import Part
-from streamser.emotion.hub_models.model import ReadyModel, load_ready
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.model import HubEmotionModel, load_hub_models
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.model import EmotionModel, Reading, Spoken
 from streamser.errors import ConfigError, ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
@@ -100,8 +100,8 @@ def test_a_listener_learns_and_keeps_nothing(hub: Path, clips: list[Samples]) ->
 
 def test_half_precision_changes_little(hub: Path, clips: list[Samples]) -> None:
     """Only the encoders compute in it."""
-    exact = load_ready(EmotionSettings(model="audeering-msp-dim", device="cpu"), offline=True)
-    halved = load_ready(
+    exact = load_hub_models(EmotionSettings(model="audeering-msp-dim", device="cpu"), offline=True)
+    halved = load_hub_models(
         EmotionSettings(model="audeering-msp-dim", device="cpu", precision="bfloat16"), offline=True
     )
     first, second = (read(model, clips[0], None).dimensions for model in (exact, halved))
@@ -113,14 +113,14 @@ def test_whole_numbers_are_for_checkpoints(hub: Path) -> None:
     """Told with what there is."""
     settings = EmotionSettings(model="audeering-msp-dim", device="cpu", precision="int8")
     with pytest.raises(ModelError, match="choose float32, bfloat16 or float16"):
-        load_ready(settings, offline=True)
+        load_hub_models(settings, offline=True)
 
 
 class Failing:
     """Read nothing, in one way or another."""
 
     def __init__(self, error: Exception) -> None:
-        self.ready = READY["superb-hubert-base"]
+        self.ready = HUB_MODELS["superb-hubert-base"]
         self.error = error
 
     def read(self, given: object) -> list[Part]:
@@ -132,10 +132,10 @@ def test_memory_that_ran_out_is_told_as_such(clips: list[Samples]) -> None:
     """So that the batch is halved."""
     spoken = [Spoken(samples=clips[0], text=None)]
     with pytest.raises(ModelError, match="superb-hubert-base: too much") as caught:
-        ReadyModel([Failing(torch.OutOfMemoryError("too much\nmore"))]).observe(spoken)
+        HubEmotionModel([Failing(torch.OutOfMemoryError("too much\nmore"))]).observe(spoken)
     assert caught.value.code == "out_of_memory"
     with pytest.raises(RuntimeError, match="else"):
-        ReadyModel([Failing(RuntimeError("else"))]).observe(spoken)
+        HubEmotionModel([Failing(RuntimeError("else"))]).observe(spoken)
 
 
 def test_nothing_is_loaded_where_one_of_several_is_missing(empty_hub: Path) -> None:

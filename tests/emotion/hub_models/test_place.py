@@ -9,12 +9,12 @@ import pytest
 
 from streamser.emotion.hub_models import files
 from streamser.emotion.hub_models.files import held, locate, pull
-from streamser.emotion.hub_models.registry import READY, named
+from streamser.emotion.hub_models.registry import HUB_MODELS, named
 from streamser.errors import ModelError
 from tests.emotion.hub_models.layouts import snapshot_of
 
 NAME = "hartmann-distilroberta"
-WORDS = READY[NAME]
+WORDS = HUB_MODELS[NAME]
 LISTED = [
     *(".gitattributes", "README.md", "config.json", "merges.txt", "vocab.json", "tokenizer.json"),
     *("pytorch_model.bin", "tf_model.h5", "training_args.bin", "pipeline_utils.py", "onnx/m.onnx"),
@@ -37,7 +37,7 @@ class Hub:
     def snapshot_download(self, repository: str, **options: Any) -> str:
         """Put the wanted files into the cache."""
         self.asked.append({"repository": repository, **options})
-        name = next(n for n, ready in READY.items() if ready.repository == repository)
+        name = next(n for n, ready in HUB_MODELS.items() if ready.repository == repository)
         target = snapshot_of(name, self.cache)
         for file in snapshot_of(name, self.laid).iterdir():
             if file.name in options["allow_patterns"]:
@@ -89,12 +89,12 @@ def test_a_model_downloaded_in_part_is_told_with_the_file_it_lacks(
     """A link to nothing, as a broken download leaves it, is no file."""
     target = snapshot_of("samlowe-goemotions", empty_hub)
     shutil.copytree(snapshot_of("samlowe-goemotions", laid), target, dirs_exist_ok=True)
-    assert held(READY["samlowe-goemotions"]) == "yes"
+    assert held(HUB_MODELS["samlowe-goemotions"]) == "yes"
     (target / file).unlink()
     (target / file).symlink_to("../../blobs/nothing")
-    assert held(READY["samlowe-goemotions"]) == "in part"
+    assert held(HUB_MODELS["samlowe-goemotions"]) == "in part"
     with pytest.raises(ModelError, match="only in part") as caught:
-        locate(READY["samlowe-goemotions"], offline=True)
+        locate(HUB_MODELS["samlowe-goemotions"], offline=True)
     assert str(target / file) in str(caught.value)
 
 
@@ -158,7 +158,7 @@ def test_of_funasrs_models_everything_but_code_is_fetched(online: Hub) -> None:
         *("model.py", "requirements.txt", "README.md", "example/test.wav"),
     ]
     with pytest.raises(ModelError, match=r"no longer holds config\.yaml"):
-        pull(READY["sensevoice"])
+        pull(HUB_MODELS["sensevoice"])
     assert online.asked[0]["allow_patterns"] == online.listed[:6]
 
 

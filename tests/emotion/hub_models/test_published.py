@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from streamser.audio.clip import Samples
 from streamser.emotion.hub_models.labels import Part
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.hub_models.torch_models import TorchReader, load_bare, load_reader
 from streamser.errors import ModelError
 from tests.emotion.hub_models.layouts import TORCH_MODELS, edit, snapshot_of
@@ -27,20 +27,24 @@ Floats = npt.NDArray[np.float64]
 Copy = Callable[[str], Path]
 
 everything = pytest.mark.parametrize("name", TORCH_MODELS)
-superb = pytest.mark.parametrize("name", [n for n in TORCH_MODELS if READY[n].kind == "superb"])
-words = pytest.mark.parametrize("name", [n for n in TORCH_MODELS if READY[n].kind == "words"])
-odyssey = pytest.mark.parametrize("name", [n for n in TORCH_MODELS if READY[n].kind == "odyssey"])
+superb = pytest.mark.parametrize(
+    "name", [n for n in TORCH_MODELS if HUB_MODELS[n].kind == "superb"]
+)
+words = pytest.mark.parametrize("name", [n for n in TORCH_MODELS if HUB_MODELS[n].kind == "words"])
+odyssey = pytest.mark.parametrize(
+    "name", [n for n in TORCH_MODELS if HUB_MODELS[n].kind == "odyssey"]
+)
 
 
 def load(name: str, laid: Path) -> TorchReader:
     """Load a model from the cache of the tests."""
-    return load_reader(READY[name], snapshot_of(name, laid))
+    return load_reader(HUB_MODELS[name], snapshot_of(name, laid))
 
 
 def refused(name: str, directory: Path) -> str:
     """Return the line with which a model is refused."""
     with pytest.raises(ModelError) as caught:
-        load_reader(READY[name], directory)
+        load_reader(HUB_MODELS[name], directory)
     assert str(caught.value).startswith(name)
     return str(caught.value)
 
@@ -202,7 +206,7 @@ def test_a_clip_is_judged_alike_alone_and_among_others(
 ) -> None:
     """Whatever their lengths."""
     reader = load(name, laid)
-    given: list[Any] = TEXTS if READY[name].modality == "text" else clips
+    given: list[Any] = TEXTS if HUB_MODELS[name].modality == "text" else clips
     together = reader.raw(given)
     alone = torch.cat([reader.raw([item]) for item in given])
     torch.testing.assert_close(together, alone, atol=3e-5, rtol=1e-4)
@@ -213,7 +217,7 @@ def test_a_clip_is_judged_alike_alone_and_among_others(
 @everything
 def test_parts_are_probabilities_or_dimensions(laid: Path, clips: list[Samples], name: str) -> None:
     """Scores sum to 1; dimensions lie in [-1, 1]."""
-    ready = READY[name]
+    ready = HUB_MODELS[name]
     parts = load(name, laid).read(TEXTS if ready.modality == "text" else clips)
     assert len(parts) == 3
     for part in parts:
@@ -232,18 +236,18 @@ def test_labels_are_followed_by_name_not_by_place(copied: Copy, clips: list[Samp
     """Another order with weights to match means the same; without them it does not."""
     name = "odyssey-wavlm-categorical"
     directory = copied(name)
-    before = load_reader(READY[name], directory).read(clips[:1])
+    before = load_reader(HUB_MODELS[name], directory).read(clips[:1])
     order = [7, 0, 2, 1, 3, 4, 5, 6]
     labels = json.loads((directory / "config.json").read_text())["id2label"]
     edit(directory, id2label={str(i): labels[str(old)] for i, old in enumerate(order)})
-    followed = load_reader(READY[name], directory).read(clips[:1])
+    followed = load_reader(HUB_MODELS[name], directory).read(clips[:1])
     state = load_file(directory / "model.safetensors")
     change(
         directory,
         ser_model__out__0__weight=state["ser_model.out.0.weight"][order].clone(),
         ser_model__out__0__bias=state["ser_model.out.0.bias"][order].clone(),
     )
-    again = load_reader(READY[name], directory).read(clips[:1])
+    again = load_reader(HUB_MODELS[name], directory).read(clips[:1])
     assert scores(again) == pytest.approx(scores(before))
     assert scores(followed) != pytest.approx(scores(before), abs=1e-3)
 
@@ -379,11 +383,11 @@ def test_safetensors_are_preferred_to_a_pickle(copied: Copy, clips: list[Samples
     """The pickle beside them is not even opened."""
     name = "superb-hubert-base"
     directory = copied(name)
-    before = load_reader(READY[name], directory).raw(clips[:1])
+    before = load_reader(HUB_MODELS[name], directory).raw(clips[:1])
     state = torch.load(directory / "pytorch_model.bin", weights_only=True)
     save_file({key: value.clone() for key, value in state.items()}, directory / "model.safetensors")
     (directory / "pytorch_model.bin").write_bytes(b"nonsense")
-    torch.testing.assert_close(load_reader(READY[name], directory).raw(clips[:1]), before)
+    torch.testing.assert_close(load_reader(HUB_MODELS[name], directory).raw(clips[:1]), before)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{", b"\xff"])
@@ -397,9 +401,9 @@ def test_a_damaged_configuration_is_told(copied: Copy, content: bytes) -> None:
 def test_an_encoder_alone_is_checked_as_the_whole(copied: Copy) -> None:
     """A training shall not begin with something random either."""
     directory = copied("audeering-msp-dim")
-    bare = load_bare(READY["audeering-msp-dim"], directory)
+    bare = load_bare(HUB_MODELS["audeering-msp-dim"], directory)
     assert bare.normalize is True
     assert bare.architecture["model_type"] == "wav2vec2"
     change(directory, classifier__out_proj__bias=None)
     with pytest.raises(ModelError, match=r"classifier\.out_proj\.bias"):
-        load_bare(READY["audeering-msp-dim"], directory)
+        load_bare(HUB_MODELS["audeering-msp-dim"], directory)

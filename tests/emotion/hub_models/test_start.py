@@ -18,7 +18,7 @@ from streamser.emotion.fused.config import (
     PretrainedTextConfig,
 )
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.hub_models.registry import READY
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.hub_models.torch_models import begin_encoder, load_reader
 from streamser.errors import ConfigError, ModelError
 from streamser.training.settings import encoder_assignments, load_train_settings
@@ -48,7 +48,7 @@ def test_the_voice_is_encoded_as_in_the_public_model(
 ) -> None:
     """The fused model's branch begins with just those weights, not with others of that kind."""
     encoder: Any = begun(name, None).acoustic
-    published = load_reader(READY[name], snapshot_of(name, hub))._encoder
+    published = load_reader(HUB_MODELS[name], snapshot_of(name, hub))._encoder
     ours, theirs = encoder.model.state_dict(), published.model.state_dict()
     assert list(ours) == list(theirs)
     for key, value in ours.items():
