@@ -347,7 +347,7 @@ def _train_and_test(cell: Cell, folder: Path) -> float:
     import time
 
     from streamser.training.batches import Inputs
-    from streamser.training.predict import predict
+    from streamser.training.predictions import predict
     from streamser.training.train import train
 
     began = time.monotonic()

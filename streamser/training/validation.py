@@ -27,8 +27,7 @@ from streamser.training.checkpointing import Result, RunDirectory, tasks_of
 from streamser.training.learner import Loss, task_weights
 from streamser.training.manifest import Item
 from streamser.training.metrics import ccc, nll, uar
-from streamser.training.predict import predict
-from streamser.training.predictions import Predictions
+from streamser.training.predictions import Predictions, predict
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 

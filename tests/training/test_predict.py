@@ -13,7 +13,7 @@ from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import AudioError
 from streamser.training.manifest import Item
-from streamser.training.predict import predict
+from streamser.training.predictions import predict
 from tests.training import tiny
 
 

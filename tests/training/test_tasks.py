@@ -15,7 +15,7 @@ from streamser.emotion.model import Spoken
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, Dimensions
 from streamser.training.manifest import Item
-from streamser.training.predict import predict
+from streamser.training.predictions import predict
 from streamser.training.settings import LossSettings
 from streamser.training.train import SILENT, taught, train
 from tests.training import tiny
