@@ -14,12 +14,11 @@ from streamser.training.corpora import (
     emobank,
     emodb,
     goemotions,
-    iemocap,
-    meld,
     msp_podcast,
     ravdess,
     xed,
 )
+from streamser.training.corpora.dialogues import read_iemocap, read_meld
 from streamser.training.corpora.reading import read_rows
 from streamser.training.manifest import COLUMNS, Item, parse_row, parse_scale
 
@@ -107,12 +106,12 @@ def _one_hot(label: str) -> dict[str, str]:
 
 READERS: Final[Mapping[str, Callable[..., list[Item]]]] = MappingProxyType(
     {
-        "iemocap": iemocap.read,
+        "iemocap": read_iemocap,
         "msp-podcast": msp_podcast.read,
         "cremad": cremad.read,
         "ravdess": ravdess.read,
         "emodb": emodb.read,
-        "meld": meld.read,
+        "meld": read_meld,
         "emobank": emobank.read,
         "goemotions": goemotions.read,
         "xed": xed.read,

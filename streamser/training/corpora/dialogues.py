@@ -1,4 +1,4 @@
-"""IEMOCAP: twelve hours of acted dialogues by five pairs of actors."""
+"""Corpora of dialogues: IEMOCAP, acted by five pairs of actors, and MELD, scenes of Friends."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from typing import Final, Literal, NamedTuple
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.reading import Categories, Source, find, one_hot, rated, read_text
-from streamser.training.manifest import Item, Scale
+from streamser.training.corpora.reading import (
+    Categories,
+    Source,
+    find,
+    one_hot,
+    rated,
+    read_rows,
+    read_text,
+)
+from streamser.training.manifest import SPLITS, Item, Scale, Split
 
-__all__ = ["SOURCE", "Votes", "read"]
+__all__ = ["IemocapVotes", "MeldSplits", "read_iemocap", "read_meld"]
 
-Votes = Literal["raters", "summary"]
+IemocapVotes = Literal["raters", "summary"]
 
-SOURCE: Final = Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
+_IEMOCAP: Final = Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
 _SCALE: Final = Scale(1.0, 5.0)
 _SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
 _RATED: Final = {
@@ -45,7 +53,9 @@ class _Turn(NamedTuple):
     counts: Mapping[str, float]
 
 
-def read(root: Path, *, votes: Votes = "raters", categories: Categories = "four") -> list[Item]:
+def read_iemocap(
+    root: Path, *, votes: IemocapVotes = "raters", categories: Categories = "four"
+) -> list[Item]:
     """Read IEMOCAP (Busso et al., LREC 2008): its full release, or any of its sessions.
 
     ``SessionN/dialog/EmoEvaluation/*.txt`` (labels), ``dialog/transcriptions/*.txt`` (words),
@@ -67,10 +77,10 @@ def read(root: Path, *, votes: Votes = "raters", categories: Categories = "four"
 
     Raises ``ConfigError`` for a folder without sessions, and files that are not as described.
     """
-    find(root, ("Session1", "Session2", "Session3", "Session4", "Session5"), SOURCE)
+    find(root, ("Session1", "Session2", "Session3", "Session4", "Session5"), _IEMOCAP)
     items = []
     for session in sorted(path for path in root.glob("Session[1-5]") if path.is_dir()):
-        folder = find(session, ("dialog/EmoEvaluation",), SOURCE)
+        folder = find(session, ("dialog/EmoEvaluation",), _IEMOCAP)
         for path in _texts(folder):
             words = _words(session / "dialog" / "transcriptions" / path.name)
             for turn in _turns(path):
@@ -106,7 +116,7 @@ def _turns(path: Path) -> Iterator[_Turn]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.startswith("["):
             if found is not None:
-                yield _turn(found, counts)
+                yield _rated_turn(found, counts)
             found = _TURN.match(line)
             if found is None:
                 raise ConfigError(
@@ -120,10 +130,10 @@ def _turns(path: Path) -> Iterator[_Turn]:
                     emotion = name.strip().casefold()
                     counts[_RATED.get(emotion, emotion)] += 1
     if found is not None:
-        yield _turn(found, counts)
+        yield _rated_turn(found, counts)
 
 
-def _turn(found: re.Match[str], counts: Mapping[str, float]) -> _Turn:
+def _rated_turn(found: re.Match[str], counts: Mapping[str, float]) -> _Turn:
     valence, activation, dominance = (float(found[group]) for group in (6, 7, 8))
     return _Turn(found[3], found[4], found[5], (valence, activation, dominance), counts)
 
@@ -142,7 +152,87 @@ def _words(path: Path) -> dict[str, str]:
     """Read what was said in a dialogue, by utterance."""
     if not path.exists():
         raise ConfigError(
-            f"{path} is missing: {SOURCE.title}'s transcriptions are read with its labels."
+            f"{path} is missing: {_IEMOCAP.title}'s transcriptions are read with its labels."
         )
     spoken = (_SPOKEN.match(line) for line in read_text(path).splitlines())
     return {found[1]: found[2].strip() for found in spoken if found and found[2].strip()}
+
+
+MeldSplits = Literal["own", "none"]
+
+_MELD: Final = Source("MELD", "https://github.com/declare-lab/MELD")
+_EMOTIONS: Final = {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"}
+_OTHERS: Final = ("surprise", "fear", "disgust")
+_FOLDERS: Final = {
+    "train": ("train_splits", "train"),
+    "dev": ("dev_splits_complete", "dev"),
+    "test": ("output_repeated_splits_test", "test"),
+}
+_SOUND: Final = (".wav", ".flac", ".mp4")
+# Windows-1252 quotes that became control characters on their way into UTF-8.
+_MENDED: Final = str.maketrans(
+    {0x85: "…", 0x91: "‘", 0x92: "’", 0x93: "“", 0x94: "”", 0x96: "–", 0x97: "—"}
+)
+
+
+def read_meld(
+    root: Path, *, splits: MeldSplits = "own", categories: Categories = "four"
+) -> list[Item]:
+    """Read MELD (Poria et al., ACL 2019): words, and sound where it has been unpacked.
+
+    ``train_sent_emo.csv``, ``dev_sent_emo.csv``, ``test_sent_emo.csv`` at the top or in
+    ``data/MELD/``; clips ``diaD_uttU`` (.wav, .flac or the original .mp4) in ``train_splits/``,
+    ``dev_splits_complete/`` and ``output_repeated_splits_test/``, or ``train/``, ``dev/``,
+    ``test/``. An utterance whose clip is not there is kept as words.
+
+    Category: neutral, joy (happy), sadness (sad), anger (angry); surprise, fear and disgust are
+    none of the four: left out, or kept without a category by ``categories="all"``. No
+    dimensions. The session is the dialogue.
+
+    MELD's splits part dialogues, not people: the six friends speak in all three. A manifest
+    refuses a speaker in two splits, so the choice has to be made in the open. ``splits="own"``
+    keeps MELD's, as its published figures do, and records the same actor as another speaker in
+    each (``train/Ross``, ``test/Ross``): such figures are *not* speaker-independent.
+    ``splits="none"`` records ``Ross`` and no split, for folds by speaker (see ``folds``), where
+    names such as ``All`` or ``Woman`` are not one person.
+
+    Raises ``ConfigError`` for missing files and unknown emotions.
+    """
+    items = []
+    for split in SPLITS:
+        table = find(root, (f"{split}_sent_emo.csv", f"data/MELD/{split}_sent_emo.csv"), _MELD)
+        clips = _clips(root, split)
+        columns = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
+        for row in read_rows(table, columns):
+            emotion = row["Emotion"].strip().casefold()
+            if emotion not in (*_EMOTIONS, *_OTHERS):
+                raise row.fault(f"Emotion {emotion!r} is not one of MELD's seven")
+            text = row["Utterance"].translate(_MENDED).strip()
+            clip = clips.get(f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}")
+            if (emotion in _OTHERS and categories == "four") or not (text or clip):
+                continue
+            own = splits == "own"
+            speaker = row["Speaker"].translate(_MENDED).strip()
+            items.append(
+                Item(
+                    id=f"meld-{split}-{row['Dialogue_ID']}-{row['Utterance_ID']}",
+                    corpus="meld",
+                    speaker=f"{split}/{speaker}" if own else speaker,
+                    session=f"{split}-{row['Dialogue_ID']}",
+                    split=split if own else "",
+                    audio=clip,
+                    text=text or None,
+                    votes=one_hot(_EMOTIONS.get(emotion)),
+                )
+            )
+    return items
+
+
+def _clips(root: Path, split: Split) -> dict[str, Path]:
+    """Find the clips of a split by dialogue and utterance; a decoded one before its video."""
+    found: dict[str, Path] = {}
+    for name in _FOLDERS[split]:
+        for suffix in _SOUND:
+            for path in sorted((root / name).glob(f"dia*_utt*{suffix}")):
+                found.setdefault(path.stem, path)
+    return found
