@@ -37,12 +37,10 @@ import numpy.typing as npt
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion import prototypes
-from streamser.emotion.baseline import spearman
-from streamser.emotion.lexicon import Lexicon
+from streamser.emotion import rules
 from streamser.emotion.model import Prediction, Segment
-from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, track_pitch
-from streamser.emotion.rules import RulesFinding, RulesModel
+from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, spearman, track_pitch
+from streamser.emotion.rules import Lexicon, RulesFinding, RulesModel
 from streamser.taxonomy import CATEGORIES, UNSURE
 
 __all__ = ["main"]
@@ -297,7 +295,7 @@ def check_f0(data: Path) -> dict[str, Table]:
 
 def fit(corpus: Sequence[Utterance]) -> dict[str, Table]:
     """Return the figures at other temperatures of the voice; the model keeps its own."""
-    chosen = prototypes.AROUSAL
+    chosen = rules.AROUSAL
     shares = {"neutral": 0.7, "happy": 0.1, "sad": 0.1, "angry": 0.1}
     streams = [s for seed in range(_SEEDS) for s in mixed(corpus, shares, seed)]
     tables = {}
@@ -305,13 +303,13 @@ def fit(corpus: Sequence[Utterance]) -> dict[str, Table]:
         for temperature in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
             tried = msgspec.structs.replace(
                 chosen,
-                rated=prototypes.rated_arousal(temperature),
+                rated=rules.rated_arousal(temperature),
                 temperature=temperature,
             )
-            prototypes.AROUSAL = tried  # type: ignore[misc]
+            rules.AROUSAL = tried  # type: ignore[misc]
             tables[f"temperature {temperature}"] = summarise(play(streams))
     finally:
-        prototypes.AROUSAL = chosen  # type: ignore[misc]
+        rules.AROUSAL = chosen  # type: ignore[misc]
     return tables
 
 

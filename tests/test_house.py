@@ -46,7 +46,7 @@ NOT_YET_IN_A_ROOM = {
     "streamser.export": 22,
     "streamser.speech": 20,
     "streamser.emotion": 16,  # meeting, finished and overlap move
-    "streamser.emotion.neural": 28,
+    "streamser.emotion.fused": 28,
     "streamser.cli": 48,
     "streamser.client": 16,
 }

@@ -28,7 +28,7 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import Clip, Samples
-from streamser.emotion.certainty import weight_of_words
+from streamser.emotion.calibration import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Segment
 from streamser.speech.hypothesis import guarded

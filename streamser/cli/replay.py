@@ -22,7 +22,14 @@ from streamser.cli.options import (
     find_sessions,
     read_assignments,
 )
-from streamser.cli.signals import INTERRUPTED, Stopped, Wish, catching, heed, leave_at_once
+from streamser.cli.signals import (
+    INTERRUPTED,
+    EndRequest,
+    Stopped,
+    catching,
+    leave_at_once,
+    on_signal,
+)
 from streamser.cli.sinks import advise, plain_line
 from streamser.errors import ConfigError
 from streamser.events import Event
@@ -31,8 +38,8 @@ from streamser.text import read_name
 if TYPE_CHECKING:
     import asyncio
 
-    from streamser.cli.view_state import Cast, ViewState
-    from streamser.export.replay import Playback, Score
+    from streamser.cli.view_state import PlaybackView, ViewState
+    from streamser.export.replay import Playback, Playlist
     from streamser.server.replay import ReplayServer
     from streamser.settings import Settings
 
@@ -83,10 +90,10 @@ def replay(
     settings = common.load({"server.port": port})
     name = None if meeting is None else read_name(meeting, "--meeting")
     files = find_sessions(files)
-    from streamser.export.replay import read_score
+    from streamser.export.replay import read_playlist
 
     longest_ms = None if pause is None else round(pause * 1000)
-    score = read_score(files, session or (), longest_ms, name)
+    score = read_playlist(files, session or (), longest_ms, name)
     for note in score.notes:
         warn(note)
     if serve:
@@ -95,12 +102,12 @@ def replay(
     _play_in_terminal(settings, score, speed, files[0].name)
 
 
-def _play_in_terminal(settings: Settings, score: Score, speed: float, source: str) -> None:
-    from streamser.cli.view_state import Cast
+def _play_in_terminal(settings: Settings, score: Playlist, speed: float, source: str) -> None:
+    from streamser.cli.view_state import PlaybackView
     from streamser.export.replay import Playback
 
     playback = Playback(score, speed)
-    cast = Cast(source, score, speed, settings.mood.time_constant_s)
+    cast = PlaybackView(source, score, speed, settings.mood.time_constant_s)
     stage = open_stage(source)
     try:
         with catching(_unwind, "SIGTERM", "SIGHUP"):
@@ -164,7 +171,7 @@ def open_stage(source: str) -> Stage:
 
 def play_here(
     playback: Playback,
-    cast: Cast,
+    cast: PlaybackView,
     stage: Stage,
     now: Callable[[], float],
     sleep: Callable[[float], None],
@@ -185,7 +192,7 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def serve_replay(settings: Settings, score: Score, speed: float, source: str) -> None:
+def serve_replay(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     """Play a score to listeners; its end stays to be seen until a signal comes.
 
     Raises ``ConfigError`` where the port cannot be had, or must not be opened.
@@ -195,12 +202,12 @@ def serve_replay(settings: Settings, score: Score, speed: float, source: str) ->
     asyncio.run(_serve(settings, score, speed, source))
 
 
-async def _serve(settings: Settings, score: Score, speed: float, source: str) -> None:
+async def _serve(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     import asyncio
 
     from streamser.server.replay import ReplayServer
 
-    asked, wish = asyncio.Event(), Wish()
+    asked, wish = asyncio.Event(), EndRequest()
 
     def stop() -> None:
         if wish.heard() == "again":
@@ -210,7 +217,7 @@ async def _serve(settings: Settings, score: Score, speed: float, source: str) ->
     server = ReplayServer(settings, score, speed)
     # Before the port is open: whoever sees it open may send the signal.
     for name in ("SIGINT", "SIGTERM"):
-        heed(name, stop)
+        on_signal(name, stop)
     await server.start()
     what = f"{clock(score.length_ms)}, {counted(len(score.sessions), 'session')}"
     tell(f"Playing {source} ({what}) at {speed:g} times its speed.")
@@ -238,6 +245,6 @@ async def _play(server: ReplayServer) -> None:
     await asyncio.Event().wait()
 
 
-def _query(score: Score) -> str:
+def _query(score: Playlist) -> str:
     # The page goes straight to a meeting; to everything on a server it asks first.
     return "?watch=1" if score.meeting is None else f"?meeting={quote(score.meeting)}&watch=1"

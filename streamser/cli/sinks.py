@@ -319,10 +319,10 @@ class ReportSink:
 
     def take(self, event: Event) -> None:
         """Take the next event."""
-        from streamser.export.gather import Place
+        from streamser.export.gather import LineStamp
 
         began = round(time.time() * 1000) if isinstance(event, SessionCreated) else None
-        self._gatherer.take(event, Place(unix_ms=began))
+        self._gatherer.take(event, LineStamp(unix_ms=began))
         self._begun = True
 
     def hear(self, samples: Samples) -> None:

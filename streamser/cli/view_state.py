@@ -24,7 +24,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.export.replay import Score
+from streamser.export.replay import Playlist
 from streamser.server.meeting import MeetingMood
 from streamser.text import printable, visible
 from streamser.utterances import Utterance, read_utterance
@@ -167,7 +167,7 @@ class Cast:
     then those of the meeting.
     """
 
-    def __init__(self, source: str, score: Score, speed: float, mood_seconds: float) -> None:
+    def __init__(self, source: str, score: Playlist, speed: float, mood_seconds: float) -> None:
         self._length_ms = score.length_ms
         self._speed = speed
         self._source = printable(source)

@@ -110,7 +110,7 @@ def check_together(abilities: Abilities, part: Part = "all") -> None:
 def caveats_of(settings: Settings) -> Iterator[str]:
     """Yield lines that a user should know before the models that the settings ask for are used."""
     from streamser.emotion.choose import comes_with_us
-    from streamser.emotion.ready.registry import caveats
+    from streamser.emotion.hub_models.registry import caveats
     from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
 
     yield from caveats(settings.emotion.model)

@@ -12,25 +12,29 @@ from streamser import __version__
 from streamser.audio.clip import Samples
 from streamser.emotion.choose import choose_model
 from streamser.emotion.frontend import Mel
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.emotion.fused.network import FusedModel
 from streamser.emotion.model import EmotionModel, Prediction, Segment
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.emotion.neural.network import FusedModel
 from streamser.errors import AudioError, ConfigError
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
 from streamser.training.augment import degrade_at_snr
+from streamser.training.batches import labels_of, text_of
 from streamser.training.check import chosen
-from streamser.training.conditions import Condition, plan_conditions
-from streamser.training.evaluate import Evaluated, Request, bare, digest_of, packages
-from streamser.training.inputs import text_of
-from streamser.training.items import Item
-from streamser.training.manifest import read_manifest
-from streamser.training.predict import Degrade
-from streamser.training.predictions import Predictions
+from streamser.training.evaluate import (
+    Condition,
+    Evaluated,
+    Request,
+    bare,
+    digest_of,
+    packages,
+    plan_conditions,
+)
+from streamser.training.manifest import Item, read_manifest
+from streamser.training.predictions import Degrade, Predictions
 from streamser.training.report import Entry, Evaluation, Provenance
 from streamser.training.scores import Answers, score
 from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of
 
 __all__ = ["evaluate_model"]
 

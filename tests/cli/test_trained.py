@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.neural.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
 from tools.protocol_doc.codes import FUSED_EVIDENCE
 from tools.protocol_doc.document import protocol_document
 

@@ -11,8 +11,7 @@ import soundfile
 
 from streamser.audio.clip import Samples
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
-from streamser.emotion.prototypes import PRIOR
-from streamser.emotion.rules import RulesFinding, RulesModel, RulesSpeaker
+from streamser.emotion.rules import PRIOR, RulesFinding, RulesModel, RulesSpeaker
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.data import shared_data

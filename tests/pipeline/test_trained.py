@@ -13,14 +13,14 @@ import soundfile
 from streamser import Analyzer
 from streamser.audio.clip import Clip
 from streamser.audio.source import Frames
-from streamser.emotion.neural.fused import load_fused
+from streamser.emotion.fused.model import load_fused
 from streamser.errors import ModelError
 from streamser.events import EmotionBody, EmotionCompleted, EmotionDelta, Event
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import EmotionRequest, Fault, Observed
 from streamser.settings import AsrSettings, EmotionSettings, Settings
 from streamser.taxonomy import CATEGORIES
-from tests.emotion.neural.checkpoints import tiny_checkpoint
+from tests.emotion.fused.checkpoints import tiny_checkpoint
 from tests.pipeline.doubles import SpellingTranscriber
 from tests.pipeline.test_analyzer import DEMO, ListSource, plain
 

@@ -9,17 +9,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from streamser.emotion.fused.checkpoint import load_checkpoint
+from streamser.emotion.fused.model import load_fused
 from streamser.emotion.model import Segment
-from streamser.emotion.neural.checkpoint import load_checkpoint
-from streamser.emotion.neural.fused import load_fused
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, Dimensions
-from streamser.training.items import Item
-from streamser.training.log import SILENT
-from streamser.training.loop import train
-from streamser.training.predict import predict
+from streamser.training.manifest import Item
+from streamser.training.predictions import predict
 from streamser.training.settings import LossSettings
-from streamser.training.tasks import taught
+from streamser.training.train import SILENT, taught, train
 from tests.training import tiny
 from tests.training.test_loop import Notes
 

@@ -15,7 +15,7 @@ from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesFinding, RulesModel
 from streamser.errors import AudioError
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
 from tools.compact_report.clips import Corpus, read_corpus
 from tools.compact_report.plan import Plan

@@ -12,8 +12,8 @@ from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bootstrap import Difference, compare
 from streamser.training.corpora import goemotions
-from streamser.training.items import Item
-from streamser.training.measures import UAR, WAR
+from streamser.training.manifest import Item
+from streamser.training.metrics import UAR, WAR
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers, figures

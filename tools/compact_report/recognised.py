@@ -9,7 +9,7 @@ import numpy as np
 from streamser.audio.clip import Clip
 from streamser.emotion.model import Prediction
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.training.pairing import normalise
+from streamser.training.folds import normalise
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus, Labelled
 from tools.compact_report.records import Figure, Table

@@ -19,11 +19,12 @@ from msgspec.structs import replace
 from streamser.emotion.calibration import (
     Calibration,
     calibration_of,
+    entropy,
     map_dimensions,
     modality_set,
     probabilities,
+    weight_of_words,
 )
-from streamser.emotion.certainty import weight_of_words
 from streamser.emotion.compact.bundle import Bundle, load_bundle
 from streamser.emotion.compact.ear import Ear, cleaned, listen
 from streamser.emotion.compact.layers import VALUES, LayerEar
@@ -32,7 +33,6 @@ from streamser.emotion.compact.running import Reference, Usual, read_usual
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Prediction, Segment
-from streamser.emotion.prototypes import entropy
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
 __all__ = [

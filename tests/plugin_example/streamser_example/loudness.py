@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from streamser.emotion.calibration import entropy
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
-from streamser.emotion.prototypes import entropy
 from streamser.errors import ModelError
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import Dimensions
