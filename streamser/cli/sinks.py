@@ -29,7 +29,7 @@ __all__ = [
     "JsonLines",
     "PlainLines",
     "PluggedSinks",
-    "Recording",
+    "RecordSink",
     "ReportSink",
     "Sink",
     "SinkNames",
@@ -155,7 +155,7 @@ def plain_line(spoken: Utterance) -> str:
     return "  ".join(parts)
 
 
-class Recording:
+class RecordSink:
     """Write ``session.jsonl``, each event as it happens, and ``audio.flac``.
 
     Raises ``ConfigError`` where the folder holds a session already or cannot be made. A fault

@@ -32,7 +32,7 @@ from streamser.utterances import Utterance, read_utterance
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
 
-__all__ = ["Cast", "Level", "Played", "ViewState", "hear", "update"]
+__all__ = ["Level", "PlaybackView", "Played", "ViewState", "hear", "update"]
 
 FLOOR_DB = -60.0
 """The lowest level that is shown."""
@@ -159,7 +159,7 @@ def _decibels(amplitude: float) -> float:
     return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB
 
 
-class Cast:
+class PlaybackView:
     """Follow the sessions of a score, one or several.
 
     One is shown as it was live, with the mood that its events tell. Of several, whoever speaks

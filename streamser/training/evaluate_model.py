@@ -22,7 +22,6 @@ from streamser.training.augment import degrade_at_snr
 from streamser.training.batches import labels_of, text_of
 from streamser.training.check import chosen
 from streamser.training.evaluate import (
-    Condition,
     Evaluated,
     Request,
     bare,
@@ -32,7 +31,7 @@ from streamser.training.evaluate import (
 )
 from streamser.training.manifest import Item, read_manifest
 from streamser.training.predictions import Degrade, Predictions
-from streamser.training.report import Entry, Evaluation, Provenance
+from streamser.training.report import Condition, Entry, Evaluation, Provenance
 from streamser.training.scores import Answers, score
 from streamser.training.sounds import Sounds
 

@@ -13,8 +13,16 @@ from msgspec import Meta
 from streamser.emotion.fused.config import FusedConfig
 from streamser.emotion.hub_models.registry import named
 from streamser.errors import ConfigError
-from streamser.settings_loader import preset_path
-from streamser.settings_loader import Key, choices, find_file, flatten, keys_of, nearest, read_toml
+from streamser.settings_loader import (
+    Key,
+    choices,
+    find_file,
+    flatten,
+    keys_of,
+    nearest,
+    preset_path,
+    read_toml,
+)
 
 __all__ = [
     "AugmentSettings",

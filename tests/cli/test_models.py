@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.hub_models import files
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.events import EmotionCompleted, SessionCreated
 from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.emotion.hub_models.layouts import lay_down, snapshot_of
 from tests.scripted_whisper import build_scripted_whisper
-from tests.server.test_entrance import files
 from tools.protocol_doc.codes import READY_EVIDENCE
 from tools.protocol_doc.document import protocol_document
 
