@@ -12,8 +12,8 @@ from streamser.config import EndpointingSettings, PartialSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
 from streamser.names import read_name
-from streamser.server.actions import StreamSettings
-from streamser.server.realtime import parse_realtime
+from streamser.server.commands import StreamSettings
+from streamser.server.openai_realtime import parse_realtime
 from streamser.visible import printable
 
 _PERSIAN = "علی\u200cرضا"

@@ -18,7 +18,7 @@ from streamser.bench.load_sound import Lap, make_lap, plans
 from streamser.bench.load_streams import Played, Span, Target, play
 from streamser.bench.machine import describe_machine
 from streamser.bench.spread import METHOD
-from streamser.client.address import REALTIME, address, shown
+from streamser.client.wire import REALTIME, endpoint, redacted
 from streamser.cores import usable_cores
 from streamser.errors import StreamserError
 
@@ -83,7 +83,7 @@ def run_load(bench: LoadBench, tell: Callable[[str], None]) -> LoadReport:
         command=bench.command,
         seed=bench.seed,
         machine=describe_machine(),
-        server="started for this" if bench.server is None else shown(bench.server),
+        server="started for this" if bench.server is None else redacted(bench.server),
         models={"vad": known.vad, "asr": known.asr, "emotion": known.emotion},
         settings=dict(bench.settings),
         cores=None if bench.cores is None else tuple(sorted(bench.cores)),
@@ -157,7 +157,7 @@ def _climb(
 
 def _play(bench: LoadBench, lap: Lap, url: str, streams: int, meter: Meter) -> Played:
     query = {"intent": "transcription", "rate": "16000", "encoding": "s16le"}
-    target = Target(address(url, REALTIME, query), bench.token, bench.wordless)
+    target = Target(endpoint(url, REALTIME, query), bench.token, bench.wordless)
     span = Span(bench.warm_s, bench.seconds)
     return asyncio.run(play(target, lap, plans(bench.seed, streams, lap), span, meter.note))
 

@@ -19,7 +19,7 @@ from streamser.bench.soak_report import SoakReport, trends_of
 from streamser.bench.soak_talker import Ground
 from streamser.bench.soak_traffic import Traffic, listeners_for
 from streamser.bench.soak_watch import Reading, Watch
-from streamser.client.address import shown
+from streamser.client.wire import redacted
 from streamser.errors import StreamserError
 
 __all__ = ["SoakBench", "run_soak"]
@@ -82,7 +82,7 @@ def run_soak(bench: SoakBench, tell: Callable[[str], None]) -> SoakReport:
         command=bench.command,
         seed=bench.seed,
         machine=describe_machine(),
-        server="started for this" if bench.server is None else shown(bench.server),
+        server="started for this" if bench.server is None else redacted(bench.server),
         models=traffic.models,
         settings=dict(bench.settings),
         sound=lap.name,

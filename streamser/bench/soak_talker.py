@@ -14,7 +14,7 @@ from streamser.bench.load_log import BLOCK_MS
 from streamser.bench.load_sound import Lap
 from streamser.bench.load_wire import Wire, dial
 from streamser.bench.soak_ledger import Ledger
-from streamser.client.address import REALTIME, address
+from streamser.client.wire import REALTIME, endpoint
 from streamser.errors import StreamserError
 
 __all__ = ["Ground", "Talker", "Tally", "wait_for"]
@@ -143,7 +143,7 @@ class Talker:
             "stream": secret,
             "after": str(ledger.last) if ledger.last else None,
         }
-        url = address(self._ground.url, REALTIME, query)
+        url = endpoint(self._ground.url, REALTIME, query)
         return await dial(url, self._ground.token, lambda at, message: ledger.take(message))
 
     async def _resume(self, ledger: Ledger, secret: str | None) -> Wire:

@@ -10,7 +10,7 @@ from typing import Final
 
 from streamser.bench.load_wire import Wire, dial
 from streamser.bench.soak_talker import Ground, Talker, Tally, wait_for
-from streamser.client.address import EVENTS, address
+from streamser.client.wire import EVENTS, endpoint
 from streamser.errors import StreamserError
 
 __all__ = ["Traffic", "listeners_for"]
@@ -120,7 +120,7 @@ class Traffic:
     async def _listen(self, query: dict[str, str | None]) -> Wire | None:
         ground = self._ground
         try:
-            wire = await dial(address(ground.url, EVENTS, query), ground.token, _ignore)
+            wire = await dial(endpoint(ground.url, EVENTS, query), ground.token, _ignore)
         except StreamserError:
             self.tally.refused += 1
             await wait_for(self._stop, _AGAIN_S)

@@ -96,11 +96,10 @@ def check_server(common: Common, server: str) -> None:
     refuse_settings(
         common, "--server", "the server there has its own settings; leave it out.", server=None
     )
-    from streamser.client.address import REALTIME, address
-    from streamser.client.errors import ServerError
+    from streamser.client.wire import REALTIME, ServerError, endpoint
 
     try:
-        address(server, REALTIME, {})
+        endpoint(server, REALTIME, {})
     except ServerError as error:
         raise ConfigError(f"--server {error}") from None
 

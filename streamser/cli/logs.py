@@ -56,7 +56,7 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        from streamser.server.journal import FIELDS
+        from streamser.server.telemetry import FIELDS
 
         fields: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
         own = getattr(record, FIELDS, None)
@@ -75,6 +75,6 @@ def _fault(record: logging.LogRecord) -> str | None:
     # Never the traceback: its last line may quote a header, or what people say.
     if record.exc_info is None or record.exc_info[1] is None:
         return None
-    from streamser.server.faults import describe
+    from streamser.server.telemetry import describe
 
     return describe(record.exc_info[1])

@@ -15,7 +15,7 @@ from streamser.events import Event, encode_event
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.export.plugged import SinkThread
-    from streamser.server.backlog import Letter
+    from streamser.server.outgoing import EncodedEvent
 
 __all__ = ["PluggedSinks", "SinkNames", "plugged_sinks"]
 
@@ -50,9 +50,9 @@ class PluggedSinks:
         if self._threads:
             self._put(encode_event(event))
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, event: EncodedEvent) -> None:
         """Take an event as a server's hub gives it."""
-        self._put(letter.bodies[0])
+        self._put(event.bodies[0])
 
     def hear(self, samples: Samples) -> None:
         """Need no sound."""

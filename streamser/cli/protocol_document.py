@@ -29,7 +29,7 @@ from streamser.events import (
     Stamp,
     encode_event,
 )
-from streamser.server.messages import ClientMessage
+from streamser.server.openai_realtime import ClientMessage
 
 __all__ = ["event_schema", "protocol_document"]
 

@@ -13,7 +13,7 @@ from streamser.cli.talk import clock, counted, tell
 if TYPE_CHECKING:
     from streamser.config import Settings
     from streamser.replay.score import Score
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
 
 __all__ = ["serve_replay"]
 
@@ -27,7 +27,7 @@ def serve_replay(settings: Settings, score: Score, speed: float, source: str) ->
 
 
 async def _serve(settings: Settings, score: Score, speed: float, source: str) -> None:
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
 
     asked, wish = asyncio.Event(), Wish()
 

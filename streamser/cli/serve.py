@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from streamser.config import Settings
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
 
 __all__ = ["Exports", "run_server", "serve"]
 
@@ -146,48 +146,48 @@ def _run(
     plugged: PluggedSinks | None,
 ) -> bool:
     from streamser.cli.talk import warn
-    from streamser.server.statement import in_files, to_plugin
+    from streamser.server.recorder import given_to_plugin, kept_in_files
 
     if plugged is not None:
-        kept = map(to_plugin, plugged.names)
+        kept = map(given_to_plugin, plugged.names)
         server.listen_in(plugged.deliver, *kept, is_whole=lambda: plugged.complete)
     if export is None:
         asyncio.run(_serve(server, beside))
         return True
-    with _keeping(export, server.metrics.export_lost) as keeper:
-        kept_so = in_files(export.formats, export.days)
-        server.listen_in(keeper.deliver, kept_so, is_whole=lambda: keeper.incomplete is None)
-        prune = None if export.days is None else _remove_older(keeper, export.days)
+    with _recording(export, server.metrics.export_lost) as recorder:
+        kept_so = kept_in_files(export.formats, export.days)
+        server.listen_in(recorder.deliver, kept_so, is_whole=lambda: recorder.incomplete is None)
+        prune = None if export.days is None else _remove_older(recorder, export.days)
         asyncio.run(_serve(server, beside, prune))
-    if keeper.incomplete is not None:
-        warn(f"not everything is kept in {export.folder}: {keeper.incomplete}.")
-    return keeper.incomplete is None
+    if recorder.incomplete is not None:
+        warn(f"not everything is kept in {export.folder}: {recorder.incomplete}.")
+    return recorder.incomplete is None
 
 
 @contextmanager
-def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Keeper]:
+def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[SessionRecorder]:
     """Keep what sessions leave, and finish that when the block ends."""
     from streamser.cli.talk import tell, warn
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
 
     try:
-        keeper = Keeper(export.folder, export.formats, warn, count)
+        recorder = SessionRecorder(export.folder, export.formats, warn, count)
     except OSError as error:
         raise ConfigError(f"--export {export.folder}: {error.strerror or error}.") from None
     tell(f"The events of every session are kept in {export.folder}.")
     try:
-        yield keeper
+        yield recorder
     finally:
-        keeper.close()
+        recorder.close()
 
 
-async def _remove_older(keeper: Keeper, days: int) -> None:
+async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
     from streamser.cli.talk import counted, tell
-    from streamser.server.aside import aside
+    from streamser.server.telemetry import run_beside
 
     while True:
-        removed = await aside(partial(keeper.remove_older, days), "streamser-keep-days")
+        removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)

@@ -37,7 +37,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.messages import ClientMessage
+from streamser.server.openai_realtime import ClientMessage
 from tests.cli.running import events_of, run, start
 from tests.emotion.voices import speak
 from tests.virtual_mic import virtual_microphone

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamser.config import EffectiveSettings, load_settings, preset_path
 from streamser.errors import ConfigError
-from streamser.server.auth import read_tokens
+from streamser.server.handshake import read_tokens
 from streamser.training.presets import load_train_settings, train_preset_folder
 from tests.fuzz.mutation import JSON_VALUES, spoil_bytes, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require

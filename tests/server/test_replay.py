@@ -15,7 +15,7 @@ from streamser.config import load_settings
 from streamser.errors import ConfigError
 from streamser.replay.read import read_score
 from streamser.replay.score import Score
-from streamser.server.replay import ReplayServer
+from streamser.server.app import ReplayServer
 from tests.export.script import Script, saved, stamped
 from tests.server.serving import (
     Stage,

@@ -25,7 +25,7 @@ from streamser.bench.load_server import OwnServer
 from streamser.bench.load_sound import Lap, make_lap, plans
 from streamser.bench.load_streams import Span, Target, play
 from streamser.bench.model import available_mib
-from streamser.client.address import REALTIME, address
+from streamser.client.wire import REALTIME, endpoint
 from streamser.errors import StreamserError
 from streamser.runtime.assembly import segmenter_settings
 
@@ -134,7 +134,7 @@ class _Bench:
         with OwnServer(arguments, None) as own:
             gauge = FamilyGauge([own.pid])
             query = {"intent": "transcription", "rate": "16000", "encoding": "s16le"}
-            target = Target(address(own.url, REALTIME, query), None, wordless=False)
+            target = Target(endpoint(own.url, REALTIME, query), None, wordless=False)
             drawn = plans(task.seed, streams, self.lap)
             span = Span(task.warm_s, task.seconds)
             try:
