@@ -15,8 +15,7 @@ import msgspec
 from streamser.cli.console import tell, warn
 from streamser.cli.options import Common
 from streamser.cli.sinks import advice_of
-from streamser.client.errors import ServerError
-from streamser.client.place import placed
+from streamser.client.wire import ServerError, page_url, plan_route, redacted, shift_times
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import EmotionCompleted, SessionClosed, SessionEvent, TranscriptionFailed
 
@@ -143,13 +142,11 @@ class Remote:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
-        from streamser.client.address import page, shown
-        from streamser.client.route import plan
         from streamser.pipeline.stream import KEPT, AudioReader
 
-        route = plan(self._server, proxy=self._proxy, ca=self._ca)
-        kept = f"What it keeps of you stands at {page(self._server)}"
-        tell(f"The sound is sent to {shown(self._server)}{route.told}. {kept}")
+        route = plan_route(self._server, proxy=self._proxy, ca=self._ca)
+        kept = f"What it keeps of you stands at {page_url(self._server)}"
+        tell(f"The sound is sent to {redacted(self._server)}{route.told}. {kept}")
         loop = self._runner.get_loop()
         self._mailbox: asyncio.Queue[AudioItem] = asyncio.Queue()
 
@@ -242,7 +239,7 @@ class Remote:
         event = await anext(self._session, None)
         if event is None:
             return None
-        return cast("SessionEvent", placed(event, self._session.offset_ms))
+        return cast("SessionEvent", shift_times(event, self._session.offset_ms))
 
     async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
         from streamser.pipeline.stream import Chunk, EndOfStream, LostAudio
