@@ -68,7 +68,7 @@ class _NullListener:
 
 def answer_nothing(job: Request) -> Outcome:
     """Answer a job at once, with nothing."""
-    return Observed(finding=None)
+    return Observed(features=None)
 
 
 def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:

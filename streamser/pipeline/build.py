@@ -177,7 +177,7 @@ def build_session(
     session_id: str,
     vad: Vad,
     abilities: Abilities,
-    make_listener: Callable[[], SpeakerModel],
+    new_speaker: Callable[[], SpeakerModel],
     *,
     ordered: bool,
     patient: bool,
@@ -194,7 +194,7 @@ def build_session(
         source=source,
         speaker=speaker,
     )
-    return Session(profile, vad, make_listener)
+    return Session(profile, vad, new_speaker)
 
 
 def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:

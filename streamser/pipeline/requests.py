@@ -99,7 +99,7 @@ class Observed(msgspec.Struct, frozen=True, eq=False):
     ``voice`` is ``None`` where nobody asked for it, or it could not be described.
     """
 
-    finding: Features
+    features: Features
     voice: Voice | None = None
 
 

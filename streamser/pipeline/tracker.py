@@ -69,8 +69,8 @@ class RequestTracker:
     All may be set anew.
     """
 
-    def __init__(self, profile: SessionConfig, ring: Ring) -> None:
-        self.profile = profile
+    def __init__(self, config: SessionConfig, ring: Ring) -> None:
+        self.config = config
         self.ring = ring
         self.readable = True
         self._ids = 0
@@ -89,14 +89,14 @@ class RequestTracker:
         if self._transcribes:
             words = self._words(utterance, clip, droppable=not waits)
             utterance.partials[words.id] = Partial(end, slot)
-        if not self._transcribes or (self.profile.reads_voice and not waits):
+        if not self._transcribes or (self.config.reads_voice and not waits):
             emotion = self._partial_emotion(utterance, clip, utterance.words)
             utterance.partials[emotion.id] = Partial(end, slot)
 
     def ask_final(self, utterance: Utterance, end: int) -> int:
         """Ask for all there is in an utterance that ends here; returns the partials given up."""
         given_up = 0
-        if not self.profile.ordered:
+        if not self.config.ordered:
             # A partial that comes after the final serves nobody, and would only delay it.
             given_up = self._cancel_partials(utterance)
         utterance.end = end
@@ -105,7 +105,7 @@ class RequestTracker:
             utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
             return given_up
         utterance.words_request = self._words(utterance, clip).id
-        if self.profile.reads_voice and not self.profile.ordered:
+        if self.config.reads_voice and not self.config.ordered:
             alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
             utterance.voice_request = alone.id
         return given_up
@@ -152,7 +152,7 @@ class RequestTracker:
             case Transcript():
                 words = self._trusted(outcome)
                 utterance.words = words or utterance.words
-                if slot is None and self.profile.reads_voice:
+                if slot is None and self.config.reads_voice:
                     return PartialReady(utterance, end, transcript=outcome)
                 emotion = self._partial_emotion(utterance, request.clip, words)
                 utterance.partials[emotion.id] = Partial(end, slot, outcome)
@@ -183,7 +183,7 @@ class RequestTracker:
                 utterance.words_request, utterance.transcript = None, outcome
                 alone, words = utterance.alone, self._trusted(outcome)
                 if words is None and alone is not None:
-                    utterance.outcome = Analysed(outcome, alone.finding, alone.voice)
+                    utterance.outcome = Analysed(outcome, alone.features, alone.voice)
                     return FinalReady(utterance)
                 self._give_up_voice(utterance)
                 final = self._emotion(
@@ -191,10 +191,10 @@ class RequestTracker:
                 )
                 utterance.final_request = final.id
                 return None
-            case Observed(finding=finding, voice=voice):
+            case Observed(features=features, voice=voice):
                 alone = utterance.alone
                 known = voice if alone is None or alone.voice is None else alone.voice
-                utterance.outcome = Analysed(utterance.transcript, finding, known)
+                utterance.outcome = Analysed(utterance.transcript, features, known)
             case Fault():
                 self._give_up_voice(utterance)
                 utterance.outcome = outcome
@@ -210,19 +210,19 @@ class RequestTracker:
 
     @property
     def _transcribes(self) -> bool:
-        return self.profile.models.asr is not None
+        return self.config.models.asr is not None
 
     def _trusted(self, transcript: Transcript) -> Transcript | None:
         """Return the words that emotion may be read from, if there are any."""
-        if transcript.distrust or not self.profile.reads_words:
+        if transcript.distrust or not self.config.reads_words:
             return None
         return transcript if transcript.text else None
 
     def _partial_emotion(
         self, utterance: Utterance, clip: Clip, words: Transcript | None
     ) -> EmotionRequest:
-        window = min(self.profile.window, len(clip.samples))
-        droppable = not self.profile.ordered
+        window = min(self.config.window, len(clip.samples))
+        droppable = not self.config.ordered
         return self._emotion(utterance, clip, window, droppable=droppable, words=words)
 
     def _emotion(
@@ -240,16 +240,16 @@ class RequestTracker:
             clip=clip,
             window=window,
             droppable=droppable,
-            refusable=not self.profile.patient,
+            refusable=not self.config.patient,
             text=None if words is None else words.text,
             certainty=None if words is None else words.confidence,
-            embed=clip.final and self.profile.guesses_speakers and not known,
+            embed=clip.final and self.config.guesses_speakers and not known,
         )
         self._send(utterance, request)
         return request
 
     def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
-        refusable = not self.profile.patient
+        refusable = not self.config.patient
         request = WordsRequest(self._next_id(), clip, droppable=droppable, refusable=refusable)
         self._send(utterance, request)
         return request
@@ -266,12 +266,12 @@ class RequestTracker:
         samples = self.ring.read(utterance.start, end)
         utterance.unreadable = not self.readable or is_pinned(samples)
         return Clip(
-            session_id=self.profile.session_id,
+            session_id=self.config.session_id,
             utterance=utterance.number,
             start=utterance.start,
             samples=samples,
             final=final,
-            language=self.profile.language,
+            language=self.config.language,
         )
 
     def _cancel_partials(self, utterance: Utterance) -> int:
@@ -283,4 +283,4 @@ class RequestTracker:
 
     def _cancel(self, request_id: int | None) -> None:
         if request_id is not None and self._requests.pop(request_id, None) is not None:
-            self._tasks.append(Cancel(session_id=self.profile.session_id, request_id=request_id))
+            self._tasks.append(Cancel(session_id=self.config.session_id, request_id=request_id))

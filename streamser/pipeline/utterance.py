@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -11,20 +11,12 @@ from streamser.emotion.model import Features, Prediction
 from streamser.emotion.mood import MoodState
 from streamser.events import (
     EmotionBody,
-    EmotionCompleted,
-    EmotionDelta,
-    EmotionProvisional,
     ErrorBody,
-    MoodUpdated,
-    TranscriptionCompleted,
-    TranscriptionDelta,
-    TranscriptionFailed,
-    TranscriptPartial,
     Usage,
     Window,
     WordTiming,
 )
-from streamser.pipeline.emitter import Draft, Slot, draft
+from streamser.pipeline.emitter import Slot
 from streamser.pipeline.requests import Fault, Observed
 from streamser.speech.hypothesis import Stable, committed_text, revisable_text
 from streamser.speech.speakers import Voice
@@ -47,7 +39,7 @@ class Analysed(msgspec.Struct, frozen=True, eq=False):
     """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked."""
 
     transcript: Transcript | None
-    finding: Features
+    features: Features
     voice: Voice | None = None
 
 
@@ -104,7 +96,6 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
 _PLACES = 4
 """Decimal places of what is judged: more would only look like precision."""
 
-
 UNREADABLE: Final = Prediction(
     category=UNSURE,
     confidence=0.0,
@@ -139,112 +130,76 @@ def client_error(
 
 
 class EventBuilder:
-    """Word the events about utterances of one session."""
+    """Word the events about the utterances of one session: their fields, without an envelope."""
 
     def __init__(self, model: str, speaker: str | None) -> None:
         self._model = model
         self._speaker = speaker
 
-    def partial(self, utterance: Utterance, end: int) -> Draft:
-        """Word what has been understood up to an absolute sample."""
-        committed = committed_text(utterance.stable)
-        revisable = revisable_text(utterance.stable)
-        return draft(
-            TranscriptPartial,
-            item_id=utterance.item_id,
-            text=committed + revisable,
-            committed=committed,
-            revisable=revisable,
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(end),
-        )
-
-    def settled(self, utterance: Utterance, settled: str) -> Draft:
-        """Word what more of an utterance's text is settled than was told before."""
-        more = settled[len(utterance.told) :]
-        return draft(TranscriptionDelta, item_id=utterance.item_id, delta=more)
-
-    def delta(self, utterance: Utterance, reading: Prediction, start: int, end: int) -> Draft:
-        """Word the emotion of a window of an utterance that goes on."""
-        body = self._body(reading, start, end)
-        return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
-
-    def voice(self, utterance: Utterance, reading: Prediction) -> Draft:
-        """Word what the voice alone says of an utterance whose words are still awaited."""
-        body = self._body(reading, utterance.start, utterance.end)
-        return draft(EmotionProvisional, item_id=utterance.item_id, emotion=body)
-
-    def judged(self, utterance: Utterance, reading: Prediction, guess: str | None) -> EmotionBody:
-        """Word the reading of a whole utterance; ``guess`` is who has likely spoken."""
-        return self._body(reading, utterance.start, utterance.end, guess)
-
-    def final(
-        self, utterance: Utterance, transcript: Transcript | None, body: EmotionBody
-    ) -> list[Draft]:
-        """Word the end of the analysis of an utterance."""
-        emotion = draft(EmotionCompleted, item_id=utterance.item_id, emotion=body)
-        if transcript is None:
-            return [emotion]
-        trusted = not transcript.distrust
-        text = transcript.text if trusted else ""
-        words = draft(
-            TranscriptionCompleted,
-            item_id=utterance.item_id,
-            transcript=text,
-            language=transcript.language,
-            confidence=transcript.confidence,
-            words=tuple(_timing(word) for word in transcript.words) if trusted else (),
-            distrusted=transcript.distrust or None,
-            usage=Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(utterance.end),
-            emotion=body,
-        )
-        # Who only follows the deltas shall have the whole text, where it is what they led to.
-        goes_on = len(text) > len(utterance.told) and text.startswith(utterance.told)
-        rest = [self.settled(utterance, text)] if goes_on else []
-        return [*rest, words, emotion]
-
-    def failure(self, utterance: Utterance, fault: Fault) -> Draft:
-        """Word that an utterance could not be analysed."""
-        return draft(
-            TranscriptionFailed,
-            item_id=utterance.item_id,
-            error=server_error(fault.code, fault.message),
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(utterance.end),
-        )
-
-    def mood(self, state: MoodState, body: EmotionBody) -> Draft:
-        """Word the session's mood after an utterance, of which ``body`` was told."""
-        return draft(
-            MoodUpdated,
-            category=state.category,
-            scores=_rounded(state.scores),
-            dimensions=_rounded_dimensions(state.dimensions),
-            shift=state.shift,
-            previous=state.previous,
-            speaker=body.speaker,
-            speaker_provisional=body.speaker_provisional,
-            audio_end_ms=body.window.end_ms,
-        )
-
-    def _body(
-        self, reading: Prediction, start: int, end: int, guess: str | None = None
+    def emotion(
+        self, prediction: Prediction, start: int, end: int, guess: str | None = None
     ) -> EmotionBody:
+        """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them."""
         return EmotionBody(
-            category=reading.category,
-            confidence=round(reading.confidence, _PLACES),
-            scores=_rounded(reading.scores),
-            dimensions=_rounded_dimensions(reading.dimensions),
-            uncertainty=round(reading.uncertainty, _PLACES),
-            modalities=reading.modalities,
+            category=prediction.category,
+            confidence=round(prediction.confidence, _PLACES),
+            scores=_rounded(prediction.scores),
+            dimensions=_rounded_dimensions(prediction.dimensions),
+            uncertainty=round(prediction.uncertainty, _PLACES),
+            modalities=prediction.modalities,
             speaker=self._speaker if guess is None else guess,
             speaker_provisional=guess is not None,
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
             model=self._model,
-            evidence=reading.evidence,
+            evidence=prediction.evidence,
         )
+
+    def mood(self, state: MoodState, emotion: EmotionBody) -> dict[str, Any]:
+        """Word the session's mood after an utterance, of which ``emotion`` was told."""
+        return {
+            "category": state.category,
+            "scores": _rounded(state.scores),
+            "dimensions": _rounded_dimensions(state.dimensions),
+            "shift": state.shift,
+            "previous": state.previous,
+            "speaker": emotion.speaker,
+            "speaker_provisional": emotion.speaker_provisional,
+            "audio_end_ms": emotion.window.end_ms,
+        }
+
+    def partial(self, utterance: Utterance, end: int) -> dict[str, Any]:
+        """Word what has been understood up to an absolute sample."""
+        committed = committed_text(utterance.stable)
+        revisable = revisable_text(utterance.stable)
+        return {
+            "text": committed + revisable,
+            "committed": committed,
+            "revisable": revisable,
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(end),
+        }
+
+    def words(self, utterance: Utterance, transcript: Transcript) -> dict[str, Any]:
+        """Word what was said in an utterance."""
+        trusted = not transcript.distrust
+        return {
+            "transcript": transcript.text if trusted else "",
+            "language": transcript.language,
+            "confidence": transcript.confidence,
+            "words": tuple(_timing(word) for word in transcript.words) if trusted else (),
+            "distrusted": transcript.distrust or None,
+            "usage": Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
+
+    def failure(self, utterance: Utterance, fault: Fault) -> dict[str, Any]:
+        """Word that an utterance could not be analysed."""
+        return {
+            "error": server_error(fault.code, fault.message),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
 
 
 def _timing(word: Word) -> WordTiming:

@@ -195,7 +195,7 @@ class EmotionServer:
         setting = Setting(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=workers.new_speaker,
+            new_speaker=workers.new_speaker,
             models=models,
             modalities=abilities.modalities,
             workers=workers,

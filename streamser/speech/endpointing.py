@@ -12,6 +12,7 @@ from streamser.audio.clip import to_ms, to_samples
 from streamser.errors import ConfigError
 
 __all__ = [
+    "CloseReason",
     "Closed",
     "EndpointEvent",
     "Endpointer",
@@ -126,6 +127,10 @@ class EndpointerSettings(msgspec.Struct, frozen=True):
         )
 
 
+CloseReason: TypeAlias = Literal["pause", "max_length", "commit", "no_sound", "flush"]
+"""Why an utterance is over."""
+
+
 class Opened(msgspec.Struct, frozen=True):
     """Say that an utterance is open; ``start`` (absolute sample) is final and includes pre-roll."""
 
@@ -159,7 +164,7 @@ class Closed(msgspec.Struct, frozen=True):
 
     start: int
     end: int
-    reason: Literal["pause", "max_length", "commit", "no_sound", "flush"]
+    reason: CloseReason
 
 
 EndpointEvent: TypeAlias = Opened | Extended | PauseDetected | SpeechResumed | Closed

@@ -62,7 +62,7 @@ class _Connection:
     def __init__(self, dialect: Dialect, sending: Sending) -> None:
         self._dialect = dialect
         self._session: Session = make_session(ordered=sending.asked.ordered)
-        self._profile: SessionConfig = self._session._profile
+        self._profile: SessionConfig = self._session._config
         self._configure(Configure(sending.asked))
         self.told: list[str] = []
         self.over = False

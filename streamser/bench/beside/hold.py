@@ -130,14 +130,14 @@ def _session(
     number: int,
     vad: Vad,
     abilities: Abilities,
-    make_listener: Callable[[], SpeakerModel],
+    new_speaker: Callable[[], SpeakerModel],
 ) -> Session:
     return build_session(
         settings,
         _name(number),
         vad,
         abilities,
-        make_listener,
+        new_speaker,
         ordered=False,
         patient=False,
         source=None,
@@ -248,10 +248,10 @@ class _Stream:
         self.script = script
         self.over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._conductor = SessionRunner(session, workers, self._post, time.monotonic)
+        self._runner = SessionRunner(session, workers, self._post, time.monotonic)
         self._number = 0
         self._reached = 0
-        script.note(self._conductor.begin())
+        script.note(self._runner.begin())
         self._wait()
 
     def give_up(self) -> None:
@@ -267,11 +267,11 @@ class _Stream:
         samples = self.script.block(self._number)
         self._number += 1
         self._reached += len(samples)
-        self.script.note(self._conductor.hear(samples, due, self._reached))
+        self.script.note(self._runner.push_audio(samples, due, self._reached))
         if self._number < self.script.count:
             self._wait()
         else:
-            self.script.note(self._conductor.end())
+            self.script.note(self._runner.flush())
             self._end_if_closed()
 
     def _post(self, job: Request, outcome: Outcome) -> None:
@@ -280,11 +280,11 @@ class _Stream:
             self._loop.call_soon_threadsafe(self._take, job, outcome)
 
     def _take(self, job: Request, outcome: Outcome) -> None:
-        self.script.note(self._conductor.take(job, outcome))
+        self.script.note(self._runner.resolve(job, outcome))
         self._end_if_closed()
 
     def _end_if_closed(self) -> None:
-        if self._conductor.closed and not self.over.done():
+        if self._runner.closed and not self.over.done():
             self.over.set_result(None)
 
 

@@ -147,7 +147,7 @@ def _ours(silero: SileroModel, blocks: Iterable[Samples]) -> list[Stretch]:
 
     for block in blocks:
         while len(block):
-            taken, events = turns.hear(block)
+            taken, events = turns.detect(block)
             block = block[taken:]
             note(events)
     note(turns.flush())
