@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from streamser.audio.clip import Samples
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
 from streamser.config import Settings
 from streamser.emotion.model import Features, Prediction, Segment

@@ -1,4 +1,9 @@
-"""An engine in a process of its own."""
+"""An engine in a process of its own.
+
+Models then do not hold the interpreter's lock of the process that talks to clients, and several
+recognisers that use one core each use several. ``RemoteEngine`` is the parent's side,
+``serve_engine`` the child's; what crosses between them stands first.
+"""
 
 from __future__ import annotations
 

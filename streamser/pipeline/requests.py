@@ -1,4 +1,4 @@
-"""What crosses the wall between a session and the models: requests and their outcomes."""
+"""What crosses the wall between a session and the models: requests, and what comes of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An utterance while it is analysed, and what events say of it."""
+"""What a session remembers of an utterance while it is analysed, and what its events say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One set of models at work: a thread runs batches for all sessions, and a watchdog minds it."""
+"""One set of models at work for all sessions, in batches, and the watchdog that minds it."""
 
 from __future__ import annotations
 

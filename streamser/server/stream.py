@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.suspicion import SoundCheck
 from streamser.config import EndpointingSettings, Settings
 from streamser.emotion.model import SpeakerModel

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.bench.conversation import load_demo
 from streamser.bench.core import NullModel, answer_nothing, make_session, run_core
 from streamser.config import Settings

@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
