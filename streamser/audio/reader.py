@@ -220,7 +220,7 @@ class Resampler:
 
     def _resample(self, samples: Samples) -> Samples:
         if self._flushed:
-            raise ValueError("this intake was flushed: make a new one for a new stream")
+            raise ValueError("this resampler was flushed: make a new one for a new stream")
         if self._resampler is None:
             return samples
         out: Samples = self._resampler.resample_chunk(samples)

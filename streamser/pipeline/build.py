@@ -39,7 +39,7 @@ Part: TypeAlias = Literal["words", "emotion", "all"]
 
 
 def endpointer_settings(settings: EndpointingSettings) -> EndpointerSettings:
-    """Turn the endpointing settings, in ms, into the segmenter's, in samples.
+    """Turn the endpointing settings, in ms, into the endpointer's, in samples.
 
     Raises ``ConfigError`` where they do not go together.
     """

@@ -1,27 +1,52 @@
-"""The order and the numbers of a session's events, and the count of what was dropped."""
+"""How a session's events leave it: what they say, in which order, and what was dropped.
+
+``EventBuilder`` words what was found, ``EventEmitter`` orders and numbers, ``DropCounter`` counts
+what could not be kept up with, and says so without flooding. None of them makes an event of an
+utterance: the session does.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-import msgspec
 from msgspec.structs import replace
 
-from streamser.audio.clip import to_ms, to_samples
-from streamser.events import Event
+from streamser.audio.clip import SAMPLE_RATE, to_ms, to_samples
+from streamser.emotion.model import Prediction
+from streamser.emotion.mood import MoodState
+from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
+from streamser.pipeline.requests import Fault
+from streamser.pipeline.utterance import Slot, Utterance
+from streamser.speech.hypothesis import committed_text, revisable_text
+from streamser.speech.transcriber import Transcript, Word
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = ["DropCounter", "EventEmitter", "Slot"]
+__all__ = [
+    "UNREADABLE",
+    "DropCounter",
+    "EventBuilder",
+    "EventEmitter",
+    "RefusedError",
+    "client_error",
+    "server_error",
+]
 
 _TELL_EVERY = to_samples(1000)
 
+_PLACES = 4
+"""Decimal places of what is judged: more would only look like precision."""
 
-class Slot(msgspec.Struct, eq=False):
-    """Keep a place in the order for some content: due once it is ``ready`` and at the head."""
-
-    content: object = None
-    ready: bool = False
+UNREADABLE: Final = Prediction(
+    category=UNSURE,
+    confidence=0.0,
+    scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
+    dimensions=Dimensions(None, None, None),
+    uncertainty=1.0,
+    modalities=(),
+)
+"""What is read from sound in which no voice can be heard; a mood takes nothing from it."""
 
 
 class EventEmitter:
@@ -83,6 +108,119 @@ class EventEmitter:
         """Return the events that have left since the last call."""
         events, self._ready = self._ready, []
         return events
+
+
+class EventBuilder:
+    """Word the events about the utterances of one session: their fields, without an envelope."""
+
+    def __init__(self, model: str, speaker: str | None) -> None:
+        self._model = model
+        self._speaker = speaker
+
+    def emotion(
+        self, prediction: Prediction, start: int, end: int, guess: str | None = None
+    ) -> EmotionBody:
+        """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them."""
+        return EmotionBody(
+            category=prediction.category,
+            confidence=round(prediction.confidence, _PLACES),
+            scores=_rounded(prediction.scores),
+            dimensions=_rounded_dimensions(prediction.dimensions),
+            uncertainty=round(prediction.uncertainty, _PLACES),
+            modalities=prediction.modalities,
+            speaker=self._speaker if guess is None else guess,
+            speaker_provisional=guess is not None,
+            window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
+            model=self._model,
+            evidence=prediction.evidence,
+        )
+
+    def mood(self, state: MoodState, emotion: EmotionBody) -> dict[str, Any]:
+        """Word the session's mood after an utterance, of which ``emotion`` was told."""
+        return {
+            "category": state.category,
+            "scores": _rounded(state.scores),
+            "dimensions": _rounded_dimensions(state.dimensions),
+            "shift": state.shift,
+            "previous": state.previous,
+            "speaker": emotion.speaker,
+            "speaker_provisional": emotion.speaker_provisional,
+            "audio_end_ms": emotion.window.end_ms,
+        }
+
+    def partial(self, utterance: Utterance, end: int) -> dict[str, Any]:
+        """Word what has been understood up to an absolute sample."""
+        committed = committed_text(utterance.stable)
+        revisable = revisable_text(utterance.stable)
+        return {
+            "text": committed + revisable,
+            "committed": committed,
+            "revisable": revisable,
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(end),
+        }
+
+    def words(self, utterance: Utterance, transcript: Transcript) -> dict[str, Any]:
+        """Word what was said in an utterance."""
+        trusted = not transcript.distrust
+        return {
+            "transcript": transcript.text if trusted else "",
+            "language": transcript.language,
+            "confidence": transcript.confidence,
+            "words": tuple(_timing(word) for word in transcript.words) if trusted else (),
+            "distrusted": transcript.distrust or None,
+            "usage": Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
+
+    def failure(self, utterance: Utterance, fault: Fault) -> dict[str, Any]:
+        """Word that an utterance could not be analysed."""
+        return {
+            "error": server_error(fault.code, fault.message),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
+
+
+def _timing(word: Word) -> WordTiming:
+    return WordTiming(
+        word=word.text,
+        start_ms=to_ms(word.start),
+        end_ms=to_ms(word.end),
+        confidence=word.confidence,
+    )
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, _PLACES) for name, score in scores.items()}
+
+
+def _rounded_dimensions(dimensions: Dimensions) -> Dimensions:
+    values = (dimensions.valence, dimensions.arousal, dimensions.dominance)
+    return Dimensions(*(None if value is None else round(value, _PLACES) for value in values))
+
+
+def server_error(code: str, message: str) -> ErrorBody:
+    """Word a fault that is not the client's."""
+    return ErrorBody(type="server_error", code=code, message=message)
+
+
+def client_error(
+    code: str, message: str, event_id: str | None = None, param: str | None = None
+) -> ErrorBody:
+    """Word what is wrong with a client's message."""
+    return ErrorBody(
+        type="invalid_request_error", code=code, message=message, param=param, event_id=event_id
+    )
+
+
+class RefusedError(Exception):
+    """Say that a client's message cannot be followed; ``body`` tells it why, and nobody else."""
+
+    def __init__(self, code: str, message: str, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.body = client_error(code, message, event_id)
 
 
 class DropCounter:

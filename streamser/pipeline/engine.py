@@ -81,7 +81,7 @@ class Runner(Protocol):
         ...
 
     def new_speaker(self) -> SpeakerModel:
-        """Return a listener of the emotion model, for a new session; any thread may ask.
+        """Return a speaker of the emotion model, for a new session; any thread may ask.
 
         Raises ``ModelError`` where there is no emotion model.
         """
@@ -137,7 +137,7 @@ class Engine:
         )
 
     def new_speaker(self) -> SpeakerModel:
-        """Return a listener of the emotion model, for a new session."""
+        """Return a speaker of the emotion model, for a new session."""
         if self.model is None:
             raise ModelError("there is no emotion model here")
         return self.model.new_speaker()

@@ -94,7 +94,7 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct, frozen=True, eq=False):
-    """Hold what an emotion model found in a clip, for its speaker's listener to read.
+    """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voice`` is ``None`` where nobody asked for it, or it could not be described.
     """

@@ -19,19 +19,24 @@ from streamser.audio.clip import Ring, Samples, to_ms
 from streamser.audio.suspicion import Doubt
 from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
-from streamser.pipeline.emitter import DropCounter, EventEmitter
+from streamser.pipeline.emitter import (
+    UNREADABLE,
+    DropCounter,
+    EventBuilder,
+    EventEmitter,
+    RefusedError,
+    server_error,
+)
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
 from streamser.pipeline.session_config import SessionConfig, describe, reach_of
 from streamser.pipeline.speaker_state import SpeakerModels
-from streamser.pipeline.tracker import FinalReady, PartialReady, RequestTracker, VoiceReady
 from streamser.pipeline.utterance import (
-    UNREADABLE,
     Analysed,
-    EventBuilder,
-    RefusedError,
+    FinalReady,
+    PartialReady,
+    RequestTracker,
     Utterance,
-    client_error,
-    server_error,
+    VoiceReady,
 )
 from streamser.speech import endpointing
 from streamser.speech.hypothesis import agree, committed_text, units
@@ -47,8 +52,7 @@ Output: TypeAlias = events.Event | Request | Cancel
 _MARKERS = 1000
 """Markers that may wait: a client that stops in the middle of a word could send them for ever."""
 
-_THE_END = object()
-"""What holds the last place of a session's events."""
+_THE_END = object()  # holds the last place of a session's events
 
 
 class Session:
@@ -81,8 +85,7 @@ class Session:
         self._numbers = self._utterances = self._failed = self._speech = 0
         self._dropped_partials = DropCounter("partials")
         self._dropped_audio = DropCounter("audio")
-        self._ending = False
-        self.closed = False
+        self._ending = self.closed = False
 
     @property
     def position(self) -> int:
@@ -160,9 +163,8 @@ class Session:
         found = [] if self._ending else self._turns.commit()
         self._follow(found)
         if not found and not lenient:
-            message = "there is nothing to commit: no speech is open, or less than 100 ms was sent"
-            code = "input_audio_buffer_commit_empty"
-            raise RefusedError(client_error(code, message, event_id))
+            why = "there is nothing to commit: no speech is open, or less than 100 ms was sent"
+            raise RefusedError("input_audio_buffer_commit_empty", why, event_id)
         self._place_markers()
         return self._output()
 
@@ -199,7 +201,7 @@ class Session:
         """Ask for an echo once everything about the sound so far has been told."""
         if len(self._markers) >= _MARKERS:
             message = f"{_MARKERS} markers wait already for the end of an utterance"
-            raise RefusedError(client_error("too_many_markers", message))
+            raise RefusedError("too_many_markers", message)
         if not self._ending:
             self._markers.append((marker_id, self.position))
             self._place_markers()
@@ -344,13 +346,12 @@ class Session:
     def _emit_due(self) -> None:
         """Tell what has kept its place in the order, as far as it is ready."""
         for due in self._events.due():
-            match due:
-                case PartialReady():
-                    self._partial(due)
-                case Utterance():
-                    self._complete(due)
-                case _:
-                    self._close()
+            if isinstance(due, PartialReady):
+                self._partial(due)
+            elif isinstance(due, Utterance):
+                self._complete(due)
+            else:
+                self._close()
 
     def _take_partial(self, partial: PartialReady) -> None:
         if partial.lost == "coalesced":

@@ -16,7 +16,7 @@ from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event, encode_event
 from streamser.names import read_name
 from streamser.pipeline.build import endpointer_settings
-from streamser.pipeline.utterance import client_error
+from streamser.pipeline.emitter import client_error
 from streamser.server.actions import (
     ANY_TONGUE,
     Action,

@@ -12,7 +12,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload
-from streamser.pipeline.utterance import RefusedError, client_error
+from streamser.pipeline.emitter import RefusedError, client_error
 from streamser.server.actions import (
     Action,
     Append,

@@ -165,7 +165,7 @@ class VadTurnDetector:
         return []
 
     def _placed(self, event: EndpointEvent, reason: Commit | None = None) -> EndpointEvent:
-        """Return a segmenter's event in the session's own samples, none beyond what was heard."""
+        """Return an endpointer's event in the session's own samples, none beyond what was heard."""
         origin, heard = self._origin, self._heard
         match event:
             case Opened(start):

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from streamser.audio.reader import Resampler
 from streamser.pipeline.build import endpointer_settings
+from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
-from streamser.pipeline.utterance import RefusedError
 from streamser.server.actions import (
     Action,
     Append,

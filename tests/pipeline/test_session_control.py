@@ -26,10 +26,10 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionDelta,
 )
+from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.requests import Cancel, EmotionRequest
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
-from streamser.pipeline.utterance import RefusedError
 from streamser.speech.endpointing import EndpointerSettings
 from tests.pipeline.doubles import answer, events_of, make_session, requests_of, speech
 
