@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.compact.moments import deviation, lengths, mean_of, means, slope
+from streamser.emotion.compact.summary import deviation, lengths, mean_of, means, slope
 
 
 @given(st.integers(1, 700), st.floats(-100, 100), st.floats(0.1, 50), st.integers(0, 2**31))
