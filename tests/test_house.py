@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,12 @@ def test_no_word_of_our_own_is_said_of_everything(wheel: dict[str, Module]) -> N
         if count > MOST_VERBS and name not in COMMON
     }
     assert common <= NOT_YET_VERBS
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    """For packagers, and for who asks the program."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == streamser.__version__
 
 
 def modules(**sources: str) -> dict[str, Module]:

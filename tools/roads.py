@@ -20,7 +20,7 @@ import streamser
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_engine
-from streamser.server.app import EmotionServer, Fittings
+from streamser.server.app import EmotionServer, ServerOptions
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 
@@ -70,7 +70,7 @@ async def _serve(trace: _Trace) -> None:
     from websockets.asyncio.client import connect
 
     settings = _settings()
-    fittings = Fittings(build=lambda: build_engine(settings, _say_nothing))
+    fittings = ServerOptions(build=lambda: build_engine(settings, _say_nothing))
     server = EmotionServer(settings, _say_nothing, fittings)
     await server.start()
     await server.load()

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from streamser.cli.view_state import PlaybackView, ViewState
     from streamser.export.replay import Playback, Playlist
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
     from streamser.settings import Settings
 
 __all__ = ["PlainStage", "Stage", "open_stage", "play_here", "replay", "serve_replay"]
@@ -205,7 +205,7 @@ def serve_replay(settings: Settings, score: Playlist, speed: float, source: str)
 async def _serve(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     import asyncio
 
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
 
     asked, wish = asyncio.Event(), EndRequest()
 

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from streamser.cli.listen import show
-from streamser.client.errors import ServerError
+from streamser.client.wire import ServerError
 from streamser.events import (
     EmotionCompleted,
     Event,

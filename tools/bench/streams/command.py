@@ -16,8 +16,7 @@ from streamser.audio.clip import to_ms
 from streamser.cli.console import tell
 from streamser.cli.options import Common, JsonFile, MarkdownFile, takes_settings
 from streamser.cli.signals import ending_soon
-from streamser.client.address import REALTIME, address
-from streamser.client.errors import ServerError
+from streamser.client.wire import REALTIME, ServerError, endpoint
 from streamser.errors import AudioError, ConfigError
 from streamser.machine import usable_cores
 from streamser.pipeline.build import endpointer_settings
@@ -321,7 +320,7 @@ def _check_server(common: Common, server: str) -> None:
         common, "--server", "the server there has its own settings; leave it out.", server=None
     )
     try:
-        address(server, REALTIME, {})
+        endpoint(server, REALTIME, {})
     except ServerError as error:
         raise ConfigError(f"--server {error}") from None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from streamser.client.address import REALTIME, address, shown
+from streamser.client.wire import REALTIME, endpoint, redacted
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine, usable_cores
 from tools.bench.measure import METHOD
@@ -88,7 +88,7 @@ def run_load(bench: LoadBench, tell: Callable[[str], None]) -> LoadReport:
         command=bench.command,
         seed=bench.seed,
         machine=describe_machine(),
-        server="started for this" if bench.server is None else shown(bench.server),
+        server="started for this" if bench.server is None else redacted(bench.server),
         models={"vad": known.vad, "asr": known.asr, "emotion": known.emotion},
         settings=bench.settings,
         cores=None if bench.cores is None else tuple(sorted(bench.cores)),
@@ -150,7 +150,7 @@ def _climb(
 
 def _play(bench: LoadBench, lap: Lap, url: str, streams: int, meter: Meter) -> Played:
     query = {"intent": "transcription", "rate": "16000", "encoding": "s16le"}
-    target = Target(address(url, REALTIME, query), bench.token, bench.wordless)
+    target = Target(endpoint(url, REALTIME, query), bench.token, bench.wordless)
     span = Span(bench.warm_s, bench.seconds)
     return asyncio.run(play(target, lap, plans(bench.seed, streams, lap), span, meter))
 
