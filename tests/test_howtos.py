@@ -1,4 +1,4 @@
-"""The how-tos of docs/: their commands run, their links lead somewhere."""
+"""The documents of docs/: their commands run, their links lead somewhere, nothing is left out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,21 @@ from tests.cli.test_train import TINY
 from tests.training.corpora.made_up import lay_iemocap, lay_msp_podcast
 
 DOCS = Path(__file__).parents[1] / "docs"
-HOWTOS = ("plugins.md", "loopback.md", "corpora.md")
-MANUALS = (*HOWTOS, "../README.md", "server.md", "exports.md", "report.md")
+ROOT = DOCS.parent
+MANUALS = (
+    "../README.md",
+    "getting-started.md",
+    "listen.md",
+    "settings.md",
+    "server.md",
+    "exports.md",
+    "report.md",
+    "loopback.md",
+    "training.md",
+    "corpora.md",
+    "plugins.md",
+)
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
 
 def commands(name: str) -> list[list[str]]:
@@ -35,6 +48,12 @@ def commands(name: str) -> list[list[str]]:
     return found
 
 
+def headings(path: Path) -> set[str]:
+    """Return the anchors of a document's headings."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("name", MANUALS)
 def test_every_command_of_a_howto_can_be_typed(name: str) -> None:
     """Its options exist, and take what they are given."""
@@ -50,12 +69,39 @@ def test_every_command_of_a_howto_can_be_typed(name: str) -> None:
         command.make_context("streamser", list(rest))
 
 
-@pytest.mark.parametrize("name", HOWTOS)
-def test_every_file_that_a_howto_points_to_exists(name: str) -> None:
-    """From where it stands."""
+@pytest.mark.parametrize("name", PAGES)
+def test_every_place_that_a_document_points_to_exists(name: str) -> None:
+    """From where it stands: files, and headings of documents."""
     text = (DOCS / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", text):
+    for target, heading in re.findall(r"\]\((?!http|#)([^)#\s]+)(?:#([^)\s]+))?\)", text):
         assert (DOCS / target).exists(), target
+        if heading and target.endswith(".md"):
+            assert heading in headings(DOCS / target), (target, heading)
+
+
+def test_the_index_leads_to_every_document() -> None:
+    """Nothing is written that nobody finds."""
+    index = (DOCS / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(([a-z-]+\.md)", index)) == set(PAGES) - {"README.md"}
+
+
+def test_every_preset_is_in_the_tables_and_no_other() -> None:
+    """Those of the program, and those of a training."""
+    rows = re.findall(r"^\| `([a-z-]+)` \|", (DOCS / "settings.md").read_text("utf-8"), re.M)
+    assert sorted(rows) == sorted(path.stem for path in (ROOT / "configs").glob("*.toml"))
+    text = (DOCS / "training.md").read_text("utf-8")
+    linked = re.findall(r"^\| \[`([a-z-]+)`\]", text, re.M)
+    assert sorted(linked) == sorted(path.stem for path in (ROOT / "configs" / "train").glob("*"))
+
+
+def test_the_map_of_the_house_names_what_is_there() -> None:
+    """Files and packages, in the package or beside it; and each package is on a floor."""
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_*/]+(?:\.py|/))`", text))
+    for name in named:
+        assert any(any(where.glob(name)) for where in (ROOT / "streamser", ROOT)), name
+    packages = {path.parent.name for path in (ROOT / "streamser").glob("*/__init__.py")}
+    assert {f"{name}/" for name in packages} <= named
 
 
 @pytest.mark.parametrize("corpus", ["IEMOCAP", "MSP-Podcast"])
