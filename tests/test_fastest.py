@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamser.fastest import Trial, fastest, least_times, told
+from streamser.machine import Trial, fastest, least_times, told
 
 
 class Clock:

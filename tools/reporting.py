@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 import typer
 
-from streamser.cli.report_files import check_writable, save_report
+from streamser.cli.options import check_writable, save_report
 from streamser.errors import ConfigError, ModelError, StreamserError
 from streamser.machine import Machine
 

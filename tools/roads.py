@@ -18,10 +18,11 @@ import numpy as np
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.config import Settings, load_settings
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.assembly import build_engine
-from streamser.server.app import EmotionServer, Fittings
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.build import build_engine
+from streamser.server.app import EmotionServer, ServerOptions
+from streamser.settings import Settings
+from streamser.settings_loader import load_settings
 
 __all__ = ["Road", "library_road", "server_road"]
 
@@ -69,7 +70,7 @@ async def _serve(trace: _Trace) -> None:
     from websockets.asyncio.client import connect
 
     settings = _settings()
-    fittings = Fittings(build=lambda: build_engine(settings, _say_nothing))
+    fittings = ServerOptions(build=lambda: build_engine(settings, _say_nothing))
     server = EmotionServer(settings, _say_nothing, fittings)
     await server.start()
     await server.load()
@@ -152,7 +153,7 @@ def _samples() -> Any:
 
 def _settings() -> Settings:
     flags = {"asr.engine": "none", "offline": True, "server.port": 0, "server.late_s": 0.0}
-    return load_settings(flags=flags).settings
+    return load_settings(flags=flags)
 
 
 def _say_nothing(line: str) -> None:

@@ -10,12 +10,12 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
+from streamser.cli.config import config_app
+from streamser.cli.console import complain, mend_streams
 from streamser.cli.corpus import app as corpus_app
 from streamser.cli.crossval import crossval
 from streamser.cli.demo import demo
-from streamser.cli.devices import devices
-from streamser.cli.doctor import doctor
-from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
+from streamser.cli.doctor import devices, doctor
 from streamser.cli.evaluate import evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
@@ -24,9 +24,7 @@ from streamser.cli.models import app as models_app
 from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
-from streamser.cli.show import config_app
-from streamser.cli.streams import mend_streams
-from streamser.cli.talk import complain
+from streamser.cli.signals import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 

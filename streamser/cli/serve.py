@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
+import enum
+import json
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.ending import catching
-from streamser.cli.exporting import ExportAs, read_formats
-from streamser.cli.logs import LogAs, LogFormat, logs
-from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
-from streamser.cli.report_files import check_folder
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.export import ExportAs, read_formats
+from streamser.cli.options import Common, check_folder, takes_settings
+from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_once, on_signal
+from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
+from streamser.server.telemetry import run_beside
+from streamser.text import printable
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from streamser.config import Settings
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
+    from streamser.settings import Settings
 
-__all__ = ["Exports", "run_server", "serve"]
+__all__ = ["Exports", "LogAs", "LogFormat", "logs", "run_server", "serve"]
+
+
+class LogFormat(enum.Enum):
+    """Name how a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LogAs = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="How connections and faults are logged, on stderr."),
+]
 
 
 class Exports(NamedTuple):
@@ -106,7 +124,7 @@ def serve(
             "server.origins": origins,
             "server.insecure": True if insecure else None,
         }
-    ).settings
+    )
     with logs(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
         whole = run_server(settings, export=exports, plugged=plugged)
@@ -127,7 +145,6 @@ def run_server(
     ``plugged`` gets the events of all.
     """
     from streamser.cli.listen import NOTICE
-    from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)
@@ -145,49 +162,48 @@ def _run(
     export: Exports | None,
     plugged: PluggedSinks | None,
 ) -> bool:
-    from streamser.cli.talk import warn
-    from streamser.server.statement import in_files, to_plugin
+    import asyncio
+
+    from streamser.server.recorder import given_to_plugin, kept_in_files
 
     if plugged is not None:
-        kept = map(to_plugin, plugged.names)
+        kept = map(given_to_plugin, plugged.names)
         server.listen_in(plugged.deliver, *kept, is_whole=lambda: plugged.complete)
     if export is None:
         asyncio.run(_serve(server, beside))
         return True
-    with _keeping(export, server.metrics.export_lost) as keeper:
-        kept_so = in_files(export.formats, export.days)
-        server.listen_in(keeper.deliver, kept_so, is_whole=lambda: keeper.incomplete is None)
-        prune = None if export.days is None else _remove_older(keeper, export.days)
+    with _recording(export, server.metrics.export_lost) as recorder:
+        kept_so = kept_in_files(export.formats, export.days)
+        server.listen_in(recorder.deliver, kept_so, is_whole=lambda: recorder.incomplete is None)
+        prune = None if export.days is None else _remove_older(recorder, export.days)
         asyncio.run(_serve(server, beside, prune))
-    if keeper.incomplete is not None:
-        warn(f"not everything is kept in {export.folder}: {keeper.incomplete}.")
-    return keeper.incomplete is None
+    if recorder.incomplete is not None:
+        warn(f"not everything is kept in {export.folder}: {recorder.incomplete}.")
+    return recorder.incomplete is None
 
 
 @contextmanager
-def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Keeper]:
+def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[SessionRecorder]:
     """Keep what sessions leave, and finish that when the block ends."""
-    from streamser.cli.talk import tell, warn
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
 
     try:
-        keeper = Keeper(export.folder, export.formats, warn, count)
+        recorder = SessionRecorder(export.folder, export.formats, warn, count)
     except OSError as error:
         raise ConfigError(f"--export {export.folder}: {error.strerror or error}.") from None
     tell(f"The events of every session are kept in {export.folder}.")
     try:
-        yield keeper
+        yield recorder
     finally:
-        keeper.close()
+        recorder.close()
 
 
-async def _remove_older(keeper: Keeper, days: int) -> None:
+async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
-    from streamser.cli.talk import counted, tell
-    from streamser.server.aside import aside
+    import asyncio
 
     while True:
-        removed = await aside(partial(keeper.remove_older, days), "streamser-keep-days")
+        removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)
@@ -212,6 +228,8 @@ def _settle_memory() -> None:
     The search for circles among objects then looks at those of streams alone: it is short, so
     that no event waits for it, and comes soon, so that streams that have ended leave nothing.
     """
+    import gc
+
     gc.collect()
     gc.freeze()
 
@@ -221,11 +239,9 @@ async def _serve(
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
     prune: Coroutine[Any, Any, None] | None = None,
 ) -> None:
-    from streamser.cli.asking import Wish, heed
-    from streamser.cli.ending import INTERRUPTED, leave_at_once
-    from streamser.cli.talk import tell
+    import asyncio
 
-    asked, wish = asyncio.Event(), Wish()
+    asked, wish = asyncio.Event(), EndRequest()
     patient = serving = False
 
     def stop(*, drain: bool) -> None:
@@ -238,8 +254,8 @@ async def _serve(
                 leave_at_once(INTERRUPTED)
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    heed("SIGINT", partial(stop, drain=False))
-    heed("SIGTERM", partial(stop, drain=True))
+    on_signal("SIGINT", partial(stop, drain=False))
+    on_signal("SIGTERM", partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
@@ -268,3 +284,52 @@ async def _serve(
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+@contextmanager
+def logs(form: LogFormat) -> Iterator[None]:
+    """Write what the program logs, from INFO on, to stderr until the block ends."""
+    logger = logging.getLogger("streamser")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fault = _fault(record)
+        told = record.getMessage() + ("" if fault is None else f": {fault}")
+        return f"{_time(record)} {record.levelname} {printable(told)}"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from streamser.server.telemetry import FIELDS
+
+        fields: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
+        own = getattr(record, FIELDS, None)
+        fields |= {"event": "log", "message": record.getMessage()} if own is None else own
+        if (fault := _fault(record)) is not None:
+            fields["reason"] = fault
+        return json.dumps(fields)
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fault(record: logging.LogRecord) -> str | None:
+    # Never the traceback: its last line may quote a header, or what people say.
+    if record.exc_info is None or record.exc_info[1] is None:
+        return None
+    from streamser.server.telemetry import describe
+
+    return describe(record.exc_info[1])

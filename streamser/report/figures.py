@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamser.errors import StreamserError
 from streamser.events import ModelNames, Record
-from streamser.export.records import Recording, SessionRecord, UtteranceRecord
-from streamser.export.timeline import Timeline, timeline_of
-from streamser.report.gaps import gaps_of
+from streamser.export.records import (
+    Recording,
+    SessionRecord,
+    Timeline,
+    UtteranceRecord,
+    timeline_of,
+)
 from streamser.report.measures import (
     LATENCIES,
+    MoodPoint,
     Share,
+    Shift,
     Spread,
+    lines_of,
     overlap_of,
     share_out,
+    shifts_of,
     spread_of,
 )
-from streamser.report.moods import MoodPoint, Shift, lines_of, shifts_of
 
 __all__ = ["Figures", "Said", "Talker", "TracePoint", "figures_of"]
 
@@ -149,7 +156,7 @@ def figures_of(
         latencies=tuple(_latencies(timeline)),
         engines=_engines_of(recording.sessions),
         session_ids=tuple(each.session_id for each in recording.sessions),
-        gaps=gaps_of(recording),
+        gaps=_gaps_of(recording),
     )
 
 
@@ -258,3 +265,38 @@ def _engines_of(sessions: Sequence[SessionRecord]) -> tuple[tuple[str, str], ...
 def _recogniser(models: ModelNames) -> str:
     words = models.asr or "none"
     return f"{words} in {models.asr_arithmetic}" if models.asr_arithmetic else words
+
+
+def _gaps_of(recording: Recording) -> tuple[str, ...]:
+    """Say what could not be read, was lost, failed, or ended early; one line each."""
+    several = len(recording.sessions) > 1
+    lines = list(recording.notes)
+    for session in recording.sessions:
+        name = (session.info.speaker if session.info else None) or session.session_id
+        prefix = f"{name}: " if several else ""
+        lines += [f"{prefix}{line}" for line in _of_session(session)]
+    return tuple(lines)
+
+
+def _of_session(session: SessionRecord) -> Iterator[str]:
+    if session.closed is None:
+        yield "the events end before the session did."
+    if session.missing:
+        yield f"{_counted(session.missing, 'event')} missing from the recording."
+    losses = {each.kind: each.total for each in session.losses}
+    if "audio" in losses:
+        lost = losses["audio"]
+        much = f"{lost / 1000:.1f} s of sound" if lost else "some sound"
+        yield f"{much} was lost and replaced by silence."
+    if losses.get("partials"):
+        yield f"{_counted(losses['partials'], 'reading')} left out to keep pace."
+    if losses.get("deltas"):
+        yield f"{_counted(losses['deltas'], 'event')} not sent to a slow listener."
+    failed = sum(each.problem is not None for each in session.utterances)
+    if failed:
+        yield f"{_counted(failed, 'utterance')} without a result."
+    yield from dict.fromkeys(" ".join(each.message.split()) for each in session.errors)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun} is" if number == 1 else f"{number} {noun}s are"

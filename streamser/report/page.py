@@ -15,14 +15,13 @@ from streamser.report.charts import (
     dash_of,
     draw_axis,
     draw_lanes,
+    draw_plane,
     draw_plot,
     extent_of,
 )
 from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
-from streamser.report.plane import draw_plane
-from streamser.report.sound import Clip
-from streamser.report.transcript import transcript_card
+from streamser.report.transcript import Clip, transcript_card
 
 __all__ = ["render_page"]
 

@@ -7,22 +7,17 @@ import json
 import re
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
-import streamser
-from streamser.cli.checks import Check, Status, can_listen
-from streamser.cli.doctor import doctor
-from streamser.cli.talk import complain, tell
-from streamser.config import preset_names
+from streamser.cli.console import complain, tell
+from streamser.cli.doctor import Check, Status, can_listen, doctor
 from streamser.events import (
     SessionCreated,
 )
+from streamser.settings_loader import preset_names
 from tests.cli.running import events_of, run, start
 from tests.virtual_mic import virtual_microphone
-
-PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
 
 
 def test_config_show_tells_where_each_value_comes_from(
@@ -139,7 +134,7 @@ def test_colours_are_for_terminals_that_want_them(
         monkeypatch.setenv(name, value)
     checks = [check(group, "works") for group in ("audio", "vad", "emotion")]
     checks.append(Check(group="asr", name="any", status="absent", found="", advice="do this"))
-    monkeypatch.setattr("streamser.cli.checks.run_checks", lambda: checks)
+    monkeypatch.setattr("streamser.cli.doctor.run_checks", lambda: checks)
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)

@@ -11,9 +11,9 @@ from streamser.errors import StreamserError
 from streamser.events import MoodShifted, MoodUpdated, Overload
 from streamser.export.read import read_recording
 from streamser.export.records import Recording
+from streamser.report.charts import merge, thin
 from streamser.report.figures import Figures, Said, figures_of
 from streamser.report.measures import overlap_of, share_out, spread_of
-from streamser.report.thin import merge, thin
 from streamser.taxonomy import Dimensions
 from tests.export.script import Script, gathered, stamped
 

@@ -10,11 +10,10 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from streamser.cli.ending import ending_soon
+from streamser.cli.console import mend_streams, tell
 from streamser.cli.main import Commands
-from streamser.cli.report_files import JsonFile, MarkdownFile
-from streamser.cli.streams import mend_streams
-from streamser.cli.talk import tell
+from streamser.cli.options import JsonFile, MarkdownFile
+from streamser.cli.signals import ending_soon
 from tools.bench import PROGRAM
 from tools.bench.compact import compact_page, measure_compact
 from tools.bench.figures import pipeline_page

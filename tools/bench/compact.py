@@ -13,12 +13,12 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import Clip, Samples, to_samples
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import EmotionModel, Listener, Place, Spoken
+from streamser.emotion.model import EmotionModel, Place, Segment, SpeakerModel
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
-from streamser.runtime.jobs import EmotionJob
+from streamser.pipeline.requests import EmotionRequest
+from streamser.settings import EmotionSettings
 from tools.bench.measure import Spread, pinned, spread
 from tools.bench.startup import Loading, hear_session, import_torch, load_bundled
 from tools.isolated import run_isolated
@@ -202,7 +202,7 @@ def measure_growing(model: EmotionModel, sound: Samples, runs: int) -> Growing:
     for _ in range(runs):
         for placed in spent:
             model.forget("growing")
-            observing, judging = _ask(model, model.listener(), clips, placed=placed)
+            observing, judging = _ask(model, model.new_speaker(), clips, placed=placed)
             spent[placed].append(observing)
             listening.append(judging)
     seconds = len(sound) / to_samples(1000)
@@ -226,22 +226,22 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
         final = end == len(sound)
         clip = Clip("growing", 1, 0, sound[:end], final)
         window = end if final else to_samples(WINDOW_MS)
-        job = EmotionJob(id=end, clip=clip, window=window, droppable=not final)
+        job = EmotionRequest(id=end, clip=clip, window=window, droppable=not final)
         clips.append((job.heard, job.place))
     return clips
 
 
 def _ask(
-    model: EmotionModel, listener: Listener, clips: list[tuple[Samples, Place]], *, placed: bool
+    model: EmotionModel, listener: SpeakerModel, clips: list[tuple[Samples, Place]], *, placed: bool
 ) -> tuple[float, float]:
     """Return the CPU seconds that ``observe`` and ``interpret`` took together."""
     clock: Callable[[], float] = time.process_time
     observing = judging = 0.0
     for samples, place in clips:
         began = clock()
-        (finding,) = model.observe([Spoken(samples, None, place if placed else None)])
+        (finding,) = model.extract([Segment(samples, None, place if placed else None)])
         between = clock()
-        listener.interpret(finding)
+        listener.predict(finding)
         observing += between - began
         judging += clock() - between
     return observing, judging
@@ -254,20 +254,20 @@ def _demo(seconds: float) -> Samples:
 
 
 def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
-    listener = model.listener()
+    listener = model.new_speaker()
     found = []
     with pinned():
         for seconds in _SECONDS:
             samples = _demo(seconds)
             for words in (False, True):
                 tell(f"{seconds:g} s, {'with' if words else 'without'} words")
-                spoken = Spoken(samples, _WORDS if words else None)
+                spoken = Segment(samples, _WORDS if words else None)
                 observe, interpret = [], []
                 for run in range(_WARM_UP + _RUNS):
                     began = time.perf_counter()
-                    (finding,) = model.observe([spoken])
+                    (finding,) = model.extract([spoken])
                     between = time.perf_counter()
-                    listener.interpret(finding)
+                    listener.predict(finding)
                     ended = time.perf_counter()
                     if run >= _WARM_UP:
                         observe.append((between - began) * 1e3)

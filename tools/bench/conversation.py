@@ -19,7 +19,7 @@ import numpy as np
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 
@@ -266,7 +266,7 @@ def load_recordings(folder: Path) -> Conversation:
 
 def _read(path: Path) -> Samples:
     source = FileSource(path)
-    intake = Intake(source.rate, source.channels)
+    intake = Resampler(source.rate, source.channels)
     parts: list[Any] = [
         intake.fill(piece.frames) if isinstance(piece, Gap) else intake.feed(piece)
         for piece in source.chunks()

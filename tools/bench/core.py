@@ -6,15 +6,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from streamser.audio.clip import Samples
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
-from streamser.config import Settings
-from streamser.emotion.model import Finding, Reading, Spoken
+from streamser.emotion.model import Features, Prediction, Segment
 from streamser.events import Event
-from streamser.runtime.assembly import build_session
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Cancel, Job, Observed, Outcome
-from streamser.runtime.session import Output, Session
+from streamser.pipeline.build import build_session
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import Cancel, Observed, Outcome, Request
+from streamser.pipeline.session import Output, Session
+from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.taxonomy import CATEGORIES, Dimensions
 
@@ -27,21 +27,21 @@ class NullModel:
     name = "null"
     modalities: tuple[str, ...] = ("audio",)
 
-    def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
+    def extract(self, batch: Sequence[Segment]) -> list[Features]:
         """Return nothing for each item."""
         return [None] * len(batch)
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: there is no state."""
 
-    def listener(self) -> _NullListener:
+    def new_speaker(self) -> _NullListener:
         """Return a listener that always says the same."""
         return _NullListener()
 
 
 class _NullListener:
     def __init__(self) -> None:
-        self._reading = Reading(
+        self._reading = Prediction(
             category=CATEGORIES[0],
             confidence=1 / len(CATEGORIES),
             scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
@@ -50,10 +50,10 @@ class _NullListener:
             modalities=(),
         )
 
-    def interpret(self, finding: Finding) -> Reading:
+    def predict(self, finding: Features) -> Prediction:
         return self._reading
 
-    def learn(self, finding: Finding) -> None:
+    def adapt(self, finding: Features) -> None:
         """Learn nothing."""
 
     def snapshot(self) -> bytes:
@@ -66,9 +66,9 @@ class _NullListener:
         """Forget nothing."""
 
 
-def answer_nothing(job: Job) -> Outcome:
+def answer_nothing(job: Request) -> Outcome:
     """Answer a job at once, with nothing."""
-    return Observed(finding=None)
+    return Observed(features=None)
 
 
 def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:
@@ -78,7 +78,7 @@ def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:
         "bench",
         vad,
         engine.abilities,
-        engine.listener,
+        engine.new_speaker,
         ordered=False,
         patient=False,
         source=None,
@@ -88,9 +88,9 @@ def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:
 
 def run_core(
     session: Session,
-    intake: Intake,
+    intake: Resampler,
     blocks: Iterable[Frames],
-    answer: Callable[[Job], Outcome],
+    answer: Callable[[Request], Outcome],
 ) -> list[Event]:
     """Bring blocks of sound through conversion and session core; return all events.
 
@@ -99,14 +99,14 @@ def run_core(
     events: list[Event] = []
 
     def carry(output: list[Output]) -> None:
-        tasks: deque[Job] = deque()
+        tasks: deque[Request] = deque()
         while True:
             for item in output:
                 if isinstance(item, Event):
                     events.append(item)
                 elif isinstance(item, Cancel):
                     # Whatever still waits here was asked for in the same breath.
-                    tasks = deque(job for job in tasks if job.id != item.job_id)
+                    tasks = deque(job for job in tasks if job.id != item.request_id)
                 else:
                     tasks.append(item)
             if not tasks:

@@ -10,15 +10,15 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
-from streamser.config import PartialSettings, Settings
-from streamser.emotion.model import EmotionModel, Spoken
+from streamser.emotion.model import EmotionModel, Segment
 from streamser.errors import AudioError
 from streamser.events import EmotionDelta
-from streamser.runtime.assembly import build_model, build_vads
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import EmotionJob, Job, Outcome
+from streamser.pipeline.build import build_model, build_vads
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import EmotionRequest, Outcome, Request
+from streamser.settings import PartialSettings, Settings
 from streamser.speech.vad import Vad
 from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import make_session, run_core
@@ -31,7 +31,7 @@ _MOST_FULL = 40
 
 
 class Windows(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what ``observe`` takes for windows of a mean length; the share is of the mean time."""
+    """Hold what ``extract`` takes for windows of a mean length; the share is of the mean time."""
 
     mean_length_s: float
     observe_ms: Spread
@@ -44,7 +44,7 @@ class PartialSection(msgspec.Struct, frozen=True, kw_only=True):
     ``share_of_core`` is CPU time of the process with partials minus without (medians over the
     passes), divided by the seconds of speech, which are counted as partials times their
     interval: speech left over at the end of an utterance is not counted in anybody's favour.
-    ``as_they_came`` times ``observe`` alone on the windows of this sound, ``longest`` on
+    ``as_they_came`` times ``extract`` alone on the windows of this sound, ``longest`` on
     windows of full length, as somebody who never pauses would give.
     """
 
@@ -118,15 +118,15 @@ def _run(every_ms: int, vad: Vad, model: EmotionModel, blocks: Sequence[Frames])
     engine = Engine(None, model)
     windows: list[Samples] = []
 
-    def answer(job: Job) -> Outcome:
-        if isinstance(job, EmotionJob) and job.droppable and len(windows) < _MOST_WINDOWS:
+    def answer(job: Request) -> Outcome:
+        if isinstance(job, EmotionRequest) and job.droppable and len(windows) < _MOST_WINDOWS:
             windows.append(job.heard)
         return engine.run([job])[0]
 
     settings = Settings(partial=PartialSettings(every_ms=every_ms))
     session = make_session(settings, vad, engine)
     began = time.process_time()
-    events = run_core(session, Intake(SAMPLE_RATE, 1), blocks, answer)
+    events = run_core(session, Resampler(SAMPLE_RATE, 1), blocks, answer)
     cpu = time.process_time() - began
     return _Run(cpu, sum(isinstance(event, EmotionDelta) for event in events), windows)
 
@@ -142,7 +142,7 @@ def _observe(model: EmotionModel, windows: Sequence[Samples], every_ms: int) -> 
     took: list[float] = []
     for window in windows:
         began = time.perf_counter()
-        model.observe([Spoken(samples=window, text=None)])
+        model.extract([Segment(samples=window, text=None)])
         took.append((time.perf_counter() - began) * 1000)
     distribution = spread(took)
     assert distribution is not None

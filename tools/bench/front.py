@@ -11,13 +11,13 @@ from typing import Literal
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
-from streamser.config import Settings, VadSettings
 from streamser.events import SessionClosed
-from streamser.runtime.assembly import build_vads
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Job, Outcome
+from streamser.pipeline.build import build_vads
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import Outcome, Request
+from streamser.settings import Settings, VadSettings
 from streamser.speech.vad import Vad
 from tools.bench.conversation import BLOCK_MS, Conversation
 from tools.bench.core import NullModel, answer_nothing, make_session, run_core
@@ -115,7 +115,7 @@ class _WatchedVad:
         self._vad.reset()
 
 
-class _WatchedIntake(Intake):
+class _WatchedIntake(Resampler):
     def __init__(self, rate: int, watch: _Watch) -> None:
         super().__init__(rate, 1)
         self._watch = watch
@@ -173,7 +173,7 @@ class _Trial:
             # All take turns, so that what disturbs the machine disturbs them alike.
             alone.append(_timed(partial(_plain_loop, self._make_vad(), windows)))
             for rate, blocks in sound.items():
-                listen = partial(_listen, self._make_vad(), Intake(rate, 1), blocks)
+                listen = partial(_listen, self._make_vad(), Resampler(rate, 1), blocks)
                 through[rate].append(_timed(listen))
         plain = PlainVad(
             vad=self._engine,
@@ -220,10 +220,10 @@ def _plain_loop(vad: Vad, windows: list[Samples]) -> None:
         vad.probability(window)
 
 
-def _listen(vad: Vad, intake: Intake, blocks: list[Frames]) -> _Heard:
+def _listen(vad: Vad, intake: Resampler, blocks: list[Frames]) -> _Heard:
     jobs = 0
 
-    def answer(job: Job) -> Outcome:
+    def answer(job: Request) -> Outcome:
         nonlocal jobs
         jobs += 1
         return answer_nothing(job)

@@ -12,7 +12,6 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_ms
-from streamser.config import AsrSettings, EndpointingSettings, Settings
 from streamser.errors import ModelError
 from streamser.events import (
     EmotionCompleted,
@@ -22,6 +21,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptionFailed,
 )
+from streamser.settings import AsrSettings, EndpointingSettings, Settings
 from tools.bench.conversation import BLOCK_MS, Conversation, Placed, Playback
 from tools.bench.measure import METHOD, Spread, spread
 
@@ -142,7 +142,7 @@ def measure_latency(listening: Listening, tell: Callable[[str], None]) -> Latenc
 def _measure(
     listening: Listening, recogniser: Recogniser, speculative: bool, tell: Callable[[str], None]
 ) -> Live:
-    from streamser.runtime.analyzer import Analyzer
+    from streamser.pipeline.analyzer import Analyzer
 
     endpointing = EndpointingSettings(speculative=speculative)
     settings = Settings(asr=AsrSettings(engine=recogniser), endpointing=endpointing)
@@ -158,7 +158,7 @@ def _measure(
         title = f"latency, asr {recogniser}, {manner} speculative finals"
         tell(f"{title}: {source.duration:.0f} s in real time")
         heard = _collect(_told(analyzer.stream(source, live=True), title, tell))
-        jobs = analyzer.stats().jobs
+        jobs = analyzer.stats().requests
     truths = _true_ends(turns, source.rate)
     live = _judge(blank, heard, source, endpointing, truths)
     return replace(live, jobs=jobs, discarded=jobs - heard.useful - heard.failed)
@@ -216,9 +216,9 @@ def _true_ends(turns: Sequence[Placed], rate: int) -> list[float]:
 
 
 def _tail_ms(endpointing: EndpointingSettings) -> int:
-    from streamser.runtime.assembly import segmenter_settings
+    from streamser.pipeline.build import endpointer_settings
 
-    return to_ms(segmenter_settings(endpointing).tail)
+    return to_ms(endpointer_settings(endpointing).tail)
 
 
 def _judge(

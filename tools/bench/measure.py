@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.cores import usable_cores
+from streamser.machine import usable_cores
 
 __all__ = [
     "METHOD",

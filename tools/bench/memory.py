@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.config import AsrSettings, Settings
 from streamser.events import SessionClosed
-from streamser.runtime.analyzer import Analyzer
+from streamser.pipeline.analyzer import Analyzer
+from streamser.settings import AsrSettings, Settings
 from tools.bench.conversation import Playback, load_demo, load_recordings
 from tools.bench.measure import memory_kind, resident_mib
 from tools.isolated import Tell, run_isolated

@@ -17,10 +17,9 @@ import torch
 from msgspec.structs import replace
 from torch import nn
 
-from streamser.emotion.neural.checkpoint import save_checkpoint
-from streamser.emotion.neural.compact_audio import CompactAcoustic
-from streamser.emotion.neural.compact_text import CompactText
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.checkpoint import save_checkpoint
+from streamser.emotion.fused.compact_encoders import CompactAcoustic, CompactText, train_word_pieces
+from streamser.emotion.fused.config import (
     AcousticConfig,
     CompactAcousticConfig,
     CompactTextConfig,
@@ -32,25 +31,23 @@ from streamser.emotion.neural.config import (
     TextConfig,
     WhisperAcousticConfig,
 )
-from streamser.emotion.neural.network import FusedModel
-from streamser.emotion.neural.pretrained import (
+from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.fused.pretrained import (
     ACOUSTIC_FAMILIES,
     TEXT_FAMILIES,
     Family,
     read_architecture,
     rebuild,
 )
-from streamser.emotion.neural.pretrained_audio import PretrainedAcoustic
-from streamser.emotion.neural.pretrained_text import PretrainedText
-from streamser.emotion.neural.whisper_audio import (
+from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic, PretrainedText
+from streamser.emotion.fused.whisper import (
     WhisperAcoustic,
     build_whisper_acoustic,
+    check_layers,
     load_whisper_acoustic,
 )
-from streamser.emotion.neural.whisper_weights import check_layers
-from streamser.emotion.neural.word_pieces import train_word_pieces
 from streamser.errors import ConfigError
-from streamser.training.presets import load_train_settings
+from streamser.training.settings import load_train_settings
 from tools.bench.random_whisper import SIZES
 
 __all__ = ["CARD", "KNOWN", "random_model", "write_random_checkpoint"]

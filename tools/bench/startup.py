@@ -86,8 +86,8 @@ def load_bundled(model: str, tell: Tell) -> Loading:
     """Load the model that comes with the program, onnxruntime's import included."""
 
     def load() -> object:
-        from streamser.config import EmotionSettings
         from streamser.emotion.choose import choose_model
+        from streamser.settings import EmotionSettings
 
         return choose_model(EmotionSettings(model=model))
 
@@ -106,7 +106,7 @@ def hear_session(recording: str, tell: Tell) -> float:
     """Analyse a recording with words; return the most memory that took, in MiB."""
     from streamser import Analyzer, load_settings
 
-    settings = load_settings("embedded", flags={"emotion.model": "compact"}).settings
+    settings = load_settings("embedded", flags={"emotion.model": "compact"})
     with Analyzer(settings) as analyzer:
         return max(resident_mib() or 0.0 for _ in analyzer.stream(recording))
 

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from streamser.cli.streams import as_utf8, for_json
-from streamser.cli.talk import complain
+from streamser.cli.console import as_utf8, complain, for_json
 from streamser.saving import writing
 from tools.protocol_doc.document import event_schema, protocol_document
 

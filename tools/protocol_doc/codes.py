@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "COMPACT_EVIDENCE",
-    "ERROR_CODES",
-    "FUSED_EVIDENCE",
-    "READY_EVIDENCE",
-    "RULES_EVIDENCE",
-]
+__all__ = ["COMPACT_EVIDENCE", "ERROR_CODES", "FUSED_EVIDENCE", "READY_EVIDENCE", "RULES_EVIDENCE"]
 
 ERROR_CODES = {
     "audio_too_big": "sound is too long to be put into the page of `streamser report`",

@@ -49,7 +49,7 @@ from streamser.events import (
     Window,
     WordTiming,
 )
-from streamser.server.messages import (
+from streamser.server.openai_realtime import (
     AppendMessage,
     AudioInputUpdate,
     AudioUpdate,

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from streamser.emotion.model import Place, Spoken
+from streamser.emotion.model import Place, Segment
 from streamser.machine import describe_machine
-from tests.runtime.doubles import LoudnessModel, speech
+from tests.pipeline.doubles import LoudnessModel, speech
 from tools.bench import compact
 from tools.bench.compact import (
     CompactReport,
@@ -60,9 +60,9 @@ def test_a_growing_utterance_is_asked_about_as_a_session_asks() -> None:
     places: list[Place | None] = []
 
     class Listening(LoudnessModel):
-        def observe(self, batch: Sequence[Spoken]) -> list[float]:
+        def extract(self, batch: Sequence[Segment]) -> list[float]:
             places.extend(each.place for each in batch)
-            return super().observe(batch)
+            return super().extract(batch)
 
     found = measure_growing(Listening(), speech((1.2, 0.3)), runs=1)
     assert found.clips == 3

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from streamser.audio.intake import Intake
-from streamser.config import Settings
+from streamser.audio.reader import Resampler
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -9,9 +8,10 @@ from streamser.events import (
     SessionCreated,
     SpeechStopped,
 )
-from streamser.runtime.assembly import build_vads, segmenter_settings
-from streamser.runtime.engine import Engine
-from streamser.runtime.jobs import Job, Outcome
+from streamser.pipeline.build import build_vads, endpointer_settings
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.requests import Outcome, Request
+from streamser.settings import Settings
 from tools.bench.conversation import load_demo
 from tools.bench.core import NullModel, answer_nothing, make_session, run_core
 
@@ -19,16 +19,18 @@ from tools.bench.core import NullModel, answer_nothing, make_session, run_core
 def test_a_core_on_one_thread_finds_the_utterances_of_the_demo() -> None:
     """Each turn of the script gives one final, answered on the spot, at the place it says."""
     demo = load_demo()
-    asked: list[Job] = []
+    asked: list[Request] = []
 
-    def answer(job: Job) -> Outcome:
+    def answer(job: Request) -> Outcome:
         asked.append(job)
         return answer_nothing(job)
 
     session = make_session(Settings(), build_vads(Settings())(), Engine(None, NullModel()))
     total = round(demo.lap_s * demo.rate) + 3 * demo.rate
     blocks = demo.blocks(320, total=total, turns=len(demo.turns))
-    events = run_core(session, Intake(demo.rate, 1), (block[:, None] for block in blocks), answer)
+    events = run_core(
+        session, Resampler(demo.rate, 1), (block[:, None] for block in blocks), answer
+    )
 
     assert isinstance(events[0], SessionCreated)
     assert isinstance(events[-1], SessionClosed)
@@ -42,6 +44,6 @@ def test_a_core_on_one_thread_finds_the_utterances_of_the_demo() -> None:
     for stop, placed in zip(stops, demo.first(len(stops)), strict=True):
         assert placed.turn.speech is not None
         true_end = placed.start / demo.rate + placed.turn.speech[1]
-        tail = segmenter_settings(Settings().endpointing).tail / 16_000
+        tail = endpointer_settings(Settings().endpointing).tail / 16_000
         # A detector gives up a final consonant without voice up to a fifth of a second early.
         assert abs(stop.audio_end_ms / 1000 - tail - true_end) < 0.2

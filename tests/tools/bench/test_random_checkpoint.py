@@ -9,8 +9,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.model import Spoken
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.config import (
     FusedConfig,
     FusionConfig,
     LoraConfig,
@@ -18,12 +17,13 @@ from streamser.emotion.neural.config import (
     PretrainedTextConfig,
     WhisperAcousticConfig,
 )
-from streamser.emotion.neural.fused import load_fused
-from streamser.emotion.neural.interfaces import AcousticEncoder, FusedInput
-from streamser.emotion.neural.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
+from streamser.emotion.fused.interfaces import AcousticEncoder, FusedInput
+from streamser.emotion.fused.model import load_fused
+from streamser.emotion.fused.pretrained import ACOUSTIC_FAMILIES, TEXT_FAMILIES, rebuild
+from streamser.emotion.model import Segment
 from streamser.errors import ModelError
 from streamser.training.learner import autocast_dtype
-from streamser.training.presets import load_train_settings
+from streamser.training.settings import load_train_settings
 from tests.scripted_whisper import build_babbling_whisper
 from tools.bench.random_checkpoint import CARD, KNOWN, random_model, write_random_checkpoint
 
@@ -39,8 +39,8 @@ def test_a_random_checkpoint_loads_and_answers(tmp_path: Path) -> None:
     parameters = write_random_checkpoint("ablation", tmp_path / "random")
     assert parameters > 10_000
     model = load_fused(str(tmp_path / "random"), device="cpu")
-    (finding,) = model.observe([Spoken(samples=np.zeros(16_000, np.float32), text="a word")])
-    assert model.listener().interpret(finding).modalities == ("audio", "text")
+    (finding,) = model.extract([Segment(samples=np.zeros(16_000, np.float32), text="a word")])
+    assert model.new_speaker().predict(finding).modalities == ("audio", "text")
     assert CARD.strip() in (tmp_path / "random" / "README.md").read_text(encoding="utf-8")
 
 

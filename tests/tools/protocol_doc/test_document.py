@@ -13,9 +13,8 @@ import pytest
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.config import EmotionSettings
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesModel
 from streamser.events import (
     AnyEvent,
@@ -26,7 +25,8 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.messages import ClientMessage
+from streamser.server.openai_realtime import ClientMessage
+from streamser.settings import EmotionSettings
 from tests.emotion.voices import speak
 from tools.protocol_doc.__main__ import main
 from tools.protocol_doc.codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE
@@ -114,8 +114,8 @@ def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
     buzz = np.sum(np.sin(2 * np.pi * 150 * harmonics * time) / harmonics, axis=0)
     voice = (0.1 * buzz).astype(np.float32)
     model = RulesModel()
-    (finding,) = model.observe([Spoken(samples=voice, text="a wonderful surprise")])
-    evidence = model.listener().interpret(finding).evidence
+    (finding,) = model.extract([Segment(samples=voice, text="a wonderful surprise")])
+    evidence = model.new_speaker().predict(finding).evidence
     assert set(evidence) == set(RULES_EVIDENCE)
     document = protocol_document()
     for key, (unit, meaning) in RULES_EVIDENCE.items():
@@ -125,8 +125,8 @@ def test_the_protocol_document_explains_the_evidence_of_rules() -> None:
 def test_the_protocol_document_explains_the_evidence_of_the_bundled_model() -> None:
     """A voice gives all the keys that the document lists, and no other."""
     model = choose_model(EmotionSettings())
-    (finding,) = model.observe([Spoken(samples=speak(150), text="a wonderful surprise")])
-    evidence = model.listener().interpret(finding).evidence
+    (finding,) = model.extract([Segment(samples=speak(150), text="a wonderful surprise")])
+    evidence = model.new_speaker().predict(finding).evidence
     assert set(evidence) == set(COMPACT_EVIDENCE)
     document = protocol_document()
     for key, (unit, meaning) in COMPACT_EVIDENCE.items():

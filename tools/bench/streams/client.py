@@ -26,11 +26,10 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.client.address import shown
-from streamser.client.errors import Broken
-from streamser.client.verdict import judge_status
+from streamser.client.connection import judge_status
+from streamser.client.wire import ConnectionLost, redacted
 from streamser.errors import StreamserError
-from streamser.speech.silero import load_silero
+from streamser.speech.vad import load_silero
 from tools.bench.conversation import Conversation
 
 __all__ = [
@@ -249,8 +248,8 @@ async def dial(url: str, token: str | None, hear: Callable[[float, bytes], None]
             await wire.opened
     except InvalidStatus as refused:
         answer = refused.response
-        why = judge_status(answer.status_code, None, bytes(answer.body or b""), shown(url))
-        raise (_unreachable(url, why.why) if isinstance(why, Broken) else why) from refused
+        why = judge_status(answer.status_code, None, bytes(answer.body or b""), redacted(url))
+        raise (_unreachable(url, why.why) if isinstance(why, ConnectionLost) else why) from refused
     except TimeoutError as fault:
         raise _unreachable(url, f"no answer within {_OPEN_S:.0f} s") from fault
     except ConnectionRefusedError as fault:
@@ -392,7 +391,7 @@ class Wire(asyncio.Protocol):
 
 
 def _unreachable(url: str, why: str) -> StreamserError:
-    return StreamserError(f"{shown(url)}: {why.rstrip('.')}.", code="server_unreachable")
+    return StreamserError(f"{redacted(url)}: {why.rstrip('.')}.", code="server_unreachable")
 
 
 def _speech_share(samples: Any) -> float:

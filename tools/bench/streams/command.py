@@ -13,16 +13,14 @@ import typer
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_ms
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.ending import ending_soon
-from streamser.cli.report_files import JsonFile, MarkdownFile
-from streamser.cli.talk import tell
-from streamser.client.address import REALTIME, address
-from streamser.client.errors import ServerError
-from streamser.config import Settings
-from streamser.cores import usable_cores
+from streamser.cli.console import tell
+from streamser.cli.options import Common, JsonFile, MarkdownFile, takes_settings
+from streamser.cli.signals import ending_soon
+from streamser.client.wire import REALTIME, ServerError, endpoint
 from streamser.errors import AudioError, ConfigError
-from streamser.runtime.assembly import segmenter_settings
+from streamser.machine import usable_cores
+from streamser.pipeline.build import endpointer_settings
+from streamser.settings import Settings
 from tools.bench import PROGRAM
 from tools.bench.streams.load import LoadBench, run_load
 from tools.bench.streams.load_report import load_page, plot_load, read_report
@@ -252,7 +250,7 @@ def _plan_load(
         wordless=False,
         arguments=own.arguments,
         settings=own.changed,
-        tail_ms=to_ms(segmenter_settings(own.settings.endpointing).tail),
+        tail_ms=to_ms(endpointer_settings(own.settings.endpointing).tail),
         cores=pinned,
     )
 
@@ -302,11 +300,11 @@ def _plan_own(common: Common, streams: int, *, emotion_only: bool) -> _Own:
     flags: dict[str, Any] = {"server.port": 0, "server.late_s": 0.0, "server.token_share": 1.0}
     if emotion_only:
         flags["asr.engine"] = "none"
-    limits = common.load(flags).settings.server
+    limits = common.load(flags).server
     # Twice: streams that were there before may still be saying goodbye.
     if limits.max_sessions < 2 * streams:
         flags["server.max_sessions"] = 2 * streams
-    effective = common.load(flags)
+    effective = common.explain(flags)
     changed = {
         key: str(value)
         for key, value, origin, _ in effective.rows()
@@ -322,7 +320,7 @@ def _check_server(common: Common, server: str) -> None:
         common, "--server", "the server there has its own settings; leave it out.", server=None
     )
     try:
-        address(server, REALTIME, {})
+        endpoint(server, REALTIME, {})
     except ServerError as error:
         raise ConfigError(f"--server {error}") from None
 

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 
 import msgspec
 
-from streamser.client.address import REALTIME, address, shown
-from streamser.cores import usable_cores
+from streamser.client.wire import REALTIME, endpoint, redacted
 from streamser.errors import StreamserError
-from streamser.machine import describe_machine
+from streamser.machine import describe_machine, usable_cores
 from tools.bench.measure import METHOD
 from tools.bench.streams.client import (
     BLOCK_MS,
@@ -119,7 +118,7 @@ def run_load(bench: LoadBench, tell: Callable[[str], None]) -> LoadReport:
         command=bench.command,
         seed=bench.seed,
         machine=describe_machine(),
-        server="started for this" if bench.server is None else shown(bench.server),
+        server="started for this" if bench.server is None else redacted(bench.server),
         models={"vad": known.vad, "asr": known.asr, "emotion": known.emotion},
         settings=bench.settings,
         cores=None if bench.cores is None else tuple(sorted(bench.cores)),
@@ -181,7 +180,7 @@ def _climb(
 
 def _play(bench: LoadBench, lap: Lap, url: str, streams: int, meter: Meter) -> Played:
     query = {"intent": "transcription", "rate": "16000", "encoding": "s16le"}
-    target = Target(address(url, REALTIME, query), bench.token, bench.wordless)
+    target = Target(endpoint(url, REALTIME, query), bench.token, bench.wordless)
     span = Span(bench.warm_s, bench.seconds)
     return asyncio.run(play(target, lap, plans(bench.seed, streams, lap), span, meter))
 

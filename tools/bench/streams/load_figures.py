@@ -27,7 +27,7 @@ DEFINITIONS = (
     " sent when its block is handed to the socket, by the generator's clock; an event is received"
     " when its bytes are read from the socket, by the same clock.",
     "Speech ends at E = audio_end_ms of the utterance - the tail that the server keeps after the"
-    " last speech (SegmenterSettings.tail).",
+    " last speech (EndpointerSettings.tail).",
     "After speech end: receipt of the final - the moment at which the sample at E was sent."
     " Beyond the hangover: receipt of the final - the moment at which the last sample of the"
     " silence was sent that ends an utterance; the silence is endpointing.silence_ms, rounded up"

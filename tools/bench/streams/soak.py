@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from streamser.client.address import shown
+from streamser.client.wire import redacted
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
 from tools.bench.streams.client import Lap
@@ -67,7 +67,7 @@ def run_soak(bench: SoakBench, tell: Callable[[str], None]) -> SoakReport:
         command=bench.command,
         seed=bench.seed,
         machine=describe_machine(),
-        server="started for this" if bench.server is None else shown(bench.server),
+        server="started for this" if bench.server is None else redacted(bench.server),
         models=traffic.models,
         settings=bench.settings,
         sound=lap.name,

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from streamser.client.address import EVENTS, REALTIME, address
+from streamser.client.wire import EVENTS, REALTIME, endpoint
 from streamser.errors import StreamserError
 from tools.bench.streams.client import (
     BLOCK_MS,
@@ -249,7 +249,7 @@ class Traffic:
     async def _listen(self, query: dict[str, str | None]) -> Wire | None:
         ground = self._ground
         try:
-            wire = await dial(address(ground.url, EVENTS, query), ground.token, _ignore)
+            wire = await dial(endpoint(ground.url, EVENTS, query), ground.token, _ignore)
         except StreamserError:
             self.tally.refused += 1
             await _wait_for(self._stop, _AGAIN_S)
@@ -326,7 +326,7 @@ class _Talker:
             "stream": secret,
             "after": str(ledger.last) if ledger.last else None,
         }
-        url = address(self._ground.url, REALTIME, query)
+        url = endpoint(self._ground.url, REALTIME, query)
         return await dial(
             url, self._ground.token, lambda at, message: ledger.take(read_told(message))
         )
