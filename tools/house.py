@@ -36,20 +36,22 @@ WHEEL = Path(streamser.__file__).parent
 FLOORS: Mapping[str, int] = {
     "": 0,
     "events": 1,
+    "utterances": 2,
     "audio": 2,
     "speech": 3,
     "emotion": 4,
     "pipeline": 5,
-    "runtime": 5,
+    "runtime": 5,  # until it is pipeline
     "export": 6,
     "report": 6,
     "replay": 7,
     "training": 7,
     "client": 8,
     "server": 8,
+    "api": 8,
     "cli": 9,
 }
-"""The packages of the wheel from the ground up; modules of no package stand on the ground."""
+"""The packages of the wheel from the ground up; single modules, but for these, are the ground."""
 
 
 class Module(NamedTuple):
