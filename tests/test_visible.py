@@ -13,7 +13,7 @@ from streamser.cli.console import complain, tell, warn
 from streamser.cli.live_view import LiveScreen
 from streamser.cli.serve import LogFormat, logs
 from streamser.cli.sinks import PlainLines
-from streamser.cli.view_state import Cast
+from streamser.cli.view_state import PlaybackView
 from streamser.events import (
     ErrorBody,
     ErrorRaised,
@@ -23,7 +23,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.export.replay import Score
+from streamser.export.replay import Playlist
 from streamser.text import printable, visible
 from streamser.utterances import Utterance
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said
@@ -91,8 +91,8 @@ def test_the_live_view_shows_what_others_sent() -> None:
 
 def test_a_recording_is_played_as_it_is_shown_live() -> None:
     """Its names and words are those of a file, which may come from anybody."""
-    score = Score(cues=(), sessions=(EVIL, "s"), meeting=EVIL, notes=())
-    cast = Cast(EVIL, score, 1.0, 30.0)
+    score = Playlist(cues=(), sessions=(EVIL, "s"), meeting=EVIL, notes=())
+    cast = PlaybackView(EVIL, score, 1.0, 30.0)
     for at, event in enumerate(hostile()):
         state = cast.take(event, at * 1000)
         assert "\x1b" not in str(state)

@@ -331,10 +331,10 @@ def _try_emotion(group: str, settings: Settings) -> Check:
 
 
 def _plugins(group: str, name: str) -> Iterator[Check]:
-    from streamser.cli.models import look_at
+    from streamser.cli.models import check_plugins
     from streamser.plugins import KINDS
 
-    found = [looked for kind in KINDS for looked in look_at(kind)]
+    found = [looked for kind in KINDS for looked in check_plugins(kind)]
     if not found:
         yield Check(group=group, name=name, status="absent", found="none (docs/plugins.md)")
     for plugin, fault in found:

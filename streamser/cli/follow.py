@@ -17,7 +17,7 @@ import msgspec
 
 from streamser.audio.clip import to_ms
 from streamser.cli.console import clock, counted, signed
-from streamser.cli.signals import INTERRUPTED, Stopped, Wish, catching, leave_at_once, mute
+from streamser.cli.signals import INTERRUPTED, EndRequest, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
 from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
@@ -132,10 +132,10 @@ def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
 
     What has not ``begun`` has nothing to end: there the first is raised.
     """
-    wish = Wish()
+    request = EndRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        match wish.heard():
+        match request.heard():
             case "again":
                 leave_at_once(INTERRUPTED)
             case "echo":

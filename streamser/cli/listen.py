@@ -18,7 +18,7 @@ from streamser.cli.sinks import (
     JsonLines,
     PlainLines,
     PluggedSinks,
-    Recording,
+    RecordSink,
     ReportSink,
     Sink,
     SinkNames,
@@ -223,9 +223,9 @@ def show(
     from streamser.cli.follow import follow, summary_lines
 
     kept = kept or Kept()
-    keeping: list[Recording | ExportSink | PluggedSinks | ReportSink] = []
+    keeping: list[RecordSink | ExportSink | PluggedSinks | ReportSink] = []
     if kept.record is not None:
-        keeping.append(Recording(kept.record))
+        keeping.append(RecordSink(kept.record))
         tell(f"Events and sound are kept in {kept.record}.")
     others = (kept.exports, kept.plugged, kept.report)
     keeping += [each for each in others if each is not None]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streamser.emotion.ready.registry import Ready
     from streamser.plugins import Kind, Plugin
 
-__all__ = ["Looked", "app", "look_at"]
+__all__ = ["CheckedPlugin", "app", "check_plugins"]
 
 _WIDTH = 130
 
@@ -119,7 +119,7 @@ def _plugin_rows() -> list[dict[str, Any]]:
             "version": plugin.version,
             "fault": fault,
         }
-        for plugin, fault in look_at(EMOTION_MODELS)
+        for plugin, fault in check_plugins(EMOTION_MODELS)
     ]
 
 
@@ -160,19 +160,19 @@ def _gives(ready: Ready) -> str:
     return ", ".join(ready.labels or ready.dimensions)
 
 
-class Looked(NamedTuple):
+class CheckedPlugin(NamedTuple):
     """Hold a plug-in, and in one line what is wrong with it; nothing if it is well."""
 
     plugin: Plugin
     fault: str
 
 
-def look_at(kind: Kind) -> Iterator[Looked]:
+def check_plugins(kind: Kind) -> Iterator[CheckedPlugin]:
     """Import each plug-in of a kind and say what is wrong with it."""
     from streamser.plugins import fault_of, installed
 
     for plugin in installed(kind):
-        yield Looked(plugin, _twice(plugin) or _overruled(plugin) or fault_of(plugin))
+        yield CheckedPlugin(plugin, _twice(plugin) or _overruled(plugin) or fault_of(plugin))
 
 
 def _twice(plugin: Plugin) -> str:

@@ -18,7 +18,7 @@ import typer
 from streamser.cli.console import counted, tell, warn
 from streamser.cli.export import ExportAs, read_formats
 from streamser.cli.options import Common, check_folder, takes_settings
-from streamser.cli.signals import INTERRUPTED, Wish, catching, heed, leave_at_once
+from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_once, on_signal
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
@@ -242,12 +242,12 @@ async def _serve(
 ) -> None:
     import asyncio
 
-    asked, wish = asyncio.Event(), Wish()
+    asked, request = asyncio.Event(), EndRequest()
     patient = serving = False
 
     def stop(*, drain: bool) -> None:
         nonlocal patient
-        match wish.heard():
+        match request.heard():
             case "first":
                 patient = drain
                 asked.set()
@@ -255,8 +255,8 @@ async def _serve(
                 leave_at_once(INTERRUPTED)
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    heed("SIGINT", partial(stop, drain=False))
-    heed("SIGTERM", partial(stop, drain=True))
+    on_signal("SIGINT", partial(stop, drain=False))
+    on_signal("SIGTERM", partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN_PIPE",
     "INTERRUPTED",
+    "EndRequest",
     "Stopped",
-    "Wish",
     "catching",
     "ending_soon",
-    "heed",
     "leave_at_once",
     "leaving_at_once",
     "mute",
+    "on_signal",
 ]
 
 INTERRUPTED = 130
@@ -191,7 +191,7 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-class Wish:
+class EndRequest:
     """Tell a second wish for the end from an echo of the first; ``now`` is a clock in s.
 
     ``timeout`` sends its signal to a program and to the group that it is in; what a terminal sends
@@ -210,7 +210,7 @@ class Wish:
         return "echo" if self._now() - self._first < _ECHO_S else "again"
 
 
-def heed(name: str, act: Callable[[], None]) -> None:
+def on_signal(name: str, act: Callable[[], None]) -> None:
     """Call a function on the running loop whenever a signal of that name comes.
 
     In the main thread alone. After the loop has ended the signal ends the program at once.

@@ -29,7 +29,7 @@ __all__ = [
     "JsonLines",
     "PlainLines",
     "PluggedSinks",
-    "Recording",
+    "RecordSink",
     "ReportSink",
     "Sink",
     "SinkNames",
@@ -155,7 +155,7 @@ def plain_line(spoken: Utterance) -> str:
     return "  ".join(parts)
 
 
-class Recording:
+class RecordSink:
     """Write ``session.jsonl``, each event as it happens, and ``audio.flac``.
 
     Raises ``ConfigError`` where the folder holds a session already or cannot be made. A fault
@@ -319,10 +319,10 @@ class ReportSink:
 
     def take(self, event: Event) -> None:
         """Take the next event."""
-        from streamser.export.gather import Place
+        from streamser.export.gather import LineStamp
 
         began = round(time.time() * 1000) if isinstance(event, SessionCreated) else None
-        self._gatherer.take(event, Place(unix_ms=began))
+        self._gatherer.take(event, LineStamp(unix_ms=began))
         self._begun = True
 
     def hear(self, samples: Samples) -> None:

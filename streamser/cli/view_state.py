@@ -25,14 +25,14 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.export.replay import Score
+from streamser.export.replay import Playlist
 from streamser.text import printable, visible
 from streamser.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
 
-__all__ = ["Cast", "Level", "Played", "ViewState", "hear", "update"]
+__all__ = ["Level", "PlaybackView", "Played", "ViewState", "hear", "update"]
 
 FLOOR_DB = -60.0
 """The lowest level that is shown."""
@@ -159,25 +159,25 @@ def _decibels(amplitude: float) -> float:
     return max(FLOOR_DB, 20 * math.log10(amplitude)) if amplitude > 0 else FLOOR_DB
 
 
-class Cast:
-    """Follow the sessions of a score, one or several.
+class PlaybackView:
+    """Follow the sessions of a playlist, one or several.
 
     One is shown as it was live, with the mood that its events tell. Of several, whoever speaks
     stands in front; utterances have names, and the mood is that of their meeting. Times are
     then those of the meeting.
     """
 
-    def __init__(self, source: str, score: Score, speed: float, mood_seconds: float) -> None:
-        self._length_ms = score.length_ms
+    def __init__(self, source: str, playlist: Playlist, speed: float, mood_seconds: float) -> None:
+        self._length_ms = playlist.length_ms
         self._speed = speed
         self._source = printable(source)
         self._meeting: MeetingMood | None = None
-        if len(score.sessions) > 1:
-            self._meeting = MeetingMood(printable(score.meeting or ""), mood_seconds)
+        if len(playlist.sessions) > 1:
+            self._meeting = MeetingMood(printable(playlist.meeting or ""), mood_seconds)
         self._mood: MoodBody | None = None
         self._states: dict[str, ViewState] = {}
         self._names: dict[str, str] = {}
-        self._front = printable(score.sessions[0])
+        self._front = printable(playlist.sessions[0])
         self.finished = 0
 
     def take(self, event: Event, at_ms: int) -> ViewState:

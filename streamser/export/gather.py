@@ -42,10 +42,10 @@ from streamser.export.records import (
     UtteranceRecord,
 )
 
-__all__ = ["Gatherer", "Place"]
+__all__ = ["Gatherer", "LineStamp"]
 
 
-class Place(msgspec.Struct, frozen=True):
+class LineStamp(msgspec.Struct, frozen=True):
     """Say what stands beside an event in its line, where anything does.
 
     ``cursor``, ``meeting`` and ``at_ms`` are a server's ``Stamp``; ``unix_ms`` is when a
@@ -137,7 +137,7 @@ class _Session:
         before = min(self._seen) - 1 if self._before is None else self._before
         return max(self._seen) - before - len(self._seen)
 
-    def take(self, event: Event, place: Place) -> None:
+    def take(self, event: Event, place: LineStamp) -> None:
         """Take in the next event."""
         self._reached_ms = max(self._reached_ms, event.clock_ms or 0)
         self.meeting = place.meeting or self.meeting
@@ -192,7 +192,7 @@ class _Session:
             self._items[item_id].fields["speaker"] = self.speaker
         return self._items[item_id]
 
-    def _take_part(self, event: Event, place: Place) -> None:
+    def _take_part(self, event: Event, place: LineStamp) -> None:
         """Take in an event of an utterance."""
         match event:
             case SpeechStarted(item_id=item_id, audio_start_ms=start):
@@ -294,7 +294,7 @@ class Gatherer:
         self._meetings: dict[str, MeetingUpdated] = {}
         self._shifts: list[MoodShifted] = []
 
-    def take(self, event: Event | ListenerEvent, place: Place = Place()) -> bool:  # noqa: B008 - frozen
+    def take(self, event: Event | ListenerEvent, place: LineStamp = LineStamp()) -> bool:  # noqa: B008 - frozen
         """Take in an event; return whether it was new: what comes twice counts once."""
         match event:
             case Snapshot():

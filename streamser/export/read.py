@@ -12,7 +12,7 @@ import msgspec
 
 from streamser.errors import StreamserError
 from streamser.events import AnyEvent, EmotionBody, Event, decode_event
-from streamser.export.gather import Gatherer, Place
+from streamser.export.gather import Gatherer, LineStamp
 from streamser.export.records import SOUNDS, Recording, SessionRecord, check_meeting, listed
 from streamser.export.tables import columns_of, rows_of
 from streamser.utterances import needs_pandas
@@ -49,7 +49,7 @@ class Line(msgspec.Struct, frozen=True):
     """Hold an event, what stands beside it, and the line as it was."""
 
     event: AnyEvent
-    place: Place
+    place: LineStamp
     raw: bytes
 
 
@@ -202,7 +202,7 @@ def _read(raw: bytes) -> Line | str | None:
         return _CODE_PAGE if raw.lstrip().startswith(b"{") else _STRANGE_LINE
     try:
         event = decode_event(raw)
-        place = msgspec.json.decode(raw, type=Place)
+        place = msgspec.json.decode(raw, type=LineStamp)
     except msgspec.DecodeError:
         try:
             msgspec.json.decode(raw, type=_Foreign)
@@ -228,7 +228,7 @@ def _sound_of(session: SessionRecord, origin: Path | None) -> Path | None:
         return None
 
 
-def _implausible(event: AnyEvent, place: Place) -> str | None:
+def _implausible(event: AnyEvent, place: LineStamp) -> str | None:
     """Say what of an event cannot be: times, lengths or shares; ``None``: all can."""
     if any(abs(time) > _FARTHEST_MS for time in _times_of(event, place)):
         return "a time beyond a year"
@@ -247,7 +247,7 @@ def _implausible(event: AnyEvent, place: Place) -> str | None:
     return None
 
 
-def _times_of(event: AnyEvent, place: Place) -> Iterator[float]:
+def _times_of(event: AnyEvent, place: LineStamp) -> Iterator[float]:
     yield place.at_ms or 0
     for name in ("audio_start_ms", "audio_end_ms", "audio_ms", "speech_ms", "since_ms", "lag_ms"):
         yield getattr(event, name, None) or 0

@@ -29,14 +29,14 @@ from streamser.events import (
 from streamser.export.read import EventFile, Line
 from streamser.export.records import check_meeting, listed, mixed
 
-__all__ = ["Cue", "Playback", "Score", "make_score", "read_score"]
+__all__ = ["Playback", "Playlist", "TimedEvent", "make_playlist", "read_playlist"]
 
 _UNKNOWN: Final = "unknown"
 _LONGEST_WAIT_S: Final = 3600.0
 """Clocks of systems wait for no longer than some days."""
 
 
-class Cue(msgspec.Struct, frozen=True):
+class TimedEvent(msgspec.Struct, frozen=True):
     """Hold an event, when it was told, and when it is to be told again, both in ms.
 
     ``at_ms`` counts from the first event of the recording and is what moods go by; ``due_ms``
@@ -48,10 +48,10 @@ class Cue(msgspec.Struct, frozen=True):
     due_ms: int
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
+class Playlist(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what is to be played, in its order; ``meeting`` is that of its sessions."""
 
-    cues: tuple[Cue, ...]
+    cues: tuple[TimedEvent, ...]
     sessions: tuple[str, ...]
     meeting: str | None
     notes: tuple[str, ...]
@@ -63,12 +63,12 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
         return self.cues[-1].at_ms if self.cues else 0
 
 
-def make_score(
+def make_playlist(
     lines: Iterable[Line],
     session_ids: Sequence[str] = (),
     longest_pause_ms: int | None = None,
     meeting: str | None = None,
-) -> Score:
+) -> Playlist:
     """Lay recorded events, or those of some sessions or one meeting alone, on one clock.
 
     Where nobody speaks, at most ``longest_pause_ms`` pass between two events. Raises
@@ -94,8 +94,8 @@ def make_score(
     told = [each for session in sessions for each in session.told()]
     # What a server has counted is in its order, also where two events have the same time.
     told.sort(key=lambda each: (each.at_ms, each.cursor))
-    return Score(
-        cues=tuple(_cues(told, longest_pause_ms)),
+    return Playlist(
+        cues=tuple(_timed(told, longest_pause_ms)),
         sessions=tuple(session.session_id for session in sessions),
         meeting=sessions[0].meeting if sessions else None,
         notes=tuple(note for session in sessions for note in session.notes()),
@@ -231,7 +231,7 @@ def _place(event: Event) -> int | None:
     return None if event.clock_ms is None else round(event.clock_ms + (event.lag_ms or 0.0))
 
 
-def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[Cue]:
+def _timed(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[TimedEvent]:
     first = told[0].at_ms if told else 0
     before, due = first, 0
     speaking: set[str] = set()
@@ -240,7 +240,7 @@ def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[Cue]:
         if longest_pause_ms is not None and not speaking:
             gap = min(gap, longest_pause_ms)
         before, due = each.at_ms, due + gap
-        yield Cue(each.event, each.at_ms - first, due)
+        yield TimedEvent(each.event, each.at_ms - first, due)
         match each.event:
             case SpeechStarted():
                 speaking.add(each.event.session_id)
@@ -248,35 +248,35 @@ def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[Cue]:
                 speaking.discard(each.event.session_id)
 
 
-def read_score(
+def read_playlist(
     paths: Sequence[Path],
     session_ids: Sequence[str] = (),
     longest_pause_ms: int | None = None,
     meeting: str | None = None,
-) -> Score:
+) -> Playlist:
     """Read recorded sessions from one or more files, to be played.
 
     Raises ``StreamserError`` where a file cannot be read, or nothing in it can be played, and
-    as ``make_score`` does.
+    as ``make_playlist`` does.
     """
     files = [EventFile(path) for path in paths]
     lines = (line for file in files for line in file)
-    score = make_score(lines, session_ids, longest_pause_ms, meeting)
-    if not score.cues:
+    playlist = make_playlist(lines, session_ids, longest_pause_ms, meeting)
+    if not playlist.cues:
         raise StreamserError(f"{paths[0]}: no session's events are in it.", code="no_session")
-    notes = (*(note for file in files for note in file.notes), *score.notes)
-    return msgspec.structs.replace(score, notes=notes)
+    notes = (*(note for file in files for note in file.notes), *playlist.notes)
+    return msgspec.structs.replace(playlist, notes=notes)
 
 
 class Playback:
-    """Play a score ``speed`` times as fast as it was; ``speed`` is greater than 0.
+    """Play a playlist ``speed`` times as fast as it was; ``speed`` is greater than 0.
 
     Times are seconds since the beginning of the playing; they do not go back.
     """
 
-    def __init__(self, score: Score, speed: float = 1.0) -> None:
-        self._cues = score.cues
-        self._dues_s = [cue.due_ms / 1000.0 / speed for cue in score.cues]
+    def __init__(self, playlist: Playlist, speed: float = 1.0) -> None:
+        self._cues = playlist.cues
+        self._dues_s = [timed.due_ms / 1000.0 / speed for timed in playlist.cues]
         self._speed = speed
         self._next = 0
         self._at_ms = 0.0
@@ -291,7 +291,7 @@ class Playback:
         """Return which moment of the recording is being played, ms."""
         return self._at_ms
 
-    def advance(self, seconds: float, most: int | None = None) -> tuple[Cue, ...]:
+    def advance(self, seconds: float, most: int | None = None) -> tuple[TimedEvent, ...]:
         """Return what is due by now and was not before, at most so many; move on to there."""
         end = bisect_right(self._dues_s, seconds, lo=self._next)
         if most is not None and end > self._next + most:

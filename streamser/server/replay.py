@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from streamser.export.replay import Playback, Score
+from streamser.export.replay import Playback, Playlist
 from streamser.server.admission import Admission, Refusal
 from streamser.server.auth import read_tokens
 from streamser.server.connection import Connection
@@ -47,7 +47,7 @@ class ReplayServer:
     def __init__(
         self,
         settings: Settings,
-        score: Score,
+        score: Playlist,
         speed: float,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

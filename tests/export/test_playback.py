@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.export.replay import Cue, Playback, Score, read_score
+from streamser.export.replay import Playback, Playlist, TimedEvent, read_playlist
 from tests.export.script import Script, saved
 
 
-def score_of(*times: int) -> Score:
+def score_of(*times: int) -> Playlist:
     """Return a score of events at these times."""
     event = Script().events[0]
-    cues = tuple(Cue(event, at_ms, at_ms) for at_ms in times)
-    return Score(cues=cues, sessions=("s",), meeting=None, notes=())
+    cues = tuple(TimedEvent(event, at_ms, at_ms) for at_ms in times)
+    return Playlist(cues=cues, sessions=("s",), meeting=None, notes=())
 
 
 def test_an_event_comes_when_its_time_has_come() -> None:
@@ -80,7 +80,7 @@ def test_a_cut_pause_never_overtakes_what_follows(tmp_path: Path) -> None:
     script = Script()
     script.say(60_000, 61_000)
     path = saved(tmp_path / "talk.jsonl", script.close())
-    playback = Playback(read_score([path], longest_pause_ms=1000))
+    playback = Playback(read_playlist([path], longest_pause_ms=1000))
     playback.advance(0.9)
     assert playback.at_ms == pytest.approx(900)
     (cue,) = playback.advance(1.0)

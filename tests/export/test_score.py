@@ -8,7 +8,7 @@ import pytest
 
 from streamser.errors import StreamserError
 from streamser.events import Event, Marker, SessionCreated, SpeechStarted, encode_event
-from streamser.export.replay import read_score
+from streamser.export.replay import read_playlist
 from tests.export.script import Script, saved, stamped
 
 
@@ -23,7 +23,7 @@ def talk(session_id: str = "s", **how: str) -> list[Event]:
 def test_a_session_goes_by_its_audio_and_its_lag(tmp_path: Path) -> None:
     """In the order of the file; what speaks of no sound comes with what stands before it."""
     events = talk()
-    score = read_score([saved(tmp_path / "talk.jsonl", events)])
+    score = read_playlist([saved(tmp_path / "talk.jsonl", events)])
     assert [cue.event for cue in score.cues] == events
     due = [cue.due_ms for cue in score.cues]
     assert due == sorted(due)
@@ -37,7 +37,7 @@ def test_a_session_goes_by_its_audio_and_its_lag(tmp_path: Path) -> None:
 def test_a_meeting_goes_by_the_clock_of_the_server(tmp_path: Path) -> None:
     """Sessions of one or several files, each event at the time of its stamp."""
     parts = {"a": (talk("a", speaker="Ann"), 0), "b": (talk("b", speaker="Ben"), 1500)}
-    whole = read_score([stamped(tmp_path / "all.jsonl", parts, "m")])
+    whole = read_playlist([stamped(tmp_path / "all.jsonl", parts, "m")])
     assert whole.meeting == "m"
     assert whole.sessions == ("a", "b")
     begun = [cue for cue in whole.cues if isinstance(cue.event, SpeechStarted)]
@@ -47,7 +47,7 @@ def test_a_meeting_goes_by_the_clock_of_the_server(tmp_path: Path) -> None:
     files = []
     for name, (events, began) in parts.items():
         files.append(stamped(tmp_path / f"{name}.jsonl", {name: (events, began)}, "m"))
-    apart = read_score(files)
+    apart = read_playlist(files)
     assert {(cue.event.event_id, cue.at_ms) for cue in apart.cues} == {
         (cue.event.event_id, cue.at_ms) for cue in whole.cues
     }
@@ -56,7 +56,7 @@ def test_a_meeting_goes_by_the_clock_of_the_server(tmp_path: Path) -> None:
 def test_who_came_late_alone_is_played_from_their_beginning(tmp_path: Path) -> None:
     """Nobody waits for the part of the meeting that is not played."""
     parts = {"a": (talk("a"), 0), "b": (talk("b"), 300_000)}
-    score = read_score([stamped(tmp_path / "all.jsonl", parts, "m")], ["b"])
+    score = read_playlist([stamped(tmp_path / "all.jsonl", parts, "m")], ["b"])
     assert score.sessions == ("b",)
     assert score.cues[0].due_ms == score.cues[0].at_ms == 0
     assert score.cues[1].at_ms == 1020
@@ -68,8 +68,8 @@ def test_long_pauses_are_cut_where_nobody_speaks(tmp_path: Path) -> None:
     script.say(1000, 21_000, "a long tale")
     script.say(60_000, 61_000)
     path = saved(tmp_path / "talk.jsonl", script.close())
-    score = read_score([path], longest_pause_ms=2000)
-    whole = read_score([path])
+    score = read_playlist([path], longest_pause_ms=2000)
+    whole = read_playlist([path])
     assert [cue.at_ms for cue in score.cues] == [cue.at_ms for cue in whole.cues]
     due = {type(cue.event).__name__: cue.due_ms for cue in reversed(score.cues)}
     assert due["SpeechStopped"] - due["SpeechStarted"] == 21_030 - 1020
@@ -80,7 +80,7 @@ def test_long_pauses_are_cut_where_nobody_speaks(tmp_path: Path) -> None:
 def test_what_comes_twice_is_played_once(tmp_path: Path) -> None:
     """A listener that came back has heard some events again."""
     events = talk()
-    score = read_score([saved(tmp_path / "talk.jsonl", events[:5], events[2:])])
+    score = read_playlist([saved(tmp_path / "talk.jsonl", events[:5], events[2:])])
     assert [cue.event for cue in score.cues] == events
 
 
@@ -89,14 +89,14 @@ def test_nothing_follows_the_end_of_a_session(tmp_path: Path) -> None:
     script = Script()
     script.close()
     script.tell(Marker, id="m", audio_ms=5)
-    score = read_score([saved(tmp_path / "talk.jsonl", script.events)])
+    score = read_playlist([saved(tmp_path / "talk.jsonl", script.events)])
     assert [cue.event.seq for cue in score.cues] == [1, 2]
 
 
 def test_a_missing_beginning_is_made_up_and_said(tmp_path: Path) -> None:
     """From what the events say of themselves: words, model, speaker, meeting."""
     parts = {"a": (talk("a", speaker="Ann")[3:], 0)}
-    score = read_score([stamped(tmp_path / "tail.jsonl", parts, "m")])
+    score = read_playlist([stamped(tmp_path / "tail.jsonl", parts, "m")])
     created = score.cues[0].event
     assert isinstance(created, SessionCreated)
     assert created.seq == 3
@@ -112,7 +112,7 @@ def test_gaps_and_cut_ends_are_said(tmp_path: Path) -> None:
     events = talk()
     path = saved(tmp_path / "cut.jsonl", [*events[:4], *events[6:9]])
     path.write_bytes(path.read_bytes() + encode_event(events[9])[:40])
-    score = read_score([path])
+    score = read_playlist([path])
     assert len(score.cues) == 7
     cut, gap = score.notes
     assert "cut off" in cut
@@ -123,13 +123,13 @@ def test_sessions_that_nobody_can_place_are_refused(tmp_path: Path) -> None:
     """With the names to choose from; one of them alone is played."""
     path = saved(tmp_path / "two.jsonl", talk("a"), talk("b"))
     with pytest.raises(StreamserError, match=r"not of one meeting.*--session ID \(a, b\)"):
-        read_score([path])
+        read_playlist([path])
     same = saved(tmp_path / "same.jsonl", talk("a", meeting="m"), talk("b", meeting="m"))
     with pytest.raises(StreamserError, match="no server has stamped them"):
-        read_score([same])
-    assert read_score([path], ["b"]).sessions == ("b",)
+        read_playlist([same])
+    assert read_playlist([path], ["b"]).sessions == ("b",)
     with pytest.raises(StreamserError, match="there is no session c; there are a, b"):
-        read_score([path], ["c"])
+        read_playlist([path], ["c"])
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
@@ -137,6 +137,6 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     other = tmp_path / "other.jsonl"
     other.write_text('{"hello": 1}\n')
     with pytest.raises(StreamserError, match="no events of ours"):
-        read_score([other])
+        read_playlist([other])
     with pytest.raises(StreamserError, match="No such file"):
-        read_score([tmp_path / "none.jsonl"])
+        read_playlist([tmp_path / "none.jsonl"])
