@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streamser.events import *  # noqa: F403
     from streamser.export.read import read_recording as read_recording
     from streamser.export.read import read_session as read_session
-    from streamser.runtime.analyzer import Analyzer as Analyzer
+    from streamser.pipeline.analyzer import Analyzer as Analyzer
     from streamser.settings import Settings as Settings
     from streamser.settings_loader import explain_settings as explain_settings
     from streamser.settings_loader import load_settings as load_settings
@@ -39,7 +39,7 @@ _HOMES = {
     " SpeechStopped TranscriptPartial TranscriptionCompleted TranscriptionDelta"
     " TranscriptionFailed decode_event encode_event",
     "streamser.export.read": "read_recording read_session",
-    "streamser.runtime.analyzer": "Analyzer",
+    "streamser.pipeline.analyzer": "Analyzer",
     "streamser.settings": "Settings",
     "streamser.settings_loader": "explain_settings load_settings",
     "streamser.utterances": "Utterance Utterances",

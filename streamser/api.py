@@ -14,13 +14,13 @@ import numpy.typing as npt
 from streamser.audio.array import ArraySource
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Resampler
 from streamser.audio.source import AudioSource, Gap
-from streamser.emotion.model import EmotionModel, Listener, Reading, Spoken
+from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.errors import AudioError, ConfigError
 from streamser.events import ErrorRaised, Event, SessionCreated
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.assembly import build_model
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.build import build_model
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 from streamser.utterances import Utterance, Utterances, read_utterance
@@ -216,7 +216,7 @@ class Model:
         *,
         sampling_rate: int = SAMPLE_RATE,
         speakers: Sequence[str] | None = None,
-    ) -> list[Reading]:
+    ) -> list[Prediction]:
         """Return one prediction a clip, in their order.
 
         Clips are paths, or arrays of shape (frames,) or (frames, channels) at ``sampling_rate``
@@ -228,18 +228,18 @@ class Model:
         words = [None] * len(clips) if texts is None else texts
         whose = [None] * len(clips) if speakers is None else speakers
         asked = (
-            Spoken(samples=_clip(clip, sampling_rate), text=text)
+            Segment(samples=_clip(clip, sampling_rate), text=text)
             for clip, text in zip(clips, words, strict=True)
         )
-        listeners: dict[str, Listener] = {}
+        listeners: dict[str, SpeakerModel] = {}
         told = []
         for finding, speaker in zip(self._observe(asked), whose, strict=True):
             if speaker is None:
-                told.append(self._model.listener().interpret(finding))
+                told.append(self._model.new_speaker().predict(finding))
                 continue
-            listener = listeners.setdefault(speaker, self._model.listener())
-            told.append(listener.interpret(finding))
-            listener.learn(finding)
+            listener = listeners.setdefault(speaker, self._model.new_speaker())
+            told.append(listener.predict(finding))
+            listener.adapt(finding)
         return told
 
     def process_func(self, signal: npt.NDArray[Any], sampling_rate: int) -> dict[str, Any]:
@@ -257,15 +257,15 @@ class Model:
             "uncertainty": told.uncertainty,
         }
 
-    def _observe(self, asked: Iterable[Spoken]) -> Iterator[Any]:
-        batch: list[Spoken] = []
+    def _observe(self, asked: Iterable[Segment]) -> Iterator[Any]:
+        batch: list[Segment] = []
         for each in asked:
             batch.append(each)
             if len(batch) == _BATCH:
-                yield from self._model.observe(batch)
+                yield from self._model.extract(batch)
                 batch = []
         if batch:
-            yield from self._model.observe(batch)
+            yield from self._model.extract(batch)
 
 
 def load_model(
@@ -326,7 +326,7 @@ def _utterances(events: Iterable[Event], file: str, speaker: str | None) -> Iter
 def _clip(clip: str | Path | npt.NDArray[Any], rate: int) -> Samples:
     """Read a clip as mono samples at 16 kHz."""
     source = FileSource(clip) if isinstance(clip, str | Path) else ArraySource(clip, rate)
-    intake = Intake(source.rate, source.channels)
+    intake = Resampler(source.rate, source.channels)
     parts = [
         intake.fill(piece.frames) if isinstance(piece, Gap) else intake.feed(piece)
         for piece in source.chunks()

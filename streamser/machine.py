@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +16,12 @@ import msgspec
 __all__ = [
     "MARGIN",
     "KeptChoices",
+    "Machine",
     "Trial",
     "choices_file",
     "core_count",
     "cpu_name",
+    "describe_machine",
     "fastest",
     "forbid_telemetry",
     "least_times",
@@ -189,3 +193,47 @@ def forbid_telemetry() -> None:
     on. A user who has set ``ORT_DISABLE_TELEMETRY`` has decided.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+_PACKAGES = (
+    "numpy",
+    "msgspec",
+    "soxr",
+    "soundfile",
+    "onnxruntime",
+    "webrtcvad-wheels",
+    "faster-whisper",
+    "vaderSentiment",
+)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a figure depends on; ``cores`` are those this process may use."""
+
+    cpu: str
+    cores: int
+    system: str
+    python: str
+    streamser: str
+    packages: dict[str, str]
+
+
+def describe_machine() -> Machine:
+    """Describe this machine and the packages at work."""
+    from streamser import __version__
+
+    return Machine(
+        cpu=cpu_name(),
+        cores=core_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        streamser=__version__,
+        packages={name: version for name in _PACKAGES if (version := _version(name))},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

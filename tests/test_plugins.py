@@ -12,8 +12,8 @@ import pytest
 import streamser
 from streamser.emotion.choose import choose_model
 from streamser.errors import ConfigError, ModelError
+from streamser.pipeline.build import caveats_of
 from streamser.plugins import SINKS, TRANSCRIBERS, fault_of, find_plugin, installed, make
-from streamser.runtime.assembly import caveats_of
 from streamser.settings import AsrSettings, EmotionSettings, Settings
 from streamser.settings_loader import load_settings
 from streamser.speech.choose import choose_transcriber

@@ -59,11 +59,11 @@ def test_the_environment_may_name_the_config() -> None:
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_can_be_used(name: str) -> None:
     """And changes something."""
-    from streamser.runtime.assembly import segmenter_settings
+    from streamser.pipeline.build import endpointer_settings
 
     settings = load_settings(name, environ={})
     assert settings != Settings()
-    assert segmenter_settings(settings.endpointing).silence > 0
+    assert endpointer_settings(settings.endpointing).silence > 0
     assert preset_path(name).is_file()
 
 

@@ -17,7 +17,7 @@ from streamser.errors import ConfigError
 from streamser.text import printable
 
 if TYPE_CHECKING:
-    from streamser.training.items import Item
+    from streamser.training.manifest import Item
 
 __all__ = ["app"]
 
@@ -223,10 +223,10 @@ def pair(
     """Join voices with words of the same category.
 
     Neither a speaker nor a text is in two splits. Voices need a split; words without one get
-    it by a hash. What this makes too easy is told in streamser/training/pairing.py.
+    it by a hash. What this makes too easy is told in streamser/training/folds.py.
     """
+    from streamser.training.folds import pair as paired
     from streamser.training.manifest import read_manifest, write_manifest
-    from streamser.training.pairing import pair as paired
 
     texts = [item for path in words for item in read_manifest(path)]
     items = paired(read_manifest(voices), texts, seed=seed, repeats=repeats)

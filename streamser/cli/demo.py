@@ -51,7 +51,7 @@ def demo(
     It runs at real speed, with no sound card and no download. Uses the preset
     `embedded` (or `voice-only`, without the extra `words`) if no --config is named.
     """
-    from streamser.speech.weights_package import PACKAGED_SIZE, WORDS_EXTRA, weights_package
+    from streamser.speech.whisper_files import PACKAGED_SIZE, WORDS_EXTRA, weights_package
 
     if web and as_json:
         raise ConfigError("--json and --web exclude each other: choose one of them.")

@@ -45,10 +45,10 @@ _MARKS = {"works": ("✓", "green"), "absent": ("–", "bright_black"), "broken"
 _TITLES = {
     "machine": "This machine",
     "microphone": "Microphone",
-    "audio": "Reading sound",
-    "vad": "Finding speech",
+    "audio": "Prediction sound",
+    "vad": "Features speech",
     "asr": "Understanding words",
-    "emotion": "Reading emotion",
+    "emotion": "Prediction emotion",
     "plugins": "Plug-ins",
     "speed": "Speed",
 }
@@ -272,7 +272,7 @@ def _library(group: str, name: str) -> Iterator[Check]:
 def _vad(group: str, name: str) -> Iterator[Check]:
     import numpy as np
 
-    from streamser.runtime.assembly import build_vads
+    from streamser.pipeline.build import build_vads
 
     vad = build_vads(load_settings(flags={"vad.engine": name}, environ={}))()
     silence = np.zeros(vad.window, np.float32)
@@ -317,15 +317,15 @@ def _chosen_emotion(group: str, name: str) -> Iterator[Check]:
 def _try_emotion(group: str, settings: Settings) -> Check:
     import numpy as np
 
-    from streamser.emotion.model import Spoken
-    from streamser.runtime.assembly import build_model
+    from streamser.emotion.model import Segment
+    from streamser.pipeline.build import build_model
 
     model = build_model(settings, lambda line: None)
     # A buzz with the pitch of a voice, falling as in a statement.
     pitch = np.linspace(150, 100, 16_000) / 16_000
     buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)
-    (finding,) = model.observe([Spoken(samples=buzz, text="it works wonderfully")])
-    reading = model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples=buzz, text="it works wonderfully")])
+    reading = model.new_speaker().predict(finding)
     found = f"reads {', '.join(reading.modalities) or 'nothing'}"
     return Check(group=group, name=model.name, status="works", found=found)
 

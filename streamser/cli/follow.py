@@ -132,10 +132,10 @@ def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
 
     What has not ``begun`` has nothing to end: there the first is raised.
     """
-    request = EndRequest()
+    wish = EndRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
-        match request.heard():
+        match wish.heard():
             case "again":
                 leave_at_once(INTERRUPTED)
             case "echo":

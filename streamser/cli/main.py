@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
-from streamser.cli.bench import app as bench_app
 from streamser.cli.config import config_app
 from streamser.cli.console import complain, mend_streams
 from streamser.cli.corpus import app as corpus_app
@@ -22,7 +21,6 @@ from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen
 from streamser.cli.models import app as models_app
-from streamser.cli.protocol import protocol
 from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
@@ -96,13 +94,11 @@ app.command()(forget)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)
-app.command()(protocol)
 app.command()(evaluate)
 app.command()(train)
 app.command()(crossval)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
-app.add_typer(bench_app, name="bench")
 app.add_typer(corpus_app, name="corpus")
 
 

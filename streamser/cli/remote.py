@@ -15,8 +15,7 @@ import msgspec
 from streamser.cli.console import tell, warn
 from streamser.cli.options import Common
 from streamser.cli.sinks import advice_of
-from streamser.client.errors import ServerError
-from streamser.client.place import placed
+from streamser.client.wire import ServerError, page_url, plan_route, redacted, shift_times
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import EmotionCompleted, SessionClosed, SessionEvent, TranscriptionFailed
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.runtime.feed import FeedItem, Missed
+    from streamser.pipeline.stream import AudioItem, LostAudio
 
 __all__ = ["Remote", "Totals", "check_remote"]
 
@@ -143,20 +142,18 @@ class Remote:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
-        from streamser.client.address import page, shown
-        from streamser.client.route import plan
-        from streamser.runtime.feed import KEPT, Feed
+        from streamser.pipeline.stream import KEPT, AudioReader
 
-        route = plan(self._server, proxy=self._proxy, ca=self._ca)
-        kept = f"What it keeps of you stands at {page(self._server)}"
-        tell(f"The sound is sent to {shown(self._server)}{route.told}. {kept}")
+        route = plan_route(self._server, proxy=self._proxy, ca=self._ca)
+        kept = f"What it keeps of you stands at {page_url(self._server)}"
+        tell(f"The sound is sent to {redacted(self._server)}{route.told}. {kept}")
         loop = self._runner.get_loop()
-        self._mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
+        self._mailbox: asyncio.Queue[AudioItem] = asyncio.Queue()
 
-        def post(item: FeedItem) -> None:
+        def post(item: AudioItem) -> None:
             loop.call_soon_threadsafe(self._mailbox.put_nowait, item)
 
-        self._feed = Feed(self._source, self._channel, post, time.monotonic)
+        self._feed = AudioReader(self._source, self._channel, post, time.monotonic)
         try:
             if self._source.live:
                 self._feed.start(KEPT)
@@ -226,9 +223,9 @@ class Remote:
         await self._connection.__aexit__(kind, error, trace)
 
     def _events(self, source: AudioSource, on_audio: _Tap) -> Iterator[SessionEvent]:
-        from streamser.runtime.losses import Losses
+        from streamser.pipeline.emitter import DropCounter
 
-        self._missing = Losses("audio")
+        self._missing = DropCounter("audio")
         self._lost_ms = 0
         sending = self._runner.get_loop().create_task(self._send(source, on_audio))
         totals = Totals()
@@ -242,21 +239,21 @@ class Remote:
         event = await anext(self._session, None)
         if event is None:
             return None
-        return cast("SessionEvent", placed(event, self._session.offset_ms))
+        return cast("SessionEvent", shift_times(event, self._session.offset_ms))
 
     async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
-        from streamser.runtime.feed import Ended, Heard, Missed
+        from streamser.pipeline.stream import Chunk, EndOfStream, LostAudio
 
         try:
             while True:
                 match await self._mailbox.get():
-                    case Heard(samples=samples):
+                    case Chunk(samples=samples):
                         on_audio(samples)
                         await self._session.send(samples)
                         self._feed.heard(len(samples))
-                    case Missed() as missed:
+                    case LostAudio() as missed:
                         self._tell_missed(missed)
-                    case Ended(error=error):
+                    case EndOfStream(error=error):
                         self.fault = _fault(error)
                         return
         except ServerError:
@@ -266,8 +263,7 @@ class Remote:
             with suppress(ServerError):
                 await self._session.finish()
 
-    def _tell_missed(self, missed: Missed) -> None:
-
+    def _tell_missed(self, missed: LostAudio) -> None:
         told = self._missing.note(missed.samples, missed.reason, missed.at)
         if told is not None:
             advice = advice_of(told(event_id="", session_id=self._session.id, seq=0))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from streamser.cli.view_state import PlaybackView, ViewState
     from streamser.export.replay import Playback, Playlist
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
     from streamser.settings import Settings
 
 __all__ = ["PlainStage", "Stage", "open_stage", "play_here", "replay", "serve_replay"]
@@ -93,25 +93,25 @@ def replay(
     from streamser.export.replay import read_playlist
 
     longest_ms = None if pause is None else round(pause * 1000)
-    playlist = read_playlist(files, session or (), longest_ms, name)
-    for note in playlist.notes:
+    score = read_playlist(files, session or (), longest_ms, name)
+    for note in score.notes:
         warn(note)
     if serve:
-        serve_replay(settings, playlist, speed, files[0].name)
+        serve_replay(settings, score, speed, files[0].name)
         return
-    _play_in_terminal(settings, playlist, speed, files[0].name)
+    _play_in_terminal(settings, score, speed, files[0].name)
 
 
-def _play_in_terminal(settings: Settings, playlist: Playlist, speed: float, source: str) -> None:
+def _play_in_terminal(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     from streamser.cli.view_state import PlaybackView
     from streamser.export.replay import Playback
 
-    playback = Playback(playlist, speed)
-    view = PlaybackView(source, playlist, speed, settings.mood.time_constant_s)
+    playback = Playback(score, speed)
+    cast = PlaybackView(source, score, speed, settings.mood.time_constant_s)
     stage = open_stage(source)
     try:
         with catching(_unwind, "SIGTERM", "SIGHUP"):
-            play_here(playback, view, stage, time.monotonic, time.sleep)
+            play_here(playback, cast, stage, time.monotonic, time.sleep)
     except Stopped:
         raise
     except KeyboardInterrupt:
@@ -119,9 +119,9 @@ def _play_in_terminal(settings: Settings, playlist: Playlist, speed: float, sour
     finally:
         stage.close()
     if playback.is_over:
-        tell(f"{clock(playlist.length_ms)} played, {counted(view.finished, 'utterance')}.")
+        tell(f"{clock(score.length_ms)} played, {counted(cast.finished, 'utterance')}.")
     else:
-        tell(f"Stopped at {clock(playback.at_ms)} of {clock(playlist.length_ms)}.")
+        tell(f"Stopped at {clock(playback.at_ms)} of {clock(score.length_ms)}.")
 
 
 class Stage(Protocol):
@@ -171,7 +171,7 @@ def open_stage(source: str) -> Stage:
 
 def play_here(
     playback: Playback,
-    view: PlaybackView,
+    cast: PlaybackView,
     stage: Stage,
     now: Callable[[], float],
     sleep: Callable[[float], None],
@@ -180,11 +180,11 @@ def play_here(
     began = now()
     while True:
         for cue in playback.advance(now() - began):
-            stage.show(view.take(cue.event, cue.at_ms))
+            stage.show(cast.take(cue.event, cue.at_ms))
             stage.advise(cue.event)
         if playback.is_over:
             return
-        stage.show(view.wait(playback.at_ms))
+        stage.show(cast.wait(playback.at_ms))
         sleep(min(_FRAME_S, playback.wait_s(now() - began)))
 
 
@@ -192,36 +192,36 @@ def _unwind(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
 
 
-def serve_replay(settings: Settings, playlist: Playlist, speed: float, source: str) -> None:
-    """Play a playlist to listeners; its end stays to be seen until a signal comes.
+def serve_replay(settings: Settings, score: Playlist, speed: float, source: str) -> None:
+    """Play a score to listeners; its end stays to be seen until a signal comes.
 
     Raises ``ConfigError`` where the port cannot be had, or must not be opened.
     """
     import asyncio
 
-    asyncio.run(_serve(settings, playlist, speed, source))
+    asyncio.run(_serve(settings, score, speed, source))
 
 
-async def _serve(settings: Settings, playlist: Playlist, speed: float, source: str) -> None:
+async def _serve(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     import asyncio
 
-    from streamser.server.replay import ReplayServer
+    from streamser.server.app import ReplayServer
 
-    asked, request = asyncio.Event(), EndRequest()
+    asked, wish = asyncio.Event(), EndRequest()
 
     def stop() -> None:
-        if request.heard() == "again":
+        if wish.heard() == "again":
             leave_at_once(INTERRUPTED)
         asked.set()
 
-    server = ReplayServer(settings, playlist, speed)
+    server = ReplayServer(settings, score, speed)
     # Before the port is open: whoever sees it open may send the signal.
     for name in ("SIGINT", "SIGTERM"):
         on_signal(name, stop)
     await server.start()
-    what = f"{clock(playlist.length_ms)}, {counted(len(playlist.sessions), 'session')}"
+    what = f"{clock(score.length_ms)}, {counted(len(score.sessions), 'session')}"
     tell(f"Playing {source} ({what}) at {speed:g} times its speed.")
-    tell(f"Open {server.url}{_query(playlist)} (Ctrl-C ends it).")
+    tell(f"Open {server.url}{_query(score)} (Ctrl-C ends it).")
     tasks: set[asyncio.Future[Any]] = {
         asyncio.ensure_future(work) for work in (asked.wait(), _play(server))
     }
@@ -245,6 +245,6 @@ async def _play(server: ReplayServer) -> None:
     await asyncio.Event().wait()
 
 
-def _query(playlist: Playlist) -> str:
+def _query(score: Playlist) -> str:
     # The page goes straight to a meeting; to everything on a server it asks first.
-    return "?watch=1" if playlist.meeting is None else f"?meeting={quote(playlist.meeting)}&watch=1"
+    return "?watch=1" if score.meeting is None else f"?meeting={quote(score.meeting)}&watch=1"

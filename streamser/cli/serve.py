@@ -22,6 +22,7 @@ from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_on
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
+from streamser.server.telemetry import run_beside
 from streamser.text import printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
     from streamser.settings import Settings
 
 __all__ = ["Exports", "LogAs", "LogFormat", "logs", "run_server", "serve"]
@@ -163,48 +164,46 @@ def _run(
 ) -> bool:
     import asyncio
 
-    from streamser.server.statement import in_files, to_plugin
+    from streamser.server.recorder import given_to_plugin, kept_in_files
 
     if plugged is not None:
-        kept = map(to_plugin, plugged.names)
+        kept = map(given_to_plugin, plugged.names)
         server.listen_in(plugged.deliver, *kept, is_whole=lambda: plugged.complete)
     if export is None:
         asyncio.run(_serve(server, beside))
         return True
-    with _keeping(export, server.metrics.export_lost) as keeper:
-        kept_so = in_files(export.formats, export.days)
-        server.listen_in(keeper.deliver, kept_so, is_whole=lambda: keeper.incomplete is None)
-        prune = None if export.days is None else _remove_older(keeper, export.days)
+    with _recording(export, server.metrics.export_lost) as recorder:
+        kept_so = kept_in_files(export.formats, export.days)
+        server.listen_in(recorder.deliver, kept_so, is_whole=lambda: recorder.incomplete is None)
+        prune = None if export.days is None else _remove_older(recorder, export.days)
         asyncio.run(_serve(server, beside, prune))
-    if keeper.incomplete is not None:
-        warn(f"not everything is kept in {export.folder}: {keeper.incomplete}.")
-    return keeper.incomplete is None
+    if recorder.incomplete is not None:
+        warn(f"not everything is kept in {export.folder}: {recorder.incomplete}.")
+    return recorder.incomplete is None
 
 
 @contextmanager
-def _keeping(export: Exports, count: Callable[[str, int], None]) -> Iterator[Keeper]:
+def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[SessionRecorder]:
     """Keep what sessions leave, and finish that when the block ends."""
-    from streamser.server.keeper import Keeper
+    from streamser.server.recorder import SessionRecorder
 
     try:
-        keeper = Keeper(export.folder, export.formats, warn, count)
+        recorder = SessionRecorder(export.folder, export.formats, warn, count)
     except OSError as error:
         raise ConfigError(f"--export {export.folder}: {error.strerror or error}.") from None
     tell(f"The events of every session are kept in {export.folder}.")
     try:
-        yield keeper
+        yield recorder
     finally:
-        keeper.close()
+        recorder.close()
 
 
-async def _remove_older(keeper: Keeper, days: int) -> None:
+async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
     import asyncio
 
-    from streamser.server.aside import aside
-
     while True:
-        removed = await aside(partial(keeper.remove_older, days), "streamser-keep-days")
+        removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)
@@ -242,12 +241,12 @@ async def _serve(
 ) -> None:
     import asyncio
 
-    asked, request = asyncio.Event(), EndRequest()
+    asked, wish = asyncio.Event(), EndRequest()
     patient = serving = False
 
     def stop(*, drain: bool) -> None:
         nonlocal patient
-        match request.heard():
+        match wish.heard():
             case "first":
                 patient = drain
                 asked.set()
@@ -312,7 +311,7 @@ class _Text(logging.Formatter):
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        from streamser.server.journal import FIELDS
+        from streamser.server.telemetry import FIELDS
 
         fields: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
         own = getattr(record, FIELDS, None)
@@ -331,6 +330,6 @@ def _fault(record: logging.LogRecord) -> str | None:
     # Never the traceback: its last line may quote a header, or what people say.
     if record.exc_info is None or record.exc_info[1] is None:
         return None
-    from streamser.server.faults import describe
+    from streamser.server.telemetry import describe
 
     return describe(record.exc_info[1])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.events import Event
     from streamser.export.sink_thread import SinkThread
-    from streamser.server.backlog import Letter
+    from streamser.server.outgoing import EncodedEvent
 
 __all__ = [
     "JsonLines",
@@ -257,7 +257,7 @@ class PluggedSinks:
         if self._threads:
             self._put(encode_event(event))
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: EncodedEvent) -> None:
         """Take an event as a server's hub gives it."""
         self._put(letter.bodies[0])
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Committed,
     EmotionBody,
@@ -26,6 +25,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.export.replay import Playlist
+from streamser.server.meeting import MeetingMood
 from streamser.text import printable, visible
 from streamser.utterances import Utterance, read_utterance
 
@@ -160,24 +160,24 @@ def _decibels(amplitude: float) -> float:
 
 
 class PlaybackView:
-    """Follow the sessions of a playlist, one or several.
+    """Follow the sessions of a score, one or several.
 
     One is shown as it was live, with the mood that its events tell. Of several, whoever speaks
     stands in front; utterances have names, and the mood is that of their meeting. Times are
     then those of the meeting.
     """
 
-    def __init__(self, source: str, playlist: Playlist, speed: float, mood_seconds: float) -> None:
-        self._length_ms = playlist.length_ms
+    def __init__(self, source: str, score: Playlist, speed: float, mood_seconds: float) -> None:
+        self._length_ms = score.length_ms
         self._speed = speed
         self._source = printable(source)
         self._meeting: MeetingMood | None = None
-        if len(playlist.sessions) > 1:
-            self._meeting = MeetingMood(printable(playlist.meeting or ""), mood_seconds)
+        if len(score.sessions) > 1:
+            self._meeting = MeetingMood(printable(score.meeting or ""), mood_seconds)
         self._mood: MoodBody | None = None
         self._states: dict[str, ViewState] = {}
         self._names: dict[str, str] = {}
-        self._front = printable(playlist.sessions[0])
+        self._front = printable(score.sessions[0])
         self.finished = 0
 
     def take(self, event: Event, at_ms: int) -> ViewState:

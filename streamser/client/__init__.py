@@ -6,20 +6,18 @@ connect again when the connection breaks, lose no final and tell no event twice.
 
 from __future__ import annotations
 
-from streamser.client.errors import ServerError
-from streamser.client.line import Timing
+from streamser.client.connection import RetryTiming
 from streamser.client.listener import Stamped, subscribe
-from streamser.client.place import placed
 from streamser.client.session import Session, connect
-from streamser.client.sound import Encoding
+from streamser.client.wire import Encoding, ServerError, shift_times
 
 __all__ = [
     "Encoding",
+    "RetryTiming",
     "ServerError",
     "Session",
     "Stamped",
-    "Timing",
     "connect",
-    "placed",
+    "shift_times",
     "subscribe",
 ]

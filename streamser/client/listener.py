@@ -8,14 +8,11 @@ from ssl import SSLContext
 
 import msgspec
 
-from streamser.client.address import EVENTS, address
-from streamser.client.errors import Broken
-from streamser.client.line import Line, Timing
-from streamser.client.route import plan
-from streamser.client.wire import Envelope, read
+from streamser.client.connection import Reconnector, RetryTiming
+from streamser.client.wire import EVENTS, ConnectionLost, Envelope, endpoint, plan_route, read_event
 from streamser.events import AnyEvent, ErrorBody, ErrorRaised, Snapshot, Stamp
 
-__all__ = ["Place", "Stamped", "subscribe"]
+__all__ = ["ListenPosition", "Stamped", "subscribe"]
 
 
 class Stamped(msgspec.Struct, frozen=True):
@@ -25,7 +22,7 @@ class Stamped(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
-class Place:
+class ListenPosition:
     """Know how far a listener has come, so that it hears everything once; pure.
 
     With ``by_seq`` it listens to one session and counts its ``seq``, else the ``cursor``.
@@ -35,9 +32,9 @@ class Place:
         self.after = after
         self._by_seq = by_seq
 
-    def take(self, message: bytes | str) -> Stamped | None:
+    def accept(self, message: bytes | str) -> Stamped | None:
         """Read a message; ``None`` where it was told before, or nobody knows what it is."""
-        event = read(message)
+        event = read_event(message)
         if event is None:
             return None
         if isinstance(event, Snapshot):
@@ -76,7 +73,7 @@ async def subscribe(
     proxy: str | None = None,
     give_up_s: float = 120.0,
     tell: Callable[[str], None] | None = None,
-    timing: Timing | None = None,
+    timing: RetryTiming | None = None,
 ) -> AsyncGenerator[Stamped, None]:
     """Yield the events of a meeting, of a session or, without either, of all sessions.
 
@@ -94,7 +91,7 @@ async def subscribe(
 
     if meeting is not None and session is not None:
         raise ValueError("listen to a meeting or to a session, not to both")
-    place = Place(after, by_seq=session is not None)
+    position = ListenPosition(after, by_seq=session is not None)
     query = {
         "meeting": meeting,
         "session": session,
@@ -103,47 +100,47 @@ async def subscribe(
     }
 
     def target() -> str:
-        known = None if place.after is None else str(place.after)
-        return address(url, EVENTS, query | {"after": known})
+        known = None if position.after is None else str(position.after)
+        return endpoint(url, EVENTS, query | {"after": known})
 
-    line = Line(
+    link = Reconnector(
         target(),
         token,
-        plan(url, proxy=proxy, ca=ca, tls=ssl),
+        plan_route(url, proxy=proxy, ca=ca, tls=ssl),
         resume=True,
         give_up_s=give_up_s,
         tell=tell,
-        timing=timing or Timing(),
+        timing=timing or RetryTiming(),
     )
     while True:
-        socket = await line.reach(target)
+        socket = await link.connect(target)
         said: ErrorBody | None = None
         first = True
         try:
             while True:
                 message = await socket.recv()
-                told = place.take(message)
+                told = position.accept(message)
                 if told is None:
                     continue
                 if isinstance(told.event, ErrorRaised) and not told.event.session_id:
                     said = told.event.error
                     continue
                 if first:
-                    line.works()
+                    link.mark_connected()
                     first = False
                 if isinstance(told.event, Snapshot) and told.event.lost:
-                    line.say("some events since the last one known are gone, and not told again.")
+                    link.say("some events since the last one known are gone, and not told again.")
                 yield told
         except ConnectionClosed as closed:
             try:
-                line.judge(closed, said)
-            except Broken as fault:
+                link.judge(closed, said)
+            except ConnectionLost as fault:
                 broken = fault
             else:
                 return
         finally:
             await socket.close()
-        await line.wait(broken)
+        await link.wait(broken)
 
 
 def _stamp(message: bytes | str) -> Stamp:

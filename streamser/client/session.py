@@ -4,37 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
-from streamser.client.address import REALTIME, address
-from streamser.client.conversation import Conversation
-from streamser.client.errors import ServerError
-from streamser.client.keeper import Keeper, Told
-from streamser.client.line import Line, Timing
-from streamser.client.place import placed
-from streamser.client.requests import Kind
-from streamser.client.route import plan
-from streamser.client.sound import Encoding, Sound
+from streamser.client.connection import Reconnector, RetryTiming
+from streamser.client.resend import (
+    FinalsLost,
+    PlacedEvent,
+    RequestKind,
+    ResendBuffer,
+    UnknownSession,
+)
+from streamser.client.wire import (
+    REALTIME,
+    ConnectionLost,
+    Encoding,
+    Envelope,
+    ServerError,
+    SoundFormat,
+    endpoint,
+    plan_route,
+    read_event,
+    shift_times,
+)
 from streamser.events import (
-    Event,
+    ErrorBody,
+    ErrorRaised,
+    MeetingUpdated,
+    MoodShifted,
     SessionCreated,
     SessionEvent,
     SessionInfo,
     SessionUpdated,
+    Snapshot,
 )
+from streamser.events.session import Event
 from streamser.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from websockets.asyncio.client import ClientConnection
 
     from streamser.audio.source import AudioSource
 
 __all__ = ["Session", "connect"]
+
+_UNREAD = 256
+"""Events that may wait for the user; more wait in the socket."""
+_ASTRAY = 4000
 
 
 class Session:
@@ -49,9 +71,9 @@ class Session:
     the event read last.
     """
 
-    def __init__(self, conversation: Conversation, sound: Sound, *, patient: bool) -> None:
+    def __init__(self, conversation: Conversation, sound: SoundFormat, *, patient: bool) -> None:
         self._conversation = conversation
-        self._keeper = conversation.keeper
+        self._buffer = conversation.buffer
         self._sound = sound
         self._patient = patient
         self._info: SessionInfo | None = None
@@ -78,7 +100,7 @@ class Session:
     @property
     def lost_ms(self) -> int:
         """Return how much sound no server will hear: there was no connection for too long."""
-        return self._keeper.lost * 1000 // self._sound.rate
+        return self._buffer.lost * 1000 // self._sound.rate
 
     @property
     def missed_events(self) -> int:
@@ -86,7 +108,7 @@ class Session:
 
         No final is among them, where they were missed while there was no connection.
         """
-        return self._keeper.missing
+        return self._buffer.missing
 
     async def send(self, chunk: bytes | npt.NDArray[np.float32]) -> None:
         """Send sound: raw bytes in the stream's encoding, or float32 of shape (n,) in [-1, 1].
@@ -99,22 +121,22 @@ class Session:
         for piece in self._sound.pieces(chunk):
             await self._conversation.until(lambda: not self._must_wait)
             self._check_open()
-            self._keeper.hear(piece)
-            self._conversation.stir()
+            self._buffer.push_audio(piece)
+            self._conversation.notify()
         # Who sends in a loop must leave others their turn.
         await asyncio.sleep(0)
 
     async def commit(self) -> None:
         """End the open utterance here."""
-        self._ask("input_audio_buffer.commit")
+        self._request("input_audio_buffer.commit")
 
     async def clear(self) -> None:
         """Throw the open utterance away."""
-        self._ask("input_audio_buffer.clear")
+        self._request("input_audio_buffer.clear")
 
     async def mark(self, marker_id: str) -> None:
         """Ask for a ``streamser.marker`` once all about the sound so far has been told."""
-        self._ask("streamser.marker", {"id": marker_id})
+        self._request("streamser.marker", {"id": marker_id})
 
     async def update(self, settings: Mapping[str, Any]) -> None:
         """Change settings, as ``session`` in a ``session.update``; what is absent stays.
@@ -122,12 +144,12 @@ class Session:
         They are told again to a server that was restarted. Raises ``ValueError`` for the
         format of the sound: that is said to ``connect``.
         """
-        self._ask("session.update", {"session": _settings(settings)})
+        self._request("session.update", {"session": _settings(settings)})
 
     async def finish(self) -> None:
         """Say that no more sound comes; the iteration ends after the last event."""
         if not self._finishing:
-            self._ask("streamser.finish")
+            self._request("streamser.finish")
             self._finishing = True
 
     async def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
@@ -142,7 +164,7 @@ class Session:
             async for event in self:
                 if isinstance(event, SessionCreated):
                     transcribed = event.session.models.asr is not None
-                told = placed(event, self.offset_ms)
+                told = shift_times(event, self.offset_ms)
                 assert isinstance(told, Event)
                 spoken = read_utterance(told, transcribed=transcribed)
                 if spoken is not None:
@@ -157,12 +179,12 @@ class Session:
     async def _send_from(self, source: AudioSource) -> None:
         """Send all of a source, then finish."""
         from streamser.audio.clip import SAMPLE_RATE
-        from streamser.audio.intake import Intake
+        from streamser.audio.resampler import Resampler
         from streamser.audio.source import Gap
 
         if self._sound.rate != SAMPLE_RATE:
             raise ValueError(f"sources are sent at {SAMPLE_RATE} Hz: leave rate= out of connect()")
-        intake = Intake(source.rate, source.channels)
+        intake = Resampler(source.rate, source.channels)
         chunks = source.chunks()
         try:
             while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -184,22 +206,22 @@ class Session:
         await conversation.until(lambda: bool(conversation.inbox) or conversation.over)
         if conversation.inbox:
             told = conversation.inbox.popleft()
-            conversation.stir()
-            self._note(told)
+            conversation.notify()
+            self._learn(told)
             return told.event
         self._raise_fault()
         raise StopAsyncIteration
 
     async def _start(self) -> None:
         conversation = self._conversation
-        conversation.begin()
+        conversation.start()
         try:
             await conversation.until(lambda: bool(conversation.inbox) or conversation.over)
         except BaseException:
             await conversation.abandon()
             raise
         if conversation.inbox:
-            self._note(conversation.inbox[0])
+            self._learn(conversation.inbox[0])
         else:
             self._raise_fault()
             raise ServerError(
@@ -220,10 +242,10 @@ class Session:
                 code="server_timeout",
             )
 
-    def _ask(self, kind: Kind, body: Mapping[str, Any] | None = None) -> None:
+    def _request(self, kind: RequestKind, body: Mapping[str, Any] | None = None) -> None:
         self._check_open()
-        self._keeper.ask(kind, body)
-        self._conversation.stir()
+        self._buffer.request(kind, body)
+        self._conversation.notify()
 
     def _check_open(self) -> None:
         if self._conversation.over:
@@ -242,10 +264,10 @@ class Session:
 
     @property
     def _must_wait(self) -> bool:
-        somebody_will_come = self._keeper.placed or self._patient
-        return self._keeper.full and somebody_will_come and not self._conversation.over
+        somebody_will_come = self._buffer.synced or self._patient
+        return self._buffer.full and somebody_will_come and not self._conversation.over
 
-    def _note(self, told: Told) -> None:
+    def _learn(self, told: PlacedEvent) -> None:
         self._offset_ms = told.offset_ms
         if isinstance(told.event, SessionCreated | SessionUpdated):
             self._info = told.event.session
@@ -271,7 +293,7 @@ async def connect(
     finish_s: float = 30.0,
     keep_s: float = 60.0,
     tell: Callable[[str], None] | None = None,
-    timing: Timing | None = None,
+    timing: RetryTiming | None = None,
 ) -> AsyncIterator[Session]:
     """Open a stream to a server, for ``async with``.
 
@@ -294,10 +316,10 @@ async def connect(
     iteration, ``send`` or the end of the block), and ``ValueError`` for sound that cannot be
     sent.
     """
-    sound = Sound(rate, encoding)
-    keeper = Keeper(sound, keep_s)
+    sound = SoundFormat(rate, encoding)
+    buffer = ResendBuffer(sound, keep_s)
     if settings is not None:
-        keeper.ask("session.update", {"session": _settings(settings)})
+        buffer.request("session.update", {"session": _settings(settings)})
     query = {
         "intent": "transcription",
         "rate": str(rate),
@@ -309,19 +331,19 @@ async def connect(
     secret = secrets.token_urlsafe(24)
 
     def target(seen: int) -> str:
-        back = {"stream": f"{secret}{keeper.strays}", "after": str(seen) if seen else None}
-        return address(url, REALTIME, query | back if resume else query)
+        back = {"stream": f"{secret}{buffer.restarts}", "after": str(seen) if seen else None}
+        return endpoint(url, REALTIME, query | back if resume else query)
 
-    line = Line(
+    link = Reconnector(
         target(0),
         token,
-        plan(url, proxy=proxy, ca=ca, tls=ssl),
+        plan_route(url, proxy=proxy, ca=ca, tls=ssl),
         resume=resume,
         give_up_s=give_up_s,
         tell=tell,
-        timing=timing or Timing(),
+        timing=timing or RetryTiming(),
     )
-    conversation = Conversation(line, target, keeper)
+    conversation = Conversation(link, target, buffer)
     session = Session(conversation, sound, patient=patient)
     await session._start()
     try:
@@ -338,3 +360,155 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "format" in (audio.get("input") or {}):
         raise ValueError("the format of the sound is said to connect(): rate=…, encoding=…")
     return {"type": "transcription", **settings}
+
+
+class Conversation:
+    """Carry between a resend buffer and a server, in its own task, until the stream is ``over``.
+
+    ``url`` gives the address for the ``seq`` of the last event seen. What the user is to be
+    told waits in ``inbox``; ``error`` is why the stream ended, if it was a fault.
+    """
+
+    def __init__(self, link: Reconnector, url: Callable[[int], str], buffer: ResendBuffer) -> None:
+        self.buffer = buffer
+        self.server = link.server
+        self.inbox: deque[PlacedEvent] = deque()
+        self.over = False
+        self.error: Exception | None = None
+        self._link = link
+        self._url = url
+        self._draining = False
+        self._said: ErrorBody | None = None
+        self._told_missing = False
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._run())
+
+    def notify(self) -> None:
+        """Let everybody who waits look again: the buffer or the inbox has changed."""
+        self._changed.set()
+
+    async def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until something is true of the conversation."""
+        while not ready():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def drain(self, seconds: float) -> bool:
+        """Wait for the end, whoever reads; return whether it came in time."""
+        assert self._task is not None
+        self._draining = True
+        self.notify()
+        done, _ = await asyncio.wait([self._task], timeout=seconds)
+        await self.abandon()
+        return bool(done)
+
+    async def abandon(self) -> None:
+        """Close the connection, and wait for nothing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while not await self._converse():
+                pass
+        except Exception as error:
+            self.error = error
+        finally:
+            self.inbox.extend(self.buffer.release())
+            self.over = True
+            self.notify()
+
+    async def _converse(self) -> bool:
+        """Have one connection to its end; return whether the stream is over."""
+        socket = await self._link.connect(lambda: self._url(self.buffer.seen))
+        self._said = None
+        self._told_missing = False
+        writer = asyncio.create_task(self._write(socket))
+        try:
+            return await self._listen(socket)
+        except UnknownSession:
+            self.buffer.forget_session()
+            # Any code but 1000, which would end the stream.
+            await socket.close(_ASTRAY)
+            broken = ConnectionLost("it has another session than we know of", 0.0)
+        except FinalsLost:
+            self.buffer.restart_stream()
+            # Nobody comes back for the old stream.
+            await socket.close(1000)
+            broken = ConnectionLost("it has lost finals of ours, and is sent their sound anew", 0.0)
+        except ConnectionLost as fault:
+            broken = fault
+        finally:
+            self.buffer.disconnected()
+            writer.cancel()
+            (fault_of_writer,) = await asyncio.gather(writer, return_exceptions=True)
+            await socket.close()
+            if isinstance(fault_of_writer, Exception):
+                raise fault_of_writer
+        await self._link.wait(broken)
+        return False
+
+    async def _listen(self, socket: ClientConnection) -> bool:
+        from websockets.exceptions import ConnectionClosed
+
+        while not self.buffer.done:
+            try:
+                message = await socket.recv()
+            except ConnectionClosed as closed:
+                self._link.judge(closed, self._said)
+                return True
+            self._on_message(message)
+            # A slow reader slows the server, which has its own ways to cope.
+            await self.until(lambda: self._draining or len(self.inbox) < _UNREAD)
+        return True
+
+    def _on_message(self, message: str | bytes) -> None:
+        event = read_event(message)
+        match event:
+            case None | Snapshot() | MeetingUpdated() | MoodShifted():
+                return
+            case Envelope():
+                self.buffer.skip(event.session_id, event.seq)
+                return
+            case ErrorRaised(session_id=""):
+                # What a refusal says before it closes the connection.
+                self._said = event.error
+                return
+        was_synced, missing = self.buffer.synced, self.buffer.missing
+        self.inbox.extend(self.buffer.on_event(event))
+        if self.buffer.synced and not was_synced:
+            self._link.mark_connected()
+        if self.buffer.missing > missing and not self._told_missing:
+            self._told_missing = True
+            self._link.say(_missing(self.buffer.missing - missing, came_back=not was_synced))
+        self.notify()
+
+    async def _write(self, socket: ClientConnection) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            while True:
+                message = self.buffer.next_message()
+                if message is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                else:
+                    await socket.send(message)
+        except ConnectionClosed:
+            # The reader sees it as well, and knows what to do.
+            return
+        except Exception:
+            await socket.close()
+            raise
+
+
+def _missing(count: int, *, came_back: bool) -> str:
+    events = "1 event is" if count == 1 else f"{count} events are"
+    if came_back:
+        return f"{events} not told again: the server had too many; no final is among them."
+    return f"{events} missing, by their numbers; finals may be among them."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from streamser.emotion.model import DAMAGED_STATE, Listener, Reading, Spoken
+from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment, SpeakerModel
 from streamser.errors import ModelError
 
 __all__ = ["Predictor", "PredictorModel"]
@@ -18,7 +18,7 @@ class Predictor(Protocol):
     modalities: tuple[str, ...]
     """What it can make use of: ``"audio"``, ``"text"`` or both."""
 
-    def predict(self, segments: Sequence[Spoken]) -> list[Reading]:
+    def predict(self, segments: Sequence[Segment]) -> list[Prediction]:
         """Judge a batch; one prediction a clip, in order, independent of its neighbours."""
         ...
 
@@ -31,14 +31,14 @@ class PredictorModel:
         self.modalities = predictor.modalities
         self._predictor = predictor
 
-    def observe(self, batch: Sequence[Spoken]) -> list[Reading]:
+    def extract(self, batch: Sequence[Segment]) -> list[Prediction]:
         """Judge a batch."""
         return list(self._predictor.predict(batch))
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: nothing is kept of a session."""
 
-    def listener(self) -> Listener:
+    def new_speaker(self) -> SpeakerModel:
         """Return what hands predictions on."""
         return _Unmoved()
 
@@ -46,10 +46,10 @@ class PredictorModel:
 class _Unmoved:
     """Take predictions as they are."""
 
-    def interpret(self, finding: Reading) -> Reading:
+    def predict(self, finding: Prediction) -> Prediction:
         return finding
 
-    def learn(self, finding: Reading) -> None:
+    def adapt(self, finding: Prediction) -> None:
         pass
 
     def snapshot(self) -> bytes:

@@ -95,7 +95,7 @@ def make_playlist(
     # What a server has counted is in its order, also where two events have the same time.
     told.sort(key=lambda each: (each.at_ms, each.cursor))
     return Playlist(
-        cues=tuple(_timed(told, longest_pause_ms)),
+        cues=tuple(_cues(told, longest_pause_ms)),
         sessions=tuple(session.session_id for session in sessions),
         meeting=sessions[0].meeting if sessions else None,
         notes=tuple(note for session in sessions for note in session.notes()),
@@ -231,7 +231,7 @@ def _place(event: Event) -> int | None:
     return None if event.clock_ms is None else round(event.clock_ms + (event.lag_ms or 0.0))
 
 
-def _timed(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[TimedEvent]:
+def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[TimedEvent]:
     first = told[0].at_ms if told else 0
     before, due = first, 0
     speaking: set[str] = set()
@@ -261,22 +261,22 @@ def read_playlist(
     """
     files = [EventFile(path) for path in paths]
     lines = (line for file in files for line in file)
-    playlist = make_playlist(lines, session_ids, longest_pause_ms, meeting)
-    if not playlist.cues:
+    score = make_playlist(lines, session_ids, longest_pause_ms, meeting)
+    if not score.cues:
         raise StreamserError(f"{paths[0]}: no session's events are in it.", code="no_session")
-    notes = (*(note for file in files for note in file.notes), *playlist.notes)
-    return msgspec.structs.replace(playlist, notes=notes)
+    notes = (*(note for file in files for note in file.notes), *score.notes)
+    return msgspec.structs.replace(score, notes=notes)
 
 
 class Playback:
-    """Play a playlist ``speed`` times as fast as it was; ``speed`` is greater than 0.
+    """Play a score ``speed`` times as fast as it was; ``speed`` is greater than 0.
 
     Times are seconds since the beginning of the playing; they do not go back.
     """
 
-    def __init__(self, playlist: Playlist, speed: float = 1.0) -> None:
-        self._cues = playlist.cues
-        self._dues_s = [timed.due_ms / 1000.0 / speed for timed in playlist.cues]
+    def __init__(self, score: Playlist, speed: float = 1.0) -> None:
+        self._cues = score.cues
+        self._dues_s = [cue.due_ms / 1000.0 / speed for cue in score.cues]
         self._speed = speed
         self._next = 0
         self._at_ms = 0.0

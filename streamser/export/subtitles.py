@@ -13,7 +13,7 @@ import msgspec
 
 from streamser.events import WordTiming
 from streamser.export.records import Timeline, UtteranceRecord
-from streamser.speech.stable import units
+from streamser.speech.hypothesis import units
 from streamser.text import direction_mark, flat
 
 __all__ = ["Cue", "Piece", "cues_of", "pieces_of", "to_srt", "to_vtt", "width"]

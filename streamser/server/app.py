@@ -1,4 +1,4 @@
-"""The server: one port, from its first connection to the last final."""
+"""The server, live or of a recording: one port, from its first connection to the last final."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -18,37 +18,55 @@ from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.engine import Engine
-from streamser.runtime.timing import SYSTEM, Timing
-from streamser.server.actions import Tongues
-from streamser.server.admission import FULL, Admission, Refusal
-from streamser.server.aside import aside
-from streamser.server.auth import Tokens, read_tokens
-from streamser.server.backlog import Letter
-from streamser.server.connection import Connection
-from streamser.server.desk import Desk
-from streamser.server.entrance import short_of_files
-from streamser.server.exposure import read_origins, refuse_to_expose, shared_file, tls_context
-from streamser.server.gate import Call, Gate, Listening, Sending, Visit
-from streamser.server.history import short_of_history
+from streamser.export.replay import Playback, Playlist
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.scheduler import SYSTEM, Timing
+from streamser.server.clients import (
+    CLOSE_S,
+    Ending,
+    StreamConnection,
+    StreamLimits,
+    close_socket,
+    turn_away,
+)
+from streamser.server.commands import LanguageSupport
+from streamser.server.handshake import (
+    ConnectRequest,
+    Decision,
+    Handshake,
+    ListenGrant,
+    SendGrant,
+    Tokens,
+    read_origins,
+    read_tokens,
+    refuse_to_expose,
+    tls_context,
+)
+from streamser.server.http import Port, Routes
 from streamser.server.hub import Hub, Interest, Subscription
-from streamser.server.lounge import Lounge
-from streamser.server.metrics import Metrics
-from streamser.server.port import CLOSE_S, Port, close, turn_away
-from streamser.server.routes import Routes
-from streamser.server.sender import Ending, Rules, Sender
-from streamser.server.statement import Kept, state
-from streamser.server.stream import Setting, stream_settings
+from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
+from streamser.server.outgoing import EncodedEvent, short_of_history
+from streamser.server.recorder import Retention, retention_html
+from streamser.server.sessions import SessionRegistry, SubscriberRegistry
+from streamser.server.stream import StreamResources, stream_settings
+from streamser.server.telemetry import Metrics, run_beside
+from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings, Settings
 
-__all__ = ["EmotionServer", "Fittings"]
-
+__all__ = ["EmotionServer", "ReplayServer", "ServerOptions"]
 
 _READ_S: Final = 10.0
+_AT_ONCE: Final = 64
+"""Events that are told before the listeners' connections get their turn."""
+_TOLD_EACH: Final = 4
+"""At most that many events are told for one of the recording: itself, moods and shifts."""
+_NO_STREAMS: Final = Refusal(
+    403, 1008, "replay", "a recording is played here: you can watch, but not take part"
+)
 
 
-class Fittings(msgspec.Struct, frozen=True, eq=False):
+class ServerOptions(msgspec.Struct, frozen=True, eq=False):
     """Hold what is no setting, and other than usual in tests.
 
     ``build`` and ``timing`` are those of ``Analyzer``. A connection is asked every ``ping_s`` for
@@ -70,10 +88,10 @@ class EmotionServer:
     """
 
     def __init__(
-        self, settings: Settings, tell: Callable[[str], None], fittings: Fittings | None = None
+        self, settings: Settings, tell: Callable[[str], None], options: ServerOptions | None = None
     ) -> None:
         own = settings.server
-        fittings = fittings or Fittings()
+        options = options or ServerOptions()
         self._settings = settings
         self._tell = tell
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,47 +105,31 @@ class EmotionServer:
         self._wholes: list[Callable[[], bool]] = []
         self.metrics = Metrics()
         self._analyzer = Analyzer(
-            _with_processes(settings, fittings),
+            _with_processes(settings, options),
             tell=tell,
             watch=self.metrics.batch,
-            build=fittings.build,
-            timing=fittings.timing,
+            build=options.build,
+            timing=options.timing,
         )
         self._admission = Admission(own)
         self._admission.shares = self._tokens.owners > 1
         # Milliseconds of this century: more than a server before this one has ever counted.
-        self._hub = Hub(
+        self._hub = hub = Hub(
             own.replay_events,
             own.meeting_keep_s,
             settings.mood.time_constant_s,
             int(time.time() * 1000),
         )
-        admission, hub = self._admission, self._hub
-        self.metrics.follow(
-            lambda: admission.streams,
-            lambda: admission.listeners,
-            lambda: hub.meetings,
-            lambda: hub.kept,
-            lambda: admission.late_s,
-            lambda: not self._is_whole(),
-        )
-        origins, hosts = read_origins(own.origins)
-        names = (own.host, *hosts)
-        self._gate = Gate(
-            self._tokens,
-            self._admission,
-            stream_settings(settings),
-            origins,
-            (*names, "*") if own.insecure else names,
-        )
-        self._desk: Desk | None = None
-        self._lounge = Lounge(own, self._hub, self._admission, self.metrics)
-        self._kept: list[Kept] = []
+        _follow(self.metrics, self._admission, hub, self._is_whole)
+        self._handshake = _handshake(settings, self._tokens, self._admission)
+        self._sessions: SessionRegistry | None = None
+        self._subscribers = SubscriberRegistry(own, self._hub, self._admission, self.metrics)
+        self._kept: list[Retention] = []
         self._routes = Routes(
             self._admission,
             self.metrics,
-            self._gate,
-            state(own, ()),
+            self._handshake,
+            retention_html(own, ()),
             lambda: hub.live_meetings(time.monotonic()),
             self._is_whole,
         )
@@ -138,8 +140,8 @@ class EmotionServer:
             self.metrics,
             self._decide,
             self._attend,
-            ping_s=fittings.ping_s,
-            pong_s=fittings.pong_s,
+            ping_s=options.ping_s,
+            pong_s=options.pong_s,
         )
 
     @property
@@ -157,8 +159,8 @@ class EmotionServer:
 
     def listen_in(
         self,
-        deliver: Callable[[Letter], None],
-        *kept: Kept,
+        deliver: Callable[[EncodedEvent], None],
+        *kept: Retention,
         is_whole: Callable[[], bool] = lambda: True,
     ) -> None:
         """Let ``deliver`` have every event of every session from now on, in their order.
@@ -168,7 +170,7 @@ class EmotionServer:
         """
         self._kept += kept
         self._wholes.append(is_whole)
-        self._routes.state(state(self._settings.server, self._kept))
+        self._routes.restate(retention_html(self._settings.server, self._kept))
         self._hub.subscribe(Subscription(Interest(), deliver), None, time.monotonic())
 
     async def start(self) -> None:
@@ -178,9 +180,9 @@ class EmotionServer:
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
-        models = await aside(self._analyzer.models, "streamser-loading")
+        models = await run_beside(self._analyzer.models, "streamser-loading")
         make_vad, workers = self._analyzer.equipment()
-        abilities = await aside(workers.wait, "streamser-loading")
+        abilities = await run_beside(workers.wait, "streamser-loading")
         self.metrics.watch(workers)
         own, asr = self._settings.server, self._settings.asr
         limits = Limits(
@@ -191,19 +193,19 @@ class EmotionServer:
             speed=own.speed,
         )
         if models.asr is not None:
-            self._gate.tongues = Tongues(models.asr, abilities.languages)
-        setting = Setting(
+            self._handshake.languages = LanguageSupport(models.asr, abilities.languages)
+        resources = StreamResources(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=workers.listener,
+            make_listener=workers.new_speaker,
             models=models,
             modalities=abilities.modalities,
             workers=workers,
             limits=limits,
-            language=self._gate.tongues.usual(asr.language),
+            language=self._handshake.languages.usual(asr.language),
         )
-        self._desk = Desk(setting, self._hub, self._admission, self.metrics)
-        self._admission.gives_way = self._desk.gives_way
+        self._sessions = SessionRegistry(resources, self._hub, self._admission, self.metrics)
+        self._admission.gives_way = self._sessions.gives_way
         self._admission.has_models = lambda: workers.is_ready
         self._admission.waiting_s = lambda: workers.load().oldest_final_s
         self._admission.ready = True
@@ -236,7 +238,7 @@ class EmotionServer:
             return
         async with self._reloading:
             try:
-                reading = aside(partial(_read_secrets, own), "streamser-reloading")
+                reading = run_beside(partial(_read_secrets, own), "streamser-reloading")
                 # A pipe, or a disk that hangs, must not keep the next time from being better.
                 async with asyncio.timeout(_READ_S):
                     tokens, tls = await reading
@@ -252,121 +254,229 @@ class EmotionServer:
             except (ConfigError, OSError) as error:
                 self._tell(f"Tokens and certificate stay as they were: {error}")
                 return
-            self._tokens = self._gate.tokens = tokens.instead_of(self._tokens)
+            self._tokens = self._handshake.tokens = tokens.instead_of(self._tokens)
             self._admission.shares = self._tokens.owners > 1
             if (warning := shared_file(own.token_file)) is not None:
                 self._tell(warning)
             gone = Ending(1008, "unauthorized")
-            self._lounge.show_out(self._tokens.knows, gone)
-            if self._desk is not None:
-                self._desk.show_out(self._tokens.knows, gone)
+            self._subscribers.disconnect(self._tokens.knows, gone)
+            if self._sessions is not None:
+                self._sessions.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
         """Take no stream more in, and let those there are end by themselves, for a while."""
         self._admission.draining = True
-        if self._desk is not None:
+        if self._sessions is not None:
             within_s = self._settings.server.drain_s
             if self._admission.streams and within_s:
                 self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._desk.wait_until_empty(), within_s)
+                await asyncio.wait_for(self._sessions.wait_until_empty(), within_s)
 
     async def stop(self) -> None:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
         until = time.monotonic() + deadline
-        if self._desk is not None:
+        if self._sessions is not None:
             try:
-                await asyncio.wait_for(self._desk.finish_all(), deadline)
+                await asyncio.wait_for(self._sessions.finish_all(), deadline)
             except TimeoutError:
                 # What the models have not answered by now fails, so that no final is missing.
                 await self._let_models_go(0.0)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._desk.finish_all(), CLOSE_S)
-        self._lounge.send_home()
+                    await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
+        self._subscribers.disconnect_all()
         await self._port.close()
-        if self._desk is not None:
-            self._desk.abandon_all()
+        if self._sessions is not None:
+            self._sessions.abandon_all()
         # Models that are still on their way have nothing to tell.
-        await self._let_models_go(0.0 if self._desk is None else max(0.0, until - time.monotonic()))
+        await self._let_models_go(
+            0.0 if self._sessions is None else max(0.0, until - time.monotonic())
+        )
 
     async def _let_models_go(self, within_s: float) -> None:
         # A library that hangs while it loads may hold what closing waits for.
         with suppress(TimeoutError):
             close_models = partial(self._analyzer.close, within_s)
-            await asyncio.wait_for(aside(close_models, "streamser-closing"), within_s + CLOSE_S)
+            await asyncio.wait_for(
+                run_beside(close_models, "streamser-closing"), within_s + CLOSE_S
+            )
 
     def _is_whole(self) -> bool:
         return all(is_whole() for is_whole in self._wholes)
 
-    def _decide(self, call: Call) -> Visit:
-        visit = self._gate.decide(call, str(uuid.uuid4()), datetime.now(UTC).isoformat())
-        if isinstance(visit, Sending) and (self._desk is None or self._desk.find(visit) is None):
-            owner = visit.principal.name
+    def _decide(self, request: ConnectRequest) -> Decision:
+        decision = _decide(self._handshake, request)
+        if isinstance(decision, SendGrant) and (
+            self._sessions is None or self._sessions.find(decision) is None
+        ):
+            owner = decision.principal.name
             refusal = self._refuse(owner)
-            return visit if refusal is None else refusal.of(owner)
-        return visit
+            return decision if refusal is None else refusal.of(owner)
+        return decision
 
     def _refuse(self, owner: str) -> Refusal | None:
         """Say why there is no room for a stream, also where one that waits gives way."""
         refusal = self._admission.refuse_stream(owner)
         lacking = refusal is not None and refusal.code in FULL
-        if lacking and self._desk is not None and self._desk.make_room(owner):
+        if lacking and self._sessions is not None and self._sessions.make_room(owner):
             refusal = self._admission.refuse_stream(owner)
         return refusal
 
-    async def _attend(self, connection: Connection, visit: Sending | Listening) -> None:
-        if not self._tokens.knows(visit.principal):
+    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+        if not self._tokens.knows(decision.principal):
             # Read anew while it was at the door.
             gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
             self.metrics.refused(gone.code)
-            await turn_away(connection, gone)
-        elif isinstance(visit, Sending):
-            await self._serve_sender(connection, visit)
+            await turn_away(socket, gone)
+        elif isinstance(decision, SendGrant):
+            await self._serve_stream(socket, decision)
         else:
-            await self._lounge.attend(connection, visit)
+            await self._subscribers.serve(socket, decision)
 
-    async def _serve_sender(self, connection: Connection, visit: Sending) -> None:
-        desk = self._desk
-        assert desk is not None, "nobody is let in before the models are loaded"
+    async def _serve_stream(self, socket: ClientSocket, decision: SendGrant) -> None:
+        sessions = self._sessions
+        assert sessions is not None, "nobody is let in before the models are loaded"
         own = self._settings.server
-        rules = Rules(own.idle_s, own.session_s, own.backlog_events)
-        held = desk.find(visit)
-        if held is None:
+        limits = StreamLimits(own.idle_s, own.session_s, own.backlog_events)
+        session = sessions.find(decision)
+        if session is None:
             # Others may have come in since the door was passed.
-            refusal = self._refuse(visit.principal.name)
+            refusal = self._refuse(decision.principal.name)
             if refusal is not None:
                 self.metrics.refused(refusal.code)
-                await turn_away(connection, refusal)
+                await turn_away(socket, refusal)
                 return
-        dialect = visit.dialect if held is None else held.dialect
-        sender = Sender(connection, dialect, rules, self.metrics)
-        if held is None:
+        dialect = decision.dialect if session is None else session.dialect
+        connection = StreamConnection(socket, dialect, limits, self.metrics)
+        if session is None:
             try:
-                held = desk.open(visit, sender)
+                session = sessions.open(decision, connection)
             except Exception:
-                await sender.abandon()
+                await connection.abandon()
                 raise
         else:
-            desk.give_back(held, visit, sender)
+            sessions.resume(session, decision, connection)
         ending = Ending(1011, "internal_error")
         try:
-            ending = await sender.run(held.stream)
+            ending = await connection.run(session.stream)
         finally:
-            desk.release(held, sender, ending)
+            sessions.release(session, connection, ending)
         if ending.code == 1013:
             self.metrics.lost_listener()
-        await close(connection, ending)
+        await close_socket(socket, ending)
+
+
+class ReplayServer:
+    """Serve a score on one port: the page, and what listeners of a live server hear.
+
+    The hub goes by the recording's clock, so moods are those that were told live. No models are
+    loaded. ``now`` and ``sleep`` are the time that it is played by. Raises ``ConfigError`` as
+    ``EmotionServer`` does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        score: Playlist,
+        speed: float,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        own = settings.server
+        tokens, tls = _read_secrets(own)
+        refuse_to_expose(own, tokens, tls)
+        self._now = now
+        self._sleep = sleep
+        self._playback = playback = Playback(score, speed)
+        admission, metrics = Admission(own), Metrics()
+        admission.ready = True
+        admission.shares = tokens.owners > 1
+        self._hub = hub = Hub(
+            # Who comes late sees it from its beginning, with what is told of the meeting.
+            max(own.replay_events, _TOLD_EACH * len(score.cues)),
+            own.meeting_keep_s,
+            settings.mood.time_constant_s,
+            int(time.time() * 1000),
+            playback=speed,
+        )
+        _follow(metrics, admission, hub, lambda: True)
+        self._handshake = _handshake(settings, tokens, admission)
+        self._subscribers = SubscriberRegistry(
+            own, hub, admission, metrics, lambda: playback.at_ms / 1000.0
+        )
+        routes = Routes(
+            admission,
+            metrics,
+            self._handshake,
+            retention_html(own, ()),
+            lambda: hub.live_meetings(playback.at_ms / 1000.0),
+        )
+        self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
+
+    @property
+    def url(self) -> str:
+        """Return the address of the page, with the port that was found."""
+        return self._port.url
+
+    async def start(self) -> None:
+        """Open the port; raises ``ConfigError``."""
+        await self._port.open()
+
+    async def play(self) -> None:
+        """Tell everything in its time; then the state stays for whoever still comes."""
+        began, playback = self._now(), self._playback
+        while not playback.is_over:
+            for cue in playback.advance(self._now() - began, _AT_ONCE):
+                self._hub.publish(cue.event, cue.at_ms / 1000.0)
+            if not playback.is_over:
+                await self._sleep(playback.wait_s(self._now() - began))
+
+    async def stop(self) -> None:
+        """Send everybody home, and close the port."""
+        self._subscribers.disconnect_all()
+        await self._port.close()
+
+    def _decide(self, request: ConnectRequest) -> Decision:
+        decision = _decide(self._handshake, request)
+        return _NO_STREAMS if isinstance(decision, SendGrant) else decision
+
+    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+        assert isinstance(decision, ListenGrant), "nobody is let in to send"
+        await self._subscribers.serve(socket, decision)
 
 
 def _read_secrets(own: ServerSettings) -> tuple[Tokens, ssl.SSLContext | None]:
     return read_tokens(own.token_file, os.environ), tls_context(own.tls_cert, own.tls_key)
 
 
-def _with_processes(settings: Settings, fittings: Fittings) -> Settings:
+def _with_processes(settings: Settings, options: ServerOptions) -> Settings:
     """Keep models out of the process that talks to clients, unless something else is asked for."""
-    if settings.worker.processes is not None or fittings.build is not None:
+    if settings.worker.processes is not None or options.build is not None:
         return settings
     return replace(settings, worker=replace(settings.worker, processes=1))
+
+
+def _follow(metrics: Metrics, admission: Admission, hub: Hub, is_whole: Callable[[], bool]) -> None:
+    metrics.follow(
+        streams=lambda: admission.streams,
+        listeners=lambda: admission.listeners,
+        meetings=lambda: hub.meetings,
+        kept=lambda: hub.kept,
+        late_s=lambda: admission.late_s,
+        incomplete=lambda: not is_whole(),
+    )
+
+
+def _handshake(settings: Settings, tokens: Tokens, admission: Admission) -> Handshake:
+    own = settings.server
+    origins, hosts = read_origins(own.origins)
+    names = (own.host, *hosts)
+    known = (*names, "*") if own.insecure else names
+    return Handshake(tokens, admission, stream_settings(settings), origins, known)
+
+
+def _decide(handshake: Handshake, request: ConnectRequest) -> Decision:
+    return handshake.decide(request, str(uuid.uuid4()), datetime.now(UTC).isoformat())

@@ -18,18 +18,22 @@ import msgspec
 from streamser import __version__, events
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, EmotionBody, Event, Marker, WordTiming
-from streamser.server.actions import (
-    ANY_TONGUE,
-    Action,
+from streamser.server.commands import (
+    ANY_LANGUAGE,
+    MAX_RATE,
+    MIN_RATE,
     Append,
+    Command,
     Commit,
     Finish,
     Hangup,
+    LanguageSupport,
     Mark,
     StreamSettings,
-    Tongues,
+    frame_bytes,
+    rate_of,
+    usable,
 )
-from streamser.server.formats import MAX_RATE, MIN_RATE, frame_bytes, rate_of, usable
 
 __all__ = ["DeepgramDialect", "ListenOptions", "parse_listen"]
 
@@ -62,7 +66,7 @@ class ListenOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_listen(
-    query: Mapping[str, list[str]], base: StreamSettings, tongues: Tongues = ANY_TONGUE
+    query: Mapping[str, list[str]], base: StreamSettings, languages: LanguageSupport = ANY_LANGUAGE
 ) -> ListenOptions:
     """Read the query of ``/v1/listen``; ``base`` stands where it asks for nothing else.
 
@@ -89,7 +93,7 @@ def parse_listen(
             base,
             format=form,
             endpointing=endpointing,
-            language=tongues.wanted(given.get("language")),
+            language=languages.wanted(given.get("language")),
         ),
         named="encoding" in given,
         interim_results=_flag(given, "interim_results"),
@@ -118,7 +122,7 @@ class DeepgramDialect:
         self._silent_mark = ""
         self._last_word_end = 0.0
 
-    def receive(self, message: str | bytes) -> list[Action]:
+    def receive(self, message: str | bytes) -> list[Command]:
         """Say what a message asks for; an empty binary one ends the stream, as it used to."""
         if isinstance(message, bytes):
             return self._hear(message) if message else [Finish()]
@@ -136,17 +140,17 @@ class DeepgramDialect:
                 return [Finish()]
         return [Hangup(1008, "DATA-0000: type must be KeepAlive, Finalize or CloseStream")]
 
-    def tell(self, event: Event) -> list[bytes]:
+    def encode(self, event: Event) -> list[bytes]:
         """Word an event as messages of the types that Deepgram has; times in seconds of audio."""
         return [msgspec.json.encode(message) for message in self._word(event)]
 
-    def _hear(self, sound: bytes) -> list[Action]:
+    def _hear(self, sound: bytes) -> list[Command]:
         # A header before named samples is a click of a millisecond; alone it says what they are.
         if not self._bytes and not self._options.named and sound.startswith(_CONTAINERS):
             return [Hangup(1008, "DATA-0000: send samples without a header and name the encoding")]
         self._digest.update(sound)
         self._bytes += len(sound)
-        asked: list[Action] = [Append(sound)]
+        asked: list[Command] = [Append(sound)]
         if (until := self._silent_until) is not None and self._bytes >= until * self._bytes_per_ms:
             # The echo comes behind the final, and behind the start of whoever speaks again.
             self._silent_until, self._silent_mark = None, f"silent_{until}"

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import merge
 from itertools import islice
 from typing import TypeAlias
 
 import msgspec
 
-from streamser.emotion.finished import FairLog
-from streamser.events import (
-    Cleared,
-    Event,
-    Finished,
-    ListenerEvent,
-    Marker,
-    MeetingState,
-    SessionClosed,
-    SessionCreated,
-    SessionInfo,
-    SessionResumed,
-    SessionState,
-    SessionUpdated,
-    Snapshot,
-    encode_event,
-)
-from streamser.runtime.profile import SessionSnapshot
-from streamser.server.backlog import Letter, can_be_left_out
-from streamser.server.journal import note_fault
-from streamser.server.room import FINALS, LiveMeeting, Room
+from streamser import events
+from streamser.errors import ConfigError
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.server.finished import FairLog, FinishedLog
+from streamser.server.meeting import MeetingMood
+from streamser.server.outgoing import EncodedEvent, can_be_left_out
+from streamser.server.telemetry import log_fault
+from streamser.text import read_name
 
-__all__ = ["Hub", "Interest", "Subscription"]
+__all__ = ["Hub", "Interest", "LiveMeeting", "Subscription", "parse_events"]
 
+FINALS = 200
+"""Finished utterances that are remembered of a meeting."""
+_VOICES = 256
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
 _ECHOES = 8
@@ -44,6 +34,8 @@ _IDLE_ROOMS = 256
 """Meetings that are remembered though everybody has left; those that go on are not counted."""
 _LOOSE = 10 * FINALS
 """Finished utterances that are remembered of all sessions without a meeting: fair shares."""
+_Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
+_MOST_TYPES = 64
 
 
 class Interest(msgspec.Struct, frozen=True):
@@ -56,34 +48,31 @@ class Interest(msgspec.Struct, frozen=True):
     session: str | None = None
     types: tuple[str, ...] = ()
 
-    def wants(self, kept: _Kept) -> bool:
+    def wants(self, kept: _KeptEvent) -> bool:
         """Return whether an event is wanted."""
-        if self.session is not None and kept.letter.session_id != self.session:
+        if self.session is not None and kept.encoded.session_id != self.session:
             return False
         if self.meeting is not None and kept.meeting != self.meeting:
             return False
         return not self.types or any(_fits(kept.kind, pattern) for pattern in self.types)
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _KeptEvent(msgspec.Struct, frozen=True):
     cursor: int
     meeting: str | None
     kind: str
-    letter: Letter
+    encoded: EncodedEvent
 
 
-_Echo: TypeAlias = Marker | Cleared | SessionUpdated | SessionResumed
-
-
-class _Live(msgspec.Struct):
-    info: SessionInfo
+class _LiveSession(msgspec.Struct):
+    info: events.SessionInfo
     seq: int
     began: float
-    room: Room | None
+    room: MeetingRoom | None
 
 
 class Subscription:
-    """Receive what fits an interest; ``deliver`` is called with each letter, in order.
+    """Receive what fits an interest; ``deliver`` is called with each event, in order.
 
     ``fail`` is called with what ``deliver`` raised, and nothing is delivered after that.
     """
@@ -91,7 +80,7 @@ class Subscription:
     def __init__(
         self,
         interest: Interest,
-        deliver: Callable[[Letter], None],
+        deliver: Callable[[EncodedEvent], None],
         fail: Callable[[Exception], None] = lambda error: None,
     ) -> None:
         self.interest = interest
@@ -120,12 +109,12 @@ class Hub:
         self._mood_seconds = mood_seconds
         self._playback = playback
         self._cursor = first_cursor
-        self._kept: deque[_Kept] = deque()
-        self._echoes: deque[_Kept] = deque()
+        self._kept: deque[_KeptEvent] = deque()
+        self._echoes: deque[_KeptEvent] = deque()
         self._size = 0
         self._lost_up_to = first_cursor
-        self._rooms: dict[str, Room] = {}
-        self._live: dict[str, _Live] = {}
+        self._rooms: dict[str, MeetingRoom] = {}
+        self._live: dict[str, _LiveSession] = {}
         self._finals = FairLog(_LOOSE, FINALS)
         self._subscriptions: set[Subscription] = set()
 
@@ -144,30 +133,32 @@ class Hub:
         states = (room.live(now) for room in self._rooms.values())
         return tuple(state for state in states if state.streams)
 
-    def publish(self, event: Event, now: float) -> Letter:
+    def publish(self, event: events.Event, now: float) -> EncodedEvent:
         """Pass on a session's event, and what it changes in its meeting; return it as told."""
-        if isinstance(event, SessionCreated):
-            self._live[event.session_id] = _Live(event.session, 0, now, self._room(event, now))
+        if isinstance(event, events.SessionCreated):
+            self._live[event.session_id] = _LiveSession(
+                event.session, 0, now, self._room(event, now)
+            )
         live = self._live[event.session_id]
         live.seq = event.seq
-        if isinstance(event, SessionUpdated):
+        if isinstance(event, events.SessionUpdated):
             live.info = event.session
         room = live.room
         began = live.began if room is None else room.began
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
-        letter = self._pass_on(event, meeting, at_ms)
+        encoded = self._deliver_all(event, meeting, at_ms)
         finals = self._finals if room is None else room.finals
         finals.take(event, meeting, live.info.speaker, at_ms, self._cursor)
         if room is not None:
             for told in room.mood.take(event, at_ms):
-                self._pass_on(told, meeting, at_ms)
-        if isinstance(event, SessionClosed):
+                self._deliver_all(told, meeting, at_ms)
+        if isinstance(event, events.SessionClosed):
             del self._live[event.session_id]
             if room is not None:
                 room.leave(now)
                 self._forget_idle()
-        return letter
+        return encoded
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
@@ -189,7 +180,7 @@ class Hub:
     def knows_session(self, session_id: str) -> bool:
         """Return whether a session goes on, or some of its events are still kept."""
         return session_id in self._live or any(
-            kept.letter.session_id == session_id for kept in self._kept
+            kept.encoded.session_id == session_id for kept in self._kept
         )
 
     def is_live(self, session_id: str) -> bool:
@@ -198,7 +189,7 @@ class Hub:
 
     def subscribe(
         self, subscription: Subscription, after: int | None, now: float
-    ) -> tuple[Snapshot, list[Letter]]:
+    ) -> tuple[events.Snapshot, list[EncodedEvent]]:
         """Begin to deliver; return the state as of now, and the events since ``after``.
 
         ``after`` is a ``seq`` where the interest is a session, else a cursor; 0 is before any,
@@ -206,7 +197,7 @@ class Hub:
         """
         interest = subscription.interest
         missed = [] if after is None else self._since(interest, after)
-        snapshot = Snapshot(
+        snapshot = events.Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
             cursor=self._cursor,
             replay_from=missed[0].cursor if missed else None,
@@ -218,18 +209,18 @@ class Hub:
         )
         self._subscriptions.add(subscription)
         wanted = missed if not interest.types else filter(interest.wants, missed)
-        return snapshot, [kept.letter for kept in wanted]
+        return snapshot, [kept.encoded for kept in wanted]
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
-    def _room(self, event: SessionCreated, now: float) -> Room | None:
+    def _room(self, event: events.SessionCreated, now: float) -> MeetingRoom | None:
         name = event.session.meeting
         if name is None:
             return None
         if name not in self._rooms:
-            self._rooms[name] = Room(name, now, self._mood_seconds)
+            self._rooms[name] = MeetingRoom(name, now, self._mood_seconds)
         self._rooms[name].enter()
         return self._rooms[name]
 
@@ -239,12 +230,14 @@ class Hub:
         for _, name in sorted(idle)[: max(0, len(idle) - _IDLE_ROOMS)]:
             del self._rooms[name]
 
-    def _pass_on(self, event: Event | ListenerEvent, meeting: str | None, at_ms: int) -> Letter:
+    def _deliver_all(
+        self, event: events.Event | events.ListenerEvent, meeting: str | None, at_ms: int
+    ) -> EncodedEvent:
         self._cursor += 1
-        body = encode_event(event)
+        body = events.encode_event(event)
         place = (
             b""
-            if isinstance(event, ListenerEvent)
+            if isinstance(event, events.ListenerEvent)
             else b',"meeting":%b,"at_ms":%d'
             % (
                 msgspec.json.encode(meeting),
@@ -252,57 +245,57 @@ class Hub:
             )
         )
         stamp = b',"cursor":%d%b}' % (self._cursor, place)
-        letter = Letter(
-            session_id=event.session_id if isinstance(event, Event) else "",
-            seq=event.seq if isinstance(event, Event) else 0,
-            clock_ms=(event.clock_ms or 0) if isinstance(event, Event) else 0,
+        encoded = EncodedEvent(
+            session_id=event.session_id if isinstance(event, events.Event) else "",
+            seq=event.seq if isinstance(event, events.Event) else 0,
+            clock_ms=(event.clock_ms or 0) if isinstance(event, events.Event) else 0,
             droppable=can_be_left_out(event),
             bodies=(body[:-1] + stamp,),
             stamp=stamp,
-            ends=isinstance(event, SessionClosed),
+            ends=isinstance(event, events.SessionClosed),
         )
         kind = str(type(event).__struct_config__.tag)
-        kept = _Kept(self._cursor, meeting, kind, letter)
+        kept = _KeptEvent(self._cursor, meeting, kind, encoded)
         self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
             if subscription.interest.wants(kept):
-                self._deliver(subscription, letter)
-        return letter
+                self._deliver(subscription, encoded)
+        return encoded
 
-    def _deliver(self, subscription: Subscription, letter: Letter) -> None:
+    def _deliver(self, subscription: Subscription, encoded: EncodedEvent) -> None:
         try:
-            subscription.deliver(letter)
+            subscription.deliver(encoded)
         except Exception as error:
             # Whoever cannot listen must not harm those who speak, nor other listeners.
-            note_fault(error, session=letter.session_id or None)
+            log_fault(error, session=encoded.session_id or None)
             self.unsubscribe(subscription)
             subscription.fail(error)
 
-    def _keep(self, kept: _Kept, among: deque[_Kept]) -> None:
+    def _keep(self, kept: _KeptEvent, among: deque[_KeptEvent]) -> None:
         among.append(kept)
-        self._size += kept.letter.size
+        self._size += kept.encoded.size
         while self._echoes and self._is_too_much(len(self._echoes), self._most // _ECHOES):
             # Nobody but who has asked for it misses it.
-            self._size -= self._echoes.popleft().letter.size
+            self._size -= self._echoes.popleft().encoded.size
         while self._is_too_much(len(self._kept), self._most):
             oldest = self._kept.popleft()
-            self._size -= oldest.letter.size
+            self._size -= oldest.encoded.size
             self._lost_up_to = oldest.cursor
 
     def _is_too_much(self, count: int, most: int) -> bool:
         return count > most or self._size > _BYTES
 
-    def _since(self, interest: Interest, after: int) -> list[_Kept]:
+    def _since(self, interest: Interest, after: int) -> list[_KeptEvent]:
         """Return what is kept of any type; for thousands of events, as all wait meanwhile."""
         session, meeting = interest.session, interest.meeting
-        found: list[list[_Kept]] = []
+        found: list[list[_KeptEvent]] = []
         for kept in (self._kept, self._echoes):
             if session is not None:
                 found.append(
                     [
                         each
                         for each in kept
-                        if each.letter.session_id == session and each.letter.seq > after
+                        if each.encoded.session_id == session and each.encoded.seq > after
                     ]
                 )
                 continue
@@ -313,28 +306,28 @@ class Hub:
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
             return not self._lost_up_to <= after <= self._cursor
-        of_it = (kept for kept in self._kept if kept.letter.session_id == interest.session)
+        of_it = (kept for kept in self._kept if kept.encoded.session_id == interest.session)
         if (first := next(of_it, None)) is not None:
-            return first.letter.seq > after + 1
+            return first.encoded.seq > after + 1
         live = self._live.get(interest.session)
         return live is not None and live.seq > after
 
-    def _sessions_of(self, interest: Interest) -> Iterator[SessionState]:
+    def _sessions_of(self, interest: Interest) -> Iterator[events.SessionState]:
         for session_id, live in self._live.items():
             if interest.session in (None, session_id) and interest.meeting in (
                 None,
                 live.info.meeting,
             ):
-                yield SessionState(session=live.info, seq=live.seq)
+                yield events.SessionState(session=live.info, seq=live.seq)
 
-    def _meetings_of(self, interest: Interest, now: float) -> Iterator[MeetingState]:
+    def _meetings_of(self, interest: Interest, now: float) -> Iterator[events.MeetingState]:
         if interest.session is not None:
             return
         for name, room in self._rooms.items():
             if interest.meeting in (None, name):
                 yield room.state(now)
 
-    def _finals_of(self, interest: Interest) -> tuple[Finished, ...]:
+    def _finals_of(self, interest: Interest) -> tuple[events.Finished, ...]:
         logs = [*self._finals.logs, *(room.finals for room in self._rooms.values())]
         latest = merge(*(log.latest() for log in logs), key=lambda each: each[0], reverse=True)
         chosen = (
@@ -346,9 +339,96 @@ class Hub:
         return tuple(islice(chosen, FINALS))[::-1]
 
 
-def _cursor(kept: _Kept) -> int:
+def _cursor(kept: _KeptEvent) -> int:
     return kept.cursor
 
 
 def _fits(kind: str, pattern: str) -> bool:
     return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern
+
+
+class LiveMeeting(msgspec.Struct, frozen=True):
+    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
+
+    meeting: str
+    streams: int
+    at_ms: int
+
+
+class MeetingRoom:
+    """Keep a meeting from its first session until long after its last; pure."""
+
+    def __init__(self, name: str, now: float, mood_seconds: float) -> None:
+        self.name = name
+        self.began = now
+        self.mood = MeetingMood(name, mood_seconds)
+        self.finals = FinishedLog(FINALS)
+        self.voices: dict[str, SessionSnapshot] = {}
+        self._inside = 0
+        self._left = now
+
+    def enter(self) -> None:
+        """Count a session."""
+        self._inside += 1
+
+    def leave(self, now: float) -> None:
+        """Count a session no more."""
+        self._inside -= 1
+        self._left = now
+
+    @property
+    def left(self) -> float | None:
+        """Return when the last session has left; ``None`` while anybody is there."""
+        return None if self._inside else self._left
+
+    def is_over(self, now: float, keep_s: float) -> bool:
+        """Return whether everybody has left for longer than it is kept."""
+        return self._inside == 0 and now - self._left >= keep_s
+
+    def state(self, now: float) -> events.MeetingState:
+        """Return the meeting as it is now."""
+        return self.mood.state(round((now - self.began) * 1000))
+
+    def live(self, now: float) -> LiveMeeting:
+        """Return how many streams are in it, and for how long it has gone on."""
+        return LiveMeeting(self.name, self._inside, round((now - self.began) * 1000))
+
+    def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
+        """Keep what was learnt of a speaker; the longest unheard is forgotten."""
+        self.voices.pop(speaker, None)
+        self.voices[speaker] = voice
+        if len(self.voices) > _VOICES:
+            del self.voices[next(iter(self.voices))]
+
+
+def parse_events(query: Mapping[str, list[str]]) -> tuple[Interest, int | None]:
+    """Read the query of ``/v1/events``: what is wanted, and after which event.
+
+    Raises ``ConfigError`` for a query that cannot be followed.
+    """
+    wanted = [name for name in ("meeting", "session", "all") if name in query]
+    if len(wanted) != 1:
+        raise ConfigError("say what to listen to: one of meeting=NAME, session=ID, all")
+    types = tuple(
+        part.strip()
+        for given in query.get("types", [])
+        for part in given.split(",")
+        if part.strip()
+    )
+    if len(types) > _MOST_TYPES or any(len(part) > 200 for part in types):
+        raise ConfigError(f"types: at most {_MOST_TYPES} types, with commas between")
+    after: int | None = None
+    if query.get("after"):
+        text = query["after"][-1]
+        if not (text.isascii() and text.isdigit() and len(text) <= 16):
+            raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
+        after = int(text)
+    name = query[wanted[0]][-1]
+    return (
+        Interest(
+            meeting=read_name(name, "meeting") if wanted == ["meeting"] else None,
+            session=read_name(name, "session") if wanted == ["session"] else None,
+            types=types,
+        ),
+        after,
+    )

@@ -11,9 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.resampler import Resampler
 from streamser.audio.suspicion import SoundCheck
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
@@ -25,22 +25,30 @@ from streamser.events import (
     TranscriptionConfig,
     TurnDetection,
 )
-from streamser.runtime.assembly import build_profile
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.jobs import Job, Outcome
-from streamser.runtime.pools import WorkerPools
-from streamser.runtime.profile import SessionProfile, SessionSnapshot
-from streamser.runtime.session import Output, Session
-from streamser.server.actions import StreamSettings
-from streamser.server.formats import SoundDecoder, encoding_of, frame_bytes, rate_of, usable
-from streamser.server.history import Missed
-from streamser.server.pace import MessagePace, Pace
+from streamser.pipeline.build import build_session_config
+from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.requests import Outcome, Request
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.stream import SessionRunner
+from streamser.server.commands import (
+    SoundDecoder,
+    StreamSettings,
+    encoding_of,
+    frame_bytes,
+    rate_of,
+    usable,
+)
+from streamser.server.limits import MessagePace
+from streamser.server.outgoing import MissedEvents
 from streamser.settings import EndpointingSettings, Settings
 from streamser.speech.vad import Vad
 
-__all__ = ["LiveStream", "Setting", "stream_settings"]
+__all__ = ["AudioPace", "LiveStream", "StreamResources", "stream_settings"]
 
 logger = logging.getLogger(__name__)
+
+_BURST_S = 30.0
 
 _AHEAD = 8
 """Finals a stream may wait for before no more of its sound is taken in."""
@@ -53,7 +61,29 @@ _PIECE_S = 0.5
 """Longest piece of sound heard at once: between two, others get their turn."""
 
 
-class Setting(msgspec.Struct, frozen=True, eq=False):
+class AudioPace:
+    """Let sound through at ``speed`` times real time, after a burst of 30 s; pure.
+
+    A client who has lost its connection may so catch up at once.
+    """
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._credit = _BURST_S
+        self._last: float | None = None
+
+    def due(self, sound_s: float, came: float) -> float:
+        """Return when so many seconds of sound that came at ``came`` are to be taken in.
+
+        It is as if they came then. What came earlier has to be given earlier.
+        """
+        last = came if self._last is None else self._last
+        self._last = came = max(came, last)
+        self._credit = min(_BURST_S, self._credit + (came - last) * self._speed) - sound_s
+        return came + max(0.0, -self._credit / self._speed)
+
+
+class StreamResources(msgspec.Struct, frozen=True, eq=False):
     """Hold what all streams of a server are made with.
 
     ``models`` names them, ``modalities`` are those that emotion is read from; ``language`` is
@@ -63,7 +93,7 @@ class Setting(msgspec.Struct, frozen=True, eq=False):
 
     settings: Settings
     make_vad: Callable[[], Vad]
-    make_listener: Callable[[], Listener]
+    make_listener: Callable[[], SpeakerModel]
     models: ModelNames
     modalities: tuple[str, ...]
     workers: WorkerPools
@@ -81,7 +111,7 @@ def stream_settings(settings: Settings) -> StreamSettings:
 
 
 class LiveStream:
-    """Drive one session on the event loop's thread; events go to ``tell``, in order.
+    """Drive one session on the event loop's thread; events go to ``on_event``, in order.
 
     What fails where nobody has called is given to ``on_fault``; methods raise it.
 
@@ -93,9 +123,9 @@ class LiveStream:
         session_id: str,
         meeting: str | None,
         asked: StreamSettings,
-        setting: Setting,
+        resources: StreamResources,
         messages: MessagePace,
-        tell: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         on_fault: Callable[[Exception], None],
     ) -> None:
         self.session_id = session_id
@@ -104,21 +134,21 @@ class LiveStream:
         self.away = False
         """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
-        self.pace = Pace(setting.limits.speed)
+        self.pace = AudioPace(resources.limits.speed)
         self.messages = messages
         self._meeting = meeting
-        self._setting = setting
-        self._tell_event = tell
+        self._resources = resources
+        self._on_event = on_event
         self._on_fault = on_fault
         self._loop = asyncio.get_running_loop()
         profile = self._profile(asked)
-        self._session = Session(profile, setting.make_vad(), setting.make_listener)
-        self._conductor = Conductor(
-            self._session, setting.workers, self._post, None if asked.ordered else time.monotonic
+        self._session = Session(profile, resources.make_vad(), resources.make_listener)
+        self._conductor = SessionRunner(
+            self._session, resources.workers, self._post, None if asked.ordered else time.monotonic
         )
         self._decoder = SoundDecoder(asked.format)
         self._check: SoundCheck | None = SoundCheck(encoding_of(asked.format))
-        self._intake = Intake(rate_of(asked.format), 1)
+        self._intake = Resampler(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
         self._last_sound = time.monotonic()
@@ -144,16 +174,16 @@ class LiveStream:
         """Return whether the last event has been told."""
         return self._over.is_set()
 
-    def begin(self, voice: SessionSnapshot | None) -> None:
+    def open(self, voice: SessionSnapshot | None) -> None:
         """Open the session; ``voice`` is what was learnt of the speaker before."""
-        self._setting.workers.enter(self.session_id)
+        self._resources.workers.enter(self.session_id)
         if voice is not None:
             try:
                 self._session.resume(voice)
             except ModelError as error:
                 # Worth less than a stream that begins: the voice is learnt anew.
                 logger.warning("a voice is learnt anew: %s", error)
-        self._tell(self._conductor.begin())
+        self._emit(self._conductor.begin())
 
     def voice(self) -> SessionSnapshot | None:
         """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
@@ -178,7 +208,7 @@ class LiveStream:
         """Wait until the stream's finals are not too far behind."""
         await self._room.wait()
 
-    def hear(self, data: bytes, came: float) -> None:
+    def push_audio(self, data: bytes, came: float) -> None:
         """Hear raw sound; lags are counted from ``came``, in s of the monotonic clock."""
         if self._ending:
             return
@@ -186,14 +216,14 @@ class LiveStream:
         doubt = None if self._check is None else self._check.look(data)
         if doubt is not None:
             self._check = None
-            self._tell(self._conductor.advise(doubt))
+            self._emit(self._conductor.advise(doubt))
         frames = self._decoder.decode(data)
         self._frames += len(frames)
         self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
         samples = self._intake.feed(frames)
         self._last_sound = time.monotonic()
         arrived = min(came, self._last_sound)
-        self._tell(self._conductor.hear(samples, arrived, round(self._reached)))
+        self._emit(self._conductor.hear(samples, arrived, round(self._reached)))
 
     def commit(self, event_id: str | None, *, lenient: bool) -> None:
         """End the open utterance here."""
@@ -216,7 +246,7 @@ class LiveStream:
         """Tell the client of a fault that is not its own."""
         self._carry(self._session.report(code, message))
 
-    def welcome_back(self, missed: Missed) -> None:
+    def welcome_back(self, missed: MissedEvents) -> None:
         """Tell a client that has come back where to go on, and what it cannot be told."""
         # A sample that was cut in two with the line comes again, whole.
         self._decoder = SoundDecoder(self.asked.format)
@@ -233,7 +263,7 @@ class LiveStream:
             if self._check is not None:
                 self._check = SoundCheck(encoding_of(asked.format))
             self._session.trust_sound()
-            self._intake = Intake(rate_of(asked.format), 1)
+            self._intake = Resampler(rate_of(asked.format), 1)
         if asked.speaker != self.asked.speaker:
             self._session.forget_speaker()
         self.asked = asked
@@ -245,22 +275,22 @@ class LiveStream:
         if not self._ending:
             self._drain_intake()
             self._ending = True
-            self._tell(self._conductor.end())
+            self._emit(self._conductor.end())
 
     def fail(self) -> None:
         """End after a fault: no sound is heard any more, and what was heard is still told."""
         if not self._ending:
             self._ending = True
-            self._tell(self._conductor.end())
+            self._emit(self._conductor.end())
 
     async def wait_until_over(self) -> None:
         """Wait for the last event."""
         await self._over.wait()
 
-    def leave(self) -> None:
+    def abandon(self) -> None:
         """Drop what waits with the workers; nothing is told any more."""
         self._ending = True
-        self._setting.workers.leave(self.session_id)
+        self._resources.workers.leave(self.session_id)
         self._room.set()
         self._end()
 
@@ -270,30 +300,30 @@ class LiveStream:
             self._timer.cancel()
             self._timer = None
         # We would keep each other, and the sound, until somebody looks for such circles.
-        self._tell_event = _tell_nobody
-        self._on_fault = _tell_nobody
+        self._on_event = _ignore
+        self._on_fault = _ignore
         self._conductor.part()
 
     def _drain_intake(self) -> None:
         if self._ending:
             return
         samples = self._intake.flush()
-        self._intake = Intake(self._intake.rate, 1)
-        self._tell(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
+        self._intake = Resampler(self._intake.rate, 1)
+        self._emit(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
 
-    def _post(self, job: Job, outcome: Outcome) -> None:
+    def _post(self, job: Request, outcome: Outcome) -> None:
         """Bring an outcome from a worker's thread to the loop's."""
         try:
-            self._loop.call_soon_threadsafe(self._take, job, outcome)
+            self._loop.call_soon_threadsafe(self._on_outcome, job, outcome)
         except RuntimeError:
             # The loop has ended: nobody waits for outcomes any more.
             return
 
-    def _take(self, job: Job, outcome: Outcome) -> None:
+    def _on_outcome(self, job: Request, outcome: Outcome) -> None:
         if self._over.is_set():
             return
         try:
-            self._tell(self._conductor.take(job, outcome))
+            self._emit(self._conductor.take(job, outcome))
         except Exception as error:
             self._on_fault(error)
 
@@ -306,16 +336,16 @@ class LiveStream:
         # Of one who is away the rest is still to come, and of one who waits for room it is here.
         all_heard = not self.away and self._room.is_set()
         try:
-            self._tell(self._conductor.lapse(passed, all_heard=all_heard))
+            self._emit(self._conductor.lapse(passed, all_heard=all_heard))
         except Exception as error:
             self._on_fault(error)
 
     def _carry(self, output: list[Output]) -> None:
-        self._tell(self._conductor.carry(output))
+        self._emit(self._conductor.carry(output))
 
-    def _tell(self, events: list[Event]) -> None:
+    def _emit(self, events: list[Event]) -> None:
         for event in events:
-            self._tell_event(event)
+            self._on_event(event)
         waits = self._conductor.waits_for_time and not self._conductor.closed
         if waits and self._timer is None:
             self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
@@ -324,15 +354,15 @@ class LiveStream:
         else:
             self._room.clear()
         if self._conductor.closed:
-            self._setting.workers.leave(self.session_id)
+            self._resources.workers.leave(self.session_id)
             self._end()
 
-    def _profile(self, asked: StreamSettings) -> SessionProfile:
-        setting = self._setting
-        settings = replace(setting.settings, endpointing=asked.endpointing, partial=asked.partial)
-        models = setting.models if asked.transcribe else replace(setting.models, asr=None)
+    def _profile(self, asked: StreamSettings) -> SessionConfig:
+        resources = self._resources
+        settings = replace(resources.settings, endpointing=asked.endpointing, partial=asked.partial)
+        models = resources.models if asked.transcribe else replace(resources.models, asr=None)
         return replace(
-            build_profile(settings, self.session_id, models, setting.modalities),
+            build_session_config(settings, self.session_id, models, resources.modalities),
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,
@@ -340,12 +370,12 @@ class LiveStream:
             speaker=asked.speaker,
             meeting=self._meeting,
             language=asked.language,
-            audio=_audio(asked, models, asked.language or setting.language),
-            limits=setting.limits,
+            audio=_audio(asked, models, asked.language or resources.language),
+            limits=resources.limits,
         )
 
 
-def _tell_nobody(event: Event | Exception) -> None:
+def _ignore(event: Event | Exception) -> None:
     return
 
 

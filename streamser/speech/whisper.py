@@ -3,10 +3,10 @@
 faster-whisper itself batches only within one recording, so encoding and decoding are done
 here with its parts: one window of 30 s per utterance, stacked, one prompt each. Greedy or
 beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
-left to ``streamser.speech.guards``, for a retry would take the time of the utterances behind.
+left to ``streamser.speech.hypothesis``, for a retry would take the time of the utterances behind.
 
 On a processor only what was said is encoded, and remembered silence makes up the rest of the
-window, see ``streamser.speech.whisper_window``.
+window, see ``streamser.speech.whisper_encoder``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,16 @@ from streamser.errors import ConfigError, ModelError
 from streamser.machine import core_count, forbid_telemetry
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    Features,
+    RememberingEncoder,
+    complete,
+    frames_needed,
+    pad,
+    read_encoder,
+)
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
 from streamser.speech.whisper_words import Span, join_texts, place_words
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]

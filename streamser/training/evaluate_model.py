@@ -12,25 +12,28 @@ from streamser import __version__
 from streamser.audio.clip import Samples
 from streamser.emotion.choose import choose_model
 from streamser.emotion.frontend import Mel
-from streamser.emotion.model import EmotionModel, Reading, Spoken
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.emotion.neural.network import FusedModel
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
 from streamser.training.augment import degrade_at_snr
+from streamser.training.batches import labels_of, text_of
 from streamser.training.check import chosen
-from streamser.training.conditions import Condition, plan_conditions
-from streamser.training.evaluate import Evaluated, Request, bare, digest_of, packages
-from streamser.training.inputs import text_of
-from streamser.training.items import Item
-from streamser.training.manifest import read_manifest
-from streamser.training.predict import Degrade
-from streamser.training.predictions import Predictions
-from streamser.training.report import Entry, Evaluation, Provenance
+from streamser.training.evaluate import (
+    Evaluated,
+    Request,
+    bare,
+    digest_of,
+    packages,
+    plan_conditions,
+)
+from streamser.training.manifest import Item, read_manifest
+from streamser.training.predictions import Degrade, Predictions
+from streamser.training.report import Condition, Entry, Evaluation, Provenance
 from streamser.training.scores import Answers, score
 from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of
 
 __all__ = ["evaluate_model"]
 
@@ -123,10 +126,10 @@ def _answers(
     request: Request,
 ) -> Answers:
     noisy = None if condition.snr_db is None else degrade_at_snr(request.noise, condition.snr_db)
-    told: list[Reading] = []
+    told: list[Prediction] = []
     for first in range(0, len(items), _BATCH):
         batch = [_asked(item, condition, sounds, noisy) for item in items[first : first + _BATCH]]
-        told += [model.listener().interpret(finding) for finding in model.observe(batch)]
+        told += [model.new_speaker().predict(finding) for finding in model.extract(batch)]
     scores = np.array([[each.scores[name] for name in CATEGORIES] for each in told])
     felt = np.array([[_felt(each, name) for name in DIMENSIONS] for each in told])
     labels = labels_of(items, _HEADS)
@@ -147,7 +150,7 @@ def _answers(
     return Answers(predictions, predictions, sure)
 
 
-def _asked(item: Item, condition: Condition, sounds: Sounds, noisy: Degrade | None) -> Spoken:
+def _asked(item: Item, condition: Condition, sounds: Sounds, noisy: Degrade | None) -> Segment:
     samples: Samples = np.zeros(0, np.float32)
     if "audio" in condition.modalities:
         sound: Any = sounds.load(item)
@@ -158,9 +161,9 @@ def _asked(item: Item, condition: Condition, sounds: Sounds, noisy: Degrade | No
             noise: Any = noisy(sound, np.random.default_rng(zlib.crc32(item.id.encode())))
             samples = noise
     text = text_of(item, condition.text or "gold") if "text" in condition.modalities else None
-    return Spoken(samples=samples, text=text)
+    return Segment(samples=samples, text=text)
 
 
-def _felt(told: Reading, name: str) -> float:
+def _felt(told: Prediction, name: str) -> float:
     value = getattr(told.dimensions, name)
     return np.nan if value is None else (value + 1.0) / 2.0

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
     ListenerEvent,
@@ -22,6 +21,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.meeting import MeetingMood
 from streamser.text import why_distrusted
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
 from tests.export.script import Script

@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.config import FusedConfig
-from streamser.training.items import Item
-from streamser.training.manifest import write_manifest
+from streamser.emotion.fused.config import FusedConfig
+from streamser.training.manifest import Item, write_manifest
 from streamser.training.report import Evaluation
 from tests.cli.running import refuses, run
-from tests.emotion.neural.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
 from tests.training.tiny import items
 
 

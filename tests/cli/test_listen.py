@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from streamser.cli.listen import show
-from streamser.client.errors import ServerError
+from streamser.client.wire import ServerError
 from streamser.events import (
     EmotionCompleted,
     Event,
@@ -158,7 +158,7 @@ def test_what_was_told_before_a_server_is_lost_is_summed_up(
 LOADING = """
 import sys, threading
 from pathlib import Path
-import streamser.runtime.analyzer as analyzer
+import streamser.pipeline.analyzer as analyzer
 from streamser.audio.file import FileSource
 from streamser.cli.listen import Kept, listen_to
 from streamser.settings import Settings

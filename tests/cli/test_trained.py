@@ -13,12 +13,12 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.cli.protocol_codes import FUSED_EVIDENCE
-from streamser.cli.protocol_document import protocol_document
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.neural.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tools.protocol_doc.codes import FUSED_EVIDENCE
+from tools.protocol_doc.document import protocol_document
 
 
 @pytest.fixture(scope="module")

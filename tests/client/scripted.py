@@ -13,7 +13,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from streamser.client import Timing
+from streamser.client import RetryTiming
 from streamser.events import ErrorBody, Event, encode_event
 from tests.client.pretend import PretendSession
 
@@ -28,7 +28,7 @@ class FakeTime:
     def __init__(self) -> None:
         self.now = 0.0
         self.slept: list[float] = []
-        self.timing = Timing(clock=lambda: self.now, sleep=self._sleep, chance=lambda: 0.0)
+        self.timing = RetryTiming(clock=lambda: self.now, sleep=self._sleep, chance=lambda: 0.0)
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from streamser.client import ServerError, subscribe
-from streamser.client.listener import Place
+from streamser.client.listener import ListenPosition
 from streamser.events import EmotionCompleted, MoodShifted, Snapshot, encode_event
 from tests.client.pretend import PretendSession, numbered
 from tests.client.scripted import FakeTime, ScriptedServer, play
@@ -55,7 +55,7 @@ def test_an_event_comes_with_its_stamp() -> None:
     session = PretendSession("s")
     session.receive(numbered(0, 100))
     session.think()
-    told = Place(None, by_seq=False).take(stamped(encode_event(session.events[-1]), 12))
+    told = ListenPosition(None, by_seq=False).accept(stamped(encode_event(session.events[-1]), 12))
     assert told is not None
     assert isinstance(told.event, EmotionCompleted)
     assert (told.stamp.cursor, told.stamp.meeting, told.stamp.at_ms) == (12, "Monday", 7)
@@ -63,38 +63,38 @@ def test_an_event_comes_with_its_stamp() -> None:
 
 def test_what_a_snapshot_or_an_earlier_connection_told_is_not_told_again() -> None:
     """Replayed events may overlap with what is known."""
-    place = Place(None, by_seq=False)
-    assert place.take(snapshot(5)) is not None
-    assert place.take(shifted(5)) is None
-    assert place.take(shifted(6)) is not None
-    assert place.take(snapshot(8, replay_from=6)) is not None
-    assert place.take(shifted(6)) is None
-    assert place.take(shifted(7)) is not None
+    place = ListenPosition(None, by_seq=False)
+    assert place.accept(snapshot(5)) is not None
+    assert place.accept(shifted(5)) is None
+    assert place.accept(shifted(6)) is not None
+    assert place.accept(snapshot(8, replay_from=6)) is not None
+    assert place.accept(shifted(6)) is None
+    assert place.accept(shifted(7)) is not None
     assert place.after == 7
 
 
 def test_a_server_that_counts_anew_is_heard() -> None:
     """Its numbers are below those of the one before: they are no repetitions."""
-    place = Place(100, by_seq=False)
-    assert place.take(snapshot(3)) is not None
-    assert place.take(shifted(4)) is not None
+    place = ListenPosition(100, by_seq=False)
+    assert place.accept(snapshot(3)) is not None
+    assert place.accept(shifted(4)) is not None
 
 
 def test_the_events_of_one_session_are_counted_by_their_seq() -> None:
     """As the server counts them there."""
     session = PretendSession("s")
     session.receive(numbered(0, 100))
-    place = Place(1, by_seq=True)
+    place = ListenPosition(1, by_seq=True)
     lines = [stamped(encode_event(event), 50 + event.seq) for event in session.events]
-    assert [place.take(line) is not None for line in lines] == [False, True, True, True]
+    assert [place.accept(line) is not None for line in lines] == [False, True, True, True]
     assert place.after == 4
 
 
 def test_unknown_events_are_counted_and_left_out() -> None:
     """They are not asked for again."""
-    place = Place(1, by_seq=False)
-    assert place.take(b'{"type":"streamser.tomorrow","event_id":"x","cursor":9}') is None
-    assert place.take(b"no JSON") is None
+    place = ListenPosition(1, by_seq=False)
+    assert place.accept(b'{"type":"streamser.tomorrow","event_id":"x","cursor":9}') is None
+    assert place.accept(b"no JSON") is None
     assert place.after == 9
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from streamser.client import Session, Stamped, connect, placed, subscribe
+from streamser.client import Session, Stamped, connect, shift_times, subscribe
 from streamser.events import (
     AnyEvent,
     EmotionBody,
@@ -37,7 +37,7 @@ def stage() -> Iterator[Stage]:
 
 async def read(session: Session, events: list[AnyEvent]) -> None:
     """Read to the end, on the clock of the whole stream."""
-    events.extend([placed(event, session.offset_ms) async for event in session])
+    events.extend([shift_times(event, session.offset_ms) async for event in session])
 
 
 def finals(events: list[AnyEvent]) -> list[EmotionBody]:
@@ -72,7 +72,7 @@ async def until_final(session: Session, events: list[AnyEvent], number: int) -> 
     """Read on until so many utterances are finished."""
     while len(finals(events)) < number:
         event = await anext(session)
-        events.append(placed(event, session.offset_ms))
+        events.append(shift_times(event, session.offset_ms))
 
 
 def cut(server: EmotionServer) -> None:

@@ -11,7 +11,7 @@ from ssl import create_default_context
 import pytest
 
 from streamser.client import ServerError, connect, subscribe
-from streamser.client.route import plan
+from streamser.client.wire import plan_route
 from tests.certificates import self_signed
 from tests.client.pretend import RATE, numbered
 from tests.client.scripted import FakeTime, ScriptedServer, play
@@ -125,7 +125,7 @@ def test_what_is_no_proxy_is_told(address: str) -> None:
 
 def test_a_socks_proxy_that_cannot_be_spoken_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one line that says which package is missing."""
-    monkeypatch.setattr("streamser.client.route.find_spec", lambda name: None)
+    monkeypatch.setattr("streamser.client.wire.find_spec", lambda name: None)
     assert "pip install 'python-socks" in fault_of(FAR, proxy="socks5://h:1080")
 
 
@@ -164,7 +164,7 @@ def test_a_certificate_that_cannot_be_used_is_told(
     assert f"{empty}: it holds no certificate" in fault_of("wss://h", ca=str(empty))
     assert "write wss://" in fault_of("ws://h", ca=certificate[0])
     with pytest.raises(ValueError, match="ca or ssl"):
-        plan("wss://h", ca=certificate[0], tls=create_default_context())
+        plan_route("wss://h", ca=certificate[0], tls=create_default_context())
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Elsewhere", "308 Elsewhere"])

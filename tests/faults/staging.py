@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from streamser.server.app import EmotionServer, Fittings
+from streamser.server.app import EmotionServer, ServerOptions
 from tests.faults.doubles import HandTime, Workshop, get
 from tests.server.serving import FAILED, Told, of_kind, server_settings
 
@@ -37,7 +37,7 @@ async def running(
     """Run a server on these models; without readings of what is still being said."""
     more: dict[str, Any] = {**fittings, **({"timing": time} if time is not None else {})}
     settings = server_settings({"partial.every_ms": 0, **(flags or {})})
-    server = EmotionServer(settings, lambda line: None, Fittings(build=shop.build, **more))
+    server = EmotionServer(settings, lambda line: None, ServerOptions(build=shop.build, **more))
     await server.start()
     try:
         await server.load()

@@ -11,10 +11,9 @@ from streamser.cli.follow import Tally
 from streamser.cli.live_view import render
 from streamser.cli.sinks import JsonLines, PlainLines
 from streamser.cli.view_state import Level, ViewState, update
-from streamser.client.keeper import Astray, FinalsLost, Keeper
-from streamser.client.listener import Place
-from streamser.client.sound import Sound
-from streamser.client.wire import Envelope, read
+from streamser.client.listener import ListenPosition
+from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
+from streamser.client.wire import Envelope, SoundFormat, read_event
 from streamser.events import Event
 from streamser.text import visible
 from streamser.utterances import read_utterance
@@ -31,34 +30,34 @@ _LINES = ["\n".join(lines) for lines in EVENTS]
 
 def _listen(lines: list[str]) -> None:
     """Follow everything as a listener does; what was told is not told again."""
-    place = Place(None, by_seq=False)
+    place = ListenPosition(None, by_seq=False)
     for line in lines:
-        place.take(line)
+        place.accept(line)
 
 
 def _show(lines: list[str]) -> str:
     """Send sound, and show on a terminal what comes back."""
-    keeper = Keeper(Sound(rate=8000))
-    keeper.hear(bytes(16_000))
+    buffer = ResendBuffer(SoundFormat(rate=8000))
+    buffer.push_audio(bytes(16_000))
     plain, machine, said = io.StringIO(), io.StringIO(), io.StringIO()
     sinks = (PlainLines(plain), JsonLines(machine))
     state, tally, outcome = ViewState(source="x"), Tally(), "nothing"
     with contextlib.redirect_stderr(said):
         for line in lines:
-            event = read(line)
+            event = read_event(line)
             if isinstance(event, Envelope):
-                keeper.skip(event.session_id, event.seq)
+                buffer.skip(event.session_id, event.seq)
             if not isinstance(event, Event):
                 continue
             try:
-                told = keeper.take(event)
-            except Astray:
-                keeper.cut()
-                keeper.stray()
+                told = buffer.on_event(event)
+            except UnknownSession:
+                buffer.disconnected()
+                buffer.forget_session()
                 continue
             except FinalsLost:
-                keeper.begin_anew()
-                keeper.cut()
+                buffer.restart_stream()
+                buffer.disconnected()
                 continue
             for each in told:
                 outcome = type(each.event).__name__

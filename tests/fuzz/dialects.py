@@ -10,15 +10,15 @@ from random import Random
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.intake import Intake
-from streamser.runtime.assembly import segmenter_settings
-from streamser.runtime.profile import SessionProfile
-from streamser.runtime.session import Output, Session
-from streamser.runtime.wording import RefusedError
-from streamser.server.actions import (
-    Action,
+from streamser.audio.resampler import Resampler
+from streamser.pipeline.build import endpointer_settings
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig
+from streamser.pipeline.utterance import RefusedError
+from streamser.server.commands import (
     Append,
     Clear,
+    Command,
     Commit,
     Configure,
     Dialect,
@@ -26,14 +26,16 @@ from streamser.server.actions import (
     Hangup,
     Mark,
     Refuse,
+    SoundDecoder,
+    rate_of,
+    usable,
 )
-from streamser.server.formats import SoundDecoder, rate_of, usable
-from streamser.server.gate import Call, Sending
+from streamser.server.handshake import ConnectRequest, SendGrant
 from tests.fuzz.examples import REALTIME, TARGETS
-from tests.fuzz.messages import GATE
+from tests.fuzz.messages import HANDSHAKE
 from tests.fuzz.mutation import spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
-from tests.runtime.doubles import answer_all, make_session
+from tests.pipeline.doubles import answer_all, make_session
 
 __all__ = ["TARGET"]
 
@@ -59,22 +61,22 @@ _SEEDS = [
 class _Connection:
     """Do what a server's stream does with actions, on doubles of the models."""
 
-    def __init__(self, dialect: Dialect, sending: Sending) -> None:
+    def __init__(self, dialect: Dialect, sending: SendGrant) -> None:
         self._dialect = dialect
         self._session: Session = make_session(ordered=sending.asked.ordered)
-        self._profile: SessionProfile = self._session._profile
+        self._profile: SessionConfig = self._session._profile
         self._configure(Configure(sending.asked))
         self.told: list[str] = []
         self.over = False
         self._seq = 0
         self._tell(self._session.begin())
 
-    def take(self, action: Action) -> None:
+    def take(self, action: Command) -> None:
         """Follow an action, or have it refused."""
         with suppress(RefusedError):
             self._take(action)
 
-    def _take(self, action: Action) -> None:
+    def _take(self, action: Command) -> None:
         match action:
             case Append(data=data):
                 samples = self._intake.feed(self._decoder.decode(data))
@@ -103,16 +105,16 @@ class _Connection:
     def _configure(self, action: Configure) -> None:
         asked = action.settings
         self._decoder = SoundDecoder(usable(asked.format))
-        self._intake = Intake(rate_of(usable(asked.format)), 1)
+        self._intake = Resampler(rate_of(usable(asked.format)), 1)
         self._profile = replace(
-            self._profile, endpointing=segmenter_settings(asked.endpointing), ordered=asked.ordered
+            self._profile, endpointing=endpointer_settings(asked.endpointing), ordered=asked.ordered
         )
 
     def _tell(self, output: list[Output]) -> None:
         for event in answer_all(self._session, output):
             self._seq += 1
             require(event.seq == self._seq, "events are numbered without a gap")
-            for message in self._dialect.tell(event):
+            for message in self._dialect.encode(event):
                 said = json.loads(message)
                 require(isinstance(said, dict), "what is told is an object")
             self.told.append(type(event).__name__)
@@ -121,16 +123,18 @@ class _Connection:
 def _converse(lines: list[str]) -> str:
     target, *messages = lines
     target = target.encode("utf-8", "replace").decode("ascii", "surrogateescape")
-    visit = GATE.decide(Call(target=target, host="localhost"), "visit", "2026-01-01T00:00:00Z")
-    if not isinstance(visit, Sending):
-        return type(visit).__name__
-    connection = _Connection(visit.dialect, visit)
+    decision = HANDSHAKE.decide(
+        ConnectRequest(target=target, host="localhost"), "visit", "2026-01-01T00:00:00Z"
+    )
+    if not isinstance(decision, SendGrant):
+        return type(decision).__name__
+    connection = _Connection(decision.dialect, decision)
     for line in messages[:60]:
         message: str | bytes = line
         if line[:1] in ("\1", "\2"):
             raw = line[1:].encode("utf-8", "surrogateescape")
             message = raw if line[0] == "\1" else (raw * 1024)[:_LONGEST]
-        for action in visit.dialect.receive(message):
+        for action in decision.dialect.receive(message):
             connection.take(action)
         if connection.over:
             break
@@ -139,7 +143,7 @@ def _converse(lines: list[str]) -> str:
     committed = told.count("Committed")
     require(sum(map(told.count, _FINALS)) == committed, "a final for each utterance")
     require(told.count("SessionClosed") == 1, "one end")
-    return f"{visit.asked.format.type}: {min(committed, 3)} finals"
+    return f"{decision.asked.format.type}: {min(committed, 3)} finals"
 
 
 def _mutate(data: bytes, rng: Random) -> bytes:

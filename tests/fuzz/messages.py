@@ -10,26 +10,39 @@ from random import Random
 import msgspec
 import numpy as np
 
-from streamser.client.errors import Broken
-from streamser.client.keeper import Astray, FinalsLost, Keeper
-from streamser.client.sound import Sound
-from streamser.client.verdict import judge_close, judge_status
-from streamser.client.wire import Envelope, read
-from streamser.emotion.meeting import MeetingMood, recall
+from streamser.client.connection import judge_close, judge_status
+from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
+from streamser.client.wire import ConnectionLost, Envelope, SoundFormat, read_event
 from streamser.events import AudioFormat, ErrorBody, Event
-from streamser.runtime.assembly import segmenter_settings
-from streamser.server.actions import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
-from streamser.server.admission import Admission, Refusal
-from streamser.server.auth import Principal, Tokens
-from streamser.server.formats import SoundDecoder, frame_bytes, usable
-from streamser.server.gate import Call, Gate, Listening, Sending
-from streamser.server.realtime import RealtimeDialect
+from streamser.pipeline.build import endpointer_settings
+from streamser.server.commands import (
+    Append,
+    Configure,
+    Dialect,
+    Hangup,
+    Refuse,
+    SoundDecoder,
+    StreamSettings,
+    frame_bytes,
+    usable,
+)
+from streamser.server.handshake import (
+    ConnectRequest,
+    Handshake,
+    ListenGrant,
+    Principal,
+    SendGrant,
+    Tokens,
+)
+from streamser.server.limits import Admission, Refusal
+from streamser.server.meeting import MeetingMood, recall
+from streamser.server.openai_realtime import RealtimeDialect
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
 
-__all__ = ["GATE", "TARGET"]
+__all__ = ["HANDSHAKE", "TARGET"]
 
 _USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),
@@ -40,10 +53,10 @@ _ROLES = frozenset({"send", "listen"})
 _ADMISSION = Admission(ServerSettings())
 _ADMISSION.ready = True
 _GATES = [
-    Gate(Tokens(known), _ADMISSION, _USUAL, ("https://example.com",), ())
+    Handshake(Tokens(known), _ADMISSION, _USUAL, ("https://example.com",), ())
     for known in ({}, {"a-long-enough-token": Principal("anna", _ROLES)})
 ]
-GATE = _GATES[0]
+HANDSHAKE = _GATES[0]
 _LONGEST_ERROR = 8000
 _ENCODER = msgspec.json.Encoder()
 
@@ -66,7 +79,7 @@ def _hear(dialect: Dialect, lines: list[str]) -> str:
                 case Hangup(reason=reason):
                     require(len(reason.encode()) <= 123, "a reason fits a close frame")
                 case Configure(settings=settings):
-                    segmenter_settings(settings.endpointing)
+                    endpointer_settings(settings.endpointing)
                     _ENCODER.encode(settings)
                     decoder = SoundDecoder(usable(settings.format))
                 case Append(data=data):
@@ -85,28 +98,28 @@ def _knock(lines: list[str]) -> str:
         text.encode("utf-8", "replace").decode("ascii", "surrogateescape")
         for text in (target, host, origin, authorization, offered)
     )
-    call = Call(
+    request = ConnectRequest(
         target=target,
         host=host or None,
         origin=origin or None,
         authorization=authorization or None,
         subprotocols=tuple(part.strip() for part in offered.split(",") if part.strip()),
     )
-    for gate in _GATES:
-        visit = gate.decide(call, "visit", "2026-01-01T00:00:00Z")
-        match visit:
+    for handshake in _GATES:
+        decision = handshake.decide(request, "visit", "2026-01-01T00:00:00Z")
+        match decision:
             case Refusal():
-                require(len(visit.reason.encode()) <= 123, "a reason fits a close frame")
-                _check_error(visit.error)
-                require(400 <= visit.status < 600, "an HTTP status")
-            case Listening():
-                _ENCODER.encode(visit)
-            case Sending(dialect=dialect, asked=asked):
-                _ENCODER.encode((asked, visit.meeting, visit.secret, visit.after))
+                require(len(decision.reason.encode()) <= 123, "a reason fits a close frame")
+                _check_error(decision.error)
+                require(400 <= decision.status < 600, "an HTTP status")
+            case ListenGrant():
+                _ENCODER.encode(decision)
+            case SendGrant(dialect=dialect, asked=asked):
+                _ENCODER.encode((asked, decision.meeting, decision.secret, decision.after))
                 usable(asked.format)
-                segmenter_settings(asked.endpointing)
+                endpointer_settings(asked.endpointing)
                 _hear(dialect, messages)
-    return type(visit).__name__
+    return type(decision).__name__
 
 
 def _check_error(error: ErrorBody) -> None:
@@ -128,42 +141,42 @@ def _decode(lines: list[str]) -> str:
 
 def _follow(lines: list[str]) -> str:
     """Let the client's keeper follow a server that says anything at all."""
-    sound = Sound(rate=8000)
-    keeper = Keeper(sound, keep_s=2.0)
-    keeper.ask("session.update", {"session": {"audio": {"input": {"turn_detection": None}}}})
+    sound = SoundFormat(rate=8000)
+    buffer = ResendBuffer(sound, keep_s=2.0)
+    buffer.request("session.update", {"session": {"audio": {"input": {"turn_detection": None}}}})
     outcome = "nothing"
     for number, line in enumerate(lines):
-        keeper.hear(bytes(2 * 1600))
+        buffer.push_audio(bytes(2 * 1600))
         if number % 4 == 3:
-            keeper.ask("input_audio_buffer.commit")
+            buffer.request("input_audio_buffer.commit")
         if number % 5 == 1:
-            keeper.cut()
-        event = read(line)
+            buffer.disconnected()
+        event = read_event(line)
         outcome = type(event).__name__ if event is not None else "no event"
         if isinstance(event, Envelope):
-            keeper.skip(event.session_id, event.seq)
+            buffer.skip(event.session_id, event.seq)
         elif isinstance(event, Event):
             try:
-                for told in keeper.take(event):
+                for told in buffer.on_event(event):
                     _ENCODER.encode(told.event)
-            except Astray:
-                keeper.cut()
-                keeper.stray()
+            except UnknownSession:
+                buffer.disconnected()
+                buffer.forget_session()
             except FinalsLost:
-                keeper.begin_anew()
-                keeper.cut()
-        _drain(keeper, sound)
-    keeper.ask("streamser.finish")
-    _drain(keeper, sound)
-    keeper.release()
+                buffer.restart_stream()
+                buffer.disconnected()
+        _drain(buffer, sound)
+    buffer.request("streamser.finish")
+    _drain(buffer, sound)
+    buffer.release()
     return outcome
 
 
-def _drain(keeper: Keeper, sound: Sound) -> None:
-    require(keeper.lost >= 0, "no less than nothing is lost")
-    require(keeper._limit <= 2 * 600 * sound.rate, "what is kept is bounded")
-    for _ in range(100 + 2 * keeper._tape.end):
-        message = keeper.next()
+def _drain(buffer: ResendBuffer, sound: SoundFormat) -> None:
+    require(buffer.lost >= 0, "no less than nothing is lost")
+    require(buffer._limit <= 2 * 600 * sound.rate, "what is kept is bounded")
+    for _ in range(100 + 2 * buffer._buffer.end):
+        message = buffer.next_message()
         if message is None:
             return
         if isinstance(message, bytes):
@@ -184,7 +197,7 @@ def _judge(lines: list[str]) -> str:
         judge_close(status, reason, None, "ws://h"),
     ]
     for verdict in verdicts:
-        if isinstance(verdict, Broken) and verdict.retry_after is not None:
+        if isinstance(verdict, ConnectionLost) and verdict.retry_after is not None:
             require(0 <= verdict.retry_after <= 3600, "a wait is neither negative nor endless")
     return type(verdicts[0]).__name__
 

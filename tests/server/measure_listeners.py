@@ -30,8 +30,8 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.events import Event, Overload
 from streamser.server.app import EmotionServer
-from streamser.server.backlog import Backlog
 from streamser.server.hub import Hub
+from streamser.server.outgoing import Backlog
 from tests.server.serving import Narrow, address, demo, dial, encode, serving
 
 READERS: Final = 49
@@ -100,7 +100,7 @@ def watched() -> Iterator[dict[int, float]]:
         publish(hub, event, now)
         published.update(dict.fromkeys(range(before + 1, hub._cursor + 1), began))
 
-    with patch.object(Hub, "publish", noting), patch("streamser.server.outlet.Backlog", Seen):
+    with patch.object(Hub, "publish", noting), patch("streamser.server.outgoing.Backlog", Seen):
         yield published
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.cli.protocol_examples import examples
 from streamser.events import (
     EmotionDelta,
     EmotionProvisional,
@@ -13,7 +12,8 @@ from streamser.events import (
     TranscriptionDelta,
     TranscriptPartial,
 )
-from streamser.server.backlog import Backlog, Letter, can_be_left_out
+from streamser.server.outgoing import Backlog, EncodedEvent, can_be_left_out
+from tools.protocol_doc.examples import examples
 
 
 def word(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
@@ -21,23 +21,23 @@ def word(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
     return (f"lost {overload.dropped} up to {overload.session_id}{overload.seq}".encode(),)
 
 
-def letter(seq: int, session: str = "a", *, droppable: bool = False) -> Letter:
+def encoded_event(seq: int, session: str = "a", *, droppable: bool = False) -> EncodedEvent:
     """Make a letter that says its name."""
-    return Letter(session, seq, 10 * seq, droppable, (f"{session}{seq}".encode(),))
+    return EncodedEvent(session, seq, 10 * seq, droppable, (f"{session}{seq}".encode(),))
 
 
 def everything(backlog: Backlog) -> list[str]:
     """Take all that waits."""
     taken = []
     while len(backlog):
-        taken += [body.decode() for body in backlog.take()]
+        taken += [body.decode() for body in backlog.dequeue()]
     return taken
 
 
 def test_letters_leave_in_order() -> None:
     """As long as there is room nothing is left out."""
     backlog = Backlog(10, word)
-    assert all(backlog.put(letter(n, droppable=n % 2 == 0)) for n in range(1, 5))
+    assert all(backlog.enqueue(encoded_event(n, droppable=n % 2 == 0)) for n in range(1, 5))
     assert everything(backlog) == ["a1", "a2", "a3", "a4"]
 
 
@@ -45,11 +45,11 @@ def test_from_half_on_deltas_are_left_out_and_told() -> None:
     """One overload stands in their place, before the next event of the same session."""
     backlog = Backlog(4, word)
     for n in (1, 2):
-        backlog.put(letter(n))
+        backlog.enqueue(encoded_event(n))
     for n in (3, 4):
-        assert backlog.put(letter(n, droppable=True))
-    backlog.put(letter(1, "b"))
-    backlog.put(letter(5))
+        assert backlog.enqueue(encoded_event(n, droppable=True))
+    backlog.enqueue(encoded_event(1, "b"))
+    backlog.enqueue(encoded_event(5))
     assert backlog.dropped == 2
     assert everything(backlog) == ["a1", "a2", "b1", "lost 2 up to a4", "a5"]
 
@@ -57,29 +57,29 @@ def test_from_half_on_deltas_are_left_out_and_told() -> None:
 def test_a_loss_without_a_successor_is_told_in_the_end() -> None:
     """Who has read everything learns of it without waiting for the session to go on."""
     backlog = Backlog(2, word)
-    backlog.put(letter(1))
-    backlog.put(letter(2, droppable=True))
+    backlog.enqueue(encoded_event(1))
+    backlog.enqueue(encoded_event(2, droppable=True))
     assert everything(backlog) == ["a1", "lost 1 up to a2"]
 
 
 def test_finals_push_waiting_deltas_out() -> None:
     """What waits already and can be left out makes room."""
     backlog = Backlog(4, word)
-    backlog.put(letter(1, droppable=True))
-    backlog.put(letter(2, droppable=True))
+    backlog.enqueue(encoded_event(1, droppable=True))
+    backlog.enqueue(encoded_event(2, droppable=True))
     for n in (3, 4):
-        backlog.put(letter(n))
-    assert backlog.put(letter(5))
+        backlog.enqueue(encoded_event(n))
+    assert backlog.enqueue(encoded_event(5))
     assert everything(backlog) == ["lost 2 up to a2", "a3", "a4", "a5"]
 
 
 def test_a_connection_that_cannot_even_take_finals_must_go() -> None:
     """Finals are never left out: the connection is."""
     backlog = Backlog(3, word)
-    assert all(backlog.put(letter(n)) for n in (1, 2, 3))
-    assert not backlog.put(letter(4))
+    assert all(backlog.enqueue(encoded_event(n)) for n in (1, 2, 3))
+    assert not backlog.enqueue(encoded_event(4))
     assert backlog.is_over_full
-    backlog.take(), backlog.take()
+    backlog.dequeue(), backlog.dequeue()
     assert not backlog.is_over_full
 
 
@@ -87,31 +87,31 @@ def test_there_is_an_end_also_for_one_that_takes_a_little() -> None:
     """Four times the room is too much, in letters or in bytes."""
     backlog = Backlog(3, word)
     for n in range(11):
-        backlog.put(letter(n + 1))
+        backlog.enqueue(encoded_event(n + 1))
     assert not backlog.is_overrun
-    backlog.put(letter(12))
+    backlog.enqueue(encoded_event(12))
     assert backlog.is_overrun
 
 
 def test_what_is_sent_again_has_room_until_it_is_read() -> None:
     """Then the connection counts as slow at the same number as before."""
     backlog = Backlog(4, word)
-    backlog.replay([letter(n, droppable=True) for n in range(1, 101)])
-    assert backlog.put(letter(101))
+    backlog.replay([encoded_event(n, droppable=True) for n in range(1, 101)])
+    assert backlog.enqueue(encoded_event(101))
     assert not backlog.is_over_full
     assert backlog.dropped == 0
     everything(backlog)
     for n in range(102, 105):
-        backlog.put(letter(n, droppable=True))
+        backlog.enqueue(encoded_event(n, droppable=True))
     assert backlog.dropped == 1
 
 
 def test_many_bytes_count_as_many_letters() -> None:
     """A few huge events fill the memory as well as many small ones."""
     backlog = Backlog(100, word)
-    huge = Letter("a", 1, 0, False, (bytes(500_000),))
-    assert backlog.put(huge)
-    assert not backlog.put(letter(2))
+    huge = EncodedEvent("a", 1, 0, False, (bytes(500_000),))
+    assert backlog.enqueue(huge)
+    assert not backlog.enqueue(encoded_event(2))
 
 
 def test_what_was_lost_of_a_session_is_forgotten_with_its_end() -> None:
@@ -125,14 +125,14 @@ def test_what_was_lost_of_a_session_is_forgotten_with_its_end() -> None:
     backlog = Backlog(2, note)
     for number in range(100):
         session = f"s{number}"
-        backlog.put(letter(1, session))
+        backlog.enqueue(encoded_event(1, session))
         for seq in (2, 3):
-            backlog.put(letter(seq, session, droppable=True))
+            backlog.enqueue(encoded_event(seq, session, droppable=True))
         everything(backlog)
-        backlog.put(letter(4, session))
-        backlog.put(letter(5, session, droppable=True))
+        backlog.enqueue(encoded_event(4, session))
+        backlog.enqueue(encoded_event(5, session, droppable=True))
         everything(backlog)
-        backlog.put(Letter(session, 6, 60, False, (b"the end",), ends=True))
+        backlog.enqueue(EncodedEvent(session, 6, 60, False, (b"the end",), ends=True))
         everything(backlog)
     assert told == [2, 3] * 100
     assert not backlog._totals
@@ -150,11 +150,11 @@ def test_nothing_is_lost_without_a_word_and_memory_is_bounded(
     for is_put, session, droppable in moves:
         if is_put:
             seqs[session] += 1
-            if not backlog.put(letter(seqs[session], session, droppable=droppable)):
+            if not backlog.enqueue(encoded_event(seqs[session], session, droppable=droppable)):
                 # Its connection would be closed if it took nothing now.
                 taken += everything(backlog)
         elif len(backlog):
-            taken += [body.decode() for body in backlog.take()]
+            taken += [body.decode() for body in backlog.dequeue()]
         # Each session's overload may stand beside those that count.
         assert len(backlog) <= most + 2 * len(seqs)
     taken += everything(backlog)

@@ -24,7 +24,15 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.actions import Append, Commit, Finish, Hangup, Mark, StreamSettings, Tongues
+from streamser.server.commands import (
+    Append,
+    Commit,
+    Finish,
+    Hangup,
+    LanguageSupport,
+    Mark,
+    StreamSettings,
+)
 from streamser.server.deepgram import DeepgramDialect, ListenOptions, parse_listen
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.taxonomy import Dimensions
@@ -47,13 +55,13 @@ def options(**query: str) -> ListenOptions:
 def dialect(asr: str | None = "faster-whisper/tiny.en", **query: str) -> DeepgramDialect:
     """Speak with a client that has just connected."""
     made = DeepgramDialect("r1", "2026-11-26T20:00:00Z", options(**query))
-    assert made.tell(created(asr)) == []
+    assert made.encode(created(asr)) == []
     return made
 
 
 def told(speaker: DeepgramDialect, *events: Event) -> list[dict[str, Any]]:
     """List what a client is told of events."""
-    return [json.loads(message) for event in events for message in speaker.tell(event)]
+    return [json.loads(message) for event in events for message in speaker.encode(event)]
 
 
 def started(start_ms: int = 1000, item: str = "item_s_1") -> SpeechStarted:
@@ -114,7 +122,7 @@ def test_encodings_are_ours_by_other_names(query: dict[str, str], form: tuple[An
 
 def test_languages_count_without_their_region_and_unknown_ones_are_refused() -> None:
     """Who asks for detection gets it; who asks for what cannot be heard is told so."""
-    english = Tongues("faster-whisper/tiny.en", frozenset({"en"}))
+    english = LanguageSupport("faster-whisper/tiny.en", frozenset({"en"}))
     for code, expected in (("en-US", "en"), ("multi", None), ("", None)):
         assert parse_listen({"language": [code]}, BASE, english).settings.language == expected
     with pytest.raises(ConfigError, match=r"'de'.*tiny.en knows only English") as refused:

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from streamser.events import SpeechStarted
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.session import Session
+from streamser.pipeline.session import Session
+from streamser.pipeline.stream import SessionRunner
 from streamser.server.app import EmotionServer
-from streamser.server.backlog import Backlog, Letter
 from streamser.server.deepgram import DeepgramDialect
 from streamser.server.hub import Hub, Interest, Subscription
-from streamser.server.outlet import Outlet
-from streamser.server.realtime import RealtimeDialect
+from streamser.server.openai_realtime import RealtimeDialect
+from streamser.server.outgoing import Backlog, EncodedEvent, SendQueue
 from streamser.server.stream import LiveStream
 from tests.cli.samples import closed, created
 from tests.server.serving import (
@@ -43,13 +42,13 @@ def broken(*_: Any, **__: Any) -> Any:
 
 
 def broken_for(kind: type) -> Callable[[Any, Any], Any]:
-    """Make a dialect's ``tell`` that fails for one kind of event."""
-    usual = RealtimeDialect.tell
+    """Make a dialect's ``encode`` that fails for one kind of event."""
+    usual = RealtimeDialect.encode
 
-    def tell(self: RealtimeDialect, event: Any) -> list[bytes]:
+    def encode(self: RealtimeDialect, event: Any) -> list[bytes]:
         return broken() if isinstance(event, kind) else usual(self, event)
 
-    return tell
+    return encode
 
 
 async def fault(server: EmotionServer, path: str = "/v1/realtime") -> tuple[list[Told], Wire]:
@@ -67,12 +66,12 @@ def faults(server: EmotionServer) -> float | None:
 @pytest.mark.parametrize(
     ("where", "name", "how"),
     [
-        (LiveStream, "hear", broken),
+        (LiveStream, "push_audio", broken),
         (LiveStream, "seconds", broken),
         (RealtimeDialect, "receive", broken),
-        (RealtimeDialect, "tell", broken_for(SpeechStarted)),
+        (RealtimeDialect, "encode", broken_for(SpeechStarted)),
         (Session, "push", broken),
-        (Conductor, "take", broken),
+        (SessionRunner, "take", broken),
         (Session, "flush", broken),
     ],
     ids=lambda part: getattr(part, "__name__", str(part)),
@@ -118,7 +117,7 @@ def test_what_was_heard_before_a_fault_is_still_judged(monkeypatch: pytest.Monke
             async with dial(server, query="rate=16000") as wire:
                 await wire.sound(SOUND[: 32_000 * 2])
                 await wire.until("input_audio_buffer.speech_started")
-                monkeypatch.setattr(LiveStream, "hear", broken)
+                monkeypatch.setattr(LiveStream, "push_audio", broken)
                 await wire.sound(SOUND[:3200])
                 await wire.rest()
             monkeypatch.undo()
@@ -138,7 +137,7 @@ def test_the_sending_side_may_fail_too(monkeypatch: pytest.MonkeyPatch) -> None:
             async with dial(server) as wire:
                 await wire.next()
                 await listener.next()
-                monkeypatch.setattr(Backlog, "take", broken)
+                monkeypatch.setattr(Backlog, "dequeue", broken)
                 await wire.send("streamser.marker", id="m")
                 for each in (wire, listener):
                     (error,) = await each.rest()
@@ -155,7 +154,7 @@ def test_a_stream_that_cannot_begin_leaves_nothing_behind(monkeypatch: pytest.Mo
 
     async def scene() -> None:
         async with serving() as server:
-            monkeypatch.setattr(LiveStream, "begin", broken)
+            monkeypatch.setattr(LiveStream, "open", broken)
             events, wire = await fault(server)
             monkeypatch.undo()
             assert [event["error"]["code"] for event in events] == ["internal_error"]
@@ -192,7 +191,7 @@ def test_a_failed_stream_is_not_given_back(monkeypatch: pytest.MonkeyPatch) -> N
             query = "rate=16000&stream=0123456789abcdef"
             async with dial(server, query=query) as wire:
                 first = (await wire.next())["session_id"]
-                monkeypatch.setattr(LiveStream, "hear", broken)
+                monkeypatch.setattr(LiveStream, "push_audio", broken)
                 await wire.sound(SOUND[:3200])
                 await wire.rest()
             monkeypatch.undo()
@@ -213,7 +212,7 @@ def test_a_fault_is_logged_with_its_session_and_place_but_not_its_words(
     async def scene() -> str:
         async with serving() as server, dial(server) as wire:
             session_id: str = (await wire.next())["session_id"]
-            monkeypatch.setattr(LiveStream, "hear", broken)
+            monkeypatch.setattr(LiveStream, "push_audio", broken)
             await wire.sound(SOUND[:3200])
             await wire.rest()
             monkeypatch.undo()
@@ -229,7 +228,7 @@ def test_a_fault_is_logged_with_its_session_and_place_but_not_its_words(
 def test_a_listener_that_fails_harms_nobody_else() -> None:
     """It is taken off; those before and behind it hear everything."""
     hub = Hub(100, 60.0, 30.0, 1)
-    heard: list[list[Letter]] = [[], []]
+    heard: list[list[EncodedEvent]] = [[], []]
     failed: list[Exception] = []
     hub.subscribe(Subscription(Interest(), heard[0].append), None, 0.0)
     hub.subscribe(Subscription(Interest(), broken, failed.append), None, 0.0)
@@ -249,9 +248,9 @@ def test_an_outlet_says_what_has_ended_it() -> None:
 
     async def scene() -> Exception | None:
         line: Any = Line()
-        outlet = Outlet(line, 16, lambda overload, stamp: (), lambda drops: None)
-        outlet.put(Letter("s", 1, 0, False, (b"{}",)))
-        await outlet.wait_until_done()
-        return outlet.fault
+        queue = SendQueue(line, 16, lambda overload, stamp: (), lambda drops: None)
+        queue.enqueue(EncodedEvent("s", 1, 0, False, (b"{}",)))
+        await queue.wait_until_done()
+        return queue.fault
 
     assert isinstance(asyncio.run(patience(scene())), ValueError)

@@ -80,5 +80,5 @@ def test_who_does_not_stop_is_closed_and_nobody_else(path: str) -> None:
         check_stream(own)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("streamser.server.pace._PATIENCE_S", 0.0)
+        patch.setattr("streamser.server.limits._PATIENCE_S", 0.0)
         asyncio.run(patience(scene()))

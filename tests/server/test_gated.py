@@ -63,9 +63,9 @@ def test_one_who_has_vanished_comes_back_to_the_same_utterance(stage: Stage) -> 
             await wire.sound(SPOKEN)
             await wire.until("input_audio_buffer.speech_started")
             await wire.break_off()
-        desk = stage.server._desk
-        assert desk is not None
-        (held,) = desk._held
+        sessions = stage.server._sessions
+        assert sessions is not None
+        (held,) = sessions._sessions
         while not held.stream.away:
             await asyncio.sleep(0)
         for _ in range(4):

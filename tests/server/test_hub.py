@@ -23,10 +23,9 @@ from streamser.events import (
     SpeechStopped,
     Window,
 )
-from streamser.runtime.profile import SessionSnapshot
-from streamser.server.backlog import Letter
-from streamser.server.hub import Hub, Interest, Subscription
-from streamser.server.room import LiveMeeting
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.server.hub import Hub, Interest, LiveMeeting, Subscription
+from streamser.server.outgoing import EncodedEvent
 from streamser.taxonomy import Dimensions
 
 FIRST = 1000
@@ -93,11 +92,11 @@ class Ear:
     def __init__(self, hub: Hub, interest: Interest, after: int | None = None) -> None:
         self.heard: list[dict[str, Any]] = []
         self.snapshot, missed = hub.subscribe(Subscription(interest, self.hear), after, 60.0)
-        self.missed = [json.loads(letter.bodies[0]) for letter in missed]
+        self.missed = [json.loads(encoded.bodies[0]) for encoded in missed]
 
-    def hear(self, letter: Letter) -> None:
+    def hear(self, encoded: EncodedEvent) -> None:
         """Decode a letter."""
-        self.heard.append(json.loads(letter.bodies[0]))
+        self.heard.append(json.loads(encoded.bodies[0]))
 
     @property
     def types(self) -> list[str]:
@@ -268,7 +267,7 @@ def test_a_session_is_known_while_its_events_are() -> None:
 def test_who_has_left_is_told_nothing() -> None:
     """A subscription ends at once."""
     hub = make_hub()
-    heard: list[Letter] = []
+    heard: list[EncodedEvent] = []
     subscription = Subscription(Interest(), heard.append)
     hub.subscribe(subscription, None, 0.0)
     hub.unsubscribe(subscription)
@@ -333,15 +332,18 @@ def test_what_a_client_asks_for_pushes_out_nothing_that_was_said() -> None:
     snapshot, missed = hub.subscribe(Subscription(Interest(meeting="m"), ignore), FIRST, 4.0)
     assert not snapshot.lost
     assert len(missed) == told + 100
-    cursors = [json.loads(letter.bodies[0])["cursor"] for letter in missed]
+    cursors = [json.loads(encoded.bodies[0])["cursor"] for encoded in missed]
     assert cursors == sorted(cursors)
-    kinds = [json.loads(letter.bodies[0])["type"] for letter in missed]
+    kinds = [json.loads(encoded.bodies[0])["type"] for encoded in missed]
     assert kinds.count("streamser.emotion.completed") == 1
     _, latest = hub.subscribe(Subscription(Interest(), ignore), cursors[-1] - 10, 4.0)
-    assert [json.loads(letter.bodies[0])["cursor"] for letter in latest] == cursors[-10:]
+    assert [json.loads(encoded.bodies[0])["cursor"] for encoded in latest] == cursors[-10:]
     _, of_it = hub.subscribe(Subscription(Interest(session="p"), ignore), 0, 4.0)
-    assert [letter.seq for letter in of_it] == [1, *range(pest.seq - 99, pest.seq + 1)]
+    assert [encoded.seq for encoded in of_it] == [
+        1,
+        *range(pest.seq - 99, pest.seq + 1),
+    ]
 
 
-def ignore(letter: Letter) -> None:
+def ignore(encoded: EncodedEvent) -> None:
     """Take an event."""

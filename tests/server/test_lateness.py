@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from streamser.server.admission import Admission
-from streamser.server.lateness import Lateness
+from streamser.server.limits import Admission, Lateness
 from streamser.settings import ServerSettings
 
 
 def test_one_final_that_takes_its_time_is_no_load() -> None:
     """Three are needed; of them the quarter that is slowest says nothing."""
     lateness = Lateness(5.0)
-    assert lateness.note(30.0, 0.0)
+    assert lateness.add(30.0, 0.0)
     assert not lateness.is_late(0.0, 0.0)
     for lag in (0.2, 0.3, 0.2, 0.4):
-        assert not lateness.note(lag, 1.0)
+        assert not lateness.add(lag, 1.0)
     assert not lateness.is_late(0.0, 1.0)
     assert lateness.seconds(0.0, 1.0) == 0.4
 
@@ -38,7 +37,7 @@ def test_it_recovers_by_itself() -> None:
     """Lags are forgotten after a quarter of a minute, also where nothing more is told."""
     lateness = Lateness(5.0)
     for _ in range(3):
-        lateness.note(12.0, 0.0)
+        lateness.add(12.0, 0.0)
     assert lateness.is_late(0.0, 14.9)
     assert not lateness.is_late(0.0, 15.1)
 
@@ -46,7 +45,7 @@ def test_it_recovers_by_itself() -> None:
 def test_a_server_may_be_told_not_to_mind() -> None:
     """With 0 it takes everybody, whatever waits."""
     lateness = Lateness(0.0)
-    assert not lateness.note(1000.0, 0.0)
+    assert not lateness.add(1000.0, 0.0)
     assert not lateness.is_late(1000.0, 0.0)
 
 
@@ -59,7 +58,7 @@ def test_a_late_server_refuses_a_fifth_stream_before_the_four_suffer() -> None:
         assert admission.refuse_stream(owner) is None
         admission.enter_stream(owner)
     for lag in (11.0, 4.0, 12.0, 10.0):
-        admission.answered(lag)
+        admission.record_lag(lag)
     refusal = admission.refuse_stream("e")
     assert refusal is not None
     assert (refusal.code, refusal.status, refusal.retry_s) == ("overloaded", 503, 5)

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
-from streamser.server.connection import Connection
+from streamser.server.transport import ClientSocket
 from tests.server.serving import (
     EMOTION,
     Told,
@@ -232,7 +232,7 @@ def test_who_commits_when_it_likes_makes_no_final_late(monkeypatch: pytest.Monke
         async with serving(flags) as server, dial(server, query="rate=16000") as wire:
             await wire.update({"turn_detection": None})
             long_ago = time.monotonic() - hour
-            monkeypatch.setattr(Connection, "came", property(lambda _: long_ago, _nowhere))
+            monkeypatch.setattr(ClientSocket, "came", property(lambda _: long_ago, _nowhere))
             events = []
             for _ in range(3):
                 await wire.sound(encode(demo(2.0)))
@@ -249,7 +249,7 @@ def test_who_commits_when_it_likes_makes_no_final_late(monkeypatch: pytest.Monke
     asyncio.run(patience(scene()))
 
 
-def _nowhere(connection: Connection, came: float) -> None:
+def _nowhere(connection: ClientSocket, came: float) -> None:
     return
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from streamser.events import Overload
 from streamser.server.app import EmotionServer
-from streamser.server.backlog import Backlog, Letter
+from streamser.server.outgoing import Backlog, EncodedEvent
 from tests.server.serving import (
     DELTAS,
     EMOTION,
@@ -49,9 +49,9 @@ class Watched(Backlog):
         self.puts = 0
         self.every.append(self)
 
-    def put(self, letter: Letter) -> bool:
+    def enqueue(self, encoded_event: EncodedEvent) -> bool:
         """Take a letter in as ever, and look."""
-        fits = super().put(letter)
+        fits = super().enqueue(encoded_event)
         self.puts += 1
         self.longest = max(self.longest, len(self))
         if self.dropped and self.dropped_at is None:
@@ -65,7 +65,7 @@ class Watched(Backlog):
 def backlogs(monkeypatch: pytest.MonkeyPatch) -> list[Watched]:
     """Watch the backlog of every connection of this test."""
     monkeypatch.setattr(Watched, "every", [], raising=False)
-    monkeypatch.setattr("streamser.server.outlet.Backlog", Watched)
+    monkeypatch.setattr("streamser.server.outgoing.Backlog", Watched)
     return Watched.every
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 import streamser
 from streamser.events import Event
-from streamser.server.metrics import Metrics
+from streamser.server.telemetry import Metrics
 from tests.cli.samples import closed, failed, felt, sounded
 
 

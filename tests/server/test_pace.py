@@ -6,25 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.server.pace import Bursts, MessagePace, Pace, Visits
+from streamser.server.limits import BurstBudget, ConnectRate, MessagePace
+from streamser.server.stream import AudioPace
 
 
 def test_sound_in_real_time_never_waits() -> None:
     """Hours of it."""
-    pace = Pace(speed=1.0)
+    pace = AudioPace(speed=1.0)
     assert all(pace.due(0.1, came=0.1 * n) == 0.1 * n for n in range(100_000))
 
 
 def test_a_burst_passes_and_more_waits() -> None:
     """Thirty seconds at once, then as fast as the speed allows."""
-    pace = Pace(speed=4.0)
+    pace = AudioPace(speed=4.0)
     assert pace.due(30.0, came=5.0) == 5.0
     assert pace.due(2.0, came=5.0) == pytest.approx(5.5)
 
 
 def test_sound_that_is_read_late_is_paced_by_when_it_came() -> None:
     """A minute in real time, and one that poured in at once: when they are looked at is all one."""
-    steady, poured = Pace(speed=4.0), Pace(speed=4.0)
+    steady, poured = AudioPace(speed=4.0), AudioPace(speed=4.0)
     assert [steady.due(1.0, came=n) for n in range(60)] == list(range(60))
     dues = [poured.due(1.0, came=0.0) for _ in range(60)]
     assert dues[:30] == [0.0] * 30
@@ -34,7 +35,7 @@ def test_sound_that_is_read_late_is_paced_by_when_it_came() -> None:
 @given(st.floats(1, 16), st.lists(st.floats(0.001, 5), min_size=1, max_size=200))
 def test_nobody_is_faster_than_allowed(speed: float, pieces: list[float]) -> None:
     """A client that sends as fast as it is let has sent at most burst + speed x time."""
-    pace, now, sent = Pace(speed), 0.0, 0.0
+    pace, now, sent = AudioPace(speed), 0.0, 0.0
     for piece in pieces:
         now = pace.due(piece, now)
         sent += piece
@@ -77,7 +78,7 @@ def test_who_does_not_stop_is_sent_away() -> None:
 
 def test_who_opens_stream_after_stream_gains_no_messages() -> None:
     """Each begins with what is left to its owner, who gets one burst more each second."""
-    bursts = Bursts(burst=400, streams=4)
+    bursts = BurstBudget(burst=400, streams=4)
     assert [bursts.grant("ann", now=0.0) for _ in range(6)] == [400, 400, 400, 400, 0, 0]
     assert bursts.grant("ben", now=0.0) == 400
     assert bursts.grant("ann", now=0.25) == 100
@@ -93,8 +94,8 @@ def test_a_stream_that_begins_with_nothing_waits_at_once() -> None:
 
 def test_who_connects_again_and_again_is_let_in_so_often() -> None:
     """Who is refused has not come: it is let in as soon as one that behaves."""
-    visits = Visits(most=100, rate=20.0)
-    assert [visits.admit("ann", now=0.0) for _ in range(300)] == [True] * 100 + [False] * 200
-    assert visits.admit("ben", now=0.0)
-    assert [visits.admit("ann", now=0.5) for _ in range(300)].count(True) == 10
-    assert [visits.admit("ann", now=60.0) for _ in range(300)].count(True) == 100
+    rate = ConnectRate(most=100, rate=20.0)
+    assert [rate.admit("ann", now=0.0) for _ in range(300)] == [True] * 100 + [False] * 200
+    assert rate.admit("ben", now=0.0)
+    assert [rate.admit("ann", now=0.5) for _ in range(300)].count(True) == 10
+    assert [rate.admit("ann", now=60.0) for _ in range(300)].count(True) == 100

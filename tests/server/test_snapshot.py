@@ -14,7 +14,7 @@ from streamser.events import (
     SpeakerState,
     decode_event,
 )
-from streamser.server.snapshot import SNAPSHOT_BYTES, encode_snapshot
+from streamser.server.outgoing import SNAPSHOT_BYTES, encode_snapshot
 from streamser.taxonomy import CATEGORIES, Dimensions
 from tests.client.pretend import PretendSession
 

@@ -10,14 +10,14 @@ import pytest
 
 from streamser.audio.clip import to_samples
 from streamser.errors import ConfigError
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
+    Endpointer,
+    EndpointerSettings,
+    EndpointEvent,
     Extended,
-    Hesitated,
     Opened,
-    Segmenter,
-    SegmenterSettings,
-    SegmentEvent,
+    PauseDetected,
 )
 from tests.speech.offline import DEFAULTS, SILENCE, SPEECH, N, flat, run, utterances
 
@@ -31,18 +31,18 @@ def test_one_utterance_from_opening_to_pause() -> None:
     assert told == {
         34: [Opened(start), Extended(35 * N)],
         **{k: [Extended((k + 1) * N)] for k in range(35, 42)},
-        49: [Hesitated(start, end + to_samples(160))],
+        49: [PauseDetected(start, end + to_samples(160))],
         57: [Closed(start, end + to_samples(160), "pause")],
     }
 
 
 def test_speech_that_comes_back_takes_the_hesitation_back() -> None:
-    """Half a hangover, then speech: ``Resumed`` leaves before ``Extended``; it is one utterance."""
+    """Half a hangover, then speech: ``SpeechResumed`` before ``Extended``; it is one utterance."""
     events = flat(run(DEFAULTS, [SPEECH] * 5 + [SILENCE] * 10 + [SPEECH] * 5 + [SILENCE] * 16))
     kinds = [type(event).__name__ for event in events]
     assert kinds == [
-        *["Opened", "Extended", "Extended", "Extended", "Hesitated"],
-        *["Resumed", *["Extended"] * 5, "Hesitated", "Closed"],
+        *["Opened", "Extended", "Extended", "Extended", "PauseDetected"],
+        *["SpeechResumed", *["Extended"] * 5, "PauseDetected", "Closed"],
     ]
     assert utterances(events) == [(0, 20 * N + to_samples(160), "pause")]
 
@@ -68,7 +68,7 @@ def test_between_the_thresholds_the_last_verdict_stands() -> None:
 
 def test_pre_roll_never_reaches_into_the_previous_utterance() -> None:
     """Where pre-roll and tail would overlap, the earlier utterance keeps the sound."""
-    settings = SegmenterSettings.from_ms(silence_ms=300, pre_roll_ms=400, tail_ms=150)
+    settings = EndpointerSettings.from_ms(silence_ms=300, pre_roll_ms=400, tail_ms=150)
     events = flat(run(settings, [SPEECH] * 5 + [SILENCE] * 10 + [SPEECH] * 5))
     (_, first_end, _), (second_start, _, _) = utterances(events)
     assert first_end == 5 * N + to_samples(150) == second_start
@@ -93,7 +93,7 @@ def test_a_flush_forgets_the_verdict_the_onset_and_the_welcome() -> None:
         [SPEECH] * 2,  # an onset was pending
         [SPEECH] * spoken + [SILENCE] * 8,  # a limit was reached in silence
     ):
-        segmenter = Segmenter(DEFAULTS, N)
+        segmenter = Endpointer(DEFAULTS, N)
         for p in before:
             segmenter.push(p)
         segmenter.flush()
@@ -142,7 +142,7 @@ def test_a_limit_reached_in_silence_ends_like_a_pause() -> None:
     spoken = DEFAULTS.max_length // N - 10
     events = flat(run(DEFAULTS, [SPEECH] * spoken + [SILENCE] * 40))
     end = spoken * N + DEFAULTS.tail
-    assert events[-2:] == [Hesitated(0, end), Closed(0, end, "max_length")]
+    assert events[-2:] == [PauseDetected(0, end), Closed(0, end, "max_length")]
 
 
 def test_a_word_right_after_a_limit_reached_in_silence_is_kept() -> None:
@@ -162,34 +162,34 @@ def test_a_cut_in_the_middle_of_a_hesitation_hesitates_anew() -> None:
     told = [push for push in run(DEFAULTS, speech) if push]
     cut, end = (spoken - 20) * N + N // 2, spoken * N + DEFAULTS.tail
     assert told[-3:] == [
-        [Hesitated(0, end)],
-        [Closed(0, cut, "max_length"), Opened(cut), Extended(spoken * N), Hesitated(cut, end)],
+        [PauseDetected(0, end)],
+        [Closed(0, cut, "max_length"), Opened(cut), Extended(spoken * N), PauseDetected(cut, end)],
         [Closed(cut, end, "pause")],
     ]
 
 
 def test_half_the_hangover_is_reached_not_passed() -> None:
     """With a hangover of eight windows the fourth silent one hesitates and the eighth closes."""
-    settings = SegmenterSettings(silence=8 * N, tail=4 * N)
+    settings = EndpointerSettings(silence=8 * N, tail=4 * N)
     pushes = run(settings, [SPEECH] * 5 + [SILENCE] * 10)
     told = {k: push for k, push in enumerate(pushes) if push and k >= 5}
-    assert told == {8: [Hesitated(0, 9 * N)], 12: [Closed(0, 9 * N, "pause")]}
+    assert told == {8: [PauseDetected(0, 9 * N)], 12: [Closed(0, 9 * N, "pause")]}
 
 
 def test_a_hangover_of_one_window_hesitates_and_closes_in_one_push() -> None:
-    """Degenerate settings keep the order: ``Hesitated`` then ``Closed``."""
-    settings = SegmenterSettings(silence=N, tail=N // 2)
+    """Degenerate settings keep the order: ``PauseDetected`` then ``Closed``."""
+    settings = EndpointerSettings(silence=N, tail=N // 2)
     pushes = run(settings, [SPEECH] * 5 + [SILENCE] * 3)
     end = 5 * N + N // 2
-    assert pushes[5] == [Hesitated(0, end), Closed(0, end, "pause")]
+    assert pushes[5] == [PauseDetected(0, end), Closed(0, end, "pause")]
 
 
 def test_an_hour_of_unbroken_speech_is_cut_without_loss() -> None:
     """Utterances tile the hour, each at most 20 s long, from a bounded memory."""
     rng = np.random.default_rng(4)
     count = 3600 * 16_000 // N
-    segmenter = Segmenter(DEFAULTS, N)
-    events: list[SegmentEvent] = []
+    segmenter = Endpointer(DEFAULTS, N)
+    events: list[EndpointEvent] = []
     for p in (0.5 + 0.5 * rng.random(count)).tolist():
         events += segmenter.push(p)
     assert len(segmenter._recent) == DEFAULTS.cut_search // N
@@ -207,17 +207,17 @@ def test_an_hour_of_unbroken_speech_is_cut_without_loss() -> None:
 
 def test_settings_in_samples_and_in_ms_have_the_same_defaults() -> None:
     """Two ways to the same defaults."""
-    assert SegmenterSettings() == SegmenterSettings.from_ms()
+    assert EndpointerSettings() == EndpointerSettings.from_ms()
     assert DEFAULTS.silence == 8_000
 
 
 def test_what_depends_on_other_settings_follows_them() -> None:
     """Release, tail and search fit themselves to threshold, silence and limit."""
-    settings = SegmenterSettings.from_ms(threshold=0.1, silence_ms=200, max_length_ms=4_000)
+    settings = EndpointerSettings.from_ms(threshold=0.1, silence_ms=200, max_length_ms=4_000)
     assert settings.release == 0.01
     assert settings.tail == to_samples(100)
     assert settings.cut_search == to_samples(2_000)
-    assert SegmenterSettings.from_ms(threshold=0.7).release == pytest.approx(0.55)
+    assert EndpointerSettings.from_ms(threshold=0.7).release == pytest.approx(0.55)
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_what_depends_on_other_settings_follows_them() -> None:
 def test_settings_that_cannot_work_are_refused(wrong: dict[str, float], said: str) -> None:
     """One line that names the setting."""
     with pytest.raises(ConfigError, match=said) as caught:
-        SegmenterSettings.from_ms(**wrong)
+        EndpointerSettings.from_ms(**wrong)
     assert "\n" not in str(caught.value)
 
 
 def test_a_limit_of_a_few_windows_is_refused() -> None:
     """``max_length`` must hold eight windows of the detector at hand."""
-    settings = SegmenterSettings.from_ms(
+    settings = EndpointerSettings.from_ms(
         min_speech_ms=10, pre_roll_ms=0, max_length_ms=200, silence_ms=100
     )
-    Segmenter(settings, 160)
+    Endpointer(settings, 160)
     with pytest.raises(ConfigError, match="256 ms"):
-        Segmenter(settings, N)
+        Endpointer(settings, N)

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
+    Endpointer,
     Extended,
-    Hesitated,
     Opened,
-    Resumed,
-    Segmenter,
+    PauseDetected,
+    SpeechResumed,
 )
 from tests.speech.offline import Case, cases, flat, is_speech, offline, run, streams, utterances
 
@@ -74,8 +74,8 @@ def test_no_speech_is_lost(case: Case) -> None:
 def test_events_follow_their_grammar(case: Case) -> None:
     """Each event comes only where it may, and says what was promised before.
 
-    In particular: ``Hesitated`` comes once per silence, with all its sound heard, and unless
-    ``Resumed`` follows, ``Closed`` carries the same start and end. Only a cut for length may
+    In particular: ``PauseDetected`` comes once per silence, with all its sound heard, and unless
+    ``SpeechResumed`` follows, ``Closed`` carries the same start and end. Only a cut for length may
     end earlier; then the rest opens at the cut in the same push.
     """
     (settings, n), (probabilities, levels) = case
@@ -102,13 +102,13 @@ def test_events_follow_their_grammar(case: Case) -> None:
                     assert end <= now
                     assert speech[end // n - 1]
                     spoken_until = end
-                case Hesitated():
+                case PauseDetected():
                     assert event.start == start
                     assert promise is None
                     assert now - spoken_until >= settings.silence // 2
                     assert event.end == spoken_until + settings.tail <= now
                     promise = (event.start, event.end)
-                case Resumed():
+                case SpeechResumed():
                     assert promise is not None
                     assert speech[k]
                     promise = None
@@ -134,7 +134,7 @@ def test_events_follow_their_grammar(case: Case) -> None:
 def test_flush_closes_exactly_what_is_open(case: Case, at: int) -> None:
     """A flush gives one ``Closed`` where an utterance is open, nothing otherwise; then nothing."""
     (settings, n), (probabilities, _) = case
-    segmenter = Segmenter(settings, n)
+    segmenter = Endpointer(settings, n)
     open_start: int | None = None
     for p in probabilities[:at]:
         for event in segmenter.push(p):
@@ -158,7 +158,7 @@ def test_flush_closes_exactly_what_is_open(case: Case, at: int) -> None:
 def test_reset_equals_new(case: Case, before: tuple[list[float], list[float]]) -> None:
     """After reset nothing of the past is left, positions included."""
     (settings, n), (probabilities, levels) = case
-    used = Segmenter(settings, n)
+    used = Endpointer(settings, n)
     for p, d in zip(*before, strict=True):
         used.push(p, d)
     used.reset()
@@ -171,7 +171,7 @@ def test_reset_equals_new(case: Case, before: tuple[list[float], list[float]]) -
 def test_utterances_stay_apart_across_a_flush(case: Case, at: int) -> None:
     """A commit in the middle of a stream keeps positions, order and the limit of length."""
     (settings, n), (probabilities, _) = case
-    segmenter = Segmenter(settings, n)
+    segmenter = Endpointer(settings, n)
     events = flat(segmenter.push(p) for p in probabilities[:at]) + segmenter.flush()
     committed = len(probabilities[:at]) * n
     assert all(end <= committed for _, end, _ in utterances(events))

@@ -25,11 +25,11 @@ from streamser.emotion.compact.layout import placed
 from streamser.emotion.compact.model import measured_sound
 from streamser.emotion.compact.running import Norm, Usual, Views
 from streamser.emotion.compact.statistics import Measured
-from streamser.emotion.neural.interfaces import Encoded
+from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora import cremad, emodb
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
 from tools.compact.channels import open_studio

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from streamser.emotion.neural.interfaces import Encoded
-from streamser.training.losses import ccc_loss, cross_entropy
+from streamser.emotion.fused.interfaces import Encoded
+from streamser.training.learner import ccc_loss, cross_entropy
 from tools.compact.network import Answer, Judge, JudgeSettings, Voice
 from tools.compact.occasions import OccasionBatch, Occasions
 from tools.compact.streams import StreamBatch

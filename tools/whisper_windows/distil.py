@@ -21,8 +21,15 @@ from torch import Tensor, nn
 
 from streamser.errors import ConfigError
 from streamser.speech.whisper import WhisperOptions
-from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    Features,
+    RememberingEncoder,
+    complete,
+    frames_needed,
+    pad,
+    read_encoder,
+)
 from tools.whisper_windows.lessons import read_clips, utterance
 from tools.whisper_windows.trial import TrialWhisper, Way
 from tools.whisper_windows.words import Kept, words_table

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soundfile
 
 from streamser.errors import ConfigError
-from streamser.speech.whisper_window import Features
+from streamser.speech.whisper_encoder import Features
 
 __all__ = ["read_clips", "utterance", "whisper_mel"]
 

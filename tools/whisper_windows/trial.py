@@ -10,9 +10,16 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import Clip
-from streamser.bench.word_errors import word_errors
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    Features,
+    complete,
+    frames_needed,
+    pad,
+    silence,
+)
+from tools.bench.measure import word_errors
 from tools.whisper_windows.material import Said, bare
 
 __all__ = ["Outcome", "TrialWhisper", "Way", "hear", "is_loop"]

@@ -1,0 +1,469 @@
+"""Streams and listeners from their beginning to their end, whatever their connections do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+
+from streamser import events
+from streamser.server.clients import (
+    Ending,
+    ListenerConnection,
+    StreamConnection,
+    close_socket,
+    send_apology,
+    turn_away,
+)
+from streamser.server.commands import Dialect
+from streamser.server.handshake import ListenGrant, Principal, SendGrant, same_secret
+from streamser.server.hub import Hub
+from streamser.server.limits import Admission, BurstBudget, MessagePace, Refusal
+from streamser.server.outgoing import ReplayBuffer
+from streamser.server.stream import LiveStream, StreamResources
+from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
+from streamser.server.transport import ClientSocket
+from streamser.settings import ServerSettings
+
+__all__ = ["SessionRegistry", "SubscriberRegistry"]
+
+
+class ManagedSession:
+    """Keep a stream, what it speaks, and the connection that it has at the moment."""
+
+    def __init__(self, grant: SendGrant, session_id: str, registry: SessionRegistry) -> None:
+        self.owner = grant.principal.name
+        self.principal = grant.principal
+        self.secret = grant.secret
+        self.dialect: Dialect = grant.dialect
+        self.connection: StreamConnection | None = None
+        self.expiry: asyncio.TimerHandle | None = None
+        self.failed = False
+        self.has_place = True
+        """Whether it takes a place, which one that has given way does no more."""
+        self.vanished_at = 0.0
+        self.meeting = grant.meeting
+        self.peer: str | None = None
+        self.reason = ""
+        self.progress = _Progress()
+        may_come_back = grant.secret is not None and registry.resources.limits.resume_s > 0
+        self.replay_buffer = ReplayBuffer() if may_come_back else None
+        self._registry = registry
+        self.stream = LiveStream(
+            session_id,
+            grant.meeting,
+            grant.asked,
+            registry.resources,
+            registry.message_pace(self.owner),
+            self.on_event,
+            self.fail,
+        )
+
+    def on_event(self, event: events.Event) -> None:
+        """Pass an event of the stream on to everybody."""
+        took_s = self.progress.count(event, time.monotonic())
+        late = self._registry.publish(self, event, took_s)
+        if self.connection is not None:
+            self.connection.send_event(event)
+            if late:
+                self.connection.send_event(self.progress.late_notice(event))
+
+    def log(self, what: str, **fields: str | float | None) -> None:
+        """Write down what happens to the stream."""
+        session_id = self.stream.session_id
+        log_info(what, session=session_id, meeting=self.meeting, peer=self.peer, **fields)
+
+    def log_fault(self, error: Exception) -> None:
+        """Write down what has failed."""
+        session_id = self.stream.session_id
+        log_fault(error, session=session_id, meeting=self.meeting, peer=self.peer)
+
+    def fail(self, error: Exception) -> None:
+        """End the stream and its connection, as something has failed."""
+        if self.connection is not None and not self.failed:
+            # It tells its client, and comes to ``release`` with the fault.
+            self.connection.fail(error)
+        else:
+            self._registry.fail(self, error)
+
+
+class _Progress:
+    """Count what has been told of a session, should it be unable to say so itself."""
+
+    def __init__(self) -> None:
+        self._seq = self._utterances = self._completed = self._speech_ms = 0
+        self._lost = {"partials": 0, "audio": 0}
+        self._late = 0
+        self._starts: dict[str, int] = {}
+        self._over: dict[str, float] = {}
+
+    def count(self, event: events.Event, now: float) -> float | None:
+        """Count an event; return how long a final has taken since its utterance was over (s).
+
+        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
+        """
+        self._seq = event.seq
+        match event:
+            case events.SpeechStarted():
+                self._starts = {event.item_id: event.audio_start_ms}
+            case events.SpeechStopped():
+                start = self._starts.pop(event.item_id, event.audio_end_ms)
+                self._speech_ms += event.audio_end_ms - start
+            case events.Committed():
+                self._utterances += 1
+                self._over[event.item_id] = now
+            case events.EmotionCompleted():
+                self._completed += 1
+                return now - self._over.pop(event.item_id, now)
+            case events.TranscriptionFailed():
+                self._over.pop(event.item_id, None)
+            case events.Overload(kind="partials" | "audio"):
+                self._lost[event.kind] = event.total
+        return None
+
+    def late_notice(self, event: events.Event) -> events.Overload:
+        """Return what tells a client that this final of its stream came late."""
+        self._late += 1
+        return events.Overload(
+            event_id=f"event_{event.session_id}_{event.seq}_late",
+            session_id=event.session_id,
+            seq=event.seq,
+            kind="finals",
+            dropped=1,
+            total=self._late,
+            since_ms=event.clock_ms or 0,
+            reason="late",
+        )
+
+    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
+        """Return the last event: finals that were never told have failed."""
+        return events.SessionClosed(
+            event_id=f"event_{session_id}_{self._seq + 1}",
+            session_id=session_id,
+            seq=self._seq + 1,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._utterances - self._completed,
+            partials_dropped=self._lost["partials"],
+            audio_dropped_ms=self._lost["audio"],
+        )
+
+
+class SessionRegistry:
+    """Open streams, hold those whose clients have vanished, and give them back."""
+
+    def __init__(
+        self,
+        resources: StreamResources,
+        hub: Hub,
+        admission: Admission,
+        metrics: Metrics,
+    ) -> None:
+        self.resources = resources
+        self._hub = hub
+        self._admission = admission
+        self._metrics = metrics
+        self._sessions: set[ManagedSession] = set()
+        own = resources.settings.server
+        self._bursts = BurstBudget(own.message_burst, own.max_sessions)
+
+    def find(self, grant: SendGrant) -> ManagedSession | None:
+        """Return the stream that a client has come back for, if it goes on."""
+        if grant.secret is None:
+            return None
+        found = None
+        for session in self._sessions:
+            # All are looked at: how long it takes tells nothing of where the secret was found.
+            if session.secret is None or not same_secret(session.secret, grant.secret):
+                continue
+            own = session.principal == grant.principal
+            if own and session.has_place and not session.stream.over and not session.failed:
+                found = session
+        return found
+
+    def open(self, grant: SendGrant, connection: StreamConnection) -> ManagedSession:
+        """Begin a stream."""
+        self._hub.tidy(time.monotonic())
+        session = ManagedSession(grant, f"sess_{uuid.uuid4().hex[:12]}", self)
+        session.connection, session.peer = connection, connection.peer
+        self._sessions.add(session)
+        self._admission.enter_stream(session.owner)
+        session.log("opened", owner=session.owner)
+        try:
+            session.stream.open(self._hub.known_voice(grant.meeting, grant.asked.speaker))
+        except Exception:
+            session.connection, session.reason = None, "internal_error"
+            self._drop(session)
+            raise
+        return session
+
+    def message_pace(self, owner: str) -> MessagePace:
+        """Return how fast a new stream of an owner may send messages without sound."""
+        own = self.resources.settings.server
+        at_once = self._bursts.grant(owner, time.monotonic())
+        return MessagePace(own.message_rate, own.message_burst, at_once)
+
+    def resume(
+        self, session: ManagedSession, grant: SendGrant, connection: StreamConnection
+    ) -> None:
+        """Let a stream go on with a new connection, telling it what it has missed."""
+        if session.expiry is not None:
+            session.expiry.cancel()
+            session.expiry = None
+        if session.connection is not None:
+            # The client knows better than we whether its old connection is dead.
+            session.connection.end(
+                Ending(1001, "a newer connection has taken over", resumable=True)
+            )
+        session.connection, session.peer = connection, connection.peer
+        session.principal = grant.principal
+        session.stream.away = False
+        assert session.replay_buffer is not None, "without a secret nobody comes back"
+        missed = session.replay_buffer.since(grant.after)
+        connection.replay(list(missed.events))
+        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
+        session.log("resumed", owner=session.owner, **(lost if missed.lost_events else {}))
+        try:
+            session.stream.welcome_back(missed)
+        except Exception as error:
+            connection.fail(error)
+
+    def release(
+        self, session: ManagedSession, connection: StreamConnection, ending: Ending
+    ) -> None:
+        """Take note that a connection has ended: hold its stream for a while, or finish it."""
+        if session.connection is not connection:
+            which = {"session": session.stream.session_id, "meeting": session.meeting}
+            if ending.fault is not None:
+                log_fault(ending.fault, **which, peer=connection.peer)
+            log_info("left", **which, peer=connection.peer, reason=ending.why)
+            return
+        session.connection, session.reason = None, ending.why
+        if session.stream.over:
+            if ending.fault is not None:
+                session.log_fault(ending.fault)
+                self._metrics.fault()
+            session.log("closed", reason=session.reason)
+            return
+        if ending.fault is not None:
+            self.fail(session, ending.fault)
+            return
+        keep_s = self.resources.limits.resume_s
+        closing = self._admission.closing
+        if ending.resumable and session.secret is not None and keep_s > 0 and not closing:
+            loop = asyncio.get_running_loop()
+            session.log("left", reason=session.reason, kept_s=keep_s)
+            session.vanished_at = loop.time()
+            session.expiry = loop.call_later(keep_s, self._finish, session)
+            session.stream.away = True
+        else:
+            self._finish(session)
+
+    def fail(self, session: ManagedSession, error: Exception) -> None:
+        """End a stream that has failed: what it has heard is told to listeners, if it can be."""
+        session.log_fault(error)
+        self._metrics.fault()
+        if session.failed:
+            # A second time: nothing good is to be expected of it any more.
+            self._drop(session)
+            return
+        session.failed = True
+        try:
+            session.stream.fail()
+        except Exception as another:
+            session.log_fault(another)
+            self._drop(session)
+        if session in self._sessions:
+            patience_s = self.resources.settings.server.shutdown_s
+            session.expiry = asyncio.get_running_loop().call_later(patience_s, self._drop, session)
+
+    def disconnect(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
+        """End the streams of those who may stay no more: what they have said is still told."""
+        for session in [session for session in self._sessions if not may_stay(session.principal)]:
+            if session.connection is not None:
+                session.connection.end(ending)
+            else:
+                session.reason = ending.why
+                self._finish(session)
+
+    async def wait_until_empty(self) -> None:
+        """Wait until every stream there is has ended, or has lost its client for good."""
+        await asyncio.gather(
+            *(session.stream.wait_until_over() for session in list(self._sessions))
+        )
+
+    async def finish_all(self) -> None:
+        """End every stream and wait until all is told."""
+        for session in list(self._sessions):
+            if session.connection is not None:
+                session.connection.end(Ending(1001, "the server is going away"))
+            else:
+                self._finish(session)
+        await asyncio.gather(
+            *(session.stream.wait_until_over() for session in list(self._sessions))
+        )
+
+    def abandon_all(self) -> None:
+        """Wait for nothing any more."""
+        for session in list(self._sessions):
+            session.stream.abandon()
+
+    def gives_way(self) -> bool:
+        """Return whether a stream waits for a client that may not come back."""
+        return bool(self._vanished())
+
+    def make_room(self, owner: str) -> bool:
+        """End the stream that has waited longest for its client; of this owner's, or of all.
+
+        Its place is free at once, though what it has heard is still told.
+        """
+        waiting = self._vanished()
+        own = [session for session in waiting if session.owner == owner]
+        if not (waiting := waiting if self._admission.full and not own else own):
+            return False
+        session = min(waiting, key=lambda session: session.vanished_at)
+        if session.expiry is not None:
+            session.expiry.cancel()
+        session.reason = "gave way"
+        self._free_place(session)
+        self._finish(session)
+        return True
+
+    def publish(
+        self, session: ManagedSession, event: events.Event, took_s: float | None = None
+    ) -> bool:
+        """Pass an event of a stream on to the listeners; returns whether it is a late final.
+
+        ``took_s`` is what a final has taken; ordered sessions, which nobody hurries, tell no lag.
+        """
+        if isinstance(event, events.SessionClosed) and not session.failed:
+            try:
+                voice = session.stream.voice()
+            except Exception as error:
+                # Worth less than a session that is closed: the voice is learnt anew.
+                session.log_fault(error)
+                voice = None
+            if voice is not None:
+                self._hub.keep_voice(event.session_id, voice)
+        encoded = self._hub.publish(event, time.monotonic())
+        if session.replay_buffer is not None:
+            session.replay_buffer.add(event, encoded)
+        self._metrics.event(event)
+        if isinstance(event, events.SessionClosed):
+            self._leave(session)
+        if took_s is None or event.lag_ms is None:
+            return False
+        late = self._admission.record_lag(took_s)
+        if late:
+            self._metrics.late_final()
+        return late
+
+    def _vanished(self) -> list[ManagedSession]:
+        vanished = [
+            session
+            for session in self._sessions
+            if session.connection is None and session.has_place
+        ]
+        return [session for session in vanished if not session.failed and not session.stream.over]
+
+    def _free_place(self, session: ManagedSession) -> None:
+        if session.has_place:
+            session.has_place = False
+            self._admission.leave_stream(session.owner)
+
+    def _finish(self, session: ManagedSession) -> None:
+        try:
+            session.stream.finish()
+        except Exception as error:
+            self.fail(session, error)
+
+    def _drop(self, session: ManagedSession) -> None:
+        """Close a stream that cannot close itself."""
+        if session not in self._sessions:
+            return
+        session.failed = True
+        session.stream.abandon()
+        session_id = session.stream.session_id
+        if self._hub.is_live(session_id):
+            self.publish(
+                session, session.progress.closing_event(session_id, session.stream.reached_ms)
+            )
+        self._leave(session)
+
+    def _leave(self, session: ManagedSession) -> None:
+        if session not in self._sessions:
+            return
+        if session.failed and session.expiry is not None:
+            session.expiry.cancel()
+        self._sessions.discard(session)
+        self._free_place(session)
+        if session.connection is None:
+            session.log("closed", reason=session.reason)
+
+
+class SubscriberRegistry:
+    """Let listeners hear what a hub passes on; ``now`` is the clock by which that is told."""
+
+    def __init__(
+        self,
+        own: ServerSettings,
+        hub: Hub,
+        admission: Admission,
+        metrics: Metrics,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._own = own
+        self._hub = hub
+        self._admission = admission
+        self._metrics = metrics
+        self._now = now
+        self._listeners: dict[ListenerConnection, Principal] = {}
+
+    async def serve(self, socket: ClientSocket, grant: ListenGrant) -> None:
+        """Serve a listener until it is gone."""
+        refusal = self._admission.refuse_listener(grant.principal.name)
+        if refusal is not None:
+            self._metrics.refused(refusal.code)
+            await turn_away(socket, refusal)
+            return
+        interest = grant.interest
+        if interest.session is not None and not self._hub.knows_session(interest.session):
+            message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
+            await turn_away(socket, Refusal(404, 4404, "unknown_session", message))
+            return
+        own = self._own
+        pace = MessagePace(own.message_rate, own.message_burst)
+        listener = ListenerConnection(
+            socket, own.backlog_events, self._metrics.drops, self._now, pace
+        )
+        self._listeners[listener] = grant.principal
+        peer, owner = peer_of(socket), grant.principal.name
+        self._admission.enter_listener(owner)
+        to = {"meeting": interest.meeting, "session": interest.session}
+        log_info("listening", **to, peer=peer, owner=owner)
+        try:
+            ending = await listener.run(self._hub, interest, grant.after)
+        finally:
+            del self._listeners[listener]
+            self._admission.leave_listener(owner)
+        if ending.fault is not None:
+            log_fault(ending.fault, **to, peer=peer)
+            self._metrics.fault()
+            await send_apology(socket)
+        if ending.code == 1013:
+            self._metrics.lost_listener()
+        log_info("left", **to, peer=peer, owner=owner, code=ending.code, reason=ending.why)
+        await close_socket(socket, ending)
+
+    def disconnect(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
+        """Let those go who may stay no more."""
+        for listener, principal in list(self._listeners.items()):
+            if not may_stay(principal):
+                listener.end(ending)
+
+    def disconnect_all(self) -> None:
+        """Tell everybody that the server is going away."""
+        for listener in list(self._listeners):
+            listener.end(Ending(1001, "the server is going away"))
