@@ -14,7 +14,7 @@ import numpy.typing as npt
 from streamser.audio.array import ArraySource
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import AudioSource, Gap
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.errors import AudioError, ConfigError

@@ -1,4 +1,4 @@
-"""Samples, clips of them, and the ring that holds the newest."""
+"""Sound inside the program: mono float32 in [-1, 1] at 16 kHz, addressed by absolute sample."""
 
 from __future__ import annotations
 

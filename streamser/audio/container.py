@@ -1,4 +1,4 @@
-"""Read sound files through libsndfile and FFmpeg."""
+"""What decodes files: libsndfile (WAV, FLAC, OGG, AIFF …) and FFmpeg (MP3, M4A, WebM, videos)."""
 
 from __future__ import annotations
 

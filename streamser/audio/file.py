@@ -1,4 +1,7 @@
-"""Play a sound file as a source."""
+"""Sound from a file, as fast as it can be read or at real speed.
+
+Files may stand one behind another in one file, as ``cat a.ogg b.ogg`` and radio streams leave them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Record from a microphone."""
+"""Sound from a microphone: the devices of PortAudio, one chosen, recorded without losing count."""
 
 from __future__ import annotations
 

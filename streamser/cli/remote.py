@@ -21,9 +21,9 @@ from streamser.events import EmotionCompleted, SessionClosed, SessionEvent, Tran
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
+    from streamser.audio.reader import AudioItem, LostAudio
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.pipeline.stream import AudioItem, LostAudio
 
 __all__ = ["Remote", "Totals", "check_remote"]
 
@@ -142,7 +142,7 @@ class Remote:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
-        from streamser.pipeline.stream import KEPT, AudioReader
+        from streamser.audio.reader import KEPT, AudioReader
 
         route = plan_route(self._server, proxy=self._proxy, ca=self._ca)
         kept = f"What it keeps of you stands at {page_url(self._server)}"
@@ -153,17 +153,17 @@ class Remote:
         def post(item: AudioItem) -> None:
             loop.call_soon_threadsafe(self._mailbox.put_nowait, item)
 
-        self._feed = AudioReader(self._source, self._channel, post, time.monotonic)
+        self._reader = AudioReader(self._source, self._channel, post, time.monotonic)
         try:
             if self._source.live:
-                self._feed.start(KEPT)
+                self._reader.start(KEPT)
             self._runner.run(self._connect())
             if self._source.live:
-                self._feed.narrow()
+                self._reader.keep_less()
             else:
-                self._feed.start()
+                self._reader.start()
         except BaseException:
-            self._feed.abandon()
+            self._reader.abandon()
             self._runner.close()
             raise
         return self
@@ -174,7 +174,7 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._feed.abandon()
+        self._reader.abandon()
         try:
             self._runner.run(self._leave(kind, error, trace))
         finally:
@@ -242,7 +242,7 @@ class Remote:
         return cast("SessionEvent", shift_times(event, self._session.offset_ms))
 
     async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
-        from streamser.pipeline.stream import Chunk, EndOfStream, LostAudio
+        from streamser.audio.reader import Chunk, EndOfStream, LostAudio
 
         try:
             while True:
@@ -250,7 +250,7 @@ class Remote:
                     case Chunk(samples=samples):
                         on_audio(samples)
                         await self._session.send(samples)
-                        self._feed.heard(len(samples))
+                        self._reader.consumed(len(samples))
                     case LostAudio() as missed:
                         self._tell_missed(missed)
                     case EndOfStream(error=error):
@@ -264,9 +264,11 @@ class Remote:
                 await self._session.finish()
 
     def _tell_missed(self, missed: LostAudio) -> None:
-        told = self._missing.note(missed.samples, missed.reason, missed.at)
-        if told is not None:
-            advice = advice_of(told(event_id="", session_id=self._session.id, seq=0))
+        from streamser.events import Overload
+
+        report = self._missing.drop(missed.samples, missed.reason, missed.at)
+        if report is not None:
+            advice = advice_of(Overload(event_id="", session_id=self._session.id, seq=0, **report))
             warn(advice or "some sound was lost")
 
     def _tell_lost(self) -> None:

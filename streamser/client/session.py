@@ -179,7 +179,7 @@ class Session:
     async def _send_from(self, source: AudioSource) -> None:
         """Send all of a source, then finish."""
         from streamser.audio.clip import SAMPLE_RATE
-        from streamser.audio.resampler import Resampler
+        from streamser.audio.reader import Resampler
         from streamser.audio.source import Gap
 
         if self._sound.rate != SAMPLE_RATE:

@@ -39,7 +39,7 @@ Part: TypeAlias = Literal["words", "emotion", "all"]
 
 
 def endpointer_settings(settings: EndpointingSettings) -> EndpointerSettings:
-    """Turn the endpointing settings, in ms, into the segmenter's, in samples.
+    """Turn the endpointing settings, in ms, into the endpointer's, in samples.
 
     Raises ``ConfigError`` where they do not go together.
     """
@@ -177,7 +177,7 @@ def build_session(
     session_id: str,
     vad: Vad,
     abilities: Abilities,
-    make_listener: Callable[[], SpeakerModel],
+    new_speaker: Callable[[], SpeakerModel],
     *,
     ordered: bool,
     patient: bool,
@@ -194,7 +194,7 @@ def build_session(
         source=source,
         speaker=speaker,
     )
-    return Session(profile, vad, make_listener)
+    return Session(profile, vad, new_speaker)
 
 
 def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:

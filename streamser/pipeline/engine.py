@@ -81,7 +81,7 @@ class Runner(Protocol):
         ...
 
     def new_speaker(self) -> SpeakerModel:
-        """Return a listener of the emotion model, for a new session; any thread may ask.
+        """Return a speaker of the emotion model, for a new session; any thread may ask.
 
         Raises ``ModelError`` where there is no emotion model.
         """
@@ -137,7 +137,7 @@ class Engine:
         )
 
     def new_speaker(self) -> SpeakerModel:
-        """Return a listener of the emotion model, for a new session."""
+        """Return a speaker of the emotion model, for a new session."""
         if self.model is None:
             raise ModelError("there is no emotion model here")
         return self.model.new_speaker()
@@ -212,7 +212,7 @@ class Engine:
             raise ModelError("there is no emotion model here")
         began = time.perf_counter()
         try:
-            findings = self.model.extract(
+            found = self.model.extract(
                 [
                     Segment(request.heard, request.text, request.place, request.certainty)
                     for request in requests
@@ -222,7 +222,7 @@ class Engine:
             self._spend(judging_s=time.perf_counter() - began)
         # Last, as it cannot fail: what fails before is done again, item by item.
         voices = self._embed(requests)
-        return [Observed(*found) for found in zip(findings, voices, strict=True)]
+        return [Observed(*found) for found in zip(found, voices, strict=True)]
 
     def _embed(self, requests: Sequence[EmotionRequest]) -> list[Voice | None]:
         asked = [request.clip.samples for request in requests if request.embed]

@@ -1,4 +1,8 @@
-"""Workers side by side: several of a kind, and one kind for words, another for emotion."""
+"""The workers of a program: pools of those that do the same, for words and for emotion apart.
+
+The voice so never waits for the words: while the recogniser is busy with one utterance, or being
+loaded anew, readings of all voices go on.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""An engine in a process of its own."""
+"""An engine in a process of its own.
+
+Models then do not hold the interpreter's lock of the process that talks to clients, and several
+recognisers that use one core each use several. ``RemoteEngine`` is the parent's side,
+``serve_engine`` the child's; what crosses between them stands first.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +61,10 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """Say what was loaded, with a listener that knows nobody yet, pickled, if any is there."""
+    """Say what was loaded, with a speaker model that knows nobody yet, pickled, if any."""
 
     abilities: Abilities
-    listener: bytes | None
+    speaker: bytes | None
 
 
 class Run(msgspec.Struct, frozen=True, eq=False):
@@ -223,7 +228,7 @@ class RemoteEngine:
             self.close()
             raise
         self.abilities = ready.abilities
-        self._listener = ready.listener
+        self._speaker = ready.speaker
         self.spent = Spent()
 
     @property
@@ -232,11 +237,11 @@ class RemoteEngine:
         return self._process.pid
 
     def new_speaker(self) -> SpeakerModel:
-        """Return a listener of the emotion model, for a new session; any thread may ask."""
-        if self._listener is None:
+        """Return a speaker of the emotion model, for a new session; any thread may ask."""
+        if self._speaker is None:
             raise ModelError("there is no emotion model here")
-        listener: SpeakerModel = pickle.loads(self._listener)
-        return listener
+        speaker: SpeakerModel = pickle.loads(self._speaker)
+        return speaker
 
     def run(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer a batch of requests, each with a result or a fault, in order."""

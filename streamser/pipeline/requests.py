@@ -1,4 +1,4 @@
-"""What crosses the wall between a session and the models: requests and their outcomes."""
+"""What crosses the wall between a session and the models: requests, and what comes of them."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ class Cancel(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct, frozen=True, eq=False):
-    """Hold what an emotion model found in a clip, for its speaker's listener to read.
+    """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voice`` is ``None`` where nobody asked for it, or it could not be described.
     """
 
-    finding: Features
+    features: Features
     voice: Voice | None = None
 
 

@@ -1,4 +1,9 @@
-"""Which request is next: finals before partials, oldest first; and what becomes of lost ones."""
+"""Which request is next: finals before partials, oldest first, and what is left out when late.
+
+``PendingRequests`` keeps the order and is pure; ``RequestQueue`` puts a lock around it: there
+sessions put their requests, and a worker finds them. ``sort_out`` and ``Backoff`` say what becomes
+of requests whose worker is lost, and how soon another one begins.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.errors import ModelError
+from streamser.pipeline.session_config import SessionSnapshot
 from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
 
 __all__ = ["SpeakerModels"]
@@ -15,15 +16,18 @@ logger = logging.getLogger(__name__)
 
 
 class SpeakerModels:
-    """Keep a listener for a session's microphone, and one for each voice told apart at it.
+    """Keep a model of a session's microphone, and one of each voice told apart at it.
 
     Whose utterance it is, is known at its end only, and of some it never is. So the microphone's
-    listener learns from all of them: it reads what is still going on and what has no label.
+    model adapts to all of them: it judges what is still going on and what has no label.
     Where no voices are told apart (no ``clustering``) it is the only one.
     """
 
-    def __init__(self, make: Callable[[], SpeakerModel], clustering: Clustering | None) -> None:
+    def __init__(
+        self, make: Callable[[], SpeakerModel], model: str, clustering: Clustering | None
+    ) -> None:
         self._make = make
+        self._model = model
         self._common = make()
         self._own: dict[str, SpeakerModel] = {}
         self._clusters: SpeakerClusters | None = None
@@ -36,27 +40,33 @@ class SpeakerModels:
             return None
         return self._clusters.assign(voice, duration_ms)
 
-    def predict(self, finding: Features, label: str | None = None) -> Prediction:
-        """Judge a finding against what is usual for whoever has the label."""
-        return self._of(label).predict(finding)
+    def predict(self, features: Features, label: str | None = None) -> Prediction:
+        """Judge features against what is usual for whoever has the label."""
+        return self._of(label).predict(features)
 
-    def adapt(self, finding: Features, label: str | None = None) -> None:
+    def adapt(self, features: Features, label: str | None = None) -> None:
         """Take in a finished utterance of whoever has the label."""
-        self._common.adapt(finding)
+        self._common.adapt(features)
         if label is not None:
-            self._of(label).adapt(finding)
+            self._of(label).adapt(features)
 
-    def snapshot(self) -> bytes:
+    def snapshot(self) -> SessionSnapshot:
         """Return what was learnt at the microphone; labels mean nothing elsewhere."""
-        return self._common.snapshot()
+        return SessionSnapshot(self._model, self._common.snapshot())
 
-    def restore(self, state: bytes) -> None:
-        """Go on from what ``snapshot`` returned; raises ``ModelError`` for anything else.
+    def restore(self, snapshot: SessionSnapshot) -> None:
+        """Go on with what was learnt of the same speaker in another session.
 
-        Whatever a listener raises: it then begins anew, with nothing half restored.
+        Raises ``ModelError`` for the state of another model, or a damaged one.
+        Whatever a model raises: it then begins anew, with nothing half restored.
         """
+        if snapshot.model != self._model:
+            raise ModelError(
+                f"what {snapshot.model} learnt of a speaker is of no use to {self._model}:"
+                " start without it"
+            )
         try:
-            self._common.restore(state)
+            self._common.restore(snapshot.speaker)
         except Exception as error:
             self._common = self._make()
             if isinstance(error, ModelError):
@@ -71,7 +81,9 @@ class SpeakerModels:
             self._common.reset()
         except Exception as error:
             # Whoever speaks next must not be judged by who spoke before.
-            logger.error("a listener could not be reset: another takes its place", exc_info=error)
+            logger.error(
+                "a speaker model could not be reset: another takes its place", exc_info=error
+            )
             self._common = self._make()
 
     def _of(self, label: str | None) -> SpeakerModel:

@@ -1,4 +1,9 @@
-"""One stream from its source to its last event."""
+"""One stream from its source to its last event, on the thread that asks for events.
+
+``run_stream`` reads a source, pushes its sound into a session, and yields the events;
+``SessionRunner`` is what it shares with a server's streams: it joins a session to the worker
+pools and tells it, by ``ArrivalClock``, how late its events are.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
-from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.resampler import Resampler
-from streamser.audio.source import AudioSource, Gap
+from streamser.audio.reader import KEPT, AudioItem, AudioReader, Chunk, EndOfStream, LostAudio
+from streamser.audio.source import AudioSource
 from streamser.audio.suspicion import Doubt
 from streamser.errors import StreamserError
 from streamser.events import Event
@@ -25,20 +29,12 @@ from streamser.pipeline.pool import WorkerPools
 from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
 
-__all__ = [
-    "KEPT",
-    "ArrivalClock",
-    "AudioItem",
-    "AudioReader",
-    "Chunk",
-    "EndOfStream",
-    "LostAudio",
-    "SessionRunner",
-    "StreamContext",
-    "StreamOptions",
-    "Tap",
-    "run_stream",
-]
+__all__ = ["ArrivalClock", "SessionRunner", "StreamContext", "StreamOptions", "Tap", "run_stream"]
+
+Tap: TypeAlias = Callable[[Samples], None]
+
+_WAKE_S = 0.25
+"""Waiting in short spells lets signal handlers run on systems where a wait shuts them out."""
 
 _FINEST = SAMPLE_RATE // 200
 """Closer arrivals than 5 ms are kept as one: a stream of tiny frames would fill the memory."""
@@ -46,316 +42,6 @@ _COARSE = SAMPLE_RATE
 """Older than the fine memory, one arrival a second is enough."""
 _TIDY_EVERY = 10 * SAMPLE_RATE
 """By sound and not by how much is kept: what is young enough to stay cannot be tidied away."""
-
-
-class ArrivalClock:
-    """Remember the wall time at which each stretch of sound arrived.
-
-    To the piece, or 5 ms of them, for the last ``fine_s`` seconds of sound, to the second for
-    ``coarse_s``, not beyond. Noting costs the same however long a stream is and its pieces are.
-    """
-
-    def __init__(self, fine_s: float = 60.0, coarse_s: float = 3600.0) -> None:
-        self._fine = int(fine_s * SAMPLE_RATE)
-        self._coarse = int(coarse_s * SAMPLE_RATE)
-        self._ends: list[int] = []
-        self._times: list[float] = []
-        self._thinned = 0
-        self._forgotten = 0
-        self._tidied = 0
-
-    def note(self, end: int, time: float) -> None:
-        """Note that sound up to an absolute sample had arrived at a time in seconds."""
-        ends, times = self._ends, self._times
-        if ends and end <= ends[-1]:
-            return
-        if len(ends) > 1 and end - ends[-2] < _FINEST:
-            ends[-1], times[-1] = end, time
-        else:
-            ends.append(end)
-            times.append(time)
-        if end - self._tidied >= _TIDY_EVERY:
-            self._tidied = end
-            self._tidy(end)
-
-    def lag_ms(self, position: int, now: float) -> float | None:
-        """Return ms from the arrival of a sample until now; ``None`` where it is not known."""
-        if not self._ends or position < self._forgotten:
-            return None
-        index = min(bisect_left(self._ends, position), len(self._ends) - 1)
-        return round((now - self._times[index]) * 1000, 1)
-
-    def _tidy(self, now: int) -> None:
-        """Thin out what has left the fine memory since the last time, and drop the oldest."""
-        begin, end = self._thinned, bisect_left(self._ends, now - self._fine)
-        kept: list[int] = []
-        last = self._ends[begin - 1] // _COARSE if begin else -1
-        for index in range(begin, end):
-            if self._ends[index] // _COARSE != last:
-                kept.append(index)
-                last = self._ends[index] // _COARSE
-        self._times[begin:end] = [self._times[index] for index in kept]
-        self._ends[begin:end] = [self._ends[index] for index in kept]
-        gone = bisect_left(self._ends, now - self._coarse)
-        if gone:
-            self._forgotten = self._ends[gone - 1]
-        del self._ends[:gone], self._times[:gone]
-        self._thinned = max(0, begin + len(kept) - gone)
-
-
-KEPT: Final = 120 * SAMPLE_RATE
-"""Samples of a live source that are kept while whoever shall hear it gets ready."""
-
-_AHEAD = 8 * SAMPLE_RATE
-"""Samples that may wait to be heard; a live source's own queue, which counts, comes after."""
-_PIECE = 8000
-"""Longest piece in samples: half a second keeps memory and latency small."""
-
-
-class Chunk(msgspec.Struct, frozen=True, eq=False):
-    """Hold a stretch of sound and when it arrived.
-
-    At ``arrived`` seconds all sound up to the absolute sample ``reached`` was here: somewhat
-    more than ``samples``, because the resampler holds a little back.
-    """
-
-    samples: Samples
-    arrived: float
-    reached: int
-
-
-class LostAudio(msgspec.Struct, frozen=True):
-    """Say that sound was lost at an absolute sample; silence for it follows as ``Chunk``.
-
-    ``samples`` is 0 where nobody knows how many.
-    """
-
-    samples: int
-    reason: str
-    at: int
-
-
-class EndOfStream(msgspec.Struct, frozen=True):
-    """Say that nothing more will come, and why if it is not the plain end.
-
-    ``repaired`` counts frames that were no numbers; ``clipped_share`` is the share of frames
-    at full scale or beyond.
-    """
-
-    error: BaseException | None
-    repaired: int
-    clipped_share: float
-
-
-AudioItem: TypeAlias = Chunk | LostAudio | EndOfStream
-
-
-class AudioReader:
-    """Read a source on a thread of its own and post what it gives, in order.
-
-    At most 8 s of sound, or as many samples as ``start`` is told, are posted before the receiver
-    says ``heard`` of them: a file waits, and a microphone's own bounded queue fills and counts
-    what it drops.
-    """
-
-    def __init__(
-        self,
-        source: AudioSource,
-        channel: int | None,
-        post: Callable[[AudioItem], None],
-        clock: Callable[[], float],
-    ) -> None:
-        self._source = source
-        self._resampler = Resampler(source.rate, source.channels, channel)
-        self._post = post
-        self._clock = clock
-        self._ahead = _AHEAD
-        self._waiting = 0
-        self._room = threading.Condition()
-        self._frames = 0
-        self._stopped = False
-        self._thread = threading.Thread(target=self._read, name="streamser-reader", daemon=True)
-
-    def start(self, ahead: int = _AHEAD) -> None:
-        """Begin to read; so many samples may wait, until ``narrow`` is called."""
-        self._ahead = ahead
-        self._thread.start()
-
-    def narrow(self) -> None:
-        """Let no more wait than usual: the receiver has begun to hear."""
-        with self._room:
-            self._ahead = _AHEAD
-
-    def heard(self, samples: int) -> None:
-        """Say that so many samples have been dealt with, and others may come."""
-        with self._room:
-            self._waiting -= samples
-            self._room.notify()
-
-    def stop(self) -> None:
-        """End the source; what it has given already still comes."""
-        self._source.stop()
-
-    def abandon(self) -> None:
-        """End the source and wait for nothing it has given."""
-        with self._room:
-            self._stopped = True
-            self._room.notify()
-        self._source.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def _read(self) -> None:
-        error: BaseException | None = None
-        resampler = self._resampler
-        try:
-            for piece in self._source.chunks():
-                if self._stopped:
-                    return
-                arrived = self._clock()
-                if isinstance(piece, Gap):
-                    at = self._reached
-                    self._frames += piece.frames
-                    self._post(LostAudio(self._reached - at, piece.reason, at))
-                    self._give(resampler.fill(piece.frames), arrived)
-                else:
-                    self._frames += len(piece)
-                    self._give(resampler.feed(piece), arrived)
-        except BaseException as fault:
-            error = fault
-        try:
-            self._give(resampler.flush(), self._clock())
-        except BaseException as fault:
-            error = error or fault
-        share = resampler.clipped / self._frames if self._frames else 0.0
-        self._post(EndOfStream(error, resampler.repaired, share))
-
-    @property
-    def _reached(self) -> int:
-        return self._frames * SAMPLE_RATE // self._source.rate
-
-    def _give(self, samples: Samples, arrived: float) -> None:
-        reached = self._reached
-        for offset in range(0, len(samples), _PIECE):
-            piece = samples[offset : offset + _PIECE]
-            with self._room:
-                while not self._stopped and not self._has_room(len(piece)):
-                    self._room.wait()
-                if self._stopped:
-                    return
-                self._waiting += len(piece)
-            self._post(Chunk(piece, arrived, reached))
-
-    def _has_room(self, samples: int) -> bool:
-        return not self._waiting or self._waiting + samples <= self._ahead
-
-
-class SessionRunner:
-    """Carry a session's requests to the worker pools and put the lag into its events.
-
-    ``post`` is called on a worker's thread with each outcome, and has to bring it to whoever
-    drives the runner, who hands it to ``take``. Without a ``clock`` (a file read as fast as
-    possible) events tell no lag.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        workers: WorkerPools,
-        post: Callable[[Request, Outcome], None],
-        clock: Callable[[], float] | None,
-    ) -> None:
-        self._session = session
-        self._workers = workers
-        self._post = post
-        self.clock = clock
-        self._arrivals = ArrivalClock()
-        self._pending: set[int] = set()
-
-    @property
-    def pending(self) -> int:
-        """Return how many requests that must be done are with the workers."""
-        return len(self._pending)
-
-    @property
-    def closed(self) -> bool:
-        """Return whether the last event has been told."""
-        return self._session.closed
-
-    def begin(self) -> list[Event]:
-        """Open the session."""
-        return self.carry(self._session.begin())
-
-    def hear(self, samples: Samples, arrived: float, reached: int) -> list[Event]:
-        """Push sound; at the clock's ``arrived``, all up to the sample ``reached`` was here."""
-        if self.clock is not None:
-            self._arrivals.note(reached, arrived)
-        return self.carry(self._session.push(samples))
-
-    @property
-    def waits_for_time(self) -> bool:
-        """Return whether time must be told to ``lapse`` should no sound come."""
-        return self._session.waits_for_time
-
-    def lapse(self, samples: int, *, all_heard: bool = True) -> list[Event]:
-        """Let time pass in which no sound comes, in samples; see ``Session.lapse``."""
-        return self.carry(self._session.lapse(samples, all_heard=all_heard))
-
-    def miss(self, samples: int, reason: str, at: int) -> list[Event]:
-        """Note sound that was lost at an absolute sample."""
-        return self.carry(self._session.lose_audio(samples, reason, at))
-
-    def report(self, code: str, message: str) -> list[Event]:
-        """Tell of a fault of the source."""
-        return self.carry(self._session.report(code, message))
-
-    def advise(self, doubt: Doubt) -> list[Event]:
-        """Tell that the sound is likely of the wrong kind."""
-        return self.carry(self._session.advise(doubt))
-
-    def take(self, request: Request, outcome: Outcome) -> list[Event]:
-        """Hand an outcome to the session."""
-        self._pending.discard(request.id)
-        return self.carry(self._session.resolve(request.id, outcome))
-
-    def end(self) -> list[Event]:
-        """Flush the session; outcomes still to come must be taken until it is closed."""
-        return self.carry(self._session.flush())
-
-    def part(self) -> None:
-        """Know nobody any more to bring outcomes to; for a session that is closed."""
-        self._post = _to_nobody
-
-    def carry(self, output: list[Output]) -> list[Event]:
-        """Send the requests among a session's output on their way; return its events."""
-        events: list[Event] = []
-        for item in output:
-            if isinstance(item, WordsRequest | EmotionRequest):
-                if not item.droppable:
-                    self._pending.add(item.id)
-                self._workers.submit(item, self._post)
-            elif isinstance(item, Cancel):
-                self._pending.discard(item.request_id)
-                self._workers.cancel(item.session_id, item.request_id)
-            else:
-                events.append(self._timed(item))
-        return events
-
-    def _timed(self, event: Event) -> Event:
-        if self.clock is None or event.clock_ms is None:
-            return event
-        lag = self._arrivals.lag_ms(to_samples(event.clock_ms), self.clock())
-        return replace(event, lag_ms=lag)
-
-
-def _to_nobody(request: Request, outcome: Outcome) -> None:
-    return
-
-
-Tap: TypeAlias = Callable[[Samples], None]
-
-_WAKE_S = 0.25
-"""Waiting in short spells lets signal handlers run on systems where a wait shuts them out."""
 
 
 class StreamContext(msgspec.Struct, frozen=True, eq=False):
@@ -408,7 +94,7 @@ def run_stream(
         if source.live:
             reader.start(KEPT)
             context = _await_context(prepare, mailbox, waiting, options)
-            reader.narrow()
+            reader.keep_less()
         else:
             context = prepare()
             reader.start()
@@ -442,14 +128,14 @@ def run_stream(
                     continue
             match item:
                 case Chunk():
-                    reader.heard(len(item.samples))
-                    yield from runner.hear(item.samples, item.arrived, item.reached)
+                    reader.consumed(len(item.samples))
+                    yield from runner.push_audio(item.samples, item.arrived, item.reached)
                 case LostAudio():
-                    yield from runner.miss(item.samples, item.reason, item.at)
+                    yield from runner.lose_audio(item.samples, item.reason, item.at)
                 case EndOfStream():
                     yield from _end(item, source, options, runner)
                 case (request, outcome):
-                    yield from runner.take(request, outcome)
+                    yield from runner.resolve(request, outcome)
 
 
 def _await_context(
@@ -511,4 +197,171 @@ def _end(
         yield from runner.report(error.code, str(error))
     elif error is not None:
         yield from runner.report("internal_error", f"{type(error).__name__}: {error}")
-    yield from runner.end()
+    yield from runner.flush()
+
+
+class SessionRunner:
+    """Carry a session's requests to the worker pools and put the lag into its events.
+
+    ``post`` is called on a worker's thread with each outcome, and has to bring it to whoever
+    drives the runner, who hands it to ``resolve``. Without a ``clock`` (a file read as fast as
+    possible) events tell no lag.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        workers: WorkerPools,
+        post: Callable[[Request, Outcome], None],
+        clock: Callable[[], float] | None,
+    ) -> None:
+        self._session = session
+        self._workers = workers
+        self._post = post
+        self._arrivals = ArrivalClock(clock)
+        session.time_events(self._arrivals.event_lag_ms)
+        self._pending: set[int] = set()
+
+    def set_clock(self, clock: Callable[[], float] | None) -> None:
+        """Tell the lag of events by another clock from here on, or not at all."""
+        self._arrivals.now = clock
+
+    @property
+    def pending(self) -> int:
+        """Return how many requests that must be done are with the workers."""
+        return len(self._pending)
+
+    @property
+    def closed(self) -> bool:
+        """Return whether the last event has been told."""
+        return self._session.closed
+
+    def begin(self) -> list[Event]:
+        """Open the session."""
+        return self.dispatch(self._session.begin())
+
+    def push_audio(self, samples: Samples, arrived: float, reached: int) -> list[Event]:
+        """Push sound; at the clock's ``arrived``, all up to the sample ``reached`` was here."""
+        if self._arrivals.now is not None:
+            self._arrivals.arrived(reached, arrived)
+        return self.dispatch(self._session.push(samples))
+
+    @property
+    def waits_for_time(self) -> bool:
+        """Return whether time must be told to ``lapse`` should no sound come."""
+        return self._session.waits_for_time
+
+    def lapse(self, samples: int, *, all_heard: bool = True) -> list[Event]:
+        """Let time pass in which no sound comes, in samples; see ``Session.lapse``."""
+        return self.dispatch(self._session.lapse(samples, all_heard=all_heard))
+
+    def lose_audio(self, samples: int, reason: str, at: int) -> list[Event]:
+        """Note sound that was lost at an absolute sample."""
+        return self.dispatch(self._session.lose_audio(samples, reason, at))
+
+    def report(self, code: str, message: str) -> list[Event]:
+        """Tell of a fault of the source."""
+        return self.dispatch(self._session.report(code, message))
+
+    def advise(self, doubt: Doubt) -> list[Event]:
+        """Tell that the sound is likely of the wrong kind."""
+        return self.dispatch(self._session.advise(doubt))
+
+    def resolve(self, request: Request, outcome: Outcome) -> list[Event]:
+        """Hand an outcome to the session."""
+        self._pending.discard(request.id)
+        return self.dispatch(self._session.resolve(request.id, outcome))
+
+    def flush(self) -> list[Event]:
+        """Flush the session; outcomes still to come must be taken until it is closed."""
+        return self.dispatch(self._session.flush())
+
+    def detach(self) -> None:
+        """Know nobody any more to bring outcomes to; for a session that is closed."""
+        self._post = _to_nobody
+
+    def dispatch(self, output: list[Output]) -> list[Event]:
+        """Send the requests among a session's output on their way; return its events."""
+        events: list[Event] = []
+        for item in output:
+            if isinstance(item, WordsRequest | EmotionRequest):
+                if not item.droppable:
+                    self._pending.add(item.id)
+                self._workers.submit(item, self._post)
+            elif isinstance(item, Cancel):
+                self._pending.discard(item.request_id)
+                self._workers.cancel(item.session_id, item.request_id)
+            else:
+                events.append(item)
+        return events
+
+
+def _to_nobody(request: Request, outcome: Outcome) -> None:
+    return
+
+
+class ArrivalClock:
+    """Remember the wall time at which each stretch of sound arrived.
+
+    To the piece, or 5 ms of them, for the last ``fine_s`` seconds of sound, to the second for
+    ``coarse_s``, not beyond. Noting costs the same however long a stream is and its pieces are.
+    ``now`` tells the time in s; where it is ``None``, nobody asks how late events are.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], float] | None = None,
+        *,
+        fine_s: float = 60.0,
+        coarse_s: float = 3600.0,
+    ) -> None:
+        self.now = now
+        self._fine = int(fine_s * SAMPLE_RATE)
+        self._coarse = int(coarse_s * SAMPLE_RATE)
+        self._ends: list[int] = []
+        self._times: list[float] = []
+        self._thinned = 0
+        self._forgotten = 0
+        self._tidied = 0
+
+    def arrived(self, end: int, time: float) -> None:
+        """Note that sound up to an absolute sample had arrived at a time in seconds."""
+        ends, times = self._ends, self._times
+        if ends and end <= ends[-1]:
+            return
+        if len(ends) > 1 and end - ends[-2] < _FINEST:
+            ends[-1], times[-1] = end, time
+        else:
+            ends.append(end)
+            times.append(time)
+        if end - self._tidied >= _TIDY_EVERY:
+            self._tidied = end
+            self._tidy(end)
+
+    def lag_ms(self, position: int, now: float) -> float | None:
+        """Return ms from the arrival of a sample until now; ``None`` where it is not known."""
+        if not self._ends or position < self._forgotten:
+            return None
+        index = min(bisect_left(self._ends, position), len(self._ends) - 1)
+        return round((now - self._times[index]) * 1000, 1)
+
+    def event_lag_ms(self, audio_ms: int) -> float | None:
+        """Return how late an event about a place in the audio, in ms, is by now."""
+        return None if self.now is None else self.lag_ms(to_samples(audio_ms), self.now())
+
+    def _tidy(self, now: int) -> None:
+        """Thin out what has left the fine memory since the last time, and drop the oldest."""
+        begin, end = self._thinned, bisect_left(self._ends, now - self._fine)
+        kept: list[int] = []
+        last = self._ends[begin - 1] // _COARSE if begin else -1
+        for index in range(begin, end):
+            if self._ends[index] // _COARSE != last:
+                kept.append(index)
+                last = self._ends[index] // _COARSE
+        self._times[begin:end] = [self._times[index] for index in kept]
+        self._ends[begin:end] = [self._ends[index] for index in kept]
+        gone = bisect_left(self._ends, now - self._coarse)
+        if gone:
+            self._forgotten = self._ends[gone - 1]
+        del self._ends[:gone], self._times[:gone]
+        self._thinned = max(0, begin + len(kept) - gone)

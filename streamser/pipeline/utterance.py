@@ -1,53 +1,60 @@
-"""An utterance while it is analysed, and what events say of it."""
+"""What a session remembers of an utterance, and what models are asked about it; pure.
+
+Words and emotion are asked for apart. Live, the voice is read while the recogniser is still at
+work: a partial reading takes the words known so far, and a final is asked for of the voice alone
+first, and again together with its words once they are there. In an ordered session each reading
+waits for the words of the very same sound, so that nothing depends on timing.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import SAMPLE_RATE, to_ms
-from streamser.emotion.model import Features, Prediction
-from streamser.emotion.mood import MoodState
-from streamser.events import (
-    EmotionBody,
-    EmotionCompleted,
-    EmotionDelta,
-    EmotionProvisional,
-    ErrorBody,
-    MoodUpdated,
-    TranscriptionCompleted,
-    TranscriptionDelta,
-    TranscriptionFailed,
-    TranscriptPartial,
-    Usage,
-    Window,
-    WordTiming,
+from streamser.audio.clip import Clip, Ring
+from streamser.audio.suspicion import is_pinned
+from streamser.emotion.model import Features
+from streamser.pipeline.requests import (
+    Cancel,
+    EmotionRequest,
+    Fault,
+    Observed,
+    Outcome,
+    Request,
+    Skipped,
+    WordsRequest,
 )
-from streamser.pipeline.emitter import Draft, Slot, draft
-from streamser.pipeline.requests import Fault, Observed
-from streamser.speech.hypothesis import Stable, committed_text, revisable_text
+from streamser.pipeline.session_config import SessionConfig
+from streamser.speech.hypothesis import Stable
 from streamser.speech.speakers import Voice
-from streamser.speech.transcriber import Transcript, Word
-from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+from streamser.speech.transcriber import Transcript
 
 __all__ = [
-    "UNREADABLE",
     "Analysed",
-    "EventBuilder",
+    "Answer",
+    "FinalReady",
     "Partial",
-    "RefusedError",
+    "PartialReady",
+    "RequestTracker",
+    "Slot",
     "Utterance",
-    "client_error",
-    "server_error",
+    "VoiceReady",
 ]
+
+
+class Slot(msgspec.Struct, eq=False):
+    """Keep a place in the order for some content: due once it is ``ready`` and at the head."""
+
+    content: object = None
+    ready: bool = False
 
 
 class Analysed(msgspec.Struct, frozen=True, eq=False):
     """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked."""
 
     transcript: Transcript | None
-    finding: Features
+    features: Features
     voice: Voice | None = None
 
 
@@ -101,165 +108,255 @@ class Utterance(msgspec.Struct, kw_only=True, eq=False):
         return not (self.words_request is None and self.final_request is None)
 
 
-_PLACES = 4
-"""Decimal places of what is judged: more would only look like precision."""
+class PartialReady(msgspec.Struct, frozen=True, eq=False):
+    """Say what has come of a partial: words, what was found from ``start`` on, or why neither.
+
+    ``lost`` is why it was left out; ``slot`` its place in an ordered session.
+    """
+
+    utterance: Utterance
+    end: int
+    slot: Slot | None = None
+    transcript: Transcript | None = None
+    observed: Observed | None = None
+    start: int = 0
+    lost: str | None = None
 
 
-UNREADABLE: Final = Prediction(
-    category=UNSURE,
-    confidence=0.0,
-    scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
-    dimensions=Dimensions(None, None, None),
-    uncertainty=1.0,
-    modalities=(),
-)
-"""What is read from sound in which no voice can be heard; a mood takes nothing from it."""
+class VoiceReady(msgspec.Struct, frozen=True, eq=False):
+    """Say that the voice of a whole utterance is known, and its words are not yet."""
+
+    utterance: Utterance
 
 
-def server_error(code: str, message: str) -> ErrorBody:
-    """Word a fault that is not the client's."""
-    return ErrorBody(type="server_error", code=code, message=message)
+class FinalReady(msgspec.Struct, frozen=True, eq=False):
+    """Say that the outcome of an utterance is known."""
+
+    utterance: Utterance
 
 
-class RefusedError(Exception):
-    """Say that a client's message cannot be followed; ``body`` tells it why, and nobody else."""
-
-    def __init__(self, body: ErrorBody) -> None:
-        super().__init__(body.message)
-        self.body = body
+Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
 
 
-def client_error(
-    code: str, message: str, event_id: str | None = None, param: str | None = None
-) -> ErrorBody:
-    """Word what is wrong with a client's message."""
-    return ErrorBody(
-        type="invalid_request_error", code=code, message=message, param=param, event_id=event_id
-    )
+class RequestTracker:
+    """Keep the requests of one session.
 
+    ``ring`` holds the sound they are about; ``readable`` says whether a voice can be heard in it.
+    All may be set anew.
+    """
 
-class EventBuilder:
-    """Word the events about utterances of one session."""
+    def __init__(self, config: SessionConfig, ring: Ring) -> None:
+        self.config = config
+        self.ring = ring
+        self.readable = True
+        self._ids = 0
+        self._requests: dict[int, tuple[Utterance, Request]] = {}
+        self._tasks: list[Request | Cancel] = []
 
-    def __init__(self, model: str, speaker: str | None) -> None:
-        self._model = model
-        self._speaker = speaker
+    def collect(self) -> list[Request | Cancel]:
+        """Return what has been asked for and taken back since the last call."""
+        tasks, self._tasks = self._tasks, []
+        return tasks
 
-    def partial(self, utterance: Utterance, end: int) -> Draft:
-        """Word what has been understood up to an absolute sample."""
-        committed = committed_text(utterance.stable)
-        revisable = revisable_text(utterance.stable)
-        return draft(
-            TranscriptPartial,
-            item_id=utterance.item_id,
-            text=committed + revisable,
-            committed=committed,
-            revisable=revisable,
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(end),
+    def ask_partial(self, utterance: Utterance, end: int, slot: Slot | None) -> None:
+        """Ask what is said and felt up to a sample; with a ``slot`` in an ordered session."""
+        clip = self._clip(utterance, end, final=False)
+        waits = slot is not None
+        if self._transcribes:
+            words = self._words(utterance, clip, droppable=not waits)
+            utterance.partials[words.id] = Partial(end, slot)
+        if not self._transcribes or (self.config.reads_voice and not waits):
+            emotion = self._partial_emotion(utterance, clip, utterance.words)
+            utterance.partials[emotion.id] = Partial(end, slot)
+
+    def ask_final(self, utterance: Utterance, end: int) -> int:
+        """Ask for all there is in an utterance that ends here; returns the partials given up."""
+        given_up = 0
+        if not self.config.ordered:
+            # A partial that comes after the final serves nobody, and would only delay it.
+            given_up = self._cancel_partials(utterance)
+        utterance.end = end
+        clip = self._clip(utterance, end, final=True)
+        if not self._transcribes:
+            utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
+            return given_up
+        utterance.words_request = self._words(utterance, clip).id
+        if self.config.reads_voice and not self.config.ordered:
+            alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
+            utterance.voice_request = alone.id
+        return given_up
+
+    def withdraw_final(self, utterance: Utterance) -> None:
+        """Take the final back: the utterance goes on."""
+        for request_id in (
+            utterance.words_request,
+            utterance.voice_request,
+            utterance.final_request,
+        ):
+            self._cancel(request_id)
+        utterance.words_request = utterance.voice_request = utterance.final_request = None
+        utterance.transcript = utterance.alone = utterance.outcome = None
+
+    def drop(self, utterance: Utterance) -> None:
+        """Take back everything about an utterance; the places it holds become empty."""
+        slots = [partial.slot for partial in utterance.partials.values()]
+        self._cancel_partials(utterance)
+        self.withdraw_final(utterance)
+        for slot in slots:
+            if slot is not None:
+                slot.ready = True
+
+    def resolve(self, request_id: int, outcome: Outcome) -> Answer | None:
+        """Take the outcome of a request; ``None`` where more is to come, or nobody waits for it."""
+        if request_id not in self._requests:
+            return None
+        utterance, request = self._requests.pop(request_id)
+        if request_id in utterance.partials:
+            return self._take_partial(utterance, request, outcome)
+        if request_id == utterance.voice_request:
+            return self._take_voice(utterance, outcome)
+        return self._take_final(utterance, request, outcome)
+
+    # Answers
+
+    def _take_partial(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
+        partial = utterance.partials.pop(request.id)
+        end, slot = partial.end, partial.slot
+        match outcome:
+            case Transcript():
+                words = self._trusted(outcome)
+                utterance.words = words or utterance.words
+                if slot is None and self.config.reads_voice:
+                    return PartialReady(utterance, end, transcript=outcome)
+                emotion = self._partial_emotion(utterance, request.clip, words)
+                utterance.partials[emotion.id] = Partial(end, slot, outcome)
+                # Who does not wait for order is told of the words at once.
+                return None if slot else PartialReady(utterance, end, transcript=outcome)
+            case Observed():
+                assert isinstance(request, EmotionRequest)
+                told = partial.transcript if slot is not None else None
+                return PartialReady(utterance, end, slot, told, outcome, request.heard_from)
+            case Skipped(reason=reason):
+                return PartialReady(utterance, end, slot, lost=reason)
+            case _:
+                return PartialReady(utterance, end, slot, lost="failed")
+
+    def _take_voice(self, utterance: Utterance, outcome: Outcome) -> Answer | None:
+        utterance.voice_request = None
+        if not isinstance(outcome, Observed):
+            # Nobody's loss: the final is still to come, and says the same and more.
+            return None
+        utterance.alone = outcome
+        return VoiceReady(utterance)
+
+    def _take_final(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
+        match outcome:
+            case Transcript():
+                utterance.words_request, utterance.transcript = None, outcome
+                alone, words = utterance.alone, self._trusted(outcome)
+                if words is None and alone is not None:
+                    utterance.outcome = Analysed(outcome, alone.features, alone.voice)
+                    return FinalReady(utterance)
+                self._give_up_voice(utterance)
+                final = self._emotion(
+                    utterance, request.clip, len(request.clip.samples), words=words
+                )
+                utterance.final_request = final.id
+                return None
+            case Observed(features=features, voice=voice):
+                alone = utterance.alone
+                known = voice if alone is None or alone.voice is None else alone.voice
+                utterance.outcome = Analysed(utterance.transcript, features, known)
+            case Fault():
+                self._give_up_voice(utterance)
+                utterance.outcome = outcome
+            case Skipped():
+                utterance.outcome = Fault("skipped", "was left out")
+        return FinalReady(utterance)
+
+    def _give_up_voice(self, utterance: Utterance) -> None:
+        self._cancel(utterance.voice_request)
+        utterance.voice_request = None
+
+    # Requests
+
+    @property
+    def _transcribes(self) -> bool:
+        return self.config.models.asr is not None
+
+    def _trusted(self, transcript: Transcript) -> Transcript | None:
+        """Return the words that emotion may be read from, if there are any."""
+        if transcript.distrust or not self.config.reads_words:
+            return None
+        return transcript if transcript.text else None
+
+    def _partial_emotion(
+        self, utterance: Utterance, clip: Clip, words: Transcript | None
+    ) -> EmotionRequest:
+        window = min(self.config.window, len(clip.samples))
+        droppable = not self.config.ordered
+        return self._emotion(utterance, clip, window, droppable=droppable, words=words)
+
+    def _emotion(
+        self,
+        utterance: Utterance,
+        clip: Clip,
+        window: int,
+        *,
+        droppable: bool = False,
+        words: Transcript | None = None,
+    ) -> EmotionRequest:
+        known = utterance.alone is not None and utterance.alone.voice is not None
+        request = EmotionRequest(
+            id=self._next_id(),
+            clip=clip,
+            window=window,
+            droppable=droppable,
+            refusable=not self.config.patient,
+            text=None if words is None else words.text,
+            certainty=None if words is None else words.confidence,
+            embed=clip.final and self.config.guesses_speakers and not known,
+        )
+        self._send(utterance, request)
+        return request
+
+    def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
+        refusable = not self.config.patient
+        request = WordsRequest(self._next_id(), clip, droppable=droppable, refusable=refusable)
+        self._send(utterance, request)
+        return request
+
+    def _send(self, utterance: Utterance, request: Request) -> None:
+        self._requests[request.id] = (utterance, request)
+        self._tasks.append(request)
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def _clip(self, utterance: Utterance, end: int, *, final: bool) -> Clip:
+        samples = self.ring.read(utterance.start, end)
+        utterance.unreadable = not self.readable or is_pinned(samples)
+        return Clip(
+            session_id=self.config.session_id,
+            utterance=utterance.number,
+            start=utterance.start,
+            samples=samples,
+            final=final,
+            language=self.config.language,
         )
 
-    def settled(self, utterance: Utterance, settled: str) -> Draft:
-        """Word what more of an utterance's text is settled than was told before."""
-        more = settled[len(utterance.told) :]
-        return draft(TranscriptionDelta, item_id=utterance.item_id, delta=more)
+    def _cancel_partials(self, utterance: Utterance) -> int:
+        given_up = len(utterance.partials)
+        for request_id in utterance.partials:
+            self._cancel(request_id)
+        utterance.partials.clear()
+        return given_up
 
-    def delta(self, utterance: Utterance, reading: Prediction, start: int, end: int) -> Draft:
-        """Word the emotion of a window of an utterance that goes on."""
-        body = self._body(reading, start, end)
-        return draft(EmotionDelta, item_id=utterance.item_id, emotion=body)
-
-    def voice(self, utterance: Utterance, reading: Prediction) -> Draft:
-        """Word what the voice alone says of an utterance whose words are still awaited."""
-        body = self._body(reading, utterance.start, utterance.end)
-        return draft(EmotionProvisional, item_id=utterance.item_id, emotion=body)
-
-    def judged(self, utterance: Utterance, reading: Prediction, guess: str | None) -> EmotionBody:
-        """Word the reading of a whole utterance; ``guess`` is who has likely spoken."""
-        return self._body(reading, utterance.start, utterance.end, guess)
-
-    def final(
-        self, utterance: Utterance, transcript: Transcript | None, body: EmotionBody
-    ) -> list[Draft]:
-        """Word the end of the analysis of an utterance."""
-        emotion = draft(EmotionCompleted, item_id=utterance.item_id, emotion=body)
-        if transcript is None:
-            return [emotion]
-        trusted = not transcript.distrust
-        text = transcript.text if trusted else ""
-        words = draft(
-            TranscriptionCompleted,
-            item_id=utterance.item_id,
-            transcript=text,
-            language=transcript.language,
-            confidence=transcript.confidence,
-            words=tuple(_timing(word) for word in transcript.words) if trusted else (),
-            distrusted=transcript.distrust or None,
-            usage=Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(utterance.end),
-            emotion=body,
-        )
-        # Who only follows the deltas shall have the whole text, where it is what they led to.
-        goes_on = len(text) > len(utterance.told) and text.startswith(utterance.told)
-        rest = [self.settled(utterance, text)] if goes_on else []
-        return [*rest, words, emotion]
-
-    def failure(self, utterance: Utterance, fault: Fault) -> Draft:
-        """Word that an utterance could not be analysed."""
-        return draft(
-            TranscriptionFailed,
-            item_id=utterance.item_id,
-            error=server_error(fault.code, fault.message),
-            audio_start_ms=to_ms(utterance.start),
-            audio_end_ms=to_ms(utterance.end),
-        )
-
-    def mood(self, state: MoodState, body: EmotionBody) -> Draft:
-        """Word the session's mood after an utterance, of which ``body`` was told."""
-        return draft(
-            MoodUpdated,
-            category=state.category,
-            scores=_rounded(state.scores),
-            dimensions=_rounded_dimensions(state.dimensions),
-            shift=state.shift,
-            previous=state.previous,
-            speaker=body.speaker,
-            speaker_provisional=body.speaker_provisional,
-            audio_end_ms=body.window.end_ms,
-        )
-
-    def _body(
-        self, reading: Prediction, start: int, end: int, guess: str | None = None
-    ) -> EmotionBody:
-        return EmotionBody(
-            category=reading.category,
-            confidence=round(reading.confidence, _PLACES),
-            scores=_rounded(reading.scores),
-            dimensions=_rounded_dimensions(reading.dimensions),
-            uncertainty=round(reading.uncertainty, _PLACES),
-            modalities=reading.modalities,
-            speaker=self._speaker if guess is None else guess,
-            speaker_provisional=guess is not None,
-            window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
-            model=self._model,
-            evidence=reading.evidence,
-        )
-
-
-def _timing(word: Word) -> WordTiming:
-    return WordTiming(
-        word=word.text,
-        start_ms=to_ms(word.start),
-        end_ms=to_ms(word.end),
-        confidence=word.confidence,
-    )
-
-
-def _rounded(scores: dict[str, float]) -> dict[str, float]:
-    return {name: round(score, _PLACES) for name, score in scores.items()}
-
-
-def _rounded_dimensions(dimensions: Dimensions) -> Dimensions:
-    values = (dimensions.valence, dimensions.arousal, dimensions.dominance)
-    return Dimensions(*(None if value is None else round(value, _PLACES) for value in values))
+    def _cancel(self, request_id: int | None) -> None:
+        if request_id is not None and self._requests.pop(request_id, None) is not None:
+            self._tasks.append(Cancel(session_id=self.config.session_id, request_id=request_id))

@@ -1,8 +1,4 @@
-"""One set of models at work: a thread runs batches for all sessions, and a watchdog minds it.
-
-``WorkerThread`` builds an engine, runs what ``RequestQueue`` gives it, and drops the engine.
-``InferenceWorker`` is what sessions see; its watchdog replaces a thread that dies or hangs.
-"""
+"""One set of models at work for all sessions, in batches, and the watchdog that minds it."""
 
 from __future__ import annotations
 

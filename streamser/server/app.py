@@ -197,7 +197,7 @@ class EmotionServer:
         resources = StreamResources(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=workers.new_speaker,
+            new_speaker=workers.new_speaker,
             models=models,
             modalities=abilities.modalities,
             workers=workers,

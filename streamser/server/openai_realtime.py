@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from streamser.errors import ConfigError
 from streamser.events import PROTOCOL, AnyEvent, AudioFormat, ErrorBody, Event, Stamp, encode_event
 from streamser.pipeline.build import endpointer_settings
-from streamser.pipeline.utterance import client_error
+from streamser.pipeline.emitter import client_error
 from streamser.server.commands import (
     ANY_LANGUAGE,
     Append,

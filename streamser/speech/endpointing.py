@@ -12,6 +12,7 @@ from streamser.audio.clip import to_ms, to_samples
 from streamser.errors import ConfigError
 
 __all__ = [
+    "CloseReason",
     "Closed",
     "EndpointEvent",
     "Endpointer",
@@ -126,6 +127,10 @@ class EndpointerSettings(msgspec.Struct, frozen=True):
         )
 
 
+CloseReason: TypeAlias = Literal["pause", "max_length", "commit", "no_sound", "flush"]
+"""Why an utterance is over."""
+
+
 class Opened(msgspec.Struct, frozen=True):
     """Say that an utterance is open; ``start`` (absolute sample) is final and includes pre-roll."""
 
@@ -159,7 +164,7 @@ class Closed(msgspec.Struct, frozen=True):
 
     start: int
     end: int
-    reason: Literal["pause", "max_length", "commit", "no_sound", "flush"]
+    reason: CloseReason
 
 
 EndpointEvent: TypeAlias = Opened | Extended | PauseDetected | SpeechResumed | Closed
@@ -208,7 +213,7 @@ class Endpointer:
         self._onset: int | None = None
         self._accumulated = 0
         self._start: int | None = None
-        self._hesitated = False
+        self._pausing = False
         self._previous_end = 0
         self._welcome_until = 0
 
@@ -254,7 +259,7 @@ class Endpointer:
     def drop(self) -> None:
         """Forget the open utterance, or one that is about to open, as if it had been silence."""
         self._start = self._onset = None
-        self._is_speech = self._hesitated = False
+        self._is_speech = self._pausing = False
         self._previous_end = self._now
         self._welcome_until = 0
 
@@ -269,15 +274,15 @@ class Endpointer:
             if self._accumulated < self.settings.min_speech and not welcome:
                 return
             self._open(events, max(self._onset - self.settings.pre_roll, self._previous_end))
-        elif self._hesitated:
-            self._hesitated = False
+        elif self._pausing:
+            self._pausing = False
             events.append(SpeechResumed())
         events.append(Extended(self._now))
 
     def _hear_silence(self, events: list[EndpointEvent], start: int) -> None:
         quiet = self._now - self._speech_end
-        if not self._hesitated and quiet >= self.settings.silence // 2:
-            self._hesitated = True
+        if not self._pausing and quiet >= self.settings.silence // 2:
+            self._pausing = True
             events.append(PauseDetected(start, self._end_by_pause()))
         if quiet >= self.settings.silence:
             self._close(events, start, self._end_by_pause(), "pause")
@@ -311,7 +316,7 @@ class Endpointer:
         reason: Literal["pause", "max_length", "flush"],
     ) -> None:
         self._start = None
-        self._hesitated = False
+        self._pausing = False
         self._previous_end = end
         events.append(Closed(start, end, reason))
 

@@ -1,4 +1,19 @@
-"""How much of a recogniser's text stands: what is settled, and what is not to be trusted."""
+"""How much of a recogniser's text stands: what is settled, and what nobody can have said.
+
+Stable partials: words that two hypotheses in a row agree on are never taken back. Where a script
+has no spaces between words, characters stand for words. LocalAgreement-2 (Liu et al. 2020,
+"Low-Latency Sequence-to-Sequence Speech Recognition and Translation by Partial Hypothesis
+Selection", §3.2; Macháček et al. 2023, "Turning Whisper into Real-Time Transcription System", §2),
+as a pure function over immutable state. Hypotheses are those of one utterance from its first
+sample on, so each repeats what the ones before it said.
+
+Guards against invented text: recognisers write fluent nonsense over silence and noise. The
+quantities are those of OpenAI's Whisper (Radford et al. 2022, "Robust Speech Recognition via
+Large-Scale Weak Supervision", §4.5, and its ``transcribe``): the no-speech probability and the mean
+log-probability. The limits were chosen by ``tools.measure_guards`` (docs/guards.md). A loop is
+sure of itself, and so is who says "no, no, no, no, no!": repetition alone proves nothing, unless
+it is more than can be said in the time. None of the guards knows a language.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every recogniser of words looks like from outside, and what is taken from it."""
+"""What every recogniser looks like from outside, and its words in plain types."""
 
 from __future__ import annotations
 

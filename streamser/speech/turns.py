@@ -50,7 +50,7 @@ class TurnDetector(Protocol):
         """Return whether no utterance is open and none has begun to."""
         ...
 
-    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
+    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear from the beginning of ``samples``; return how many, and what they change.
 
         At most up to the next window's end, so that whatever an event speaks of is still held.
@@ -81,7 +81,7 @@ class VadTurnDetector:
         self.window = vad.window
         self._ring = ring
         self._vad = vad
-        self._segmenter = Endpointer(settings, vad.window)
+        self._endpointer = Endpointer(settings, vad.window)
         self._origin = ring.end
         self._block = np.zeros(vad.window, np.float32)
         self._filled = 0
@@ -96,9 +96,9 @@ class VadTurnDetector:
     @property
     def idle(self) -> bool:
         """Return whether no utterance is open and none has begun to."""
-        return self._segmenter.idle
+        return self._endpointer.idle
 
-    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
+    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear up to the end of the detector's window."""
         if not self._ahead:
             self._judge_ahead(samples)
@@ -110,18 +110,18 @@ class VadTurnDetector:
 
     def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
         """Close what is open at the last window, since the next has not been heard whole."""
-        return [self._placed(event, reason) for event in self._segmenter.flush()]
+        return [self._placed(event, reason) for event in self._endpointer.flush()]
 
     def clear(self) -> None:
         """Throw away what is open."""
-        self._segmenter.drop()
+        self._endpointer.drop()
 
     def flush(self) -> list[EndpointEvent]:
         """Close what is open; a last window that was not filled counts as if silence followed."""
         events = self._hear_rest()
         # What is left at the end of a stream, less than a window, belongs to whoever speaks there.
         whole = self._heard - (self._heard - self._origin) % self.window
-        for event in self._segmenter.flush():
+        for event in self._endpointer.flush():
             placed = self._placed(event)
             if isinstance(placed, Closed) and placed.end == whole:
                 placed = replace(placed, end=self._heard)
@@ -150,7 +150,7 @@ class VadTurnDetector:
         self._ring.append(block)
         level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
         judged = self._ahead.popleft() if self._ahead else self._vad.probability(block)
-        events = self._segmenter.push(judged, level)
+        events = self._endpointer.push(judged, level)
         return [self._placed(event) for event in events]
 
     def _hear_rest(self) -> list[EndpointEvent]:
@@ -165,7 +165,7 @@ class VadTurnDetector:
         return []
 
     def _placed(self, event: EndpointEvent, reason: Commit | None = None) -> EndpointEvent:
-        """Return a segmenter's event in the session's own samples, none beyond what was heard."""
+        """Return an endpointer's event in the session's own samples, none beyond what was heard."""
         origin, heard = self._origin, self._heard
         match event:
             case Opened(start):
@@ -202,7 +202,7 @@ class ManualTurnDetector:
         """Return whether nothing waits to be committed."""
         return self._start is None
 
-    def hear(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
+    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
         """Hear at most one window."""
         events: list[EndpointEvent] = []
         if self._start is None:

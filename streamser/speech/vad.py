@@ -1,4 +1,4 @@
-"""Voice activity detection: what it looks like from outside, Silero and WebRTC."""
+"""Voice activity detection: the protocol, Silero, and WebRTC, which is cheap and poor in noise."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_encoder import (
     Encoded,
-    Features,
+    LogMel,
     RememberingEncoder,
     complete,
     frames_needed,
@@ -176,7 +176,7 @@ class WhisperTranscriber:
             for i, result in enumerate(results)
         ]
 
-    def _encode(self, features: Sequence[Features]) -> Any:
+    def _encode(self, features: Sequence[LogMel]) -> Any:
         """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
 
         A GPU takes them in full, and so does a model that is too large to hold its encoder twice.
@@ -215,11 +215,11 @@ class WhisperTranscriber:
             )
         )
 
-    def _features(self, samples: Samples) -> Features:
+    def _features(self, samples: Samples) -> LogMel:
         """Return the log-mel spectrogram [mels, frames] of the sound, with some 30 ms behind it."""
         extractor = self._extract
         # More than one transform's length of zeros, so that no window reflects off the end.
-        features: Features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
+        features: LogMel = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
         return features
 
     def _languages(self, encoded: Sequence[Any], pieces: Sequence[_Piece]) -> list[str]:

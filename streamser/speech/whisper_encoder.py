@@ -1,10 +1,18 @@
 """Whisper's encoder in numpy, which attends to silence that it has heard before.
 
+Whisper has learnt from windows of 30 s alone. Fed with less, its decoder repeats itself or ends too
+late (OpenNMT/CTranslate2, issue 2100; ``audio_ctx`` of whisper.cpp); fed with 30 s, the encoder
+spends most of its time on silence that is the same every time. So only the utterance and half a
+second behind it are encoded, and what the encoder has made of silence once, at the same places of
+the window, is put behind them. The decoder then sees 30 s, and the words are those of a full
+window, see docs/windows.md. Whatever the lengths, all windows come out alike and can be decoded
+together.
+
 In a window of 30 s nearly all that an utterance's frames attend to is silence, and they are used
-to it: encoded with little silence behind, they come out changed, and words with them
-(docs/windows.md). Here the silence is encoded once, and its keys and values are remembered in
-every layer. An utterance is then encoded alone, but attends to them as in the full window. Every
-fourth of them counts for four: its scores are raised by log 4.
+to it: encoded with little silence behind, they come out changed, and words with them. So the
+silence is encoded once, and its keys and values are remembered in every layer. An utterance is then
+encoded alone, but attends to them as in the full window. Every fourth of them counts for four: its
+scores are raised by log 4.
 """
 
 from __future__ import annotations
@@ -24,7 +32,7 @@ from streamser.errors import ModelError
 __all__ = [
     "MARGIN_S",
     "Encoded",
-    "Features",
+    "LogMel",
     "RememberingEncoder",
     "complete",
     "frames_needed",
@@ -33,7 +41,7 @@ __all__ = [
     "silence",
 ]
 
-Features: TypeAlias = npt.NDArray[np.float32]
+LogMel: TypeAlias = npt.NDArray[np.float32]
 """Log-mel spectrograms, scaled as Whisper wants them: [..., bands, frames of 10 ms]."""
 Encoded: TypeAlias = npt.NDArray[np.float32]
 """What the encoder makes of them: [..., frames / 2, width]."""
@@ -57,7 +65,7 @@ def frames_needed(content: int, most: int, margin_s: float = MARGIN_S) -> int:
     return min(most, needed + -needed % _GRAIN)
 
 
-def pad(features: Features, frames: int) -> Features:
+def pad(features: LogMel, frames: int) -> LogMel:
     """Cut features [bands, n] to ``frames``, or fill them up with their own silence.
 
     As OpenAI's ``pad_or_trim`` before ``log_mel_spectrogram``, but without transforming the
@@ -71,7 +79,7 @@ def pad(features: Features, frames: int) -> Features:
     return padded
 
 
-def silence(bands: int, frames: int) -> Features:
+def silence(bands: int, frames: int) -> LogMel:
     """Return the features of silence, at the level that it has behind speech."""
     return np.full((bands, frames), _SILENT_LEVEL, dtype=np.float32)
 
@@ -118,14 +126,14 @@ class RememberingEncoder:
         self._memory: list[tuple[_Array, _Array] | None] = [None] * len(self._layers)
         self.silent, self._memory = self._encode(silence(bands, 2 * len(self._positions)))
 
-    def encode(self, features: Features) -> Encoded:
+    def encode(self, features: LogMel) -> Encoded:
         """Encode a window [bands, frames] that begins with sound; return [frames / 2, width].
 
         The number of frames is a multiple of 8. One core is used.
         """
         return self._encode(features)[0]
 
-    def _encode(self, features: Features) -> tuple[Encoded, list[tuple[_Array, _Array] | None]]:
+    def _encode(self, features: LogMel) -> tuple[Encoded, list[tuple[_Array, _Array] | None]]:
         first, second = self._convolutions
         kept: list[tuple[_Array, _Array] | None] = []
         # Threads of BLAS that wait for one another spin, and eat the cores of everybody else.

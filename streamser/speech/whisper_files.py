@@ -1,4 +1,9 @@
-"""Where Whisper models are found."""
+"""Where Whisper models are: a directory, the package of weights, the hub's cache, or the hub.
+
+Kept apart from running them, so that asking what there is imports nothing heavy. The package, what
+the extra ``words`` installs, is found without being imported, and nothing of it is run: only its
+files are read.
+"""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Gap
 from streamser.emotion.compact import whisper_mel
 from streamser.emotion.frontend import Mel, Sound, mel_edges

@@ -19,7 +19,7 @@ from tests.virtual_mic import VirtualMicrophone, virtual_microphone
 LISTEN = """
 import sys, threading
 import numpy as np
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.microphone import MicrophoneSource
 from streamser.audio.recorder import FlacRecorder
 from streamser.audio.source import Gap

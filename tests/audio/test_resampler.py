@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.audio.resampler import MAX_RATE, MIN_RATE, Resampler
+from streamser.audio.reader import MAX_RATE, MIN_RATE, Resampler
 from streamser.audio.source import Frames
 from streamser.errors import AudioError
 from tests.audio.sounds import tone

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamser.audio.file import FileSource
 from streamser.audio.raw import RawSource
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import AudioSource, Gap
 from streamser.errors import StreamserError
 from tests.audio.sounds import encode, tone, write

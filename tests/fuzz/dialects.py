@@ -10,11 +10,11 @@ from random import Random
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.pipeline.build import endpointer_settings
+from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
-from streamser.pipeline.utterance import RefusedError
 from streamser.server.commands import (
     Append,
     Clear,
@@ -64,7 +64,7 @@ class _Connection:
     def __init__(self, dialect: Dialect, sending: SendGrant) -> None:
         self._dialect = dialect
         self._session: Session = make_session(ordered=sending.asked.ordered)
-        self._profile: SessionConfig = self._session._profile
+        self._profile: SessionConfig = self._session._config
         self._configure(Configure(sending.asked))
         self.told: list[str] = []
         self.over = False

@@ -94,7 +94,7 @@ def test_one_bad_item_of_a_batch_fails_alone() -> None:
     assert isinstance(good, Observed)
     assert isinstance(other, Observed)
     assert isinstance(alone, Observed)
-    assert other.finding == alone.finding
+    assert other.features == alone.features
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
@@ -160,7 +160,7 @@ def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -
     assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Observed)
     expected = np.sqrt(np.mean(request(1).clip.samples[8192:] ** 2))
-    assert outcome.finding == float(expected)
+    assert outcome.features == float(expected)
 
 
 @pytest.mark.parametrize("droppable", [True, False])

@@ -20,6 +20,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.pipeline.session import Session
+from streamser.pipeline.session_config import SessionSnapshot
 from streamser.pipeline.speaker_state import SpeakerModels
 from tests.pipeline.doubles import (
     CountingListener,
@@ -72,7 +73,7 @@ class FailingListener(CountingListener):
 
 def follow(method: str, times: int, *, ordered: bool = False) -> list[Event]:
     """Say two things to a session whose listener fails; return all its events."""
-    profile = replace(make_session()._profile, ordered=ordered)
+    profile = replace(make_session()._config, ordered=ordered)
     session = Session(profile, LevelVad(), lambda: FailingListener(method, times))
     told = answer_all(session, session.begin())
     for offset in range(0, len(TALK), 400):
@@ -132,7 +133,7 @@ def test_partial_readings_that_nobody_can_read_are_told_as_lost(ordered: bool) -
 
 def test_a_voice_alone_that_nobody_can_read_is_told_as_lost() -> None:
     """Its final is still to come, and is read."""
-    profile = replace(make_session(partial_every_ms=0)._profile, patience=0)
+    profile = replace(make_session(partial_every_ms=0)._config, patience=0)
     session = Session(profile, LevelVad(), lambda: FailingListener("predict", 1))
     session.begin()
     words, voice = requests_of(session.push(speech((0.5, 0), (1.4, 0.3), (1.0, 0))))
@@ -153,15 +154,15 @@ def failing(method: str) -> Callable[[], CountingListener]:
 
 def test_what_cannot_be_restored_is_an_error_that_says_why() -> None:
     """Nothing of it is kept: what is half restored would judge wrongly."""
-    listeners = SpeakerModels(failing("restore"), None)
+    listeners = SpeakerModels(failing("restore"), "loudness", None)
     with pytest.raises(ModelError, match="cannot be restored: KeyError: 'no such voice'"):
-        listeners.restore(b"3")
-    assert listeners.snapshot() == b"0"
+        listeners.restore(SessionSnapshot("loudness", b"3"))
+    assert listeners.snapshot().speaker == b"0"
 
 
 def test_a_speaker_is_forgotten_whatever_the_listener_says() -> None:
     """Another person has taken the microphone: a new listener begins."""
-    listeners = SpeakerModels(failing("reset"), None)
+    listeners = SpeakerModels(failing("reset"), "loudness", None)
     listeners.adapt(0.1)
     listeners.reset()
-    assert listeners.snapshot() == b"0"
+    assert listeners.snapshot().speaker == b"0"

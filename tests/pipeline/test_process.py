@@ -117,9 +117,9 @@ def test_what_is_found_in_another_process_is_what_is_found_here(model: str) -> N
         beside = here.new_speaker()
         for outcome in found:
             assert isinstance(outcome, Observed)
-            assert reading.predict(outcome.finding) == beside.predict(outcome.finding)
-            reading.adapt(outcome.finding)
-            beside.adapt(outcome.finding)
+            assert reading.predict(outcome.features) == beside.predict(outcome.features)
+            reading.adapt(outcome.features)
+            beside.adapt(outcome.features)
         assert reading.snapshot() == beside.snapshot()
         assert there.new_speaker().snapshot() == here.new_speaker().snapshot()
         there.forget("session")

@@ -437,7 +437,7 @@ def test_a_session_goes_on_with_what_another_learnt_of_the_speaker() -> None:
     first = make_session()
     assert _learnt(run(first, live(speech(*TWO_UTTERANCES)))) == [0.0, 1.0]
     second = make_session()
-    second.resume(first.snapshot())
+    second.speakers.restore(first.speakers.snapshot())
     assert _learnt(run(second, live(speech(*TWO_UTTERANCES)))) == [2.0, 3.0]
 
 
@@ -445,15 +445,15 @@ def test_a_speaker_can_be_forgotten() -> None:
     """When somebody else takes the microphone."""
     first, second = make_session(), make_session()
     run(first, live(speech(*TWO_UTTERANCES)))
-    second.resume(first.snapshot())
-    second.forget_speaker()
+    second.speakers.restore(first.speakers.snapshot())
+    second.speakers.reset()
     assert _learnt(run(second, live(speech(*TWO_UTTERANCES)))) == [0.0, 1.0]
 
 
 def test_what_another_model_learnt_is_refused() -> None:
     """Its numbers mean something else."""
     with pytest.raises(ModelError, match="what rules learnt of a speaker is of no use to loudness"):
-        make_session().resume(SessionSnapshot("rules", b"{}"))
+        make_session().speakers.restore(SessionSnapshot("rules", b"{}"))
 
 
 def test_a_partial_says_which_sound_it_was_read_from() -> None:

@@ -26,10 +26,10 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionDelta,
 )
+from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.requests import Cancel, EmotionRequest
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
-from streamser.pipeline.utterance import RefusedError
 from streamser.speech.endpointing import EndpointerSettings
 from tests.pipeline.doubles import answer, events_of, make_session, requests_of, speech
 
@@ -60,7 +60,7 @@ class Client:
 
     def change(self, **fields: object) -> list[Event]:
         """Set the session up anew, but for these fields as it is."""
-        profile: SessionConfig = replace(self.session._profile, **fields)
+        profile: SessionConfig = replace(self.session._config, **fields)
         return self.carry(self.session.configure(profile))
 
     def of(self, kind: type[E]) -> list[E]:
@@ -231,7 +231,7 @@ def test_the_speaker_can_change() -> None:
 def test_without_words_no_request_asks_for_any() -> None:
     """And no transcript is told."""
     session = make_session()
-    profile = session._profile
+    profile = session._config
     session.begin()
     session.configure(replace(profile, models=replace(profile.models, asr=None)))
     output = session.push(speech((0.5, 0), (1.0, 0.3), (1.0, 0)))
@@ -252,7 +252,7 @@ def test_faults_and_returns_are_numbered_with_the_rest() -> None:
     """So that the sequence has no gaps."""
     client = Client()
     client.carry(client.session.report("idle_timeout", "nothing came"))
-    client.carry(client.session.welcome_back(123))
+    client.carry(client.session.welcome_back(received_frames=123))
     client.carry(client.session.flush())
     assert [event.seq for event in client.told] == list(range(1, len(client.told) + 1))
     assert client.of(SessionResumed)[0].received_frames == 123

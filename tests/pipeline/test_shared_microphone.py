@@ -151,8 +151,8 @@ def test_a_client_that_names_its_speaker_ends_the_guessing() -> None:
     session.begin()
     one, two = requests_of(session.push(in_turn(LOUD, QUIET)))
     told = resolve(session, one)
-    session.forget_speaker()
-    session.configure(replace(session._profile, speaker="Anna"))
+    session.speakers.reset()
+    session.configure(replace(session._config, speaker="Anna"))
     told += resolve(session, two)
     (three,) = requests_of(session.push(in_turn(LOUD)))
     told += resolve(session, three)
@@ -166,8 +166,8 @@ def test_voices_stay_known_when_a_name_is_taken_back() -> None:
     session.begin()
     told = []
     for name, turn in ((None, LOUD), ("Anna", LOUD), (None, QUIET), (None, LOUD)):
-        session.forget_speaker()
-        session.configure(replace(session._profile, speaker=name))
+        session.speakers.reset()
+        session.configure(replace(session._config, speaker=name))
         (request,) = requests_of(session.push(in_turn(turn)))
         told += resolve(session, request)
     assert said_by(told) == [
@@ -183,7 +183,7 @@ def test_a_snapshot_of_a_shared_microphone_holds_what_was_heard_at_it() -> None:
     """As of any other; labels are not carried on, for they mean nothing elsewhere."""
     first, second = make_session(clustering=APART), make_session(clustering=APART)
     run(first, in_turn(LOUD, QUIET))
-    second.resume(first.snapshot())
+    second.speakers.restore(first.speakers.snapshot())
     told = run(second, in_turn(SHORT, QUIET, LOUD))
     assert said_by(told) == [(None, False), ("speaker 1", True), ("speaker 2", True)]
     assert known(told) == [2, 0, 0]

@@ -30,7 +30,7 @@ def hear(turns: TurnDetector, samples: Samples) -> list[EndpointEvent]:
     """Hear all samples."""
     found = []
     while len(samples):
-        taken, events = turns.hear(samples)
+        taken, events = turns.detect(samples)
         assert 0 < taken <= len(samples)
         samples = samples[taken:]
         found += events

@@ -19,7 +19,7 @@ import numpy as np
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from streamser.audio.clip import Samples
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
 from streamser.emotion.model import Features, Prediction, Segment
 from streamser.events import Event
@@ -68,7 +68,7 @@ class _NullListener:
 
 def answer_nothing(job: Request) -> Outcome:
     """Answer a job at once, with nothing."""
-    return Observed(finding=None)
+    return Observed(features=None)
 
 
 def make_session(settings: Settings, vad: Vad, engine: Engine) -> Session:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
 from streamser.emotion.model import EmotionModel, Segment
 from streamser.errors import AudioError

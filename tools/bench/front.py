@@ -11,7 +11,7 @@ from typing import Literal
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.audio.source import Frames
 from streamser.events import SessionClosed
 from streamser.pipeline.build import build_vads

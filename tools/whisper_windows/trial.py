@@ -13,7 +13,7 @@ from streamser.audio.clip import Clip
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_encoder import (
     Encoded,
-    Features,
+    LogMel,
     complete,
     frames_needed,
     pad,
@@ -70,7 +70,7 @@ class TrialWhisper(WhisperTranscriber):
     def _most(self) -> int:
         return int(self._extract.nb_max_frames)
 
-    def _encode(self, features: Sequence[Features]) -> Any:
+    def _encode(self, features: Sequence[LogMel]) -> Any:
         import ctranslate2
 
         began = time.process_time()
@@ -78,7 +78,7 @@ class TrialWhisper(WhisperTranscriber):
         self.encode_s += time.process_time() - began
         return ctranslate2.StorageView.from_array(encoded)
 
-    def _window(self, features: Features) -> Encoded:
+    def _window(self, features: LogMel) -> Encoded:
         most, margin = self._most, self.way.margin_s
         content = features.shape[1]
         window = pad(features, most if margin is None else frames_needed(content, most, margin))
@@ -95,7 +95,7 @@ class TrialWhisper(WhisperTranscriber):
                 return np.concatenate([encoded, still[max(len(encoded), most // 2 - 200) :]])
         return encoded
 
-    def _by_ctranslate2(self, window: Features) -> Encoded:
+    def _by_ctranslate2(self, window: LogMel) -> Encoded:
         import ctranslate2
 
         encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamser.audio.resampler import Resampler
+from streamser.audio.reader import Resampler
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,

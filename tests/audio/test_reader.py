@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from streamser.audio.reader import AudioItem, AudioReader, Chunk, EndOfStream, LostAudio
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
-from streamser.pipeline.stream import AudioItem, AudioReader, Chunk, EndOfStream, LostAudio
 
 
 class Tape:
@@ -55,7 +55,7 @@ def play(tape: Tape) -> list[AudioItem]:
     while not (items and isinstance(items[-1], EndOfStream)):
         items.append(box.get(timeout=60))
         if isinstance(items[-1], Chunk):
-            feed.heard(len(items[-1].samples))
+            feed.consumed(len(items[-1].samples))
     feed.abandon()
     return items
 
@@ -167,14 +167,14 @@ def test_a_feed_reads_no_further_than_it_was_told() -> None:
     assert samples(kept) == 16_000
     with pytest.raises(queue.Empty):
         box.get(timeout=0.05)
-    feed.narrow()
+    feed.keep_less()
     heard = 0
     items = kept
     while items:
         item = items.pop(0)
         if isinstance(item, Chunk):
             heard += len(item.samples)
-            feed.heard(len(item.samples))
+            feed.consumed(len(item.samples))
         if not isinstance(item, EndOfStream) and not items:
             items.append(box.get(timeout=60))
     feed.abandon()

@@ -243,7 +243,7 @@ def test_words_that_come_first_call_the_reading_of_the_voice_alone_off() -> None
 def test_a_model_that_reads_words_alone_is_asked_only_about_words() -> None:
     """Nothing can be said of a voice while its words are missing."""
     session = make_session()
-    session.configure(replace(session._profile, reads_voice=False))
+    session.configure(replace(session._config, reads_voice=False))
     talk = Talk(session)
     talk.hear(*UTTERANCE, (1.0, 0))
     assert not [request for request in talk.asked if isinstance(request, EmotionRequest)]
@@ -256,7 +256,7 @@ def test_a_model_that_reads_words_alone_is_asked_only_about_words() -> None:
 def test_a_model_that_reads_voices_alone_is_not_asked_twice() -> None:
     """Words are told, and change nothing of what was found."""
     session = make_session()
-    session.configure(replace(session._profile, reads_words=False))
+    session.configure(replace(session._config, reads_words=False))
     talk = Talk(session)
     talk.hear(*UTTERANCE)
     talk.understand()
