@@ -45,6 +45,7 @@ FLOORS: Mapping[str, int] = {
     "report": 6,
     "replay": 7,
     "training": 7,
+    "api": 8,
     "client": 8,
     "server": 8,
     "cli": 9,

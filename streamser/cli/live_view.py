@@ -32,9 +32,9 @@ from streamser.events import (
     ErrorRaised,
     Event,
 )
+from streamser.export.utterances import Utterance, likeliest
 from streamser.taxonomy import DIMENSIONS
 from streamser.text import printable, visible, why_distrusted
-from streamser.utterances import Utterance, likeliest
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
