@@ -46,6 +46,7 @@ FLOORS: Mapping[str, int] = {
     "report": 6,
     "replay": 7,
     "training": 7,
+    "api": 8,
     "client": 8,
     "server": 8,
     "api": 8,
