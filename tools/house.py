@@ -41,7 +41,6 @@ FLOORS: Mapping[str, int] = {
     "speech": 3,
     "emotion": 4,
     "pipeline": 5,
-    "runtime": 5,  # until it is pipeline
     "export": 6,
     "report": 6,
     "replay": 7,
@@ -49,7 +48,6 @@ FLOORS: Mapping[str, int] = {
     "api": 8,
     "client": 8,
     "server": 8,
-    "api": 8,
     "cli": 9,
 }
 """The packages of the wheel from the ground up; single modules, but for these, are the ground."""
