@@ -113,11 +113,11 @@ def evaluate(
     from streamser.bench.machine import describe_machine
 
     with needs_extra("train", "an evaluation"):
-        from streamser.training.evaluate import Request, bare, write_evaluation
+        from streamser.training.evaluate import EvaluationRequest, bare, write_evaluation
         from streamser.training.evaluate import evaluate as measure
         from streamser.training.report import summary
 
-    request = Request(
+    request = EvaluationRequest(
         checkpoint=checkpoint,
         manifest=manifest,
         split=None if split is None else split.value,

@@ -27,9 +27,9 @@ from streamser.training.sounds import Sounds
 
 __all__ = [
     "Batch",
-    "Feed",
+    "BatchLoader",
     "Inputs",
-    "Kept",
+    "KeptModalities",
     "Labels",
     "Modality",
     "Rows",
@@ -64,7 +64,7 @@ class Batch(NamedTuple):
     targets: Targets
 
 
-class Feed:
+class BatchLoader:
     """Give the batches of each epoch of a training.
 
     All that is drawn follows from seed, epoch and batch: a training that goes on after a stop
@@ -331,7 +331,7 @@ _DRAW = 7
 """Sets the draws of this module apart from others of the same seed."""
 
 
-class Kept(NamedTuple):
+class KeptModalities(NamedTuple):
     """Hold which modalities are left to each item of a batch: bool [B] each."""
 
     audio: Mask
@@ -375,7 +375,7 @@ def hide(
     likely: float = 0.0,
     text_share: float = 0.6,
     rng: np.random.Generator,
-) -> Kept:
+) -> KeptModalities:
     """Return what is left to the items of a batch; an item with one modality never loses it.
 
     ``masked`` is hidden from every item that has both. Beside that, each such item loses one
@@ -387,7 +387,7 @@ def hide(
         loses = both & (rng.random(len(both)) < likely) & ~lose_audio & ~lose_text
         text = rng.random(len(both)) < text_share
         lose_audio, lose_text = lose_audio | (loses & ~text), lose_text | (loses & text)
-    return Kept(has_audio & ~lose_audio, has_text & ~lose_text)
+    return KeptModalities(has_audio & ~lose_audio, has_text & ~lose_text)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import msgspec
 
 from streamser.training.bootstrap import Estimate
 from streamser.training.manifest import Item
-from streamser.training.scores import CategoryScores, Result, Scores, figures
+from streamser.training.scores import CategoryScores, GroupedScores, Scores, figures
 from streamser.visible import printable
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Entry(msgspec.Struct, frozen=True):
     """Hold what came out under one condition."""
 
     condition: Condition
-    result: Result
+    result: GroupedScores
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

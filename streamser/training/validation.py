@@ -33,7 +33,7 @@ from streamser.training.sounds import Sounds
 
 __all__ = [
     "FEWEST",
-    "Figures",
+    "DevFigures",
     "Validator",
     "apply_calibration",
     "calibrate_on",
@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-class Figures(NamedTuple):
+class DevFigures(NamedTuple):
     """Hold figures of the validation items; ``None`` where there are no labels for one."""
 
     loss: float | None
@@ -76,7 +76,7 @@ class Validator:
         sounds: Sounds,
         inputs: Inputs,
         autocast: torch.dtype | None = None,
-    ) -> Figures:
+    ) -> DevFigures:
         """Ask the model about all items; raises ``StreamserError`` where it has diverged."""
         answers = predict(
             model,
@@ -92,7 +92,7 @@ class Validator:
 
 def judge(
     predictions: Predictions, targets: Targets, loss: Loss, settings: TrainSettings
-) -> Figures:
+) -> DevFigures:
     """Measure answers; losses are over all items at once, in float64.
 
     ``score`` is what ``run.select`` names, larger being better, 0 where nothing is known (all
@@ -132,7 +132,7 @@ def judge(
             score = _mean(agreement)
         case _:
             score = _mean([recall, *agreement])
-    return Figures(whole, tasks, recall, agreement, score)
+    return DevFigures(whole, tasks, recall, agreement, score)
 
 
 def _check_selectable(settings: TrainSettings, targets: Targets) -> None:

@@ -64,7 +64,7 @@ _PICKLES: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 _SCALE: Final = (0.0, 1.0)
 
 
-class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Say what a checkpoint is: its ``config.json``.
 
     ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``
@@ -187,7 +187,7 @@ def _write(
         cast(TextEncoder, model.text).save_assets(directory)
     write_weights(directory / _WEIGHTS, model)
     write_calibrations(directory / _CALIBRATION, calibrations)
-    description = Description(
+    description = CheckpointDescription(
         format=FORMAT,
         version=VERSION,
         dimension_scale=_SCALE,
@@ -270,7 +270,7 @@ def _refuse_other_formats(directory: Path) -> None:
     raise ModelError(f"{directory} is no checkpoint of streamser: it lacks {lacking[0]}{hint}")
 
 
-def _read_description(path: Path) -> Description:
+def _read_description(path: Path) -> CheckpointDescription:
     try:
         text = path.read_bytes()
         heading = msgspec.json.decode(text, type=_Heading)
@@ -281,7 +281,7 @@ def _read_description(path: Path) -> Description:
                 f"{path} is of version {heading.version}, this streamser knows {VERSION}:"
                 " run pip install --upgrade streamser"
             )
-        found = msgspec.json.decode(text, type=Description)
+        found = msgspec.json.decode(text, type=CheckpointDescription)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:

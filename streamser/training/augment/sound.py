@@ -16,7 +16,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError, ConfigError
 from streamser.training.augment.bands import (
     MEL,
-    Grid,
+    MelGrid,
     Response,
     Telephone,
     band_gain,
@@ -369,7 +369,7 @@ def _from_direct(response: Samples) -> Samples:
     return cut
 
 
-def band_decay(response: Samples, grid: Grid = MEL) -> npt.NDArray[np.float64]:
+def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64]:
     """Return what comes 0, 1, 2 … frames late in each band, as power gains [K, bands].
 
     What comes between two frames is shared by both: windows of two frames whose squares sum to
