@@ -113,9 +113,9 @@ def evaluate(
     from streamser.bench.machine import describe_machine
 
     with needs_extra("train", "an evaluation"):
-        from streamser.training.evaluate import EvaluationRequest, bare, write_evaluation
-        from streamser.training.evaluate import evaluate as measure
-        from streamser.training.report import summary
+        from streamser.training.evaluation.evaluate import EvaluationRequest, bare, write_evaluation
+        from streamser.training.evaluation.evaluate import evaluate as measure
+        from streamser.training.evaluation.report import summary
 
     request = EvaluationRequest(
         checkpoint=checkpoint,

@@ -15,9 +15,13 @@ from msgspec.structs import replace
 from streamser.errors import ConfigError, StreamserError
 from streamser.saving import replacing
 from streamser.taxonomy import DIMENSIONS
+from streamser.training.evaluation.predictions import (
+    Predictions,
+    load_predictions,
+    save_predictions,
+)
 from streamser.training.folds import Fold
 from streamser.training.manifest import Item
-from streamser.training.predictions import Predictions, load_predictions, save_predictions
 from streamser.training.settings import TrainSettings
 from streamser.training.workers import run_side_by_side
 
@@ -347,7 +351,7 @@ def _train_and_test(cell: Cell, folder: Path) -> float:
     import time
 
     from streamser.training.batches import Inputs
-    from streamser.training.predictions import predict
+    from streamser.training.evaluation.predictions import predict
     from streamser.training.train import train
 
     began = time.monotonic()

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from streamser.bench.machine import describe_machine
 from streamser.errors import StreamserError
 from streamser.saving import replacing
-from streamser.training.bootstrap import Difference, Estimate, compare, estimate
 from streamser.training.crossval import (
     PAPER,
     Cell,
@@ -27,9 +26,10 @@ from streamser.training.crossval import (
     title_of,
     total_seconds,
 )
+from streamser.training.evaluation.bootstrap import Difference, Estimate, compare, estimate
+from streamser.training.evaluation.metrics import UAR, WAR, Measure, ccc_of
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
-from streamser.training.metrics import UAR, WAR, Measure, ccc_of
-from streamser.training.predictions import Predictions
 from streamser.training.settings import TrainSettings
 
 __all__ = [

@@ -24,10 +24,10 @@ from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ConfigError, StreamserError
 from streamser.training.batches import Inputs, Targets, TextChoice, labels_of, targets_of, text_of
 from streamser.training.checkpointing import Result, RunDirectory, tasks_of
+from streamser.training.evaluation.metrics import ccc, nll, uar
+from streamser.training.evaluation.predictions import Predictions, predict
 from streamser.training.learner import Loss, task_weights
 from streamser.training.manifest import Item
-from streamser.training.metrics import ccc, nll, uar
-from streamser.training.predictions import Predictions, predict
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from streamser.training.bootstrap import Estimate
+from streamser.training.evaluation.bootstrap import Estimate
+from streamser.training.evaluation.scores import CategoryScores, GroupedScores, Scores, figures
 from streamser.training.manifest import Item
-from streamser.training.scores import CategoryScores, GroupedScores, Scores, figures
 from streamser.visible import printable
 
 if TYPE_CHECKING:

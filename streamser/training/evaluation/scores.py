@@ -15,8 +15,8 @@ from streamser.emotion.calibration import (
     is_unsure,
     probabilities,
 )
-from streamser.training.bootstrap import Estimate, clusters, estimate
-from streamser.training.metrics import (
+from streamser.training.evaluation.bootstrap import Estimate, clusters, estimate
+from streamser.training.evaluation.metrics import (
     BRIER,
     CROSS_ENTROPY,
     ECE,
@@ -32,7 +32,7 @@ from streamser.training.metrics import (
     mae_of,
     precision_where,
 )
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import apply_calibration
 
 __all__ = [

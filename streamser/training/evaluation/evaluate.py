@@ -18,11 +18,18 @@ from streamser.errors import AudioError, ConfigError, StreamserError
 from streamser.saving import replacing
 from streamser.training.augment import degrade_at_snr
 from streamser.training.batches import Inputs, labels_of
+from streamser.training.evaluation.plots import save_plots
+from streamser.training.evaluation.predictions import predict
+from streamser.training.evaluation.report import (
+    Condition,
+    Entry,
+    Evaluation,
+    Provenance,
+    encode,
+    markdown,
+)
+from streamser.training.evaluation.scores import Answers, judge, score
 from streamser.training.manifest import Item, read_manifest
-from streamser.training.plots import save_plots
-from streamser.training.predictions import predict
-from streamser.training.report import Condition, Entry, Evaluation, Provenance, encode, markdown
-from streamser.training.scores import Answers, judge, score
 from streamser.training.sounds import Sounds
 
 __all__ = [

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, MonotoneMap
-from streamser.training.metrics import UAR
-from streamser.training.predictions import Predictions
-from streamser.training.scores import GroupedScores, figures, judge, score
+from streamser.training.evaluation.metrics import UAR
+from streamser.training.evaluation.predictions import Predictions
+from streamser.training.evaluation.scores import GroupedScores, figures, judge, score
 from streamser.training.validation import fit_calibration
 from tests.training.planted import table, voices
 
