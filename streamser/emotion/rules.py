@@ -55,6 +55,8 @@ __all__ = [
     "rated_arousal",
 ]
 
+Array: TypeAlias = npt.NDArray[np.float64]
+
 LEAST_VOICED_SECONDS = 0.3  # the median of fewer than 30 frames is a syllable's, not a voice's
 _ENOUGH_SPEECH_SECONDS = 1.0  # below, scores are flattened in proportion
 _ENOUGH_VOICED_SECONDS = 0.6  # what a second of speech usually has
@@ -249,8 +251,6 @@ class Lexicon:
             self._analyzer = SentimentIntensityAnalyzer()
         return self._analyzer
 
-
-Array: TypeAlias = npt.NDArray[np.float64]
 
 # Rated 1 to 5, in the order of CATEGORIES (neutral, happy, sad, angry).
 _RATED_VALENCE: Final = (2.97, 3.95, 2.25, 1.91)

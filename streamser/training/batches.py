@@ -50,11 +50,15 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-
 Rows = npt.NDArray[np.int64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Modality: TypeAlias = Literal["audio", "text"]
+TextChoice = Literal["gold", "asr"]
 
-_ORDER, _CONTENT = 11, 13
-"""Set the draws of this module apart from others of the same seed."""
+_DRAW, _ORDER, _CONTENT = 7, 11, 13
+"""Set the draws of this module apart from others of the same seed: masking, order, content."""
+
+_VECTORS_PER_SECOND, _LETTERS_PER_TOKEN = 16.0, 4.0
 
 
 class Batch(NamedTuple):
@@ -191,11 +195,6 @@ def _rows(inputs: FusedInput, rows: Tensor) -> FusedInput:
     return FusedInput(audio, text, has_audio, has_text)
 
 
-TextChoice = Literal["gold", "asr"]
-
-_VECTORS_PER_SECOND, _LETTERS_PER_TOKEN = 16.0, 4.0
-
-
 class Inputs:
     """Turn items into what a model takes in.
 
@@ -322,13 +321,6 @@ def _stack(found: Sequence[Tensor | None]) -> AudioBatch | None:
     rows = [nothing if values is None else values for values in found]
     lengths = torch.tensor([0 if values is None else len(values) for values in found])
     return AudioBatch(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
-
-
-Modality: TypeAlias = Literal["audio", "text"]
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
-_DRAW = 7
-"""Sets the draws of this module apart from others of the same seed."""
 
 
 class KeptModalities(NamedTuple):

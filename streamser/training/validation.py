@@ -43,6 +43,23 @@ __all__ = [
     "judge",
 ]
 
+Floats = npt.NDArray[np.float64]
+
+FEWEST: Final = 20
+"""Labels below which nothing is fitted."""
+
+_TEMPERATURES = (0.05, 20.0)
+_POINTS = 32
+_FOLDS = 5
+_LEAST_GAIN = 0.01
+_LEAST_ANSWERED = 0.05
+
+_SETS = {
+    "audio": frozenset({"audio"}),
+    "text": frozenset({"text"}),
+    "audio+text": frozenset({"audio", "text"}),
+}
+
 
 class DevFigures(NamedTuple):
     """Hold figures of the validation items; ``None`` where there are no labels for one."""
@@ -157,18 +174,6 @@ def _known(value: float) -> float | None:
 def _mean(values: Iterable[float | None]) -> float:
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there else 0.0
-
-
-Floats = npt.NDArray[np.float64]
-
-FEWEST: Final = 20
-"""Labels below which nothing is fitted."""
-
-_TEMPERATURES = (0.05, 20.0)
-_POINTS = 32
-_FOLDS = 5
-_LEAST_GAIN = 0.01
-_LEAST_ANSWERED = 0.05
 
 
 def fit_calibration(
@@ -312,13 +317,6 @@ def _groups(predictions: Predictions) -> npt.NDArray[np.int64]:
 
 def _speakers(predictions: Predictions) -> list[tuple[str, str]]:
     return list(zip(predictions.corpora, predictions.speakers, strict=True))
-
-
-_SETS = {
-    "audio": frozenset({"audio"}),
-    "text": frozenset({"text"}),
-    "audio+text": frozenset({"audio", "text"}),
-}
 
 
 def finish(

@@ -86,7 +86,7 @@ def settings() -> TrainSettings:
 
 
 def plan_of(items: list[Item], settings: TrainSettings, out: Path, *rows: str) -> CrossvalPlan:
-    """Plan two folds and two seeds of some multi-task rows."""
+    """Lay out two folds and two seeds of some multi-task rows."""
     return CrossvalPlan(
         systems=tuple(systems(settings, rows, ("both",))),
         folds=tuple(folds(items, "groups", k=3)[:2]),

@@ -47,6 +47,10 @@ __all__ = [
     "vary_sound",
 ]
 
+Colour = Literal["white", "pink", "brown"]
+
+_BLOCK = 256
+
 
 class Variation(NamedTuple):
     """Hold what happens to a sound, in the order of the way from a mouth to a file.
@@ -80,9 +84,6 @@ def draw_variation(
         responses.append(Telephone(narrow=bool(rng.random() < 0.5)))
     gain_db = rng.uniform(-settings.gain_db, settings.gain_db) if settings.gain_db else 0.0
     return Variation(speed, room, snr_db, tuple(responses), gain_db)
-
-
-_BLOCK = 256
 
 
 def vary_sound(
@@ -261,7 +262,6 @@ def read_recording(recording: Recording, start: int = 0, length: int | None = No
     return np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-Colour = Literal["white", "pink", "brown"]
 _SLOPE: Final = {"white": 0, "pink": 1, "brown": 2}
 
 # Below this pink and brown are flat: their power would else lie where no microphone hears it.
