@@ -117,12 +117,12 @@ def evaluate(
     from streamser.machine import cpu_name
 
     with needs_extra("train", "an evaluation"):
-        from streamser.training.evaluate import Request, bare, write_evaluation
-        from streamser.training.evaluate import evaluate as evaluate_checkpoint
         from streamser.training.evaluate_model import evaluate_model
-        from streamser.training.report import summary
+        from streamser.training.evaluation.evaluate import EvaluationRequest, bare, write_evaluation
+        from streamser.training.evaluation.evaluate import evaluate as evaluate_checkpoint
+        from streamser.training.evaluation.report import summary
 
-    request = Request(
+    request = EvaluationRequest(
         checkpoint=checkpoint,
         manifest=manifest,
         split=None if split is None else split.value,
