@@ -26,10 +26,12 @@ __all__ = [
 _MESSAGE_BYTES = 32_768
 _LONGEST_MS = 600_000
 """No server has longer utterances, whatever one says: they are kept in memory."""
+
 _PROBE = "streamser.client."
 _PROBES_A_WINDOW = 4
 _ONSET_MS = 1000
 """Speech that began so shortly before a silent place may not have been noticed there."""
+
 RequestKind: TypeAlias = Literal[
     "session.update",
     "input_audio_buffer.commit",
