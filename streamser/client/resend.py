@@ -81,7 +81,7 @@ class ResendBuffer:
         self._width = sound.width
         self._step = _MESSAGE_BYTES // sound.width
         self._buffer = AudioBuffer(sound.silence)
-        self._requests = PendingRequests()
+        self._requests = UnsettledRequests()
         self._keep = self._limit = round(keep_s * sound.rate)
         self._held: events.TranscriptionCompleted | None = None
         # All in frames of the whole stream. The session's clock begins at ``_base``; on this
@@ -332,7 +332,7 @@ class ClientRequest(msgspec.Struct, kw_only=True):
         return msgspec.json.encode(message).decode()
 
 
-class PendingRequests:
+class UnsettledRequests:
     """Keep requests in their order until nothing can make them necessary again.
 
     An answered commit is needed for as long as its utterance has no final: a restarted server
