@@ -55,10 +55,10 @@ types: $(DEV)
 	$(BIN)/mypy
 
 docs: $(DEMO)
-	$(BIN)/streamser protocol --write docs/protocol.md
+	$(BIN)/python -m tools.protocol_doc --write docs/protocol.md
 
 bench: $(DEMO)
-	$(BIN)/streamser bench pipeline
+	$(BIN)/python -m tools.bench pipeline
 
 # This server and those of others, side by side; recordings in STREAMSER_DATA or ../shared/data.
 # OUT is resumed; ARGS: --servers, --streams, --seconds and others (docs/performance.md).

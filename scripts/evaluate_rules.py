@@ -37,12 +37,10 @@ import numpy.typing as npt
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion import prototypes
-from streamser.emotion.baseline import spearman
-from streamser.emotion.lexicon import Lexicon
-from streamser.emotion.model import Reading, Spoken
-from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, track_pitch
-from streamser.emotion.rules import RulesFinding, RulesModel
+from streamser.emotion import rules
+from streamser.emotion.model import Prediction, Segment
+from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, spearman, track_pitch
+from streamser.emotion.rules import Lexicon, RulesFinding, RulesModel
 from streamser.taxonomy import CATEGORIES, UNSURE
 
 __all__ = ["main"]
@@ -76,7 +74,7 @@ class Judged(msgspec.Struct, frozen=True):
 
     heard: int
     emotion: str
-    reading: Reading
+    reading: Prediction
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -98,8 +96,8 @@ def load(folder: Path, *, with_text: bool = False) -> list[Utterance]:
     model = RulesModel()
     corpus = []
     for row in rows(folder / "labels.csv"):
-        spoken = Spoken(sound(folder / row["path"]), row["text"] if with_text else None)
-        corpus.append(Utterance(row["speaker"], row["emotion"], model.observe([spoken])[0]))
+        spoken = Segment(sound(folder / row["path"]), row["text"] if with_text else None)
+        corpus.append(Utterance(row["speaker"], row["emotion"], model.extract([spoken])[0]))
     return corpus
 
 
@@ -136,10 +134,10 @@ def play(streams: Iterable[Sequence[Utterance]]) -> list[Judged]:
     judged = []
     model = RulesModel()
     for stream in streams:
-        listener = model.listener()
+        listener = model.new_speaker()
         for heard, utterance in enumerate(stream):
-            judged.append(Judged(heard, utterance.emotion, listener.interpret(utterance.finding)))
-            listener.learn(utterance.finding)
+            judged.append(Judged(heard, utterance.emotion, listener.predict(utterance.finding)))
+            listener.adapt(utterance.finding)
     return judged
 
 
@@ -232,7 +230,7 @@ def judge_text(folder: Path) -> dict[str, Table]:
     names = {"neutral": "neutral", "joy": "happiness", "sadness": "sadness", "anger": "anger"}
     silence = np.zeros(0, np.float32)
     comments = [row for row in rows(folder / "goemotions_test.csv") if row["labels"] in names]
-    findings = RulesModel().observe([Spoken(silence, row["text"]) for row in comments])
+    findings = RulesModel().extract([Segment(silence, row["text"]) for row in comments])
     judged = play(
         [Utterance("", names[row["labels"]], finding)]
         for row, finding in zip(comments, findings, strict=True)
@@ -297,7 +295,7 @@ def check_f0(data: Path) -> dict[str, Table]:
 
 def fit(corpus: Sequence[Utterance]) -> dict[str, Table]:
     """Return the figures at other temperatures of the voice; the model keeps its own."""
-    chosen = prototypes.AROUSAL
+    chosen = rules.AROUSAL
     shares = {"neutral": 0.7, "happy": 0.1, "sad": 0.1, "angry": 0.1}
     streams = [s for seed in range(_SEEDS) for s in mixed(corpus, shares, seed)]
     tables = {}
@@ -305,13 +303,13 @@ def fit(corpus: Sequence[Utterance]) -> dict[str, Table]:
         for temperature in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
             tried = msgspec.structs.replace(
                 chosen,
-                rated=prototypes.rated_arousal(temperature),
+                rated=rules.rated_arousal(temperature),
                 temperature=temperature,
             )
-            prototypes.AROUSAL = tried  # type: ignore[misc]
+            rules.AROUSAL = tried  # type: ignore[misc]
             tables[f"temperature {temperature}"] = summarise(play(streams))
     finally:
-        prototypes.AROUSAL = chosen  # type: ignore[misc]
+        rules.AROUSAL = chosen  # type: ignore[misc]
     return tables
 
 

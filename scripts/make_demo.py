@@ -24,9 +24,9 @@ import numpy as np
 from kokoro_speech import NAME, RATE, Kokoro, Manner, NotThereError
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_ms, to_samples
-from streamser.bench.word_errors import bare_words, word_errors
 from streamser.errors import ModelError
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+from tools.bench.measure import bare_words, word_errors
 
 __all__ = ["Dialogue", "Utterance", "hear", "main"]
 

@@ -20,7 +20,8 @@ from streamser import Analyzer, load_settings
 from streamser.audio.clip import Samples
 from streamser.audio.file import FileSource
 from streamser.cli.demo import demo_recording
-from streamser.cli.view import Level, ViewState, hear, legend, render, render_utterance, update
+from streamser.cli.live_view import legend, render, render_utterance
+from streamser.cli.view_state import Level, ViewState, hear, update
 from streamser.events import TranscriptPartial
 
 _WIDTH = 116
@@ -55,7 +56,7 @@ def main() -> None:
 
     source = FileSource(demo_recording(), paced=True)
     picture = Picture(source.name)
-    with Analyzer(load_settings("embedded").settings) as analyzer:
+    with Analyzer(load_settings("embedded")) as analyzer:
         analyzer.models()
         picture.console.print(legend())
         events = analyzer.stream(source, on_audio=picture.hear)

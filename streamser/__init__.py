@@ -5,40 +5,62 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamser.config import Settings, load_settings
-    from streamser.events import decode_event, encode_event
-    from streamser.export.frame import read_session
-    from streamser.export.read import read_recording
-    from streamser.runtime.analyzer import Analyzer
+    from streamser.api import Live as Live
+    from streamser.api import Model as Model
+    from streamser.api import Recognizer as Recognizer
+    from streamser.api import listen as listen
+    from streamser.api import load_model as load_model
+    from streamser.audio.microphone import MicrophoneSource
+    from streamser.client import connect as connect
+    from streamser.client import subscribe as subscribe
+    from streamser.errors import *  # noqa: F403
+    from streamser.events import *  # noqa: F403
+    from streamser.export.read import read_recording as read_recording
+    from streamser.export.read import read_session as read_session
+    from streamser.export.utterances import Utterance as Utterance
+    from streamser.export.utterances import Utterances as Utterances
+    from streamser.pipeline.analyzer import Analyzer as Analyzer
+    from streamser.settings import Settings as Settings
+    from streamser.settings_loader import explain_settings as explain_settings
+    from streamser.settings_loader import load_settings as load_settings
 
-__all__ = [
-    "Analyzer",
-    "Settings",
-    "__version__",
-    "decode_event",
-    "encode_event",
-    "load_settings",
-    "read_recording",
-    "read_session",
-]
+    Microphone = MicrophoneSource
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Analyzer": "streamser.runtime.analyzer",
-    "Settings": "streamser.config",
-    "load_settings": "streamser.config",
-    "decode_event": "streamser.events",
-    "encode_event": "streamser.events",
-    "read_recording": "streamser.export.read",
-    "read_session": "streamser.export.frame",
+    "streamser.api": "Live Model Recognizer listen load_model",
+    "streamser.audio.microphone": "MicrophoneSource",
+    "streamser.client": "connect subscribe",
+    "streamser.errors": "AudioError ConfigError ModelError StreamserError",
+    "streamser.events": "Advice Cleared Committed EmotionBody EmotionCompleted EmotionDelta"
+    " EmotionProvisional ErrorRaised Event Marker MeetingUpdated MoodShifted MoodUpdated Overload"
+    " SessionClosed SessionCreated SessionResumed SessionUpdated Snapshot SpeechStarted"
+    " SpeechStopped TranscriptPartial TranscriptionCompleted TranscriptionDelta"
+    " TranscriptionFailed decode_event encode_event",
+    "streamser.export.read": "read_recording read_session",
+    "streamser.pipeline.analyzer": "Analyzer",
+    "streamser.settings": "Settings",
+    "streamser.settings_loader": "explain_settings load_settings",
+    "streamser.export.utterances": "Utterance Utterances",
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+# What everybody calls it.
+_ALIASES = {"Microphone": "MicrophoneSource"}
+
+__all__ = sorted({*_HOME_OF, *_ALIASES, "__version__"} - set(_ALIASES.values()))
 
 
 def __getattr__(name: str) -> Any:
     # Importing the package must stay cheap: nothing is loaded before it is asked for.
-    if name in _HOMES:
+    if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        own = _ALIASES.get(name, name)
+        return getattr(import_module(_HOME_OF[own]), own)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    own = {name for name in globals() if name not in ("Any", "TYPE_CHECKING", "annotations")}
+    return sorted({*own, *__all__})

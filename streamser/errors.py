@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AudioError", "ConfigError", "ModelError", "StreamserError"]
+__all__ = ["AudioError", "ConfigError", "ModelError", "StreamserError", "first_line"]
 
 
 class StreamserError(Exception):
@@ -36,3 +36,9 @@ class ModelError(StreamserError):
     """Report a model that is missing or cannot be run."""
 
     code = "model_unavailable"
+
+
+def first_line(error: object) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

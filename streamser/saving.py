@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,8 @@ def replacing(path: Path, *, private: bool = False) -> Iterator[BinaryIO]:
     called ``path`` is replaced, a link itself, not what it leads to. ``private``: for its
     owner's eyes only. Raises ``OSError``.
     """
+    import secrets
+
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     mode = 0o600 if private else 0o666
     try:

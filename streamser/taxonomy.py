@@ -20,19 +20,6 @@ __all__ = [
 CATEGORIES: Final = ("neutral", "happy", "sad", "angry")
 UNSURE: Final = "unsure"
 DIMENSIONS: Final = ("valence", "arousal", "dominance")
-
-
-class Dimensions(msgspec.Struct, frozen=True):
-    """Hold valence, arousal and dominance, each in [-1, 1]; ``None`` where nothing was measured.
-
-    -1 is negative, calm, submissive; 1 is positive, excited, dominant.
-    """
-
-    valence: float | None = None
-    arousal: float | None = None
-    dominance: float | None = None
-
-
 _ALIASES: Final = {
     "neutral": ("neu", "n", "calm", "neutrality"),
     "happy": ("hap", "happiness", "joy", "joyful", "exc", "excited", "excitement", "h"),
@@ -47,7 +34,6 @@ _OTHERS: Final = (
     *("contempt", "other", "unknown", "unk", "<unk>", "emo_unknown"),
 )
 """What foreign models know besides: none of ours, and not to be mapped to something near."""
-
 GOEMOTIONS: Final = {
     **dict.fromkeys(("joy", "amusement", "excitement", "love", "gratitude", "admiration"), "happy"),
     **dict.fromkeys(("optimism", "pride", "relief"), "happy"),
@@ -57,6 +43,17 @@ GOEMOTIONS: Final = {
 }
 """Which of the 28 labels of GoEmotions (Demszky et al., ACL 2020) are which of ours; the others
 are none. ``streamser.training.corpora.goemotions`` says why."""
+
+
+class Dimensions(msgspec.Struct, frozen=True):
+    """Hold valence, arousal and dominance, each in [-1, 1]; ``None`` where nothing was measured.
+
+    -1 is negative, calm, submissive; 1 is positive, excited, dominant.
+    """
+
+    valence: float | None = None
+    arousal: float | None = None
+    dominance: float | None = None
 
 
 def canonical_category(label: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streamser.bench.whisper_vocabulary import language_codes, make_vocabulary
+from tools.bench.random_whisper import language_codes, make_vocabulary
 
 __all__ = ["build_babbling_whisper", "build_scripted_whisper"]
 

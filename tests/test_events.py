@@ -8,9 +8,11 @@ import pytest
 
 from streamser.events import (
     AnyEvent,
+    Cleared,
     Event,
     MeetingState,
     MeetingUpdated,
+    MoodShifted,
     Placed,
     SpeechStarted,
     decode_event,
@@ -36,6 +38,23 @@ def test_an_event_is_one_line_of_json_that_names_its_type() -> None:
         "audio_start_ms": 312,
     }
     assert decode_event(line) == STARTED
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        STARTED,
+        Cleared(event_id="event_s_3", session_id="s", seq=3),
+        MoodShifted(
+            event_id="e", meeting="m", at_ms=1, speaker=None, category="happy", previous="sad"
+        ),
+        MeetingUpdated(event_id="e", meeting="m", at_ms=1, mood=None, speakers=(), overlap_ms=0),
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_an_event_says_of_which_type_it_is(event: AnyEvent) -> None:
+    """By the name that stands on the wire, so that nobody needs the classes."""
+    assert event.type == json.loads(encode_event(event))["type"]
 
 
 def test_unknown_fields_are_ignored_and_unknown_types_are_not() -> None:

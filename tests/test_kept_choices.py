@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.kept_choices import KeptChoices, choices_file
+from streamser.machine import KeptChoices, choices_file
 
 
 def test_what_was_kept_is_found_by_whoever_looks_later(tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.config import EndpointingSettings, PartialSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.names import read_name
 from streamser.server.commands import StreamSettings
 from streamser.server.openai_realtime import parse_realtime
-from streamser.visible import printable
+from streamser.settings import EndpointingSettings, PartialSettings
+from streamser.text import printable, read_name
 
 _PERSIAN = "علی\u200cرضا"
 _SINHALA = "චන්ද්\u200dරිකා"

@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from streamser.config import AsrSettings, EmotionSettings, Settings, load_settings
+import streamser
 from streamser.emotion.choose import choose_model
 from streamser.errors import ConfigError, ModelError
+from streamser.pipeline.build import caveats_of
 from streamser.plugins import SINKS, TRANSCRIBERS, fault_of, find_plugin, installed, make
-from streamser.runtime.assembly import caveats_of
+from streamser.settings import AsrSettings, EmotionSettings, Settings
+from streamser.settings_loader import load_settings
 from streamser.speech.choose import choose_transcriber
+from tests.cli.sounds import spoken
 from tests.plugged import EXAMPLE, write_package
 
 CODE = """
@@ -96,6 +100,20 @@ def test_an_emotion_model_that_cannot_be_had_costs_one_line(faulty: Path) -> Non
         choose_model(EmotionSettings(model="refusess"))
 
 
+def test_a_model_of_one_method_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the document shows it: it judges clips alone, and a stream as well."""
+    document = (EXAMPLE.parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+    code = next(each for each in document.split("```python\n") if "class AlwaysHappy" in each)
+    point = {"emotion_models/always-happy": "always_happy:AlwaysHappy"}
+    write_package(tmp_path, "always-happy", point, code.partition("```")[0])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (told,) = streamser.load_model("always-happy").predict([np.zeros(16_000, np.float32)])
+    assert (told.category, told.dimensions.valence) == ("happy", 0.6)
+    voice = spoken(1.0)
+    with streamser.Recognizer(model="always-happy", asr="none") as recognize:
+        assert {each.label for each in recognize(voice, sampling_rate=16_000)} == {"happy"}
+
+
 def test_what_is_wrong_is_known_without_making_anything(faulty: Path) -> None:
     """An import is enough for the doctor."""
     faults = {plugin.name: fault_of(plugin) for plugin in installed(TRANSCRIBERS)}
@@ -104,7 +122,7 @@ def test_what_is_wrong_is_known_without_making_anything(faulty: Path) -> None:
 
 def test_settings_know_the_recognisers_that_are_plugins(faulty: Path) -> None:
     """A slip of the pen is told at once, with the nearest and all that there are."""
-    assert load_settings(flags={"asr.engine": "fails"}, environ={}).settings.asr.engine == "fails"
+    assert load_settings(flags={"asr.engine": "fails"}, environ={}).asr.engine == "fails"
     with pytest.raises(ConfigError) as caught:
         load_settings(flags={"asr.engine": "failss"}, environ={})
     line = str(caught.value)

@@ -8,13 +8,12 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from streamser.cli.cast import Cast
-from streamser.cli.formats import Tables
-from streamser.cli.logs import LogFormat, logs
-from streamser.cli.screen import LiveScreen
+from streamser.cli.analyze import Tables
+from streamser.cli.console import complain, tell, warn
+from streamser.cli.live_view import LiveScreen
+from streamser.cli.serve import LogFormat, logs
 from streamser.cli.sinks import PlainLines
-from streamser.cli.talk import complain, tell, warn
-from streamser.cli.utterance import Utterance
+from streamser.cli.view_state import PlaybackView
 from streamser.events import (
     ErrorBody,
     ErrorRaised,
@@ -24,8 +23,9 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.replay.score import Score
-from streamser.visible import printable, visible
+from streamser.export.replay import Playlist
+from streamser.export.utterances import Utterance
+from streamser.text import printable, visible
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202etxt.exe\r\n[red]hey[/nothing]"
@@ -91,8 +91,8 @@ def test_the_live_view_shows_what_others_sent() -> None:
 
 def test_a_recording_is_played_as_it_is_shown_live() -> None:
     """Its names and words are those of a file, which may come from anybody."""
-    score = Score(cues=(), sessions=(EVIL, "s"), meeting=EVIL, notes=())
-    cast = Cast(EVIL, score, 1.0, 30.0)
+    score = Playlist(cues=(), sessions=(EVIL, "s"), meeting=EVIL, notes=())
+    cast = PlaybackView(EVIL, score, 1.0, 30.0)
     for at, event in enumerate(hostile()):
         state = cast.take(event, at * 1000)
         assert "\x1b" not in str(state)

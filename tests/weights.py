@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.speech import weights_package
+from streamser.speech import whisper_files
 
 __all__ = ["install_weights", "remove_weights"]
 
@@ -19,7 +19,7 @@ _NAME = "no_such_weights"
 
 def remove_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no package of weights be found."""
-    monkeypatch.setattr(weights_package, "_MODULE", _NAME)
+    monkeypatch.setattr(whisper_files, "_MODULE", _NAME)
 
 
 def install_weights(
@@ -38,8 +38,8 @@ def install_weights(
     (package / "__init__.py").write_text("raise RuntimeError('it is not to be imported')")
     sys.path_importer_cache.pop(str(folder), None)
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(weights_package, "_MODULE", _NAME)
+    monkeypatch.setattr(whisper_files, "_MODULE", _NAME)
     if published:
         found = hashlib.sha256((model / "model.bin").read_bytes()).hexdigest()
-        monkeypatch.setattr(weights_package, "_SHA256", found)
+        monkeypatch.setattr(whisper_files, "_SHA256", found)
     return package / "model"

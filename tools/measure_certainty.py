@@ -28,12 +28,12 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import Clip, Samples
-from streamser.bench.word_errors import bare_words, word_errors
-from streamser.emotion.certainty import weight_of_words
+from streamser.emotion.calibration import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
-from streamser.emotion.model import Spoken
-from streamser.speech.guards import guarded
+from streamser.emotion.model import Segment
+from streamser.speech.hypothesis import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+from tools.bench.measure import bare_words, word_errors
 from tools.nobody import sound_of
 from tools.talk import ASSETS, turns
 
@@ -108,8 +108,8 @@ def answers(
 def words_scores(model: CompactModel, text: str) -> Scores:
     """Return what a model reads from words alone; those all in capitals in lower case."""
     words = text.lower() if text.isupper() else text
-    (finding,) = model.observe([Spoken(np.zeros(0, np.float32), words)])
-    return model.listener().interpret(finding).scores
+    (finding,) = model.extract([Segment(np.zeros(0, np.float32), words)])
+    return model.new_speaker().predict(finding).scores
 
 
 def bins(

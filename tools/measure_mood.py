@@ -28,7 +28,7 @@ import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact.model import CompactFinding, CompactModel, load_compact
-from streamser.emotion.model import Reading, Spoken
+from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.mood import Mood
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tools.talk import ASSETS, turns
@@ -65,10 +65,10 @@ class _Said(msgspec.Struct, frozen=True, eq=False):
 
 def told_turns(model: CompactModel, said: Sequence[_Said]) -> list[Turn]:
     """Let a stream of turns be read, each learnt after it was judged, and follow its mood."""
-    listener, mood, told = model.listener(), Mood(), []
+    listener, mood, told = model.new_speaker(), Mood(), []
     for each in said:
-        reading: Reading = listener.interpret(each.finding)
-        listener.learn(each.finding)
+        reading: Prediction = listener.predict(each.finding)
+        listener.adapt(each.finding)
         state = mood.update(reading, each.at_ms, each.duration_ms)
         told.append(Turn(each.meant, reading.category, state.category))
     return told
@@ -102,7 +102,7 @@ def conversation(model: CompactModel) -> Iterator[tuple[str, list[_Said]]]:
     """Yield the bundled conversation as streams, with their names."""
     said = []
     for turn in turns():
-        (finding,) = model.observe([Spoken(turn.samples, turn.text)])
+        (finding,) = model.extract([Segment(turn.samples, turn.text)])
         length = turn.end_ms - turn.start_ms
         said.append((turn.speaker, _Said(turn.style, finding, turn.end_ms, length)))
     yield "all as one stream", [each for _, each in said]
@@ -117,7 +117,7 @@ def recordings(model: CompactModel, data: Path) -> list[_Clips]:
         rows = [row for row in csv.DictReader(file) if row["emotion"] in _EMODB]
     for row in rows:
         samples, _ = soundfile.read(data / "emodb" / row["path"], dtype="float32")
-        found = (model.observe([Spoken(samples, None)])[0], _ms(samples))
+        found = (model.extract([Segment(samples, None)])[0], _ms(samples))
         heard.setdefault(row["speaker"], {}).setdefault(_EMODB[row["emotion"]], []).append(found)
     return list(heard.values())
 

@@ -27,8 +27,8 @@ import soundfile
 
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
-from streamser.emotion.model import Spoken
-from streamser.speech.guards import guarded
+from streamser.emotion.model import Segment
+from streamser.speech.hypothesis import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.taxonomy import UNSURE
 from tools.nobody import sound_of
@@ -50,11 +50,11 @@ class Heard(msgspec.Struct, frozen=True, eq=False):
     text: str | None = None
     certainty: float | None = None
 
-    def given(self, way: str) -> Spoken:
+    def given(self, way: str) -> Segment:
         """Return what a model is given of it in one of ``WAYS``."""
         if way == "voice alone":
-            return Spoken(self.samples, None)
-        return Spoken(
+            return Segment(self.samples, None)
+        return Segment(
             self.samples,
             self.text,
             certainty=self.certainty if way == "words by certainty" else None,
@@ -118,11 +118,11 @@ def verdicts(
     """Return how each utterance was meant and read, each learnt after it was judged."""
     found = []
     for stream in streams:
-        listener = model.listener()
+        listener = model.new_speaker()
         for each in stream:
-            (finding,) = model.observe([each.given(way)])
-            found.append((each.meant, listener.interpret(finding).category))
-            listener.learn(finding)
+            (finding,) = model.extract([each.given(way)])
+            found.append((each.meant, listener.predict(finding).category))
+            listener.adapt(finding)
     return found
 
 

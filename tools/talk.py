@@ -11,8 +11,8 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings
-from streamser.speech.silero import load_silero
+from streamser.speech.endpointing import Closed, Endpointer, EndpointerSettings
+from streamser.speech.vad import load_silero
 
 __all__ = ["ASSETS", "Turn", "turns", "utterances"]
 
@@ -49,7 +49,7 @@ def turns() -> list[Turn]:
 def utterances(sound: Samples) -> Iterator[Samples]:
     """Yield what the detector finds in a sound, mono float32 at 16 kHz, cut as it is live."""
     vad = load_silero().stream()
-    segmenter = Segmenter(SegmenterSettings.from_ms(), vad.window)
+    segmenter = Endpointer(EndpointerSettings.from_ms(), vad.window)
     whole = len(sound) // vad.window * vad.window
     windows = sound[:whole].reshape(-1, vad.window)
     events = [event for window in windows for event in segmenter.push(vad.probability(window))]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Protocol
 
-from streamser.audio.portaudio import PortAudio
+from streamser.audio.microphone import PortAudio
 from streamser.audio.source import AudioSource, Frames, Gap
 from streamser.errors import AudioError
 

@@ -8,32 +8,66 @@ import os
 import stat
 import sys
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import msgspec
 import typer
 
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.ending import leaving_at_once
-from streamser.cli.exporting import ExportAs, ExportFiles, FileExports, exporting_files
-from streamser.cli.formats import Format, Writer, open_writer
-from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
-from streamser.cli.report_files import is_same
-from streamser.cli.streams import as_utf8, for_json
-from streamser.cli.talk import clock, complain, tell
-from streamser.cli.tracks import Track
-from streamser.cli.utterance import read_utterance
+from streamser.cli.console import as_utf8, clock, complain, for_json, signed, tell
+from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
+from streamser.cli.options import Common, Track, find_recordings, is_same, takes_settings
+from streamser.cli.signals import leaving_at_once
+from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
-from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated, TranscriptionFailed
+from streamser.events import (
+    ErrorRaised,
+    Event,
+    SessionClosed,
+    SessionCreated,
+    TranscriptionFailed,
+    encode_event,
+)
 from streamser.export.formats import is_format
+from streamser.export.tables import Cell, csv_line
+from streamser.export.utterances import Utterance, likeliest, read_utterance
 from streamser.saving import writing
-from streamser.visible import printable
+from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.text import printable, visible
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from streamser.cli.batch import FileItem
 
-__all__ = ["analyze"]
+__all__ = ["CSV_COLUMNS", "CsvRows", "Format", "Tables", "Writer", "analyze", "open_writer"]
+
+CSV_COLUMNS = (
+    "file",
+    "start",
+    "end",
+    "category",
+    "confidence",
+    *(f"score_{name}" for name in CATEGORIES),
+    *DIMENSIONS,
+    "uncertainty",
+    "modalities",
+    "transcript",
+    "model",
+)
+_WIDE = 96
+"""Columns of a terminal that the table has room in as it is; below, it closes up."""
+_NARROW = 76
+"""Below, it has no dimensions: words come before figures."""
+
+
+class Format(StrEnum):
+    """What ``analyze`` writes."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    TABLE = "table"
 
 
 @takes_settings
@@ -41,7 +75,8 @@ def analyze(
     common: Common,
     files: Annotated[
         # Unreadable ones are told one by one, and do not keep the others back.
-        list[Path], typer.Argument(metavar="FILE...", help="Recordings.", readable=False)
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Recordings, or folders of them.", readable=False),
     ],
     form: Annotated[
         Format | None,
@@ -71,7 +106,8 @@ def analyze(
     Results come in the order of the files. Exit code 1 if a file could not be read or not
     to its end; the others are still done. With --export DIR/ each file has a set of its own.
     """
-    settings = common.load({"partial.every_ms": None if partials else 0}).settings
+    files = find_recordings(files)
+    settings = common.load({"partial.every_ms": None if partials else 0})
     out = None if target is None or target == "-" else Path(target)
     if out is not None and any(is_same(out, file) for file in files):
         raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
@@ -81,8 +117,7 @@ def analyze(
         _check_out(out, form)
     exports = None if export is None else FileExports(export, export_as, files)
     from streamser import Analyzer
-    from streamser.cli.batch import analyse_files
-    from streamser.cli.progress import watching
+    from streamser.cli.batch import analyse_files, watching
 
     chosen = {"--channel": settings.audio.channel, "--track": track}
     only = [f"{option} {number}" for option, number in chosen.items() if number is not None]
@@ -236,3 +271,157 @@ def _whole(out: Path, form: Format) -> Iterator[TextIO]:
             os.chmod(file.name, stat.S_IMODE(out.stat().st_mode))
         with io.TextIOWrapper(file, encoding, errors="backslashreplace", newline="") as stream:
             yield stream
+
+
+class Writer(Protocol):
+    """Take files one after another: their events, their utterances, their end."""
+
+    def event(self, event: Event) -> None:
+        """Take an event of the present file."""
+        ...
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Take an utterance of the present file, right after the event that finished it."""
+        ...
+
+    def end(self, file: Path) -> None:
+        """Take note that the file is done."""
+        ...
+
+
+def open_writer(form: Format, out: TextIO) -> Writer:
+    """Return the writer of a format."""
+    match form:
+        case Format.JSONL:
+            return _EventLines(out)
+        case Format.CSV:
+            return CsvRows(out)
+        case Format.TABLE:
+            return Tables(out)
+
+
+class _EventLines:
+    """Write every event as one line of JSON; each file is a session of its own."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def event(self, event: Event) -> None:
+        self._out.write(encode_event(event).decode() + "\n")
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        pass
+
+    def end(self, file: Path) -> None:
+        self._out.flush()
+
+
+class CsvRows:
+    """Write one row an utterance, times in seconds; what was not measured is left empty."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        out.write(csv_line(CSV_COLUMNS))
+
+    def event(self, event: Event) -> None:
+        """Need no events."""
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Write a row; one that could not be analysed has no row."""
+        emotion = spoken.emotion
+        if emotion is None:
+            return
+        row: tuple[Cell, ...] = (
+            str(file),
+            spoken.start_ms / 1000,
+            spoken.end_ms / 1000,
+            emotion.category,
+            emotion.confidence,
+            *(emotion.scores.get(name) for name in CATEGORIES),
+            *(getattr(emotion.dimensions, name) for name in DIMENSIONS),
+            emotion.uncertainty,
+            "+".join(emotion.modalities),
+            spoken.transcript,
+            emotion.model,
+        )
+        self._out.write(csv_line(row))
+
+    def end(self, file: Path) -> None:
+        """Let the rows go."""
+        self._out.flush()
+
+
+class Tables:
+    """Draw one table a file when it is done."""
+
+    def __init__(self, out: TextIO) -> None:
+        from rich.console import Console
+
+        self._out = out
+        # A file has no width of its own: one that fits most screens and printers.
+        width = None if out.isatty() else 120
+        self._console = Console(file=out, width=width, highlight=False)
+        self._utterances: list[Utterance] = []
+
+    def event(self, event: Event) -> None:
+        """Need no events."""
+
+    def utterance(self, file: Path, spoken: Utterance) -> None:
+        """Keep a row for the file's table."""
+        self._utterances.append(visible(spoken))
+
+    def end(self, file: Path) -> None:
+        """Draw the file's table, unless nobody spoke in it."""
+        utterances, self._utterances = self._utterances, []
+        if not utterances:
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        width = self._console.width
+        wide = width >= _WIDE
+        named = DIMENSIONS if width >= _NARROW else ()
+        table = Table(
+            title=Text(printable(str(file)), style="bold"),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1) if wide else 0,
+        )
+        for name in ("start", "end"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("words", ratio=1, overflow="fold", min_width=16)
+        table.add_column("emotion", no_wrap=True)
+        table.add_column("", justify="right", no_wrap=True)
+        for name in named:
+            head = name if wide else name[0].upper()
+            table.add_column(head, justify="right", no_wrap=True)
+        for spoken in utterances:
+            table.add_row(*_cells(spoken, named))
+        with self._console.capture() as drawn:
+            self._console.print(table)
+        # Through the stream's own write, so that a progress bar on the same terminal gives way.
+        self._out.write(drawn.get())
+        self._out.flush()
+
+
+def _cells(spoken: Utterance, named: Sequence[str]) -> list[Text | str]:
+    """Return the cells of an utterance, with the dimensions that are named."""
+    from rich.text import Text
+
+    from streamser.cli.live_view import category_text
+
+    span: list[Text | str] = [clock(spoken.start_ms), clock(spoken.end_ms)]
+    emotion = spoken.emotion
+    if emotion is None:
+        return [*span, Text(f"not analysed: {spoken.fault}", style="red"), *[""] * (2 + len(named))]
+    category, best = category_text(emotion.category), likeliest(emotion)
+    if best != emotion.category:
+        category.append(f" ({best})", style="bright_black")
+    return [
+        *span,
+        Text(spoken.transcript or "–"),
+        category,
+        f"{emotion.confidence:.0%}",
+        *(signed(getattr(emotion.dimensions, name)) for name in named),
+    ]

@@ -1,22 +1,28 @@
-"""Analyse several files at once and hand out their events in the order of the files."""
+"""Several files at once: their events in the order of the files, and how far each has come."""
 
 from __future__ import annotations
 
+import contextlib
 import queue
-from collections.abc import Callable, Generator, Sequence
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from streamser.cli.console import clock
+from streamser.cli.options import open_file
 from streamser.errors import StreamserError
 from streamser.events import Event
+from streamser.text import printable
 
 if TYPE_CHECKING:
     from streamser import Analyzer
     from streamser.audio.clip import Samples
     from streamser.audio.file import FileSource
 
-__all__ = ["FileItem", "Watcher", "analyse_files"]
+__all__ = ["LONG_S", "FileItem", "Watcher", "analyse_files", "watching"]
 
 FileItem: TypeAlias = tuple[Path, Event | StreamserError]
 """A file with an event of its session, or with the fault that ended it."""
@@ -25,6 +31,8 @@ Watcher: TypeAlias = Callable[[Path, float | None, float], None]
 """Gets a file, its length in seconds where known, and the seconds just read; from any thread."""
 
 _Item: TypeAlias = Event | BaseException | None
+LONG_S = 60.0
+"""Files shorter than this are done before anybody wonders."""
 
 
 def analyse_files(
@@ -70,8 +78,6 @@ class _Run:
 
     def read(self, file: Path, out: queue.SimpleQueue[_Item]) -> None:
         """Put a file's events into a queue, then ``None``."""
-        from streamser.cli.tracks import open_file
-
         try:
             source = open_file(file, track=self._track)
             self._sources.append(source)
@@ -98,3 +104,43 @@ class _Run:
         if watch is None:
             return None
         return lambda samples: watch(file, source.duration, len(samples) / 16_000)
+
+
+@contextlib.contextmanager
+def watching(*, shown: bool) -> Iterator[Watcher | None]:
+    """Show how far each long file has been read while the block runs."""
+    if not shown:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f}%"),
+        TextColumn("{task.fields[place]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True, highlight=False),
+        transient=True,
+        # What goes to the same terminal must pass above the bar; what goes elsewhere, untouched.
+        redirect_stdout=sys.stdout.isatty(),
+    )
+    tasks: dict[Path, TaskID] = {}
+    lock = threading.Lock()
+
+    def watch(file: Path, duration: float | None, seconds: float) -> None:
+        if duration is None or duration < LONG_S:
+            return
+        with lock:
+            task = tasks.get(file)
+            if task is None:
+                task = tasks[file] = progress.add_task(
+                    printable(file.name), total=duration, place=""
+                )
+            done = progress.tasks[progress.task_ids.index(task)].completed + seconds
+            place = f"{clock(done * 1000)} of {clock(duration * 1000)}"
+            progress.update(task, completed=done, place=place, visible=done < duration - 1)
+
+    with progress:
+        yield watch

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
 from streamser.errors import ConfigError
-from streamser.visible import printable
+from streamser.text import printable
 
 if TYPE_CHECKING:
-    from streamser.training.items import Item
+    from streamser.training.manifest import Item
 
 __all__ = ["app"]
 
@@ -26,66 +27,105 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-
-class Kept(StrEnum):
-    """Which utterances are kept."""
-
-    FOUR = "four"
-    ALL = "all"
-
-
-class CremadVotes(StrEnum):
-    """Whose judgement is CREMA-D's label."""
-
-    VOICE = "voice"
-    FACE = "face"
-    AV = "av"
-    INTENDED = "intended"
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The top folder of your copy.")]
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", help="The manifest to write.", readable=False),
+]
 
 
-class CremadProxies(StrEnum):
-    """What CREMA-D's dimensions are inferred from."""
+class Choice(NamedTuple):
+    """An option of a corpus: what it is for, and what may be chosen, the default first."""
 
-    VOICE = "voice"
-    AV = "av"
-    NONE = "none"
-
-
-class IemocapVotes(StrEnum):
-    """What IEMOCAP's label is made of."""
-
-    RATERS = "raters"
-    SUMMARY = "summary"
+    name: str
+    help: str
+    values: tuple[str, ...]
 
 
-class MspVotes(StrEnum):
-    """What MSP-Podcast's label is made of."""
+class Corpus(NamedTuple):
+    """A corpus that can be read: its name on the command line, its help, its options."""
 
-    RATERS = "raters"
-    CONSENSUS = "consensus"
-
-
-class MspTest(StrEnum):
-    """Which of MSP-Podcast's test sets is the test set."""
-
-    TEST1 = "test1"
-    TEST2 = "test2"
-    TEST3 = "test3"
-    ALL = "all"
+    name: str
+    help: str
+    choices: tuple[Choice, ...]
 
 
-class Calm(StrEnum):
-    """What RAVDESS's calm is."""
-
-    NEUTRAL = "neutral"
-    DROP = "drop"
-
-
-class MeldSplits(StrEnum):
-    """Whether MELD keeps its own splits."""
-
-    OWN = "own"
-    NONE = "none"
+_CATEGORIES = Choice(
+    "categories",
+    "four: only utterances that are neutral, happy, sad or angry; all: the others too, without a"
+    " category.",
+    ("four", "all"),
+)
+CORPORA = (
+    Corpus(
+        "iemocap",
+        "IEMOCAP: acted dialogues of ten actors.\n\nExcited counts as happy.",
+        (
+            Choice(
+                "votes",
+                "raters: their shares; summary: the corpus's label alone.",
+                ("raters", "summary"),
+            ),
+            _CATEGORIES,
+        ),
+    ),
+    Corpus(
+        "msp-podcast",
+        "MSP-Podcast: turns from podcasts, rated by many.",
+        (
+            Choice(
+                "votes",
+                "raters: their shares; consensus: the corpus's label alone.",
+                ("raters", "consensus"),
+            ),
+            _CATEGORIES,
+            Choice("test", "The test set to take.", ("test1", "test2", "test3", "all")),
+        ),
+    ),
+    Corpus(
+        "cremad",
+        "CREMA-D: 91 actors, twelve sentences.\n\nRecordings, or ready-made spectrograms.",
+        (
+            Choice(
+                "votes",
+                "The raters who heard (voice), saw (face) or did both (av), or what the actor"
+                " intended.",
+                ("voice", "face", "av", "intended"),
+            ),
+            _CATEGORIES,
+            Choice(
+                "dimensions",
+                "Which votes the proxies of the dimensions are from.",
+                ("voice", "av", "none"),
+            ),
+        ),
+    ),
+    Corpus(
+        "ravdess",
+        "RAVDESS: 24 actors, two sentences.\n\nSpeech only, and all of it as a test set.",
+        (
+            Choice("calm", "Count calm as neutral, or leave it unlabelled.", ("neutral", "drop")),
+            _CATEGORIES,
+        ),
+    ),
+    Corpus("emodb", "Berlin EmoDB: ten German actors, ten sentences.", (_CATEGORIES,)),
+    Corpus(
+        "meld",
+        "MELD: scenes of Friends, words and clips.\n\nWords alone where the clips are not there.",
+        (
+            Choice(
+                "splits",
+                "own: MELD's, in which the same actors speak in every split; none: no split, for"
+                " folds by speaker.",
+                ("own", "none"),
+            ),
+            _CATEGORIES,
+        ),
+    ),
+    Corpus("emobank", "EmoBank: words with valence, arousal, dominance.", ()),
+    Corpus("goemotions", "GoEmotions: comments with 27 emotions; words only.", (_CATEGORIES,)),
+    Corpus("xed", "XED: film subtitles with eight emotions; words only.", (_CATEGORIES,)),
+)
 
 
 class SplitBy(StrEnum):
@@ -96,142 +136,39 @@ class SplitBy(StrEnum):
     GROUPS = "groups"
 
 
-Root = Annotated[Path, typer.Argument(metavar="ROOT", help="The top folder of your copy.")]
-Output = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="FILE", help="The manifest to write.", readable=False),
-]
-Categories = Annotated[
-    Kept,
-    typer.Option(
-        "--categories",
-        help="four: only utterances that are neutral, happy, sad or angry; all: the others too, "
-        "without a category.",
-    ),
-]
-
-
 @app.callback()
 def _corpus() -> None:
     """Turn your own copy of a corpus into a manifest, the table that trainings read."""
 
 
-@app.command()
-def iemocap(
-    root: Root,
-    output: Output,
-    votes: Annotated[
-        IemocapVotes,
-        typer.Option("--votes", help="raters: their shares; summary: the corpus's label alone."),
-    ] = IemocapVotes.RATERS,
-    categories: Categories = Kept.FOUR,
-) -> None:
-    """IEMOCAP: acted dialogues of ten actors.
+def _command_of(corpus: Corpus) -> Callable[..., None]:
+    """Make the command that reads a corpus."""
+    keyword = Parameter.KEYWORD_ONLY
+    parameters = [
+        Parameter("root", keyword, annotation=Root),
+        Parameter("output", keyword, annotation=Output),
+    ]
+    for choice in corpus.choices:
+        # An enum of its own for each: Typer shows its values, and refuses all others.
+        values = StrEnum(choice.name, {each.upper(): each for each in choice.values})  # type: ignore[misc]
+        option = typer.Option(f"--{choice.name}", help=choice.help)
+        first = next(iter(values))
+        parameters.append(
+            Parameter(choice.name, keyword, default=first, annotation=Annotated[values, option])
+        )
 
-    Excited counts as happy.
-    """
-    _convert("iemocap", root, output, votes=votes, categories=categories)
+    def convert(root: Path, output: Path, **options: StrEnum) -> None:
+        _convert(corpus.name, root, output, **{name: each.value for name, each in options.items()})
 
-
-@app.command("msp-podcast")
-def msp_podcast(
-    root: Root,
-    output: Output,
-    votes: Annotated[
-        MspVotes,
-        typer.Option("--votes", help="raters: their shares; consensus: the corpus's label alone."),
-    ] = MspVotes.RATERS,
-    categories: Categories = Kept.FOUR,
-    test: Annotated[MspTest, typer.Option("--test", help="The test set to take.")] = MspTest.TEST1,
-) -> None:
-    """MSP-Podcast: turns from podcasts, rated by many."""
-    _convert("msp-podcast", root, output, votes=votes, categories=categories, test=test)
+    # Typer reads a command's options from its signature.
+    convert.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    convert.__annotations__ = {each.name: each.annotation for each in parameters}
+    convert.__doc__ = corpus.help
+    return convert
 
 
-@app.command()
-def cremad(
-    root: Root,
-    output: Output,
-    votes: Annotated[
-        CremadVotes,
-        typer.Option(
-            "--votes",
-            help="The raters who heard (voice), saw (face) or did both (av), or what the actor "
-            "intended.",
-        ),
-    ] = CremadVotes.VOICE,
-    categories: Categories = Kept.FOUR,
-    dimensions: Annotated[
-        CremadProxies,
-        typer.Option("--dimensions", help="Which votes the proxies of the dimensions are from."),
-    ] = CremadProxies.VOICE,
-) -> None:
-    """CREMA-D: 91 actors, twelve sentences.
-
-    Recordings, or ready-made spectrograms.
-    """
-    _convert("cremad", root, output, votes=votes, categories=categories, dimensions=dimensions)
-
-
-@app.command()
-def ravdess(
-    root: Root,
-    output: Output,
-    calm: Annotated[
-        Calm, typer.Option("--calm", help="Count calm as neutral, or leave it unlabelled.")
-    ] = Calm.NEUTRAL,
-    categories: Categories = Kept.FOUR,
-) -> None:
-    """RAVDESS: 24 actors, two sentences.
-
-    Speech only, and all of it as a test set.
-    """
-    _convert("ravdess", root, output, calm=calm, categories=categories)
-
-
-@app.command()
-def emodb(root: Root, output: Output, categories: Categories = Kept.FOUR) -> None:
-    """Berlin EmoDB: ten German actors, ten sentences."""
-    _convert("emodb", root, output, categories=categories)
-
-
-@app.command()
-def meld(
-    root: Root,
-    output: Output,
-    splits: Annotated[
-        MeldSplits,
-        typer.Option(
-            "--splits",
-            help="own: MELD's, in which the same actors speak in every split; none: no split, "
-            "for folds by speaker.",
-        ),
-    ] = MeldSplits.OWN,
-    categories: Categories = Kept.FOUR,
-) -> None:
-    """MELD: scenes of Friends, words and clips.
-
-    Words alone where the clips are not there.
-    """
-    _convert("meld", root, output, splits=splits, categories=categories)
-
-
-@app.command()
-def emobank(root: Root, output: Output) -> None:
-    """EmoBank: words with valence, arousal, dominance."""
-    _convert("emobank", root, output)
-
-
-@app.command()
-def goemotions(root: Root, output: Output, categories: Categories = Kept.FOUR) -> None:
-    """GoEmotions: comments with 27 emotions; words only."""
-    _convert("goemotions", root, output, categories=categories)
-
-
-@app.command()
-def xed(root: Root, output: Output, categories: Categories = Kept.FOUR) -> None:
-    """XED: film subtitles with eight emotions; words only."""
-    _convert("xed", root, output, categories=categories)
+for _each in CORPORA:
+    app.command(_each.name)(_command_of(_each))
 
 
 @app.command("csv")
@@ -286,10 +223,10 @@ def pair(
     """Join voices with words of the same category.
 
     Neither a speaker nor a text is in two splits. Voices need a split; words without one get
-    it by a hash. What this makes too easy is told in streamser/training/pairing.py.
+    it by a hash. What this makes too easy is told in streamser/training/folds.py.
     """
+    from streamser.training.folds import pair as paired
     from streamser.training.manifest import read_manifest, write_manifest
-    from streamser.training.pairing import pair as paired
 
     texts = [item for path in words for item in read_manifest(path)]
     items = paired(read_manifest(voices), texts, seed=seed, repeats=repeats)
@@ -349,10 +286,7 @@ def _convert(name: str, root: Path, output: Path, **options: Any) -> None:
     from streamser.training.corpora.registry import read_corpus
     from streamser.training.manifest import write_manifest
 
-    plain = {
-        key: value.value if isinstance(value, StrEnum) else value for key, value in options.items()
-    }
-    items = read_corpus(name, root, **plain)
+    items = read_corpus(name, root, **options)
     write_manifest(items, output)
     _tell_of(items, output)
     _warn_of_missing(items)

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.ending import Stopped, catching
-from streamser.cli.extras import needs_extra
-from streamser.cli.report_files import check_folder
-from streamser.cli.talk import counted, tell
+from streamser.cli.console import counted, tell
+from streamser.cli.options import check_folder, needs_extra
+from streamser.cli.signals import Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,11 +92,10 @@ def crossval(
     Writes report.md and report.json into --out, and every test prediction below it.
     """
     check_folder("--out", out)
-    from streamser.training.ablation import systems
-    from streamser.training.crossval import Plan, check_labels, pending
+    from streamser.training.crossval import Plan, check_labels, pending, systems
     from streamser.training.folds import folds
     from streamser.training.manifest import read_manifest
-    from streamser.training.presets import load_train_settings
+    from streamser.training.settings import load_train_settings
 
     settings = load_train_settings(config, assign or ())
     source = manifest or (Path(settings.data.manifest) if settings.data.manifest else None)
@@ -124,8 +122,7 @@ def crossval(
     )
     _run(plan, left, jobs)
 
-    from streamser.training.grid import measure
-    from streamser.training.grid_report import origin_of, write_grid
+    from streamser.training.grid import measure, origin_of, write_grid
 
     origin = origin_of(plan, source, protocol=protocol.value, command=_command(sys.argv[1:]))
     report = write_grid(measure(plan, bootstrap=bootstrap), origin, settings, out)
@@ -137,7 +134,7 @@ def _run(plan: Plan, left: Sequence[Cell], jobs: int) -> None:
     from streamser.training.crossval import run_cells
 
     with needs_extra("train", "a training"):
-        import streamser.training.loop  # noqa: F401
+        import streamser.training.train  # noqa: F401
 
     total = len(plan.cells())
     finished = total - len(left)
@@ -171,7 +168,7 @@ def _bare(word: str) -> str:
 
 
 def _rows(text: str) -> tuple[str, ...]:
-    from streamser.training.ablation import PAPER_ROWS, ROWS
+    from streamser.training.crossval import PAPER_ROWS, ROWS
 
     presets = {"table2": PAPER_ROWS, "all": tuple(row.name for row in ROWS)}
     return presets.get(text) or _names(text)

@@ -9,17 +9,27 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
-from streamser.cli.common import Common, takes_settings
+from streamser.cli.console import tell, warn
+from streamser.cli.options import Common, takes_settings
 from streamser.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
+    from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
-    from streamser.config import Settings
+    from streamser.client import Session
     from streamser.server.app import EmotionServer
+    from streamser.settings import Settings
 
-__all__ = ["demo", "demo_recording", "own_name"]
+__all__ = ["MEETING", "demo", "demo_recording", "own_name", "play_meeting", "split_speakers"]
+
+MEETING = "demo"
+
+_PIECE_MS = 100
+_AROUND_MS = 150
+"""Sound kept around a line: what begins and ends it softly."""
 
 
 @takes_settings
@@ -41,8 +51,7 @@ def demo(
     It runs at real speed, with no sound card and no download. Uses the preset
     `embedded` (or `voice-only`, without the extra `words`) if no --config is named.
     """
-    from streamser.cli.talk import tell
-    from streamser.speech.weights_package import PACKAGED_SIZE, WORDS_EXTRA, weights_package
+    from streamser.speech.whisper_files import PACKAGED_SIZE, WORDS_EXTRA, weights_package
 
     if web and as_json:
         raise ConfigError("--json and --web exclude each other: choose one of them.")
@@ -52,7 +61,7 @@ def demo(
         raise ConfigError("--port is that of the page: add --web.")
 
     preset = "embedded" if weights_package() is not None else "voice-only"
-    settings = common.load({"server.port": port}, preset=preset).settings
+    settings = common.load({"server.port": port}, preset=preset)
     recording = demo_recording()
     tell("The voices of the demonstration are synthetic; nobody feels anything here.")
     if preset == "voice-only" and settings.asr.engine == "none":
@@ -77,7 +86,6 @@ def demo(
 def _listen_aloud(source: AudioSource, settings: Settings, *, as_json: bool) -> None:
     from streamser.audio.playback import Audible, open_output
     from streamser.cli.listen import listen_to
-    from streamser.cli.talk import warn
 
     audible = Audible(source, open_output(source.rate, source.channels))
     listen_to(audible, settings, as_json=as_json)
@@ -100,9 +108,7 @@ def own_name() -> str:
 
 
 def _serve_page(settings: Settings, recording: Path) -> None:
-    from streamser.cli.demo_web import MEETING, play_meeting
     from streamser.cli.serve import run_server
-    from streamser.cli.talk import tell
 
     async def play(server: EmotionServer) -> None:
         tell(f"Open {server.url}?meeting={MEETING}&watch=1 (Ctrl-C ends it).")
@@ -123,3 +129,80 @@ def demo_recording() -> Path:
             code="file_not_found",
         )
     return path
+
+
+class _Spoken(msgspec.Struct, frozen=True):
+    speaker: str
+    start_ms: int
+    end_ms: int
+
+
+class _Play(msgspec.Struct, frozen=True):
+    utterances: tuple[_Spoken, ...]
+
+
+def split_speakers(recording: Path) -> dict[str, Samples]:
+    """Return each speaker's own track, as long as the recording: silence where others speak.
+
+    Who speaks when stands beside the recording. Raises ``AudioError`` where it is missing.
+    """
+    import numpy as np
+    import soundfile
+
+    from streamser.audio.clip import to_samples
+
+    beside = recording.with_suffix(".json")
+    try:
+        play = msgspec.json.decode(beside.read_bytes(), type=_Play)
+    except (OSError, msgspec.DecodeError):
+        raise AudioError(
+            f"who speaks when in the demonstration is missing ({beside.name}): install streamser"
+            " again.",
+            code="file_not_found",
+        ) from None
+    sound, _ = soundfile.read(recording, dtype="float32")
+    tracks: dict[str, Samples] = {}
+    for line in play.utterances:
+        track = tracks.setdefault(line.speaker, np.zeros(len(sound), np.float32))
+        start = max(0, to_samples(line.start_ms - _AROUND_MS))
+        end = to_samples(line.end_ms + _AROUND_MS)
+        track[start:end] = sound[start:end]
+    return tracks
+
+
+async def play_meeting(server: EmotionServer, recording: Path) -> None:
+    """Let the speakers meet on the server, over and over, at real speed."""
+    import asyncio
+
+    tracks = split_speakers(recording)
+    while True:
+        await asyncio.gather(
+            *(_speak(server.local_url, speaker, track) for speaker, track in tracks.items())
+        )
+
+
+async def _speak(url: str, speaker: str, track: Samples) -> None:
+    import asyncio
+
+    from streamser.audio.clip import SAMPLE_RATE, to_samples
+    from streamser.client import connect
+
+    loop = asyncio.get_running_loop()
+    piece = to_samples(_PIECE_MS)
+    began = loop.time()
+    async with connect(url, speaker=speaker, meeting=MEETING, rate=SAMPLE_RATE) as session:
+        reading = asyncio.create_task(_read(session))
+        try:
+            for offset in range(0, len(track), piece):
+                await session.send(track[offset : offset + piece])
+                await asyncio.sleep(began + (offset + piece) / SAMPLE_RATE - loop.time())
+            await session.finish()
+            await reading
+        finally:
+            reading.cancel()
+
+
+async def _read(session: Session) -> None:
+    async for _ in session:
+        # The page shows them; who sends only has to take them.
+        continue

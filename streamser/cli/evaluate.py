@@ -1,4 +1,4 @@
-"""``streamser evaluate``: how good a checkpoint is on utterances whose emotion is known."""
+"""``streamser evaluate``: how good a model is on utterances whose emotion is known."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Annotated
 
 import typer
 
-from streamser.cli.extras import needs_extra
-from streamser.cli.report_files import check_folder
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.options import check_folder, needs_extra
 from streamser.errors import ConfigError
 
 __all__ = ["evaluate"]
@@ -22,7 +21,7 @@ __all__ = ["evaluate"]
 _WIDTH = 160
 
 
-class Modality(StrEnum):
+class ModalityChoice(StrEnum):
     """What the model gets."""
 
     AUDIO = "audio"
@@ -31,14 +30,14 @@ class Modality(StrEnum):
     ALL = "all"
 
 
-class Words(StrEnum):
+class WordsChoice(StrEnum):
     """Whose words the model reads."""
 
     GOLD = "gold"
     ASR = "asr"
 
 
-class Part(StrEnum):
+class SplitChoice(StrEnum):
     """Which utterances of a manifest."""
 
     TRAIN = "train"
@@ -47,7 +46,7 @@ class Part(StrEnum):
     ALL = "all"
 
 
-class Device(StrEnum):
+class DeviceChoice(StrEnum):
     """Where the model runs."""
 
     AUTO = "auto"
@@ -58,13 +57,16 @@ class Device(StrEnum):
 def evaluate(
     context: typer.Context,
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="Directory of a model, or its hub name.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="compact or another name, directory of a model, or its hub name."
+        ),
     ],
     manifest: Annotated[
         Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
     ],
     split: Annotated[
-        Part | None,
+        SplitChoice | None,
         typer.Option("--split", help="Utterances to answer. [test; all where none is marked]"),
     ] = None,
     out: Annotated[
@@ -76,10 +78,10 @@ def evaluate(
         ),
     ] = None,
     modality: Annotated[
-        Modality, typer.Option("--modality", help="What the model gets; all: each in turn.")
-    ] = Modality.ALL,
+        ModalityChoice, typer.Option("--modality", help="What the model gets; all: each in turn.")
+    ] = ModalityChoice.ALL,
     text: Annotated[
-        Words | None,
+        WordsChoice | None,
         typer.Option("--text", help="Transcripts or a recogniser's words. [each that is there]"),
     ] = None,
     snr: Annotated[
@@ -93,7 +95,9 @@ def evaluate(
     seed: Annotated[
         int, typer.Option("--seed", min=0, metavar="N", help="Of the bootstrap's draws.")
     ] = 0,
-    device: Annotated[Device, typer.Option("--device", help="auto: cuda if there.")] = Device.AUTO,
+    device: Annotated[
+        DeviceChoice, typer.Option("--device", help="auto: cuda if there.")
+    ] = DeviceChoice.AUTO,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, metavar="N", help="Draws; 0: no intervals.")
     ] = 1000,
@@ -101,7 +105,7 @@ def evaluate(
         bool, typer.Option("--strict", help="Stop at a clip that cannot be read, not skip it.")
     ] = False,
 ) -> None:
-    """Measure a checkpoint on labelled utterances, each figure with its 95 % interval.
+    """Measure a model on labelled utterances, each figure with its 95 % interval.
 
     Writes evaluation.json, evaluation.md and pictures into --out.
     """
@@ -110,11 +114,12 @@ def evaluate(
     check_folder("--out", place)
     from rich.console import Console
 
-    from streamser.bench.machine import describe_machine
+    from streamser.machine import cpu_name
 
     with needs_extra("train", "an evaluation"):
         from streamser.training.evaluate import Request, bare, write_evaluation
-        from streamser.training.evaluate import evaluate as measure
+        from streamser.training.evaluate import evaluate as evaluate_checkpoint
+        from streamser.training.evaluate_model import evaluate_model
         from streamser.training.report import summary
 
     request = Request(
@@ -130,8 +135,9 @@ def evaluate(
         replicates=bootstrap,
         strict=strict,
         command=_command(context, bare),
-        cpu=describe_machine().cpu,
+        cpu=cpu_name(),
     )
+    measure = evaluate_model if _is_no_checkpoint(checkpoint) else evaluate_checkpoint
     evaluated = measure(request, lambda title: tell(f"{title} …"))
     if skipped := evaluated.evaluation.provenance.skipped:
         warn(f"{counted(skipped, 'clip')} of {manifest.name} could not be read, left out.")
@@ -140,6 +146,18 @@ def evaluate(
     width = None if sys.stdout.isatty() else _WIDTH
     Console(highlight=False, width=width).print(summary(evaluated.evaluation))
     tell(f"written: {', '.join(str(file) for file in files)}")
+
+
+def _is_no_checkpoint(name: str) -> bool:
+    from streamser.emotion.choose import comes_with_us
+    from streamser.emotion.compact.bundle import is_bundle
+    from streamser.plugins import EMOTION_MODELS, find_plugin
+
+    return (
+        comes_with_us(name)
+        or is_bundle(Path(name).expanduser())
+        or find_plugin(EMOTION_MODELS, name) is not None
+    )
 
 
 def _ratios(text: str) -> tuple[float, ...]:

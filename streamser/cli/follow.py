@@ -6,19 +6,22 @@ import os
 import signal
 import stat
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import accumulate
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from streamser.audio.clip import to_ms
-from streamser.cli.asking import Wish
-from streamser.cli.ending import INTERRUPTED, Stopped, catching, leave_at_once, mute
+from streamser.cli.console import clock, counted, signed
+from streamser.cli.signals import INTERRUPTED, EndRequest, Stopped, catching, leave_at_once, mute
 from streamser.cli.sinks import Sink
-from streamser.cli.talk import clock, counted, signed
-from streamser.cli.utterance import Summary, Tally, read_utterance
 from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
+from streamser.export.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
 
-__all__ = ["Streaming", "follow", "summary_lines"]
+__all__ = ["Streaming", "Summary", "Tally", "follow", "summary_lines"]
 
 
 class Streaming(Protocol):
@@ -129,7 +132,7 @@ def _stopping(source: AudioSource, begun: Callable[[], bool]) -> Iterator[None]:
 
     What has not ``begun`` has nothing to end: there the first is raised.
     """
-    wish = Wish()
+    wish = EndRequest()
 
     def stop(number: int, frame: FrameType | None) -> None:
         match wish.heard():
@@ -154,3 +157,99 @@ def _let_go_of_terminals() -> None:
             # Not isatty(): it denies a terminal that has hung up.
             if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 mute(stream)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what there is to say when a session is over."""
+
+    closed: SessionClosed
+    fault: str | None
+    """Why the source broke off, if it did."""
+    lost: StreamserError | None = None
+    """Why the session has no end of its own, if it has none."""
+    shares: dict[str, float]
+    """Share of the utterances by category, ``unsure`` among them, the largest first."""
+    valence: float | None
+    arousal: float | None
+    lag_median_ms: float | None
+    lag_p95_ms: float | None
+
+
+class Tally:
+    """Count what a summary needs of utterances, and keep none: a session may last for days."""
+
+    def __init__(self) -> None:
+        self._categories: Counter[str] = Counter()
+        self._valence = _Mean()
+        self._arousal = _Mean()
+        self._lags: Counter[float] = Counter()
+        self._utterances = 0
+        self._failed = 0
+        self._speech_ms = 0
+
+    def add(self, spoken: Utterance) -> None:
+        """Count an utterance."""
+        self._utterances += 1
+        self._failed += spoken.fault is not None
+        self._speech_ms += spoken.end_ms - spoken.start_ms
+        if spoken.lag_ms is not None:
+            # To three digits, so that there are some thousand different ones at most.
+            self._lags[float(f"{spoken.lag_ms:.3g}")] += 1
+        if spoken.emotion is not None:
+            self._categories[spoken.emotion.category] += 1
+            self._valence.add(spoken.emotion.dimensions.valence)
+            self._arousal.add(spoken.emotion.dimensions.arousal)
+
+    def broken_off(self, audio_ms: int) -> SessionClosed:
+        """Return what the last event would have said of a session that never had one."""
+        return SessionClosed(
+            event_id="",
+            session_id="",
+            seq=0,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._failed,
+            partials_dropped=0,
+            audio_dropped_ms=0,
+        )
+
+    def summary(
+        self,
+        closed: SessionClosed,
+        fault: str | None = None,
+        lost: StreamserError | None = None,
+    ) -> Summary:
+        """Sum the session up, with its last event and what went wrong."""
+        judged, lags = self._categories.total(), self._lags.total()
+        middle = [self._lag_at((lags - 1) // 2), self._lag_at(lags // 2)] if lags else []
+        return Summary(
+            closed=closed,
+            fault=fault,
+            lost=lost,
+            shares={name: count / judged for name, count in self._categories.most_common()},
+            valence=self._valence.mean,
+            arousal=self._arousal.mean,
+            lag_median_ms=sum(middle) / 2 if lags else None,
+            lag_p95_ms=self._lag_at(min(lags - 1, int(lags * 0.95))) if lags else None,
+        )
+
+    def _lag_at(self, place: int) -> float:
+        ordered = sorted(self._lags.items())
+        upto = accumulate(count for _, count in ordered)
+        return next(lag for (lag, _), end in zip(ordered, upto, strict=True) if place < end)
+
+
+class _Mean:
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._count = 0
+
+    def add(self, value: float | None) -> None:
+        if value is not None:
+            self._sum += value
+            self._count += 1
+
+    @property
+    def mean(self) -> float | None:
+        return self._sum / self._count if self._count else None

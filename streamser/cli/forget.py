@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.talk import counted, tell, warn
+from streamser.cli.console import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
-from streamser.names import read_name
+from streamser.text import read_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

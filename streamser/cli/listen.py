@@ -10,21 +10,29 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.exporting import ExportFiles, ExportSink, read_targets
-from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
-from streamser.cli.tracks import Track
+from streamser.cli.console import complain, for_json, tell, warn
+from streamser.cli.export import ExportFiles, ExportSink, read_targets
+from streamser.cli.options import Common, Track, check_writable, open_file, takes_settings
+from streamser.cli.signals import leaving_at_once
+from streamser.cli.sinks import (
+    JsonLines,
+    PlainLines,
+    PluggedSinks,
+    RecordSink,
+    ReportSink,
+    Sink,
+    SinkNames,
+    plugged_sinks,
+)
 from streamser.errors import ConfigError
-from streamser.names import read_name
+from streamser.text import read_name
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
     from streamser.cli.follow import Streaming
-    from streamser.cli.report_sink import ReportSink
-    from streamser.cli.sinks import Sink
-    from streamser.config import Settings
+    from streamser.settings import Settings
 
-__all__ = ["NOTICE", "Encoding", "Kept", "listen", "listen_to", "show"]
+__all__ = ["NOTICE", "Encoding", "Outputs", "listen", "listen_to", "show"]
 
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
@@ -32,7 +40,7 @@ NOTICE = (
 )
 
 
-class Kept(NamedTuple):
+class Outputs(NamedTuple):
     """Say where a session goes beside the terminal: a folder of its own, files, plug-ins."""
 
     record: Path | None = None
@@ -116,7 +124,6 @@ def listen(
     without --record.
     """
     from streamser.cli.remote import check_remote
-    from streamser.cli.talk import complain, tell
 
     texts = {
         "--device": device,
@@ -142,7 +149,7 @@ def listen(
     check_remote(common, server, remote_only)
     targets = read_targets(export or (), fresh=True)
     page = None if report is None else _read_page(report)
-    settings = common.load({"audio.device": device}).settings
+    settings = common.load({"audio.device": device})
     source = _open(
         settings,
         file,
@@ -155,7 +162,7 @@ def listen(
     folder = None if record is None else Path(record)
     exports = ExportSink(targets, live=True) if targets else None
     with plugged_sinks(sink) as plugged:
-        kept = Kept(folder, exports, plugged, page)
+        kept = Outputs(folder, exports, plugged, page)
         if server is None:
             listen_to(source, settings, as_json=as_json, speaker=speaker, kept=kept)
             return
@@ -186,7 +193,7 @@ def listen_to(
     *,
     as_json: bool = False,
     speaker: str | None = None,
-    kept: Kept | None = None,
+    kept: Outputs | None = None,
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
@@ -195,8 +202,6 @@ def listen_to(
     not complete.
     """
     from streamser import Analyzer
-    from streamser.cli.ending import leaving_at_once
-    from streamser.cli.talk import tell
 
     def tell_listening(line: str) -> None:
         # People wait with their first words for a program that says no more than "loading".
@@ -212,17 +217,15 @@ def show(
     *,
     as_json: bool,
     speaker: str | None,
-    kept: Kept | None = None,
+    kept: Outputs | None = None,
 ) -> None:
     """Do what ``listen_to`` does, with whatever analyses the sound."""
     from streamser.cli.follow import follow, summary_lines
-    from streamser.cli.recording import Recording
-    from streamser.cli.talk import tell
 
-    kept = kept or Kept()
-    keeping: list[Recording | ExportSink | PluggedSinks | ReportSink] = []
+    kept = kept or Outputs()
+    keeping: list[RecordSink | ExportSink | PluggedSinks | ReportSink] = []
     if kept.record is not None:
-        keeping.append(Recording(kept.record))
+        keeping.append(RecordSink(kept.record))
         tell(f"Events and sound are kept in {kept.record}.")
     others = (kept.exports, kept.plugged, kept.report)
     keeping += [each for each in others if each is not None]
@@ -242,8 +245,6 @@ def show(
 
 
 def _read_page(report: str) -> ReportSink:
-    from streamser.cli.report_files import check_writable
-    from streamser.cli.report_sink import ReportSink
 
     path = Path(report)
     check_writable("--report", path)
@@ -268,22 +269,18 @@ def _open(
         return MicrophoneSource(settings.audio.device, channel=settings.audio.channel)
     if file == "-":
         from streamser.audio.raw import RawSource
-        from streamser.cli.talk import warn
 
         return RawSource(sys.stdin.buffer, rate, channels, encoding.value, tell=warn)
-    from streamser.cli.tracks import open_file
 
     return open_file(file, track=track, paced=True)
 
 
 def _sink(source: AudioSource, *, as_json: bool) -> Sink:
-    from streamser.cli.sinks import JsonLines, PlainLines
-    from streamser.cli.streams import for_json
 
     if as_json:
         return JsonLines(for_json(sys.stdout))
     if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-        from streamser.cli.screen import LiveScreen
+        from streamser.cli.live_view import LiveScreen
 
         return LiveScreen(source.name)
     return PlainLines(sys.stdout)

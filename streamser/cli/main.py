@@ -10,25 +10,21 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
-from streamser.cli.bench import app as bench_app
+from streamser.cli.config import config_app
+from streamser.cli.console import complain, mend_streams
 from streamser.cli.corpus import app as corpus_app
 from streamser.cli.crossval import crossval
 from streamser.cli.demo import demo
-from streamser.cli.devices import devices
-from streamser.cli.doctor import doctor
-from streamser.cli.ending import BROKEN_PIPE, INTERRUPTED, Stopped, mute
+from streamser.cli.doctor import devices, doctor
 from streamser.cli.evaluate import evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen
 from streamser.cli.models import app as models_app
-from streamser.cli.protocol import protocol
 from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
-from streamser.cli.show import config_app
-from streamser.cli.streams import mend_streams
-from streamser.cli.talk import complain
+from streamser.cli.signals import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 
@@ -98,13 +94,11 @@ app.command()(forget)
 app.command()(demo)
 app.command()(devices)
 app.command()(doctor)
-app.command()(protocol)
 app.command()(evaluate)
 app.command()(train)
 app.command()(crossval)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
-app.add_typer(bench_app, name="bench")
 app.add_typer(corpus_app, name="corpus")
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.talk import tell, warn
-from streamser.visible import printable
+from streamser.cli.console import print_json, tell, warn
+from streamser.errors import ConfigError
+from streamser.text import printable
 
 if TYPE_CHECKING:
-    from streamser.emotion.ready.registry import Ready
+    from streamser.emotion.hub_models.registry import HubModel
+    from streamser.plugins import Kind, Plugin
 
-__all__ = ["app"]
+__all__ = ["CheckedPlugin", "app", "check_plugins"]
 
 _WIDTH = 130
 
@@ -30,15 +32,13 @@ def models(
     """List the public models that --model can name, also several with + between; and plug-ins."""
     if context.invoked_subcommand is not None:
         return
-    from streamser.emotion.ready.registry import READY
+    from streamser.emotion.hub_models.registry import HUB_MODELS
 
     if as_json:
-        from streamser.cli.streams import print_json
-
-        rows = [_row(ready) for ready in READY.values()] + _plugin_rows()
+        rows = [_row(ready) for ready in HUB_MODELS.values()] + _plugin_rows()
         print_json(rows)
         return
-    _print_table(list(READY.values()))
+    _print_table(list(HUB_MODELS.values()))
     for row in _plugin_rows():
         typer.echo(printable("plug-in {name} of {package} {version}".format(**row)))
         if row["fault"]:
@@ -55,8 +55,8 @@ def pull(
     ] = False,
 ) -> None:
     """Download public models into the hub's cache; what a broken download left is gone on with."""
-    from streamser.emotion.ready.place import pull as fetch
-    from streamser.emotion.ready.registry import caveats, named
+    from streamser.emotion.hub_models.files import pull as fetch
+    from streamser.emotion.hub_models.registry import caveats, named
 
     wanted = dict.fromkeys(ready for name in names for ready in named(name))
     for ready in wanted:
@@ -79,9 +79,9 @@ def check(
     ] = False,
 ) -> None:
     """Measure a model on labelled utterances, and print what was published beside it."""
-    from streamser.config import EmotionSettings
     from streamser.emotion.choose import choose_model
-    from streamser.emotion.ready.registry import caveats, is_ready, named
+    from streamser.emotion.hub_models.registry import caveats, is_hub_model, named
+    from streamser.settings import EmotionSettings
     from streamser.training.check import check_model, chosen
     from streamser.training.manifest import read_manifest
 
@@ -93,14 +93,14 @@ def check(
         warn(f"{found.skipped} of {len(items)} utterances could not be read, left out.")
     for what, value, count in found.rows():
         typer.echo(f"{what:<16} {value:.3f}   ({count} utterances)")
-    for ready in named(name) if is_ready(name) else ():
+    for ready in named(name) if is_hub_model(name) else ():
         typer.echo(f"published, {ready.name}: {ready.figures}")
 
 
-def _row(ready: Ready) -> dict[str, Any]:
+def _row(ready: HubModel) -> dict[str, Any]:
     import msgspec
 
-    from streamser.emotion.ready.place import held
+    from streamser.emotion.hub_models.files import held
     from streamser.hub_cache import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
@@ -109,7 +109,6 @@ def _row(ready: Ready) -> dict[str, Any]:
 
 
 def _plugin_rows() -> list[dict[str, Any]]:
-    from streamser.cli.plugin_list import look_at
     from streamser.plugins import EMOTION_MODELS
 
     return [
@@ -120,18 +119,18 @@ def _plugin_rows() -> list[dict[str, Any]]:
             "version": plugin.version,
             "fault": fault,
         }
-        for plugin, fault in look_at(EMOTION_MODELS)
+        for plugin, fault in check_plugins(EMOTION_MODELS)
     ]
 
 
-def _print_table(models: Sequence[Ready]) -> None:
+def _print_table(models: Sequence[HubModel]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from streamser.emotion.ready.place import held
-    from streamser.emotion.ready.registry import size_of
+    from streamser.emotion.hub_models.files import held
+    from streamser.emotion.hub_models.registry import size_of
     from streamser.hub_cache import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -155,7 +154,44 @@ def _print_table(models: Sequence[Ready]) -> None:
     Console(highlight=False, width=width).print(table)
 
 
-def _gives(ready: Ready) -> str:
+def _gives(ready: HubModel) -> str:
     if ready.multi_label:
         return f"{len(ready.labels)} labels of GoEmotions"
     return ", ".join(ready.labels or ready.dimensions)
+
+
+class CheckedPlugin(NamedTuple):
+    """Hold a plug-in, and in one line what is wrong with it; nothing if it is well."""
+
+    plugin: Plugin
+    fault: str
+
+
+def check_plugins(kind: Kind) -> Iterator[CheckedPlugin]:
+    """Import each plug-in of a kind and say what is wrong with it."""
+    from streamser.plugins import fault_of, installed
+
+    for plugin in installed(kind):
+        yield CheckedPlugin(plugin, _twice(plugin) or _overruled(plugin) or fault_of(plugin))
+
+
+def _twice(plugin: Plugin) -> str:
+    from streamser.plugins import find_plugin
+
+    try:
+        find_plugin(plugin.kind, plugin.name)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def _overruled(plugin: Plugin) -> str:
+    from streamser.emotion.choose import comes_with_us
+    from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
+    from streamser.settings import ASR_ENGINES
+
+    ours = {
+        TRANSCRIBERS: plugin.name in ASR_ENGINES,
+        EMOTION_MODELS: comes_with_us(plugin.name),
+    }
+    return next(overruled(plugin.kind, plugin.name)) if ours.get(plugin.kind) else ""

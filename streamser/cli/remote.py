@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import msgspec
 
-from streamser.cli.common import Common
-from streamser.cli.talk import tell, warn
-from streamser.client.wire import ServerError, shift_times
+from streamser.cli.console import tell, warn
+from streamser.cli.options import Common
+from streamser.cli.sinks import advice_of
+from streamser.client.wire import ServerError, page_url, plan_route, redacted, shift_times
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import EmotionCompleted, SessionClosed, SessionEvent, TranscriptionFailed
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
+    from streamser.audio.reader import AudioItem, LostAudio
     from streamser.audio.source import AudioSource
     from streamser.client import Session
-    from streamser.runtime.feed import FeedItem, Missed
 
 __all__ = ["Remote", "Totals", "check_remote"]
 
@@ -141,29 +142,28 @@ class Remote:
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Remote:
-        from streamser.client.wire import page_url, plan_route, redacted
-        from streamser.runtime.feed import KEPT, Feed
+        from streamser.audio.reader import KEPT, AudioReader
 
         route = plan_route(self._server, proxy=self._proxy, ca=self._ca)
         kept = f"What it keeps of you stands at {page_url(self._server)}"
         tell(f"The sound is sent to {redacted(self._server)}{route.told}. {kept}")
         loop = self._runner.get_loop()
-        self._mailbox: asyncio.Queue[FeedItem] = asyncio.Queue()
+        self._mailbox: asyncio.Queue[AudioItem] = asyncio.Queue()
 
-        def post(item: FeedItem) -> None:
+        def post(item: AudioItem) -> None:
             loop.call_soon_threadsafe(self._mailbox.put_nowait, item)
 
-        self._feed = Feed(self._source, self._channel, post, time.monotonic)
+        self._reader = AudioReader(self._source, self._channel, post, time.monotonic)
         try:
             if self._source.live:
-                self._feed.start(KEPT)
+                self._reader.start(KEPT)
             self._runner.run(self._connect())
             if self._source.live:
-                self._feed.narrow()
+                self._reader.keep_less()
             else:
-                self._feed.start()
+                self._reader.start()
         except BaseException:
-            self._feed.abandon()
+            self._reader.abandon()
             self._runner.close()
             raise
         return self
@@ -174,7 +174,7 @@ class Remote:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._feed.abandon()
+        self._reader.abandon()
         try:
             self._runner.run(self._leave(kind, error, trace))
         finally:
@@ -223,9 +223,9 @@ class Remote:
         await self._connection.__aexit__(kind, error, trace)
 
     def _events(self, source: AudioSource, on_audio: _Tap) -> Iterator[SessionEvent]:
-        from streamser.runtime.losses import Losses
+        from streamser.pipeline.emitter import DropCounter
 
-        self._missing = Losses("audio")
+        self._missing = DropCounter("audio")
         self._lost_ms = 0
         sending = self._runner.get_loop().create_task(self._send(source, on_audio))
         totals = Totals()
@@ -242,18 +242,18 @@ class Remote:
         return cast("SessionEvent", shift_times(event, self._session.offset_ms))
 
     async def _send(self, source: AudioSource, on_audio: _Tap) -> None:
-        from streamser.runtime.feed import Ended, Heard, Missed
+        from streamser.audio.reader import Chunk, EndOfStream, LostAudio
 
         try:
             while True:
                 match await self._mailbox.get():
-                    case Heard(samples=samples):
+                    case Chunk(samples=samples):
                         on_audio(samples)
                         await self._session.send(samples)
-                        self._feed.heard(len(samples))
-                    case Missed() as missed:
+                        self._reader.consumed(len(samples))
+                    case LostAudio() as missed:
                         self._tell_missed(missed)
-                    case Ended(error=error):
+                    case EndOfStream(error=error):
                         self.fault = _fault(error)
                         return
         except ServerError:
@@ -263,12 +263,12 @@ class Remote:
             with suppress(ServerError):
                 await self._session.finish()
 
-    def _tell_missed(self, missed: Missed) -> None:
-        from streamser.cli.sinks import advice_of
+    def _tell_missed(self, missed: LostAudio) -> None:
+        from streamser.events import Overload
 
-        told = self._missing.note(missed.samples, missed.reason, missed.at)
-        if told is not None:
-            advice = advice_of(told(event_id="", session_id=self._session.id, seq=0))
+        report = self._missing.drop(missed.samples, missed.reason, missed.at)
+        if report is not None:
+            advice = advice_of(Overload(event_id="", session_id=self._session.id, seq=0, **report))
             warn(advice or "some sound was lost")
 
     def _tell_lost(self) -> None:

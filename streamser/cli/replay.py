@@ -3,27 +3,47 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+from urllib.parse import quote
 
 import typer
 
-from streamser.cli.common import Common, read_assignments
-from streamser.cli.session_files import Meeting, SessionFiles, SessionIds, find_sessions
-from streamser.cli.talk import clock, counted, tell, warn
+from streamser.cli.console import clock, counted, tell, warn
+from streamser.cli.options import (
+    Common,
+    Meeting,
+    SessionFiles,
+    SessionIds,
+    find_sessions,
+    read_assignments,
+)
+from streamser.cli.signals import (
+    INTERRUPTED,
+    EndRequest,
+    Stopped,
+    catching,
+    leave_at_once,
+    on_signal,
+)
+from streamser.cli.sinks import advise, plain_line
 from streamser.errors import ConfigError
-from streamser.names import read_name
+from streamser.events import Event
+from streamser.text import read_name
 
 if TYPE_CHECKING:
-    from streamser.cli.cast import Cast
-    from streamser.cli.stages import Stage
-    from streamser.config import Settings
-    from streamser.replay.playback import Playback
-    from streamser.replay.score import Score
+    import asyncio
 
-__all__ = ["play_here", "replay"]
+    from streamser.cli.view_state import PlaybackView, ViewState
+    from streamser.export.replay import Playback, Playlist
+    from streamser.server.app import ReplayServer
+    from streamser.settings import Settings
+
+__all__ = ["PlainStage", "Stage", "open_stage", "play_here", "replay", "serve_replay"]
 
 _FRAME_S = 0.1
 """The clock of the view moves so often where nothing happens."""
@@ -67,50 +87,27 @@ def replay(
     if port is not None and not serve:
         raise ConfigError("--port is that of the page: add --serve.")
     common = Common(tuple(config or ()), read_assignments(assign or ()))
-    settings = common.load({"server.port": port}).settings
+    settings = common.load({"server.port": port})
     name = None if meeting is None else read_name(meeting, "--meeting")
     files = find_sessions(files)
-    from streamser.replay.read import read_score
+    from streamser.export.replay import read_playlist
 
     longest_ms = None if pause is None else round(pause * 1000)
-    score = read_score(files, session or (), longest_ms, name)
+    score = read_playlist(files, session or (), longest_ms, name)
     for note in score.notes:
         warn(note)
     if serve:
-        from streamser.cli.replay_server import serve_replay
-
         serve_replay(settings, score, speed, files[0].name)
         return
     _play_in_terminal(settings, score, speed, files[0].name)
 
 
-def play_here(
-    playback: Playback,
-    cast: Cast,
-    stage: Stage,
-    now: Callable[[], float],
-    sleep: Callable[[float], None],
-) -> None:
-    """Play to a stage until all is over, by a clock in s."""
-    began = now()
-    while True:
-        for cue in playback.advance(now() - began):
-            stage.show(cast.take(cue.event, cue.at_ms))
-            stage.advise(cue.event)
-        if playback.is_over:
-            return
-        stage.show(cast.wait(playback.at_ms))
-        sleep(min(_FRAME_S, playback.wait_s(now() - began)))
-
-
-def _play_in_terminal(settings: Settings, score: Score, speed: float, source: str) -> None:
-    from streamser.cli.cast import Cast
-    from streamser.cli.ending import Stopped, catching
-    from streamser.cli.stages import open_stage
-    from streamser.replay.playback import Playback
+def _play_in_terminal(settings: Settings, score: Playlist, speed: float, source: str) -> None:
+    from streamser.cli.view_state import PlaybackView
+    from streamser.export.replay import Playback
 
     playback = Playback(score, speed)
-    cast = Cast(source, score, speed, settings.mood.time_constant_s)
+    cast = PlaybackView(source, score, speed, settings.mood.time_constant_s)
     stage = open_stage(source)
     try:
         with catching(_unwind, "SIGTERM", "SIGHUP"):
@@ -127,7 +124,127 @@ def _play_in_terminal(settings: Settings, score: Score, speed: float, source: st
         tell(f"Stopped at {clock(playback.at_ms)} of {clock(score.length_ms)}.")
 
 
-def _unwind(number: int, frame: FrameType | None) -> None:
-    from streamser.cli.ending import Stopped
+class Stage(Protocol):
+    """Show the state of a playing recording."""
 
+    def show(self, state: ViewState) -> None:
+        """Show a state, and the utterance that has just been finished in it."""
+        ...
+
+    def advise(self, event: Event) -> None:
+        """Tell people of an event that reports a fault or a loss."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the terminal."""
+        ...
+
+
+class PlainStage:
+    """Write one line an utterance."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, state: ViewState) -> None:
+        """Write the utterance that has just been finished."""
+        if state.finished is not None:
+            self._out.write(plain_line(state.finished) + "\n")
+            self._out.flush()
+
+    def advise(self, event: Event) -> None:
+        """Tell people on stderr."""
+        advise(event)
+
+    def close(self) -> None:
+        """Have nothing to let go."""
+
+
+def open_stage(source: str) -> Stage:
+    """Take the terminal, if stdout is one that can be drawn on; else write plain lines."""
+    if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
+        from streamser.cli.live_view import LiveScreen
+
+        return LiveScreen(source)
+    return PlainStage(sys.stdout)
+
+
+def play_here(
+    playback: Playback,
+    cast: PlaybackView,
+    stage: Stage,
+    now: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Play to a stage until all is over, by a clock in s."""
+    began = now()
+    while True:
+        for cue in playback.advance(now() - began):
+            stage.show(cast.take(cue.event, cue.at_ms))
+            stage.advise(cue.event)
+        if playback.is_over:
+            return
+        stage.show(cast.wait(playback.at_ms))
+        sleep(min(_FRAME_S, playback.wait_s(now() - began)))
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
+
+
+def serve_replay(settings: Settings, score: Playlist, speed: float, source: str) -> None:
+    """Play a score to listeners; its end stays to be seen until a signal comes.
+
+    Raises ``ConfigError`` where the port cannot be had, or must not be opened.
+    """
+    import asyncio
+
+    asyncio.run(_serve(settings, score, speed, source))
+
+
+async def _serve(settings: Settings, score: Playlist, speed: float, source: str) -> None:
+    import asyncio
+
+    from streamser.server.app import ReplayServer
+
+    asked, wish = asyncio.Event(), EndRequest()
+
+    def stop() -> None:
+        if wish.heard() == "again":
+            leave_at_once(INTERRUPTED)
+        asked.set()
+
+    server = ReplayServer(settings, score, speed)
+    # Before the port is open: whoever sees it open may send the signal.
+    for name in ("SIGINT", "SIGTERM"):
+        on_signal(name, stop)
+    await server.start()
+    what = f"{clock(score.length_ms)}, {counted(len(score.sessions), 'session')}"
+    tell(f"Playing {source} ({what}) at {speed:g} times its speed.")
+    tell(f"Open {server.url}{_query(score)} (Ctrl-C ends it).")
+    tasks: set[asyncio.Future[Any]] = {
+        asyncio.ensure_future(work) for work in (asked.wait(), _play(server))
+    }
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _play(server: ReplayServer) -> None:
+    import asyncio
+
+    await server.play()
+    tell("The recording is over; the page stays as it is until Ctrl-C.")
+    await asyncio.Event().wait()
+
+
+def _query(score: Playlist) -> str:
+    # The page goes straight to a meeting; to everything on a server it asks first.
+    return "?watch=1" if score.meeting is None else f"?meeting={quote(score.meeting)}&watch=1"

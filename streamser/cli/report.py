@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.report_files import check_folder, check_writable, is_same
-from streamser.cli.session_files import (
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.options import (
     Meeting,
     OneClock,
     SessionFiles,
     SessionIds,
+    check_folder,
+    check_writable,
     find_sessions,
+    is_same,
     read_sessions,
 )
-from streamser.cli.talk import counted, tell, warn
 from streamser.errors import ConfigError, StreamserError
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
-    from streamser.report.sound import Clip
+    from streamser.report.transcript import SoundClip
 
 __all__ = ["report"]
 
@@ -102,9 +104,9 @@ def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
     return msgspec.structs.replace(recording, notes=notes)
 
 
-def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
+def _clips(recording: Recording, audio: Path | None) -> list[SoundClip]:
     """Read the sound that was asked for."""
-    from streamser.report.sound import read_clip
+    from streamser.report.transcript import read_clip
 
     if audio is not None:
         clip = read_clip(audio, "Sound")

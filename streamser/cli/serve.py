@@ -2,34 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
+import enum
+import json
+import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.common import Common, takes_settings
-from streamser.cli.ending import catching
-from streamser.cli.exporting import ExportAs, read_formats
-from streamser.cli.logs import LogAs, LogFormat, logs
-from streamser.cli.plugged import PluggedSinks, SinkNames, plugged_sinks
-from streamser.cli.report_files import check_folder
+from streamser.cli.console import counted, tell, warn
+from streamser.cli.export import ExportAs, read_formats
+from streamser.cli.options import Common, check_folder, takes_settings
+from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_once, on_signal
+from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
+from streamser.server.telemetry import run_beside
+from streamser.text import printable
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Coroutine
 
-    from streamser.config import Settings
     from streamser.export.formats import ExportFormat
     from streamser.server.app import EmotionServer
     from streamser.server.recorder import SessionRecorder
+    from streamser.settings import Settings
 
-__all__ = ["Exports", "run_server", "serve"]
+__all__ = ["Exports", "LogAs", "LogFormat", "logs", "run_server", "serve"]
+
+
+class LogFormat(enum.Enum):
+    """Name how a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+LogAs = Annotated[
+    LogFormat,
+    typer.Option("--log-format", help="How connections and faults are logged, on stderr."),
+]
 
 
 class Exports(NamedTuple):
@@ -106,7 +124,7 @@ def serve(
             "server.origins": origins,
             "server.insecure": True if insecure else None,
         }
-    ).settings
+    )
     with logs(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
         whole = run_server(settings, export=exports, plugged=plugged)
@@ -127,7 +145,6 @@ def run_server(
     ``plugged`` gets the events of all.
     """
     from streamser.cli.listen import NOTICE
-    from streamser.cli.talk import tell
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)
@@ -145,7 +162,8 @@ def _run(
     export: Exports | None,
     plugged: PluggedSinks | None,
 ) -> bool:
-    from streamser.cli.talk import warn
+    import asyncio
+
     from streamser.server.recorder import given_to_plugin, kept_in_files
 
     if plugged is not None:
@@ -167,7 +185,6 @@ def _run(
 @contextmanager
 def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[SessionRecorder]:
     """Keep what sessions leave, and finish that when the block ends."""
-    from streamser.cli.talk import tell, warn
     from streamser.server.recorder import SessionRecorder
 
     try:
@@ -183,8 +200,7 @@ def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[S
 
 async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
-    from streamser.cli.talk import counted, tell
-    from streamser.server.telemetry import run_beside
+    import asyncio
 
     while True:
         removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")
@@ -212,6 +228,8 @@ def _settle_memory() -> None:
     The search for circles among objects then looks at those of streams alone: it is short, so
     that no event waits for it, and comes soon, so that streams that have ended leave nothing.
     """
+    import gc
+
     gc.collect()
     gc.freeze()
 
@@ -221,11 +239,9 @@ async def _serve(
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
     prune: Coroutine[Any, Any, None] | None = None,
 ) -> None:
-    from streamser.cli.asking import Wish, heed
-    from streamser.cli.ending import INTERRUPTED, leave_at_once
-    from streamser.cli.talk import tell
+    import asyncio
 
-    asked, wish = asyncio.Event(), Wish()
+    asked, wish = asyncio.Event(), EndRequest()
     patient = serving = False
 
     def stop(*, drain: bool) -> None:
@@ -238,8 +254,8 @@ async def _serve(
                 leave_at_once(INTERRUPTED)
 
     # In every case before the port is open: whoever sees it open may send the signal.
-    heed("SIGINT", partial(stop, drain=False))
-    heed("SIGTERM", partial(stop, drain=True))
+    on_signal("SIGINT", partial(stop, drain=False))
+    on_signal("SIGTERM", partial(stop, drain=True))
     await server.start()
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
@@ -268,3 +284,52 @@ async def _serve(
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+@contextmanager
+def logs(form: LogFormat) -> Iterator[None]:
+    """Write what the program logs, from INFO on, to stderr until the block ends."""
+    logger = logging.getLogger("streamser")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fault = _fault(record)
+        told = record.getMessage() + ("" if fault is None else f": {fault}")
+        return f"{_time(record)} {record.levelname} {printable(told)}"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from streamser.server.telemetry import FIELDS
+
+        fields: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
+        own = getattr(record, FIELDS, None)
+        fields |= {"event": "log", "message": record.getMessage()} if own is None else own
+        if (fault := _fault(record)) is not None:
+            fields["reason"] = fault
+        return json.dumps(fields)
+
+
+def _time(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fault(record: logging.LogRecord) -> str | None:
+    # Never the traceback: its last line may quote a header, or what people say.
+    if record.exc_info is None or record.exc_info[1] is None:
+        return None
+    from streamser.server.telemetry import describe
+
+    return describe(record.exc_info[1])

@@ -1,19 +1,52 @@
-"""Where a session's events go: JSON lines, plain lines, or the live view of a terminal."""
+"""Where a session's events go: JSON lines, plain lines, plug-ins, a folder of its own, a report."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TextIO
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
-from streamser.cli.talk import clock, complain, counted, signed, warn
-from streamser.cli.utterance import Utterance, read_utterance
+import typer
+
+from streamser.cli.console import clock, complain, counted, signed, tell, warn
+from streamser.errors import ConfigError, StreamserError
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
+from streamser.export.formats import EventLog, line_of
+from streamser.export.utterances import Utterance, read_utterance
 from streamser.taxonomy import DIMENSIONS
-from streamser.visible import visible
+from streamser.text import visible
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
+    from streamser.events import Event
+    from streamser.export.sink_thread import SinkThread
+    from streamser.server.outgoing import EncodedEvent
 
-__all__ = ["JsonLines", "PlainLines", "Sink", "advice_of", "advise", "plain_line"]
+__all__ = [
+    "JsonLines",
+    "PlainLines",
+    "PluggedSinks",
+    "RecordSink",
+    "ReportSink",
+    "Sink",
+    "SinkNames",
+    "advice_of",
+    "advise",
+    "plain_line",
+    "plugged_sinks",
+]
+
+SinkNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sink",
+        metavar="NAME[=ARGUMENT]",
+        help="Give every event to a plug-in that takes them (docs/plugins.md); repeat.",
+    ),
+]
 
 
 class Sink(Protocol):
@@ -120,3 +153,200 @@ def plain_line(spoken: Utterance) -> str:
     if spoken.transcript:
         parts.append(spoken.transcript)
     return "  ".join(parts)
+
+
+class RecordSink:
+    """Write ``session.jsonl``, each event as it happens, and ``audio.flac``.
+
+    Raises ``ConfigError`` where the folder holds a session already or cannot be made. A fault
+    later on (disk full) ends the one file it concerns with one line, and ``complete`` turns
+    false; the other file and the session go on. Of a session that never began nothing is left
+    behind. What people say is theirs: a new folder and its files are for their owner's eyes
+    only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from streamser.audio.recorder import FlacRecorder
+
+        events, sound = folder / "session.jsonl", folder / "audio.flac"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if sound.exists() or sound.is_symlink():
+                raise FileExistsError
+            self._events = EventLog(events)
+        except FileExistsError:
+            held = "holds a session already" if folder.is_dir() else "is not a folder"
+            raise ConfigError(f"--record {folder}: it {held}; name another folder.") from None
+        except OSError as error:
+            raise ConfigError(f"--record {folder}: {error.strerror or error}.") from None
+        try:
+            self._sound = FlacRecorder(sound)
+        except StreamserError:
+            self._events.close()
+            events.unlink()
+            raise
+        self._files = (events, sound)
+        self._begun = False
+        self._writes_events = self._writes_sound = True
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether both files hold all there was."""
+        return self._writes_events and self._writes_sound
+
+    def take(self, event: Event) -> None:
+        """Write an event."""
+        self._begun = True
+        if self._writes_events:
+            try:
+                self._events.write(line_of(event, round(time.time() * 1000)))
+            except OSError as error:
+                self._stop_events(error)
+
+    def hear(self, samples: Samples) -> None:
+        """Write sound."""
+        if self._writes_sound:
+            try:
+                self._sound.write(samples)
+            except StreamserError as error:
+                self._stop_sound(error)
+
+    def close(self) -> None:
+        """Finish both files."""
+        try:
+            self._events.close()
+        except OSError as error:
+            self._stop_events(error)
+        try:
+            self._sound.close()
+        except StreamserError as error:
+            self._stop_sound(error)
+        for file in () if self._begun else self._files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _stop_events(self, error: OSError) -> None:
+        if self._writes_events:
+            self._writes_events = False
+            warn(f"the recording is not complete: {self._files[0]}: {error.strerror or error}")
+
+    def _stop_sound(self, error: StreamserError) -> None:
+        if self._writes_sound:
+            self._writes_sound = False
+            warn(f"the recording is not complete: {error}")
+
+
+class PluggedSinks:
+    """Hand every event to sinks that are plug-ins."""
+
+    def __init__(self, threads: Sequence[SinkThread]) -> None:
+        self._threads = threads
+
+    @property
+    def names(self) -> list[str]:
+        """Return which plug-ins they are."""
+        return [thread.sink_name for thread in self._threads]
+
+    @property
+    def complete(self) -> bool:
+        """Return whether every sink has taken every event so far, or may still."""
+        return all(thread.complete for thread in self._threads)
+
+    def take(self, event: Event) -> None:
+        """Take the next event."""
+        if self._threads:
+            self._put(encode_event(event))
+
+    def deliver(self, letter: EncodedEvent) -> None:
+        """Take an event as a server's hub gives it."""
+        self._put(letter.bodies[0])
+
+    def hear(self, samples: Samples) -> None:
+        """Need no sound."""
+
+    def close(self) -> None:
+        """Let the sinks take what is left, and close them; a second time do nothing."""
+        for thread in self._threads:
+            thread.close()
+
+    def _put(self, body: bytes) -> None:
+        for thread in self._threads:
+            thread.put(body)
+
+
+@contextmanager
+def plugged_sinks(values: Sequence[str] | None, *, patient: bool = False) -> Iterator[PluggedSinks]:
+    """Make the sinks that ``--sink`` names, and close them when the block ends.
+
+    ``patient``: nothing is live, so slow ones are waited for. Raises ``ConfigError`` for a
+    name that no plug-in has, ``ModelError`` where one cannot be made.
+    """
+    threads = []
+    with ExitStack() as stack:
+        for value in values or ():
+            thread = _opened(value, patient)
+            stack.callback(thread.close)
+            threads.append(thread)
+        yield PluggedSinks(threads)
+
+
+def _opened(value: str, patient: bool) -> SinkThread:
+    from streamser.export.sink_thread import SinkThread
+    from streamser.plugins import SINKS, check_made, make
+
+    name, _, argument = value.partition("=")
+    if not name.strip():
+        raise ConfigError(f"--sink {value}: write it as NAME or NAME=ARGUMENT.")
+    sink = make(SINKS, name, argument)
+    check_made(SINKS, name, sink, {"take": None, "close": None})
+    return SinkThread(name, sink, warn, patient=patient)
+
+
+class ReportSink:
+    """Gather the events of a session, and write its report at the end: no sound is in it.
+
+    On a terminal it is opened in the browser. Of a session that never began there is none. A
+    fault costs one line, and ``complete`` turns false.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from streamser.export.gather import Gatherer
+
+        self.complete = True
+        self._path = path
+        self._gatherer = Gatherer()
+        self._begun = False
+
+    def take(self, event: Event) -> None:
+        """Take the next event."""
+        from streamser.export.gather import LineStamp
+
+        began = round(time.time() * 1000) if isinstance(event, SessionCreated) else None
+        self._gatherer.take(event, LineStamp(unix_ms=began))
+        self._begun = True
+
+    def hear(self, samples: Samples) -> None:
+        """Need no sound."""
+
+    def close(self) -> None:
+        """Write the report."""
+        if not self._begun:
+            return
+        from streamser.export.formats import save
+        from streamser.report.figures import figures_of
+        from streamser.report.page import render_page
+
+        try:
+            # Several sessions here are one stream whose server was restarted.
+            recording = self._gatherer.recording()
+            figures = figures_of(recording, one_clock=True, title=self._path.stem)
+            save(render_page(figures, []), self._path)
+        except (OSError, StreamserError) as error:
+            self.complete = False
+            warn(f"--report {self._path}: {getattr(error, 'strerror', None) or error}")
+            return
+        tell(f"Written: {self._path}.")
+        if sys.stdout.isatty():
+            import webbrowser
+
+            webbrowser.open(self._path.absolute().as_uri())

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.ending import INTERRUPTED, Stopped, catching
-from streamser.cli.extras import needs_extra
-from streamser.cli.talk import tell
+from streamser.cli.console import tell
+from streamser.cli.options import needs_extra
+from streamser.cli.signals import INTERRUPTED, Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from streamser.training.items import Item
-    from streamser.training.log import EpochRow, Report
-    from streamser.training.runs import Beginning
+    from streamser.training.checkpointing import Beginning, EpochRow
+    from streamser.training.manifest import Item
     from streamser.training.settings import TrainSettings
+    from streamser.training.train import Report
 
 __all__ = ["train"]
 
@@ -73,7 +73,7 @@ def train(
     if resume and fresh:
         raise ConfigError("--resume and --fresh exclude each other.")
     begin: Beginning = "resume" if resume else "fresh" if fresh else "new"
-    from streamser.training.presets import encoder_assignments, load_train_settings
+    from streamser.training.settings import encoder_assignments, load_train_settings
 
     # What is set expressly wins.
     settings = load_train_settings(config, [*encoder_assignments(init or ()), *(assign or ())])
@@ -92,12 +92,12 @@ def _train(
     settings: TrainSettings, items: list[Item], out: Path, begin: Beginning, *, offline: bool
 ) -> Path:
     with needs_extra("train", "a training"):
-        from streamser.training import loop
+        from streamser.training import train as training
     wish = _Wish()
     with _reporting() as report, catching(wish.take, "SIGINT", "SIGTERM", "SIGHUP"):
         wish.report = report
         try:
-            result = loop.train(
+            result = training.train(
                 settings,
                 items,
                 out,
@@ -106,7 +106,7 @@ def _train(
                 stop=lambda: wish.code is not None,
                 offline=offline,
             )
-        except loop.Paused:
+        except training.Paused:
             tell(_how_to_go_on())
             raise typer.Exit(wish.code or INTERRUPTED) from None
         except KeyboardInterrupt:

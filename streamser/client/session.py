@@ -19,6 +19,7 @@ from streamser.client.resend import (
     ResendBuffer,
     UnknownSession,
 )
+from streamser.client.utterances import read_utterances
 from streamser.client.wire import (
     REALTIME,
     ConnectionLost,
@@ -41,11 +42,14 @@ from streamser.events import (
     SessionUpdated,
     Snapshot,
 )
+from streamser.export.utterances import Utterance
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from websockets.asyncio.client import ClientConnection
+
+    from streamser.audio.source import AudioSource
 
 __all__ = ["Session", "connect"]
 
@@ -146,6 +150,14 @@ class Session:
         if not self._finishing:
             self._request("streamser.finish")
             self._finishing = True
+
+    def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
+        """Iterate over the utterances, each when it is finished, on the clock of the whole stream.
+
+        Meanwhile all sound of a ``source`` is sent, and the stream finished after it. Raises
+        ``ServerError`` where the stream ended in a fault, and what the source raises.
+        """
+        return read_utterances(self, source, self._sound.rate)
 
     def __aiter__(self) -> AsyncIterator[SessionEvent]:
         return self

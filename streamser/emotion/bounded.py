@@ -10,11 +10,11 @@ from numbers import Real
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
-from streamser.emotion.model import EmotionModel, Finding, Listener, Reading, Spoken
+from streamser.emotion.model import EmotionModel, Features, Prediction, Segment, SpeakerModel
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["BoundedListener", "BoundedModel", "plain_reading"]
+__all__ = ["BoundedModel", "BoundedSpeaker", "plain_reading"]
 
 T = TypeVar("T")
 
@@ -37,23 +37,23 @@ class BoundedModel:
         self.name = model.name
         self.modalities = model.modalities
 
-    def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
+    def extract(self, batch: Sequence[Segment]) -> list[Features]:
         """Measure a batch; the worker that asks has a deadline of its own."""
-        return self._model.observe(batch)
+        return self._model.extract(batch)
 
     def forget(self, session_id: str) -> None:
         """Drop what is kept of a session that has ended."""
         self._model.forget(session_id)
 
-    def listener(self) -> BoundedListener:
+    def new_speaker(self) -> BoundedSpeaker:
         """Return a listener for a new session; raises ``ModelError`` where none can be made."""
         try:
-            return BoundedListener(self._model.listener(), self.name)
+            return BoundedSpeaker(self._model.new_speaker(), self.name)
         except (Exception, SystemExit) as error:
-            raise _fault(self.name, "listener", error) from error
+            raise _fault(self.name, "new_speaker", error) from error
 
 
-class BoundedListener:
+class BoundedSpeaker:
     """Ask a plug-in's listener on a thread of its own, and wait for an answer so long at most.
 
     Raises ``ModelError`` for whatever it raises, for a reading that is none, and after
@@ -61,7 +61,7 @@ class BoundedListener:
     knows by then is anybody's guess. It crosses to another process as the listener that it asks.
     """
 
-    def __init__(self, listener: Listener, name: str, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, listener: SpeakerModel, name: str, patience_s: float = _PATIENCE_S) -> None:
         self._listener = listener
         self._name = name
         self._patience_s = patience_s
@@ -70,16 +70,16 @@ class BoundedListener:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the thread behind."""
-        return BoundedListener, (self._listener, self._name, self._patience_s)
+        return BoundedSpeaker, (self._listener, self._name, self._patience_s)
 
-    def interpret(self, finding: Finding) -> Reading:
+    def predict(self, finding: Features) -> Prediction:
         """Judge a finding against what was learnt so far."""
-        reading = self._ask("interpret", lambda: self._listener.interpret(finding))
+        reading = self._ask("predict", lambda: self._listener.predict(finding))
         return plain_reading(reading, self._name)
 
-    def learn(self, finding: Finding) -> None:
+    def adapt(self, finding: Features) -> None:
         """Take a finished utterance into the speaker's baseline."""
-        self._ask("learn", lambda: self._listener.learn(finding))
+        self._ask("adapt", lambda: self._listener.adapt(finding))
 
     def snapshot(self) -> bytes:
         """Return what was learnt."""
@@ -126,14 +126,14 @@ class BoundedListener:
         return result  # type: ignore[return-value]
 
 
-def plain_reading(reading: Any, name: str) -> Reading:
+def plain_reading(reading: Any, name: str) -> Prediction:
     """Return a model's reading in plain types, as events are written in; numpy's numbers are fine.
 
     Raises ``ModelError`` for what a model calls a reading, and is none: scores are those of all
     categories, in [0, 1], with the sum 1; the rest is finite; evidence are 64 numbers at most.
     """
-    if not isinstance(reading, Reading):
-        raise ModelError(f"{name}: interpret() returned {type(reading).__name__}, not a Reading")
+    if not isinstance(reading, Prediction):
+        raise ModelError(f"{name}: predict() returned {type(reading).__name__}, not a Prediction")
     scores = reading.scores
     if not isinstance(scores, dict) or set(scores) != set(CATEGORIES):
         raise ModelError(f"{name}: scores must be those of {', '.join(CATEGORIES)}")
@@ -161,7 +161,7 @@ def plain_reading(reading: Any, name: str) -> Reading:
     ):
         raise ModelError(f"{name}: evidence must be finite numbers, by names that can be printed")
     plain = (None if value is None else float(value) for value in values)
-    return Reading(
+    return Prediction(
         category=next(each for each in (*CATEGORIES, UNSURE) if each == reading.category),
         confidence=float(reading.confidence),
         scores={each: float(scores[each]) for each in CATEGORIES},
@@ -176,7 +176,7 @@ def _within(value: Any, low: float, high: float) -> bool:
     return isinstance(value, Real) and math.isfinite(value) and low <= float(value) <= high
 
 
-def _serve_calls(owner: BoundedListener, name: str) -> SimpleQueue[Callable[[], None] | None]:
+def _serve_calls(owner: BoundedSpeaker, name: str) -> SimpleQueue[Callable[[], None] | None]:
     """Make calls on a thread of their own, for as long as there is the one who asks."""
     calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from streamser.config import EmotionSettings
 from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
+from streamser.emotion.hub_models.registry import is_hub_model, nearest_hub_model
 from streamser.emotion.model import EmotionModel
-from streamser.emotion.ready.registry import is_ready, nearest_ready
-from streamser.errors import ConfigError, ModelError
+from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
+from streamser.settings import EmotionSettings
 
 __all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_names"]
 
@@ -32,11 +32,11 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
         from streamser.emotion.rules import RulesModel
 
         return RulesModel()
-    if is_ready(name):
+    if is_hub_model(name):
         try:
-            from streamser.emotion.ready.load import load_ready
+            from streamser.emotion.hub_models.model import load_hub_models
 
-            return load_ready(settings, offline=offline)
+            return load_hub_models(settings, offline=offline)
         except (ImportError, OSError) as error:  # torch without its libraries is an OSError
             raise _lacking(name, error) from error
     if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
@@ -44,7 +44,7 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
     where = str(_BUNDLED / name) if name in model_names() else name
     if not _may_be_checkpoint(where):
         names = [*model_names(), *(plugin.name for plugin in installed(EMOTION_MODELS))]
-        hint = nearest_ready(name) or near(name, names)
+        hint = nearest_hub_model(name) or near(name, names)
         raise ConfigError(
             f"no emotion model is called {name!r}: there are {', '.join(names)}, the"
             " directory of any checkpoint, names on the hub such as owner/name, and what"
@@ -56,7 +56,7 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
 
         return load_compact(directory, directory.resolve().name)
     try:
-        from streamser.emotion.neural.fused import load_fused
+        from streamser.emotion.fused.model import load_fused
     except (ImportError, OSError) as error:  # torch without its libraries is an OSError
         raise _lacking(name, error) from error
     try:
@@ -79,12 +79,12 @@ def model_names() -> list[str]:
 
 def comes_with_us(name: str) -> bool:
     """Tell whether a name is that of a model of the program, or of public ones that it knows."""
-    return is_ready(name) or name in model_names()
+    return is_hub_model(name) or name in model_names()
 
 
 def loads_slowly(name: str) -> bool:
     """Tell whether a name is that of a checkpoint or of public models: people wait for those."""
-    if is_ready(name):
+    if is_hub_model(name):
         return True
     known = comes_with_us(name) or find_plugin(EMOTION_MODELS, name) is not None
     return not known and _may_be_checkpoint(name) and not is_bundle(Path(name).expanduser())
@@ -93,15 +93,20 @@ def loads_slowly(name: str) -> bool:
 def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     name = settings.model
     model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
-    wanted = {"name": str, "modalities": tuple, "observe": None, "forget": None, "listener": None}
+    wanted = {
+        "name": str,
+        "modalities": tuple,
+        "extract": None,
+        "forget": None,
+        "new_speaker": None,
+    }
     check_made(EMOTION_MODELS, name, model, wanted)
     return BoundedModel(model)
 
 
 def _lacking(name: str, error: Exception) -> ModelError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ModelError(
-        f"the emotion model {name} needs what is not installed ({reason}): run"
+        f"the emotion model {name} needs what is not installed ({first_line(error)}): run"
         f" pip install 'streamser[torch]', or choose the model {RULES}."
     )
 

@@ -1,8 +1,8 @@
 """What every emotion model looks like from outside.
 
-A model has two halves. ``observe`` is heavy and batched: it runs on the device thread, sees
-one clip at a time, and finds the same whatever it was asked before. A ``Listener`` is light and
-belongs to one session: it reads a finding in the light of what that speaker sounded like before.
+A model has two halves. ``extract`` is heavy and batched: it runs on the device thread, sees
+one segment at a time, and finds the same whatever it was asked before. A ``SpeakerModel`` is light
+and belongs to one session: it predicts in the light of what that speaker sounded like before.
 So results do not depend on which sessions shared a batch, and a session's events do not depend
 on timing.
 """
@@ -17,7 +17,15 @@ import msgspec
 from streamser.audio.clip import Samples
 from streamser.taxonomy import Dimensions
 
-__all__ = ["DAMAGED_STATE", "EmotionModel", "Finding", "Listener", "Place", "Reading", "Spoken"]
+__all__ = [
+    "DAMAGED_STATE",
+    "EmotionModel",
+    "Features",
+    "Place",
+    "Prediction",
+    "Segment",
+    "SpeakerModel",
+]
 
 
 DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: start without it"
@@ -36,7 +44,7 @@ class Place(msgspec.Struct, frozen=True):
     growing: bool = False
 
 
-class Spoken(msgspec.Struct, frozen=True, eq=False):
+class Segment(msgspec.Struct, frozen=True, eq=False):
     """Hold what a model is asked about: sound, and its words where there are any to trust.
 
     With a ``place``, a model may keep what it has worked out for the next clip of the same
@@ -51,11 +59,11 @@ class Spoken(msgspec.Struct, frozen=True, eq=False):
     certainty: float | None = None
 
 
-Finding = Any
-"""What a model's ``observe`` found; only the listener of the same model can read it."""
+Features = Any
+"""What a model's ``extract`` found; only speaker models of the same model can read it."""
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True):
     """Hold one judgement of emotion.
 
     ``scores`` maps every category of ``streamser.taxonomy.CATEGORIES`` to a probability and
@@ -74,14 +82,14 @@ class Reading(msgspec.Struct, frozen=True):
     evidence: dict[str, float] = {}
 
 
-class Listener(Protocol):
-    """Read findings as one session's speaker makes them sound; pure, small, never blocks."""
+class SpeakerModel(Protocol):
+    """Predict emotion from features as one speaker makes them sound; pure, small, never blocks."""
 
-    def interpret(self, finding: Finding) -> Reading:
-        """Judge a finding against what was learnt so far; learns nothing itself."""
+    def predict(self, features: Features) -> Prediction:
+        """Judge features against what was learnt so far; learns nothing itself."""
         ...
 
-    def learn(self, finding: Finding) -> None:
+    def adapt(self, features: Features) -> None:
         """Take a finished utterance into the speaker's baseline; called in utterance order."""
         ...
 
@@ -105,14 +113,14 @@ class EmotionModel(Protocol):
     modalities: tuple[str, ...]
     """What it can make use of: ``"audio"``, ``"text"`` or both."""
 
-    def observe(self, batch: Sequence[Spoken]) -> list[Finding]:
-        """Measure a batch; one finding per item, in order, independent of its neighbours."""
+    def extract(self, batch: Sequence[Segment]) -> list[Features]:
+        """Measure a batch; features of each item, in order, independent of its neighbours."""
         ...
 
     def forget(self, session_id: str) -> None:
         """Drop what is kept of a session that has ended."""
         ...
 
-    def listener(self) -> Listener:
-        """Return a listener for a new session, knowing nobody yet."""
+    def new_speaker(self) -> SpeakerModel:
+        """Return a speaker model for a new session, knowing nobody yet."""
         ...

@@ -11,116 +11,17 @@ from typing import TypeAlias
 
 import msgspec
 
-from streamser.events.meeting import (
-    ListenerEvent,
-    MeetingUpdated,
-    MoodShifted,
-    Placed,
-    Snapshot,
-    Stamp,
-)
-from streamser.events.session import (
-    Advice,
-    Cleared,
-    Committed,
-    EmotionCompleted,
-    EmotionDelta,
-    EmotionProvisional,
-    ErrorRaised,
-    Event,
-    Marker,
-    MoodUpdated,
-    Overload,
-    SessionClosed,
-    SessionCreated,
-    SessionEvent,
-    SessionResumed,
-    SessionUpdated,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptionCompleted,
-    TranscriptionDelta,
-    TranscriptionFailed,
-    TranscriptPartial,
-)
-from streamser.events.values import (
-    PROTOCOL,
-    AudioConfig,
-    AudioFormat,
-    AudioInput,
-    EmotionBody,
-    ErrorBody,
-    Finished,
-    Limits,
-    MeetingState,
-    ModelNames,
-    MoodBody,
-    Record,
-    Scale,
-    SessionInfo,
-    SessionState,
-    SpeakerState,
-    TranscriptionConfig,
-    TurnDetection,
-    Usage,
-    Window,
-    WordTiming,
-)
+from streamser.events import meeting, session, values
+from streamser.events.meeting import *  # noqa: F403
+from streamser.events.meeting import ListenerEvent
+from streamser.events.session import *  # noqa: F403
+from streamser.events.session import Event, SessionEvent
+from streamser.events.values import *  # noqa: F403
 
-__all__ = [
-    "PROTOCOL",
-    "Advice",
-    "AnyEvent",
-    "AudioConfig",
-    "AudioFormat",
-    "AudioInput",
-    "Cleared",
-    "Committed",
-    "EmotionBody",
-    "EmotionCompleted",
-    "EmotionDelta",
-    "EmotionProvisional",
-    "ErrorBody",
-    "ErrorRaised",
-    "Event",
-    "Finished",
-    "Limits",
-    "ListenerEvent",
-    "Marker",
-    "MeetingState",
-    "MeetingUpdated",
-    "ModelNames",
-    "MoodBody",
-    "MoodShifted",
-    "MoodUpdated",
-    "Overload",
-    "Placed",
-    "Record",
-    "Scale",
-    "SessionClosed",
-    "SessionCreated",
-    "SessionEvent",
-    "SessionInfo",
-    "SessionResumed",
-    "SessionState",
-    "SessionUpdated",
-    "Snapshot",
-    "SpeakerState",
-    "SpeechStarted",
-    "SpeechStopped",
-    "Stamp",
-    "TranscriptPartial",
-    "TranscriptionCompleted",
-    "TranscriptionConfig",
-    "TranscriptionDelta",
-    "TranscriptionFailed",
-    "TurnDetection",
-    "Usage",
-    "Window",
-    "WordTiming",
-    "decode_event",
-    "encode_event",
-]
+__all__ = ["AnyEvent", "decode_event", "encode_event"]
+__all__ += meeting.__all__
+__all__ += session.__all__
+__all__ += values.__all__
 
 AnyEvent: TypeAlias = SessionEvent | ListenerEvent
 

@@ -25,6 +25,11 @@ class Placed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
     event_id: EventId
 
+    @property
+    def type(self) -> str:
+        """Return the name of its kind, as the protocol has it."""
+        return str(self.__struct_config__.tag)
+
 
 class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
     """The first event for a listener: everything it would know had it been there before."""
@@ -70,6 +75,11 @@ class MeetingUpdated(
     """
 
     event_id: EventId
+
+    @property
+    def type(self) -> str:
+        """Return the name of its kind, as the protocol has it."""
+        return str(self.__struct_config__.tag)
 
 
 class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):

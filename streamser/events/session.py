@@ -68,6 +68,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     ] = None
 
     @property
+    def type(self) -> str:
+        """Return the name of its kind, as the protocol has it."""
+        return str(self.__struct_config__.tag)
+
+    @property
     def clock_ms(self) -> int | None:
         """Return the place in the audio that ``lag_ms`` is counted from, in ms."""
         return None

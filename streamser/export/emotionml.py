@@ -10,10 +10,9 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from streamser.events import EmotionBody
-from streamser.export.records import Reading, UtteranceRecord
-from streamser.export.text import flat
-from streamser.export.timeline import Timeline
+from streamser.export.records import Reading, Timeline, UtteranceRecord
 from streamser.taxonomy import UNSURE
+from streamser.text import flat
 
 __all__ = ["to_emotionml"]
 

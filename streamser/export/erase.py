@@ -15,11 +15,9 @@ import msgspec
 
 from streamser.errors import StreamserError
 from streamser.export.forget import Person, Traces
-from streamser.export.formats import ExportFormat, render, save
-from streamser.export.kept import safe_part
-from streamser.export.lock import is_held
+from streamser.export.formats import ExportFormat, is_held, render, safe_part, save
 from streamser.export.read import EventFile, read_recording
-from streamser.export.timeline import SOUNDS
+from streamser.export.records import SOUNDS
 
 __all__ = ["Deed", "apply", "leftovers", "plan"]
 
@@ -31,6 +29,7 @@ _MADE: Final = {
     ".emotionml": ExportFormat.EMOTIONML,
     ".emotionml.xml": ExportFormat.EMOTIONML,
     ".textgrid": ExportFormat.TEXTGRID,
+    ".eaf": ExportFormat.EAF,
     ".audformat": ExportFormat.AUDFORMAT,
 }
 _PAGE: Final = ".html"

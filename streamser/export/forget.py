@@ -23,9 +23,9 @@ from streamser.events import (
     SessionUpdated,
     Snapshot,
 )
-from streamser.export.gather import Place
+from streamser.export.gather import LineStamp
 from streamser.export.read import Line
-from streamser.names import read_name
+from streamser.text import read_name
 
 __all__ = ["Person", "Traces"]
 
@@ -276,7 +276,7 @@ def _same(name: str | None, other: str) -> bool:
         return False
 
 
-def _written(event: AnyEvent, place: Place) -> bytes:
+def _written(event: AnyEvent, place: LineStamp) -> bytes:
     """Write an event, and what stood beside it, as a line."""
     body = msgspec.json.encode(event)
     # A meeting's own events have some of these fields themselves.

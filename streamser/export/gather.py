@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from streamser.events import (
     Cleared,
     Committed,
+    EmotionBody,
     EmotionCompleted,
     EmotionDelta,
     EmotionProvisional,
@@ -30,13 +33,19 @@ from streamser.events import (
     TranscriptionFailed,
     TranscriptPartial,
 )
-from streamser.export.item import Item
-from streamser.export.records import Partial, Reading, Recording, SessionRecord
+from streamser.export.records import (
+    Lags,
+    PartialText,
+    Reading,
+    Recording,
+    SessionRecord,
+    UtteranceRecord,
+)
 
-__all__ = ["Gatherer", "Place"]
+__all__ = ["Gatherer", "LineStamp"]
 
 
-class Place(msgspec.Struct, frozen=True):
+class LineStamp(msgspec.Struct, frozen=True):
     """Say what stands beside an event in its line, where anything does.
 
     ``cursor``, ``meeting`` and ``at_ms`` are a server's ``Stamp``; ``unix_ms`` is when a
@@ -49,7 +58,50 @@ class Place(msgspec.Struct, frozen=True):
     unix_ms: int | None = None
 
 
-class _Session:
+class _Item(msgspec.Struct, eq=False):
+    """Keep what is known of one utterance so far."""
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    handed_over: bool = False
+    final: bool = False
+    fields: dict[str, Any] = msgspec.field(default_factory=dict)
+    lags: dict[str, float | None] = msgspec.field(default_factory=dict)
+    readings: list[Reading] = msgspec.field(default_factory=list)
+    provisional: Reading | None = None
+    partials: list[PartialText] = msgspec.field(default_factory=list)
+    shift_ms: int | None = None
+
+    def reach(self, end_ms: int) -> None:
+        """Learn that it goes on at least so far."""
+        self.end_ms = max(self.end_ms, end_ms)
+
+    def judge(self, emotion: EmotionBody) -> None:
+        """Learn what was felt, and by whom if that is said."""
+        self.fields["emotion"] = emotion
+        if emotion.speaker is not None:
+            self.fields["speaker"] = emotion.speaker
+            self.fields["speaker_provisional"] = emotion.speaker_provisional
+
+    def record(self, session_id: str) -> UtteranceRecord:
+        """Return what is known by now."""
+        return UtteranceRecord(
+            session_id=session_id,
+            item_id=self.item_id,
+            start_ms=self.start_ms,
+            end_ms=max(self.start_ms, self.end_ms),
+            final=self.final,
+            lags=Lags(**self.lags),
+            readings=tuple(self.readings),
+            provisional=self.provisional,
+            partials=tuple(self.partials),
+            shift_ms=self.shift_ms,
+            **self.fields,
+        )
+
+
+class _GatheredSession:
     """Keep one session."""
 
     def __init__(self, session_id: str) -> None:
@@ -62,7 +114,7 @@ class _Session:
         self._before: int | None = None
         self._seen: set[int] = set()
         self._reached_ms = 0
-        self._items: dict[str, Item] = {}
+        self._items: dict[str, _Item] = {}
         self._moods: list[MoodUpdated] = []
         self._losses: list[Overload] = []
         self._errors: list[ErrorRaised] = []
@@ -85,7 +137,7 @@ class _Session:
         before = min(self._seen) - 1 if self._before is None else self._before
         return max(self._seen) - before - len(self._seen)
 
-    def take(self, event: Event, place: Place) -> None:
+    def take(self, event: Event, place: LineStamp) -> None:
         """Take in the next event."""
         self._reached_ms = max(self._reached_ms, event.clock_ms or 0)
         self.meeting = place.meeting or self.meeting
@@ -134,13 +186,13 @@ class _Session:
         item.lags["emotion"] = final.lag_ms
         item.shift_ms = round(final.at_ms - (final.lag_ms or 0.0)) - final.audio_end_ms
 
-    def _item(self, item_id: str, start_ms: int) -> Item:
+    def _item(self, item_id: str, start_ms: int) -> _Item:
         if item_id not in self._items:
-            self._items[item_id] = Item(item_id, start_ms, start_ms)
+            self._items[item_id] = _Item(item_id, start_ms, start_ms)
             self._items[item_id].fields["speaker"] = self.speaker
         return self._items[item_id]
 
-    def _take_part(self, event: Event, place: Place) -> None:
+    def _take_part(self, event: Event, place: LineStamp) -> None:
         """Take in an event of an utterance."""
         match event:
             case SpeechStarted(item_id=item_id, audio_start_ms=start):
@@ -155,7 +207,7 @@ class _Session:
                 item = self._item(item_id, event.audio_start_ms)
                 item.reach(end)
                 item.partials.append(
-                    Partial(
+                    PartialText(
                         text=event.text,
                         committed=event.committed,
                         end_ms=end,
@@ -187,7 +239,7 @@ class _Session:
 
     def _finish(
         self, event: TranscriptionCompleted | EmotionCompleted | TranscriptionFailed
-    ) -> Item:
+    ) -> _Item:
         if isinstance(event, EmotionCompleted):
             start = event.emotion.window.start_ms
         else:
@@ -238,11 +290,11 @@ class Gatherer:
     """Take the events of any number of sessions, mixed as they may be, and sum them up."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _GatheredSession] = {}
         self._meetings: dict[str, MeetingUpdated] = {}
         self._shifts: list[MoodShifted] = []
 
-    def take(self, event: Event | ListenerEvent, place: Place = Place()) -> bool:  # noqa: B008 - frozen
+    def take(self, event: Event | ListenerEvent, place: LineStamp = LineStamp()) -> bool:  # noqa: B008 - frozen
         """Take in an event; return whether it was new: what comes twice counts once."""
         match event:
             case Snapshot():
@@ -268,9 +320,9 @@ class Gatherer:
             shifts=tuple(self._shifts),
         )
 
-    def _session(self, session_id: str) -> _Session:
+    def _session(self, session_id: str) -> _GatheredSession:
         if session_id not in self._sessions:
-            self._sessions[session_id] = _Session(session_id)
+            self._sessions[session_id] = _GatheredSession(session_id)
         return self._sessions[session_id]
 
     def _begin(self, snapshot: Snapshot) -> None:

@@ -6,18 +6,28 @@ import io
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
 from streamser.errors import StreamserError
-from streamser.events import AnyEvent, Event, decode_event
-from streamser.export.gather import Gatherer, Place
-from streamser.export.plausible import implausible
-from streamser.export.records import Recording, SessionRecord
-from streamser.export.timeline import SOUNDS, check_meeting, listed
+from streamser.events import AnyEvent, EmotionBody, Event, decode_event
+from streamser.export.gather import Gatherer, LineStamp
+from streamser.export.records import SOUNDS, Recording, SessionRecord, check_meeting, listed
+from streamser.export.tables import columns_of, rows_of
+from streamser.export.utterances import needs_pandas
 
-__all__ = ["EventFile", "Line", "choose_meeting", "choose_session", "read_recording"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "EventFile",
+    "Line",
+    "choose_meeting",
+    "choose_session",
+    "read_recording",
+    "read_session",
+]
 
 _LONGEST: Final = 2**22
 """Bytes of a line; more than our clients take from a server."""
@@ -27,13 +37,19 @@ _CODE_PAGE: Final = "not UTF-8 but in a code page of some shell; convert the fil
 _FOREIGN: Final = "events that nobody here knows"
 _STRANGE_LINE: Final = "no events"
 _TOO_LONG: Final = f"longer than {_LONGEST >> 20} MiB"
+_FARTHEST_MS: Final = 366 * 86_400_000
+_LONGEST_MS: Final = 3_600_000
+"""An utterance; settings allow ten minutes."""
+_DATE_MS: Final = 2**53
+_MOST: Final = 2**53
+_MARGIN: Final = 1e-3
 
 
 class Line(msgspec.Struct, frozen=True):
     """Hold an event, what stands beside it, and the line as it was."""
 
     event: AnyEvent
-    place: Place
+    place: LineStamp
     raw: bytes
 
 
@@ -186,14 +202,14 @@ def _read(raw: bytes) -> Line | str | None:
         return _CODE_PAGE if raw.lstrip().startswith(b"{") else _STRANGE_LINE
     try:
         event = decode_event(raw)
-        place = msgspec.json.decode(raw, type=Place)
+        place = msgspec.json.decode(raw, type=LineStamp)
     except msgspec.DecodeError:
         try:
             msgspec.json.decode(raw, type=_Foreign)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return _STRANGE_LINE
         return _FOREIGN
-    why = implausible(event, place)
+    why = _implausible(event, place)
     return Line(event, place, raw) if why is None else why
 
 
@@ -210,3 +226,78 @@ def _sound_of(session: SessionRecord, origin: Path | None) -> Path | None:
         return source if source.suffix.lower() in SOUNDS and source.is_file() else None
     except (OSError, ValueError):
         return None
+
+
+def _implausible(event: AnyEvent, place: LineStamp) -> str | None:
+    """Say what of an event cannot be: times, lengths or shares; ``None``: all can."""
+    if any(abs(time) > _FARTHEST_MS for time in _times_of(event, place)):
+        return "a time beyond a year"
+    numbers = (getattr(event, name) for name in event.__struct_fields__)
+    if any(isinstance(each, int | float) and abs(each) > _MOST for each in numbers):
+        return "a number beyond all counting"
+    if abs(place.unix_ms or 0) > _DATE_MS:
+        return "a date that is none"
+    for start, end in _spans_of(event):
+        if not -_MARGIN <= end - start <= _LONGEST_MS:
+            return "an utterance of more than an hour, or less than nothing"
+    if any(not -_MARGIN <= share <= 1 + _MARGIN for share in _shares_of(event)):
+        return "a share that is not between 0 and 1"
+    if any(abs(value) > 1 + _MARGIN for value in _values_of(event)):
+        return "a dimension that is not between -1 and 1"
+    return None
+
+
+def _times_of(event: AnyEvent, place: LineStamp) -> Iterator[float]:
+    yield place.at_ms or 0
+    for name in ("audio_start_ms", "audio_end_ms", "audio_ms", "speech_ms", "since_ms", "lag_ms"):
+        yield getattr(event, name, None) or 0
+    yield getattr(event, "at_ms", None) or 0
+    for word in getattr(event, "words", ()):
+        yield word.start_ms
+        yield word.end_ms
+    emotion = getattr(event, "emotion", None)
+    if isinstance(emotion, EmotionBody):
+        yield emotion.window.start_ms
+        yield emotion.window.end_ms
+
+
+def _spans_of(event: AnyEvent) -> Iterator[tuple[float, float]]:
+    emotion = getattr(event, "emotion", None)
+    if isinstance(emotion, EmotionBody):
+        yield emotion.window.start_ms, emotion.window.end_ms
+    start, end = (getattr(event, name, None) for name in ("audio_start_ms", "audio_end_ms"))
+    if start is not None and end is not None:
+        yield start, end
+
+
+def _shares_of(event: AnyEvent) -> Iterator[float]:
+    emotion = getattr(event, "emotion", None)
+    for judged in (event, emotion, getattr(event, "mood", None)):
+        yield getattr(judged, "confidence", None) or 0.0
+        yield from (getattr(judged, "scores", None) or {}).values()
+
+
+def _values_of(event: AnyEvent) -> Iterator[float]:
+    emotion = getattr(event, "emotion", None)
+    for judged in (event, emotion, getattr(event, "mood", None)):
+        dimensions = getattr(judged, "dimensions", None)
+        for name in ("valence", "arousal", "dominance"):
+            yield getattr(dimensions, name, None) or 0.0
+
+
+def read_session(*paths: str | Path, session: str | None = None) -> pandas.DataFrame:
+    """Read what a session left: files of events, as ``listen --json`` or ``--export`` write them.
+
+    Returns a table with one row an utterance, times in s, what was not measured missing; its
+    ``attrs["notes"]`` say what could not be read. ``session`` chooses one of several by its id.
+    ``read_recording`` gives typed records of utterances, readings, moods and losses instead.
+    Raises ``StreamserError`` where a file cannot be read or holds no events, and
+    ``ModuleNotFoundError`` without pandas.
+    """
+    pandas = needs_pandas("read_session() (read_recording() does not)")
+    recording = read_recording(*paths)
+    if session is not None:
+        recording = choose_session(recording, [session])
+    frame = pandas.DataFrame(list(rows_of(recording)), columns=list(columns_of(recording)))
+    frame.attrs["notes"] = list(recording.notes)
+    return frame

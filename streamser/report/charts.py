@@ -1,20 +1,28 @@
-"""Charts as SVG that any width fits: what lies in time is placed in per cent; pure.
-
-A time axis can so be as wide as somebody zooms, without a script that draws.
-"""
+"""Charts as SVG that any width fits: what lies in time is placed in per cent; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from streamser.report.figures import Figures, Said
-from streamser.report.markup import clock, style_name, text
-from streamser.report.measures import Spread
-from streamser.report.moods import MoodPoint
-from streamser.report.thin import Block, merge, thin
+import msgspec
 
-__all__ = ["ZOOMS", "draw_axis", "draw_bins", "draw_lanes", "draw_plot", "extent_of"]
+from streamser.report.figures import Figures, SaidUtterance
+from streamser.report.markup import clock, monogram, style_name, text
+from streamser.report.measures import MoodPoint, Spread
+
+__all__ = [
+    "ZOOMS",
+    "LaneBlock",
+    "draw_axis",
+    "draw_bins",
+    "draw_lanes",
+    "draw_plane",
+    "draw_plot",
+    "extent_of",
+    "merge",
+    "thin",
+]
 
 ZOOMS: Final = (1, 4, 16)
 """How many times as wide as the page the time axis can be."""
@@ -29,6 +37,15 @@ _TICKS: Final = 9
 _DASHES: Final = ("", "7 4", "2 3", "10 3 2 3", "4 2")
 _ICON_SHARE: Final = 0.012
 _MANY: Final = 400  # utterances, before their marks are drawn smaller
+_COLUMNS: Final = 4_000
+"""Columns that a time axis is taken to have at most: a screen, zoomed in on a little."""
+_QUADRANTS: Final = (
+    ("tense", -1, 1, "angry"),
+    ("lively", 1, 1, "happy"),
+    ("downcast", -1, -1, "sad"),
+    ("at ease", 1, -1, "neutral"),
+)
+_GRID: Final = 120
 
 
 def extent_of(figures: Figures) -> float:
@@ -78,7 +95,7 @@ def _crowd(figures: Figures) -> str:
     return " many" if len(figures.said) > _MANY else ""
 
 
-def _block(block: Block, y: int, length_ms: int) -> str:
+def _block(block: LaneBlock, y: int, length_ms: int) -> str:
     start, width = block.start_ms, max(block.end_ms - block.start_ms, 1)
     name = style_name(block.category)
     opacity = 0.45 + 0.55 * block.confidence
@@ -141,7 +158,7 @@ def _plot_in_words(figures: Figures, dimension: str) -> str:
     )
 
 
-def _trace(said: Said, dimension: str, extent: float, length_ms: int) -> str:
+def _trace(said: SaidUtterance, dimension: str, extent: float, length_ms: int) -> str:
     readings = [
         (each.at_ms, value)
         for each in said.trace
@@ -239,3 +256,158 @@ def _percent(ms: int, length_ms: int) -> str:
 
 def _number(value: float, places: int = 2) -> str:
     return f"{value:.{places}f}".rstrip("0").rstrip(".") or "0"
+
+
+class LaneBlock(msgspec.Struct, frozen=True):
+    """Hold a stretch of one speaker and one category; ``number`` is its first utterance."""
+
+    number: int
+    start_ms: int
+    end_ms: int
+    category: str | None
+    confidence: float
+
+
+def thin(points: Sequence[tuple[int, float]], length_ms: int) -> list[tuple[int, float]]:
+    """Keep of each column the first, lowest, highest and last point: a line looks as it did."""
+    kept: list[tuple[int, float]] = []
+    column: list[tuple[int, float]] = []
+    now = -1
+    for point in points:
+        place = point[0] * _COLUMNS // max(1, length_ms)
+        if place != now:
+            kept += _ends(column)
+            column, now = [], place
+        column.append(point)
+    return kept + _ends(column)
+
+
+def _ends(column: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    if len(column) <= 4:
+        return list(column)
+    values = [value for _, value in column]
+    places = {0, values.index(min(values)), values.index(max(values)), len(column) - 1}
+    return [column[place] for place in sorted(places)]
+
+
+def merge(said: Sequence[SaidUtterance], talker: int, length_ms: int) -> Iterator[LaneBlock]:
+    """Yield the blocks of a speaker's lane; alike ones that no column parts become one."""
+    gap = length_ms / _COLUMNS
+    held: LaneBlock | None = None
+    for number, each in enumerate(said):
+        if each.talker != talker:
+            continue
+        block = LaneBlock(number, each.start_ms, each.end_ms, each.category, each.confidence)
+        if held is None:
+            held = block
+        elif held.category == block.category and _narrow(held, block, gap):
+            held = msgspec.structs.replace(held, end_ms=max(held.end_ms, block.end_ms))
+        else:
+            yield held
+            held = block
+    if held is not None:
+        yield held
+
+
+def _narrow(held: LaneBlock, block: LaneBlock, gap: float) -> bool:
+    """Return whether both are too narrow, and too near, to be seen as two."""
+    small = min(held.end_ms - held.start_ms, block.end_ms - block.start_ms)
+    return small < 2 * gap and block.start_ms - held.end_ms < gap
+
+
+_WIDTH, _HEIGHT = 380, 300
+_LEFT, _TOP, _RIGHT, _BOTTOM = 22, 8, 372, 276
+
+
+def draw_plane(figures: Figures, extent: float) -> str:
+    """Draw every utterance by its category, and where each speaker was on average."""
+    parts = [_field(extent)]
+    seen = set()
+    for number, each in enumerate(figures.said):
+        if each.valence is None or each.arousal is None:
+            continue
+        x, y = _place(each.valence, each.arousal, extent)
+        key = (round(x * _GRID / _WIDTH), round(y * _GRID / _WIDTH), each.category)
+        if key in seen:
+            continue
+        seen.add(key)
+        sure = 1 - min(1.0, max(0.0, each.uncertainty or 0.0))
+        name = style_name(each.category)
+        parts.append(
+            f'<use class="point" data-u="{number}" data-category="{name}" href="#i-{name}"'
+            f' x="{x - 5.5:.1f}" y="{y - 5.5:.1f}" width="11" height="11"'
+            f' style="--o:{0.35 + 0.65 * sure:.2f}"/>'
+        )
+    parts += _means(figures, extent)
+    return (
+        f'<svg class="plane" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f' aria-label="{text(_in_words(figures))}">{"".join(parts)}</svg>'
+    )
+
+
+def _field(extent: float) -> str:
+    width, height = _RIGHT - _LEFT, _BOTTOM - _TOP
+    middle_x, middle_y = _LEFT + width / 2, _TOP + height / 2
+    glows, fills, names = [], [], []
+    for name, right, up, category in _QUADRANTS:
+        x, y = _LEFT + width * (right > 0), _TOP + height * (up < 0)
+        glows.append(
+            f'<radialGradient id="g-{category}" gradientUnits="userSpaceOnUse" cx="{x}" cy="{y}"'
+            f' r="220"><stop stop-color="var(--c-{category})" stop-opacity=".2"/>'
+            f'<stop offset="1" stop-color="var(--c-{category})" stop-opacity="0"/>'
+            "</radialGradient>"
+        )
+        fills.append(
+            f'<rect x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" rx="10"'
+            f' fill="url(#g-{category})"/>'
+        )
+        anchor = "end" if right > 0 else "start"
+        place = x - 10 * right
+        names.append(
+            f'<text class="corner" x="{place}" y="{_TOP + 18 if up > 0 else _BOTTOM - 10}"'
+            f' text-anchor="{anchor}">{name}</text>'
+        )
+    size = f"{extent:g}".lstrip("0")
+    return (
+        f"<defs>{''.join(glows)}</defs>{''.join(fills)}"
+        f'<rect class="frame" x="{_LEFT}" y="{_TOP}" width="{width}" height="{height}" rx="10"/>'
+        f'<path class="zero" d="M{_LEFT} {middle_y}H{_RIGHT}M{middle_x} {_TOP}V{_BOTTOM}"/>'
+        f"{''.join(names)}"
+        f'<text x="{_LEFT}" y="{_BOTTOM + 17}">−{size} unpleasant</text>'
+        f'<text x="{_RIGHT}" y="{_BOTTOM + 17}" text-anchor="end">pleasant +{size}</text>'
+        f'<text transform="translate({_LEFT - 8} {_BOTTOM})rotate(-90)">−{size} calm</text>'
+        f'<text transform="translate({_LEFT - 8} {_TOP})rotate(-90)" text-anchor="end">'
+        f"excited +{size}</text>"
+    )
+
+
+def _means(figures: Figures, extent: float) -> list[str]:
+    if len(figures.talkers) < 2:
+        return []
+    parts = []
+    for number, each in enumerate(figures.talkers[:10]):
+        if each.valence is not None and each.arousal is not None:
+            x, y = _place(each.valence, each.arousal, extent)
+            name = each.name or "Speaker"
+            parts.append(
+                f'<g class="mean" data-speaker="{number % 10}"><title>{text(name)}, mean</title>'
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="11"/><text x="{x:.1f}"'
+                f' y="{y + 3.2:.1f}" text-anchor="middle">{text(monogram(name))}'
+                "</text></g>"
+            )
+    return parts
+
+
+def _place(valence: float, arousal: float, extent: float) -> tuple[float, float]:
+    x, y = (min(1.0, max(-1.0, value / extent)) for value in (valence, arousal))
+    return (
+        _LEFT + (_RIGHT - _LEFT) * (x + 1) / 2,
+        _TOP + (_BOTTOM - _TOP) * (1 - y) / 2,
+    )
+
+
+def _in_words(figures: Figures) -> str:
+    known = sum(each.valence is not None and each.arousal is not None for each in figures.said)
+    if not known:
+        return "Valence and arousal: not measured"
+    return f"Valence and arousal of {known} utterances; every value is in the transcript"

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from streamser.errors import StreamserError
 from streamser.events import ModelNames, Record
-from streamser.export.records import Recording, SessionRecord, UtteranceRecord
-from streamser.export.timeline import Timeline, timeline_of
-from streamser.report.gaps import gaps_of
+from streamser.export.records import (
+    Recording,
+    SessionRecord,
+    Timeline,
+    UtteranceRecord,
+    timeline_of,
+)
 from streamser.report.measures import (
     LATENCIES,
+    MoodPoint,
     Share,
+    Shift,
     Spread,
+    lines_of,
     overlap_of,
     share_out,
+    shifts_of,
     spread_of,
 )
-from streamser.report.moods import MoodPoint, Shift, lines_of, shifts_of
 
-__all__ = ["Figures", "Said", "Talker", "TracePoint", "figures_of"]
+__all__ = ["Figures", "SaidUtterance", "Talker", "TracePoint", "figures_of"]
 
 
 class TracePoint(Record, frozen=True, kw_only=True):
@@ -31,7 +38,7 @@ class TracePoint(Record, frozen=True, kw_only=True):
     arousal: float | None
 
 
-class Said(Record, frozen=True, kw_only=True):
+class SaidUtterance(Record, frozen=True, kw_only=True):
     """One utterance as the report shows it; times are ms of the report's clock.
 
     ``talker`` is a place in ``Figures.talkers``. ``category`` is ``None`` where there is no
@@ -97,7 +104,7 @@ class Figures(Record, frozen=True, kw_only=True):
     words: int = 0
     transcribed: bool = False
     talkers: tuple[Talker, ...] = ()
-    said: tuple[Said, ...] = ()
+    said: tuple[SaidUtterance, ...] = ()
     everybody: tuple[MoodPoint, ...] = ()
     shifts: tuple[Shift, ...] = ()
     categories: tuple[Share, ...] = ()
@@ -149,7 +156,7 @@ def figures_of(
         latencies=tuple(_latencies(timeline)),
         engines=_engines_of(recording.sessions),
         session_ids=tuple(each.session_id for each in recording.sessions),
-        gaps=gaps_of(recording),
+        gaps=_gaps_of(recording),
     )
 
 
@@ -157,7 +164,9 @@ def _shifts_by_item(recording: Recording) -> dict[tuple[str, str], int]:
     return {(each.session_id, each.item_id): each.shift_ms or 0 for each in recording.utterances}
 
 
-def _said(utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str], int]) -> Said:
+def _said(
+    utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str], int]
+) -> SaidUtterance:
     emotion = utterance.judged
     trace = tuple(
         TracePoint(
@@ -167,7 +176,7 @@ def _said(utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str],
         )
         for each in utterance.readings
     )
-    return Said(
+    return SaidUtterance(
         talker=talker,
         session_id=utterance.session_id,
         start_ms=utterance.start_ms,
@@ -191,7 +200,7 @@ def _talker(
     number: int,
     name: str | None,
     timeline: Timeline,
-    said: Sequence[Said],
+    said: Sequence[SaidUtterance],
     line: tuple[MoodPoint, ...],
     total_ms: int,
 ) -> Talker:
@@ -258,3 +267,38 @@ def _engines_of(sessions: Sequence[SessionRecord]) -> tuple[tuple[str, str], ...
 def _recogniser(models: ModelNames) -> str:
     words = models.asr or "none"
     return f"{words} in {models.asr_arithmetic}" if models.asr_arithmetic else words
+
+
+def _gaps_of(recording: Recording) -> tuple[str, ...]:
+    """Say what could not be read, was lost, failed, or ended early; one line each."""
+    several = len(recording.sessions) > 1
+    lines = list(recording.notes)
+    for session in recording.sessions:
+        name = (session.info.speaker if session.info else None) or session.session_id
+        prefix = f"{name}: " if several else ""
+        lines += [f"{prefix}{line}" for line in _of_session(session)]
+    return tuple(lines)
+
+
+def _of_session(session: SessionRecord) -> Iterator[str]:
+    if session.closed is None:
+        yield "the events end before the session did."
+    if session.missing:
+        yield f"{_counted(session.missing, 'event')} missing from the recording."
+    losses = {each.kind: each.total for each in session.losses}
+    if "audio" in losses:
+        lost = losses["audio"]
+        much = f"{lost / 1000:.1f} s of sound" if lost else "some sound"
+        yield f"{much} was lost and replaced by silence."
+    if losses.get("partials"):
+        yield f"{_counted(losses['partials'], 'reading')} left out to keep pace."
+    if losses.get("deltas"):
+        yield f"{_counted(losses['deltas'], 'event')} not sent to a slow listener."
+    failed = sum(each.problem is not None for each in session.utterances)
+    if failed:
+        yield f"{_counted(failed, 'utterance')} without a result."
+    yield from dict.fromkeys(" ".join(each.message.split()) for each in session.errors)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"1 {noun} is" if number == 1 else f"{number} {noun}s are"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from streamser.export.text import flat
+from streamser.text import flat
 
 __all__ = [
     "SYMBOLS",

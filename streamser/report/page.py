@@ -15,14 +15,13 @@ from streamser.report.charts import (
     dash_of,
     draw_axis,
     draw_lanes,
+    draw_plane,
     draw_plot,
     extent_of,
 )
 from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
-from streamser.report.plane import draw_plane
-from streamser.report.sound import Clip
-from streamser.report.transcript import transcript_card
+from streamser.report.transcript import SoundClip, transcript_card
 
 __all__ = ["render_page"]
 
@@ -46,7 +45,7 @@ _MOON = (
 )
 
 
-def render_page(figures: Figures, clips: Sequence[Clip] = ()) -> str:
+def render_page(figures: Figures, clips: Sequence[SoundClip] = ()) -> str:
     """Write a report as HTML; the same figures and sound give the same bytes.
 
     Styles, script, pictures and sound are all inside, and a policy of the page forbids the
@@ -184,7 +183,7 @@ def _plane_card(figures: Figures) -> str:
 </section>"""
 
 
-def _player(clips: Sequence[Clip]) -> str:
+def _player(clips: Sequence[SoundClip]) -> str:
     if not clips:
         return ""
     rows = "".join(

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
-from streamser.export.text import why_distrusted
-from streamser.report.figures import Figures, Said
+import msgspec
+
+from streamser.errors import StreamserError
+from streamser.report.figures import Figures, SaidUtterance
 from streamser.report.markup import badge, clock, percent, sign, signed, style_name, text
-from streamser.report.sound import Clip
+from streamser.text import why_distrusted
 
-__all__ = ["transcript_card"]
+__all__ = ["SoundClip", "read_clip", "transcript_card"]
 
 _PLAY = (
     '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">'
     '<path class="play" d="M4 2.5v11l9-5.5z"/><path class="stop" d="M3.5 3.5h9v9h-9z"/></svg>'
 )
+_KINDS: Final = {
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "audio/mp4",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "audio/webm",
+}
+_MOST_BYTES: Final = 100_000_000
 
 
-def transcript_card(figures: Figures, clips: Sequence[Clip]) -> str:
+def transcript_card(figures: Figures, clips: Sequence[SoundClip]) -> str:
     """Write the card; utterances are numbered as in the charts."""
     count = len(figures.said)
     what = "1 utterance" if count == 1 else f"{count} utterances"
@@ -39,7 +56,7 @@ def transcript_card(figures: Figures, clips: Sequence[Clip]) -> str:
 </section>"""
 
 
-def _row(number: int, said: Said, figures: Figures, places: dict[str | None, int]) -> str:
+def _row(number: int, said: SaidUtterance, figures: Figures, places: dict[str | None, int]) -> str:
     name = figures.talkers[said.talker].name
     start = clock(said.start_ms)
     who = name or "Speaker"
@@ -67,7 +84,7 @@ def _row(number: int, said: Said, figures: Figures, places: dict[str | None, int
     )
 
 
-def _words(said: Said) -> str:
+def _words(said: SaidUtterance) -> str:
     if said.text:
         broken = ' <span class="muted">…</span>' if said.problem else ""
         return f'<p class="text" dir="auto">{text(said.text)}{broken}</p>'
@@ -77,7 +94,7 @@ def _words(said: Said) -> str:
     return f'<p class="text none">{why}</p>'
 
 
-def _values(said: Said) -> str:
+def _values(said: SaidUtterance) -> str:
     parts = []
     if said.valence is not None or said.arousal is not None:
         parts += [f"valence&nbsp;{signed(said.valence)}", f"arousal&nbsp;{signed(said.arousal)}"]
@@ -86,3 +103,36 @@ def _values(said: Said) -> str:
     if said.problem is not None:
         parts.append(f"no result: {text(said.problem)}")
     return " · ".join(parts)
+
+
+class SoundClip(msgspec.Struct, frozen=True):
+    """Hold sound for the page: as a ``data:`` address, and whose clock it has.
+
+    ``session_id`` ``None``: that of the whole report.
+    """
+
+    label: str
+    uri: str
+    session_id: str | None = None
+
+
+def read_clip(path: Path, label: str, session_id: str | None = None) -> SoundClip:
+    """Read a file as it is; raise ``StreamserError`` for what browsers do not play, or is big."""
+    kind = _KINDS.get(path.suffix.lower())
+    advice = f"turn it into MP3 (ffmpeg -i {path.name} -b:a 48k {path.stem}.mp3) and name that."
+    if kind is None:
+        raise StreamserError(
+            f"{path}: browsers do not play such files; {advice}", code="unsupported_audio"
+        )
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise StreamserError(
+                f"{path}: {size // 1_000_000} MB are too much for a page; {advice}",
+                code="audio_too_big",
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or error
+        raise StreamserError(f"{path}: {why}.", code="file_not_found") from None
+    return SoundClip(label, f"data:{kind};base64,{b64encode(data).decode()}", session_id)

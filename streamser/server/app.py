@@ -16,14 +16,12 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from streamser.config import ServerSettings, Settings
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
-from streamser.replay.playback import Playback
-from streamser.replay.score import Score
-from streamser.runtime.analyzer import Analyzer
-from streamser.runtime.engine import Engine
-from streamser.runtime.timing import SYSTEM, Timing
+from streamser.export.replay import Playback, Playlist
+from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.engine import Engine
+from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.server.clients import (
     CLOSE_S,
     Ending,
@@ -54,6 +52,7 @@ from streamser.server.sessions import SessionRegistry, SubscriberRegistry
 from streamser.server.stream import StreamResources, stream_settings
 from streamser.server.telemetry import Metrics, run_beside
 from streamser.server.transport import ClientSocket
+from streamser.settings import ServerSettings, Settings
 
 __all__ = ["EmotionServer", "ReplayServer", "ServerOptions"]
 
@@ -199,7 +198,7 @@ class EmotionServer:
         resources = StreamResources(
             settings=self._settings,
             make_vad=make_vad,
-            make_listener=workers.listener,
+            new_speaker=workers.new_speaker,
             models=models,
             modalities=abilities.modalities,
             workers=workers,
@@ -382,7 +381,7 @@ class ReplayServer:
     def __init__(
         self,
         settings: Settings,
-        score: Score,
+        score: Playlist,
         speed: float,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

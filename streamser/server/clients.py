@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload, encode_event
-from streamser.runtime.wording import RefusedError, client_error
+from streamser.pipeline.emitter import RefusedError, client_error
 from streamser.server.commands import (
     Append,
     Clear,

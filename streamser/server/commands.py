@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.source import Frames
-from streamser.config import EndpointingSettings, PartialSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event
+from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.languages import known_language
 
 __all__ = [

@@ -14,14 +14,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from streamser.config import ServerSettings
 from streamser.errors import ConfigError
-from streamser.names import read_name
 from streamser.server.commands import ANY_LANGUAGE, Dialect, StreamSettings
 from streamser.server.deepgram import DeepgramDialect, parse_listen
 from streamser.server.hub import Interest, parse_events, read_after
 from streamser.server.limits import Admission, Refusal
 from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.settings import ServerSettings
+from streamser.text import read_name
 
 __all__ = [
     "SOCKETS",

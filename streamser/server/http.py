@@ -22,7 +22,6 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from streamser.config import ServerSettings
 from streamser.errors import ConfigError, StreamserError
 from streamser.server.clients import (
     CLOSE_S,
@@ -65,6 +64,7 @@ from streamser.server.telemetry import (
     peer_of,
 )
 from streamser.server.transport import ClientSocket, ConnectionTable, open_sockets
+from streamser.settings import ServerSettings
 
 __all__ = ["Port", "Routes", "read_page", "refuse", "unreadable", "with_statement", "without_body"]
 

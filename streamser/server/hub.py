@@ -12,13 +12,13 @@ from typing import TypeAlias
 import msgspec
 
 from streamser import events
-from streamser.emotion.finished import FairLog, FinishedLog
-from streamser.emotion.meeting import MeetingMood
 from streamser.errors import ConfigError
-from streamser.names import read_name
-from streamser.runtime.profile import SessionSnapshot
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.server.finished import FairLog, FinishedLog
+from streamser.server.meeting import MeetingMood
 from streamser.server.outgoing import EncodedEvent, can_be_left_out
 from streamser.server.telemetry import log_fault
+from streamser.text import read_name
 
 __all__ = ["Hub", "Interest", "LiveMeeting", "Subscription", "parse_events", "read_after"]
 

@@ -12,8 +12,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from streamser.config import ServerSettings
 from streamser.events import ErrorBody
+from streamser.settings import ServerSettings
 
 __all__ = [
     "FULL",

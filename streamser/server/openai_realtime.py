@@ -15,9 +15,8 @@ from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.events import PROTOCOL, AnyEvent, AudioFormat, ErrorBody, Event, Stamp, encode_event
-from streamser.names import read_name
-from streamser.runtime.assembly import segmenter_settings
-from streamser.runtime.wording import client_error
+from streamser.pipeline.build import endpointer_settings
+from streamser.pipeline.emitter import client_error
 from streamser.server.commands import (
     ANY_LANGUAGE,
     Append,
@@ -32,6 +31,7 @@ from streamser.server.commands import (
     StreamSettings,
     usable,
 )
+from streamser.text import read_name
 
 __all__ = [
     "AppendMessage",
@@ -264,7 +264,7 @@ class RealtimeDialect:
                 settings = self._with_audio(settings, change.audio.input)
             if change.streamser is not None:
                 settings = self._with_own(settings, change.streamser)
-            segmenter_settings(settings.endpointing)
+            endpointer_settings(settings.endpointing)
         except _UnfitError as unfit:
             return _refuse(unfit.code, str(unfit), message.event_id, unfit.param)
         except ConfigError as error:

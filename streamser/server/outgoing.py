@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from streamser.config import ServerSettings
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -30,6 +29,7 @@ from streamser.events import (
     encode_event,
 )
 from streamser.server.telemetry import supervised
+from streamser.settings import ServerSettings
 
 __all__ = [
     "SNAPSHOT_BYTES",

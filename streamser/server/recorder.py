@@ -12,15 +12,13 @@ from typing import Final
 
 import msgspec
 
-from streamser.config import ServerSettings
 from streamser.events import SessionClosed, SessionCreated
-from streamser.export.formats import ExportFormat, render, save
-from streamser.export.kept import began_at, kept_stem
-from streamser.export.log import EventLog
-from streamser.export.plugged import BoundedThread
+from streamser.export.formats import EventLog, ExportFormat, began_at, kept_stem, render, save
 from streamser.export.read import read_recording
+from streamser.export.sink_thread import BoundedThread
 from streamser.server.outgoing import EncodedEvent
 from streamser.server.telemetry import describe, log_loss
+from streamser.settings import ServerSettings
 
 __all__ = ["Retention", "SessionRecorder", "given_to_plugin", "kept_in_files", "retention_html"]
 

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable
 
 from streamser import events
-from streamser.config import ServerSettings
 from streamser.server.clients import (
     Ending,
     ListenerConnection,
@@ -25,6 +24,7 @@ from streamser.server.outgoing import ReplayBuffer
 from streamser.server.stream import LiveStream, StreamResources
 from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
 from streamser.server.transport import ClientSocket
+from streamser.settings import ServerSettings
 
 __all__ = ["SessionRegistry", "SubscriberRegistry"]
 

@@ -11,10 +11,9 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.suspicion import SoundCheck
-from streamser.config import EndpointingSettings, Settings
-from streamser.emotion.model import Listener
+from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
@@ -26,12 +25,12 @@ from streamser.events import (
     TranscriptionConfig,
     TurnDetection,
 )
-from streamser.runtime.assembly import build_profile
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.jobs import Job, Outcome
-from streamser.runtime.pools import WorkerPools
-from streamser.runtime.profile import SessionProfile, SessionSnapshot
-from streamser.runtime.session import Output, Session
+from streamser.pipeline.build import build_session_config
+from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.requests import Outcome, Request
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.stream import SessionRunner
 from streamser.server.commands import (
     SoundDecoder,
     StreamSettings,
@@ -42,6 +41,7 @@ from streamser.server.commands import (
 )
 from streamser.server.limits import MessagePace
 from streamser.server.outgoing import MissedEvents
+from streamser.settings import EndpointingSettings, Settings
 from streamser.speech.vad import Vad
 
 __all__ = ["AudioPace", "LiveStream", "StreamResources", "stream_settings"]
@@ -88,12 +88,12 @@ class StreamResources(msgspec.Struct, frozen=True, eq=False):
 
     ``models`` names them, ``modalities`` are those that emotion is read from; ``language`` is
     what the recogniser takes speech for where a client does not say, ``None`` where it detects
-    it. ``make_listener`` makes one of the emotion model, which may have been loaded anew.
+    it. ``new_speaker`` makes a speaker of the emotion model, which may have been loaded anew.
     """
 
     settings: Settings
     make_vad: Callable[[], Vad]
-    make_listener: Callable[[], Listener]
+    new_speaker: Callable[[], SpeakerModel]
     models: ModelNames
     modalities: tuple[str, ...]
     workers: WorkerPools
@@ -141,14 +141,14 @@ class LiveStream:
         self._on_event = on_event
         self._on_fault = on_fault
         self._loop = asyncio.get_running_loop()
-        profile = self._profile(asked)
-        self._session = Session(profile, resources.make_vad(), resources.make_listener)
-        self._conductor = Conductor(
+        config = self._session_config(asked)
+        self._session = Session(config, resources.make_vad(), resources.new_speaker)
+        self._runner = SessionRunner(
             self._session, resources.workers, self._post, None if asked.ordered else time.monotonic
         )
         self._decoder = SoundDecoder(asked.format)
         self._check: SoundCheck | None = SoundCheck(encoding_of(asked.format))
-        self._intake = Intake(rate_of(asked.format), 1)
+        self._resampler = Resampler(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
         self._last_sound = time.monotonic()
@@ -179,16 +179,16 @@ class LiveStream:
         self._resources.workers.enter(self.session_id)
         if voice is not None:
             try:
-                self._session.resume(voice)
+                self._session.speakers.restore(voice)
             except ModelError as error:
                 # Worth less than a stream that begins: the voice is learnt anew.
                 logger.warning("a voice is learnt anew: %s", error)
-        self._emit(self._conductor.begin())
+        self._emit(self._runner.begin())
 
     def voice(self) -> SessionSnapshot | None:
         """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
         try:
-            return self._session.snapshot()
+            return self._session.speakers.snapshot()
         except Exception as error:
             # Of a model that may be anybody's: the stream's end is to be told all the same.
             logger.error("what was learnt of a speaker is lost", exc_info=error)
@@ -216,26 +216,26 @@ class LiveStream:
         doubt = None if self._check is None else self._check.look(data)
         if doubt is not None:
             self._check = None
-            self._emit(self._conductor.advise(doubt))
+            self._emit(self._runner.advise(doubt))
         frames = self._decoder.decode(data)
         self._frames += len(frames)
-        self._reached += len(frames) * SAMPLE_RATE / self._intake.rate
-        samples = self._intake.feed(frames)
+        self._reached += len(frames) * SAMPLE_RATE / self._resampler.rate
+        samples = self._resampler.feed(frames)
         self._last_sound = time.monotonic()
         arrived = min(came, self._last_sound)
-        self._emit(self._conductor.hear(samples, arrived, round(self._reached)))
+        self._emit(self._runner.push_audio(samples, arrived, round(self._reached)))
 
     def commit(self, event_id: str | None, *, lenient: bool) -> None:
         """End the open utterance here."""
         if self.asked.manual:
             # All that was sent before counts, also what the resampler still holds.
-            self._drain_intake()
+            self._drain_resampler()
         self._carry(self._session.commit(event_id, lenient=lenient))
 
     def clear(self) -> None:
         """Throw the open utterance away."""
         if self.asked.manual:
-            self._drain_intake()
+            self._drain_resampler()
         self._carry(self._session.clear())
 
     def mark(self, marker: str) -> None:
@@ -253,35 +253,35 @@ class LiveStream:
         if self._check is not None:
             self._check = SoundCheck(encoding_of(self.asked.format))
         lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
-        self._carry(self._session.welcome_back(self._frames, **lost))
+        self._carry(self._session.welcome_back(received_frames=self._frames, **lost))
 
     def configure(self, asked: StreamSettings) -> None:
         """Go on with other settings."""
         if asked.format != self.asked.format:
-            self._drain_intake()
+            self._drain_resampler()
             self._decoder = SoundDecoder(asked.format)
             if self._check is not None:
                 self._check = SoundCheck(encoding_of(asked.format))
             self._session.trust_sound()
-            self._intake = Intake(rate_of(asked.format), 1)
+            self._resampler = Resampler(rate_of(asked.format), 1)
         if asked.speaker != self.asked.speaker:
-            self._session.forget_speaker()
+            self._session.speakers.reset()
         self.asked = asked
-        self._conductor.clock = None if asked.ordered else time.monotonic
-        self._carry(self._session.configure(self._profile(asked)))
+        self._runner.set_clock(None if asked.ordered else time.monotonic)
+        self._carry(self._session.configure(self._session_config(asked)))
 
     def finish(self) -> None:
         """Let the sound end here; everything still to tell will be told."""
         if not self._ending:
-            self._drain_intake()
+            self._drain_resampler()
             self._ending = True
-            self._emit(self._conductor.end())
+            self._emit(self._runner.flush())
 
     def fail(self) -> None:
         """End after a fault: no sound is heard any more, and what was heard is still told."""
         if not self._ending:
             self._ending = True
-            self._emit(self._conductor.end())
+            self._emit(self._runner.flush())
 
     async def wait_until_over(self) -> None:
         """Wait for the last event."""
@@ -302,28 +302,28 @@ class LiveStream:
         # We would keep each other, and the sound, until somebody looks for such circles.
         self._on_event = _ignore
         self._on_fault = _ignore
-        self._conductor.part()
+        self._runner.detach()
 
-    def _drain_intake(self) -> None:
+    def _drain_resampler(self) -> None:
         if self._ending:
             return
-        samples = self._intake.flush()
-        self._intake = Intake(self._intake.rate, 1)
-        self._emit(self._conductor.hear(samples, time.monotonic(), round(self._reached)))
+        samples = self._resampler.flush()
+        self._resampler = Resampler(self._resampler.rate, 1)
+        self._emit(self._runner.push_audio(samples, time.monotonic(), round(self._reached)))
 
-    def _post(self, job: Job, outcome: Outcome) -> None:
+    def _post(self, request: Request, outcome: Outcome) -> None:
         """Bring an outcome from a worker's thread to the loop's."""
         try:
-            self._loop.call_soon_threadsafe(self._on_outcome, job, outcome)
+            self._loop.call_soon_threadsafe(self._on_outcome, request, outcome)
         except RuntimeError:
             # The loop has ended: nobody waits for outcomes any more.
             return
 
-    def _on_outcome(self, job: Job, outcome: Outcome) -> None:
+    def _on_outcome(self, request: Request, outcome: Outcome) -> None:
         if self._over.is_set():
             return
         try:
-            self._emit(self._conductor.take(job, outcome))
+            self._emit(self._runner.resolve(request, outcome))
         except Exception as error:
             self._on_fault(error)
 
@@ -336,33 +336,33 @@ class LiveStream:
         # Of one who is away the rest is still to come, and of one who waits for room it is here.
         all_heard = not self.away and self._room.is_set()
         try:
-            self._emit(self._conductor.lapse(passed, all_heard=all_heard))
+            self._emit(self._runner.lapse(passed, all_heard=all_heard))
         except Exception as error:
             self._on_fault(error)
 
     def _carry(self, output: list[Output]) -> None:
-        self._emit(self._conductor.carry(output))
+        self._emit(self._runner.dispatch(output))
 
     def _emit(self, events: list[Event]) -> None:
         for event in events:
             self._on_event(event)
-        waits = self._conductor.waits_for_time and not self._conductor.closed
+        waits = self._runner.waits_for_time and not self._runner.closed
         if waits and self._timer is None:
             self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
-        if self._conductor.pending < self._ahead:
+        if self._runner.pending < self._ahead:
             self._room.set()
         else:
             self._room.clear()
-        if self._conductor.closed:
+        if self._runner.closed:
             self._resources.workers.leave(self.session_id)
             self._end()
 
-    def _profile(self, asked: StreamSettings) -> SessionProfile:
+    def _session_config(self, asked: StreamSettings) -> SessionConfig:
         resources = self._resources
         settings = replace(resources.settings, endpointing=asked.endpointing, partial=asked.partial)
         models = resources.models if asked.transcribe else replace(resources.models, asr=None)
         return replace(
-            build_profile(settings, self.session_id, models, resources.modalities),
+            build_session_config(settings, self.session_id, models, resources.modalities),
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,

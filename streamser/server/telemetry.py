@@ -40,9 +40,8 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionFailed,
 )
-from streamser.runtime.queue import QueueLoad
-from streamser.runtime.stats import WorkerStats
-from streamser.runtime.worker import BatchReport
+from streamser.pipeline.scheduler import QueueLoad
+from streamser.pipeline.worker import BatchReport, WorkerStats
 
 __all__ = [
     "CONTENT_TYPE",

@@ -7,26 +7,24 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from streamser.config import ASR_ENGINES, AsrSettings
 from streamser.errors import ModelError
 from streamser.hub_cache import revision_of, split_revision
 from streamser.plugins import TRANSCRIBERS, check_made, make
+from streamser.settings import ASR_ENGINES, AsrSettings
 from streamser.speech.languages import base_language
 from streamser.speech.transcriber import Transcriber
-from streamser.speech.weights_package import (
-    PACKAGED_SIZE,
-    WORDS_EXTRA,
-    check_weights_package,
-    weights_package,
-)
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_files import (
+    PACKAGED_SIZE,
     WHISPER_SIZES,
+    WORDS_EXTRA,
+    check_weights_package,
     existing_directory,
     find_cached,
     find_whisper,
     hub_name,
     short_name,
+    weights_package,
 )
 
 __all__ = ["AsrFound", "asr_inventory", "choose_transcriber", "what_auto_takes"]

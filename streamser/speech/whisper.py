@@ -3,10 +3,10 @@
 faster-whisper itself batches only within one recording, so encoding and decoding are done
 here with its parts: one window of 30 s per utterance, stacked, one prompt each. Greedy or
 beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
-left to ``streamser.speech.guards``, for a retry would take the time of the utterances behind.
+left to ``streamser.speech.hypothesis``, for a retry would take the time of the utterances behind.
 
 On a processor only what was said is encoded, and remembered silence makes up the rest of the
-window, see ``streamser.speech.whisper_window``.
+window, see ``streamser.speech.whisper_encoder``.
 """
 
 from __future__ import annotations
@@ -23,15 +23,21 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.cores import core_count
 from streamser.errors import ConfigError, ModelError
+from streamser.machine import core_count, forbid_telemetry
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
-from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    LogMel,
+    RememberingEncoder,
+    complete,
+    frames_needed,
+    pad,
+    read_encoder,
+)
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
 from streamser.speech.whisper_words import Span, join_texts, place_words
-from streamser.telemetry import forbid_telemetry
 
 __all__ = ["WhisperOptions", "WhisperTranscriber"]
 
@@ -170,7 +176,7 @@ class WhisperTranscriber:
             for i, result in enumerate(results)
         ]
 
-    def _encode(self, features: Sequence[Features]) -> Any:
+    def _encode(self, features: Sequence[LogMel]) -> Any:
         """Encode windows [mels, n] to [windows, steps, width]: at once on a GPU, else one by one.
 
         A GPU takes them in full, and so does a model that is too large to hold its encoder twice.
@@ -209,11 +215,11 @@ class WhisperTranscriber:
             )
         )
 
-    def _features(self, samples: Samples) -> Features:
+    def _features(self, samples: Samples) -> LogMel:
         """Return the log-mel spectrogram [mels, frames] of the sound, with some 30 ms behind it."""
         extractor = self._extract
         # More than one transform's length of zeros, so that no window reflects off the end.
-        features: Features = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
+        features: LogMel = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
         return features
 
     def _languages(self, encoded: Sequence[Any], pieces: Sequence[_Piece]) -> list[str]:

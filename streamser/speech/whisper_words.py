@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.speech.stable import is_unspaced, units
+from streamser.speech.hypothesis import is_unspaced, units
 from streamser.speech.transcriber import Word
 
 __all__ = ["Group", "Span", "group_words", "join_texts", "place_words"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.errors import ConfigError
-from streamser.training.measures import Measure
+from streamser.training.metrics import Measure
 from streamser.training.predictions import Predictions
 
 __all__ = ["Difference", "Estimate", "clusters", "compare", "estimate"]

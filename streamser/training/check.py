@@ -10,10 +10,10 @@ import numpy as np
 
 from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Mel
-from streamser.emotion.model import EmotionModel, Reading, Spoken
+from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.items import SPLITS, Item
+from streamser.training.manifest import SPLITS, Item
 from streamser.training.metrics import ccc, uar, war
 from streamser.training.sounds import Sounds
 
@@ -69,10 +69,10 @@ def check_model(model: EmotionModel, items: Sequence[Item]) -> Checked:
     Raises ``ConfigError`` where nothing can be measured at all.
     """
     sounds, readings, used, skipped = Sounds(), [], [], 0
-    batch: list[tuple[Item, Spoken]] = []
+    batch: list[tuple[Item, Segment]] = []
     for item in items:
         try:
-            batch.append((item, Spoken(samples=_sound(sounds, item), text=item.text)))
+            batch.append((item, Segment(samples=_sound(sounds, item), text=item.text)))
         except AudioError:
             skipped += 1
         if len(batch) == _BATCH:
@@ -98,12 +98,12 @@ def _sound(sounds: Sounds, item: Item) -> Samples:
     return np.zeros(0, np.float32) if sound is None else sound
 
 
-def _ask(model: EmotionModel, batch: Sequence[Spoken]) -> list[Reading]:
-    listener = model.listener()
-    return [listener.interpret(finding) for finding in model.observe(batch)]
+def _ask(model: EmotionModel, batch: Sequence[Segment]) -> list[Prediction]:
+    listener = model.new_speaker()
+    return [listener.predict(finding) for finding in model.extract(batch)]
 
 
-def _count(items: Sequence[Item], readings: Sequence[Reading], skipped: int) -> Checked:
+def _count(items: Sequence[Item], readings: Sequence[Prediction], skipped: int) -> Checked:
     pairs = [
         (CATEGORIES.index(item.category), _likeliest(reading))
         for item, reading in zip(items, readings, strict=True)
@@ -134,10 +134,10 @@ def _count(items: Sequence[Item], readings: Sequence[Reading], skipped: int) -> 
     )
 
 
-def _has_judged(reading: Reading) -> bool:
+def _has_judged(reading: Prediction) -> bool:
     """Tell whether scores are more than the even ones of a model that knows no categories."""
     return bool(reading.modalities) and len(set(reading.scores.values())) > 1
 
 
-def _likeliest(reading: Reading) -> int:
+def _likeliest(reading: Prediction) -> int:
     return CATEGORIES.index(max(reading.scores, key=reading.scores.__getitem__))

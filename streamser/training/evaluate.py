@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -11,21 +11,32 @@ from typing import Literal, NamedTuple
 import msgspec
 import torch
 
-from streamser.emotion.neural.checkpoint import Checkpoint, load_checkpoint
+from streamser.emotion.calibration import Calibration, calibration_of
+from streamser.emotion.fused.checkpoint import Checkpoint, load_checkpoint
+from streamser.emotion.fused.network import FusedModel
 from streamser.errors import AudioError, ConfigError, StreamserError
 from streamser.saving import replacing
 from streamser.training.augment import degrade_at_snr
-from streamser.training.conditions import Condition, Trial, plan_conditions, try_condition
-from streamser.training.inputs import Inputs
-from streamser.training.items import Item
-from streamser.training.manifest import read_manifest
+from streamser.training.batches import Inputs, labels_of
+from streamser.training.manifest import Item, read_manifest
 from streamser.training.plots import save_plots
-from streamser.training.report import Entry, Evaluation, Provenance, encode, markdown
-from streamser.training.scores import Answers, score
+from streamser.training.predictions import predict
+from streamser.training.report import Condition, Entry, Evaluation, Provenance, encode, markdown
+from streamser.training.scores import Answers, judge, score
 from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of
 
-__all__ = ["Evaluated", "Request", "bare", "evaluate", "write_evaluation"]
+__all__ = [
+    "Evaluated",
+    "Request",
+    "Trial",
+    "bare",
+    "evaluate",
+    "plan_conditions",
+    "try_condition",
+    "write_evaluation",
+]
+
+Words = Literal["gold", "asr"]
 
 _PACKAGES = ("torch", "numpy", "transformers", "scikit-learn", "scipy")
 _DIGITS = 16
@@ -129,6 +140,83 @@ def write_evaluation(evaluated: Evaluated, folder: Path) -> list[Path]:
     return [record, text, *(folder / file for _, file in plots)]
 
 
+class Trial(msgspec.Struct, frozen=True, eq=False):
+    """Hold a model with its calibrations, and what is kept of items between conditions."""
+
+    model: FusedModel
+    calibrations: Mapping[str, Calibration]
+    sounds: Sounds
+    inputs: Inputs
+    noise: Path | None = None
+
+
+def plan_conditions(
+    model: FusedModel,
+    items: Sequence[Item],
+    *,
+    modality: Literal["audio", "text", "both", "all"] = "all",
+    text: Words | None = None,
+    snrs: Iterable[float] = (),
+) -> list[Condition]:
+    """List the conditions that model and items allow, the richest first.
+
+    ``modality`` of ``all`` takes whatever there is; ``text`` of ``None`` takes transcripts and
+    recognised words, where an item has them. Each of ``snrs`` (dB) repeats the conditions that
+    hear. Raises ``ConfigError`` where something asked for cannot be had.
+    """
+    has = {"audio": model.acoustic is not None, "text": model.text is not None}
+    asked = {"all": ("audio+text", "audio", "text"), "both": ("audio+text",)}.get(
+        modality, (modality,)
+    )
+    sources: tuple[Words, ...] = ("gold", "asr") if text is None else (text,)
+    able = [name for name in asked if all(has[part] for part in name.split("+"))]
+    if not able:
+        lacks = next(part for name in asked for part in name.split("+") if not has[part])
+        raise ConfigError(f"the model takes no {lacks}; choose another --modality.")
+    quiet = [
+        each
+        for name in able
+        for each in (
+            [Condition(modalities=name, text=source) for source in sources]
+            if "text" in name
+            else [Condition(modalities=name)]
+        )
+    ]
+    found = [each for each in quiet if any(each.fits(item) for item in items)]
+    if not found:
+        raise ConfigError(
+            f"no utterance has what is needed: {' or '.join(e.title for e in quiet)}."
+        )
+    ratios = list(snrs)
+    heard = [each for each in found if "audio" in each.modalities and each.text != "asr"]
+    heard = heard or [each for each in found if "audio" in each.modalities]
+    if ratios and not heard:
+        raise ConfigError("--snr adds noise to sound, but no condition hears any.")
+    return found + [
+        msgspec.structs.replace(each, snr_db=ratio) for each in heard for ratio in ratios
+    ]
+
+
+def try_condition(trial: Trial, items: Sequence[Item], condition: Condition) -> Answers:
+    """Ask the model under a condition about all items that have what it takes.
+
+    Noise is drawn by an item's id, so that every model hears the same. Raises ``AudioError``
+    for a clip that cannot be read, ``ModelError`` for features given to a model that needs
+    recordings.
+    """
+    degrade = None if condition.snr_db is None else degrade_at_snr(trial.noise, condition.snr_db)
+    answers = predict(
+        trial.model,
+        [item for item in items if condition.fits(item)],
+        modalities=frozenset(condition.modalities.split("+")),
+        text=condition.text or "gold",
+        degrade=degrade,
+        sounds=trial.sounds,
+        inputs=trial.inputs,
+    )
+    return judge(answers, calibration_of(trial.calibrations, condition.modalities))
+
+
 def _check_noise(request: Request) -> None:
     """Refuse noise that cannot be had before minutes are spent without it."""
     if request.noise is not None and not request.snrs:
@@ -200,13 +288,13 @@ def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Proven
     device = next(checkpoint.model.parameters()).device
     return Provenance(
         manifest=request.manifest.name,
-        manifest_sha256=_digest(request.manifest),
+        manifest_sha256=digest_of(request.manifest),
         split=data.split,
         items=len(data.items),
         speakers=len({(item.corpus, item.speaker or item.id) for item in data.items}),
         skipped=data.skipped,
         checkpoint=bare(request.checkpoint),
-        weights_sha256=_digest(checkpoint.directory / "model.safetensors"),
+        weights_sha256=digest_of(checkpoint.directory / "model.safetensors"),
         calibrations={name: each.fitted_on for name, each in checkpoint.calibrations.items()},
         seed=request.seed,
         replicates=request.replicates,
@@ -215,16 +303,22 @@ def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Proven
         cpu=request.cpu,
         threads=torch.get_num_threads(),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        versions={name: version for name in _PACKAGES if (version := _version(name))},
+        versions=packages(),
     )
 
 
-def _digest(path: Path) -> str:
+def digest_of(path: Path) -> str:
+    """Return the first digits of a file's SHA-256; raises ``ConfigError``."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages at work."""
+    return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

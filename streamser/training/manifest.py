@@ -8,17 +8,22 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast
+
+import msgspec
 
 from streamser.errors import ConfigError
-from streamser.export.text import as_text, said_by
 from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.items import SPLITS, Item, MelSpan, Split
+from streamser.text import as_text, said_by
 
 __all__ = [
     "COLUMNS",
+    "SPLITS",
+    "Item",
+    "MelSpan",
     "Scale",
+    "Split",
     "check_items",
     "missing_files",
     "parse_row",
@@ -26,6 +31,58 @@ __all__ = [
     "read_manifest",
     "write_manifest",
 ]
+
+Split = Literal["train", "dev", "test", ""]
+SPLITS: Final = ("train", "dev", "test")
+
+
+class MelSpan(msgspec.Struct, frozen=True):
+    """Point at ready-made log-mel frames: rows ``offset`` to ``offset + frames`` of an archive.
+
+    ``archive`` is a ``.npz`` that ``mel_archive.read_archive`` reads.
+    """
+
+    archive: Path
+    offset: int
+    frames: int
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one utterance and its labels; any of audio, words and labels may be missing.
+
+    ``votes`` gives a weight to each of ``CATEGORIES`` (shares of the raters or of one label);
+    it sums to 1, or is ``None`` without a categorical label. ``dimensions`` gives valence,
+    arousal and dominance in [0, 1], ``nan`` where there is no rating. ``text`` is what was
+    said, ``text_asr`` what a recogniser made of it.
+    """
+
+    id: str
+    corpus: str
+    speaker: str
+    session: str = ""
+    split: Split = ""
+    audio: Path | None = None
+    mel: MelSpan | None = None
+    text: str | None = None
+    text_asr: str | None = None
+    votes: tuple[float, ...] | None = None
+    dimensions: tuple[float, ...] = (math.nan,) * len(DIMENSIONS)
+
+    @property
+    def category(self) -> str | None:
+        """Return the category with most votes, or ``None`` without votes or at a draw."""
+        if self.votes is None:
+            return None
+        most = max(self.votes)
+        if self.votes.count(most) > 1:
+            return None
+        return CATEGORIES[self.votes.index(most)]
+
+    @property
+    def has_sound(self) -> bool:
+        """Say whether there is a recording or its features."""
+        return self.audio is not None or self.mel is not None
+
 
 COLUMNS: Final = (
     *("id", "corpus", "speaker", "session", "split", "audio", "mel", "text", "text_asr"),

@@ -1,36 +1,77 @@
-"""How close answers come to the truth: categories, dimensions and probabilities."""
+"""How close answers come to the truth: categories, dimensions and probabilities.
+
+Each figure is parts and a value: an item is reduced to a few numbers (its cell of the confusion,
+moments for CCC, counts of a bin for ECE), and their sums over any selection of items are all that
+the figure needs. So a bootstrap (``Measure``) need not touch the items again, and the plain
+functions are the value of the sums over all items.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from streamser.emotion.calibration import probabilities
+from streamser.training.predictions import Predictions
+
 __all__ = [
+    "BRIER",
+    "CROSS_ENTROPY",
+    "ECE",
+    "KULLBACK_LEIBLER",
+    "MACRO_F1",
+    "NLL",
+    "UAR",
+    "WAR",
+    "Measure",
     "ReliabilityBin",
     "brier",
     "ccc",
+    "ccc_of",
     "confusion",
+    "coverage_where",
     "cross_entropy",
     "ece",
     "f1_scores",
     "kullback_leibler",
     "macro_f1",
     "mae",
+    "mae_of",
+    "moments_of",
     "nll",
+    "precision_where",
     "recalls",
     "reliability",
     "uar",
     "war",
 ]
 
+Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64] | Sequence[int]
 Values = npt.NDArray[np.floating[Any]] | Sequence[float]
 Table = npt.NDArray[np.floating[Any]]
 
+_BINS = 15
 _TINY = 1e-12
+# Rounding of a constant series' moments stays below this; sd 1e-6 of a [0, 1] scale above it.
+_NO_VARIANCE = 1e-12
+
+
+class Measure(NamedTuple):
+    """Say how one figure comes about.
+
+    ``parts`` gives each item's numbers, float64 [N, M], zero where the item does not count;
+    ``value`` makes the figure of their sums [..., M], ``nan`` where it is not defined.
+    ``alike`` tells, for the sums of draws [..., M] and those of all items [M], in which draws
+    the figure is of the same thing; ``None``: in all.
+    """
+
+    parts: Callable[[Predictions], Floats]
+    value: Callable[[Floats], Floats]
+    alike: Callable[[Floats, Floats], npt.NDArray[np.bool_]] | None = None
 
 
 def confusion(truth: Labels, guess: Labels, classes: int) -> npt.NDArray[np.int64]:
@@ -39,19 +80,18 @@ def confusion(truth: Labels, guess: Labels, classes: int) -> npt.NDArray[np.int6
     ``truth`` and ``guess`` are class numbers [N]; items with a negative truth have no label and
     are left out.
     """
-    true, given = np.asarray(truth, dtype=np.int64), np.asarray(guess, dtype=np.int64)
-    known = true >= 0
-    cells = true[known] * classes + given[known]
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    return _square(_cells(truth, guess, classes).sum(axis=0)).astype(np.int64)
 
 
-def recalls(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def recalls(counts: npt.NDArray[Any]) -> Floats:
     """Return each class's recall from confusion counts [..., K, K]; nan where it never occurs."""
-    support = counts.sum(axis=-1)
+    return _share(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(axis=-1))
+
+
+def f1_scores(counts: npt.NDArray[Any]) -> Floats:
+    """Return F1 of each class of confusion counts [..., K, K]; nan where it never occurs."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    shares = np.full(support.shape, np.nan)
-    np.divide(hits, support, out=shares, where=support > 0)
-    return shares
+    return _share(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
 def uar(truth: Labels, guess: Labels, classes: int) -> float:
@@ -60,7 +100,7 @@ def uar(truth: Labels, guess: Labels, classes: int) -> float:
     In [0, 1]; nan without a label. Also called UA or balanced accuracy (Schuller et al.,
     Interspeech 2009 Emotion Challenge).
     """
-    return _mean(recalls(confusion(truth, guess, classes)))
+    return _figure(_cells(truth, guess, classes), _mean_recall)
 
 
 def war(truth: Labels, guess: Labels, classes: int) -> float:
@@ -68,8 +108,7 @@ def war(truth: Labels, guess: Labels, classes: int) -> float:
 
     In [0, 1]; nan without a label.
     """
-    counts = confusion(truth, guess, classes)
-    return float(counts.trace() / counts.sum()) if counts.sum() else float("nan")
+    return _figure(_cells(truth, guess, classes), _right)
 
 
 def macro_f1(truth: Labels, guess: Labels, classes: int) -> float:
@@ -78,17 +117,45 @@ def macro_f1(truth: Labels, guess: Labels, classes: int) -> float:
     In [0, 1]; nan without a label. F1 = 2·TP / (support + predicted), as scikit-learn's
     ``f1_score(average="macro")``.
     """
-    counts = confusion(truth, guess, classes)
-    return _mean(f1_scores(counts))
+    return _figure(_cells(truth, guess, classes), _mean_f1)
 
 
-def f1_scores(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return F1 of each class of confusion counts [..., K, K]; nan where it never occurs."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    both = counts.sum(axis=-1) + counts.sum(axis=-2)
-    scores = np.full(both.shape, np.nan)
-    np.divide(2 * hits, both, out=scores, where=both > 0)
-    return scores
+def _cells(truth: Labels, guess: Labels, classes: int) -> Floats:
+    """Return the cell of the confusion that each item is in, [N, K²]; zeros without a label."""
+    true, given = np.asarray(truth, dtype=np.int64), np.asarray(guess, dtype=np.int64)
+    known = np.flatnonzero(true >= 0)
+    cells = np.zeros((len(true), classes * classes))
+    cells[known, true[known] * classes + given[known]] = 1.0
+    return cells
+
+
+def _mean_recall(sums: Floats) -> Floats:
+    return _mean_of_known(recalls(_square(sums)))
+
+
+def _mean_f1(sums: Floats) -> Floats:
+    return _mean_of_known(f1_scores(_square(sums)))
+
+
+def _right(sums: Floats) -> Floats:
+    counts = _square(sums)
+    return _share(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+
+
+def _same_classes(sums: Floats, whole: Floats) -> npt.NDArray[np.bool_]:
+    """Tell which draws hold every true class that all items hold.
+
+    The mean recall of fewer classes is another figure: one answer for all has a UAR of 1/4 with
+    four classes, and of 1/2 in a draw of speakers who have two of them.
+    """
+    there = _square(sums).sum(axis=-1) > 0
+    expected = _square(whole).sum(axis=-1) > 0
+    return np.asarray((there == expected).all(axis=-1))
+
+
+def _square(sums: Floats) -> Floats:
+    classes = round(sums.shape[-1] ** 0.5)
+    return sums.reshape(*sums.shape[:-1], classes, classes)
 
 
 def ccc(truth: Values, guess: Values) -> float:
@@ -98,29 +165,40 @@ def ccc(truth: Values, guess: Values) -> float:
     Entries that are nan in either are left out. With fewer than two left it is nan; where
     either series is constant it is 0, for nothing then varies together.
     """
-    true, given = _both(truth, guess)
-    if len(true) < 2:
-        return float("nan")
-    # A constant series of floats may have a variance of a few ulp.
-    if np.ptp(true) == 0 or np.ptp(given) == 0:
-        return 0.0
-    apart = true.mean() - given.mean()
-    together = ((true - true.mean()) * (given - given.mean())).mean()
-    return float(2 * together / (true.var() + given.var() + apart * apart))
+    return _figure(_moments(truth, guess), _concordance)
 
 
 def mae(truth: Values, guess: Values) -> float:
     """Return the mean absolute difference of two series [N]; nan entries are left out."""
-    true, given = _both(truth, guess)
-    return float(np.abs(true - given).mean()) if len(true) else float("nan")
+    return _figure(_distances(truth, guess), _mean)
+
+
+def _moments(truth: Values, guess: Values) -> Floats:
+    """Return for each item whether it counts, then x, y, x², y² and xy: [N, 6]."""
+    true, given = np.asarray(truth, dtype=np.float64), np.asarray(guess, dtype=np.float64)
+    known = ~(np.isnan(true) | np.isnan(given))
+    # Moments about the middle of the scale lose less to rounding than moments about 0.
+    x, y = np.where(known, true - 0.5, 0.0), np.where(known, given - 0.5, 0.0)
+    return np.stack([known.astype(np.float64), x, y, x * x, y * y, x * y], axis=1)
+
+
+def _concordance(sums: Floats) -> Floats:
+    count, *rest = np.moveaxis(sums, -1, 0)
+    x, y, xx, yy, xy = (_share(each, count) for each in rest)
+    of_x, of_y = xx - x * x, yy - y * y
+    score = _share(2 * (xy - x * y), of_x + of_y + (x - y) ** 2)
+    constant = (of_x < _NO_VARIANCE) | (of_y < _NO_VARIANCE)
+    return np.where(count < 2, np.nan, np.where(constant, 0.0, score))
+
+
+def _distances(truth: Values, guess: Values) -> Floats:
+    apart = np.abs(np.asarray(truth, dtype=np.float64) - np.asarray(guess, dtype=np.float64))
+    return _mean_parts(apart, ~np.isnan(apart))
 
 
 def nll(truth: Labels, probabilities: Table) -> float:
     """Return the mean negative log-likelihood (nats) of true classes [N] under [N, K]."""
-    true, given = _labelled(truth, probabilities)
-    if not len(true):
-        return float("nan")
-    return float(-np.log(np.maximum(given[np.arange(len(true)), true], _TINY)).mean())
+    return _figure(_surprises(truth, probabilities), _mean)
 
 
 def brier(truth: Labels, probabilities: Table) -> float:
@@ -128,10 +206,19 @@ def brier(truth: Labels, probabilities: Table) -> float:
 
     The mean over items of the squared distance between [N, K] and the one-hot truth [N].
     """
-    true, given = _labelled(truth, probabilities)
-    if not len(true):
-        return float("nan")
-    return float(((given - np.eye(given.shape[1])[true]) ** 2).sum(axis=1).mean())
+    return _figure(_squared_distances(truth, probabilities), _mean)
+
+
+def _surprises(truth: Labels, probabilities: Table) -> Floats:
+    true, given = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    of_truth = given[np.arange(len(true)), np.maximum(true, 0)]
+    return _mean_parts(-np.log(np.maximum(of_truth, _TINY)), true >= 0)
+
+
+def _squared_distances(truth: Labels, probabilities: Table) -> Floats:
+    true, given = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    wanted = np.eye(given.shape[1])[np.maximum(true, 0)]
+    return _mean_parts(((given - wanted) ** 2).sum(axis=1), true >= 0)
 
 
 class ReliabilityBin(NamedTuple):
@@ -144,36 +231,42 @@ class ReliabilityBin(NamedTuple):
     accuracy: float
 
 
-def reliability(truth: Labels, probabilities: Table, bins: int = 15) -> list[ReliabilityBin]:
+def reliability(truth: Labels, probabilities: Table, bins: int = _BINS) -> list[ReliabilityBin]:
     """Sort answers by the probability of their top class into bins of equal width.
 
     ``truth`` is [N], ``probabilities`` [N, K]. Means of empty bins are nan.
     """
-    true, given = _labelled(truth, probabilities)
-    top = given.max(axis=1) if len(true) else np.empty(0)
-    right = (given.argmax(axis=1) == true) if len(true) else np.empty(0, dtype=np.bool_)
-    # A bin holds (lowest, highest], as Guo et al. draw it.
-    place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
-    with np.errstate(invalid="ignore"):
-        confidence = np.bincount(place, weights=top, minlength=bins) / count
-        accuracy = np.bincount(place, weights=right, minlength=bins) / count
+    confidence, right, count = np.split(_binned(truth, probabilities, bins).sum(axis=0), 3)
+    means = zip(_share(confidence, count), _share(right, count), strict=True)
     return [
         ReliabilityBin(i / bins, (i + 1) / bins, int(count[i]), *map(float, pair))
-        for i, pair in enumerate(zip(confidence, accuracy, strict=True))
+        for i, pair in enumerate(means)
     ]
 
 
-def ece(truth: Labels, probabilities: Table, bins: int = 15) -> float:
+def ece(truth: Labels, probabilities: Table, bins: int = _BINS) -> float:
     """Return the expected calibration error, in [0, 1] (Guo et al., ICML 2017, eq. 3).
 
     The mean over answers of the distance between a bin's confidence and its accuracy.
     """
-    filled = [each for each in reliability(truth, probabilities, bins) if each.answers]
-    total = sum(each.answers for each in filled)
-    if not total:
-        return float("nan")
-    return sum(each.answers * abs(each.confidence - each.accuracy) for each in filled) / total
+    return _figure(_binned(truth, probabilities, bins), _miscalibration)
+
+
+def _binned(truth: Labels, probabilities: Table, bins: int = _BINS) -> Floats:
+    """Return confidence, rightness and 1 in each item's bin: [N, 3 bins]; zeros unlabelled."""
+    true, given = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
+    top, right = given.max(axis=1), given.argmax(axis=1) == true
+    # A bin holds (lowest, highest], as Guo et al. draw it.
+    place = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
+    known = np.flatnonzero(true >= 0)
+    cells = np.zeros((len(true), 3, bins))
+    cells[known, :, place[known]] = np.stack([top, right, np.ones(len(true))], axis=1)[known]
+    return cells.reshape(len(true), 3 * bins)
+
+
+def _miscalibration(sums: Floats) -> Floats:
+    confidence, right, count = np.split(sums, 3, axis=-1)
+    return _share(np.abs(confidence - right).sum(axis=-1), count.sum(axis=-1))
 
 
 def cross_entropy(votes: Table, probabilities: Table) -> float:
@@ -181,10 +274,7 @@ def cross_entropy(votes: Table, probabilities: Table) -> float:
 
     Rows of votes that are nan are left out. With one-hot votes it is ``nll``.
     """
-    shares, given = _voted(votes, probabilities)
-    if not len(shares):
-        return float("nan")
-    return float(-(shares * np.log(np.maximum(given, _TINY))).sum(axis=1).mean())
+    return _figure(_vote_costs(votes, probabilities), _mean)
 
 
 def kullback_leibler(votes: Table, probabilities: Table) -> float:
@@ -192,34 +282,97 @@ def kullback_leibler(votes: Table, probabilities: Table) -> float:
 
     The cross-entropy less the entropy of the votes (Kullback & Leibler 1951).
     """
-    shares, given = _voted(votes, probabilities)
-    if not len(shares):
-        return float("nan")
-    own = (shares * np.log(np.maximum(shares, _TINY))).sum(axis=1).mean()
-    return float(own + cross_entropy(shares, given))
+    return _figure(_vote_costs(votes, probabilities, own=True), _mean)
 
 
-def _mean(values: npt.NDArray[np.float64]) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+def _vote_costs(votes: Table, probabilities: Table, *, own: bool = False) -> Floats:
+    """Return the cost of each item's answer, with ``own`` less the entropy of its votes."""
+    known = ~np.isnan(np.asarray(votes, dtype=np.float64).sum(axis=1))
+    shares = np.where(known[:, None], votes, 0.0)
+    cost = -(shares * np.log(np.maximum(probabilities, _TINY))).sum(axis=1)
+    if own:
+        cost += (shares * np.log(np.maximum(shares, _TINY))).sum(axis=1)
+    return _mean_parts(cost, known)
 
 
-def _both(truth: Values, guess: Values) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    true, given = np.asarray(truth, dtype=np.float64), np.asarray(guess, dtype=np.float64)
-    known = ~(np.isnan(true) | np.isnan(given))
-    return true[known], given[known]
+def _figure(parts: Floats, value: Callable[[Floats], Floats]) -> float:
+    return float(value(parts.sum(axis=0)))
 
 
-def _labelled(
-    truth: Labels, probabilities: Table
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    true = np.asarray(truth, dtype=np.int64)
-    return true[true >= 0], np.asarray(probabilities, dtype=np.float64)[true >= 0]
+def _mean_parts(values: Floats, counts: npt.NDArray[np.bool_]) -> Floats:
+    return np.stack([np.where(counts, values, 0.0), counts.astype(np.float64)], axis=1)
 
 
-def _voted(
-    votes: Table, probabilities: Table
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    shares = np.asarray(votes, dtype=np.float64)
-    known = ~np.isnan(shares).any(axis=1)
-    return shares[known], np.asarray(probabilities, dtype=np.float64)[known]
+def _mean(sums: Floats) -> Floats:
+    return _share(sums[..., 0], sums[..., 1])
+
+
+def _mean_of_known(scores: Floats) -> Floats:
+    known = ~np.isnan(scores)
+    return _share(np.where(known, scores, 0.0).sum(axis=-1), known.sum(axis=-1))
+
+
+def _share(part: npt.NDArray[Any], whole: npt.NDArray[Any]) -> Floats:
+    result = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
+    np.divide(part, whole, out=result, where=whole > 0)
+    return result
+
+
+def _categorised(predictions: Predictions) -> Floats:
+    return _cells(
+        predictions.labels, predictions.logits.argmax(axis=1), len(predictions.categories)
+    )
+
+
+UAR: Final = Measure(_categorised, _mean_recall, _same_classes)
+WAR: Final = Measure(_categorised, _right)
+MACRO_F1: Final = Measure(_categorised, _mean_f1, _same_classes)
+NLL: Final = Measure(lambda given: _surprises(given.labels, probabilities(given.logits)), _mean)
+BRIER: Final = Measure(
+    lambda given: _squared_distances(given.labels, probabilities(given.logits)), _mean
+)
+ECE: Final = Measure(
+    lambda given: _binned(given.labels, probabilities(given.logits)), _miscalibration
+)
+CROSS_ENTROPY: Final = Measure(
+    lambda given: _vote_costs(given.votes, probabilities(given.logits)), _mean
+)
+KULLBACK_LEIBLER: Final = Measure(
+    lambda given: _vote_costs(given.votes, probabilities(given.logits), own=True), _mean
+)
+
+
+def moments_of(column: int) -> Callable[[Predictions], Floats]:
+    """Return what tells known items and the moments of one dimension, float64 [N, 6].
+
+    An item's columns: whether it counts, then x, y, x², y² and xy, x true and y predicted.
+    """
+    return lambda given: _moments(given.truth[:, column], given.dimensions[:, column])
+
+
+def ccc_of(column: int) -> Measure:
+    """Measure the concordance of one dimension, by its column."""
+    return Measure(moments_of(column), _concordance)
+
+
+def mae_of(column: int) -> Measure:
+    """Measure the mean absolute error of one dimension, by its column."""
+    return Measure(
+        lambda given: _distances(given.truth[:, column], given.dimensions[:, column]), _mean
+    )
+
+
+def coverage_where(answered: npt.NDArray[np.bool_]) -> Measure:
+    """Measure the share of items that get an answer other than ``unsure``; ``answered`` is [N]."""
+    return Measure(lambda given: _mean_parts(answered.astype(np.float64), given.labels >= 0), _mean)
+
+
+def precision_where(answered: npt.NDArray[np.bool_]) -> Measure:
+    """Measure how many of the answers other than ``unsure`` are right; ``answered`` is [N]."""
+
+    def parts(given: Predictions) -> Floats:
+        labels = given.labels
+        right = given.logits.argmax(axis=1) == labels
+        return _mean_parts(right.astype(np.float64), answered & (labels >= 0))
+
+    return Measure(parts, _mean)

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from streamser.text import printable
 from streamser.training.bootstrap import Estimate
-from streamser.training.conditions import Condition
+from streamser.training.manifest import Item
 from streamser.training.scores import CategoryScores, Result, Scores, figures
-from streamser.visible import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Entry", "Evaluation", "Provenance", "encode", "markdown", "plain", "summary"]
+__all__ = [
+    "Condition",
+    "Entry",
+    "Evaluation",
+    "Provenance",
+    "encode",
+    "markdown",
+    "plain",
+    "summary",
+]
 
 _FEW = 20
 _DASH = "–"
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what a model gets: ``modalities`` is one of ``MODALITY_SETS``.
+
+    ``text`` says whose words (``""`` without words); ``snr_db`` is the signal-to-noise ratio of
+    noise that is added, ``None`` for none.
+    """
+
+    modalities: str
+    text: Literal["gold", "asr", ""] = ""
+    snr_db: float | None = None
+
+    @property
+    def title(self) -> str:
+        """Return the condition in words."""
+        parts = [self.modalities.replace("+", " + ")]
+        if self.text:
+            parts.append({"gold": "transcripts", "asr": "recognised words"}[self.text])
+        if self.snr_db is not None:
+            parts.append(f"{self.snr_db:g} dB SNR")
+        return ", ".join(parts)
+
+    def fits(self, item: Item) -> bool:
+        """Tell whether an item has all that the condition gives."""
+        words = {"gold": item.text, "asr": item.text_asr, "": ""}[self.text]
+        return words is not None and ("audio" not in self.modalities or item.has_sound)
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):

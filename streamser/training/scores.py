@@ -16,8 +16,7 @@ from streamser.emotion.calibration import (
     probabilities,
 )
 from streamser.training.bootstrap import Estimate, clusters, estimate
-from streamser.training.calibrate import apply_calibration
-from streamser.training.measures import (
+from streamser.training.metrics import (
     BRIER,
     CROSS_ENTROPY,
     ECE,
@@ -28,12 +27,13 @@ from streamser.training.measures import (
     WAR,
     Measure,
     ccc_of,
+    confusion,
     coverage_where,
     mae_of,
     precision_where,
 )
-from streamser.training.metrics import confusion
 from streamser.training.predictions import Predictions
+from streamser.training.validation import apply_calibration
 
 __all__ = [
     "Answers",

@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from streamser.audio import microphone
-from streamser.audio.microphone import InputDevice, MicrophoneSource, list_inputs, pick_input
-from streamser.audio.portaudio import InputStream
+from streamser.audio.microphone import (
+    InputDevice,
+    InputStream,
+    MicrophoneSource,
+    list_inputs,
+    pick_input,
+)
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 from tests.audio.sounds import heard

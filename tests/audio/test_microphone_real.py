@@ -19,14 +19,14 @@ from tests.virtual_mic import VirtualMicrophone, virtual_microphone
 LISTEN = """
 import sys, threading
 import numpy as np
-from streamser.audio.intake import Intake
+from streamser.audio.reader import Resampler
 from streamser.audio.microphone import MicrophoneSource
 from streamser.audio.recorder import FlacRecorder
 from streamser.audio.source import Gap
 from streamser.errors import AudioError
 
 source = MicrophoneSource(sys.argv[1])
-intake = Intake(source.rate, source.channels)
+intake = Resampler(source.rate, source.channels)
 threading.Thread(target=lambda: (sys.stdin.read(), source.stop()), daemon=True).start()
 ready = False
 try:

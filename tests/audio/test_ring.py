@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.audio.ring import Ring
+from streamser.audio.clip import Ring
 
 
 def count(start: int, end: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
 
 from streamser.events import Event
 from streamser.export.read import read_recording
-from streamser.export.table import to_csv
+from streamser.export.tables import to_csv
 from streamser.report.figures import figures_of
 from streamser.server.hub import Hub, Interest, Subscription
 from tests.export.script import ODD, Script

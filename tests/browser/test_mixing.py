@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamser.audio.clip import Samples
-from streamser.audio.mix import Mixer
+from streamser.audio.reader import Mixer
 from streamser.audio.source import Frames
 
 pytestmark = [

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.meeting import MeetingMood
 from streamser.events import (
     Event,
     ListenerEvent,
@@ -21,8 +20,9 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.export.text import why_distrusted
 from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.meeting import MeetingMood
+from streamser.text import why_distrusted
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
 from tests.export.script import Script
 from tests.server.serving import Told

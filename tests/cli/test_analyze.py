@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.formats import CSV_COLUMNS
+from streamser.cli.analyze import CSV_COLUMNS
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -101,6 +101,23 @@ def test_results_do_not_depend_on_the_other_files(talk: Path, silence: Path) -> 
     company = run("analyze", silence, talk, talk, *QUIET, "--format", "jsonl", "--jobs", "3")
     for session in sessions(events_of(company.stdout))[1:]:
         assert [anonymous(event) for event in session] == [anonymous(event) for event in alone]
+
+
+def test_a_folder_stands_for_the_recordings_in_it(talk: Path, tmp_path: Path) -> None:
+    """In the order of their names, those of folders below too; what is no sound is passed over."""
+    below = tmp_path / "day" / "two"
+    below.mkdir(parents=True)
+    for path in (tmp_path / "day" / "b.wav", below / "a.wav", below / ".hidden.wav"):
+        shutil.copy(talk, path)
+    (below / "notes.txt").write_text("no sound")
+    done = run("analyze", tmp_path / "day", *QUIET, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert list(dict.fromkeys(row["file"] for row in rows)) == [
+        str(tmp_path / "day" / "b.wav"),
+        str(below / "a.wav"),
+    ]
+    (tmp_path / "empty").mkdir()
+    refuses(run("analyze", tmp_path / "empty", *QUIET), 1, "no recording is in this folder")
 
 
 def test_an_unreadable_file_does_not_keep_the_others_back(talk: Path, tmp_path: Path) -> None:

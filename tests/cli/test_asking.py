@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from streamser.cli.asking import Wish
+from streamser.cli.signals import EndRequest
 
 _WITHOUT = """
 import asyncio, signal, sys
-from streamser.cli.asking import heed
+from streamser.cli.signals import on_signal
 
 def no(*arguments):
     raise NotImplementedError
@@ -19,7 +19,7 @@ def no(*arguments):
 async def main():
     loop, asked = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler = no
-    heed("SIGTERM", asked.set)
+    on_signal("SIGTERM", asked.set)
     loop.call_soon(signal.raise_signal, signal.SIGTERM)
     await asked.wait()
 
@@ -33,7 +33,7 @@ print("still here", flush=True)
 def test_an_echo_of_a_signal_is_no_second_wish() -> None:
     """`timeout` sends two at once; only who asks again later does not want to wait."""
     times = iter((10.0, 10.001, 10.99, 11.01))
-    wish = Wish(lambda: next(times))
+    wish = EndRequest(lambda: next(times))
     assert [wish.heard() for _ in range(4)] == ["first", "echo", "echo", "again"]
 
 

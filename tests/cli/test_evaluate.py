@@ -11,12 +11,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.config import FusedConfig
-from streamser.training.items import Item
-from streamser.training.manifest import write_manifest
+from streamser.emotion.fused.config import FusedConfig
+from streamser.training.manifest import Item, write_manifest
 from streamser.training.report import Evaluation
 from tests.cli.running import refuses, run
-from tests.emotion.neural.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
 from tests.training.tiny import items
 
 
@@ -226,3 +225,24 @@ def test_results_go_where_their_model_and_manifest_are_named(
     result = run("evaluate", trained, place.manifest(), "--bootstrap", "0")
     assert result.exit_code == 0, result.stderr
     assert (place.folder / "runs" / "evaluate-compact-0-made" / "evaluation.md").is_file()
+
+
+def test_the_model_that_comes_with_the_program_is_measured(place: Place) -> None:
+    """As a trained one is; utterances without a label are not counted."""
+    unlabelled = replace(place.items[-1], votes=None, dimensions=(math.nan,) * 3)
+    manifest = place.manifest([*place.items[:-1], unlabelled])
+    done = run("evaluate", "compact", manifest, "--out", place.out, "--bootstrap", "20")
+    assert done.exit_code == 0, done.stderr
+    measured = place.evaluation()
+    assert measured.provenance.checkpoint == "compact"
+    assert measured.provenance.items == 7
+    assert "no label: 1" in done.stderr
+    assert [each.condition.modalities for each in measured.entries] == [
+        "audio+text",
+        "audio",
+        "text",
+    ]
+    classes = measured.entries[0].result.overall.classes
+    assert classes is not None
+    assert (classes.labelled, classes.raw) == (7, classes.calibrated)
+    assert (place.out / "evaluation.md").is_file()

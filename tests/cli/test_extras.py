@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamser.cli.extras import needs_extra
+from streamser.cli.options import needs_extra
 from streamser.errors import ModelError
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from streamser.export import erase
-from streamser.export.log import EventLog
+from streamser.export.formats import EventLog
 from streamser.export.read import read_recording
 from tests.cli.running import refuses, run
 from tests.export.script import Script, saved
 
 ALONE, SHARED = "20261130T060000Z_ops_Ann_sess_a", "20261130T060001Z_ops_Ben_sess_b"
-MADE = ("csv", "srt", "vtt", "TextGrid", "emotionml", "audformat", "html")
+MADE = ("csv", "srt", "vtt", "TextGrid", "emotionml", "eaf", "audformat", "html")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def kept(tmp_path: Path) -> Path:
     saved(folder / f"{ALONE}.jsonl", ann.close())
     saved(folder / f"{SHARED}.jsonl", ben.close())
     for path in folder.glob("*.jsonl"):
-        formats = "csv,srt,vtt,textgrid,emotionml,audformat"
+        formats = "csv,srt,vtt,textgrid,emotionml,eaf,audformat"
         assert run("export", path, "--to", formats).exit_code == 0
         assert run("report", path).exit_code == 0
     return folder

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from streamser.cli.formats import CsvRows, Tables
-from streamser.cli.utterance import read_utterance
+from streamser.cli.analyze import CsvRows, Tables
+from streamser.export.utterances import read_utterance
 from tests.cli.samples import emotion, failed, said
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import streamser
-from tests.cli.running import DEMO, PROGRAM, events_of, refuses, run, shell, start
+from tests.cli.running import DEMO, events_of, run, shell, start
 from tests.cli.sounds import spoken, write
 
 HEAVY = (
@@ -30,9 +30,7 @@ HEAVY = (
             "demo",
             "devices",
             "doctor",
-            "protocol",
             "config",
-            "bench",
         ),
         *("corpus", "train", "evaluate", "export", "report", "replay"),
     ],
@@ -101,7 +99,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="shells and limits of
 @posix
 @pytest.mark.parametrize(
     "command",
-    [["--help"], ["protocol"], ["config", "show"], ["analyze", DEMO, "--asr", "none"]],
+    [["--help"], ["config", "show"], ["analyze", DEMO, "--asr", "none"]],
     ids=lambda command: command[0],
 )
 def test_a_full_disk_is_told_in_one_line(command: list[str | Path], tmp_path: Path) -> None:
@@ -166,41 +164,3 @@ def test_an_interrupt_during_the_start_is_quiet() -> None:
     command = [sys.executable, "-c", INTERRUPTED_IMPORT, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-
-
-@pytest.mark.parametrize("option", ["--json", "--markdown"])
-def test_a_report_that_cannot_be_written_is_refused_before_measuring(
-    option: str, tmp_path: Path
-) -> None:
-    """Twenty minutes must not end at a folder's name."""
-    refuses(run("bench", "pipeline", "--quick", option, tmp_path), 2, option, "folder")
-    nowhere = tmp_path / "none" / "report"
-    refuses(run("bench", "pipeline", "--quick", option, nowhere), 2, option, "does not exist")
-
-
-@posix
-def test_an_interrupted_bench_waits_for_nothing() -> None:
-    """Ctrl-C ends it although sound is still being played on other threads."""
-    command = [*PROGRAM, "bench", "pipeline", "--quick", "--only", "latency", "--utterances", "48"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as bench:
-        assert bench.stderr is not None
-        while "in real time" not in bench.stderr.readline():
-            assert bench.poll() is None
-        bench.send_signal(signal.SIGINT)
-        _, err = bench.communicate(timeout=60)
-    assert bench.returncode == 130
-    assert "Traceback" not in err
-
-
-@posix
-def test_a_report_that_finds_no_room_is_told_in_one_line(tmp_path: Path) -> None:
-    """The figures are printed all the same; the limit plays the full disk."""
-    options = ["--quick", "--only", "startup", "--json", str(tmp_path / "report.json")]
-    done = shell('ulimit -f 0; "$@"', "bench", "pipeline", *options)
-    assert done.returncode == 1
-    assert "start-up" in done.stdout.lower()
-    (line,) = [line for line in done.stderr.splitlines() if "error" in line]
-    assert "report.json: File too large" in line
-    assert "Traceback" not in done.stderr

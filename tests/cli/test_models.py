@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from streamser.cli.protocol_codes import READY_EVIDENCE
-from streamser.cli.protocol_document import protocol_document
-from streamser.emotion.ready import place
-from streamser.emotion.ready.registry import READY
+from streamser.emotion.hub_models import files
+from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.events import EmotionCompleted, SessionCreated
-from streamser.training.items import Item
-from streamser.training.manifest import write_manifest
+from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.ready.layouts import lay_down, snapshot_of
+from tests.emotion.hub_models.layouts import lay_down, snapshot_of
 from tests.scripted_whisper import build_scripted_whisper
+from tools.protocol_doc.codes import READY_EVIDENCE
+from tools.protocol_doc.document import protocol_document
 
 BOTH = "audeering-msp-dim+superb-hubert-base"
 NAMES = ("audeering-msp-dim", "superb-hubert-base", "hartmann-distilroberta")
@@ -36,7 +35,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _hub(laid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(laid))
-    monkeypatch.setattr(place, "answers", lambda url, seconds: False)
+    monkeypatch.setattr(files, "answers", lambda url, seconds: False)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +53,13 @@ def test_the_list_says_what_each_is_for_and_whether_it_is_here() -> None:
     """Name, what it reads and gives, licence, size."""
     result = run("models", "--json")
     rows = {row["name"]: row for row in json.loads(result.stdout)}
-    assert list(rows) == list(READY)
+    assert list(rows) == list(HUB_MODELS)
     assert {name for name, row in rows.items() if row["cached"] == "yes"} == set(NAMES)
     assert rows["audeering-msp-dim"]["non_commercial"] is True
     assert rows["audeering-msp-dim"]["dimensions"] == ["arousal", "dominance", "valence"]
     assert rows["hartmann-distilroberta"]["modality"] == "text"
     table = run("models").stdout
-    assert all(name in table for name in READY)
+    assert all(name in table for name in HUB_MODELS)
     assert "non-commercial" in table
 
 
@@ -149,10 +148,10 @@ def test_pulling_prints_where_the_files_are(monkeypatch: pytest.MonkeyPatch, lai
         fetched.append((ready, force))
         return laid
 
-    monkeypatch.setattr(place, "pull", pull)
+    monkeypatch.setattr(files, "pull", pull)
     result = run("models", "pull", BOTH, "superb-hubert-base", "--force")
     assert result.stdout.splitlines() == [str(laid)] * 2
-    assert fetched == [(READY[name], True) for name in BOTH.split("+")]
+    assert fetched == [(HUB_MODELS[name], True) for name in BOTH.split("+")]
     assert "commercial" in result.stderr
 
 

@@ -40,13 +40,13 @@ class Unpicklable:
     def __init__(self, settings, *, offline):
         self.listen = lambda: None
 
-    def observe(self, batch):
+    def extract(self, batch):
         return [0.0] * len(batch)
 
     def forget(self, session_id):
         pass
 
-    def listener(self):
+    def new_speaker(self):
         return self.listen
 
 
@@ -264,13 +264,13 @@ def test_the_models_that_are_plugins_are_listed(odd: Path) -> None:
 
 def test_the_doctor_looks_at_plugins(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line each; a broken one keeps nobody from listening."""
-    from streamser.cli.checks import run_checks
+    from streamser.cli.doctor import run_checks
 
     for name in (
         *("_torch", "_cuda", "_portaudio", "_vad", "_recognisers", "_emotion", "_speed"),
         *("_library", "_chosen_emotion"),
     ):
-        monkeypatch.setattr(f"streamser.cli.checks.{name}", lambda group, name: iter(()))
+        monkeypatch.setattr(f"streamser.cli.doctor.{name}", lambda group, name: iter(()))
     found = {check.name: check for check in run_checks() if check.group == "plugins"}
     good = ("recogniser counter", "emotion model loudness", "sink diary", "text encoder letters")
     assert all(found[name].status == "works" for name in good)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.recording import Recording
+from streamser.cli.sinks import RecordSink
 from tests.export.script import Script
 
 if sys.platform == "win32":
@@ -24,7 +24,7 @@ def test_sound_goes_on_where_events_have_no_room(
     """It can be analysed again; one line says what is not whole. The limit plays a full disk."""
     script = Script()
     script.say(1000, 2000, "hello")
-    recording = Recording(tmp_path / "kept")
+    recording = RecordSink(tmp_path / "kept")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:

@@ -32,7 +32,7 @@ from tests.cli.running import DEMO, events_of, refuses, run, start, without_begi
 from tests.cli.sounds import spoken, write
 from tests.client.pretend import PretendSession, numbered
 from tests.client.scripted import ScriptedServer
-from tests.runtime.test_loading import Microphone, demo, drain
+from tests.pipeline.test_loading import Microphone, demo, drain
 from tests.server.serving import serving
 
 QUIET = ("--asr", "none")

@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from streamser.cli.cast import Cast
+from streamser.cli.live_view import render
 from streamser.cli.replay import play_here
-from streamser.cli.view import Level, ViewState, render
-from streamser.emotion.meeting import MeetingMood
+from streamser.cli.view_state import Level, PlaybackView, ViewState
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
-from streamser.replay.score import Score
+from streamser.export.replay import Playback, Playlist, read_playlist
+from streamser.server.meeting import MeetingMood
 from tests.cli.running import refuses, run, start
 from tests.export.script import Script, saved, stamped
 
@@ -50,10 +48,10 @@ class Watcher:
         self.time_s += max(seconds, 1e-6)
 
 
-def played(score: Score, speed: float = 4.0) -> Watcher:
+def played(score: Playlist, speed: float = 4.0) -> Watcher:
     """Play a score; return what was shown."""
     stage = Watcher()
-    cast = Cast("talk.jsonl", score, speed, 30.0)
+    cast = PlaybackView("talk.jsonl", score, speed, 30.0)
     play_here(Playback(score, speed), cast, stage, stage.now, stage.sleep)
     return stage
 
@@ -69,7 +67,7 @@ def talk(session_id: str = "s", speaker: str | None = None) -> list[Event]:
 def test_the_mood_of_a_session_is_the_one_told_live(tmp_path: Path) -> None:
     """After each event, as its own events tell it; and it takes its time."""
     events = talk()
-    stage = played(read_score([saved(tmp_path / "talk.jsonl", events)]))
+    stage = played(read_playlist([saved(tmp_path / "talk.jsonl", events)]))
     assert stage.events == events
     told = None
     for event, state in zip(stage.events, stage.after, strict=True):
@@ -83,7 +81,7 @@ def test_the_mood_of_a_session_is_the_one_told_live(tmp_path: Path) -> None:
 def test_the_mood_of_a_meeting_is_the_one_told_live(tmp_path: Path) -> None:
     """As a server makes it of the same events at the same times of the meeting."""
     parts = {"a": (talk("a", "Ann"), 0), "b": (talk("b", "Ben"), 2500)}
-    score = read_score([stamped(tmp_path / "m.jsonl", parts, "m")])
+    score = read_playlist([stamped(tmp_path / "m.jsonl", parts, "m")])
     stage = played(score, 1e6)
     mood, told = MeetingMood("m"), None
     for cue, state in zip(score.cues, stage.after, strict=True):
@@ -99,7 +97,7 @@ def test_the_mood_of_a_meeting_is_the_one_told_live(tmp_path: Path) -> None:
 
 def test_the_place_is_shown_where_there_is_no_sound(tmp_path: Path) -> None:
     """How far, of how much, how fast."""
-    stage = played(read_score([saved(tmp_path / "talk.jsonl", talk())]))
+    stage = played(read_playlist([saved(tmp_path / "talk.jsonl", talk())]))
     console = Console(width=100)
 
     drawn = console.render_lines(render(stage.after[-1], Level(), 100), pad=False)

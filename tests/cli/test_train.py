@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from streamser.events import EmotionCompleted, MoodUpdated
 from streamser.taxonomy import Dimensions
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from tests.cli.running import events_of, refuses, run, start
 from tests.cli.sounds import spoken, write
 from tests.scripted_whisper import build_babbling_whisper

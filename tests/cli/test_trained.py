@@ -13,12 +13,12 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.cli.protocol_codes import FUSED_EVIDENCE
-from streamser.cli.protocol_document import protocol_document
 from streamser.events import EmotionCompleted, SessionCreated
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
-from tests.emotion.neural.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tools.protocol_doc.codes import FUSED_EVIDENCE
+from tools.protocol_doc.document import protocol_document
 
 
 @pytest.fixture(scope="module")
@@ -173,13 +173,13 @@ def test_the_doctor_tries_the_model_that_is_set_up(
     model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Beside those that come with the program; a broken one is told as broken."""
-    from streamser.cli.checks import Check, run_checks
+    from streamser.cli.doctor import Check, run_checks
 
     def emotions() -> dict[str, Check]:
         return {check.name: check for check in run_checks() if check.group == "emotion"}
 
     for name in ("_torch", "_cuda", "_portaudio", "_vad", "_recognisers", "_speed"):
-        monkeypatch.setattr(f"streamser.cli.checks.{name}", lambda group, name: iter(()))
+        monkeypatch.setattr(f"streamser.cli.doctor.{name}", lambda group, name: iter(()))
     assert set(emotions()) == {"rules", "compact"}
     monkeypatch.setenv("STREAMSER_EMOTION_MODEL", str(model))
     assert emotions()["tiny"].found == "reads audio, text"

@@ -8,10 +8,10 @@ from typing import Literal
 import msgspec
 import pytest
 
-from streamser.cli.follow import summary_lines
+from streamser.cli.follow import Summary, Tally, summary_lines
 from streamser.cli.sinks import advice_of
-from streamser.cli.utterance import Summary, Tally, Utterance, likeliest, read_utterance
 from streamser.events import Event, Overload, SessionClosed
+from streamser.export.utterances import Utterance, likeliest, read_utterance
 from streamser.taxonomy import CATEGORIES
 from tests.cli.samples import closed, created, emotion, failed, felt, said
 

@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from streamser.cli.screen import LiveScreen
-from streamser.cli.utterance import Utterance, read_utterance
-from streamser.cli.view import (
-    Level,
-    ViewState,
-    hear,
-    render,
-    render_utterance,
-    update,
-)
+from streamser.cli.live_view import LiveScreen, render, render_utterance
+from streamser.cli.view_state import Level, ViewState, hear, update
 from streamser.events import (
     Committed,
     EmotionDelta,
@@ -30,6 +22,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
+from streamser.export.utterances import Utterance, read_utterance
 from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded
 
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenfabrikantenverein" * 2

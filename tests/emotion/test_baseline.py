@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.baseline import (
+from streamser.emotion.prosody import (
     EQUAL_UNTIL,
     MEMORY,
     Baseline,
     Features,
     features_of,
+    measure,
     spearman,
 )
-from streamser.emotion.prosody import measure
 
 features = st.tuples(st.floats(math.log(75), math.log(600)), st.floats(-80, 0), st.floats(-40, 40))
 

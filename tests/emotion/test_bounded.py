@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.bounded import BoundedListener, BoundedModel
-from streamser.emotion.model import Reading
+from streamser.emotion.bounded import BoundedModel, BoundedSpeaker
+from streamser.emotion.model import Prediction
 from streamser.errors import ModelError
 from streamser.taxonomy import Dimensions
 
-GOOD = Reading(
+GOOD = Prediction(
     category="happy",
     confidence=0.7,
     scores={"neutral": 0.1, "happy": 0.7, "sad": 0.1, "angry": 0.1},
@@ -33,10 +33,10 @@ class Doing:
     def __init__(self, do: Callable[[], Any]) -> None:
         self._do = do
 
-    def interpret(self, finding: float) -> Any:
+    def predict(self, finding: float) -> Any:
         return self._do()
 
-    def learn(self, finding: float) -> Any:
+    def adapt(self, finding: float) -> Any:
         return self._do()
 
     def snapshot(self) -> Any:
@@ -55,10 +55,10 @@ class Counting:
     def __init__(self) -> None:
         self.learnt = 0
 
-    def interpret(self, finding: float) -> Reading:
+    def predict(self, finding: float) -> Prediction:
         return GOOD
 
-    def learn(self, finding: float) -> None:
+    def adapt(self, finding: float) -> None:
         self.learnt += 1
 
     def snapshot(self) -> bytes:
@@ -71,9 +71,9 @@ class Counting:
         self.learnt = 0
 
 
-CALLS: dict[str, Callable[[BoundedListener], Any]] = {
-    "interpret": lambda listener: listener.interpret(0.0),
-    "learn": lambda listener: listener.learn(0.0),
+CALLS: dict[str, Callable[[BoundedSpeaker], Any]] = {
+    "predict": lambda listener: listener.predict(0.0),
+    "adapt": lambda listener: listener.adapt(0.0),
     "snapshot": lambda listener: listener.snapshot(),
     "restore": lambda listener: listener.restore(b"1"),
     "reset": lambda listener: listener.reset(),
@@ -99,10 +99,10 @@ def fail(error: BaseException) -> Callable[[], Any]:
 
 def test_a_good_listener_is_what_it_was() -> None:
     """Its answers pass, and what it has learnt stays with it."""
-    listener = BoundedListener(Counting(), "fine")
-    assert listener.interpret(0.0) == GOOD
-    listener.learn(0.0)
-    listener.learn(0.0)
+    listener = BoundedSpeaker(Counting(), "fine")
+    assert listener.predict(0.0) == GOOD
+    listener.adapt(0.0)
+    listener.adapt(0.0)
     assert listener.snapshot() == b"2"
     listener.restore(b"5")
     assert listener.snapshot() == b"5"
@@ -112,8 +112,8 @@ def test_a_good_listener_is_what_it_was() -> None:
 
 def test_a_listener_crosses_to_another_process_with_what_it_knows() -> None:
     """Also after it was asked; its thread stays behind."""
-    listener = BoundedListener(Counting(), "fine")
-    listener.learn(0.0)
+    listener = BoundedSpeaker(Counting(), "fine")
+    listener.adapt(0.0)
     assert pickle.loads(pickle.dumps(listener)).snapshot() == b"1"
 
 
@@ -121,7 +121,7 @@ def test_a_listener_crosses_to_another_process_with_what_it_knows() -> None:
 @pytest.mark.parametrize("error", [KeyError("no voice"), SystemExit(3), KeyboardInterrupt()])
 def test_what_a_listener_raises_is_a_fault_of_the_model(name: str, error: BaseException) -> None:
     """It ends neither the thread that asks nor the program, and the next call is made."""
-    listener = BoundedListener(Doing(fail(error)), "evil")
+    listener = BoundedSpeaker(Doing(fail(error)), "evil")
     for _ in range(2):
         with pytest.raises(ModelError, match=rf"^evil: {name}\(\) failed"):
             CALLS[name](listener)
@@ -130,17 +130,17 @@ def test_what_a_listener_raises_is_a_fault_of_the_model(name: str, error: BaseEx
 @pytest.mark.parametrize("name", CALLS)
 def test_a_listener_that_hangs_is_given_up(name: str, gate: threading.Event) -> None:
     """Once it has not answered in time it is asked nothing any more."""
-    listener = BoundedListener(Doing(gate.wait), "evil", patience_s=0.02)
+    listener = BoundedSpeaker(Doing(gate.wait), "evil", patience_s=0.02)
     with pytest.raises(ModelError, match=rf"{name}\(\) has not returned within 0.02 s"):
         CALLS[name](listener)
     with pytest.raises(ModelError, match=rf"{name}\(\) has never returned"):
-        listener.learn(0.0)
+        listener.adapt(0.0)
 
 
 def test_the_thread_ends_with_the_listener() -> None:
     """A server makes a listener for every stream."""
-    listener = BoundedListener(Counting(), "passing")
-    listener.learn(0.0)
+    listener = BoundedSpeaker(Counting(), "passing")
+    listener.adapt(0.0)
     (thread,) = [each for each in threading.enumerate() if each.name == "listener of passing"]
     del listener
     gc.collect()
@@ -174,7 +174,7 @@ def test_the_thread_ends_with_the_listener() -> None:
 def test_what_is_no_reading_is_refused(reading: Any, what: str) -> None:
     """NaN would be told as null, and break who reads it."""
     with pytest.raises(ModelError, match=what):
-        BoundedListener(Doing(lambda: reading), "evil").interpret(0.0)
+        BoundedSpeaker(Doing(lambda: reading), "evil").predict(0.0)
 
 
 def test_a_reading_is_told_in_plain_types() -> None:
@@ -194,8 +194,8 @@ def test_a_reading_is_told_in_plain_types() -> None:
         modalities=["audio"],
         evidence={Name("loud"): np.int64(3)},
     )
-    told = BoundedListener(Doing(lambda: reading), "numeric").interpret(0.0)
-    again = msgspec.json.decode(msgspec.json.encode(told), type=Reading)
+    told = BoundedSpeaker(Doing(lambda: reading), "numeric").predict(0.0)
+    again = msgspec.json.decode(msgspec.json.encode(told), type=Prediction)
     assert again == told
     assert (told.confidence, told.dimensions, told.evidence) == (
         0.75,
@@ -208,13 +208,13 @@ def test_a_reading_is_told_in_plain_types() -> None:
 def test_a_snapshot_without_bound_is_refused() -> None:
     """A server remembers those of hundreds."""
     with pytest.raises(ModelError, match="some kB at most"):
-        BoundedListener(Doing(lambda: bytes(2**21)), "evil").snapshot()
+        BoundedSpeaker(Doing(lambda: bytes(2**21)), "evil").snapshot()
 
 
 def test_a_snapshot_that_is_none_is_refused() -> None:
     """It would be kept, and given to the next session."""
     with pytest.raises(ModelError, match=r"snapshot\(\) returned str"):
-        BoundedListener(Doing(lambda: "state"), "evil").snapshot()
+        BoundedSpeaker(Doing(lambda: "state"), "evil").snapshot()
 
 
 def test_a_model_that_makes_no_listener_says_so() -> None:
@@ -224,14 +224,14 @@ def test_a_model_that_makes_no_listener_says_so() -> None:
         name = "barren"
         modalities: tuple[str, ...] = ("audio",)
 
-        def observe(self, batch: Any) -> list[Any]:
+        def extract(self, batch: Any) -> list[Any]:
             return [None] * len(batch)
 
         def forget(self, session_id: str) -> None:
             return
 
-        def listener(self) -> Any:
+        def new_speaker(self) -> Any:
             raise SystemExit(1)
 
-    with pytest.raises(ModelError, match=r"barren: listener\(\) failed \(SystemExit: 1\)"):
-        BoundedModel(Barren()).listener()
+    with pytest.raises(ModelError, match=r"barren: new_speaker\(\) failed \(SystemExit: 1\)"):
+        BoundedModel(Barren()).new_speaker()

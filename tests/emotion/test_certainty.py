@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.certainty import weight_of_words
+from streamser.emotion.calibration import weight_of_words
 
 
 def test_a_recogniser_that_does_not_say_is_believed() -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import EmotionSettings
 from streamser.emotion import choose
 from streamser.emotion.choose import choose_model, loads_slowly, model_names
 from streamser.errors import ConfigError, ModelError
+from streamser.settings import EmotionSettings
 from tests.emotion.compact.bundles import tiny_bundle
-from tests.emotion.neural.checkpoints import tiny_checkpoint
+from tests.emotion.fused.checkpoints import tiny_checkpoint
 
 
 def test_without_a_wish_the_bundled_model_reads_emotion() -> None:

@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from streamser.emotion.model import Reading
+from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES, Dimensions
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "evaluate_rules.py"
@@ -31,7 +31,7 @@ def test_figures_are_counted_over_the_four_categories(script: ModuleType) -> Non
 
     def judged(emotion: str, guess: str, arousal: float) -> object:
         scores = {name: 0.7 if name == guess else 0.1 for name in CATEGORIES}
-        found = Reading(guess, 0.7, scores, Dimensions(arousal=arousal), 0.6, ("audio",))
+        found = Prediction(guess, 0.7, scores, Dimensions(arousal=arousal), 0.6, ("audio",))
         return script.Judged(0, emotion, found)
 
     table = script.summarise(

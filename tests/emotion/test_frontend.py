@@ -22,7 +22,7 @@ from streamser.emotion.frontend import (
     relative_level,
 )
 from streamser.training.corpora.cremad import ARCHIVE
-from streamser.training.mel_archive import decibels, read_archive
+from streamser.training.sounds import decibels, read_archive
 from tests.data import shared_data
 from tests.emotion.voices import in_noise, speak
 

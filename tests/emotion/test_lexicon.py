@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from streamser.emotion.lexicon import Lexicon
+from streamser.emotion.rules import Lexicon
 from streamser.errors import ModelError
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.model import Reading
+from streamser.emotion.model import Prediction
 from streamser.emotion.mood import Mood, MoodState
 from streamser.events import (
     EmotionBody,
@@ -23,7 +23,7 @@ from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 unit = st.floats(-1, 1)
 
 
-def reading(confidence: float = 0.7, arousal: float | None = 0.0, **scores: float) -> Reading:
+def reading(confidence: float = 0.7, arousal: float | None = 0.0, **scores: float) -> Prediction:
     """Return a reading; what its scores leave over goes to the other categories evenly.
 
     It is unsure where its likeliest category is below .45.
@@ -32,19 +32,19 @@ def reading(confidence: float = 0.7, arousal: float | None = 0.0, **scores: floa
     everyone = {name: scores.get(name, rest) for name in CATEGORIES}
     likeliest = max(everyone, key=everyone.__getitem__)
     category = likeliest if everyone[likeliest] >= 0.45 else UNSURE
-    return Reading(category, confidence, everyone, Dimensions(arousal=arousal), 0.5, ("audio",))
+    return Prediction(category, confidence, everyone, Dimensions(arousal=arousal), 0.5, ("audio",))
 
 
 @st.composite
-def readings(draw: st.DrawFn) -> Reading:
+def readings(draw: st.DrawFn) -> Prediction:
     """Draw any reading."""
     raw = [draw(st.floats(0.001, 1.0)) for _ in CATEGORIES]
     scores = {name: x / sum(raw) for name, x in zip(CATEGORIES, raw, strict=True)}
     dimensions = Dimensions(*(draw(st.none() | unit) for _ in range(3)))
-    return Reading("sad", draw(st.floats(0, 1)), scores, dimensions, 0.5, ("text",))
+    return Prediction("sad", draw(st.floats(0, 1)), scores, dimensions, 0.5, ("text",))
 
 
-def body(what: Reading, end_ms: int) -> EmotionBody:
+def body(what: Prediction, end_ms: int) -> EmotionBody:
     """Return a reading as an event tells of it."""
     return EmotionBody(
         category=what.category,
@@ -62,7 +62,7 @@ def body(what: Reading, end_ms: int) -> EmotionBody:
 timeline = st.lists(st.tuples(readings(), st.integers(0, 60_000), st.integers(0, 30_000)))
 
 
-def hear(mood: Mood, *turns: tuple[Reading, float]) -> list[MoodState]:
+def hear(mood: Mood, *turns: tuple[Prediction, float]) -> list[MoodState]:
     """Update with readings of so many seconds each, one after the other from 0."""
     states, now = [], 0
     for what, seconds in turns:
@@ -73,7 +73,7 @@ def hear(mood: Mood, *turns: tuple[Reading, float]) -> list[MoodState]:
 
 @given(timeline)
 def test_a_mood_stays_in_its_ranges(
-    turns: list[tuple[Reading, int, int]],
+    turns: list[tuple[Prediction, int, int]],
 ) -> None:
     """Scores sum to 1 and dimensions keep to [-1, 1], whatever comes at whatever time."""
     mood = Mood()
@@ -88,7 +88,7 @@ def test_a_mood_stays_in_its_ranges(
 
 
 @given(timeline)
-def test_the_same_readings_give_the_same_mood(turns: list[tuple[Reading, int, int]]) -> None:
+def test_the_same_readings_give_the_same_mood(turns: list[tuple[Prediction, int, int]]) -> None:
     """There is no clock and no chance in it."""
     first, second = Mood(), Mood()
     assert [first.update(*turn) for turn in turns] == [second.update(*turn) for turn in turns]
@@ -96,7 +96,7 @@ def test_the_same_readings_give_the_same_mood(turns: list[tuple[Reading, int, in
 
 @given(timeline)
 def test_a_mood_can_be_had_again_from_what_was_told(
-    turns: list[tuple[Reading, int, int]],
+    turns: list[tuple[Prediction, int, int]],
 ) -> None:
     """Judgements read back from JSON give the same mood, to the last digit."""
     first, second = Mood(), Mood()
@@ -196,7 +196,7 @@ lengths = st.floats(0.3, 20.0)
 kinds = st.sampled_from(CATEGORIES)
 
 
-def sure(category: str, score: float) -> Reading:
+def sure(category: str, score: float) -> Prediction:
     """Return a reading that names a category, as sure as a score of it."""
     return reading(score, **{category: score})
 
@@ -207,7 +207,7 @@ def sure(category: str, score: float) -> Reading:
     st.lists(st.tuples(st.floats(0.45, 1.0), lengths), min_size=3, max_size=3),
 )
 def test_after_three_turns_of_an_emotion_the_mood_has_its_name(
-    before: list[tuple[Reading, float]], emotion: str, after: list[tuple[float, float]]
+    before: list[tuple[Prediction, float]], emotion: str, after: list[tuple[float, float]]
 ) -> None:
     """Whatever was before, for however long, and however short or faint the three are."""
     states = hear(Mood(), *before, *((sure(emotion, score), length) for score, length in after))
@@ -228,7 +228,7 @@ def test_after_three_turns_the_scores_say_so_too() -> None:
     st.tuples(readings(), lengths),
 )
 def test_one_turn_of_another_kind_takes_no_name_away(
-    count: int, emotion: str, usual: tuple[float, float], outcry: tuple[Reading, float]
+    count: int, emotion: str, usual: tuple[float, float], outcry: tuple[Prediction, float]
 ) -> None:
     """However sure and long it is, neutral and unsure ones included."""
     score, length = usual
@@ -243,6 +243,13 @@ def test_an_unsure_turn_is_no_witness() -> None:
     sad, happy = (sure("sad", 0.8), 3.0), (sure("happy", 0.6), 3.0)
     assert hear(Mood(), *[sad] * 5, unsure, (sure("neutral", 0.9), 3.0))[-1].category == "sad"
     assert hear(Mood(), *[sad] * 5, happy, unsure, happy, unsure, happy)[-1].category == "happy"
+
+
+def test_what_no_turn_surely_was_is_no_mood() -> None:
+    """Unsure turns that lean to one emotion leave the mood unsure; one that is sure names it."""
+    leaning = (reading(angry=0.4, neutral=0.1), 3.0)
+    assert {state.category for state in hear(Mood(), *[leaning] * 4)} == {"unsure"}
+    assert hear(Mood(), *[leaning] * 2, (sure("angry", 0.9), 3.0))[-1].category == "angry"
 
 
 def test_a_mood_of_which_nothing_more_is_heard_ends_unsure() -> None:
@@ -322,6 +329,6 @@ def test_a_time_constant_must_be_positive(seconds: float) -> None:
 
 def test_a_category_without_a_score_was_not_heard() -> None:
     """Another program's recording may know others than ours."""
-    some = Reading("sad", 0.9, {"sad": 0.8, "bored": 0.2}, Dimensions(), 0.5, ("audio",))
+    some = Prediction("sad", 0.9, {"sad": 0.8, "bored": 0.2}, Dimensions(), 0.5, ("audio",))
     state = Mood().update(some, 3000, 3000)
     assert state.scores == {**dict.fromkeys(CATEGORIES, 0.0), "sad": 0.8}

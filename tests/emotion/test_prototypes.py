@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.prototypes import PRIOR, Measured, entropy, is_unsure, posterior
+from streamser.emotion.calibration import entropy
+from streamser.emotion.rules import PRIOR, Measured, is_unsure, posterior
 from streamser.taxonomy import CATEGORIES
 
 proxies = st.none() | st.builds(Measured, st.floats(-1, 1), st.floats(0, 1))

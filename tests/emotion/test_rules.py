@@ -10,9 +10,8 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import Samples
-from streamser.emotion.model import EmotionModel, Listener, Reading, Spoken
-from streamser.emotion.prototypes import PRIOR
-from streamser.emotion.rules import RulesFinding, RulesListener, RulesModel
+from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
+from streamser.emotion.rules import PRIOR, RulesFinding, RulesModel, RulesSpeaker
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.data import shared_data
@@ -29,7 +28,7 @@ def model() -> RulesModel:
 
 def one(model: RulesModel, samples: Samples, text: str | None = None) -> RulesFinding:
     """Observe a single clip."""
-    return model.observe([Spoken(samples, text)])[0]
+    return model.extract([Segment(samples, text)])[0]
 
 
 def talk(count: int = 16, gain_db: float = 0.0) -> list[Samples]:
@@ -41,15 +40,15 @@ def talk(count: int = 16, gain_db: float = 0.0) -> list[Samples]:
     ]
 
 
-def acquainted(model: RulesModel, clips: list[Samples]) -> RulesListener:
+def acquainted(model: RulesModel, clips: list[Samples]) -> RulesSpeaker:
     """Return a listener that has learnt these clips."""
-    listener = model.listener()
-    for finding in model.observe([Spoken(clip, None) for clip in clips]):
-        listener.learn(finding)
+    listener = model.new_speaker()
+    for finding in model.extract([Segment(clip, None) for clip in clips]):
+        listener.adapt(finding)
     return listener
 
 
-def arousal_of(reading: Reading) -> float:
+def arousal_of(reading: Prediction) -> float:
     """Return the arousal of a reading that must have one."""
     assert reading.dimensions.arousal is not None
     return reading.dimensions.arousal
@@ -58,17 +57,17 @@ def arousal_of(reading: Reading) -> float:
 def test_it_is_an_emotion_model() -> None:
     """It and its listener fit the contract that the runtime knows."""
     model: EmotionModel = RulesModel()
-    listener: Listener = model.listener()
+    listener: SpeakerModel = model.new_speaker()
     assert model.name == "rules"
-    reading = listener.interpret(model.observe([Spoken(NOTHING, None)])[0])
+    reading = listener.predict(model.extract([Segment(NOTHING, None)])[0])
     assert tuple(reading.scores) == CATEGORIES
 
 
 def test_shouting_is_aroused_and_soft_speech_is_not(model: RulesModel) -> None:
     """A raised voice scores far above a soft one of the same speaker."""
     listener = acquainted(model, talk())
-    shout = listener.interpret(one(model, speak(230.0, level_db=-14.0, tilt_db=-6.0)))
-    soft = listener.interpret(one(model, speak(110.0, level_db=-40.0, tilt_db=-18.0)))
+    shout = listener.predict(one(model, speak(230.0, level_db=-14.0, tilt_db=-6.0)))
+    soft = listener.predict(one(model, speak(110.0, level_db=-40.0, tilt_db=-18.0)))
     assert arousal_of(shout) > 0.7
     assert arousal_of(soft) < -0.7
     assert shout.scores["angry"] > soft.scores["angry"]
@@ -85,8 +84,8 @@ def test_gain_does_not_change_arousal(model: RulesModel, gain_db: float) -> None
             speak(140.0 * 1.08**effort, level_db=-30.0 + 2 * effort + db, tilt_db=-12.0 + effort)
             for db in (0.0, gain_db)
         ]
-        first = arousal_of(usual.interpret(one(model, clips[0])))
-        second = arousal_of(moved.interpret(one(model, clips[1])))
+        first = arousal_of(usual.predict(one(model, clips[0])))
+        second = arousal_of(moved.predict(one(model, clips[1])))
         assert second == pytest.approx(first, abs=0.01)
 
 
@@ -94,8 +93,8 @@ def test_words_bring_valence_and_settle_angry_or_happy(model: RulesModel) -> Non
     """The same raised voice is happy with pleasant words and angry with unpleasant ones."""
     listener = acquainted(model, talk())
     shout = speak(230.0, level_db=-14.0, tilt_db=-6.0)
-    happy = listener.interpret(one(model, shout, "i am so happy today this is wonderful"))
-    angry = listener.interpret(one(model, shout, "this is terrible i hate you"))
+    happy = listener.predict(one(model, shout, "i am so happy today this is wonderful"))
+    angry = listener.predict(one(model, shout, "this is terrible i hate you"))
     assert happy.dimensions.valence is not None
     assert happy.dimensions.valence > 0.5
     assert (happy.category, angry.category) == ("happy", "angry")
@@ -105,7 +104,7 @@ def test_words_bring_valence_and_settle_angry_or_happy(model: RulesModel) -> Non
 def test_without_words_angry_and_happy_are_nearly_equal(model: RulesModel) -> None:
     """Valence stays unknown, the two scores come out alike, and no category is claimed."""
     listener = acquainted(model, talk())
-    reading = listener.interpret(one(model, speak(190.0, level_db=-24.0, tilt_db=-9.0)))
+    reading = listener.predict(one(model, speak(190.0, level_db=-24.0, tilt_db=-9.0)))
     assert reading.modalities == ("audio",)
     assert reading.dimensions.valence is None
     assert abs(reading.scores["angry"] - reading.scores["happy"]) < 0.15
@@ -114,7 +113,7 @@ def test_without_words_angry_and_happy_are_nearly_equal(model: RulesModel) -> No
 
 def test_without_a_voice_words_speak_alone(model: RulesModel) -> None:
     """A text without sound has valence and no arousal."""
-    reading = model.listener().interpret(one(model, NOTHING, "what a wonderful lovely surprise"))
+    reading = model.new_speaker().predict(one(model, NOTHING, "what a wonderful lovely surprise"))
     assert reading.modalities == ("text",)
     assert reading.dimensions.arousal is None
     assert reading.category == "happy"
@@ -132,10 +131,10 @@ def test_without_a_voice_words_speak_alone(model: RulesModel) -> None:
 )
 def test_nothing_known_is_the_prior_and_unsure(model: RulesModel, samples: Samples) -> None:
     """No voice and no words: the prior, no dimension, no modality, and nothing is learnt."""
-    listener = model.listener()
+    listener = model.new_speaker()
     finding = one(model, samples)
-    listener.learn(finding)
-    reading = listener.interpret(finding)
+    listener.adapt(finding)
+    reading = listener.predict(finding)
     assert reading.scores == pytest.approx(PRIOR)
     assert reading.category == UNSURE
     assert reading.uncertainty > 0.9
@@ -149,12 +148,12 @@ def test_plain_words_leave_the_scores_alone(model: RulesModel) -> None:
     """A sentence without any lexicon word has valence 0, which decides nothing."""
     listener = acquainted(model, talk())
     shout = speak(230.0, level_db=-14.0, tilt_db=-6.0)
-    plain = listener.interpret(one(model, shout, "the train leaves at noon"))
-    assert plain.scores == listener.interpret(one(model, shout)).scores
+    plain = listener.predict(one(model, shout, "the train leaves at noon"))
+    assert plain.scores == listener.predict(one(model, shout)).scores
     assert plain.dimensions.valence == 0.0
     assert plain.evidence["lexicon_words"] == 0.0
     assert plain.modalities == ("audio", "text")
-    alone = model.listener().interpret(one(model, NOTHING, "the train leaves at noon"))
+    alone = model.new_speaker().predict(one(model, NOTHING, "the train leaves at noon"))
     assert alone.scores == pytest.approx(PRIOR)
     assert alone.category == UNSURE
 
@@ -163,18 +162,18 @@ def test_a_short_clip_is_less_sure(model: RulesModel) -> None:
     """Under a second of speech the same voice and words give flatter scores."""
     listener = acquainted(model, talk())
     clip = speak(230.0, level_db=-14.0, tilt_db=-6.0)
-    whole = listener.interpret(one(model, clip, "i hate it"))
-    part = listener.interpret(one(model, clip[:8_000], "i hate it"))
+    whole = listener.predict(one(model, clip, "i hate it"))
+    part = listener.predict(one(model, clip[:8_000], "i hate it"))
     assert part.uncertainty > whole.uncertainty
     assert part.confidence < whole.confidence
 
 
 def test_too_little_voice_is_no_voice(model: RulesModel) -> None:
     """A fifth of a second has no arousal and is not learnt, but shows what it was."""
-    listener = model.listener()
+    listener = model.new_speaker()
     finding = one(model, sing(np.full(3_200, 150.0)))
-    listener.learn(finding)
-    reading = listener.interpret(finding)
+    listener.adapt(finding)
+    reading = listener.predict(finding)
     assert finding.prosody.voiced_seconds > 0.0
     assert reading.modalities == ()
     assert reading.evidence["baseline_utterances"] == 0.0
@@ -184,7 +183,7 @@ def test_too_little_voice_is_no_voice(model: RulesModel) -> None:
 def test_evidence_shows_the_measurements(model: RulesModel) -> None:
     """Every number that led to the judgement is there, in its unit."""
     listener = acquainted(model, talk(6))
-    evidence = listener.interpret(one(model, speak(140.0), "so sad")).evidence
+    evidence = listener.predict(one(model, speak(140.0), "so sad")).evidence
     assert evidence["f0_median_hz"] == pytest.approx(140.0, rel=0.05)
     assert evidence["baseline_utterances"] == 6.0
     assert evidence["vader_compound"] < 0.0
@@ -208,20 +207,22 @@ def test_evidence_shows_the_measurements(model: RulesModel) -> None:
 
 def test_a_finding_does_not_depend_on_its_batch(model: RulesModel) -> None:
     """Alone, in company and asked again, a clip is found the same."""
-    batch = [Spoken(clip, text) for clip, text in zip(talk(4), ("a", None, "sad", ""), strict=True)]
-    together = model.observe(batch)
-    assert together == [model.observe([spoken])[0] for spoken in batch]
-    assert together == RulesModel().observe(batch[::-1])[::-1]
+    batch = [
+        Segment(clip, text) for clip, text in zip(talk(4), ("a", None, "sad", ""), strict=True)
+    ]
+    together = model.extract(batch)
+    assert together == [model.extract([spoken])[0] for spoken in batch]
+    assert together == RulesModel().extract(batch[::-1])[::-1]
 
 
 def test_interpreting_learns_nothing_and_sessions_share_nothing(model: RulesModel) -> None:
     """Partials may be interpreted at any time, in any number, without a trace."""
     clip = one(model, speak(200.0), "fine")
     busy, idle = acquainted(model, talk(8)), acquainted(model, talk(8))
-    for finding in model.observe([Spoken(speak(90.0), None)] * 5):
-        busy.interpret(finding)
-        model.listener().learn(finding)
-    assert busy.interpret(clip) == idle.interpret(clip)
+    for finding in model.extract([Segment(speak(90.0), None)] * 5):
+        busy.predict(finding)
+        model.new_speaker().adapt(finding)
+    assert busy.predict(clip) == idle.predict(clip)
 
 
 def test_acted_anger_is_more_aroused_than_acted_sadness() -> None:
@@ -241,11 +242,11 @@ def test_acted_anger_is_more_aroused_than_acted_sadness() -> None:
             ]
             for emotion in ("neutral", "anger", "sadness")
         }
-        listener = model.listener()
+        listener = model.new_speaker()
         for finding in [f for group in zip(*findings.values(), strict=False) for f in group]:
-            listener.learn(finding)
+            listener.adapt(finding)
         anger, sadness = (
-            np.mean([arousal_of(listener.interpret(f)) for f in findings[emotion]])
+            np.mean([arousal_of(listener.predict(f)) for f in findings[emotion]])
             for emotion in ("anger", "sadness")
         )
         assert anger > sadness + 0.4, speaker
@@ -254,14 +255,14 @@ def test_acted_anger_is_more_aroused_than_acted_sadness() -> None:
 def test_a_listener_goes_on_where_another_left_off() -> None:
     """From some bytes; or forgets, and is as new."""
     model = RulesModel()
-    (finding,) = model.observe([Spoken(speak(150), None)])
-    listener, again = model.listener(), model.listener()
-    new = listener.interpret(finding)
+    (finding,) = model.extract([Segment(speak(150), None)])
+    listener, again = model.new_speaker(), model.new_speaker()
+    new = listener.predict(finding)
     for _ in range(6):
-        listener.learn(finding)
+        listener.adapt(finding)
     again.restore(listener.snapshot())
-    assert again.interpret(finding) == listener.interpret(finding) != new
+    assert again.predict(finding) == listener.predict(finding) != new
     listener.reset()
-    assert listener.interpret(finding) == new
+    assert listener.predict(finding) == new
     with pytest.raises(ModelError, match="damaged"):
         listener.restore(b"?")

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from streamser.events import AnyEvent, EmotionCompleted, decode_event, encode_event
-from streamser.export.plugged import SinkThread
+from streamser.export.sink_thread import SinkThread
 from tests.cli.samples import closed, created, felt
 
 BODIES = [encode_event(event) for event in (created(), felt(), felt(), felt(), felt(), closed())]

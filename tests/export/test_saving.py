@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.export.formats import save
-from streamser.export.log import EventLog
+from streamser.export.formats import EventLog, save
 
 
 def test_a_link_under_the_name_of_the_part_is_not_followed(tmp_path: Path) -> None:

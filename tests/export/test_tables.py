@@ -13,11 +13,10 @@ from hypothesis import given
 
 import streamser
 from streamser.errors import StreamserError
-from streamser.export.audformat import to_audformat
 from streamser.export.records import Recording
-from streamser.export.table import columns_of, csv_line, rows_of, to_csv
-from streamser.export.text import as_text, said_by
+from streamser.export.tables import columns_of, csv_line, rows_of, to_audformat, to_csv
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.text import as_text, said_by
 from tests.cli.running import run
 from tests.export.script import Script, gathered, odd_texts, saved
 
@@ -46,7 +45,7 @@ def test_a_row_tells_all_of_an_utterance(demo: Recording) -> None:
 
 def test_the_columns_begin_with_those_of_analyze(demo: Recording, tmp_path: Path) -> None:
     """`analyze --format csv` and an export can be read by the same script."""
-    from streamser.cli.formats import CSV_COLUMNS
+    from streamser.cli.analyze import CSV_COLUMNS
 
     assert columns_of(demo)[: len(CSV_COLUMNS)] == CSV_COLUMNS
 
@@ -137,13 +136,14 @@ def _words_of(table: list[dict[str, str]]) -> list[str]:
     return [cell for row in table for name, cell in row.items() if name not in numbers]
 
 
-def test_without_pandas_there_are_records(
+def test_without_pandas_there_are_records_and_a_table_says_what_to_install(
     demo_events: Path, demo: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notebook without it still gets everything."""
-    monkeypatch.setattr("streamser.export.frame.find_spec", lambda name: None)
-    assert streamser.read_session(demo_events) == demo
+    """A notebook without it still gets everything, and is told how to get the table."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
     assert streamser.read_recording(demo_events) == demo
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'streamser\[notebook\]'"):
+        streamser.read_session(demo_events)
 
 
 def test_with_pandas_there_is_a_frame(demo_events: Path, demo: Recording) -> None:
@@ -157,14 +157,14 @@ def test_with_pandas_there_is_a_frame(demo_events: Path, demo: Recording) -> Non
     assert len(frame) == len(list(rows_of(demo)))
 
 
-def test_one_session_of_several_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_session_of_several_is_chosen(tmp_path: Path) -> None:
     """By its id; another is refused."""
-    monkeypatch.setattr("streamser.export.frame.find_spec", lambda name: None)
+    pytest.importorskip("pandas")
     one, two = Script("a"), Script("b")
     one.say(1000, 2000)
     path = saved(tmp_path / "x.jsonl", one.close(), two.close())
     chosen = streamser.read_session(path, session="a")
-    assert [session.session_id for session in chosen.sessions] == ["a"]
+    assert set(chosen["session"]) == {"a"}
     with pytest.raises(StreamserError, match="there are a, b"):
         streamser.read_session(path, session="c")
 

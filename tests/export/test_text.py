@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamser.export.text import why_distrusted
+from streamser.text import why_distrusted
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from streamser.audio.clip import Clip
-from streamser.runtime.engine import Engine
+from streamser.pipeline.engine import Engine
 from streamser.speech.transcriber import Transcript
-from tests.runtime.doubles import LoudnessModel, SpellingTranscriber
+from tests.pipeline.doubles import LoudnessModel, SpellingTranscriber
 
 __all__ = ["GIVE_UP_S", "HandTime", "Mishap", "Workshop", "get"]
 

@@ -126,10 +126,10 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(tmp_path: Path) -> Non
 FULL = """
 import resource, sys
 from pathlib import Path
-from streamser.cli.recording import Recording
+from streamser.cli.sinks import RecordSink
 from streamser.events import SpeechStarted
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-recording = Recording(Path(sys.argv[1]))
+recording = RecordSink(Path(sys.argv[1]))
 for n in range(100):
     recording.take(
         SpeechStarted(

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from streamser.audio.file import FileSource
-from streamser.audio.intake import Intake
 from streamser.audio.raw import RawSource
+from streamser.audio.reader import Resampler
 from streamser.audio.source import AudioSource, Gap
 from streamser.errors import StreamserError
 from tests.audio.sounds import encode, tone, write
@@ -100,7 +100,7 @@ def _hear_raw(data: bytes) -> str:
 def _hear(source: AudioSource) -> str:
     """Hear a source to its end as the program does; the sound must be what was announced."""
     try:
-        intake = Intake(source.rate, source.channels)
+        intake = Resampler(source.rate, source.channels)
         frames, samples = 0, 0
         for chunk in source.chunks():
             if isinstance(chunk, Gap):

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from streamser.emotion.compact.bundle import CONFIG, NORM, PARTS, describe, is_bundle, load_bundle
-from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.checkpoint import load_checkpoint, save_checkpoint
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.build import build_model
+from streamser.emotion.fused.checkpoint import load_checkpoint, save_checkpoint
+from streamser.emotion.fused.config import (
     FusedConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
@@ -23,8 +23,8 @@ from streamser.emotion.neural.config import (
 )
 from streamser.errors import ModelError
 from tests.emotion.compact.bundles import tiny_bundle
-from tests.emotion.neural.checkpoints import CALIBRATIONS, FUSION, TINY, VOICE_ONLY, tiny_checkpoint
-from tests.emotion.neural.tiny import tiny_acoustic, tiny_text
+from tests.emotion.fused.checkpoints import CALIBRATIONS, FUSION, TINY, VOICE_ONLY, tiny_checkpoint
+from tests.emotion.fused.tiny import tiny_acoustic, tiny_text
 from tests.fuzz.mutation import WORDS, spoil_bytes, spoil_json
 from tests.fuzz.target import Target, forbidding, require
 

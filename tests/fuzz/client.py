@@ -7,14 +7,16 @@ import io
 from pathlib import Path
 from random import Random
 
+from streamser.cli.follow import Tally
+from streamser.cli.live_view import render
 from streamser.cli.sinks import JsonLines, PlainLines
-from streamser.cli.utterance import Tally, read_utterance
-from streamser.cli.view import Level, ViewState, render, update
+from streamser.cli.view_state import Level, ViewState, update
 from streamser.client.listener import ListenPosition
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import Envelope, SoundFormat, read_event
 from streamser.events import Event
-from streamser.visible import visible
+from streamser.export.utterances import read_utterance
+from streamser.text import visible
 from tests.fuzz.examples import EVENTS
 from tests.fuzz.mutation import spoil_json, spoil_lines
 from tests.fuzz.target import Target, forbidding, require

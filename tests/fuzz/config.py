@@ -9,10 +9,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from streamser.config import EffectiveSettings, load_settings, preset_path
+from streamser.training.presets import load_train_settings, train_preset_folder
+
 from streamser.errors import ConfigError
 from streamser.server.handshake import read_tokens
-from streamser.training.presets import load_train_settings, train_preset_folder
+from streamser.settings_loader import EffectiveSettings, explain_settings, preset_path
 from tests.fuzz.mutation import JSON_VALUES, spoil_bytes, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
 
@@ -35,7 +36,7 @@ def _whole(found: EffectiveSettings) -> None:
 def _read_file(data: bytes, folder: Path) -> None:
     path = folder / "settings.toml"
     path.write_bytes(data)
-    _whole(load_settings(str(path), environ={}))
+    _whole(explain_settings(str(path), environ={}))
 
 
 def _read_training(data: bytes, folder: Path) -> None:
@@ -49,7 +50,7 @@ def _read_training(data: bytes, folder: Path) -> None:
 def _read_environment(data: bytes, folder: Path) -> None:
     lines = data.decode("utf-8", "surrogateescape").replace("\0", "").split("\n")
     pairs = [line.partition("=") for line in lines]
-    _whole(load_settings(environ={name: value for name, _, value in pairs}))
+    _whole(explain_settings(environ={name: value for name, _, value in pairs}))
 
 
 def _read_flags(data: bytes, folder: Path) -> None:
@@ -60,7 +61,7 @@ def _read_flags(data: bytes, folder: Path) -> None:
             flags[key] = json.loads(text)
         except (ValueError, RecursionError):
             flags[key] = text
-    _whole(load_settings("embedded", flags=flags, environ={}))
+    _whole(explain_settings("embedded", flags=flags, environ={}))
 
 
 def _read_names(data: bytes, folder: Path) -> None:
@@ -68,7 +69,7 @@ def _read_names(data: bytes, folder: Path) -> None:
     for name in names[:5]:
         # A word that starts a device file would have no end; users may have them.
         if "/dev" not in name and "/proc" not in name:
-            _whole(load_settings(name, environ={}))
+            _whole(explain_settings(name, environ={}))
 
 
 def _read_tokens(data: bytes, folder: Path) -> None:
@@ -124,7 +125,7 @@ def _seeds(folder: Path) -> list[bytes]:
 
 
 def _defaults() -> list[tuple[str, Any]]:
-    rows = load_settings(environ={}).rows()
+    rows = explain_settings(environ={}).rows()
     return [(key, value) for key, value, _, _ in rows]
 
 

@@ -10,11 +10,11 @@ from random import Random
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.intake import Intake
-from streamser.runtime.assembly import segmenter_settings
-from streamser.runtime.profile import SessionProfile
-from streamser.runtime.session import Output, Session
-from streamser.runtime.wording import RefusedError
+from streamser.audio.reader import Resampler
+from streamser.pipeline.build import endpointer_settings
+from streamser.pipeline.emitter import RefusedError
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig
 from streamser.server.commands import (
     Append,
     Clear,
@@ -35,7 +35,7 @@ from tests.fuzz.examples import REALTIME, TARGETS
 from tests.fuzz.messages import HANDSHAKE
 from tests.fuzz.mutation import spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
-from tests.runtime.doubles import answer_all, make_session
+from tests.pipeline.doubles import answer_all, make_session
 
 __all__ = ["TARGET"]
 
@@ -64,7 +64,7 @@ class _Connection:
     def __init__(self, dialect: Dialect, sending: SendGrant) -> None:
         self._dialect = dialect
         self._session: Session = make_session(ordered=sending.asked.ordered)
-        self._profile: SessionProfile = self._session._profile
+        self._profile: SessionConfig = self._session._config
         self._configure(Configure(sending.asked))
         self.told: list[str] = []
         self.over = False
@@ -105,9 +105,9 @@ class _Connection:
     def _configure(self, action: Configure) -> None:
         asked = action.settings
         self._decoder = SoundDecoder(usable(asked.format))
-        self._intake = Intake(rate_of(usable(asked.format)), 1)
+        self._intake = Resampler(rate_of(usable(asked.format)), 1)
         self._profile = replace(
-            self._profile, endpointing=segmenter_settings(asked.endpointing), ordered=asked.ordered
+            self._profile, endpointing=endpointer_settings(asked.endpointing), ordered=asked.ordered
         )
 
     def _tell(self, output: list[Output]) -> None:

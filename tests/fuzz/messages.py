@@ -13,10 +13,8 @@ import numpy as np
 from streamser.client.connection import judge_close, judge_status
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import ConnectionLost, Envelope, SoundFormat, read_event
-from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
-from streamser.emotion.meeting import MeetingMood, recall
 from streamser.events import AudioFormat, ErrorBody, Event
-from streamser.runtime.assembly import segmenter_settings
+from streamser.pipeline.build import endpointer_settings
 from streamser.server.commands import (
     Append,
     Configure,
@@ -37,7 +35,9 @@ from streamser.server.handshake import (
     Tokens,
 )
 from streamser.server.limits import Admission, Refusal
+from streamser.server.meeting import MeetingMood, recall
 from streamser.server.openai_realtime import RealtimeDialect
+from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
@@ -79,7 +79,7 @@ def _hear(dialect: Dialect, lines: list[str]) -> str:
                 case Hangup(reason=reason):
                     require(len(reason.encode()) <= 123, "a reason fits a close frame")
                 case Configure(settings=settings):
-                    segmenter_settings(settings.endpointing)
+                    endpointer_settings(settings.endpointing)
                     _ENCODER.encode(settings)
                     decoder = SoundDecoder(usable(settings.format))
                 case Append(data=data):
@@ -117,7 +117,7 @@ def _knock(lines: list[str]) -> str:
             case SendGrant(dialect=dialect, asked=asked):
                 _ENCODER.encode((asked, decision.meeting, decision.secret, decision.after))
                 usable(asked.format)
-                segmenter_settings(asked.endpointing)
+                endpointer_settings(asked.endpointing)
                 _hear(dialect, messages)
     return type(decision).__name__
 

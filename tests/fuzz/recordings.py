@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from streamser.cli.cast import Cast
+from streamser.cli.live_view import render, render_utterance
 from streamser.cli.sinks import plain_line
-from streamser.cli.view import Level, render, render_utterance
+from streamser.cli.view_state import Level, PlaybackView
 from streamser.errors import StreamserError
 from streamser.export.formats import ExportFormat
 from streamser.export.formats import render as export
 from streamser.export.read import read_recording
-from streamser.replay.playback import Playback
-from streamser.replay.read import read_score
+from streamser.export.replay import Playback, read_playlist
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
 from tests.fuzz.examples import EVENTS
@@ -42,8 +41,8 @@ def _try(path: Path) -> str:
 
 def _play(path: Path) -> None:
     """Play a recording in a terminal: nothing in it moves the cursor."""
-    score = read_score([path], longest_pause_ms=1000)
-    playback, cast = Playback(score, 1e6), Cast("x", score, 1e6, 30.0)
+    score = read_playlist([path], longest_pause_ms=1000)
+    playback, cast = Playback(score, 1e6), PlaybackView("x", score, 1e6, 30.0)
     at = 0.0
     while not playback.is_over:
         for cue in playback.advance(at):

@@ -22,9 +22,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin, Subprotocol
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.config import Settings, load_settings
 from streamser.events import decode_event
 from streamser.server.app import EmotionServer
+from streamser.settings import Settings
+from streamser.settings_loader import load_settings
 from tests.cli.running import DEMO
 
 __all__ = [
@@ -85,7 +86,7 @@ def server_settings(flags: Mapping[str, Any] | None = None) -> Settings:
         "worker.max_wait_ms": 0,
         "worker.processes": 0,
     }
-    return load_settings("voice-only", flags={**usual, **(flags or {})}, environ={}).settings
+    return load_settings("voice-only", flags={**usual, **(flags or {})}, environ={})
 
 
 @asynccontextmanager

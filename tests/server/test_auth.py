@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from streamser.config import load_settings
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.handshake import read_tokens
+from streamser.settings_loader import load_settings
 from tests.server.guarding import raw_request
 from tests.server.serving import Told, Wire, dial, patience, refusal, serving
 from tests.server.test_limits import turned_away

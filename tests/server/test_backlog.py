@@ -5,7 +5,6 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.cli.protocol_examples import examples
 from streamser.events import (
     EmotionDelta,
     EmotionProvisional,
@@ -14,6 +13,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.server.outgoing import Backlog, EncodedEvent, can_be_left_out
+from tools.protocol_doc.examples import examples
 
 
 def word(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:

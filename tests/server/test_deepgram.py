@@ -7,7 +7,6 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from streamser.config import EndpointingSettings, PartialSettings
 from streamser.errors import ConfigError
 from streamser.events import (
     AudioFormat,
@@ -35,6 +34,7 @@ from streamser.server.commands import (
     StreamSettings,
 )
 from streamser.server.deepgram import DeepgramDialect, ListenOptions, parse_listen
+from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.taxonomy import Dimensions
 from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded
 

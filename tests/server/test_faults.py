@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamser.events import SpeechStarted
-from streamser.runtime.conductor import Conductor
-from streamser.runtime.session import Session
+from streamser.pipeline.session import Session
+from streamser.pipeline.stream import SessionRunner
 from streamser.server.app import EmotionServer
 from streamser.server.deepgram import DeepgramDialect
 from streamser.server.hub import Hub, Interest, Subscription
@@ -71,7 +71,7 @@ def faults(server: EmotionServer) -> float | None:
         (RealtimeDialect, "receive", broken),
         (RealtimeDialect, "encode", broken_for(SpeechStarted)),
         (Session, "push", broken),
-        (Conductor, "take", broken),
+        (SessionRunner, "take", broken),
         (Session, "flush", broken),
     ],
     ids=lambda part: getattr(part, "__name__", str(part)),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import EndpointingSettings, PartialSettings, ServerSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
 from streamser.server.commands import Command, Configure, LanguageSupport, Refuse, StreamSettings
@@ -24,6 +23,7 @@ from streamser.server.handshake import (
 )
 from streamser.server.limits import Admission, Refusal
 from streamser.server.openai_realtime import RealtimeDialect
+from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 
 USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),

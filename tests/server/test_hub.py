@@ -23,7 +23,7 @@ from streamser.events import (
     SpeechStopped,
     Window,
 )
-from streamser.runtime.profile import SessionSnapshot
+from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.hub import Hub, Interest, LiveMeeting, Subscription
 from streamser.server.outgoing import EncodedEvent
 from streamser.taxonomy import Dimensions

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streamser.config import ServerSettings
 from streamser.server.limits import Admission, Lateness
+from streamser.settings import ServerSettings
 
 
 def test_one_final_that_takes_its_time_is_no_load() -> None:

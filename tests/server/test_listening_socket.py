@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamser.config import ServerSettings
 from streamser.server.limits import ConnectionBounds, connection_bounds, short_of_files
 from streamser.server.transport import ConnectionTable, ListeningSocket, open_sockets
+from streamser.settings import ServerSettings
 
 resource = pytest.importorskip("resource")
 

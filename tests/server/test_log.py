@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streamser.cli.logs import LogFormat, logs
+from streamser.cli.serve import LogFormat, logs
 from streamser.server.telemetry import FIELDS, log_fault, log_info
 from tests.server.serving import dial, patience, refusal, serving
 from tests.server.test_limits import turned_away

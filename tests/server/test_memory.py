@@ -11,7 +11,15 @@ import pytest
 
 from tests.server.serving import demo, encode, patience, serving, whole
 
-HEAVY = ("LiveStream", "Session", "Conductor", "Ring", "SileroVad", "Utterance", "ManagedSession")
+HEAVY = (
+    "LiveStream",
+    "Session",
+    "SessionRunner",
+    "Ring",
+    "SileroVad",
+    "Utterance",
+    "ManagedSession",
+)
 """What holds sound, or holds what does."""
 
 

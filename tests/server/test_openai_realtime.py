@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from streamser.config import EndpointingSettings, PartialSettings
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody
 from streamser.server.commands import (
@@ -23,6 +22,7 @@ from streamser.server.commands import (
     StreamSettings,
 )
 from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.settings import EndpointingSettings, PartialSettings
 
 USUAL = StreamSettings(
     format=AudioFormat(type="audio/pcm", rate=24_000),

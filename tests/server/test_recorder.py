@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamser.events import Event, encode_event
-from streamser.export.formats import ExportFormat, render
-from streamser.export.kept import kept_stem, safe_part
-from streamser.export.log import EventLog
+from streamser.export.formats import EventLog, ExportFormat, kept_stem, render, safe_part
 from streamser.export.read import read_recording
 from streamser.export.records import Recording
 from streamser.server.outgoing import EncodedEvent

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from streamser.config import load_settings
 from streamser.errors import ConfigError
-from streamser.replay.read import read_score
-from streamser.replay.score import Score
+from streamser.export.replay import Playlist, read_playlist
 from streamser.server.app import ReplayServer
+from streamser.settings_loader import load_settings
 from tests.export.script import Script, saved, stamped
 from tests.server.serving import (
     Stage,
@@ -51,11 +50,11 @@ class Hands:
 
 @asynccontextmanager
 async def replaying(
-    score: Score, speed: float = 1.0, keep: int = 20_000
+    score: Playlist, speed: float = 1.0, keep: int = 20_000
 ) -> AsyncIterator[ReplayServer]:
     """Run a server for a score on any free port; its time is moved by waiting."""
     flags = {"server.port": 0, "server.replay_events": keep}
-    settings = load_settings(flags=flags, environ={}).settings
+    settings = load_settings(flags=flags, environ={})
     hands = Hands()
     server = ReplayServer(settings, score, speed, hands.now, hands.sleep)
     await server.start()
@@ -117,7 +116,7 @@ def test_a_replay_tells_what_was_told_live(live: Path, speed: float) -> None:
     before = [json.loads(line) for line in live.read_text().splitlines()]
 
     async def scene() -> list[Told]:
-        async with replaying(read_score([live]), speed) as server:
+        async with replaying(read_playlist([live]), speed) as server:
             return await hear(server, 2, "meeting=m")
 
     heard = asyncio.run(patience(scene()))
@@ -137,7 +136,7 @@ def test_without_what_was_told_of_the_meeting_it_is_the_same(live: Path, tmp_pat
         files[-1].write_text("".join(json.dumps(event) + "\n" for event in own))
 
     async def scene() -> list[Told]:
-        async with replaying(read_score(files)) as server:
+        async with replaying(read_playlist(files)) as server:
             return await hear(server, 2, "meeting=m")
 
     heard = asyncio.run(patience(scene()))
@@ -149,7 +148,7 @@ def test_who_comes_after_the_end_sees_all_of_it(live: Path) -> None:
     before = [json.loads(line) for line in live.read_text().splitlines()]
 
     async def scene() -> Told:
-        async with replaying(read_score([live])) as server:
+        async with replaying(read_playlist([live])) as server:
             await server.play()
             async with dial(server, "/v1/events", query="meeting=m") as ear:
                 return await ear.next()
@@ -163,7 +162,7 @@ def test_who_comes_after_the_end_sees_all_of_it(live: Path) -> None:
     told = of_kind(before, "streamser.emotion.completed")
     assert finals == {event["item_id"]: event["emotion"] for event in told}
     assert snapshot["sessions"] == []
-    assert meeting["at_ms"] == read_score([live]).length_ms
+    assert meeting["at_ms"] == read_playlist([live]).length_ms
 
 
 def test_who_comes_in_the_middle_hears_the_rest(tmp_path: Path) -> None:
@@ -171,10 +170,10 @@ def test_who_comes_in_the_middle_hears_the_rest(tmp_path: Path) -> None:
     script = Script(speaker="Ann")
     script.say(1000, 2000, "hello")
     script.say(3000, 4000, "bye", "sad")
-    score = read_score([stamped(tmp_path / "m.jsonl", {"a": (script.close(), 0)}, "m")])
+    score = read_playlist([stamped(tmp_path / "m.jsonl", {"a": (script.close(), 0)}, "m")])
 
     async def scene() -> list[Told]:
-        settings = load_settings(flags={"server.port": 0}, environ={}).settings
+        settings = load_settings(flags={"server.port": 0}, environ={})
         hands, reached = Hands(), asyncio.Event()
         go_on = asyncio.Event()
 
@@ -209,7 +208,7 @@ def test_who_comes_late_sees_it_from_its_beginning(tmp_path: Path) -> None:
     script = Script(speaker="Ann", meeting="m")
     for n in range(40):
         script.say(1000 * n, 1000 * n + 900)
-    score = read_score([saved(tmp_path / "talk.jsonl", script.events)])
+    score = read_playlist([saved(tmp_path / "talk.jsonl", script.events)])
 
     async def scene() -> tuple[list[Told], list[bytes]]:
         async with replaying(score, keep=100) as server:
@@ -234,7 +233,7 @@ def test_who_comes_late_sees_it_from_its_beginning(tmp_path: Path) -> None:
 
 def test_nobody_can_send_to_a_recording(tmp_path: Path) -> None:
     """By either protocol; the page is there, and says that it is ready."""
-    score = read_score([saved(tmp_path / "talk.jsonl", Script().close())])
+    score = read_playlist([saved(tmp_path / "talk.jsonl", Script().close())])
 
     async def scene() -> None:
         async with replaying(score) as server:
@@ -254,8 +253,8 @@ def test_nobody_can_send_to_a_recording(tmp_path: Path) -> None:
 
 def test_a_recording_is_not_shown_to_other_machines_unasked(tmp_path: Path) -> None:
     """What people said is theirs: tokens and TLS are asked for as by ``serve``."""
-    score = read_score([saved(tmp_path / "talk.jsonl", Script().close())])
-    settings = load_settings(flags={"server.host": "0.0.0.0"}, environ={}).settings
+    score = read_playlist([saved(tmp_path / "talk.jsonl", Script().close())])
+    settings = load_settings(flags={"server.host": "0.0.0.0"}, environ={})
     with pytest.raises(ConfigError, match="can be reached from other machines"):
         ReplayServer(settings, score, 1.0)
 

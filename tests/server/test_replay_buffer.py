@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from streamser.config import ServerSettings
 from streamser.events import (
     Cleared,
     ErrorBody,
@@ -17,6 +16,7 @@ from streamser.events import (
     encode_event,
 )
 from streamser.server.outgoing import EncodedEvent, ReplayBuffer, can_be_left_out, short_of_history
+from streamser.settings import ServerSettings
 
 
 class Told:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from streamser.config import ServerSettings
 from streamser.server.http import read_page, with_statement
 from streamser.server.recorder import given_to_plugin, kept_in_files, retention_html
+from streamser.settings import ServerSettings
 
 
 def test_a_server_that_keeps_nothing_says_so() -> None:

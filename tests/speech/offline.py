@@ -8,26 +8,26 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from streamser.speech.segmenter import (
+from streamser.speech.endpointing import (
     Closed,
-    Segmenter,
-    SegmenterSettings,
-    SegmentEvent,
+    Endpointer,
+    EndpointerSettings,
+    EndpointEvent,
 )
 
 N = 512
 SPEECH, SILENCE = 0.9, 0.1
-DEFAULTS = SegmenterSettings()
+DEFAULTS = EndpointerSettings()
 
 
 def run(
-    settings: SegmenterSettings,
+    settings: EndpointerSettings,
     probabilities: Iterable[float],
     window: int = N,
     levels: Iterable[float] | None = None,
-) -> list[list[SegmentEvent]]:
+) -> list[list[EndpointEvent]]:
     """Return the events of each push, and those of the flush at the end."""
-    segmenter = Segmenter(settings, window)
+    segmenter = Endpointer(settings, window)
     if levels is None:
         pushes = [segmenter.push(p) for p in probabilities]
     else:
@@ -35,17 +35,17 @@ def run(
     return [*pushes, segmenter.flush()]
 
 
-def flat(pushes: Iterable[list[SegmentEvent]]) -> list[SegmentEvent]:
+def flat(pushes: Iterable[list[EndpointEvent]]) -> list[EndpointEvent]:
     """Return the events of all pushes in order."""
     return [event for push in pushes for event in push]
 
 
-def utterances(events: Iterable[SegmentEvent]) -> list[tuple[int, int, str]]:
+def utterances(events: Iterable[EndpointEvent]) -> list[tuple[int, int, str]]:
     """Return start, end and reason of each closed utterance."""
     return [(e.start, e.end, e.reason) for e in events if isinstance(e, Closed)]
 
 
-def is_speech(settings: SegmenterSettings, probabilities: Sequence[float]) -> list[bool]:
+def is_speech(settings: EndpointerSettings, probabilities: Sequence[float]) -> list[bool]:
     """Return the verdict on each window, by hysteresis."""
     verdicts: list[bool] = []
     for p in probabilities:
@@ -76,7 +76,7 @@ def find_onset(
 
 
 def offline(
-    s: SegmenterSettings, probabilities: Sequence[float], levels: Sequence[float], n: int
+    s: EndpointerSettings, probabilities: Sequence[float], levels: Sequence[float], n: int
 ) -> list[tuple[int, int, str]]:
     """Segment a whole recording by looking for landmarks instead of keeping a state."""
     speech = is_speech(s, probabilities)
@@ -132,7 +132,7 @@ def lengths(n: int, low: int, high: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def valid_settings(draw: st.DrawFn) -> tuple[SegmenterSettings, int]:
+def valid_settings(draw: st.DrawFn) -> tuple[EndpointerSettings, int]:
     """Draw a window length and settings that fit it: short, so that every rule is met often."""
     n = draw(st.sampled_from([512, 480, 160]))
     min_speech, pre_roll = draw(lengths(n, 0, 4)) + 1, draw(lengths(n, 0, 8))
@@ -140,7 +140,7 @@ def valid_settings(draw: st.DrawFn) -> tuple[SegmenterSettings, int]:
     shortest = max(8 * n, 2 * (pre_roll + 3 * min_speech))
     max_length = shortest + draw(lengths(n, 0, 40))
     return (
-        SegmenterSettings(
+        EndpointerSettings(
             min_speech=min_speech,
             silence=silence,
             pre_roll=pre_roll,
@@ -175,5 +175,5 @@ def streams(draw: st.DrawFn) -> tuple[list[float], list[float]]:
     return probabilities, levels
 
 
-Case = tuple[tuple[SegmenterSettings, int], tuple[list[float], list[float]]]
+Case = tuple[tuple[EndpointerSettings, int], tuple[list[float], list[float]]]
 cases = st.tuples(valid_settings(), streams())

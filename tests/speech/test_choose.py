@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from streamser.audio.clip import Clip
-from streamser.config import AsrSettings
 from streamser.errors import ConfigError, ModelError
+from streamser.settings import AsrSettings
 from streamser.speech import choose
 from streamser.speech.choose import asr_inventory, choose_transcriber, what_auto_takes
 from streamser.speech.transcriber import Transcriber

@@ -13,7 +13,7 @@ import pytest
 
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.speech.embedder import GuardedEmbedder, load_embedder
+from streamser.speech.speakers import GuardedEmbedder, load_embedder
 
 HERE = "tests.speech.embedders"
 SOUND = np.full(16_000, 0.1, np.float32)

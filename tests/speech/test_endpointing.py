@@ -19,10 +19,8 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
-from streamser.speech.segmenter import Closed, Segmenter, SegmenterSettings, SegmentEvent
-from streamser.speech.silero import SileroModel, load_silero
-from streamser.speech.vad import Vad
-from streamser.speech.webrtc import WebRtcVad
+from streamser.speech.endpointing import Closed, Endpointer, EndpointerSettings, EndpointEvent
+from streamser.speech.vad import SileroModel, Vad, WebRtcVad, load_silero
 from tests.data import shared_data
 
 Span = tuple[int, int]
@@ -38,7 +36,7 @@ CLIPS = (
 )
 NOISES = ("noise1", "noise2", "noise3", "noise4", "noise5", "office_ambience")
 SPEECH_DB = -23.0
-BARE = SegmenterSettings.from_ms(pre_roll_ms=0, tail_ms=0)
+BARE = EndpointerSettings.from_ms(pre_roll_ms=0, tail_ms=0)
 
 
 # --- Scoring ---------------------------------------------------------------------------------
@@ -168,10 +166,12 @@ def listen(vad: Vad, sound: Samples) -> list[float]:
     ]
 
 
-def segment(probabilities: Sequence[float], window: int, settings: SegmenterSettings) -> list[Span]:
+def segment(
+    probabilities: Sequence[float], window: int, settings: EndpointerSettings
+) -> list[Span]:
     """Return the utterances that the segmenter makes of probabilities."""
-    segmenter = Segmenter(settings, window)
-    events: list[SegmentEvent] = []
+    segmenter = Endpointer(settings, window)
+    events: list[EndpointEvent] = []
     for probability in probabilities:
         events += segmenter.push(probability)
     events += segmenter.flush()
@@ -182,11 +182,11 @@ def judge(vad: Vad, sound: Samples) -> tuple[Score, Score]:
     """Score a detector on the conversation in some noise: bare, and with the default padding."""
     _, truth = conversation()
     heard = listen(vad, sound)
-    bare, padded = (segment(heard, vad.window, chosen) for chosen in (BARE, SegmenterSettings()))
+    bare, padded = (segment(heard, vad.window, chosen) for chosen in (BARE, EndpointerSettings()))
     return score(truth, bare, len(sound)), score(truth, padded, len(sound))
 
 
-def judge_by_hand(vad: Vad, part: str, settings: SegmenterSettings) -> Score:
+def judge_by_hand(vad: Vad, part: str, settings: EndpointerSettings) -> Score:
     """Score a detector on a recording with marks made by hand.
 
     Boundaries are only as sharp as two windows, so a pause that is nearly as long as the
@@ -281,7 +281,7 @@ def test_silero_finds_the_utterances_marked_by_hand(
 ) -> None:
     """Every hangover finds the utterances that a person marked, their borders within 80 ms."""
     settings = msgspec.structs.replace(
-        SegmenterSettings.from_ms(silence_ms=silence_ms), pre_roll=0, tail=0
+        EndpointerSettings.from_ms(silence_ms=silence_ms), pre_roll=0, tail=0
     )
     result = judge_by_hand(silero.stream(), part, settings)
     assert counts(result) == (0, 0, 0, 0)
@@ -371,7 +371,7 @@ def test_silero_hears_next_to_nothing_in_noise_alone(silero: SileroModel) -> Non
     for name in NOISES:
         vad, noise = silero.stream(), read("noise_rir", name)
         total += len(noise)
-        heard += segment(listen(vad, noise), vad.window, SegmenterSettings())
+        heard += segment(listen(vad, noise), vad.window, EndpointerSettings())
     assert total > 200 * SAMPLE_RATE
     assert len(heard) <= 5  # measured 3, all in the first 2.2 s of a stream
     assert sum(end - start for start, end in heard) <= 0.02 * total  # measured 0.009

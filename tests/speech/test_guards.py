@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.speech.guards import GuardLimits, distrust, guarded, loudest_dbfs
+from streamser.speech.hypothesis import GuardLimits, distrust, guarded, loudest_dbfs
 from streamser.speech.transcriber import Transcript, Word
 
 

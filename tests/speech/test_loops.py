@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.speech.loops import Loop, find_loops, kept_words, without
-from streamser.speech.stable import units
+from streamser.speech.hypothesis import Loop, find_loops, kept_words, units, without
 
 TEXTS = st.lists(st.sampled_from([" no", " yes", " aaaaaa", "今", " I"]), max_size=40)
 

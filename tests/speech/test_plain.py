@@ -10,8 +10,7 @@ import pytest
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.errors import ModelError
-from streamser.speech.plain import plain_transcript
-from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.transcriber import Transcript, Word, plain_transcript
 
 CLIP = Clip("a", 1, 0, np.zeros(2 * SAMPLE_RATE, np.float32), final=True)
 

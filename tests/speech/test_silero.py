@@ -14,8 +14,7 @@ import soundfile
 
 from streamser.audio.clip import Samples
 from streamser.errors import ModelError
-from streamser.speech.silero import SileroModel, SileroVad, find_weights, load_silero
-from streamser.speech.vad import Vad
+from streamser.speech.vad import SileroModel, SileroVad, Vad, find_weights, load_silero
 from tests.data import shared_data
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
@@ -243,9 +242,9 @@ def test_a_file_that_is_no_silero_is_one_clear_line(tmp_path: Path) -> None:
 def test_loading_does_not_import_faster_whisper() -> None:
     """The weights are found without paying for the import of the package that carries them."""
     program = (
-        "import sys; from streamser.speech import silero;"
+        "import sys; from streamser.speech import vad;"
         "assert 'onnxruntime' not in sys.modules, 'onnxruntime imported too early';"
-        "silero.load_silero().stream();"
+        "vad.load_silero().stream();"
         "print(sorted({'faster_whisper', 'ctranslate2', 'torch'} & set(sys.modules)))"
     )
     shown = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.speech.stable import Stable, agree, committed_text, revisable_text, units
+from streamser.speech.hypothesis import Stable, agree, committed_text, revisable_text, units
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "A", "b,", "d"]), max_size=8)
 HYPOTHESES = st.lists(WORDS, max_size=8)

@@ -10,8 +10,7 @@ import soundfile
 
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
-from streamser.speech.vad import Vad
-from streamser.speech.webrtc import WebRtcVad
+from streamser.speech.vad import Vad, WebRtcVad
 from tests.data import shared_data
 
 WINDOW = WebRtcVad.window

@@ -9,9 +9,8 @@ import pytest
 import soundfile
 
 from streamser.audio.clip import Clip
-from streamser.speech.weights_package import check_weights_package, weights_package
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_files import find_whisper
+from streamser.speech.whisper_files import check_weights_package, find_whisper, weights_package
 from tests.cli.running import DEMO, refuses, run
 from tests.scripted_whisper import build_scripted_whisper
 from tests.weights import install_weights, remove_weights

@@ -16,8 +16,8 @@ from streamser.audio.clip import SAMPLE_RATE, Clip, to_samples
 from streamser.errors import ModelError
 from streamser.speech import whisper
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
+from streamser.speech.whisper_encoder import pad
 from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper
-from streamser.speech.whisper_window import pad
 from tests.scripted_whisper import build_babbling_whisper, build_scripted_whisper
 from tests.weights import remove_weights
 

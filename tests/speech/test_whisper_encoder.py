@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from streamser.errors import ModelError
-from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
-from streamser.speech.whisper_window import silence
+from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder, silence
 from tests.scripted_whisper import build_babbling_whisper
 
 

@@ -12,9 +12,9 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples, to_samples
-from streamser.bench.word_errors import bare_words, word_errors
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tests.data import shared_data
+from tools.bench.measure import bare_words, word_errors
 from tools.whisper_windows.material import bare, load
 
 DEMO = Path(streamser.__file__).parent / "assets" / "demo.flac"

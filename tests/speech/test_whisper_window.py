@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.speech.whisper_window import complete, frames_needed, pad, silence
+from streamser.speech.whisper_encoder import complete, frames_needed, pad, silence
 
 
 @pytest.mark.parametrize(

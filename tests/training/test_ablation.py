@@ -3,11 +3,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.build import build_model
+from streamser.emotion.fused.build import build_model
 from streamser.errors import ConfigError
-from streamser.training.ablation import PAPER, PAPER_ROWS, ROWS, TASKS, System, systems
-from streamser.training.presets import load_train_settings
-from streamser.training.settings import TrainSettings
+from streamser.training.crossval import PAPER, PAPER_ROWS, ROWS, TASKS, System, systems
+from streamser.training.settings import TrainSettings, load_train_settings
 
 EVERY_ROW = tuple(row.name for row in ROWS)
 

@@ -9,17 +9,23 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.config import WhisperAcousticConfig
-from streamser.emotion.neural.whisper_audio import whisper_input
+from streamser.emotion.fused.build import build_model
+from streamser.emotion.fused.config import WhisperAcousticConfig
+from streamser.emotion.fused.whisper import whisper_input
 from streamser.errors import ModelError
-from streamser.training.batches import Feed, cut, plan_batches
-from streamser.training.inputs import Inputs, Variety, text_of
-from streamser.training.items import Item, MelSpan
-from streamser.training.mel_archive import whisper_levels
+from streamser.training.batches import (
+    Feed,
+    Inputs,
+    Variety,
+    cut,
+    labels_of,
+    plan_batches,
+    targets_of,
+    text_of,
+)
+from streamser.training.manifest import Item, MelSpan
 from streamser.training.settings import AugmentSettings, MaskingSettings, TrainSettings
-from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of, targets_of
+from streamser.training.sounds import Sounds, whisper_levels
 from tests.scripted_whisper import build_babbling_whisper
 from tests.training import tiny
 

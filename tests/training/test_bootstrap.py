@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from streamser.errors import ConfigError
 from streamser.training import metrics
 from streamser.training.bootstrap import clusters, compare, estimate
-from streamser.training.measures import (
+from streamser.training.metrics import (
     BRIER,
     CROSS_ENTROPY,
     ECE,

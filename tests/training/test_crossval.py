@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.ablation import systems
 from streamser.training.crossval import (
     Cell,
     Plan,
@@ -20,14 +19,12 @@ from streamser.training.crossval import (
     pending,
     read_cell,
     run_cells,
+    systems,
 )
 from streamser.training.folds import folds
-from streamser.training.grid import measure
-from streamser.training.grid_report import markdown, origin_of, write_grid
-from streamser.training.items import Item, MelSpan
-from streamser.training.manifest import write_manifest
-from streamser.training.presets import load_train_settings
-from streamser.training.settings import TrainSettings
+from streamser.training.grid import markdown, measure, origin_of, write_grid
+from streamser.training.manifest import Item, MelSpan, write_manifest
+from streamser.training.settings import TrainSettings, load_train_settings
 
 WORDS = {
     "neutral": "the meeting begins at nine in the morning",

@@ -17,7 +17,7 @@ from streamser.training.folds import (
     own_splits,
     speaker_groups,
 )
-from streamser.training.items import Item, Split
+from streamser.training.manifest import Item, Split
 from tests.data import shared_data
 
 

@@ -7,17 +7,13 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor
 
-from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.training.batches import Batch
-from streamser.training.inputs import Inputs
-from streamser.training.items import Item
-from streamser.training.learner import Learner
-from streamser.training.losses import Loss
-from streamser.training.optimizer import build_optimizer
+from streamser.emotion.fused.build import build_model
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.training.batches import Batch, Inputs, labels_of, targets_of
+from streamser.training.learner import Learner, Loss, build_optimizer
+from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
-from streamser.training.targets import labels_of, targets_of
 from tests.training import tiny
 
 

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.training.log import write_log
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.training.checkpointing import open_run, save_weights, write_log
 from streamser.training.manifest import write_manifest
 from streamser.training.predictions import save_predictions
-from streamser.training.resume import save_weights
-from streamser.training.runs import open_run
 from tests.training import planted, tiny
 from tools.compact.voices import keep
 

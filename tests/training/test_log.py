@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.training.log import EpochRow, write_log
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.training.checkpointing import EpochRow, write_log
 
 ROW = EpochRow(
     epoch=1,

@@ -8,16 +8,16 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.neural.checkpoint import load_checkpoint
+from streamser.emotion.fused.checkpoint import load_checkpoint
 from streamser.errors import AudioError, ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.items import Item
-from streamser.training.log import EpochRow, columns
-from streamser.training.loop import Paused, TrainResult, train
-from streamser.training.masking import masked_modality
+from streamser.training.batches import masked_modality
+from streamser.training.checkpointing import EpochRow, columns
+from streamser.training.manifest import Item
 from streamser.training.metrics import uar
-from streamser.training.predict import predict
+from streamser.training.predictions import predict
 from streamser.training.settings import AugmentSettings, MaskingSettings, TrainSettings
+from streamser.training.train import Paused, TrainResult, train
 from tests.training import tiny
 
 

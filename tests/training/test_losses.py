@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.fused.config import HeadsConfig
 from streamser.errors import ConfigError
-from streamser.training.losses import Loss, ccc_loss, cross_entropy, task_weights
+from streamser.training.learner import Loss, ccc_loss, cross_entropy, task_weights
 from streamser.training.settings import LossSettings
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.items import Item, MelSpan
 from streamser.training.manifest import (
     COLUMNS,
+    Item,
+    MelSpan,
     missing_files,
     parse_scale,
     read_manifest,

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from streamser.emotion.neural.compact_audio import CompactAcoustic
-from streamser.emotion.neural.compact_text import CompactText
-from streamser.emotion.neural.config import CompactAcousticConfig, CompactTextConfig
-from streamser.emotion.neural.network import FusedModel
-from streamser.emotion.neural.word_pieces import train_word_pieces
-from streamser.training.masking import frozen, hide, masked_modality, probability
+from streamser.emotion.fused.compact_encoders import CompactAcoustic, CompactText, train_word_pieces
+from streamser.emotion.fused.config import CompactAcousticConfig, CompactTextConfig
+from streamser.emotion.fused.network import FusedModel
+from streamser.training.batches import frozen, hide, masked_modality, probability
 from streamser.training.settings import MaskingSettings
 from tests.training.tiny import model_config
 

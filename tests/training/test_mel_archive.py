@@ -12,8 +12,7 @@ from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
 from streamser.training.corpora import cremad
-from streamser.training.mel_archive import decibels, read_archive, whisper_levels
-from streamser.training.sounds import Sounds, read_clip
+from streamser.training.sounds import Sounds, decibels, read_archive, read_clip, whisper_levels
 from tests.data import shared_data
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.neural.build import build_model
-from streamser.training.optimizer import build_optimizer, rate_at, set_rate
+from streamser.emotion.fused.build import build_model
+from streamser.training.learner import build_optimizer, rate_at, set_rate
 from streamser.training.settings import OptimizerSettings
 from tests.training import tiny
 

@@ -10,9 +10,9 @@ import pytest
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora import cremad, goemotions, xed
-from streamser.training.corpora.labels import one_hot
-from streamser.training.items import SPLITS, Item, Split
-from streamser.training.pairing import normalise, pair
+from streamser.training.corpora.reading import one_hot
+from streamser.training.folds import normalise, pair
+from streamser.training.manifest import SPLITS, Item, Split
 from tests.data import shared_data
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.training.conditions import Condition
 from streamser.training.plots import (
     plot_confusion,
     plot_dimensions,
@@ -16,7 +15,7 @@ from streamser.training.plots import (
     plot_reliability,
     save_plots,
 )
-from streamser.training.report import Entry
+from streamser.training.report import Condition, Entry
 from streamser.training.scores import figures, judge, score
 from tests.training.planted import table, voices
 

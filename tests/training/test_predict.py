@@ -8,12 +8,12 @@ import torch
 from msgspec.structs import replace
 
 from streamser.emotion.frontend import Sound
-from streamser.emotion.neural.build import build_model
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.emotion.neural.network import FusedModel
+from streamser.emotion.fused.build import build_model
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.emotion.fused.network import FusedModel
 from streamser.errors import AudioError
-from streamser.training.items import Item
-from streamser.training.predict import predict
+from streamser.training.manifest import Item
+from streamser.training.predictions import predict
 from tests.training import tiny
 
 

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.config import (
     LoraConfig,
     PretrainedAcousticConfig,
     PretrainedTextConfig,
     WhisperAcousticConfig,
 )
-from streamser.emotion.neural.network import check_config
+from streamser.emotion.fused.network import check_config
 from streamser.errors import ConfigError
-from streamser.training.losses import task_weights
-from streamser.training.presets import load_train_settings, train_preset_folder
+from streamser.training.learner import task_weights
+from streamser.training.settings import load_train_settings, train_preset_folder
 
 PRESETS = sorted(path.stem for path in train_preset_folder().glob("*.toml"))
 

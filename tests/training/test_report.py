@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from streamser.training.bootstrap import Estimate
-from streamser.training.conditions import Condition
 from streamser.training.report import (
+    Condition,
     Entry,
     Evaluation,
     Provenance,

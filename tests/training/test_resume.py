@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from streamser.errors import ModelError
-from streamser.training.resume import (
+from streamser.training.checkpointing import (
     Progress,
     load_state,
     load_weights,

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError
-from streamser.training.items import Item
-from streamser.training.runs import Result, open_run
+from streamser.training.checkpointing import Result, open_run
+from streamser.training.manifest import Item
 from tests.training import tiny
 
 ITEMS = [Item(id="1", corpus="c", speaker="s", split="train", text="words")]

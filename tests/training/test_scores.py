@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, MonotoneMap
-from streamser.training.calibrate import fit_calibration
-from streamser.training.measures import UAR
+from streamser.training.metrics import UAR
 from streamser.training.predictions import Predictions
 from streamser.training.scores import Result, figures, judge, score
+from streamser.training.validation import fit_calibration
 from tests.training.planted import table, voices
 
 

@@ -9,7 +9,7 @@ import soundfile
 from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
 from streamser.training.corpora.cremad import ARCHIVE
-from streamser.training.items import Item, MelSpan
+from streamser.training.manifest import Item, MelSpan
 from streamser.training.sounds import Sounds, read_clip
 from tests.data import shared_data
 from tests.training.tiny import voice

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from streamser.emotion.neural.config import HeadsConfig
-from streamser.training.items import Item
-from streamser.training.targets import class_weights, labels_of, targets_of
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.training.batches import class_weights, labels_of, targets_of
+from streamser.training.manifest import Item
 
 NAN = math.nan
 

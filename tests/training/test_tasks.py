@@ -9,17 +9,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.model import Spoken
-from streamser.emotion.neural.checkpoint import load_checkpoint
-from streamser.emotion.neural.fused import load_fused
+from streamser.emotion.fused.checkpoint import load_checkpoint
+from streamser.emotion.fused.model import load_fused
+from streamser.emotion.model import Segment
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, Dimensions
-from streamser.training.items import Item
-from streamser.training.log import SILENT
-from streamser.training.loop import train
-from streamser.training.predict import predict
+from streamser.training.manifest import Item
+from streamser.training.predictions import predict
 from streamser.training.settings import LossSettings
-from streamser.training.tasks import taught
+from streamser.training.train import SILENT, taught, train
 from tests.training import tiny
 from tests.training.test_loop import Notes
 
@@ -107,7 +105,7 @@ def test_a_model_trained_without_ratings_has_no_dimensions_for_good(tmp_path: Pa
     assert "Dimensions, in [0, 1]: none" in saved.card
     assert predict(saved.model, items[:4]).dimensions.shape == (4, 0)
     live = load_fused(str(result.directory), device="cpu", precision="float32")
-    (finding,) = live.observe([Spoken(samples=tiny.voice("sad", 1), text="he is gone")])
-    reading = live.listener().interpret(finding)
+    (finding,) = live.extract([Segment(samples=tiny.voice("sad", 1), text="he is gone")])
+    reading = live.new_speaker().predict(finding)
     assert reading.dimensions == Dimensions(None, None, None)
     assert sum(reading.scores.values()) == pytest.approx(1)

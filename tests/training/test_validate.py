@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.neural.config import HeadsConfig
+from streamser.emotion.fused.config import HeadsConfig
 from streamser.errors import ConfigError, StreamserError
-from streamser.training.items import Item
-from streamser.training.losses import Loss
+from streamser.training.batches import Labels, targets_of
+from streamser.training.learner import Loss
+from streamser.training.manifest import Item
 from streamser.training.metrics import ccc, uar
 from streamser.training.predictions import Predictions
-from streamser.training.targets import Labels, targets_of
-from streamser.training.validate import Validator, judge
+from streamser.training.validation import Validator, judge
 from tests.training import tiny
 
 SETTINGS = tiny.settings()

@@ -10,7 +10,7 @@ import soundfile
 from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.neural.config import (
+from streamser.emotion.fused.config import (
     CompactAcousticConfig,
     CompactTextConfig,
     FusedConfig,
@@ -18,7 +18,7 @@ from streamser.emotion.neural.config import (
     HeadsConfig,
 )
 from streamser.taxonomy import CATEGORIES
-from streamser.training.items import Item, Split
+from streamser.training.manifest import Item, Split
 from streamser.training.settings import OptimizerSettings, RunSettings, TrainSettings
 
 __all__ = ["items", "model_config", "settings", "voice"]

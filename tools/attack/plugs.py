@@ -18,25 +18,25 @@ __all__ = ["plugs"]
 
 _CODE = """
 import time
-from streamser.emotion.rules import RulesListener, RulesModel
+from streamser.emotion.rules import RulesSpeaker, RulesModel
 
-class Raising(RulesListener):
-    def interpret(self, finding):
+class Raising(RulesSpeaker):
+    def predict(self, finding):
         raise ValueError("on purpose")
 
-class Unlearning(RulesListener):
-    def learn(self, finding):
+class Unlearning(RulesSpeaker):
+    def adapt(self, finding):
         raise ValueError("on purpose")
 
-class Hanging(RulesListener):
-    def interpret(self, finding):
+class Hanging(RulesSpeaker):
+    def predict(self, finding):
         time.sleep(600)
 
 class _Made(RulesModel):
-    made = RulesListener
+    made = RulesSpeaker
     def __init__(self, settings, *, offline):
         super().__init__()
-    def listener(self):
+    def new_speaker(self):
         return self.made()
 
 class RaisingModel(_Made):

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.bench.machine import describe_machine
-from streamser.cores import usable_cores
+from streamser.machine import describe_machine, usable_cores
 from tools.bench_peers.clients import CLIENTS
 from tools.bench_peers.conversation import Clip, Conversation, Plan, converse, read_clips
 from tools.bench_peers.errors import BenchError

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from streamser.bench.load_figures import Hangover
+from tools.bench.streams.load_figures import Hangover
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.log import Read, StreamLog
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.bench.machine import Machine
+from streamser.machine import Machine
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.figures import HOLD_S, Figures, Spread, held
 from tools.bench_peers.offline import Offline

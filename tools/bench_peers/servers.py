@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from streamser.bench.load_server import family
+from tools.bench.streams.server import family
 from tools.bench_peers.errors import BenchError
 
 __all__ = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from streamser.bench.load_server import family
+from tools.bench.streams.server import family
 
 __all__ = ["Meter", "Use", "used"]
 

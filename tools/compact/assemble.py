@@ -18,8 +18,8 @@ from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.calibrate import fit_calibration
 from streamser.training.predictions import Predictions
+from streamser.training.validation import fit_calibration
 from tools.compact.export_judge import export_judge
 from tools.compact.learn import ask
 from tools.compact.network import Judge

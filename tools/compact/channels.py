@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.frontend import Frames
-from streamser.training.augment.bands import MEL, Grid
+from streamser.training.augment.bands import MEL, Grid, Response, Telephone, draw_equaliser
 from streamser.training.augment.mel import vary_mel
-from streamser.training.augment.noise import list_noises
-from streamser.training.augment.recordings import Recording
-from streamser.training.augment.responses import Response, Telephone, draw_equaliser
-from streamser.training.augment.rooms import draw_room, list_rooms
-from streamser.training.augment.variation import Variation
+from streamser.training.augment.sound import (
+    Recording,
+    Variation,
+    draw_room,
+    list_noises,
+    list_rooms,
+)
 
 __all__ = ["Channel", "Studio", "draw_channel", "open_studio", "through"]
 

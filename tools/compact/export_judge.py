@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from streamser.emotion.compact.bundle import JUDGE_INPUTS
 from streamser.emotion.compact.layout import GROUPS, WIDTH
-from streamser.emotion.neural.interfaces import Encoded
+from streamser.emotion.fused.interfaces import Encoded
 from tools.compact.network import Judge, Voice
 
 __all__ = ["export_judge"]

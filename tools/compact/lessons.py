@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from streamser.training.corpora import cremad, emodb
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from tools.compact.plain_speech import plain_lessons
 
 __all__ = ["Lessons", "cremad_lessons", "training_lessons"]

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamser.emotion.compact.layout import ALONG, GROUPS, WIDTH
-from streamser.emotion.neural.config import FusionConfig
-from streamser.emotion.neural.fusion import Fusion
-from streamser.emotion.neural.interfaces import Encoded
+from streamser.emotion.fused.config import FusionConfig
+from streamser.emotion.fused.fusion import Fusion
+from streamser.emotion.fused.interfaces import Encoded
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 __all__ = ["Answer", "Judge", "JudgeSettings", "Voice", "VoiceEncoder"]

@@ -10,9 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from streamser.training.corpora.files import read_rows
-from streamser.training.corpora.labels import one_hot
-from streamser.training.items import Item
+from streamser.training.corpora.reading import one_hot, read_rows
+from streamser.training.manifest import Item
 
 __all__ = ["PlainClip", "plain_clips", "plain_lessons"]
 

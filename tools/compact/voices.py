@@ -20,7 +20,7 @@ from streamser.errors import ConfigError
 from streamser.saving import replacing
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.bands import WHISPER
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
 from tools.compact.channels import Channel, Studio, draw_channel, through
 from tools.compact.lessons import Lessons

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from streamser.emotion.neural.word_pieces import encodable
+from streamser.emotion.fused.compact_encoders import encodable
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.augment.words import SoundAlikes, disturb_words, plain, vocabulary_of
 from tools.compact.word_encoder import prepare_words

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from streamser.emotion.compact.words import MOST_TOKENS, TOKENIZER
-from streamser.emotion.neural.word_pieces import encodable
+from streamser.emotion.fused.compact_encoders import encodable
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 

@@ -11,9 +11,9 @@ import msgspec.structs
 
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS
 from streamser.training.corpora import emobank, goemotions, xed
-from streamser.training.corpora.files import find, read_rows
-from streamser.training.items import SPLITS, Item, Split
-from streamser.training.pairing import normalise
+from streamser.training.corpora.reading import find, read_rows
+from streamser.training.folds import normalise
+from streamser.training.manifest import SPLITS, Item, Split
 from tools.compact.word_encoder import emobank_target
 
 __all__ = ["FINE", "HeldOut", "WordCorpora", "WordText", "fine_span", "read_words", "text_split"]

@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from streamser.bench.machine import describe_machine
 from streamser.emotion.compact.bundle import describe
 from streamser.emotion.compact.model import load_compact
 from streamser.errors import ConfigError, StreamserError
+from streamser.machine import describe_machine
 from tools.compact_report.bench import Bench
 from tools.compact_report.plan import Plan
 from tools.compact_report.records import ModelPrint, Provenance, Report

@@ -12,10 +12,10 @@ import numpy as np
 from streamser.audio.clip import Samples
 from streamser.emotion.compact.model import CompactFinding, CompactModel
 from streamser.emotion.frontend import Sound
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesFinding, RulesModel
 from streamser.errors import AudioError
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
 from tools.compact_report.clips import Corpus, read_corpus
 from tools.compact_report.plan import Plan
@@ -104,7 +104,7 @@ class Bench:
         findings: list[RulesFinding] = []
         for clip in self.corpus(name).clips:
             sound = self.samples(clip.item)
-            findings += model.observe([Spoken(sound, None)])
+            findings += model.extract([Segment(sound, None)])
         return play(model, self.streams(name), findings, self.seconds(name))
 
     def samples(self, item: Item) -> Samples:

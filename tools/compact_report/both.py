@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 
 from streamser.emotion.compact.model import CompactFinding, CompactModel
-from streamser.emotion.model import Reading
+from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
 from streamser.training.bootstrap import Difference, compare
 from streamser.training.corpora import goemotions
-from streamser.training.items import Item
-from streamser.training.measures import UAR, WAR
+from streamser.training.manifest import Item
+from streamser.training.metrics import UAR, WAR
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers, figures
@@ -34,7 +34,7 @@ __all__ = ["voice_and_words"]
 _GIVEN: Final = ("voice only", "words only", "both")
 _MIXED: Final = (AGREEING, NEUTRAL_WORDS, NEUTRAL_VOICE)
 
-Heard = Mapping[str, Sequence[Reading]]
+Heard = Mapping[str, Sequence[Prediction]]
 """A model's readings of all pairs, by what of them it was given."""
 
 
@@ -104,20 +104,20 @@ def _readings(
     by_place: dict[tuple[int, int], list[int]] = {}
     for number, pair in enumerate(pairs):
         by_place.setdefault((pair.stream, pair.heard), []).append(number)
-    found: dict[str, dict[int, Reading]] = {given: {} for given in _GIVEN}
+    found: dict[str, dict[int, Prediction]] = {given: {} for given in _GIVEN}
     for number, stream in enumerate(bench.streams("cremad")):
-        listener = model.listener()
+        listener = model.new_speaker()
         for heard, clip in enumerate(stream.clips):
             voice = voices[clip]
-            alone: Reading | None = None
+            alone: Prediction | None = None
             for place in by_place.get((number, heard), ()):
                 said = words[pairs[place].text]
-                alone = alone or listener.interpret(voice)
+                alone = alone or listener.predict(voice)
                 found["voice only"][place] = alone
-                found["words only"][place] = listener.interpret(said)
+                found["words only"][place] = listener.predict(said)
                 both = CompactFinding(voice.measured, said.words)
-                found["both"][place] = listener.interpret(both)
-            listener.learn(voice)
+                found["both"][place] = listener.predict(both)
+            listener.adapt(voice)
     return {given: [each[n] for n in range(len(pairs))] for given, each in found.items()}
 
 
@@ -130,7 +130,7 @@ def _mixed(pairs: Sequence[Pair]) -> list[int]:
 
 
 def _answered(
-    bench: Bench, pairs: Sequence[Pair], rows: Sequence[int], readings: Sequence[Reading]
+    bench: Bench, pairs: Sequence[Pair], rows: Sequence[int], readings: Sequence[Prediction]
 ) -> Predictions:
     """Put the answers to some pairs in a table; what counts as right is their target."""
     clips = bench.corpus("cremad").clips
@@ -200,5 +200,5 @@ def _following(
     return kind, given, *cells
 
 
-def _likeliest(reading: Reading) -> int:
+def _likeliest(reading: Prediction) -> int:
     return max(range(len(CATEGORIES)), key=lambda k: reading.scores[CATEGORIES[k]])

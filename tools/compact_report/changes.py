@@ -12,12 +12,9 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.frontend import HOP, Mel, Sound, band_weights
 from streamser.errors import ConfigError
 from streamser.training.augment.augmenter import NoiseAtSnr
-from streamser.training.augment.levels import active
+from streamser.training.augment.bands import Telephone
 from streamser.training.augment.mel import vary_both
-from streamser.training.augment.recordings import list_recordings
-from streamser.training.augment.responses import Telephone
-from streamser.training.augment.sound import vary_sound
-from streamser.training.augment.variation import Variation
+from streamser.training.augment.sound import Variation, active, list_recordings, vary_sound
 from tools.compact_report.bench import Condition
 
 __all__ = ["GAINS_DB", "changes", "first_seconds", "gain"]

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora import cremad, emodb, ravdess
-from streamser.training.corpora.files import Row, read_rows
-from streamser.training.items import Item
+from streamser.training.corpora.reading import Row, read_rows
+from streamser.training.manifest import Item
 from tools.compact_report.plan import Plan
 
 __all__ = ["CORPORA", "TITLES", "Corpus", "Labelled", "read_corpus"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.bootstrap import estimate
-from streamser.training.measures import UAR, Measure, moments_of
+from streamser.training.metrics import UAR, Measure, moments_of
 from streamser.training.predictions import Predictions
 from tools.compact_report.clips import Corpus
 from tools.compact_report.plan import Plan

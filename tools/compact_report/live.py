@@ -12,9 +12,9 @@ from msgspec.structs import replace
 
 from streamser import Analyzer
 from streamser.audio.clip import Samples
-from streamser.config import AsrSettings, EmotionSettings, PartialSettings, Settings
 from streamser.errors import ConfigError
 from streamser.events import EmotionBody, EmotionCompleted, EmotionDelta, Event, SessionClosed
+from streamser.settings import AsrSettings, EmotionSettings, PartialSettings, Settings
 from streamser.training.sounds import read_clip
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus

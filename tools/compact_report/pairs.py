@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from tools.compact_report.clips import Corpus
 from tools.compact_report.streams import WARM, Stream
 

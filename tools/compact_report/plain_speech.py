@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from streamser.emotion.compact.model import CompactFinding
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.words import plain
-from streamser.training.corpora.labels import one_hot
-from streamser.training.items import Item
+from streamser.training.corpora.reading import one_hot
+from streamser.training.manifest import Item
 from streamser.training.predictions import Predictions
 from tools.compact.plain_speech import plain_clips
 from tools.compact_report.bench import Bench

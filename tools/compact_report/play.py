@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.model import Finding, Listener, Reading
+from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 from tools.compact_report.streams import COLD, WARM, Stream
 
@@ -23,7 +23,7 @@ _PAUSE_SECONDS = 0.5  # between two utterances of a stream, for its clock
 class Ears(Protocol):
     """Whatever makes listeners: any emotion model."""
 
-    def listener(self) -> Listener:
+    def new_speaker(self) -> SpeakerModel:
         """Return a listener that has heard nobody yet."""
         ...
 
@@ -75,17 +75,17 @@ class Played(msgspec.Struct, frozen=True, eq=False):
 
 
 def play(
-    model: Ears, streams: Sequence[Stream], findings: Sequence[Finding], seconds: Sequence[float]
+    model: Ears, streams: Sequence[Stream], findings: Sequence[Features], seconds: Sequence[float]
 ) -> Played:
     """Let a fresh listener hear each stream; ``findings`` and ``seconds`` go by clip."""
-    readings: list[Reading] = []
+    readings: list[Prediction] = []
     places: list[tuple[int, int, int]] = []
     clock: list[float] = []
     for number, stream in enumerate(streams):
-        listener, now = model.listener(), 0.0
+        listener, now = model.new_speaker(), 0.0
         for heard, clip in enumerate(stream.clips):
-            readings.append(listener.interpret(findings[clip]))
-            listener.learn(findings[clip])
+            readings.append(listener.predict(findings[clip]))
+            listener.adapt(findings[clip])
             places.append((number, clip, heard))
             clock.append(now)
             now += seconds[clip] + _PAUSE_SECONDS

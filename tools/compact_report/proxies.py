@@ -10,7 +10,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.measures import ccc_of
+from streamser.training.metrics import ccc_of
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from streamser.audio.clip import Clip
-from streamser.emotion.model import Reading
+from streamser.emotion.model import Prediction
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.training.pairing import normalise
+from streamser.training.folds import normalise
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus, Labelled
 from tools.compact_report.records import Figure, Table
@@ -81,7 +81,7 @@ def _recognise(bench: Bench, clips: Sequence[Labelled]) -> list[str]:
     return texts
 
 
-def _compared(gold: Sequence[Reading], heard: Sequence[Reading]) -> tuple[float, float]:
+def _compared(gold: Sequence[Prediction], heard: Sequence[Prediction]) -> tuple[float, float]:
     """Return how often the likeliest category is the same, and how far valence is apart."""
     if not gold:
         return float("nan"), float("nan")

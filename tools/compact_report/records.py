@@ -8,7 +8,7 @@ from itertools import takewhile
 import msgspec
 from msgspec.structs import replace
 
-from streamser.bench.machine import Machine
+from streamser.machine import Machine
 
 __all__ = ["Cell", "Figure", "ModelPrint", "Provenance", "Report", "Section", "Table", "verdicts"]
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.measures import UAR
+from streamser.training.metrics import UAR
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA

@@ -12,8 +12,8 @@ import numpy as np
 from streamser.emotion.compact.bundle import describe
 from streamser.emotion.compact.model import CompactFinding, CompactModel
 from streamser.emotion.compact.words import TOKENIZER, WORDS
-from streamser.emotion.model import Reading
-from streamser.training.items import Item
+from streamser.emotion.model import Prediction
+from streamser.training.manifest import Item
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers
@@ -40,15 +40,15 @@ def word_groups(models: Sequence[CompactModel], directories: Sequence[Path]) -> 
     return [WordGroup(models[group[0]], tuple(group)) for group in places.values()]
 
 
-def read_texts(bench: Bench, texts: Sequence[str]) -> list[list[Reading]]:
+def read_texts(bench: Bench, texts: Sequence[str]) -> list[list[Prediction]]:
     """Return each model's readings of texts, without any voice: lists [models][texts]."""
-    readings: list[list[Reading | None]] = [[None] * len(texts) for _ in bench.models]
+    readings: list[list[Prediction | None]] = [[None] * len(texts) for _ in bench.models]
     for group in word_groups(bench.models, bench.directories):
-        listeners = {place: bench.models[place].listener() for place in group.members}
+        listeners = {place: bench.models[place].new_speaker() for place in group.members}
         for places, findings in _in_batches(group.encoder, texts):
             for model, listener in listeners.items():
                 for place, finding in zip(places, findings, strict=True):
-                    readings[model][place] = listener.interpret(finding)
+                    readings[model][place] = listener.predict(finding)
     return [[each for each in row if each is not None] for row in readings]
 
 
@@ -69,7 +69,7 @@ def _in_batches(
         yield places, encoder.examine([(None, texts[place]) for place in places])
 
 
-def _answers(items: Sequence[Item], readings: Sequence[Reading], corpus: str) -> Predictions:
+def _answers(items: Sequence[Item], readings: Sequence[Prediction], corpus: str) -> Predictions:
     played = tabulate([(0, place, 0) for place in range(len(items))], [0.0] * len(items), readings)
     return answers(
         played.scores,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.measures import ECE, UAR, WAR
-from streamser.training.metrics import confusion
+from streamser.training.metrics import ECE, UAR, WAR, confusion
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA

@@ -21,8 +21,8 @@ import os
 import re
 from pathlib import Path
 
-from streamser.bench.machine import describe_machine
 from streamser.errors import StreamserError
+from streamser.machine import describe_machine
 from tools.whisper_windows.material import SETS
 from tools.whisper_windows.speed import speed_table
 from tools.whisper_windows.words import Kept, words_table

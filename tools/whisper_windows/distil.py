@@ -21,8 +21,15 @@ from torch import Tensor, nn
 
 from streamser.errors import ConfigError
 from streamser.speech.whisper import WhisperOptions
-from streamser.speech.whisper_encoder import RememberingEncoder, read_encoder
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    LogMel,
+    RememberingEncoder,
+    complete,
+    frames_needed,
+    pad,
+    read_encoder,
+)
 from tools.whisper_windows.lessons import read_clips, utterance
 from tools.whisper_windows.trial import TrialWhisper, Way
 from tools.whisper_windows.words import Kept, words_table
@@ -70,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True):
 class Lesson(msgspec.Struct, frozen=True, eq=False):
     """Hold an utterance [bands, frames], and what the teacher makes of it and a second more."""
 
-    features: Features
+    features: LogMel
     encoded: Encoded
 
 
@@ -130,7 +137,7 @@ class Encoder(nn.Module):
         gain, shift = self._fixed[f"{name}/gamma"], self._fixed[f"{name}/beta"]
         return functional.layer_norm(values, gain.shape, gain, shift)
 
-    def encode(self, window: Features, taught: bool = True) -> Encoded:
+    def encode(self, window: LogMel, taught: bool = True) -> Encoded:
         """Encode a window [bands, frames] without learning from it."""
         with torch.inference_mode():
             found: Encoded = self(torch.from_numpy(window), taught).numpy()
@@ -144,7 +151,7 @@ class TaughtWhisper(TrialWhisper):
         super().__init__(options)
         self._taught = encoder
 
-    def _window(self, features: Features) -> Encoded:
+    def _window(self, features: LogMel) -> Encoded:
         how, colon, kept = self.way.remembered.partition(": ")
         if not colon:
             return super()._window(features)
@@ -201,7 +208,7 @@ def lessons(
     encoder: Encoder, data: Path, split: str, count: int, seed: int, folder: Path
 ) -> list[Lesson]:
     """Make utterances and let the published encoder hear them in 30 s; keep them in ``folder``."""
-    clips: list[Features] = []
+    clips: list[LogMel] = []
     found: list[Lesson] = []
     for begin in range(0, count, _CHUNK):
         path = folder / f"{split}-{begin}.npz"
@@ -266,7 +273,7 @@ def learn(
         note(f"epoch {epoch + 1}: error {_error(checks, encoder.encode):.4f}")
 
 
-def _error(checks: list[Lesson], encode: Callable[[Features], Encoded]) -> float:
+def _error(checks: list[Lesson], encode: Callable[[LogMel], Encoded]) -> float:
     """Return the mean squared error in windows with 0.5 s behind, over the variance."""
     pairs = list(_pairs(checks, encode))
     wrong = sum(float(np.square(ours - right).sum()) for ours, right in pairs)
@@ -275,14 +282,14 @@ def _error(checks: list[Lesson], encode: Callable[[Features], Encoded]) -> float
 
 
 def _pairs(
-    checks: list[Lesson], encode: Callable[[Features], Encoded]
+    checks: list[Lesson], encode: Callable[[LogMel], Encoded]
 ) -> Iterator[tuple[Encoded, Encoded]]:
     for lesson in checks:
         encoded = encode(_short(lesson.features, _MARGINS_S[0]))
         yield encoded, lesson.encoded[: len(encoded)]
 
 
-def _short(features: Features, margin_s: float) -> Features:
+def _short(features: LogMel, margin_s: float) -> LogMel:
     return pad(features, frames_needed(features.shape[1], _FULL, margin_s))
 
 

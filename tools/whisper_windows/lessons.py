@@ -18,7 +18,7 @@ import numpy.typing as npt
 import soundfile
 
 from streamser.errors import ConfigError
-from streamser.speech.whisper_window import Features
+from streamser.speech.whisper_encoder import LogMel
 
 __all__ = ["read_clips", "utterance", "whisper_mel"]
 
@@ -32,7 +32,7 @@ _PEAKS: Final = (0.9, 1.7)
 _SNR_DB: Final = (5.0, 25.0)
 
 
-def read_clips(data: Path, split: str) -> list[Features]:
+def read_clips(data: Path, split: str) -> list[LogMel]:
     """Read the speakers of a split, ``"train"`` or ``"dev"``, as log10 mel power [80, frames].
 
     The peak of each clip is at 0, its floor at -8. Raises ``ConfigError`` where recordings are
@@ -44,13 +44,13 @@ def read_clips(data: Path, split: str) -> list[Features]:
         raise ConfigError(f"cremad_mel and emodb are not both in {data}: {error}") from error
 
 
-def utterance(clips: Sequence[Features], rng: np.random.Generator) -> Features:
+def utterance(clips: Sequence[LogMel], rng: np.random.Generator) -> LogMel:
     """Make an utterance of 0.7 to some 15 s of clips drawn at random, scaled as Whisper wants it.
 
     Half of them break off somewhere in a word, and two in five are in noise.
     """
     goal = round(100 * float(np.exp(rng.uniform(*np.log(_LENGTHS_S)))))
-    parts: list[Features] = []
+    parts: list[LogMel] = []
     while sum(part.shape[1] for part in parts) < goal:
         quieter = rng.uniform(0.0, 0.8)
         clip = clips[int(rng.integers(len(clips)))] - np.float32(quieter)
@@ -65,7 +65,7 @@ def utterance(clips: Sequence[Features], rng: np.random.Generator) -> Features:
     return np.asarray(joined / 4 + rng.uniform(*_PEAKS), np.float32)
 
 
-def whisper_mel(frames: npt.NDArray[np.uint8]) -> Features:
+def whisper_mel(frames: npt.NDArray[np.uint8]) -> LogMel:
     """Turn CREMA-D's 128 bands every 16 ms [n, 128] into Whisper's 80 every 10 ms, as log10 power.
 
     A byte u is 80 u / 255 - 80 dB; both kinds of bands are Slaney's, from 0 to 8 kHz.
@@ -79,7 +79,7 @@ def whisper_mel(frames: npt.NDArray[np.uint8]) -> Features:
     return np.asarray(np.maximum(found - found.max(), -_DECADES), np.float32)
 
 
-def _cremad(folder: Path, split: str) -> list[Features]:
+def _cremad(folder: Path, split: str) -> list[LogMel]:
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         wanted = {row["name"] for row in csv.DictReader(file) if row["split"] == split}
     with np.load(folder / "cremad_logmel128_dt_u8.npz") as archive:
@@ -93,7 +93,7 @@ def _cremad(folder: Path, split: str) -> list[Features]:
         ]
 
 
-def _emodb(folder: Path, split: str) -> list[Features]:
+def _emodb(folder: Path, split: str) -> list[LogMel]:
     from faster_whisper.feature_extractor import FeatureExtractor
 
     extract: Any = FeatureExtractor(feature_size=_BANDS)
@@ -109,7 +109,7 @@ def _emodb(folder: Path, split: str) -> list[Features]:
     return clips
 
 
-def _in_noise(log_power: Features, rng: np.random.Generator) -> Features:
+def _in_noise(log_power: LogMel, rng: np.random.Generator) -> LogMel:
     """Add a stationary noise whose spectrum wanders, 5 to 25 dB below the mean power."""
     spectrum = np.cumsum(rng.normal(0, 0.12, _BANDS)) + rng.uniform(-1.5, 0.5) * np.linspace(
         0, 1, _BANDS

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.fastest import least_times
+from streamser.machine import least_times
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.whisper_windows.material import Said, load
 from tools.whisper_windows.trial import TrialWhisper, Way, hear

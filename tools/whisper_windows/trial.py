@@ -10,9 +10,16 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import Clip
-from streamser.bench.word_errors import word_errors
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
-from streamser.speech.whisper_window import Encoded, Features, complete, frames_needed, pad, silence
+from streamser.speech.whisper_encoder import (
+    Encoded,
+    LogMel,
+    complete,
+    frames_needed,
+    pad,
+    silence,
+)
+from tools.bench.measure import word_errors
 from tools.whisper_windows.material import Said, bare
 
 __all__ = ["Outcome", "TrialWhisper", "Way", "hear", "is_loop"]
@@ -63,7 +70,7 @@ class TrialWhisper(WhisperTranscriber):
     def _most(self) -> int:
         return int(self._extract.nb_max_frames)
 
-    def _encode(self, features: Sequence[Features]) -> Any:
+    def _encode(self, features: Sequence[LogMel]) -> Any:
         import ctranslate2
 
         began = time.process_time()
@@ -71,7 +78,7 @@ class TrialWhisper(WhisperTranscriber):
         self.encode_s += time.process_time() - began
         return ctranslate2.StorageView.from_array(encoded)
 
-    def _window(self, features: Features) -> Encoded:
+    def _window(self, features: LogMel) -> Encoded:
         most, margin = self._most, self.way.margin_s
         content = features.shape[1]
         window = pad(features, most if margin is None else frames_needed(content, most, margin))
@@ -88,7 +95,7 @@ class TrialWhisper(WhisperTranscriber):
                 return np.concatenate([encoded, still[max(len(encoded), most // 2 - 200) :]])
         return encoded
 
-    def _by_ctranslate2(self, window: Features) -> Encoded:
+    def _by_ctranslate2(self, window: LogMel) -> Encoded:
         import ctranslate2
 
         encoded = self._model.model.encode(ctranslate2.StorageView.from_array(window[None]))

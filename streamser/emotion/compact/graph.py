@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from streamser.errors import ModelError
-from streamser.telemetry import forbid_telemetry
+from streamser.machine import forbid_telemetry
 
 __all__ = ["open_graph"]
 

@@ -1,6 +1,6 @@
 """The model that comes with the program, at work: clips and words in, readings out.
 
-``observe`` measures the voice and encodes the words: heavy, batched, knowing nobody. What a
+``extract`` measures the voice and encodes the words: heavy, batched, knowing nobody. What a
 stream's past makes of them is the listener's: it sets the measurements against what is usual
 for this stream, and lets the small network judge (bridge-token fusion and heads, about 1 ms).
 """
@@ -19,11 +19,12 @@ from msgspec.structs import replace
 from streamser.emotion.calibration import (
     Calibration,
     calibration_of,
+    entropy,
     map_dimensions,
     modality_set,
     probabilities,
+    weight_of_words,
 )
-from streamser.emotion.certainty import weight_of_words
 from streamser.emotion.compact.bundle import Bundle, load_bundle
 from streamser.emotion.compact.ear import Ear, cleaned, listen
 from streamser.emotion.compact.layers import VALUES, LayerEar
@@ -31,14 +32,13 @@ from streamser.emotion.compact.layout import GROUPS, placed
 from streamser.emotion.compact.running import Reference, Usual, read_usual
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
-from streamser.emotion.model import Reading, Spoken
-from streamser.emotion.prototypes import entropy
+from streamser.emotion.model import Prediction, Segment
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
 __all__ = [
     "CompactFinding",
-    "CompactListener",
     "CompactModel",
+    "CompactSpeaker",
     "Judgement",
     "load_compact",
     "measured_sound",
@@ -48,7 +48,7 @@ Vectors = npt.NDArray[np.float32]
 _Answer: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Probabilities [4] and dimensions [3] in [-1, 1]."""
 
-NEUTRAL_AT_FIRST = 2.0  # logits, for a voice of which nothing is known
+NEUTRAL_AT_FIRST = 1.0  # logits, for a voice of which nothing is known
 CAUTION_AT_FIRST = 0.9  # of the way from the usual threshold to certainty, likewise
 _TINY = 1e-12  # of probability, whose logarithm is still a number
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
@@ -90,7 +90,7 @@ class CompactModel:
         self._ear = Ear()
         self._layers = bundle.layers
 
-    def observe(self, batch: Sequence[Spoken]) -> list[CompactFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[CompactFinding]:
         """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
 
         NaN and infinite samples count as silence. Of clips with a place, frames are kept.
@@ -111,7 +111,7 @@ class CompactModel:
         ]
 
     def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
-        """Do what ``observe`` does, also for sound that is there as log-mel frames alone."""
+        """Do what ``extract`` does, also for sound that is there as log-mel frames alone."""
         measured = [measured_sound(sound, self._layers) for sound, _ in batch]
         return self._find(measured, [text for _, text in batch])
 
@@ -120,9 +120,9 @@ class CompactModel:
         self._ear.forget(session_id)
         self._layers.forget(session_id)
 
-    def listener(self) -> CompactListener:
+    def new_speaker(self) -> CompactSpeaker:
         """Return a listener that has heard nobody yet."""
-        return CompactListener(self._bundle)
+        return CompactSpeaker(self._bundle)
 
     def _find(
         self, measured: Sequence[Measured], given: Sequence[str | None]
@@ -138,7 +138,7 @@ class CompactModel:
         ]
 
 
-class CompactListener:
+class CompactSpeaker:
     """Judge a session's findings against what its speaker usually sounds like."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -172,13 +172,13 @@ class CompactListener:
             modalities=tuple(name for name, there in given if there),
         )
 
-    def interpret(self, finding: CompactFinding) -> Reading:
+    def predict(self, finding: CompactFinding) -> Prediction:
         """Judge a finding; each dimension in [-1, 1], ``None`` where nothing was heard or said."""
         judged = self.judge(finding)
         modalities = judged.modalities
         if not modalities:
             scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
-            return Reading(UNSURE, 1.0 / len(CATEGORIES), scores, Dimensions(), 1.0, ())
+            return Prediction(UNSURE, 1.0 / len(CATEGORIES), scores, Dimensions(), 1.0, ())
         likely, mapped = self._answer(judged)
         if finding.words is not None and finding.weight < 1.0:
             alone = self._answer(self.judge(replace(finding, words=None)))
@@ -189,7 +189,7 @@ class CompactListener:
         evidence = self._evidence(finding.measured, judged, least)
         if "text" in modalities:
             evidence["words_weight"] = round(finding.weight, 3)
-        return Reading(
+        return Prediction(
             category=UNSURE if scores[likeliest] < least else likeliest,
             confidence=scores[likeliest],
             scores=scores,
@@ -199,7 +199,7 @@ class CompactListener:
             evidence=evidence,
         )
 
-    def learn(self, finding: CompactFinding) -> None:
+    def adapt(self, finding: CompactFinding) -> None:
         """Take a finished utterance into what is usual for this stream."""
         if finding.measured.speech_seconds >= LEAST_SPEECH_SECONDS:
             self._know(self._usual.extended(finding.measured, self._bundle.norm))

@@ -16,9 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.emotion.compact.moments import deviation, lengths, mean_of, means, slope
-from streamser.emotion.compact.percentiles import percentiles, picked, ranked
 from streamser.emotion.compact.pitch import VOICED, PitchTrack, follow_pitch
+from streamser.emotion.compact.summary import (
+    deviation,
+    lengths,
+    mean_of,
+    means,
+    percentiles,
+    picked,
+    ranked,
+    slope,
+)
 from streamser.emotion.frontend import BANDS, HOP, Frames, band_weights
 
 __all__ = ["GROUPS", "WIDTH", "Measured", "measure"]

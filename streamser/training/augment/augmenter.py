@@ -13,13 +13,15 @@ import numpy.typing as npt
 from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import ConfigError
-from streamser.training.augment.masks import mask_features
-from streamser.training.augment.mel import vary_both
-from streamser.training.augment.noise import list_noises
-from streamser.training.augment.recordings import Recording
-from streamser.training.augment.rooms import list_rooms
-from streamser.training.augment.sound import vary_sound
-from streamser.training.augment.variation import Variation, draw_variation
+from streamser.training.augment.mel import mask_features, vary_both
+from streamser.training.augment.sound import (
+    Recording,
+    Variation,
+    draw_variation,
+    list_noises,
+    list_rooms,
+    vary_sound,
+)
 from streamser.training.augment.words import SoundAlikes, disturb_words, plain
 from streamser.training.settings import AugmentSettings
 

@@ -17,6 +17,7 @@ from streamser.training.augment.bands import (
     MEL,
     WHISPER,
     Grid,
+    Response,
     band_centres,
     band_gain,
     band_power,
@@ -24,14 +25,23 @@ from streamser.training.augment.bands import (
     bin_hertz,
     hertz_to_mel,
 )
-from streamser.training.augment.levels import noise_scale
-from streamser.training.augment.noise import noise_piece
-from streamser.training.augment.recordings import Recording
-from streamser.training.augment.responses import Response
-from streamser.training.augment.rooms import band_decay
-from streamser.training.augment.variation import Variation
+from streamser.training.augment.sound import (
+    Recording,
+    Variation,
+    band_decay,
+    noise_piece,
+    noise_scale,
+)
 
-__all__ = ["add_noise", "change_speed", "filter_bands", "reverberate", "vary_both", "vary_mel"]
+__all__ = [
+    "add_noise",
+    "change_speed",
+    "filter_bands",
+    "mask_features",
+    "reverberate",
+    "vary_both",
+    "vary_mel",
+]
 
 Array = npt.NDArray[np.float64]
 
@@ -124,3 +134,42 @@ def add_noise(power: Array, noise: Samples, snr_db: float, grid: Grid = MEL) -> 
 def filter_bands(power: Array, response: Response, grid: Grid = MEL) -> Array:
     """Weight each band by the mean of a response over it."""
     return power * band_gain(response.power_gain(bin_hertz(grid)), grid)
+
+
+_TIME_MASKS = 2
+_BAND_MASKS = 2
+
+
+def mask_features(
+    values: npt.NDArray[np.float32],
+    time_share: float,
+    band_share: float,
+    rng: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """Hide up to two stretches of time and two of bands of one clip's features [T, F].
+
+    Together they hide at most these shares of the frames and of the bands. What is hidden
+    becomes the mean of all the clip's values: a single number, since a mean of each band
+    would still tell the spectrum. The very same array where nothing is hidden.
+    """
+    if not values.size or not (time_share or band_share):
+        return values
+    hidden = np.zeros(values.shape, dtype=bool)
+    for at, width in _stretches(values.shape[0], time_share, _TIME_MASKS, rng):
+        hidden[at : at + width] = True
+    for at, width in _stretches(values.shape[1], band_share, _BAND_MASKS, rng):
+        hidden[:, at : at + width] = True
+    if not hidden.any():
+        return values
+    return np.where(hidden, values.mean(dtype=np.float64).astype(values.dtype), values)
+
+
+def _stretches(
+    length: int, share: float, count: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Draw starts and widths; the widths are uniform and sum to ``share * length`` at most."""
+    widest = int(share * length / count + 1e-9)
+    if not widest:
+        count, widest = 1, int(share * length + 1e-9)
+    widths = rng.integers(0, widest, size=count, endpoint=True)
+    return [(int(rng.integers(0, length - width, endpoint=True)), int(width)) for width in widths]

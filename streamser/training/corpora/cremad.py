@@ -8,10 +8,16 @@ from typing import Final, Literal
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.corpora.files import Source, find, read_rows
-from streamser.training.corpora.labels import UNRATED, Categories, one_hot, vote_shares
-from streamser.training.items import Item, MelSpan
-from streamser.training.manifest import Scale
+from streamser.training.corpora.reading import (
+    UNRATED,
+    Categories,
+    Source,
+    find,
+    one_hot,
+    read_rows,
+    vote_shares,
+)
+from streamser.training.manifest import Item, MelSpan, Scale
 
 __all__ = ["ARCHIVE", "SOURCE", "Proxies", "Votes", "read"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streamser.training.corpora.files import Source, find, read_rows
-from streamser.training.items import Item
-from streamser.training.manifest import Scale
+from streamser.training.corpora.reading import Source, find, read_rows
+from streamser.training.manifest import Item, Scale
 
 __all__ = ["SOURCE", "read"]
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.files import Source, find
-from streamser.training.corpora.labels import Categories, one_hot
-from streamser.training.items import Item
+from streamser.training.corpora.reading import Categories, Source, find, one_hot
+from streamser.training.manifest import Item
 
 __all__ = ["SOURCE", "read"]
 

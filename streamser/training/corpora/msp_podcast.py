@@ -10,10 +10,17 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.files import Row, Source, find, read_rows, read_text
-from streamser.training.corpora.labels import Categories, one_hot, vote_shares
-from streamser.training.items import Item, Split
-from streamser.training.manifest import Scale
+from streamser.training.corpora.reading import (
+    Categories,
+    Row,
+    Source,
+    find,
+    one_hot,
+    read_rows,
+    read_text,
+    vote_shares,
+)
+from streamser.training.manifest import Item, Scale, Split
 
 __all__ = ["SOURCE", "Test", "Votes", "read"]
 

@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.files import Source, find, read_rows, read_text
-from streamser.training.corpora.labels import Categories, one_hot, single_category
-from streamser.training.items import Item
+from streamser.training.corpora.reading import (
+    Categories,
+    Source,
+    find,
+    one_hot,
+    read_rows,
+    read_text,
+    single_category,
+)
+from streamser.training.manifest import Item
 
 __all__ = ["EMOTIONS", "MAPPING", "SOURCE", "read"]
 

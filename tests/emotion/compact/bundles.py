@@ -16,7 +16,7 @@ from streamser.emotion.compact.layers import GRAPH, LAYERS, VALUES
 from streamser.emotion.compact.layers import WIDTH as LAYER
 from streamser.emotion.compact.layout import DIRECTIONS, GROUPS, WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS
-from streamser.emotion.neural.word_pieces import train_word_pieces
+from streamser.emotion.fused.compact_encoders import train_word_pieces
 
 __all__ = ["TEXTS", "tiny_bundle"]
 

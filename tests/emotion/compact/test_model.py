@@ -12,7 +12,7 @@ from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.compact.running import PRIOR
 from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Mel, log_mel
-from streamser.emotion.model import Place, Spoken
+from streamser.emotion.model import Place, Segment
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.emotion.compact.bundles import TEXTS, tiny_bundle
@@ -48,8 +48,8 @@ def test_a_reading_says_what_it_rests_on(
     model: CompactModel, samples: Samples, text: str | None, modalities: tuple[str, ...]
 ) -> None:
     """And holds everything that a reading holds."""
-    (finding,) = model.observe([Spoken(samples, text)])
-    reading = model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples, text)])
+    reading = model.new_speaker().predict(finding)
     assert reading.modalities == modalities
     assert set(reading.scores) == set(CATEGORIES)
     assert sum(reading.scores.values()) == pytest.approx(1.0)
@@ -62,8 +62,8 @@ def test_a_reading_says_what_it_rests_on(
 @pytest.mark.parametrize("samples", [NOTHING, LOW[:100], np.zeros(16000, np.float32)])
 def test_nothing_heard_and_nothing_said_is_unsure(model: CompactModel, samples: Samples) -> None:
     """With dimensions that are not measured."""
-    (finding,) = model.observe([Spoken(samples, None)])
-    reading = model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(samples, None)])
+    reading = model.new_speaker().predict(finding)
     assert reading.category == UNSURE
     assert reading.modalities == ()
     assert reading.dimensions.valence is None
@@ -73,15 +73,15 @@ def test_of_a_voice_hardly_known_an_emotion_is_named_only_where_nearly_certain(
     model: CompactModel,
 ) -> None:
     """The threshold falls as the stream gets known; neutral keeps its own."""
-    listener = model.listener()
-    (voice,) = model.observe([Spoken(HIGH, None)])
+    listener = model.new_speaker()
+    (voice,) = model.extract([Segment(HIGH, None)])
     thresholds, weights = [], []
     for _ in range(40):
-        reading = listener.interpret(voice)
+        reading = listener.predict(voice)
         if max(reading.scores, key=reading.scores.__getitem__) != "neutral":
             thresholds.append(reading.evidence["unsure_below"])
             weights.append(reading.evidence["known_utterances"])
-        listener.learn(voice)
+        listener.adapt(voice)
     assert thresholds, "the bundle must hear an emotion at some time"
     assert thresholds == sorted(thresholds, reverse=True)
     known = [weight / (weight + PRIOR) for weight in weights]
@@ -95,12 +95,12 @@ def test_words_that_say_the_same_lift_the_caution_about_a_voice_hardly_known(
     """As far as they say so by themselves, and as far as they count."""
     checked = 0
     for text in TEXTS:
-        both, words = model.observe(
-            [Spoken(HIGH, text, certainty=certainty), Spoken(NOTHING, text)]
+        both, words = model.extract(
+            [Segment(HIGH, text, certainty=certainty), Segment(NOTHING, text)]
         )
-        reading = model.listener().interpret(both)
+        reading = model.new_speaker().predict(both)
         likeliest = max(reading.scores, key=reading.scores.__getitem__)
-        said = model.listener().interpret(words).scores[likeliest]
+        said = model.new_speaker().predict(words).scores[likeliest]
         expected = 0.0 if likeliest == "neutral" else 0.9 * (1.0 - weight * said)
         assert reading.evidence["unsure_below"] == pytest.approx(expected, abs=1e-3)
         checked += likeliest != "neutral"
@@ -110,9 +110,9 @@ def test_words_that_say_the_same_lift_the_caution_about_a_voice_hardly_known(
 def test_words_count_by_how_sure_the_recogniser_is(model: CompactModel) -> None:
     """In between, every category's odds lie between those of both and of the voice alone."""
     full, half, voice = (
-        model.listener().interpret(finding)
-        for finding in model.observe(
-            [Spoken(HIGH, TEXTS[1]), Spoken(HIGH, TEXTS[1], certainty=0.55), Spoken(HIGH, None)]
+        model.new_speaker().predict(finding)
+        for finding in model.extract(
+            [Segment(HIGH, TEXTS[1]), Segment(HIGH, TEXTS[1], certainty=0.55), Segment(HIGH, None)]
         )
     )
     odds = [
@@ -131,16 +131,16 @@ def test_words_count_by_how_sure_the_recogniser_is(model: CompactModel) -> None:
 
 def test_words_that_are_likely_misheard_are_as_good_as_none(model: CompactModel) -> None:
     """The reading is the voice's alone, and says so."""
-    doubtful, voice = model.observe([Spoken(HIGH, TEXTS[1], certainty=0.3), Spoken(HIGH, None)])
-    assert model.listener().interpret(doubtful) == model.listener().interpret(voice)
+    doubtful, voice = model.extract([Segment(HIGH, TEXTS[1], certainty=0.3), Segment(HIGH, None)])
+    assert model.new_speaker().predict(doubtful) == model.new_speaker().predict(voice)
 
 
 def test_doubtful_words_without_a_voice_say_less(model: CompactModel) -> None:
     """Their scores are flatter and their dimensions nearer to the middle."""
     sure, doubtful = (
-        model.listener().interpret(finding)
-        for finding in model.observe(
-            [Spoken(NOTHING, TEXTS[1]), Spoken(NOTHING, TEXTS[1], None, 0.55)]
+        model.new_speaker().predict(finding)
+        for finding in model.extract(
+            [Segment(NOTHING, TEXTS[1]), Segment(NOTHING, TEXTS[1], None, 0.55)]
         )
     )
     assert doubtful.uncertainty > sure.uncertainty
@@ -149,9 +149,9 @@ def test_doubtful_words_without_a_voice_say_less(model: CompactModel) -> None:
 
 def test_a_clip_alone_is_found_as_in_a_batch(model: CompactModel) -> None:
     """Neighbours do not matter."""
-    batch = [Spoken(LOW, TEXTS[0]), Spoken(HIGH, None), Spoken(NOTHING, TEXTS[2])]
-    for spoken, found in zip(batch, model.observe(batch), strict=True):
-        (alone,) = model.observe([spoken])
+    batch = [Segment(LOW, TEXTS[0]), Segment(HIGH, None), Segment(NOTHING, TEXTS[2])]
+    for spoken, found in zip(batch, model.extract(batch), strict=True):
+        (alone,) = model.extract([spoken])
         np.testing.assert_array_equal(alone.measured.values, found.measured.values)
         assert (alone.words is None) == (found.words is None)
         if alone.words is not None and found.words is not None:
@@ -166,9 +166,9 @@ def test_findings_do_not_depend_on_what_is_kept(model: CompactModel) -> None:
             model.forget("low")
         start = 512 if end == len(LOW) else 0
         clips = {name: sound[start:end] for name, sound in sounds.items()}
-        batch = [Spoken(clip, None, Place(name, 1, start)) for name, clip in clips.items()]
-        for clip, found in zip(clips.values(), model.observe(batch), strict=True):
-            (alone,) = model.observe([Spoken(clip, None)])
+        batch = [Segment(clip, None, Place(name, 1, start)) for name, clip in clips.items()]
+        for clip, found in zip(clips.values(), model.extract(batch), strict=True):
+            (alone,) = model.extract([Segment(clip, None)])
             np.testing.assert_array_equal(alone.measured.values, found.measured.values)
             assert alone.measured.speech_seconds == found.measured.speech_seconds
 
@@ -186,44 +186,44 @@ def test_broken_samples_count_as_silence(model: CompactModel) -> None:
     broken = LOW.copy()
     broken[1000:1100] = np.nan
     broken[2000] = np.inf
-    (finding,) = model.observe([Spoken(broken, None)])
-    reading = model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(broken, None)])
+    reading = model.new_speaker().predict(finding)
     assert all(np.isfinite(list(reading.scores.values())))
 
 
 def test_readings_depend_on_what_the_stream_sounded_like(model: CompactModel) -> None:
     """The same clip is something else after ten low voices than after ten high ones."""
-    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
-    listeners = [model.listener(), model.listener()]
+    low, high = model.extract([Segment(LOW, None), Segment(HIGH, None)])
+    listeners = [model.new_speaker(), model.new_speaker()]
     for listener, past in zip(listeners, (low, high), strict=True):
         for _ in range(10):
-            listener.learn(past)
+            listener.adapt(past)
     first, second = (listener.judge(high) for listener in listeners)
     assert np.abs(first.logits - second.logits).max() > 0.05
 
 
 def test_interpreting_teaches_nothing_and_learning_only_the_stream(model: CompactModel) -> None:
     """Partials leave no trace; neither does another session."""
-    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
-    listener, other = model.listener(), model.listener()
-    before = listener.interpret(high)
-    other.learn(low)
-    assert listener.interpret(high) == before
-    listener.learn(low)
-    assert listener.interpret(high) != before
+    low, high = model.extract([Segment(LOW, None), Segment(HIGH, None)])
+    listener, other = model.new_speaker(), model.new_speaker()
+    before = listener.predict(high)
+    other.adapt(low)
+    assert listener.predict(high) == before
+    listener.adapt(low)
+    assert listener.predict(high) != before
 
 
 def test_a_listener_goes_on_where_another_left_off(model: CompactModel) -> None:
     """From a few kilobytes; or forgets, and is as new."""
-    low, high = model.observe([Spoken(LOW, None), Spoken(HIGH, None)])
-    listener = model.listener()
-    new = listener.interpret(high)
-    listener.learn(low)
-    again = model.listener()
+    low, high = model.extract([Segment(LOW, None), Segment(HIGH, None)])
+    listener = model.new_speaker()
+    new = listener.predict(high)
+    listener.adapt(low)
+    again = model.new_speaker()
     again.restore(listener.snapshot())
-    assert again.interpret(high).scores == pytest.approx(listener.interpret(high).scores, abs=1e-4)
+    assert again.predict(high).scores == pytest.approx(listener.predict(high).scores, abs=1e-4)
     listener.reset()
-    assert listener.interpret(high) == new
+    assert listener.predict(high) == new
     with pytest.raises(ModelError, match="damaged"):
         listener.restore(b"other")
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.emotion.compact.percentiles import percentiles
+from streamser.emotion.compact.summary import percentiles
 
 
 @given(

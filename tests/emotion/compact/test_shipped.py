@@ -12,7 +12,7 @@ import soundfile
 import streamser
 from streamser.emotion.compact.bundle import PARTS
 from streamser.emotion.compact.model import CompactModel, load_compact
-from streamser.emotion.model import Spoken
+from streamser.emotion.model import Segment
 from streamser.taxonomy import CATEGORIES
 from tests.data import shared_data
 
@@ -52,8 +52,8 @@ def test_plain_words_are_understood(
     model: CompactModel, text: str, category: str, pleasant: bool | None
 ) -> None:
     """As the embedded recogniser writes them; valence has the right sign."""
-    (finding,) = model.observe([Spoken(SILENCE, text)])
-    reading = model.listener().interpret(finding)
+    (finding,) = model.extract([Segment(SILENCE, text)])
+    reading = model.new_speaker().predict(finding)
     assert max(reading.scores, key=reading.scores.__getitem__) == category
     assert reading.dimensions.valence is not None
     if pleasant is not None:
@@ -64,13 +64,13 @@ def test_the_moods_of_the_bundled_conversation_are_heard(model: CompactModel) ->
     """By voice and words together, in order, each learnt after it was judged."""
     told = json.loads((ASSETS / "demo.json").read_text())["utterances"]
     samples, rate = soundfile.read(ASSETS / "demo.flac", dtype="float32")
-    listener = model.listener()
+    listener = model.new_speaker()
     right = []
     for line in told:
         clip = samples[line["start_ms"] * rate // 1000 : line["end_ms"] * rate // 1000]
-        (finding,) = model.observe([Spoken(clip, line["text"].lower())])
-        reading = listener.interpret(finding)
-        listener.learn(finding)
+        (finding,) = model.extract([Segment(clip, line["text"].lower())])
+        reading = listener.predict(finding)
+        listener.adapt(finding)
         right.append(max(reading.scores, key=reading.scores.__getitem__) == line["style"])
     assert np.mean(right) >= 0.75
 
@@ -83,12 +83,12 @@ def test_voices_on_other_microphones_are_told_apart(model: CompactModel) -> None
     for speaker in ("01", "02"):
         paths = sorted(root.rglob(f"03-01-*-{speaker}.flac"))
         order = np.random.default_rng(0).permutation(len(paths))
-        listener = model.listener()
+        listener = model.new_speaker()
         for place, number in enumerate(order):
             samples, _ = soundfile.read(paths[number], dtype="float32")
-            (finding,) = model.observe([Spoken(samples, None)])
-            scores = listener.interpret(finding).scores
-            listener.learn(finding)
+            (finding,) = model.extract([Segment(samples, None)])
+            scores = listener.predict(finding).scores
+            listener.adapt(finding)
             truth = names.get(paths[number].stem[6:8])
             if truth is not None and place >= 10:
                 hits[truth].append(max(scores, key=scores.__getitem__) == truth)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
-from streamser.config import AsrSettings
+from streamser.settings import AsrSettings
 from streamser.speech.transcriber import Transcript
 
 __all__ = ["Counter"]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from streamser.emotion.frontend import BANDS, Sound, features
-from streamser.emotion.neural.interfaces import AudioBatch, Encoded, TextBatch
-from streamser.emotion.neural.plugged import EncoderRequest
+from streamser.emotion.fused.build import EncoderRequest
+from streamser.emotion.fused.interfaces import AudioBatch, Encoded, TextBatch
 
 __all__ = ["Letters", "SmallGru", "make_acoustic", "make_text"]
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streamser.config import EmotionSettings
-from streamser.emotion.model import DAMAGED_STATE, Reading, Spoken
-from streamser.emotion.prototypes import entropy
+from streamser.emotion.calibration import entropy
+from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError
+from streamser.settings import EmotionSettings
 from streamser.taxonomy import Dimensions
 
-__all__ = ["Loudness", "LoudnessListener"]
+__all__ = ["Loudness", "LoudnessSpeaker"]
 
 _EXCITED_DB = 6.0
 
@@ -28,28 +28,28 @@ class Loudness:
         # A real one loads its weights here: settings.device, settings.threads.
         pass
 
-    def observe(self, batch: Sequence[Spoken]) -> list[float]:
+    def extract(self, segments: Sequence[Segment]) -> list[float]:
         """Measure each clip by itself: float32 [n] at 16 kHz, n >= 0."""
-        return [_decibels(spoken.samples) for spoken in batch]
+        return [_decibels(segment.samples) for segment in segments]
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: nothing is kept of a session."""
 
-    def listener(self) -> LoudnessListener:
-        """Return a listener for a new session."""
-        return LoudnessListener()
+    def new_speaker(self) -> LoudnessSpeaker:
+        """Return a model of the next session's speaker."""
+        return LoudnessSpeaker()
 
 
-class LoudnessListener:
+class LoudnessSpeaker:
     """Know how loud one session's speaker usually is; `serve` pickles it."""
 
     def __init__(self) -> None:
         self._heard = 0
         self._usual = 0.0
 
-    def interpret(self, finding: float) -> Reading:
-        """Judge a finding against what was learnt so far."""
-        above = finding - self._usual if self._heard else 0.0
+    def predict(self, features: float) -> Prediction:
+        """Judge features against what was learnt so far."""
+        above = features - self._usual if self._heard else 0.0
         arousal = math.tanh(above / _EXCITED_DB)
         weights = {
             "neutral": 1.0,
@@ -59,7 +59,7 @@ class LoudnessListener:
         }
         scores = {name: weight / sum(weights.values()) for name, weight in weights.items()}
         likeliest = max(scores, key=scores.__getitem__)
-        return Reading(
+        return Prediction(
             category=likeliest if scores[likeliest] > 0.4 else "unsure",
             confidence=scores[likeliest],
             scores=scores,
@@ -69,10 +69,10 @@ class LoudnessListener:
             evidence={"above_usual_db": round(above, 1)},
         )
 
-    def learn(self, finding: float) -> None:
+    def adapt(self, features: float) -> None:
         """Take a finished utterance into what is usual."""
         self._heard += 1
-        self._usual += (finding - self._usual) / self._heard
+        self._usual += (features - self._usual) / self._heard
 
     def snapshot(self) -> bytes:
         """Return what was learnt."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from streamser.bench.machine import describe_machine
+from streamser.machine import describe_machine
 from tools.bench_peers.conversation import Utterance
 from tools.bench_peers.errors import BenchError
 from tools.bench_peers.figures import DEFINITIONS, figures_of

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.bench.word_errors import word_errors
+from tools.bench.measure import word_errors
 from tools.bench_peers.words import align, spoken_words
 
 SENTENCES = st.lists(st.sampled_from("abcd"), max_size=8)

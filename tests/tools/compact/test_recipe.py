@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamser.emotion.compact.bundle import PARTS, load_bundle
 from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.layout import MEASURED
-from streamser.emotion.compact.model import CompactFinding, CompactListener
+from streamser.emotion.compact.model import CompactFinding, CompactSpeaker
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from tests.emotion.compact.bundles import tiny_bundle
@@ -30,7 +30,9 @@ SETTINGS = BundleSettings(
     judge=JudgeSettings(
         hidden=32, tokens=2, width=16, heads=2, bridge_tokens=2, input_dropout=0.0, dropout=0.0
     ),
-    occasions=OccasionSettings(voices=36, words=24, pairs=24),
+    voices=OccasionSettings(voices=48, words=0, pairs=0),
+    fused=OccasionSettings(voices=0, words=36, pairs=36),
+    checked=OccasionSettings(voices=36, words=24, pairs=24),
     learn=LearnSettings(steps=120, rate=5e-3, averaging=0.05),
     calibration_batches=12,
 )
@@ -68,7 +70,7 @@ def test_what_was_learnt_is_heard_through_the_path_that_ships(where: Path) -> No
     voices, texts = CORPORA.dev_voices.placed(bundle.directions), CORPORA.dev_texts
     right = []
     for place in np.flatnonzero(voices.pools < 4):
-        listener = CompactListener(bundle)
+        listener = CompactSpeaker(bundle)
         finding = CompactFinding(Measured(voices.of_channel(0)[place], 2.0), None)
         right.append(int(listener.judge(finding).logits.argmax()) == voices.pools[place])
     assert np.mean(right) > 0.8
@@ -76,7 +78,7 @@ def test_what_was_learnt_is_heard_through_the_path_that_ships(where: Path) -> No
     silence = Measured(np.full(voices.values.shape[2], np.nan, np.float32), 0.0)
     for place in np.flatnonzero(texts.votes.sum(axis=1) > 0):
         vectors = texts.vectors[texts.starts[place] : texts.starts[place + 1]].astype(np.float32)
-        judged = CompactListener(bundle).judge(CompactFinding(silence, vectors))
+        judged = CompactSpeaker(bundle).judge(CompactFinding(silence, vectors))
         assert judged.modalities == ("text",)
         right.append(int(judged.logits.argmax()) == int(texts.votes[place].argmax()))
     assert np.mean(right) > 0.8

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.labels import one_hot
-from streamser.training.items import Item
+from streamser.training.corpora.reading import one_hot
+from streamser.training.manifest import Item
 from tests.tools.compact.test_word_texts import small_corpora
 from tests.tools.compact.tiny_words import tiny_minilm, tiny_words
 from tools.compact.train_words import WordReport, main, train_words

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.training.measures import ECE, UAR
-from streamser.training.metrics import ece, uar
+from streamser.training.metrics import ECE, UAR, ece, uar
 from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import (

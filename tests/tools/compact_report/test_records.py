@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamser.bench.machine import describe_machine
+from streamser.machine import describe_machine
 from tools.compact_report.records import (
     Figure,
     ModelPrint,

@@ -53,10 +53,10 @@ def test_playing_is_what_a_listener_does(bench: Bench) -> None:
     """Every utterance is judged before it is learnt; the clock counts utterances and pauses."""
     findings, model = bench.findings("emodb")[:3], bench.models[0]
     played = play(model, [Stream("a", (2, 0)), Stream("b", (2,))], findings, [1.0, 2.0, 3.0])
-    listener = model.listener()
-    first = listener.interpret(findings[2])
-    listener.learn(findings[2])
-    second = listener.interpret(findings[0])
+    listener = model.new_speaker()
+    first = listener.predict(findings[2])
+    listener.adapt(findings[2])
+    second = listener.predict(findings[0])
     assert played.clip.tolist() == [2, 0, 2]
     assert played.heard.tolist() == [0, 1, 0]
     assert played.clock.tolist() == [0.0, 3.5, 0.0]

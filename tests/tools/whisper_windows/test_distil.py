@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from streamser.speech.whisper import WhisperOptions
-from streamser.speech.whisper_encoder import read_encoder
-from streamser.speech.whisper_window import pad
+from streamser.speech.whisper_encoder import pad, read_encoder
 from tests.scripted_whisper import build_babbling_whisper
 from tests.tools.whisper_windows.test_lessons import write_recordings
 from tools.whisper_windows import distil

@@ -9,9 +9,14 @@ import pytest
 
 from streamser.errors import AudioError, ConfigError
 from streamser.training.augment import Augmenter, degrade_at_snr
-from streamser.training.augment.noise import list_noises, noise_piece
-from streamser.training.augment.recordings import list_recordings, read_recording
-from streamser.training.augment.rooms import draw_room, list_rooms
+from streamser.training.augment.sound import (
+    draw_room,
+    list_noises,
+    list_recordings,
+    list_rooms,
+    noise_piece,
+    read_recording,
+)
 from streamser.training.settings import AugmentSettings
 from tests.data import shared_data
 from tests.training.augment.clips import band_energy, real_clip, tone, write

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.training.augment.masks import mask_features
+from streamser.training.augment.mel import mask_features
 
 
 def _features(frames: int = 100, bands: int = 64) -> np.ndarray:

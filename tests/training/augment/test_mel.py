@@ -8,17 +8,21 @@ import pytest
 from streamser.emotion.compact.whisper_mel import whisper_frames
 from streamser.emotion.frontend import Mel, band_weights, log_mel
 from streamser.training.augment.bands import (
+    Telephone,
     band_centres,
     band_power,
+    draw_equaliser,
     hertz_to_mel,
     mel_to_hertz,
 )
 from streamser.training.augment.mel import vary_both, vary_mel
-from streamser.training.augment.noise import coloured_noise
-from streamser.training.augment.responses import Telephone, draw_equaliser
-from streamser.training.augment.rooms import band_decay, draw_room
-from streamser.training.augment.sound import vary_sound
-from streamser.training.augment.variation import Variation
+from streamser.training.augment.sound import (
+    Variation,
+    band_decay,
+    coloured_noise,
+    draw_room,
+    vary_sound,
+)
 from tests.training.augment.clips import audible, demo_clip, real_clips, tone
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.training.augment.noise import coloured_noise
-from streamser.training.augment.responses import Equaliser, Telephone, filter_sound
-from streamser.training.augment.rooms import draw_room
-from streamser.training.augment.sound import add_noise, change_speed, reverberate, vary_sound
-from streamser.training.augment.variation import Variation
+from streamser.training.augment.bands import Equaliser, Telephone, filter_sound
+from streamser.training.augment.sound import (
+    Variation,
+    add_noise,
+    change_speed,
+    coloured_noise,
+    draw_room,
+    reverberate,
+    vary_sound,
+)
 from tests.training.augment.clips import (
     active_power,
     band_energy,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.iemocap import read
+from streamser.training.corpora.dialogues import read_iemocap
 from streamser.training.folds import leave_one_session_out, leave_one_speaker_out
-from streamser.training.items import Item
+from streamser.training.manifest import Item
 from tests.training.corpora.trees import lay
 
 EVALUATION = """% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]
@@ -74,7 +74,7 @@ def _named(items: list[Item]) -> dict[str, Item]:
 
 def test_the_summary_gives_the_category_and_excited_is_happy(corpus: Path) -> None:
     """Frustration and no majority are none of the four."""
-    items = _named(read(corpus))
+    items = _named(read_iemocap(corpus))
     assert {name: item.category for name, item in items.items()} == {
         "impro01_F000": "neutral",
         "impro01_M001": "happy",
@@ -84,24 +84,29 @@ def test_the_summary_gives_the_category_and_excited_is_happy(corpus: Path) -> No
 
 def test_outside_evaluators_give_shares_within_the_four(corpus: Path) -> None:
     """Neutral three, anger one; the actor's own sadness and the comment do not count."""
-    items = _named(read(corpus))
+    items = _named(read_iemocap(corpus))
     assert items["impro01_F000"].votes == (0.75, 0.0, 0.0, 0.25)
     assert items["impro01_M001"].votes == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_the_summary_wins_over_shares_that_contradict_it(corpus: Path) -> None:
     """One vote for anger, two for sadness, but the corpus says anger."""
-    assert _named(read(corpus))["impro01_M003"].votes == (0.0, 0.0, 0.0, 1.0)
+    assert _named(read_iemocap(corpus))["impro01_M003"].votes == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_the_summary_alone_can_be_asked_for(corpus: Path) -> None:
     """All votes for it."""
-    assert _named(read(corpus, votes="summary"))["impro01_F000"].votes == (1.0, 0.0, 0.0, 0.0)
+    assert _named(read_iemocap(corpus, votes="summary"))["impro01_F000"].votes == (
+        1.0,
+        0.0,
+        0.0,
+        0.0,
+    )
 
 
 def test_ratings_are_valence_activation_dominance_on_1_to_5(corpus: Path) -> None:
     """Means off the scale are clipped."""
-    items = _named(read(corpus))
+    items = _named(read_iemocap(corpus))
     assert items["impro01_F000"].dimensions == (0.375, 0.375, 0.375)
     assert items["impro01_M001"].dimensions == (1.0, 0.75, 0.0)
     assert items["impro01_M003"].dimensions == (0.125, 0.75, 0.875)
@@ -109,7 +114,7 @@ def test_ratings_are_valence_activation_dominance_on_1_to_5(corpus: Path) -> Non
 
 def test_the_speaker_is_who_speaks_and_not_who_wears_the_markers(corpus: Path) -> None:
     """The letter of the utterance, not that of the dialogue."""
-    items = read(corpus)
+    items = read_iemocap(corpus)
     assert {item.speaker for item in items} == {"Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"}
     assert items[0].session == "Ses01"
     assert items[-1].id == "Ses02M_script01_1b_M003"
@@ -118,7 +123,7 @@ def test_the_speaker_is_who_speaks_and_not_who_wears_the_markers(corpus: Path) -
 
 def test_words_and_sound_are_found_by_the_utterance(corpus: Path) -> None:
     """An utterance without a transcription has no words."""
-    items = _named(read(corpus))
+    items = _named(read_iemocap(corpus))
     assert items["impro01_F000"].text == "Excuse me."
     assert items["impro01_M003"].text is None
     assert items["impro01_F000"].audio == (
@@ -128,7 +133,7 @@ def test_words_and_sound_are_found_by_the_utterance(corpus: Path) -> None:
 
 def test_the_others_can_be_kept_for_their_dimensions(corpus: Path) -> None:
     """Without a category."""
-    items = _named(read(corpus, categories="all"))
+    items = _named(read_iemocap(corpus, categories="all"))
     assert len(items) == 5
     assert items["impro01_F002"].votes is None
     assert items["impro01_F002"].dimensions == (0.25, 0.625, 0.5)
@@ -145,7 +150,7 @@ def test_five_sessions_give_the_folds_of_the_literature(tmp_path: Path) -> None:
                 f"transcriptions/{name}.txt": TRANSCRIPT.replace("Ses01F_impro01", name),
             },
         )
-    items = read(tmp_path)
+    items = read_iemocap(tmp_path)
     sizes = [
         [len({item.speaker for item in part}) for part in (fold.train, fold.dev, fold.test)]
         for made in (leave_one_speaker_out(items), leave_one_session_out(items))
@@ -157,12 +162,12 @@ def test_five_sessions_give_the_folds_of_the_literature(tmp_path: Path) -> None:
 def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None:
     """The folder, the file, the line."""
     with pytest.raises(ConfigError, match=r"no copy of IEMOCAP: it has no Session1 .*sail\.usc"):
-        read(tmp_path / "Session1")
+        read_iemocap(tmp_path / "Session1")
     labels = corpus / "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt"
     labels.write_text("\n[6.2 - 8.2] Ses01F_impro01_F000 neu\n")
     with pytest.raises(ConfigError, match=r"Ses01F_impro01\.txt line 2 is no summary line"):
-        read(corpus)
+        read_iemocap(corpus)
     labels.write_text("")
     (corpus / "Session2/dialog/transcriptions/Ses02M_script01_1b.txt").unlink()
     with pytest.raises(ConfigError, match=r"Ses02M_script01_1b\.txt is missing"):
-        read(corpus)
+        read_iemocap(corpus)

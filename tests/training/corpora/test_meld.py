@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.meld import read
+from streamser.training.corpora.dialogues import read_meld
 from streamser.training.folds import leave_one_speaker_out
 from streamser.training.manifest import read_manifest, write_manifest
 from tests.training.corpora.trees import lay, sounds
@@ -38,14 +38,14 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_seven_emotions_become_four(corpus: Path) -> None:
     """Surprise, fear and disgust are none of them."""
-    train = [item for item in read(corpus) if item.split == "train"]
+    train = [item for item in read_meld(corpus) if item.split == "train"]
     assert [item.category for item in train] == ["sad", "happy", "neutral", "angry"]
-    assert len(read(corpus, categories="all")) == 15
+    assert len(read_meld(corpus, categories="all")) == 15
 
 
 def test_quotes_that_were_broken_on_the_way_are_mended(corpus: Path) -> None:
     """Windows-1252 in UTF-8."""
-    assert [item.text for item in read(corpus)][:2] == [
+    assert [item.text for item in read_meld(corpus)][:2] == [
         "Well, he\u2019s lost it.",
         "You\u2019re a genius!",
     ]
@@ -54,7 +54,9 @@ def test_quotes_that_were_broken_on_the_way_are_mended(corpus: Path) -> None:
 def test_clips_are_found_and_their_lack_leaves_words(corpus: Path) -> None:
     """A decoded clip goes before its video."""
     named = {
-        item.id: item.audio.relative_to(corpus).as_posix() for item in read(corpus) if item.audio
+        item.id: item.audio.relative_to(corpus).as_posix()
+        for item in read_meld(corpus)
+        if item.audio
     }
     assert named == {
         "meld-train-0-0": "train_splits/dia0_utt0.wav",
@@ -64,7 +66,7 @@ def test_clips_are_found_and_their_lack_leaves_words(corpus: Path) -> None:
 
 def test_its_own_splits_name_the_same_actor_anew_in_each(corpus: Path) -> None:
     """Which is what lets the manifest pass, and is told in the reader's docstring."""
-    items = read(corpus)
+    items = read_meld(corpus)
     assert {i.speaker for i in items if i.speaker.endswith("Ross")} == {
         "train/Ross",
         "dev/Ross",
@@ -76,7 +78,7 @@ def test_its_own_splits_name_the_same_actor_anew_in_each(corpus: Path) -> None:
 
 def test_without_its_splits_folds_by_speaker_are_honest(corpus: Path) -> None:
     """Ross is one person then."""
-    items = read(corpus, splits="none")
+    items = read_meld(corpus, splits="none")
     assert {item.speaker for item in items} == {"Phoebe", "Ross", "Rachel"}
     assert {item.split for item in items} == {""}
     assert [fold.name for fold in leave_one_speaker_out(items)] == ["Phoebe", "Rachel", "Ross"]
@@ -87,7 +89,7 @@ def test_what_is_missing_or_wrong_is_named(corpus: Path) -> None:
     table = corpus / "data/MELD/dev_sent_emo.csv"
     table.write_text(HEAD + ROWS.replace("sadness", "grief"), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"dev_sent_emo\.csv line 2: Emotion 'grief' is not one"):
-        read(corpus)
+        read_meld(corpus)
     table.unlink()
     with pytest.raises(ConfigError, match=r"it has no dev_sent_emo\.csv or data/MELD/dev"):
-        read(corpus)
+        read_meld(corpus)

@@ -1,1 +1,0 @@
-"""Our designs beside what a user would otherwise write, in one run."""

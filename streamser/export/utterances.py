@@ -1,0 +1,180 @@
+"""One utterance as people see it: its two final events read as one; and many, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from streamser.events import (
+    EmotionBody,
+    EmotionCompleted,
+    Event,
+    TranscriptionCompleted,
+    TranscriptionFailed,
+)
+from streamser.taxonomy import DIMENSIONS
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["Utterance", "Utterances", "likeliest", "needs_pandas", "read_utterance"]
+
+
+class Utterance(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what came of one utterance; ``emotion`` is ``None`` where the analysis failed.
+
+    ``transcript`` is ``None`` where the session is not transcribed, ``""`` where nothing was
+    understood. ``speaker`` is named where there are several. Times ending in ``_ms`` are ms of
+    audio, ``start`` and ``end`` the same in seconds. ``file`` is the recording it is from.
+    """
+
+    item_id: str
+    start_ms: int
+    end_ms: int
+    transcript: str | None = None
+    distrusted: str | None = None
+    emotion: EmotionBody | None = None
+    lag_ms: float | None = None
+    fault: str | None = None
+    speaker: str | None = None
+    file: str = ""
+
+    def __repr__(self) -> str:
+        seen = ("start", "end", "text", "label", "score", *DIMENSIONS, "speaker", "fault")
+        told = ((name, getattr(self, name)) for name in seen)
+        return f"Utterance({', '.join(f'{name}={value!r}' for name, value in told if value)})"
+
+    @property
+    def start(self) -> float:
+        """Return where it begins, s of audio."""
+        return self.start_ms / 1000
+
+    @property
+    def end(self) -> float:
+        """Return where it ends, s of audio."""
+        return self.end_ms / 1000
+
+    @property
+    def text(self) -> str:
+        """Return its words; empty where none were understood, or asked for."""
+        return self.transcript or ""
+
+    @property
+    def label(self) -> str | None:
+        """Return the category of emotion, ``unsure`` among them; ``None`` where it failed."""
+        return None if self.emotion is None else self.emotion.category
+
+    @property
+    def score(self) -> float | None:
+        """Return the probability of the likeliest category, 0 to 1."""
+        return None if self.emotion is None else self.emotion.confidence
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Return the probabilities of all categories; none where it failed."""
+        return {} if self.emotion is None else self.emotion.scores
+
+    @property
+    def valence(self) -> float | None:
+        """Return how pleasant it is, -1 to 1; ``None`` where that was not measured."""
+        return None if self.emotion is None else self.emotion.dimensions.valence
+
+    @property
+    def arousal(self) -> float | None:
+        """Return how excited it is, -1 to 1; ``None`` where that was not measured."""
+        return None if self.emotion is None else self.emotion.dimensions.arousal
+
+    @property
+    def dominance(self) -> float | None:
+        """Return how dominant it is, -1 to 1; ``None`` where that was not measured."""
+        return None if self.emotion is None else self.emotion.dimensions.dominance
+
+    @property
+    def uncertainty(self) -> float | None:
+        """Return the normalised entropy of the scores, 0 to 1."""
+        return None if self.emotion is None else self.emotion.uncertainty
+
+
+class Utterances(list[Utterance]):
+    """Hold the utterances of one or more recordings, in their order."""
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a row an utterance; the index ``file``, ``start``, ``end`` is audformat's.
+
+        Columns are ``label``, ``score``, ``valence``, ``arousal``, ``dominance``,
+        ``uncertainty``, ``text``, ``speaker``, ``problem`` and ``score_CATEGORY`` for each
+        category; what was not measured is missing. Raises ``ModuleNotFoundError`` without pandas.
+        """
+        pandas = needs_pandas("to_frame()")
+        index = pandas.MultiIndex.from_arrays(
+            [
+                pandas.Index([each.file for each in self], dtype="object"),
+                pandas.to_timedelta([each.start_ms for each in self], unit="ms"),
+                pandas.to_timedelta([each.end_ms for each in self], unit="ms"),
+            ],
+            names=["file", "start", "end"],
+        )
+        values = ("label", "score", *DIMENSIONS, "uncertainty", "text", "speaker")
+        table = {name: [getattr(each, name) for each in self] for name in values}
+        table["problem"] = [each.fault for each in self]
+        for category in dict.fromkeys(name for each in self for name in each.scores):
+            table[f"score_{category}"] = [each.scores.get(category) for each in self]
+        return pandas.DataFrame(table, index=index)
+
+
+def needs_pandas(doer: str) -> Any:
+    """Return pandas; raise ``ModuleNotFoundError`` that says what to install for ``doer``."""
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            f"{doer} needs pandas: run pip install 'streamser[notebook]'.", name="pandas"
+        ) from None
+    return pandas
+
+
+def likeliest(emotion: EmotionBody) -> str:
+    """Return the category with the highest score, also where the judgement is ``unsure``.
+
+    Where all are alike, as of a model that knows dimensions alone, none is the likeliest.
+    """
+    if len(set(emotion.scores.values())) == 1:
+        return emotion.category
+    return max(emotion.scores, key=emotion.scores.__getitem__, default=emotion.category)
+
+
+def read_utterance(event: Event, *, transcribed: bool) -> Utterance | None:
+    """Read the utterance that an event finishes; ``None`` for every other event.
+
+    A session that is transcribed finishes an utterance with two events, both carrying the
+    emotion; the one with the words counts then, and the other one else.
+    """
+    match event:
+        case TranscriptionCompleted():
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.audio_start_ms,
+                end_ms=event.audio_end_ms,
+                transcript=event.transcript,
+                distrusted=event.distrusted,
+                emotion=event.emotion,
+                lag_ms=event.lag_ms,
+            )
+        case EmotionCompleted() if not transcribed:
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.emotion.window.start_ms,
+                end_ms=event.emotion.window.end_ms,
+                emotion=event.emotion,
+                lag_ms=event.lag_ms,
+            )
+        case TranscriptionFailed():
+            return Utterance(
+                item_id=event.item_id,
+                start_ms=event.audio_start_ms,
+                end_ms=event.audio_end_ms,
+                fault=event.error.message,
+                lag_ms=event.lag_ms,
+            )
+    return None

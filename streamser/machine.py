@@ -1,0 +1,239 @@
+"""The machine: its cores, which way of doing the same is the fastest here, and what was chosen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+__all__ = [
+    "MARGIN",
+    "KeptChoices",
+    "Machine",
+    "TimedWay",
+    "choices_file",
+    "core_count",
+    "cpu_name",
+    "describe_machine",
+    "fastest",
+    "forbid_telemetry",
+    "least_times",
+    "told",
+    "usable_cores",
+    "use_one_blas_thread",
+]
+
+MARGIN: Final = 0.9
+"""Share of the favourite's time that another may take at most to be preferred to it."""
+
+
+def usable_cores() -> frozenset[int]:
+    """Return their numbers; none where the system keeps no process to its cores."""
+    return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
+
+
+def core_count() -> int:
+    """Return how many there are, 1 at least."""
+    return len(usable_cores()) or os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """Return what the processor is called, or its kind where the system does not say."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    import platform
+
+    return platform.processor() or platform.machine()
+
+
+def use_one_blas_thread() -> None:
+    """Let numpy multiply matrices on one thread, if it is loaded later, here or in a child.
+
+    Ours are small: a second thread of OpenBLAS only waits for the next one, and keeps a core
+    busy with that. A user who has set ``OPENBLAS_NUM_THREADS`` has decided.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+class TimedWay(msgspec.Struct, frozen=True):
+    """Hold how one way did: its least time, or why it is not to be taken."""
+
+    name: str
+    seconds: float | None = None
+    why: str = ""
+
+
+def least_times(
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    clock: Callable[[], float],
+    budget_s: float,
+    rounds: int,
+) -> dict[str, float]:
+    """Return the least time that each way took, in seconds of ``clock``.
+
+    They take turns, so that what else the machine does meets all of them. There is one round
+    at least, ``rounds`` at most, and no further one that would end after ``budget_s`` if it took
+    as long as the one before. Raises what a way raises.
+    """
+    least = dict.fromkeys(ways, float("inf"))
+    spent = 0.0
+    for _ in range(rounds):
+        taken = {name: _time(way, clock) for name, way in ways.items()}
+        least = {name: min(least[name], taken[name]) for name in ways}
+        spent += sum(taken.values())
+        if spent + sum(taken.values()) > budget_s:
+            break
+    return least
+
+
+def fastest(trials: Sequence[TimedWay]) -> str:
+    """Return the name of the way to take.
+
+    The first is the favourite: it stays unless another takes at most ``MARGIN`` of its time,
+    so that chance does not decide between ways that are alike. Raises ``ValueError`` where none
+    was measured.
+    """
+    measured = [(trial.seconds, trial.name) for trial in trials if trial.seconds is not None]
+    if not measured:
+        raise ValueError("no way of doing it was measured")
+    best, name = min(measured)
+    favourite = trials[0]
+    if favourite.seconds is not None and best > MARGIN * favourite.seconds:
+        return favourite.name
+    return name
+
+
+def told(trials: Sequence[TimedWay]) -> str:
+    """Say in one line how each did, such as ``float32 212 ms, int8 left out (not here)``."""
+    return ", ".join(
+        f"{trial.name} left out ({trial.why})"
+        if trial.seconds is None
+        else f"{trial.name} {1000 * trial.seconds:.3g} ms"
+        for trial in trials
+    )
+
+
+def _time(way: Callable[[], object], clock: Callable[[], float]) -> float:
+    began = clock()
+    way()
+    return clock() - began
+
+
+def choices_file() -> Path:
+    """Return the file in the user's cache folder that choices are kept in by default."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    if not home and sys.platform == "win32":
+        home = os.environ.get("LOCALAPPDATA")
+    if not home:
+        home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(home).expanduser() / "streamser" / "choices.json"
+
+
+class KeptChoices:
+    """Keep what was chosen, by key, in a file of JSON.
+
+    A file that is missing or cannot be read holds nothing; one that cannot be written keeps
+    nothing, and whoever chooses has to choose again. Several processes may share it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, key: str) -> str | None:
+        """Return what was chosen under a key, ``None`` where nothing was."""
+        return self._read().get(key)
+
+    def keep(self, key: str, choice: str) -> str:
+        """Keep a choice; return the one that stands: what was kept before, if anything was."""
+        choices = self._read()
+        if key in choices:
+            return choices[key]
+        with contextlib.suppress(OSError):
+            self._write(choices | {key: choice})
+        return choice
+
+    def _read(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self.path.read_bytes(), type=dict[str, str])
+        except (OSError, msgspec.DecodeError):
+            return {}
+
+    def _write(self, choices: dict[str, str]) -> None:
+        import tempfile
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, written = tempfile.mkstemp(dir=self.path.parent, suffix=".part")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(choices)))
+            # Readers see the old file or the new one, never a part.
+            os.replace(written, self.path)
+        except OSError:
+            Path(written).unlink(missing_ok=True)
+            raise
+
+
+def forbid_telemetry() -> None:
+    """Switch onnxruntime's telemetry off; to be called before it is imported.
+
+    Its builds write a device id below the home directory and send usage events, from the import
+    on. A user who has set ``ORT_DISABLE_TELEMETRY`` has decided.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
+_PACKAGES = (
+    "numpy",
+    "msgspec",
+    "soxr",
+    "soundfile",
+    "onnxruntime",
+    "webrtcvad-wheels",
+    "faster-whisper",
+    "vaderSentiment",
+)
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a figure depends on; ``cores`` are those this process may use."""
+
+    cpu: str
+    cores: int
+    system: str
+    python: str
+    streamser: str
+    packages: dict[str, str]
+
+
+def describe_machine() -> Machine:
+    """Describe this machine and the packages at work."""
+    from streamser import __version__
+
+    return Machine(
+        cpu=cpu_name(),
+        cores=core_count(),
+        system=f"{platform.system()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        streamser=__version__,
+        packages={name: version for name in _PACKAGES if (version := _version(name))},
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,209 @@
+"""Make what the settings ask for: detector, recogniser, emotion model, session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeAlias
+
+from msgspec.structs import replace
+
+from streamser.audio.clip import to_samples
+from streamser.emotion.model import EmotionModel, SpeakerModel
+from streamser.errors import ConfigError
+from streamser.events import ModelNames
+from streamser.pipeline.engine import Abilities, Engine
+from streamser.pipeline.session import Session
+from streamser.pipeline.session_config import SessionConfig
+from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
+from streamser.speech.endpointing import EndpointerSettings
+from streamser.speech.speakers import Clustering, SpeakerEmbedder
+from streamser.speech.vad import Vad
+
+__all__ = [
+    "Part",
+    "build_engine",
+    "build_model",
+    "build_session",
+    "build_session_config",
+    "build_vads",
+    "caveats_of",
+    "check_together",
+    "endpointer_settings",
+    "name_models",
+    "settle",
+]
+
+
+Part: TypeAlias = Literal["words", "emotion", "all"]
+"""Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
+
+
+def endpointer_settings(settings: EndpointingSettings) -> EndpointerSettings:
+    """Turn the endpointing settings, in ms, into the endpointer's, in samples.
+
+    Raises ``ConfigError`` where they do not go together.
+    """
+    try:
+        return EndpointerSettings.from_ms(
+            threshold=settings.threshold,
+            release=settings.release,
+            min_speech_ms=settings.min_speech_ms,
+            silence_ms=settings.silence_ms,
+            pre_roll_ms=settings.pre_roll_ms,
+            tail_ms=settings.tail_ms,
+            max_length_ms=settings.max_utterance_ms,
+            cut_search_ms=settings.cut_search_ms,
+        )
+    except ConfigError as error:
+        raise ConfigError(f"endpointing: {error}") from None
+
+
+def build_vads(settings: Settings) -> Callable[[], Vad]:
+    """Load the voice activity detector; the result makes one for each stream."""
+    if settings.vad.engine == "webrtc":
+        from streamser.speech.vad import WebRtcVad
+
+        return lambda: WebRtcVad(settings.vad.webrtc_mode)
+    from streamser.speech.vad import load_silero
+
+    return load_silero().stream
+
+
+def build_model(settings: Settings, tell: Callable[[str], None]) -> EmotionModel:
+    """Load the emotion model, and tell of it where that takes its time."""
+    from streamser.emotion.choose import choose_model, loads_slowly
+
+    if loads_slowly(settings.emotion.model):
+        tell(f"loading {settings.emotion.model} …")
+    return choose_model(settings.emotion, offline=settings.offline)
+
+
+def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "all") -> Engine:
+    """Load a part of the models and warm them up: recogniser; emotion model and embedder.
+
+    Raises ``ConfigError`` where the embedder is none.
+    """
+    from streamser.speech.choose import choose_transcriber
+
+    transcriber = model = embedder = None
+    if part != "words":
+        # First: it may be misspelt, and the others take their time.
+        embedder = _build_embedder(settings.speakers)
+        model = build_model(settings, tell)
+    if part != "emotion":
+        transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
+    engine = Engine(transcriber, model, embedder)
+    check_together(engine.abilities, part)
+    engine.warm()
+    return engine
+
+
+def check_together(abilities: Abilities, part: Part = "all") -> None:
+    """Raise ``ConfigError`` where the model reads words alone, and nothing recognises any."""
+    if part == "all" and abilities.asr is None and "audio" not in abilities.modalities:
+        raise ConfigError(
+            f"the emotion model {abilities.emotion} reads words alone, and asr.engine is none:"
+            " choose another asr.engine, such as auto, or another model."
+        )
+
+
+def caveats_of(settings: Settings) -> Iterator[str]:
+    """Yield lines that a user should know before the models that the settings ask for are used."""
+    from streamser.emotion.choose import comes_with_us
+    from streamser.emotion.hub_models.registry import caveats
+    from streamser.plugins import EMOTION_MODELS, TRANSCRIBERS, overruled
+
+    yield from caveats(settings.emotion.model)
+    if settings.asr.engine in ASR_ENGINES:
+        yield from overruled(TRANSCRIBERS, settings.asr.engine)
+    if comes_with_us(settings.emotion.model):
+        yield from overruled(EMOTION_MODELS, settings.emotion.model)
+
+
+def name_models(vad: Vad, abilities: Abilities) -> ModelNames:
+    """Name the models at work, as events report them."""
+    return ModelNames(
+        vad=vad.name,
+        asr=abilities.asr,
+        asr_arithmetic=abilities.arithmetic,
+        emotion=abilities.emotion or "none",
+    )
+
+
+def settle(settings: Settings, chosen: str | None) -> Settings:
+    """Return settings that choose again what they have chosen: recogniser and model, or none.
+
+    ``chosen`` is the name of the recogniser that was loaded. Engines that are built later must be
+    alike, whatever the network or a cache holds by then.
+    """
+    from streamser.speech.whisper_files import existing_directory
+
+    asr = settings.asr
+    if asr.engine != "auto":
+        return settings
+    if chosen is None:
+        return replace(settings, asr=replace(asr, engine="none"))
+    # A directory is named by its last part alone: what was asked for finds it again.
+    is_directory = existing_directory(asr.model) is not None
+    model = asr.model if is_directory else chosen.removeprefix("faster-whisper/")
+    return replace(settings, asr=replace(asr, engine="whisper", model=model))
+
+
+def build_session_config(
+    settings: Settings, session_id: str, models: ModelNames, modalities: Sequence[str]
+) -> SessionConfig:
+    """Say what the settings make of a session; raises ``ConfigError``.
+
+    ``modalities`` are those that the emotion model reads.
+    """
+    return SessionConfig(
+        session_id=session_id,
+        models=models,
+        endpointing=endpointer_settings(settings.endpointing),
+        partial_every=to_samples(settings.partial.every_ms),
+        window=to_samples(settings.partial.window_ms),
+        patience=to_samples(settings.partial.voice_after_ms),
+        no_sound=to_samples(settings.endpointing.no_sound_ms),
+        reads_voice="audio" in modalities,
+        reads_words="text" in modalities,
+        speculative=settings.endpointing.speculative,
+        clustering=_clustering(settings.speakers),
+        mood_seconds=settings.mood.time_constant_s,
+    )
+
+
+def build_session(
+    settings: Settings,
+    session_id: str,
+    vad: Vad,
+    abilities: Abilities,
+    new_speaker: Callable[[], SpeakerModel],
+    *,
+    ordered: bool,
+    patient: bool,
+    source: str | None,
+    speaker: str | None,
+) -> Session:
+    """Make a session core for one stream."""
+    profile = replace(
+        build_session_config(
+            settings, session_id, name_models(vad, abilities), abilities.modalities
+        ),
+        ordered=ordered,
+        patient=patient,
+        source=source,
+        speaker=speaker,
+    )
+    return Session(profile, vad, new_speaker)
+
+
+def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:
+    if settings.embedder is None:
+        return None
+    from streamser.speech.speakers import load_embedder
+
+    return load_embedder(settings.embedder)
+
+
+def _clustering(settings: SpeakersSettings) -> Clustering | None:
+    return None if settings.embedder is None else Clustering(settings.threshold, settings.most)

@@ -1,0 +1,274 @@
+"""How a session's events leave it: what they say, in which order, and what was dropped.
+
+``EventBuilder`` words what was found, ``EventEmitter`` orders and numbers, ``DropCounter`` counts
+what could not be kept up with, and says so without flooding. None of them makes an event of an
+utterance: the session does.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal
+
+from msgspec.structs import replace
+
+from streamser.audio.clip import SAMPLE_RATE, to_ms, to_samples
+from streamser.emotion.model import Prediction
+from streamser.emotion.mood import MoodState
+from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
+from streamser.pipeline.requests import Fault
+from streamser.pipeline.utterance import Slot, Utterance
+from streamser.speech.hypothesis import committed_text, revisable_text
+from streamser.speech.transcriber import Transcript, Word
+from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+
+__all__ = [
+    "UNREADABLE",
+    "DropCounter",
+    "EventBuilder",
+    "EventEmitter",
+    "RefusedError",
+    "client_error",
+    "server_error",
+]
+
+_TELL_EVERY = to_samples(1000)
+
+_PLACES = 4
+"""Decimal places of what is judged: more would only look like precision."""
+
+UNREADABLE: Final = Prediction(
+    category=UNSURE,
+    confidence=0.0,
+    scores=dict.fromkeys(CATEGORIES, 1 / len(CATEGORIES)),
+    dimensions=Dimensions(None, None, None),
+    uncertainty=1.0,
+    modalities=(),
+)
+"""What is read from sound in which no voice can be heard; a mood takes nothing from it."""
+
+
+class EventEmitter:
+    """Number events as they leave and keep reserved places in order.
+
+    Reserved places come strictly in order. An event that is ``post``-ed passes them by,
+    unless the emitter is ``ordered``: then nothing passes anything, and the sequence does not
+    depend on when the reserved places became ready. ``lag_of`` says how late an event about a
+    place in the audio (ms) is, in ms, where anybody knows.
+    """
+
+    def __init__(self, session_id: str, *, ordered: bool) -> None:
+        self.blank: dict[str, Any] = {"event_id": "", "session_id": session_id, "seq": 0}
+        """What an event is made with before it has a number."""
+        self.ordered = ordered
+        self.lag_of: Callable[[int], float | None] | None = None
+        self._session_id = session_id
+        self._order: deque[Slot] = deque()
+        self._seq = 0
+        self._ready: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        """Give an event its number and let it go; only for what is due now."""
+        self._seq += 1
+        event_id = f"event_{self._session_id}_{self._seq}"
+        lag_ms = None
+        if self.lag_of is not None and (position := event.clock_ms) is not None:
+            lag_ms = self.lag_of(position)
+        self._ready.append(replace(event, event_id=event_id, seq=self._seq, lag_ms=lag_ms))
+
+    def post(self, event: Event, *, last: bool = False) -> None:
+        """Let an event go at once; where ``ordered``, or ``last``, after all reserved before it."""
+        if self._order and (self.ordered or last):
+            self.reserve(event).ready = True
+        else:
+            self.emit(event)
+
+    def reserve(self, content: object = None) -> Slot:
+        """Reserve the next place for some content, which may be set later."""
+        slot = Slot(content)
+        self._order.append(slot)
+        return slot
+
+    def due(self) -> Iterator[object]:
+        """Yield the contents that stand ready at the head of the order; events leave by themselves.
+
+        What is emitted for one of them stands before whatever is due after it.
+        """
+        while self._order and self._order[0].ready:
+            slot = self._order.popleft()
+            # What is due may hold its slot: without this, each keeps the other.
+            content, slot.content = slot.content, None
+            if isinstance(content, Event):
+                self.emit(content)
+            elif content is not None:
+                yield content
+
+    def collect(self) -> list[Event]:
+        """Return the events that have left since the last call."""
+        events, self._ready = self._ready, []
+        return events
+
+
+class EventBuilder:
+    """Word the events about the utterances of one session: their fields, without an envelope."""
+
+    def __init__(self, model: str, speaker: str | None) -> None:
+        self._model = model
+        self._speaker = speaker
+
+    def emotion(
+        self, prediction: Prediction, start: int, end: int, guess: str | None = None
+    ) -> EmotionBody:
+        """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them."""
+        return EmotionBody(
+            category=prediction.category,
+            confidence=round(prediction.confidence, _PLACES),
+            scores=_rounded(prediction.scores),
+            dimensions=_rounded_dimensions(prediction.dimensions),
+            uncertainty=round(prediction.uncertainty, _PLACES),
+            modalities=prediction.modalities,
+            speaker=self._speaker if guess is None else guess,
+            speaker_provisional=guess is not None,
+            window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
+            model=self._model,
+            evidence=prediction.evidence,
+        )
+
+    def mood(self, state: MoodState, emotion: EmotionBody) -> dict[str, Any]:
+        """Word the session's mood after an utterance, of which ``emotion`` was told."""
+        return {
+            "category": state.category,
+            "scores": _rounded(state.scores),
+            "dimensions": _rounded_dimensions(state.dimensions),
+            "shift": state.shift,
+            "previous": state.previous,
+            "speaker": emotion.speaker,
+            "speaker_provisional": emotion.speaker_provisional,
+            "audio_end_ms": emotion.window.end_ms,
+        }
+
+    def partial(self, utterance: Utterance, end: int) -> dict[str, Any]:
+        """Word what has been understood up to an absolute sample."""
+        committed = committed_text(utterance.stable)
+        revisable = revisable_text(utterance.stable)
+        return {
+            "text": committed + revisable,
+            "committed": committed,
+            "revisable": revisable,
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(end),
+        }
+
+    def words(self, utterance: Utterance, transcript: Transcript) -> dict[str, Any]:
+        """Word what was said in an utterance."""
+        trusted = not transcript.distrust
+        return {
+            "transcript": transcript.text if trusted else "",
+            "language": transcript.language,
+            "confidence": transcript.confidence,
+            "words": tuple(_timing(word) for word in transcript.words) if trusted else (),
+            "distrusted": transcript.distrust or None,
+            "usage": Usage(seconds=round((utterance.end - utterance.start) / SAMPLE_RATE, 3)),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
+
+    def failure(self, utterance: Utterance, fault: Fault) -> dict[str, Any]:
+        """Word that an utterance could not be analysed."""
+        return {
+            "error": server_error(fault.code, fault.message),
+            "audio_start_ms": to_ms(utterance.start),
+            "audio_end_ms": to_ms(utterance.end),
+        }
+
+
+def _timing(word: Word) -> WordTiming:
+    return WordTiming(
+        word=word.text,
+        start_ms=to_ms(word.start),
+        end_ms=to_ms(word.end),
+        confidence=word.confidence,
+    )
+
+
+def _rounded(scores: dict[str, float]) -> dict[str, float]:
+    return {name: round(score, _PLACES) for name, score in scores.items()}
+
+
+def _rounded_dimensions(dimensions: Dimensions) -> Dimensions:
+    values = (dimensions.valence, dimensions.arousal, dimensions.dominance)
+    return Dimensions(*(None if value is None else round(value, _PLACES) for value in values))
+
+
+def server_error(code: str, message: str) -> ErrorBody:
+    """Word a fault that is not the client's."""
+    return ErrorBody(type="server_error", code=code, message=message)
+
+
+def client_error(
+    code: str, message: str, event_id: str | None = None, param: str | None = None
+) -> ErrorBody:
+    """Word what is wrong with a client's message."""
+    return ErrorBody(
+        type="invalid_request_error", code=code, message=message, param=param, event_id=event_id
+    )
+
+
+class RefusedError(Exception):
+    """Say that a client's message cannot be followed; ``body`` tells it why, and nobody else."""
+
+    def __init__(self, code: str, message: str, event_id: str | None = None) -> None:
+        super().__init__(message)
+        self.body = client_error(code, message, event_id)
+
+
+class DropCounter:
+    """Count what was dropped of one kind: partial readings, or samples of sound.
+
+    At most one report a second of audio; what came in between is added up in the next, or in
+    the one that ``rest`` gives at the end. A report holds the fields of ``streamser.overload``.
+    """
+
+    def __init__(self, kind: Literal["partials", "audio"]) -> None:
+        self.total = 0
+        self._kind = kind
+        self._amount = 0
+        self._since: int | None = None
+        self._reported: int | None = None
+        self._reason = ""
+
+    @property
+    def total_ms(self) -> int:
+        """Return the total as ms of sound."""
+        return to_ms(self.total)
+
+    def ignore(self, amount: int) -> None:
+        """Count what was dropped to nobody's trouble."""
+        self.total += amount
+
+    def drop(self, amount: int, reason: str, position: int) -> dict[str, Any] | None:
+        """Count what was dropped at an absolute sample; returns a report if one is due."""
+        self.total += amount
+        self._amount += amount
+        self._reason = reason
+        if self._since is None:
+            self._since = position
+        if self._reported is None or position - self._reported >= _TELL_EVERY:
+            return self.rest(position)
+        return None
+
+    def rest(self, position: int) -> dict[str, Any] | None:
+        """Return a report of what has not been reported yet, if there is any."""
+        if self._since is None:
+            return None
+        audio = self._kind == "audio"
+        report = {
+            "kind": self._kind,
+            "dropped": to_ms(self._amount) if audio else self._amount,
+            "total": self.total_ms if audio else self.total,
+            "since_ms": to_ms(self._since),
+            "reason": self._reason,
+        }
+        self._amount, self._since, self._reported = 0, None, position
+        return report

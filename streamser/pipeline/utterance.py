@@ -1,0 +1,362 @@
+"""What a session remembers of an utterance, and what models are asked about it; pure.
+
+Words and emotion are asked for apart. Live, the voice is read while the recogniser is still at
+work: a partial reading takes the words known so far, and a final is asked for of the voice alone
+first, and again together with its words once they are there. In an ordered session each reading
+waits for the words of the very same sound, so that nothing depends on timing.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from streamser.audio.clip import Clip, Ring
+from streamser.audio.suspicion import is_pinned
+from streamser.emotion.model import Features
+from streamser.pipeline.requests import (
+    Cancel,
+    EmotionRequest,
+    Fault,
+    Observed,
+    Outcome,
+    Request,
+    Skipped,
+    WordsRequest,
+)
+from streamser.pipeline.session_config import SessionConfig
+from streamser.speech.hypothesis import Stable
+from streamser.speech.speakers import Voice
+from streamser.speech.transcriber import Transcript
+
+__all__ = [
+    "Analysed",
+    "Answer",
+    "FinalReady",
+    "Partial",
+    "PartialReady",
+    "RequestTracker",
+    "Slot",
+    "Utterance",
+    "VoiceReady",
+]
+
+
+class Slot(msgspec.Struct, eq=False):
+    """Keep a place in the order for some content: due once it is ``ready`` and at the head."""
+
+    content: object = None
+    ready: bool = False
+
+
+class Analysed(msgspec.Struct, frozen=True, eq=False):
+    """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked."""
+
+    transcript: Transcript | None
+    features: Features
+    voice: Voice | None = None
+
+
+class Partial(msgspec.Struct, eq=False):
+    """Follow a partial on its way: up to where, its place, and the words that have come of it.
+
+    ``slot`` is its place among the events of an ordered session; a live one has none.
+    """
+
+    end: int
+    slot: Slot | None = None
+    transcript: Transcript | None = None
+
+
+class Utterance(msgspec.Struct, kw_only=True, eq=False):
+    """Follow one utterance; positions are absolute samples.
+
+    ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
+    ``partials`` those still on their way, by request. ``words`` are those of the latest trusted
+    partial, ``told`` the settled text told so far. ``end`` is set when the final is asked for,
+    speculatively or not, with the requests for its words, for its voice alone, and for both
+    together; ``transcript``, ``alone`` and ``outcome`` are what has come of them. ``slot`` is
+    its place among the session's events once the utterance is closed, and ``patience_ends``
+    where on the session's clock its voice alone is told of, if words are still missing.
+    ``unreadable``: in the sound asked about last no voice can be heard.
+    """
+
+    number: int
+    item_id: str
+    start: int
+    end: int = 0
+    speech: int = 0
+    readings: int = 0
+    partials: dict[int, Partial] = {}
+    stable: Stable = msgspec.field(default_factory=Stable)
+    words: Transcript | None = None
+    told: str = ""
+    words_request: int | None = None
+    voice_request: int | None = None
+    final_request: int | None = None
+    transcript: Transcript | None = None
+    alone: Observed | None = None
+    outcome: Analysed | Fault | None = None
+    slot: Slot | None = None
+    patience_ends: int = 0
+    unreadable: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Return whether the final has been asked for."""
+        return not (self.words_request is None and self.final_request is None)
+
+
+class PartialReady(msgspec.Struct, frozen=True, eq=False):
+    """Say what has come of a partial: words, what was found from ``start`` on, or why neither.
+
+    ``lost`` is why it was left out; ``slot`` its place in an ordered session.
+    """
+
+    utterance: Utterance
+    end: int
+    slot: Slot | None = None
+    transcript: Transcript | None = None
+    observed: Observed | None = None
+    start: int = 0
+    lost: str | None = None
+
+
+class VoiceReady(msgspec.Struct, frozen=True, eq=False):
+    """Say that the voice of a whole utterance is known, and its words are not yet."""
+
+    utterance: Utterance
+
+
+class FinalReady(msgspec.Struct, frozen=True, eq=False):
+    """Say that the outcome of an utterance is known."""
+
+    utterance: Utterance
+
+
+Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
+
+
+class RequestTracker:
+    """Keep the requests of one session.
+
+    ``ring`` holds the sound they are about; ``readable`` says whether a voice can be heard in it.
+    All may be set anew.
+    """
+
+    def __init__(self, config: SessionConfig, ring: Ring) -> None:
+        self.config = config
+        self.ring = ring
+        self.readable = True
+        self._ids = 0
+        self._requests: dict[int, tuple[Utterance, Request]] = {}
+        self._tasks: list[Request | Cancel] = []
+
+    def collect(self) -> list[Request | Cancel]:
+        """Return what has been asked for and taken back since the last call."""
+        tasks, self._tasks = self._tasks, []
+        return tasks
+
+    def ask_partial(self, utterance: Utterance, end: int, slot: Slot | None) -> None:
+        """Ask what is said and felt up to a sample; with a ``slot`` in an ordered session."""
+        clip = self._clip(utterance, end, final=False)
+        waits = slot is not None
+        if self._transcribes:
+            words = self._words(utterance, clip, droppable=not waits)
+            utterance.partials[words.id] = Partial(end, slot)
+        if not self._transcribes or (self.config.reads_voice and not waits):
+            emotion = self._partial_emotion(utterance, clip, utterance.words)
+            utterance.partials[emotion.id] = Partial(end, slot)
+
+    def ask_final(self, utterance: Utterance, end: int) -> int:
+        """Ask for all there is in an utterance that ends here; returns the partials given up."""
+        given_up = 0
+        if not self.config.ordered:
+            # A partial that comes after the final serves nobody, and would only delay it.
+            given_up = self._cancel_partials(utterance)
+        utterance.end = end
+        clip = self._clip(utterance, end, final=True)
+        if not self._transcribes:
+            utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
+            return given_up
+        utterance.words_request = self._words(utterance, clip).id
+        if self.config.reads_voice and not self.config.ordered:
+            alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
+            utterance.voice_request = alone.id
+        return given_up
+
+    def withdraw_final(self, utterance: Utterance) -> None:
+        """Take the final back: the utterance goes on."""
+        for request_id in (
+            utterance.words_request,
+            utterance.voice_request,
+            utterance.final_request,
+        ):
+            self._cancel(request_id)
+        utterance.words_request = utterance.voice_request = utterance.final_request = None
+        utterance.transcript = utterance.alone = utterance.outcome = None
+
+    def drop(self, utterance: Utterance) -> None:
+        """Take back everything about an utterance; the places it holds become empty."""
+        slots = [partial.slot for partial in utterance.partials.values()]
+        self._cancel_partials(utterance)
+        self.withdraw_final(utterance)
+        for slot in slots:
+            if slot is not None:
+                slot.ready = True
+
+    def resolve(self, request_id: int, outcome: Outcome) -> Answer | None:
+        """Take the outcome of a request; ``None`` where more is to come, or nobody waits for it."""
+        if request_id not in self._requests:
+            return None
+        utterance, request = self._requests.pop(request_id)
+        if request_id in utterance.partials:
+            return self._take_partial(utterance, request, outcome)
+        if request_id == utterance.voice_request:
+            return self._take_voice(utterance, outcome)
+        return self._take_final(utterance, request, outcome)
+
+    # Answers
+
+    def _take_partial(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
+        partial = utterance.partials.pop(request.id)
+        end, slot = partial.end, partial.slot
+        match outcome:
+            case Transcript():
+                words = self._trusted(outcome)
+                utterance.words = words or utterance.words
+                if slot is None and self.config.reads_voice:
+                    return PartialReady(utterance, end, transcript=outcome)
+                emotion = self._partial_emotion(utterance, request.clip, words)
+                utterance.partials[emotion.id] = Partial(end, slot, outcome)
+                # Who does not wait for order is told of the words at once.
+                return None if slot else PartialReady(utterance, end, transcript=outcome)
+            case Observed():
+                assert isinstance(request, EmotionRequest)
+                told = partial.transcript if slot is not None else None
+                return PartialReady(utterance, end, slot, told, outcome, request.heard_from)
+            case Skipped(reason=reason):
+                return PartialReady(utterance, end, slot, lost=reason)
+            case _:
+                return PartialReady(utterance, end, slot, lost="failed")
+
+    def _take_voice(self, utterance: Utterance, outcome: Outcome) -> Answer | None:
+        utterance.voice_request = None
+        if not isinstance(outcome, Observed):
+            # Nobody's loss: the final is still to come, and says the same and more.
+            return None
+        utterance.alone = outcome
+        return VoiceReady(utterance)
+
+    def _take_final(
+        self, utterance: Utterance, request: Request, outcome: Outcome
+    ) -> Answer | None:
+        match outcome:
+            case Transcript():
+                utterance.words_request, utterance.transcript = None, outcome
+                alone, words = utterance.alone, self._trusted(outcome)
+                if words is None and alone is not None:
+                    utterance.outcome = Analysed(outcome, alone.features, alone.voice)
+                    return FinalReady(utterance)
+                self._give_up_voice(utterance)
+                final = self._emotion(
+                    utterance, request.clip, len(request.clip.samples), words=words
+                )
+                utterance.final_request = final.id
+                return None
+            case Observed(features=features, voice=voice):
+                alone = utterance.alone
+                known = voice if alone is None or alone.voice is None else alone.voice
+                utterance.outcome = Analysed(utterance.transcript, features, known)
+            case Fault():
+                self._give_up_voice(utterance)
+                utterance.outcome = outcome
+            case Skipped():
+                utterance.outcome = Fault("skipped", "was left out")
+        return FinalReady(utterance)
+
+    def _give_up_voice(self, utterance: Utterance) -> None:
+        self._cancel(utterance.voice_request)
+        utterance.voice_request = None
+
+    # Requests
+
+    @property
+    def _transcribes(self) -> bool:
+        return self.config.models.asr is not None
+
+    def _trusted(self, transcript: Transcript) -> Transcript | None:
+        """Return the words that emotion may be read from, if there are any."""
+        if transcript.distrust or not self.config.reads_words:
+            return None
+        return transcript if transcript.text else None
+
+    def _partial_emotion(
+        self, utterance: Utterance, clip: Clip, words: Transcript | None
+    ) -> EmotionRequest:
+        window = min(self.config.window, len(clip.samples))
+        droppable = not self.config.ordered
+        return self._emotion(utterance, clip, window, droppable=droppable, words=words)
+
+    def _emotion(
+        self,
+        utterance: Utterance,
+        clip: Clip,
+        window: int,
+        *,
+        droppable: bool = False,
+        words: Transcript | None = None,
+    ) -> EmotionRequest:
+        known = utterance.alone is not None and utterance.alone.voice is not None
+        request = EmotionRequest(
+            id=self._next_id(),
+            clip=clip,
+            window=window,
+            droppable=droppable,
+            refusable=not self.config.patient,
+            text=None if words is None else words.text,
+            certainty=None if words is None else words.confidence,
+            embed=clip.final and self.config.guesses_speakers and not known,
+        )
+        self._send(utterance, request)
+        return request
+
+    def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
+        refusable = not self.config.patient
+        request = WordsRequest(self._next_id(), clip, droppable=droppable, refusable=refusable)
+        self._send(utterance, request)
+        return request
+
+    def _send(self, utterance: Utterance, request: Request) -> None:
+        self._requests[request.id] = (utterance, request)
+        self._tasks.append(request)
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def _clip(self, utterance: Utterance, end: int, *, final: bool) -> Clip:
+        samples = self.ring.read(utterance.start, end)
+        utterance.unreadable = not self.readable or is_pinned(samples)
+        return Clip(
+            session_id=self.config.session_id,
+            utterance=utterance.number,
+            start=utterance.start,
+            samples=samples,
+            final=final,
+            language=self.config.language,
+        )
+
+    def _cancel_partials(self, utterance: Utterance) -> int:
+        given_up = len(utterance.partials)
+        for request_id in utterance.partials:
+            self._cancel(request_id)
+        utterance.partials.clear()
+        return given_up
+
+    def _cancel(self, request_id: int | None) -> None:
+        if request_id is not None and self._requests.pop(request_id, None) is not None:
+            self._tasks.append(Cancel(session_id=self.config.session_id, request_id=request_id))

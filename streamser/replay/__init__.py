@@ -1,1 +1,0 @@
-"""Play recorded sessions again."""

@@ -1,1 +1,0 @@
-"""Runtime: the session core, the device thread, and the drivers that wire them."""

@@ -1,0 +1,169 @@
+"""Measure an emotion model that is no checkpoint, such as the one that comes with the program."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from streamser import __version__
+from streamser.audio.clip import Samples
+from streamser.emotion.choose import choose_model
+from streamser.emotion.frontend import Mel
+from streamser.emotion.fused.config import HeadsConfig
+from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.model import EmotionModel, Prediction, Segment
+from streamser.errors import AudioError, ConfigError
+from streamser.settings import EmotionSettings
+from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
+from streamser.training.augment import degrade_at_snr
+from streamser.training.batches import labels_of, text_of
+from streamser.training.check import chosen
+from streamser.training.evaluate import (
+    Evaluated,
+    Request,
+    bare,
+    digest_of,
+    packages,
+    plan_conditions,
+)
+from streamser.training.manifest import Item, read_manifest
+from streamser.training.predictions import Degrade, Predictions
+from streamser.training.report import Condition, Entry, Evaluation, Provenance
+from streamser.training.scores import Answers, score
+from streamser.training.sounds import Sounds
+
+__all__ = ["evaluate_model"]
+
+_BATCH = 8
+_HEADS = HeadsConfig(categories=CATEGORIES, dimensions=DIMENSIONS)
+_LEAST = 1e-9
+
+
+class _Able(NamedTuple):
+    """Say what a model can make use of, as a fused one does."""
+
+    acoustic: str | None
+    text: str | None
+
+
+def evaluate_model(
+    request: Request, report: Callable[[str], None] = lambda line: None
+) -> Evaluated:
+    """Measure a model under every condition that was asked for; the richest comes first.
+
+    Each utterance is judged as the first of somebody unknown, and as the program would judge it:
+    scores and dimensions are told calibrated, so raw figures and calibrated ones are the same.
+    Utterances without a label are not counted. Raises as ``evaluate`` does.
+    """
+    items, unlabelled = _labelled(request)
+    model = choose_model(EmotionSettings(model=request.checkpoint))
+    able = _Able(*(name if name in model.modalities else None for name in ("audio", "text")))
+    plan = plan_conditions(
+        cast("FusedModel", able),
+        items,
+        modality=request.modality,
+        text=request.text,
+        snrs=request.snrs,
+    )
+    if unlabelled:
+        report(f"not counted, since they have no label: {unlabelled}")
+    sounds, skipped = Sounds(), 0
+    if any("audio" in each.modalities for each in plan):
+        readable = sounds.readable(items, strict=request.strict)
+        items, skipped = list(readable.items), readable.unreadable
+    entries: list[Entry] = []
+    clean: list[tuple[str, Answers]] = []
+    for condition in plan:
+        report(condition.title)
+        fitting = [item for item in items if condition.fits(item)]
+        answers = _answers(model, fitting, condition, sounds, request)
+        entries.append(
+            Entry(condition, score([answers], replicates=request.replicates, seed=request.seed))
+        )
+        if condition.snr_db is None:
+            clean.append((condition.title, answers))
+    provenance = Provenance(
+        manifest=request.manifest.name,
+        manifest_sha256=digest_of(request.manifest),
+        split=request.split or "test, or all where none is marked",
+        items=len(items),
+        speakers=len({(item.corpus, item.speaker or item.id) for item in items}),
+        skipped=skipped,
+        checkpoint=bare(request.checkpoint),
+        weights_sha256=f"those of streamser {__version__}",
+        calibrations={},
+        seed=request.seed,
+        replicates=request.replicates,
+        noise="" if not request.snrs else bare(request.noise or "white, pink and brown noise"),
+        command=request.command,
+        cpu=request.cpu,
+        threads=1,
+        device="CPU",
+        versions=packages(),
+    )
+    return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
+
+
+def _labelled(request: Request) -> tuple[list[Item], int]:
+    """Return the utterances with a label, and how many there are without."""
+    items = chosen(read_manifest(request.manifest), request.split or "test")
+    labels = labels_of(items, _HEADS)
+    known = (labels.votes == labels.votes).any(axis=1) | (labels.truth == labels.truth).any(axis=1)
+    if not known.any():
+        raise ConfigError(f"{request.manifest}: no utterance has a label of ours.")
+    kept = [item for item, has in zip(items, known, strict=True) if has]
+    return kept, len(items) - len(kept)
+
+
+def _answers(
+    model: EmotionModel,
+    items: Sequence[Item],
+    condition: Condition,
+    sounds: Sounds,
+    request: Request,
+) -> Answers:
+    noisy = None if condition.snr_db is None else degrade_at_snr(request.noise, condition.snr_db)
+    told: list[Prediction] = []
+    for first in range(0, len(items), _BATCH):
+        batch = [_asked(item, condition, sounds, noisy) for item in items[first : first + _BATCH]]
+        told += [model.new_speaker().predict(finding) for finding in model.extract(batch)]
+    scores = np.array([[each.scores[name] for name in CATEGORIES] for each in told])
+    felt = np.array([[_felt(each, name) for name in DIMENSIONS] for each in told])
+    labels = labels_of(items, _HEADS)
+    # Nothing is measured of what the model does not tell.
+    names_none = (scores == scores[:, :1]).all()
+    predictions = Predictions(
+        categories=CATEGORIES,
+        names=DIMENSIONS,
+        ids=tuple(item.id for item in items),
+        speakers=tuple(item.speaker for item in items),
+        corpora=tuple(item.corpus for item in items),
+        logits=np.log(np.maximum(scores, _LEAST)),
+        dimensions=np.nan_to_num(felt, nan=0.5),
+        votes=np.full_like(labels.votes, np.nan) if names_none else labels.votes,
+        truth=np.where(np.isnan(felt), np.nan, labels.truth),
+    )
+    sure = np.array([each.category != UNSURE for each in told])
+    return Answers(predictions, predictions, sure)
+
+
+def _asked(item: Item, condition: Condition, sounds: Sounds, noisy: Degrade | None) -> Segment:
+    samples: Samples = np.zeros(0, np.float32)
+    if "audio" in condition.modalities:
+        sound: Any = sounds.load(item)
+        if isinstance(sound, Mel):
+            raise AudioError(f"{item.id} has log-mel features only, and no recording.")
+        samples = sound
+        if noisy is not None:
+            noise: Any = noisy(sound, np.random.default_rng(zlib.crc32(item.id.encode())))
+            samples = noise
+    text = text_of(item, condition.text or "gold") if "text" in condition.modalities else None
+    return Segment(samples=samples, text=text)
+
+
+def _felt(told: Prediction, name: str) -> float:
+    value = getattr(told.dimensions, name)
+    return np.nan if value is None else (value + 1.0) / 2.0

@@ -1,0 +1,3 @@
+"""Measurements that anyone can rerun: how fast, how flat, how late."""
+
+PROGRAM = "python -m tools.bench"

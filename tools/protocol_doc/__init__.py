@@ -1,0 +1,1 @@
+"""Write the document of the protocol."""
