@@ -55,7 +55,7 @@ __all__ = ["Session", "connect"]
 
 _UNREAD = 256
 """Events that may wait for the user; more wait in the socket."""
-_ASTRAY = 4000
+_RECONNECT_CODE = 4000
 
 
 class Session:
@@ -396,7 +396,7 @@ class Conversation:
         except UnknownSession:
             self.buffer.forget_session()
             # Any code but 1000, which would end the stream.
-            await socket.close(_ASTRAY)
+            await socket.close(_RECONNECT_CODE)
             broken = ConnectionLost("it has another session than we know of", 0.0)
         except FinalsLost:
             self.buffer.restart_stream()
