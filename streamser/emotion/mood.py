@@ -12,8 +12,9 @@ The name follows three rules, the first that applies:
    the mood.
 2. One of the last two sure turns is called as the mood is, and not both of the last two turns
    are unsure: it keeps its name. So no single turn takes a name away, whatever it is.
-3. The smoothed scores decide: a category that leads all others clearly gives its name, and the
-   name that was held stays while it keeps up; else the mood is ``"unsure"``.
+3. The smoothed scores decide: a category that leads all others clearly gives its name, if it is
+   neutral or a sure turn was called so, and the name that was held stays while it keeps up; else
+   the mood is ``"unsure"``. What no single turn surely was, the mood is not either.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ __all__ = ["Judged", "Mood", "MoodState"]
 
 _HALF_LIFE: Final = 1.5  # turns: the newest is .37 of all evidence, the last three .75
 _FULL_SECONDS: Final = 1.0  # 63 % of a turn's weight: a longer one gains little
+_CALM: Final = "neutral"
 _KEPT: Final = 16  # turns; all older ones together would be less than a thousandth
 _ALIKE: Final = 3  # sure turns that name a mood, whatever they weigh
 _LEAD: Final = 0.10  # of probability, before a mood gets another name by its scores
@@ -144,7 +146,9 @@ class Mood:
         bisect.insort(self._turns, turn, key=lambda each: each.at_ms)
         del self._turns[:-_KEPT]
         called = _called([each.category for each in self._turns], self._category)
-        self._category = called or _leading(self._scores(), self._category)
+        witnessed = {_CALM, self._category, *(each.category for each in self._turns)}
+        leading = _leading(self._scores(), self._category)
+        self._category = called or (leading if leading in witnessed else UNSURE)
         if self._category in (UNSURE, self._named):
             return False
         self._previous, self._named = self._named, self._category

@@ -245,6 +245,13 @@ def test_an_unsure_turn_is_no_witness() -> None:
     assert hear(Mood(), *[sad] * 5, happy, unsure, happy, unsure, happy)[-1].category == "happy"
 
 
+def test_what_no_turn_surely_was_is_no_mood() -> None:
+    """Unsure turns that lean to one emotion leave the mood unsure; one that is sure names it."""
+    leaning = (reading(angry=0.4, neutral=0.1), 3.0)
+    assert {state.category for state in hear(Mood(), *[leaning] * 4)} == {"unsure"}
+    assert hear(Mood(), *[leaning] * 2, (sure("angry", 0.9), 3.0))[-1].category == "angry"
+
+
 def test_a_mood_of_which_nothing_more_is_heard_ends_unsure() -> None:
     """A few unsure turns leave it, many do not."""
     states = hear(Mood(), *[(sure("sad", 0.8), 3.0)] * 5, *[(reading(neutral=0.3), 3.0)] * 20)

@@ -34,16 +34,16 @@ from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions
-from tools.compact.learn import as_voice, teach
+from tools.compact.learn import as_voice, teach_voices
 from tools.compact.lessons import training_lessons
 from tools.compact.network import Judge
-from tools.compact.occasions import Occasions, OccasionSettings
+from tools.compact.occasions import Occasions
 from tools.compact.recipe import BundleSettings
 from tools.compact.streams import StreamBatch, Streams, StreamSettings
 from tools.compact.texts import NO_TEXTS
-from tools.compact.voices import OTHER, corpus_means, fit_norm, pool_of, read_voices
+from tools.compact.voices import OTHER, Voices, corpus_means, fit_norm, pool_of, read_voices
 
-__all__ = ["main"]
+__all__ = ["Clip", "Score", "main", "mean_score", "measured_clips", "train_and_judge"]
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -91,9 +91,8 @@ class Score(NamedTuple):
 
 def rows() -> list[Row]:
     """List the variations: the whole first, then what is taken away or done otherwise."""
-    voices = OccasionSettings(voices=144, words=0, pairs=0)
-    whole = _changed(BundleSettings(), occasions=voices)
-    judge = whole.judge
+    whole = BundleSettings()
+    voices, judge = whole.voices, whole.judge
     longer = _changed(whole.learn, steps=_LONGER)
     return [
         Row("whole", whole),
@@ -104,8 +103,8 @@ def rows() -> list[Row]:
         Row("streams not moved", _changed(whole, streams=StreamSettings(moved=0.0))),
         Row("streams of one mood moved four times as far", _changed(whole, streams=_FAR)),
         Row("even streams only", _changed(whole, streams=StreamSettings(1.0, 0.0, 0.0))),
-        Row("votes of the hearers", _changed(whole, occasions=voices._replace(intended=0.0))),
-        Row("half votes, half intended", _changed(whole, occasions=voices._replace(intended=0.5))),
+        Row("votes of the hearers", _changed(whole, voices=voices._replace(intended=0.0))),
+        Row("half votes, half intended", _changed(whole, voices=voices._replace(intended=0.5))),
     ]
 
 
@@ -164,12 +163,13 @@ def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
     crema = cremad.read(data / "cremad_mel", votes="intended", categories="all")
     german = emodb.read(data / "emodb", categories="all")
     return {
-        "CREMA-D dev": _measured((item for item in crema if item.split == "dev"), layers),
-        "EmoDB": _measured(german, layers),
+        "CREMA-D dev": measured_clips((item for item in crema if item.split == "dev"), layers),
+        "EmoDB": measured_clips(german, layers),
     }
 
 
-def _measured(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
+def measured_clips(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
+    """Measure utterances, through no channel."""
     sounds = Sounds()
     return [
         Clip(item.speaker, pool_of(item), measured_sound(sounds.load(item), layers))
@@ -231,30 +231,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _score(row: Row, options: argparse.Namespace, tests: dict[str, list[Clip]]) -> dict[str, Score]:
     """Train a variation with each seed, and judge it everywhere."""
-    studio = open_studio(options.data / "noise_rir")
     voices = read_voices(
         training_lessons(options.data, german=False),
         BundleSettings().channels,
-        studio,
+        open_studio(options.data / "noise_rir"),
         load_layers(options.parts),
         cache=options.cache / "voices-train.npz",
     )
     voices = voices._replace(values=voices.values[: 1 + row.settings.channels])
+    found = [train_and_judge(row.settings, voices, tests, 1 + n) for n in range(options.seeds)]
+    return {name: mean_score([scores[name] for scores in found]) for name in tests}
+
+
+def train_and_judge(
+    settings: BundleSettings, voices: Voices, tests: dict[str, list[Clip]], seed: int
+) -> dict[str, Score]:
+    """Train the voice's half on voices not yet placed, and judge it on each test."""
     directions = fit_directions(voices)
     voices = voices.placed(directions)
-    placed_tests = {name: _placed(clips, directions) for name, clips in tests.items()}
     norm = replace(fit_norm(voices), mean=corpus_means(voices).mean(axis=0))
-    found: dict[str, list[Score]] = {name: [] for name in tests}
-    for seed in range(1, 1 + options.seeds):
-        rng = np.random.default_rng(seed)
-        streams = Streams(voices, norm, row.settings.streams, rng)
-        occasions = Occasions(voices, streams, NO_TEXTS, row.settings.occasions, rng)
-        judge = teach(
-            occasions, NO_TEXTS, row.settings.judge, row.settings.learn, seed=seed, tell=_silent
-        )
-        for name, clips in placed_tests.items():
-            found[name].append(judge_streams(judge, norm, clips))
-    return {name: Score(*np.mean(each, axis=0).tolist()) for name, each in found.items()}
+    rng = np.random.default_rng(seed)
+    streams = Streams(voices, norm, settings.streams, rng)
+    occasions = Occasions(voices, streams, NO_TEXTS, settings.voices, rng)
+    judge = teach_voices(occasions, settings.judge, settings.learn, seed=seed, tell=_silent)
+    return {
+        name: judge_streams(judge, norm, _placed(clips, directions))
+        for name, clips in tests.items()
+    }
+
+
+def mean_score(scores: Sequence[Score]) -> Score:
+    """Return the mean of scores, number by number."""
+    return Score(*np.mean(scores, axis=0).tolist())
 
 
 def _silent(line: str) -> None:

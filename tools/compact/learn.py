@@ -1,4 +1,8 @@
-"""Teach the fusion: voices, words and pairs together, cross-entropy and CCC."""
+"""Teach the network: voices first, then words and pairs beside them, by cross-entropy and CCC.
+
+Taught all at once, the voice's half is worth less on strangers: beside words a voice need only be
+as plain as they are. So voices come alone, and what comes after leaves alone what they pass.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +21,9 @@ from streamser.training.losses import ccc_loss, cross_entropy
 from tools.compact.network import Answer, Judge, JudgeSettings, Voice
 from tools.compact.occasions import OccasionBatch, Occasions
 from tools.compact.streams import StreamBatch
-from tools.compact.texts import EncodedTexts
+from tools.compact.texts import NO_TEXTS, EncodedTexts
 
-__all__ = ["LearnSettings", "as_voice", "ask", "teach"]
+__all__ = ["LearnSettings", "as_voice", "ask", "teach_voices", "teach_words"]
 
 _REPORTED: Final = 500
 
@@ -42,22 +46,50 @@ class LearnSettings(msgspec.Struct, frozen=True, kw_only=True):
     clip: float = 1.0
 
 
-def teach(
+def teach_voices(
     occasions: Occasions,
-    texts: EncodedTexts,
     judge_settings: JudgeSettings,
     settings: LearnSettings,
     *,
     seed: int,
     tell: Callable[[str], None],
 ) -> Judge:
-    """Train a network from nothing; the same seed gives the same weights on the same machine."""
+    """Train a network from nothing on occasions without words.
+
+    The same seed gives the same weights on the same machine.
+    """
     torch.manual_seed(seed)
-    judge = Judge(judge_settings)
+    return _learn(Judge(judge_settings), occasions, NO_TEXTS, settings, tell)
+
+
+def teach_words(
+    judge: Judge,
+    occasions: Occasions,
+    texts: EncodedTexts,
+    settings: LearnSettings,
+    *,
+    tell: Callable[[str], None],
+) -> Judge:
+    """Go on with words alone and with pairs; return a network that hears voices as before.
+
+    Only the branch of the words learns: to say what it knows to bridge tokens and heads as they
+    are. The given network is used up.
+    """
+    judge.requires_grad_(False)
+    judge.fusion.branches["text"].requires_grad_(True)
+    return _learn(judge, occasions, texts, settings, tell)
+
+
+def _learn(
+    judge: Judge,
+    occasions: Occasions,
+    texts: EncodedTexts,
+    settings: LearnSettings,
+    tell: Callable[[str], None],
+) -> Judge:
     kept = copy.deepcopy(judge).eval()
-    optimizer = torch.optim.AdamW(
-        judge.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-    )
+    learning = [weights for weights in judge.parameters() if weights.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=settings.rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, settings.rate, total_steps=settings.steps, pct_start=settings.warmup
     )
@@ -67,7 +99,7 @@ def teach(
         loss = _loss(ask(judge.train(), batch, texts), batch, settings)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(judge.parameters(), settings.clip)
+        nn.utils.clip_grad_norm_(learning, settings.clip)
         optimizer.step()
         schedule.step()
         _follow(kept, judge, max(settings.averaging, 1.0 / (step + 1)))

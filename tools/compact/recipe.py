@@ -15,12 +15,12 @@ from streamser.emotion.compact.words import load_words
 from tools.compact.assemble import assemble, calibrate
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions
-from tools.compact.learn import LearnSettings, teach
+from tools.compact.learn import LearnSettings, teach_voices, teach_words
 from tools.compact.lessons import cremad_lessons, training_lessons
 from tools.compact.network import JudgeSettings
 from tools.compact.occasions import Occasions, OccasionSettings
 from tools.compact.streams import Streams, StreamSettings
-from tools.compact.texts import EncodedTexts, choose_texts, encode_texts
+from tools.compact.texts import NO_TEXTS, EncodedTexts, choose_texts, encode_texts
 from tools.compact.voices import Voices, corpus_means, fit_norm, read_voices
 from tools.compact.word_encoder import emobank_target
 from tools.compact.word_texts import HeldOut, WordText, read_words
@@ -37,7 +37,9 @@ class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     channels: int = 4
     streams: StreamSettings = StreamSettings()
-    occasions: OccasionSettings = OccasionSettings()
+    voices: OccasionSettings = OccasionSettings(voices=144, words=0, pairs=0)
+    fused: OccasionSettings = OccasionSettings(voices=0, words=72, pairs=108)
+    checked: OccasionSettings = OccasionSettings(voices=168, words=36, pairs=60)
     judge: JudgeSettings = JudgeSettings()
     learn: LearnSettings = LearnSettings()
     calibration_batches: int = 60
@@ -97,13 +99,13 @@ def train_bundle(
     norm = replace(norm, mean=corpus_means(voices).mean(axis=0))
     rng = np.random.default_rng(seed)
     streams = Streams(voices, norm, settings.streams, rng)
-    occasions = Occasions(voices, streams, corpora.texts, settings.occasions, rng)
-    judge = teach(occasions, corpora.texts, settings.judge, settings.learn, seed=seed, tell=tell)
-    # Calibrated on labels as they are, whatever was learnt from.
-    exact = settings.occasions._replace(intended=1.0)
+    alone = Occasions(voices, streams, NO_TEXTS, settings.voices, rng)
+    judge = teach_voices(alone, settings.judge, settings.learn, seed=seed, tell=tell)
+    fused = Occasions(voices, streams, corpora.texts, settings.fused, rng)
+    judge = teach_words(judge, fused, corpora.texts, settings.learn, tell=tell)
     again = np.random.default_rng(1000 + seed)
     dev_streams = Streams(dev_voices, norm, settings.streams, again)
-    dev = Occasions(dev_voices, dev_streams, corpora.dev_texts, exact, again)
+    dev = Occasions(dev_voices, dev_streams, corpora.dev_texts, settings.checked, again)
     found = calibrate(judge, dev, corpora.dev_texts, settings.calibration_batches)
     for name, calibration in found.items():
         tell(

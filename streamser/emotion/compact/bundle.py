@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 FORMAT: Final = "streamser.compact"
-VERSION: Final = 3
+VERSION: Final = 4
 CONFIG: Final = "config.json"
 JUDGE: Final = "judge.onnx"
 NORM: Final = "norm.npz"

@@ -27,6 +27,9 @@ PRIOR: Final = 3.0
 MEMORY: Final = 50.0
 """Utterances that a stream's own past is worth at most; beyond, older ones fade."""
 
+SPREAD_PRIOR: Final = 1.0
+"""Utterances that the prior is worth where it is told how far a stream spreads."""
+
 LIMIT: Final = 4.0
 """Deviations: what is farther off is an accident."""
 
@@ -52,8 +55,8 @@ class Views(NamedTuple):
 
     ``relative`` is in the stream's own deviations from its own mean, ``absolute`` in those of
     everybody; ``context`` is the stream's mean among everybody's. ``variety``, [..., groups],
-    is how much the stream varies in each group of statistics, the logarithm of its deviation
-    over the prior's: no microphone changes that, and a stream of one mood varies little.
+    is how much the stream varies in each group of statistics, the logarithm of its spread over
+    the prior's: no microphone changes that, and a stream of one mood varies little.
     """
 
     relative: npt.NDArray[np.float32]
@@ -113,10 +116,20 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
         variance = second - self.mean(norm) ** 2
         return np.sqrt(np.maximum(variance, _LEAST_VARIANCE * norm.variance))
 
+    def spread(self, norm: Norm) -> Floats:
+        """Return how far the stream's utterances lie from their own mean: a standard deviation.
+
+        Other than in ``deviation`` it does not matter how far the stream as a whole lies from
+        what is usual, which is as much the microphone's doing as the speaker's.
+        """
+        weight = max(self.weight, 1.0)
+        about = np.maximum(self.squares - self.sums**2 / weight, 0.0)
+        return np.sqrt((about + SPREAD_PRIOR * norm.variance) / (weight - 1.0 + SPREAD_PRIOR))
+
     def against(self, norm: Norm) -> Reference:
         """Work out what measurements are set against as long as this is what is usual."""
         mean, deviation = self.mean(norm), self.deviation(norm)
-        ratio = np.log(deviation / np.sqrt(norm.variance))
+        ratio = np.log(self.spread(norm) / np.sqrt(norm.variance))
         variety = np.array([ratio[span].mean() for span in GROUPS.values()])
         context = (mean - norm.centre) / norm.spread
         return Reference(norm, mean, deviation, _clipped(context), _clipped(variety))

@@ -69,6 +69,18 @@ def test_a_monotonous_stream_keeps_some_deviation() -> None:
     assert usual.deviation(NORM).min() >= np.sqrt(0.1 * 4.0) - 1e-9
 
 
+def test_how_far_a_stream_spreads_is_told_whatever_its_microphone() -> None:
+    """All of it may lie far from what is usual: that is no spread."""
+    rng = np.random.default_rng(0)
+    near, far = Usual(), Usual()
+    for _ in range(10):
+        values = rng.normal(0.0, 0.5, WIDTH).astype(np.float32)
+        near = near.extended(Measured(values, 2.0), NORM)
+        far = far.extended(Measured(values + np.float32(5.0), 2.0), NORM)
+    assert np.allclose(near.against(NORM).variety, far.against(NORM).variety, atol=1e-3)
+    assert (far.against(NORM).variety < -0.3).all()
+
+
 def test_short_utterances_teach_in_proportion_and_silence_nothing() -> None:
     """A second of speech counts fully."""
     assert after(utterance(1.0, 0.25)).weight == pytest.approx(0.25)

@@ -30,7 +30,9 @@ SETTINGS = BundleSettings(
     judge=JudgeSettings(
         hidden=32, tokens=2, width=16, heads=2, bridge_tokens=2, input_dropout=0.0, dropout=0.0
     ),
-    occasions=OccasionSettings(voices=36, words=24, pairs=24),
+    voices=OccasionSettings(voices=48, words=0, pairs=0),
+    fused=OccasionSettings(voices=0, words=36, pairs=36),
+    checked=OccasionSettings(voices=36, words=24, pairs=24),
     learn=LearnSettings(steps=120, rate=5e-3, averaging=0.05),
     calibration_batches=12,
 )
