@@ -36,7 +36,6 @@ WHEEL = Path(streamser.__file__).parent
 FLOORS: Mapping[str, int] = {
     "": 0,
     "events": 1,
-    "utterances": 2,
     "audio": 2,
     "speech": 3,
     "emotion": 4,
