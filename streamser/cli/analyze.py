@@ -31,10 +31,10 @@ from streamser.events import (
 )
 from streamser.export.formats import is_format
 from streamser.export.tables import Cell, csv_line
+from streamser.export.utterances import Utterance, likeliest, read_utterance
 from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.text import printable, visible
-from streamser.utterances import Utterance, likeliest, read_utterance
 
 if TYPE_CHECKING:
     from rich.text import Text

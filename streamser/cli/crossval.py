@@ -19,7 +19,7 @@ from streamser.errors import ConfigError
 if TYPE_CHECKING:
     from types import FrameType
 
-    from streamser.training.crossval import Cell, Plan
+    from streamser.training.crossval import Cell, CrossvalPlan
 
 __all__ = ["crossval"]
 
@@ -92,7 +92,7 @@ def crossval(
     Writes report.md and report.json into --out, and every test prediction below it.
     """
     check_folder("--out", out)
-    from streamser.training.crossval import Plan, check_labels, pending, systems
+    from streamser.training.crossval import CrossvalPlan, check_labels, pending, systems
     from streamser.training.folds import folds
     from streamser.training.manifest import read_manifest
     from streamser.training.settings import load_train_settings
@@ -102,7 +102,7 @@ def crossval(
     if source is None:
         raise ConfigError("no manifest; give --manifest FILE (`streamser corpus` makes one).")
     items = read_manifest(source)
-    plan = Plan(
+    plan = CrossvalPlan(
         systems=tuple(systems(settings, _rows(rows), _names(tasks))),
         folds=tuple(folds(items, protocol.value, k=groups)),
         seeds=tuple(range(settings.run.seed, settings.run.seed + seeds)),
@@ -129,7 +129,7 @@ def crossval(
     typer.echo(report.read_text(encoding="utf-8"))
 
 
-def _run(plan: Plan, left: Sequence[Cell], jobs: int) -> None:
+def _run(plan: CrossvalPlan, left: Sequence[Cell], jobs: int) -> None:
     """Run the trainings that are left; Ctrl-C and the like end all processes at once."""
     from streamser.training.crossval import run_cells
 

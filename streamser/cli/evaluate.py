@@ -21,7 +21,7 @@ __all__ = ["evaluate"]
 _WIDTH = 160
 
 
-class Modality(StrEnum):
+class ModalityChoice(StrEnum):
     """What the model gets."""
 
     AUDIO = "audio"
@@ -30,14 +30,14 @@ class Modality(StrEnum):
     ALL = "all"
 
 
-class Words(StrEnum):
+class WordsChoice(StrEnum):
     """Whose words the model reads."""
 
     GOLD = "gold"
     ASR = "asr"
 
 
-class Part(StrEnum):
+class SplitChoice(StrEnum):
     """Which utterances of a manifest."""
 
     TRAIN = "train"
@@ -46,7 +46,7 @@ class Part(StrEnum):
     ALL = "all"
 
 
-class Device(StrEnum):
+class DeviceChoice(StrEnum):
     """Where the model runs."""
 
     AUTO = "auto"
@@ -66,7 +66,7 @@ def evaluate(
         Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
     ],
     split: Annotated[
-        Part | None,
+        SplitChoice | None,
         typer.Option("--split", help="Utterances to answer. [test; all where none is marked]"),
     ] = None,
     out: Annotated[
@@ -78,10 +78,10 @@ def evaluate(
         ),
     ] = None,
     modality: Annotated[
-        Modality, typer.Option("--modality", help="What the model gets; all: each in turn.")
-    ] = Modality.ALL,
+        ModalityChoice, typer.Option("--modality", help="What the model gets; all: each in turn.")
+    ] = ModalityChoice.ALL,
     text: Annotated[
-        Words | None,
+        WordsChoice | None,
         typer.Option("--text", help="Transcripts or a recogniser's words. [each that is there]"),
     ] = None,
     snr: Annotated[
@@ -95,7 +95,9 @@ def evaluate(
     seed: Annotated[
         int, typer.Option("--seed", min=0, metavar="N", help="Of the bootstrap's draws.")
     ] = 0,
-    device: Annotated[Device, typer.Option("--device", help="auto: cuda if there.")] = Device.AUTO,
+    device: Annotated[
+        DeviceChoice, typer.Option("--device", help="auto: cuda if there.")
+    ] = DeviceChoice.AUTO,
     bootstrap: Annotated[
         int, typer.Option("--bootstrap", min=0, metavar="N", help="Draws; 0: no intervals.")
     ] = 1000,
@@ -115,12 +117,12 @@ def evaluate(
     from streamser.machine import cpu_name
 
     with needs_extra("train", "an evaluation"):
-        from streamser.training.evaluate import Request, bare, write_evaluation
-        from streamser.training.evaluate import evaluate as evaluate_checkpoint
         from streamser.training.evaluate_model import evaluate_model
-        from streamser.training.report import summary
+        from streamser.training.evaluation.evaluate import EvaluationRequest, bare, write_evaluation
+        from streamser.training.evaluation.evaluate import evaluate as evaluate_checkpoint
+        from streamser.training.evaluation.report import summary
 
-    request = Request(
+    request = EvaluationRequest(
         checkpoint=checkpoint,
         manifest=manifest,
         split=None if split is None else split.value,

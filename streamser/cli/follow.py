@@ -21,7 +21,7 @@ from streamser.cli.signals import INTERRUPTED, EndRequest, Stopped, catching, le
 from streamser.cli.sinks import Sink
 from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
-from streamser.utterances import Utterance, read_utterance
+from streamser.export.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     from collections.abc import Callable

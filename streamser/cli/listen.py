@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from streamser.cli.follow import Streaming
     from streamser.settings import Settings
 
-__all__ = ["NOTICE", "Encoding", "Kept", "listen", "listen_to", "show"]
+__all__ = ["NOTICE", "Encoding", "Outputs", "listen", "listen_to", "show"]
 
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
@@ -40,7 +40,7 @@ NOTICE = (
 )
 
 
-class Kept(NamedTuple):
+class Outputs(NamedTuple):
     """Say where a session goes beside the terminal: a folder of its own, files, plug-ins."""
 
     record: Path | None = None
@@ -162,7 +162,7 @@ def listen(
     folder = None if record is None else Path(record)
     exports = ExportSink(targets, live=True) if targets else None
     with plugged_sinks(sink) as plugged:
-        kept = Kept(folder, exports, plugged, page)
+        kept = Outputs(folder, exports, plugged, page)
         if server is None:
             listen_to(source, settings, as_json=as_json, speaker=speaker, kept=kept)
             return
@@ -193,7 +193,7 @@ def listen_to(
     *,
     as_json: bool = False,
     speaker: str | None = None,
-    kept: Kept | None = None,
+    kept: Outputs | None = None,
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
@@ -217,12 +217,12 @@ def show(
     *,
     as_json: bool,
     speaker: str | None,
-    kept: Kept | None = None,
+    kept: Outputs | None = None,
 ) -> None:
     """Do what ``listen_to`` does, with whatever analyses the sound."""
     from streamser.cli.follow import follow, summary_lines
 
-    kept = kept or Kept()
+    kept = kept or Outputs()
     keeping: list[RecordSink | ExportSink | PluggedSinks | ReportSink] = []
     if kept.record is not None:
         keeping.append(RecordSink(kept.record))

@@ -82,7 +82,7 @@ def check(
     from streamser.emotion.choose import choose_model
     from streamser.emotion.hub_models.registry import caveats, is_hub_model, named
     from streamser.settings import EmotionSettings
-    from streamser.training.check import check_model, chosen
+    from streamser.training.evaluation.check import check_model, chosen
     from streamser.training.manifest import read_manifest
 
     items = chosen(read_manifest(manifest), split)

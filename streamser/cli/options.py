@@ -35,6 +35,7 @@ __all__ = [
     "Track",
     "check_folder",
     "check_writable",
+    "find_recordings",
     "find_sessions",
     "is_same",
     "needs_extra",

@@ -24,7 +24,7 @@ from streamser.errors import ConfigError, StreamserError
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
-    from streamser.report.transcript import Clip
+    from streamser.report.transcript import SoundClip
 
 __all__ = ["report"]
 
@@ -104,7 +104,7 @@ def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
     return msgspec.structs.replace(recording, notes=notes)
 
 
-def _clips(recording: Recording, audio: Path | None) -> list[Clip]:
+def _clips(recording: Recording, audio: Path | None) -> list[SoundClip]:
     """Read the sound that was asked for."""
     from streamser.report.transcript import read_clip
 

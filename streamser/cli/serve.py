@@ -22,7 +22,6 @@ from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_on
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
-from streamser.server.telemetry import run_beside
 from streamser.text import printable
 
 if TYPE_CHECKING:
@@ -201,6 +200,8 @@ def _recording(export: Exports, count: Callable[[str, int], None]) -> Iterator[S
 async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
     import asyncio
+
+    from streamser.server.telemetry import run_beside
 
     while True:
         removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")

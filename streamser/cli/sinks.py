@@ -15,9 +15,9 @@ from streamser.cli.console import clock, complain, counted, signed, tell, warn
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
 from streamser.export.formats import EventLog, line_of
+from streamser.export.utterances import Utterance, read_utterance
 from streamser.taxonomy import DIMENSIONS
 from streamser.text import visible
-from streamser.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples

@@ -25,9 +25,9 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.export.replay import Playlist
+from streamser.export.utterances import Utterance, read_utterance
 from streamser.server.meeting import MeetingMood
 from streamser.text import printable, visible
-from streamser.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples

@@ -40,11 +40,13 @@ _MESSAGE_BYTES = 4 * 1024 * 1024
 _TOO_BIG = 1009
 _WRITE_BYTES = 65_536
 """What may wait in this process to be written; the system's own buffers come after."""
+
 _FIRST_S = 0.25
 # A server holds a stream for 30 s: several tries must fall into that.
 _LONGEST_S = 5.0
 _STEADY_S = 10.0
 """A connection that breaks sooner is part of the same outage."""
+
 _PASSING_CODES = frozenset({1001, 1005, 1006, 1011, 1012, 1013, 1015})
 _PASSING_STATUSES = frozenset({429, 500, 502, 503, 504})
 _RETRY = re.compile(r"retry in (\d+(?:\.\d+)?)\s*s")

@@ -26,10 +26,12 @@ __all__ = [
 _MESSAGE_BYTES = 32_768
 _LONGEST_MS = 600_000
 """No server has longer utterances, whatever one says: they are kept in memory."""
+
 _PROBE = "streamser.client."
 _PROBES_A_WINDOW = 4
 _ONSET_MS = 1000
 """Speech that began so shortly before a silent place may not have been noticed there."""
+
 RequestKind: TypeAlias = Literal[
     "session.update",
     "input_audio_buffer.commit",
@@ -79,7 +81,7 @@ class ResendBuffer:
         self._width = sound.width
         self._step = _MESSAGE_BYTES // sound.width
         self._buffer = AudioBuffer(sound.silence)
-        self._requests = PendingRequests()
+        self._requests = UnsettledRequests()
         self._keep = self._limit = round(keep_s * sound.rate)
         self._held: events.TranscriptionCompleted | None = None
         # All in frames of the whole stream. The session's clock begins at ``_base``; on this
@@ -330,7 +332,7 @@ class ClientRequest(msgspec.Struct, kw_only=True):
         return msgspec.json.encode(message).decode()
 
 
-class PendingRequests:
+class UnsettledRequests:
     """Keep requests in their order until nothing can make them necessary again.
 
     An answered commit is needed for as long as its utterance has no final: a restarted server

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from streamser.client.resend import (
     ResendBuffer,
     UnknownSession,
 )
+from streamser.client.utterances import read_utterances
 from streamser.client.wire import (
     REALTIME,
     ConnectionLost,
@@ -29,7 +30,6 @@ from streamser.client.wire import (
     endpoint,
     plan_route,
     read_event,
-    shift_times,
 )
 from streamser.events import (
     ErrorBody,
@@ -42,8 +42,7 @@ from streamser.events import (
     SessionUpdated,
     Snapshot,
 )
-from streamser.events.session import Event
-from streamser.utterances import Utterance, read_utterance
+from streamser.export.utterances import Utterance
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +55,7 @@ __all__ = ["Session", "connect"]
 
 _UNREAD = 256
 """Events that may wait for the user; more wait in the socket."""
-_ASTRAY = 4000
+_RECONNECT_CODE = 4000
 
 
 class Session:
@@ -152,50 +151,13 @@ class Session:
             self._request("streamser.finish")
             self._finishing = True
 
-    async def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
-        """Yield each utterance when it is finished, on the clock of the whole stream.
+    def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
+        """Iterate over the utterances, each when it is finished, on the clock of the whole stream.
 
         Meanwhile all sound of a ``source`` is sent, and the stream finished after it. Raises
         ``ServerError`` where the stream ended in a fault, and what the source raises.
         """
-        sending = None if source is None else asyncio.create_task(self._send_from(source))
-        transcribed = True
-        try:
-            async for event in self:
-                if isinstance(event, SessionCreated):
-                    transcribed = event.session.models.asr is not None
-                told = shift_times(event, self.offset_ms)
-                assert isinstance(told, Event)
-                spoken = read_utterance(told, transcribed=transcribed)
-                if spoken is not None:
-                    yield spoken
-            if sending is not None:
-                await sending
-        finally:
-            if sending is not None and source is not None:
-                source.stop()
-                sending.cancel()
-
-    async def _send_from(self, source: AudioSource) -> None:
-        """Send all of a source, then finish."""
-        from streamser.audio.clip import SAMPLE_RATE
-        from streamser.audio.reader import Resampler
-        from streamser.audio.source import Gap
-
-        if self._sound.rate != SAMPLE_RATE:
-            raise ValueError(f"sources are sent at {SAMPLE_RATE} Hz: leave rate= out of connect()")
-        intake = Resampler(source.rate, source.channels)
-        chunks = source.chunks()
-        try:
-            while (piece := await asyncio.to_thread(next, chunks, None)) is not None:
-                if isinstance(piece, Gap):
-                    await self.send(intake.fill(piece.frames))
-                else:
-                    await self.send(intake.feed(piece))
-            await self.send(intake.flush())
-        finally:
-            with suppress(ServerError):
-                await self.finish()
+        return read_utterances(self, source, self._sound.rate)
 
     def __aiter__(self) -> AsyncIterator[SessionEvent]:
         return self
@@ -434,7 +396,7 @@ class Conversation:
         except UnknownSession:
             self.buffer.forget_session()
             # Any code but 1000, which would end the stream.
-            await socket.close(_ASTRAY)
+            await socket.close(_RECONNECT_CODE)
             broken = ConnectionLost("it has another session than we know of", 0.0)
         except FinalsLost:
             self.buffer.restart_stream()

@@ -43,8 +43,10 @@ EVENTS = "/v1/events"
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 _SECRET = frozenset("@?#")
 """What may follow, or stand before, a password or a token."""
+
 _SOCKS = ("socks5", "socks5h", "socks4", "socks4a")
 _PROXIES = ("http", "https", *_SOCKS)
+
 Encoding: TypeAlias = Literal["s16le", "f32le", "pcmu", "pcma"]
 _WIDTH: dict[Encoding, int] = {"s16le": 2, "f32le": 4, "pcmu": 1, "pcma": 1}
 _SILENCE: dict[Encoding, bytes] = {
@@ -56,6 +58,7 @@ _SILENCE: dict[Encoding, bytes] = {
 _PIECE_S = 0.25
 _G711_RATE = 8000
 _RAW = (bytes, bytearray, memoryview)
+
 _TIMES = ("audio_start_ms", "audio_end_ms", "audio_ms", "since_ms")
 
 

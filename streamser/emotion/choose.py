@@ -9,6 +9,7 @@ from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.hub_models.registry import is_hub_model, nearest_hub_model
 from streamser.emotion.model import EmotionModel
+from streamser.emotion.predictor import PredictorModel
 from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 from streamser.settings import EmotionSettings
@@ -92,14 +93,12 @@ def loads_slowly(name: str) -> bool:
 
 def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     name = settings.model
-    model: EmotionModel = make(EMOTION_MODELS, name, settings, offline=offline)
-    wanted = {
-        "name": str,
-        "modalities": tuple,
-        "extract": None,
-        "forget": None,
-        "new_speaker": None,
-    }
+    model = make(EMOTION_MODELS, name, settings, offline=offline)
+    named = {"name": str, "modalities": tuple}
+    if hasattr(model, "predict") and not hasattr(model, "extract"):
+        check_made(EMOTION_MODELS, name, model, {**named, "predict": None})
+        return BoundedModel(PredictorModel(model))
+    wanted = {**named, "extract": None, "forget": None, "new_speaker": None}
     check_made(EMOTION_MODELS, name, model, wanted)
     return BoundedModel(model)
 

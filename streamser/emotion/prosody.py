@@ -49,6 +49,11 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
+Features = tuple[float, float, float]
+"""Median log F0, median intensity in dB, HF500 in dB: always in this order."""
+
+Array = npt.NDArray[np.float64]
+
 MIN_F0_HZ: Final = 75.0
 MAX_F0_HZ: Final = 600.0
 HOP: Final = 160  # 10 ms
@@ -229,11 +234,6 @@ def _lasting(f0: Floats, voiced: Mask) -> Mask:
     length = np.bincount(stretch)
     return np.asarray(voiced & (length[stretch] >= _SHORTEST_RUN))
 
-
-Features = tuple[float, float, float]
-"""Median log F0, median intensity in dB, HF500 in dB: always in this order."""
-
-Array = npt.NDArray[np.float64]
 
 MEMORY: Final = 50  # utterances: some minutes of talk, so that a new chair or mood can settle in
 EQUAL_UNTIL: Final = 5  # utterances; a rank correlation of fewer says nothing

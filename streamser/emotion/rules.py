@@ -42,18 +42,20 @@ __all__ = [
     "LEAST_VOICED_SECONDS",
     "PRIOR",
     "VALENCE",
+    "Cue",
     "Lexicon",
-    "Measured",
     "Posterior",
     "Proxy",
     "RulesFinding",
     "RulesModel",
     "RulesSpeaker",
-    "Words",
+    "Sentiment",
     "is_unsure",
     "posterior",
     "rated_arousal",
 ]
+
+Array: TypeAlias = npt.NDArray[np.float64]
 
 LEAST_VOICED_SECONDS = 0.3  # the median of fewer than 30 frames is a syllable's, not a voice's
 _ENOUGH_SPEECH_SECONDS = 1.0  # below, scores are flattened in proportion
@@ -67,7 +69,7 @@ class RulesFinding(msgspec.Struct, frozen=True):
     """Hold what was measured of one clip; ``words`` is ``None`` where there was no text."""
 
     prosody: Prosody
-    words: Words | None
+    words: Sentiment | None
 
 
 class RulesModel:
@@ -156,18 +158,18 @@ def _is_voiced(prosody: Prosody) -> bool:
     return prosody.voiced_seconds >= LEAST_VOICED_SECONDS
 
 
-def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> Measured | None:
+def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> Cue | None:
     if arousal is None:
         return None
     known = (heard + 1) / (heard + 1 + _HALF_KNOWN)
     voiced = min(1.0, prosody.voiced_seconds / _ENOUGH_VOICED_SECONDS)
-    return Measured(arousal.score, known * voiced)
+    return Cue(arousal.score, known * voiced)
 
 
-def _telling(words: Words | None) -> Measured | None:
+def _telling(words: Sentiment | None) -> Cue | None:
     # Plain words have valence 0, but that is no measurement: in EmoBank they are rated like the
     # average sentence. Taken as one, it would decide between angry and happy.
-    return Measured(words.valence) if words is not None and words.lexicon_words else None
+    return Cue(words.valence) if words is not None and words.lexicon_words else None
 
 
 def _strength(prosody: Prosody) -> float:
@@ -205,7 +207,7 @@ _APOSTROPHES: Final = str.maketrans({"’": "'", "‘": "'"})
 _PUNCTUATION: Final = re.compile(r"[^\w\s']|_")
 
 
-class Words(msgspec.Struct, frozen=True):
+class Sentiment(msgspec.Struct, frozen=True):
     """Hold VADER's compound valence in [-1, 1] and how many words the lexicon knew.
 
     Without any such word ``valence`` is 0.0, which then means little: EmoBank's raters find
@@ -222,7 +224,7 @@ class Lexicon:
     def __init__(self) -> None:
         self._analyzer: Any = None
 
-    def read(self, text: str | None) -> Words | None:
+    def read(self, text: str | None) -> Sentiment | None:
         """Judge a text in any casing, with or without punctuation; ``None`` without a word.
 
         Raises ``ModelError`` where the package vaderSentiment is missing.
@@ -235,7 +237,7 @@ class Lexicon:
         compound = float(analyzer.polarity_scores(plain)["compound"])
         known = sum(word.strip("'") in analyzer.lexicon for word in plain.split())
         # Idioms ("hand to mouth") are judged without any word of theirs being listed.
-        return Words(compound, max(known, int(compound != 0.0)))
+        return Sentiment(compound, max(known, int(compound != 0.0)))
 
     def _load(self) -> Any:
         if self._analyzer is None:
@@ -249,8 +251,6 @@ class Lexicon:
             self._analyzer = SentimentIntensityAnalyzer()
         return self._analyzer
 
-
-Array: TypeAlias = npt.NDArray[np.float64]
 
 # Rated 1 to 5, in the order of CATEGORIES (neutral, happy, sad, angry).
 _RATED_VALENCE: Final = (2.97, 3.95, 2.25, 1.91)
@@ -309,7 +309,7 @@ AROUSAL: Final = Proxy(rated_arousal(_VOICE_TEMPERATURE), 0.0, 0.5, 0.69, _VOICE
 VALENCE: Final = Proxy(_RATED_VALENCE, 0.15, 0.49, 0.57, 0.6)
 
 
-class Measured(msgspec.Struct, frozen=True):
+class Cue(msgspec.Struct, frozen=True):
     """Hold a proxy's value; ``reliability`` in [0, 1] scales its squared correlation."""
 
     value: float
@@ -327,9 +327,7 @@ class Posterior(msgspec.Struct, frozen=True):
     dominance: float | None
 
 
-def posterior(
-    arousal: Measured | None, valence: Measured | None, strength: float = 1.0
-) -> Posterior:
+def posterior(arousal: Cue | None, valence: Cue | None, strength: float = 1.0) -> Posterior:
     """Weigh the categories by what was measured; ``strength`` in [0, 1] scales it all down.
 
     With nothing measured, or strength 0, the prior comes back.
@@ -357,7 +355,7 @@ def is_unsure(scores: dict[str, float]) -> bool:
     return entropy(scores) >= _UNSURE_ENTROPY or first - second < _SURE_LEAD
 
 
-def _log_likelihood(proxy: Proxy, measured: Measured, prior: Array) -> Array:
+def _log_likelihood(proxy: Proxy, measured: Cue, prior: Array) -> Array:
     """Return the log density [categories] of a proxy's value, up to a constant."""
     rated = np.array(proxy.rated)
     overall = float(prior @ rated)

@@ -35,7 +35,7 @@ from streamser.events import (
 )
 from streamser.export.records import (
     Lags,
-    Partial,
+    PartialText,
     Reading,
     Recording,
     SessionRecord,
@@ -70,7 +70,7 @@ class _Item(msgspec.Struct, eq=False):
     lags: dict[str, float | None] = msgspec.field(default_factory=dict)
     readings: list[Reading] = msgspec.field(default_factory=list)
     provisional: Reading | None = None
-    partials: list[Partial] = msgspec.field(default_factory=list)
+    partials: list[PartialText] = msgspec.field(default_factory=list)
     shift_ms: int | None = None
 
     def reach(self, end_ms: int) -> None:
@@ -101,7 +101,7 @@ class _Item(msgspec.Struct, eq=False):
         )
 
 
-class _Session:
+class _GatheredSession:
     """Keep one session."""
 
     def __init__(self, session_id: str) -> None:
@@ -207,7 +207,7 @@ class _Session:
                 item = self._item(item_id, event.audio_start_ms)
                 item.reach(end)
                 item.partials.append(
-                    Partial(
+                    PartialText(
                         text=event.text,
                         committed=event.committed,
                         end_ms=end,
@@ -290,7 +290,7 @@ class Gatherer:
     """Take the events of any number of sessions, mixed as they may be, and sum them up."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, _Session] = {}
+        self._sessions: dict[str, _GatheredSession] = {}
         self._meetings: dict[str, MeetingUpdated] = {}
         self._shifts: list[MoodShifted] = []
 
@@ -320,9 +320,9 @@ class Gatherer:
             shifts=tuple(self._shifts),
         )
 
-    def _session(self, session_id: str) -> _Session:
+    def _session(self, session_id: str) -> _GatheredSession:
         if session_id not in self._sessions:
-            self._sessions[session_id] = _Session(session_id)
+            self._sessions[session_id] = _GatheredSession(session_id)
         return self._sessions[session_id]
 
     def _begin(self, snapshot: Snapshot) -> None:

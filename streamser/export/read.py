@@ -15,7 +15,7 @@ from streamser.events import AnyEvent, EmotionBody, Event, decode_event
 from streamser.export.gather import Gatherer, LineStamp
 from streamser.export.records import SOUNDS, Recording, SessionRecord, check_meeting, listed
 from streamser.export.tables import columns_of, rows_of
-from streamser.utterances import needs_pandas
+from streamser.export.utterances import needs_pandas
 
 if TYPE_CHECKING:
     import pandas

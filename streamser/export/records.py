@@ -27,7 +27,7 @@ from streamser.taxonomy import CATEGORIES
 __all__ = [
     "SOUNDS",
     "Lags",
-    "Partial",
+    "PartialText",
     "Reading",
     "Recording",
     "SessionRecord",
@@ -58,7 +58,7 @@ class Reading(Record, frozen=True, kw_only=True):
     lag_ms: float | None = None
 
 
-class Partial(Record, frozen=True, kw_only=True):
+class PartialText(Record, frozen=True, kw_only=True):
     """What had been understood of an utterance up to ``end_ms``, ms of audio."""
 
     text: str
@@ -114,7 +114,7 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
     lags: Lags = Lags()
     readings: tuple[Reading, ...] = ()
     provisional: Reading | None = None
-    partials: tuple[Partial, ...] = ()
+    partials: tuple[PartialText, ...] = ()
     shift_ms: int | None = None
 
     @property
@@ -266,7 +266,7 @@ def timeline_of(recording: Recording, *, one_clock: bool = False) -> Timeline:
     of one stream whose server was restarted do. Raises ``StreamserError`` where neither is so.
     """
     sessions = recording.sessions
-    names = _Names(sessions)
+    names = _SpeakerNames(sessions)
     shifting = len(sessions) > 1 and not one_clock
     if shifting:
         _refuse_strangers(sessions)
@@ -338,7 +338,7 @@ def _refuse_strangers(sessions: Sequence[SessionRecord]) -> None:
     )
 
 
-class _Names:
+class _SpeakerNames:
     """Call speakers so that one name is one person, as a meeting's events do."""
 
     def __init__(self, sessions: Sequence[SessionRecord]) -> None:

@@ -108,7 +108,7 @@ class _Told(msgspec.Struct, frozen=True):
     cursor: int
 
 
-class _Session:
+class _PlayedSession:
     """Keep the events of one session, each once."""
 
     def __init__(self, session_id: str) -> None:
@@ -198,7 +198,7 @@ class _Session:
 
 class _Gathered:
     def __init__(self) -> None:
-        self.sessions: dict[str, _Session] = {}
+        self.sessions: dict[str, _PlayedSession] = {}
 
     def take(self, line: Line) -> None:
         event = line.event
@@ -209,13 +209,13 @@ class _Gathered:
         elif isinstance(event, Event) and event.session_id:
             self._session(event.session_id).take(event, line)
 
-    def _session(self, session_id: str) -> _Session:
+    def _session(self, session_id: str) -> _PlayedSession:
         if session_id not in self.sessions:
-            self.sessions[session_id] = _Session(session_id)
+            self.sessions[session_id] = _PlayedSession(session_id)
         return self.sessions[session_id]
 
 
-def _refuse_strangers(sessions: Sequence[_Session]) -> None:
+def _refuse_strangers(sessions: Sequence[_PlayedSession]) -> None:
     meetings = {session.meeting for session in sessions}
     one = len(meetings) == 1 and None not in meetings
     if one and all(session.stamped for session in sessions):

@@ -1,1 +1,1 @@
-"""Runtime: the session core, the device thread, and the drivers that wire them."""
+"""The way of a sound: sessions, the workers they ask, and the streams that join the two."""

@@ -25,7 +25,7 @@ __all__ = ["WorkerPool", "WorkerPools"]
 
 
 class WorkerPool:
-    """Share sessions out among device threads, each with an engine of its own.
+    """Share sessions out among worker threads, each with an engine of its own.
 
     A session stays where it entered, since recognisers keep what they have heard of it. ``watch``
     is told of batches on several threads, one at a time. Any thread may call any method.
@@ -50,7 +50,7 @@ class WorkerPool:
 
     @property
     def size(self) -> int:
-        """Return how many device threads there are."""
+        """Return how many worker threads there are."""
         return len(self._members)
 
     @property

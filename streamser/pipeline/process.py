@@ -31,17 +31,7 @@ from streamser.pipeline.engine import Abilities, Engine, Spent
 from streamser.pipeline.requests import Outcome, Request, fault_of
 from streamser.settings import Settings
 
-__all__ = [
-    "Answer",
-    "Forget",
-    "Message",
-    "Ready",
-    "Refused",
-    "RemoteEngine",
-    "Run",
-    "Said",
-    "serve_engine",
-]
+__all__ = ["RemoteEngine", "serve_engine"]
 
 logger = logging.getLogger(__name__)
 

@@ -71,7 +71,7 @@ SYSTEM: Timing = _System()
 class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
     """Hold a waiting request, where its outcome goes, and since when it waits (s, any clock).
 
-    ``suspect`` if it was at work when a device thread was lost: that may be its fault.
+    ``suspect`` if it was at work when a worker thread was lost: that may be its fault.
     """
 
     request: Request
@@ -358,7 +358,7 @@ def _key(entry: QueuedRequest) -> tuple[str, int]:
 
 
 Loss: TypeAlias = Literal["died", "stuck"]
-"""How a device thread was lost: an error ended it, or it did not answer in time."""
+"""How a worker thread was lost: an error ended it, or it did not answer in time."""
 
 _AT_ONCE = 2
 """Losses in a row that are made good at once: of a batch, and of what in it was to blame."""
@@ -397,7 +397,7 @@ class Backoff:
         self._in_row = 0
 
     def lost(self) -> float:
-        """Take note that a device thread was lost; the first two cost no wait."""
+        """Take note that a worker thread was lost; the first two cost no wait."""
         self._in_row += 1
         return 0.0 if self._in_row <= _AT_ONCE else _pause_s(self._in_row - _AT_ONCE)
 

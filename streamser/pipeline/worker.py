@@ -261,7 +261,7 @@ class InferenceWorker:
         self._load_s = settings.load_s
         self._timing = timing
         self._queue = RequestQueue(settings, timing)
-        # Of the same lock: requests that come in wake the device thread, and not its watchdog.
+        # Of the same lock: requests that come in wake the worker thread, and not its watchdog.
         self._changed = threading.Condition(self._queue.lock)
         self._engine: Future[Runner] = Future()
         self._close_at: float | None = None
@@ -343,7 +343,7 @@ class InferenceWorker:
                 pass
         except BaseException as error:
             # Without a watchdog nobody would notice anything: better an end than silence.
-            logger.exception("the watchdog of the device thread failed")
+            logger.exception("the watchdog of the worker thread failed")
             why = f"{type(error).__name__}: {error}"
             self._refuse(why)
         if not self._engine.done():
@@ -481,7 +481,7 @@ class InferenceWorker:
         for entry in entries:
             answer(entry, fault)
 
-    # On the device thread
+    # On the worker thread
 
     def _note_loaded(self, engine: Runner) -> None:
         self._speaker_maker = engine.new_speaker

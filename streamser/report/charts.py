@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from streamser.report.figures import Figures, Said
+from streamser.report.figures import Figures, SaidUtterance
 from streamser.report.markup import clock, monogram, style_name, text
 from streamser.report.measures import MoodPoint, Spread
 
 __all__ = [
     "ZOOMS",
-    "Block",
+    "LaneBlock",
     "draw_axis",
     "draw_bins",
     "draw_lanes",
@@ -95,7 +95,7 @@ def _crowd(figures: Figures) -> str:
     return " many" if len(figures.said) > _MANY else ""
 
 
-def _block(block: Block, y: int, length_ms: int) -> str:
+def _block(block: LaneBlock, y: int, length_ms: int) -> str:
     start, width = block.start_ms, max(block.end_ms - block.start_ms, 1)
     name = style_name(block.category)
     opacity = 0.45 + 0.55 * block.confidence
@@ -158,7 +158,7 @@ def _plot_in_words(figures: Figures, dimension: str) -> str:
     )
 
 
-def _trace(said: Said, dimension: str, extent: float, length_ms: int) -> str:
+def _trace(said: SaidUtterance, dimension: str, extent: float, length_ms: int) -> str:
     readings = [
         (each.at_ms, value)
         for each in said.trace
@@ -258,7 +258,7 @@ def _number(value: float, places: int = 2) -> str:
     return f"{value:.{places}f}".rstrip("0").rstrip(".") or "0"
 
 
-class Block(msgspec.Struct, frozen=True):
+class LaneBlock(msgspec.Struct, frozen=True):
     """Hold a stretch of one speaker and one category; ``number`` is its first utterance."""
 
     number: int
@@ -290,14 +290,14 @@ def _ends(column: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
     return [column[place] for place in sorted(places)]
 
 
-def merge(said: Sequence[Said], talker: int, length_ms: int) -> Iterator[Block]:
+def merge(said: Sequence[SaidUtterance], talker: int, length_ms: int) -> Iterator[LaneBlock]:
     """Yield the blocks of a speaker's lane; alike ones that no column parts become one."""
     gap = length_ms / _COLUMNS
-    held: Block | None = None
+    held: LaneBlock | None = None
     for number, each in enumerate(said):
         if each.talker != talker:
             continue
-        block = Block(number, each.start_ms, each.end_ms, each.category, each.confidence)
+        block = LaneBlock(number, each.start_ms, each.end_ms, each.category, each.confidence)
         if held is None:
             held = block
         elif held.category == block.category and _narrow(held, block, gap):
@@ -309,7 +309,7 @@ def merge(said: Sequence[Said], talker: int, length_ms: int) -> Iterator[Block]:
         yield held
 
 
-def _narrow(held: Block, block: Block, gap: float) -> bool:
+def _narrow(held: LaneBlock, block: LaneBlock, gap: float) -> bool:
     """Return whether both are too narrow, and too near, to be seen as two."""
     small = min(held.end_ms - held.start_ms, block.end_ms - block.start_ms)
     return small < 2 * gap and block.start_ms - held.end_ms < gap

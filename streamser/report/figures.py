@@ -27,7 +27,7 @@ from streamser.report.measures import (
     spread_of,
 )
 
-__all__ = ["Figures", "Said", "Talker", "TracePoint", "figures_of"]
+__all__ = ["Figures", "SaidUtterance", "Talker", "TracePoint", "figures_of"]
 
 
 class TracePoint(Record, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class TracePoint(Record, frozen=True, kw_only=True):
     arousal: float | None
 
 
-class Said(Record, frozen=True, kw_only=True):
+class SaidUtterance(Record, frozen=True, kw_only=True):
     """One utterance as the report shows it; times are ms of the report's clock.
 
     ``talker`` is a place in ``Figures.talkers``. ``category`` is ``None`` where there is no
@@ -104,7 +104,7 @@ class Figures(Record, frozen=True, kw_only=True):
     words: int = 0
     transcribed: bool = False
     talkers: tuple[Talker, ...] = ()
-    said: tuple[Said, ...] = ()
+    said: tuple[SaidUtterance, ...] = ()
     everybody: tuple[MoodPoint, ...] = ()
     shifts: tuple[Shift, ...] = ()
     categories: tuple[Share, ...] = ()
@@ -164,7 +164,9 @@ def _shifts_by_item(recording: Recording) -> dict[tuple[str, str], int]:
     return {(each.session_id, each.item_id): each.shift_ms or 0 for each in recording.utterances}
 
 
-def _said(utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str], int]) -> Said:
+def _said(
+    utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str], int]
+) -> SaidUtterance:
     emotion = utterance.judged
     trace = tuple(
         TracePoint(
@@ -174,7 +176,7 @@ def _said(utterance: UtteranceRecord, talker: int, shifts: dict[tuple[str, str],
         )
         for each in utterance.readings
     )
-    return Said(
+    return SaidUtterance(
         talker=talker,
         session_id=utterance.session_id,
         start_ms=utterance.start_ms,
@@ -198,7 +200,7 @@ def _talker(
     number: int,
     name: str | None,
     timeline: Timeline,
-    said: Sequence[Said],
+    said: Sequence[SaidUtterance],
     line: tuple[MoodPoint, ...],
     total_ms: int,
 ) -> Talker:

@@ -21,7 +21,7 @@ from streamser.report.charts import (
 )
 from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
-from streamser.report.transcript import Clip, transcript_card
+from streamser.report.transcript import SoundClip, transcript_card
 
 __all__ = ["render_page"]
 
@@ -45,7 +45,7 @@ _MOON = (
 )
 
 
-def render_page(figures: Figures, clips: Sequence[Clip] = ()) -> str:
+def render_page(figures: Figures, clips: Sequence[SoundClip] = ()) -> str:
     """Write a report as HTML; the same figures and sound give the same bytes.
 
     Styles, script, pictures and sound are all inside, and a policy of the page forbids the
@@ -183,7 +183,7 @@ def _plane_card(figures: Figures) -> str:
 </section>"""
 
 
-def _player(clips: Sequence[Clip]) -> str:
+def _player(clips: Sequence[SoundClip]) -> str:
     if not clips:
         return ""
     rows = "".join(

@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from streamser.errors import StreamserError
-from streamser.report.figures import Figures, Said
+from streamser.report.figures import Figures, SaidUtterance
 from streamser.report.markup import badge, clock, percent, sign, signed, style_name, text
 from streamser.text import why_distrusted
 
-__all__ = ["Clip", "read_clip", "transcript_card"]
+__all__ = ["SoundClip", "read_clip", "transcript_card"]
 
 _PLAY = (
     '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">'
@@ -34,7 +34,7 @@ _KINDS: Final = {
 _MOST_BYTES: Final = 100_000_000
 
 
-def transcript_card(figures: Figures, clips: Sequence[Clip]) -> str:
+def transcript_card(figures: Figures, clips: Sequence[SoundClip]) -> str:
     """Write the card; utterances are numbered as in the charts."""
     count = len(figures.said)
     what = "1 utterance" if count == 1 else f"{count} utterances"
@@ -56,7 +56,7 @@ def transcript_card(figures: Figures, clips: Sequence[Clip]) -> str:
 </section>"""
 
 
-def _row(number: int, said: Said, figures: Figures, places: dict[str | None, int]) -> str:
+def _row(number: int, said: SaidUtterance, figures: Figures, places: dict[str | None, int]) -> str:
     name = figures.talkers[said.talker].name
     start = clock(said.start_ms)
     who = name or "Speaker"
@@ -84,7 +84,7 @@ def _row(number: int, said: Said, figures: Figures, places: dict[str | None, int
     )
 
 
-def _words(said: Said) -> str:
+def _words(said: SaidUtterance) -> str:
     if said.text:
         broken = ' <span class="muted">…</span>' if said.problem else ""
         return f'<p class="text" dir="auto">{text(said.text)}{broken}</p>'
@@ -94,7 +94,7 @@ def _words(said: Said) -> str:
     return f'<p class="text none">{why}</p>'
 
 
-def _values(said: Said) -> str:
+def _values(said: SaidUtterance) -> str:
     parts = []
     if said.valence is not None or said.arousal is not None:
         parts += [f"valence&nbsp;{signed(said.valence)}", f"arousal&nbsp;{signed(said.arousal)}"]
@@ -105,7 +105,7 @@ def _values(said: Said) -> str:
     return " · ".join(parts)
 
 
-class Clip(msgspec.Struct, frozen=True):
+class SoundClip(msgspec.Struct, frozen=True):
     """Hold sound for the page: as a ``data:`` address, and whose clock it has.
 
     ``session_id`` ``None``: that of the whole report.
@@ -116,7 +116,7 @@ class Clip(msgspec.Struct, frozen=True):
     session_id: str | None = None
 
 
-def read_clip(path: Path, label: str, session_id: str | None = None) -> Clip:
+def read_clip(path: Path, label: str, session_id: str | None = None) -> SoundClip:
     """Read a file as it is; raise ``StreamserError`` for what browsers do not play, or is big."""
     kind = _KINDS.get(path.suffix.lower())
     advice = f"turn it into MP3 (ffmpeg -i {path.name} -b:a 48k {path.stem}.mp3) and name that."
@@ -135,4 +135,4 @@ def read_clip(path: Path, label: str, session_id: str | None = None) -> Clip:
     except OSError as error:
         why = error.strerror or error
         raise StreamserError(f"{path}: {why}.", code="file_not_found") from None
-    return Clip(label, f"data:{kind};base64,{b64encode(data).decode()}", session_id)
+    return SoundClip(label, f"data:{kind};base64,{b64encode(data).decode()}", session_id)

@@ -57,6 +57,7 @@ from streamser.settings import ServerSettings, Settings
 __all__ = ["EmotionServer", "ReplayServer", "ServerOptions"]
 
 _READ_S: Final = 10.0
+
 _AT_ONCE: Final = 64
 """Events that are told before the listeners' connections get their turn."""
 _TOLD_EACH: Final = 4

@@ -58,8 +58,10 @@ __all__ = [
 _GONE = (1000, 1001)
 """Close codes of a client who has left of its own will."""
 _REASONS = {1000: "finished", 1001: "left", 1005: "left", 1006: "vanished"}
+
 _APOLOGY_S = 3.0
 """How long the last events may take after a fault."""
+
 CLOSE_S = 3
 _PATH: Final = 80
 

@@ -37,7 +37,7 @@ from streamser.server.commands import (
 
 __all__ = ["DeepgramDialect", "ListenOptions", "parse_listen"]
 
-Message: TypeAlias = dict[str, Any]
+Body: TypeAlias = dict[str, Any]
 
 _FORMATS: Final = {
     "linear16": AudioFormat(type="audio/pcm", rate=16_000),
@@ -157,7 +157,7 @@ class DeepgramDialect:
             asked.append(Mark(self._silent_mark))
         return asked
 
-    def _word(self, event: Event) -> list[Message]:
+    def _word(self, event: Event) -> list[Body]:
         match event:
             case events.SessionCreated():
                 self._models = event.session.models
@@ -192,7 +192,7 @@ class DeepgramDialect:
                 return [self._metadata(event.audio_ms)]
         return []
 
-    def _pass(self, marker: Marker) -> list[Message]:
+    def _pass(self, marker: Marker) -> list[Body]:
         if marker.id == _FINALIZED:
             # Who asks waits for an answer, also where nobody was speaking.
             finalized, self._finalized = self._finalized, False
@@ -201,9 +201,7 @@ class DeepgramDialect:
         ended = {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": self._last_word_end}
         return [ended] if marker.id == self._silent_mark else []
 
-    def _final(
-        self, item_id: str, start_ms: int, end_ms: int, said: Message, **more: Any
-    ) -> Message:
+    def _final(self, item_id: str, start_ms: int, end_ms: int, said: Body, **more: Any) -> Body:
         reason = self._reasons.pop(item_id, "pause")
         if reason == "commit":
             self._finalized = more["from_finalize"] = True
@@ -211,7 +209,7 @@ class DeepgramDialect:
         paused = reason != "max_length" and (self._options.endpointing or reason != "pause")
         return self._results(start_ms, end_ms, said, is_final=True, speech_final=paused, **more)
 
-    def _results(self, start_ms: int, end_ms: int, said: Message, **more: Any) -> Message:
+    def _results(self, start_ms: int, end_ms: int, said: Body, **more: Any) -> Body:
         model, about = self._model()
         place = {"start": start_ms / 1000, "duration": (end_ms - start_ms) / 1000}
         flags = {"is_final": False, "speech_final": False, "from_finalize": False}
@@ -219,7 +217,7 @@ class DeepgramDialect:
         heard = {"channel": {"alternatives": [said]}, "metadata": metadata}
         return {"type": "Results", "channel_index": [0, 1], **place, **flags, **heard, **more}
 
-    def _metadata(self, audio_ms: int) -> Message:
+    def _metadata(self, audio_ms: int) -> Body:
         model, about = self._model()
         ids = {"transaction_key": "deprecated", "request_id": self._request_id}
         made = {"created": self._created, "models": [model], "model_info": {model: about}}
@@ -241,11 +239,11 @@ def _alternative(
     confidence: float | None = None,
     words: tuple[WordTiming, ...] = (),
     emotion: EmotionBody | None = None,
-) -> Message:
+) -> Body:
     # Clients drop what has little confidence: where the engine says nothing, nothing is unsure.
     sure = float(bool(text)) if confidence is None else confidence
     timed = [_timed(word, sure) for word in words]
-    said: Message = {"transcript": text, "confidence": sure, "words": timed}
+    said: Body = {"transcript": text, "confidence": sure, "words": timed}
     valence = emotion.dimensions.valence if emotion else None
     if valence is None:
         return said
@@ -253,7 +251,7 @@ def _alternative(
     return said | {"sentiment": tone, "sentiment_score": valence}
 
 
-def _timed(word: WordTiming, sure: float) -> Message:
+def _timed(word: WordTiming, sure: float) -> Body:
     sure = sure if word.confidence is None else word.confidence
     place = {"start": word.start_ms / 1000, "end": word.end_ms / 1000}
     return {"word": word.word, **place, "confidence": sure, "punctuated_word": word.word}

@@ -17,7 +17,7 @@ import msgspec
 from streamser.errors import ConfigError
 from streamser.server.commands import ANY_LANGUAGE, Dialect, StreamSettings
 from streamser.server.deepgram import DeepgramDialect, parse_listen
-from streamser.server.hub import Interest, parse_events
+from streamser.server.hub import Interest, parse_events, read_after
 from streamser.server.limits import Admission, Refusal
 from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.settings import ServerSettings
@@ -46,11 +46,13 @@ _BINDINGS: Final = ("meeting", "speaker")
 _SHORTEST: Final = 16
 _SUBPROTOCOLS: Final = ("streamser.token.", "openai-insecure-api-key.")
 _BEARER: Final = re.compile(r"(?:bearer|token)\s+(\S+)", re.IGNORECASE)
+
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
 _SENDING: Final = ("/v1/realtime", "/v1/listen")
 _METRICS: Final = "/metrics"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
+
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
 
 
@@ -351,10 +353,7 @@ class Handshake:
             secret = query["stream"][-1]
             if not _STREAM[0] <= len(secret) <= _STREAM[1]:
                 raise ConfigError(f"stream: a secret of {_STREAM[0]} to {_STREAM[1]} characters")
-            text = query.get("after", ["0"])[-1] or "0"
-            if not (text.isascii() and text.isdigit() and len(text) <= 16):
-                raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
-            after = int(text)
+            after = read_after(query.get("after", ["0"])[-1] or "0")
         dialect = RealtimeDialect(settings, self.languages, renames=principal.speaker is None)
         return SendGrant(principal, dialect, settings, meeting, secret, after)
 

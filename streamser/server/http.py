@@ -76,8 +76,10 @@ _HANDSHAKE_S: Final = 10.0
 _FRAMES: Final = 4
 """Messages that may wait unread, before a client's socket fills."""
 _ONCE: Final = ("Host", "Origin", "Authorization", "Upgrade")
+
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
+
 _POLICY: Final = (
     "default-src 'self'; connect-src 'self'{sockets}; img-src 'self' data: blob:;"
     " style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'self';"

@@ -20,11 +20,12 @@ from streamser.server.outgoing import EncodedEvent, can_be_left_out
 from streamser.server.telemetry import log_fault
 from streamser.text import read_name
 
-__all__ = ["Hub", "Interest", "LiveMeeting", "Subscription", "parse_events"]
+__all__ = ["Hub", "Interest", "LiveMeeting", "Subscription", "parse_events", "read_after"]
 
 FINALS = 200
 """Finished utterances that are remembered of a meeting."""
 _VOICES = 256
+
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
 _ECHOES = 8
@@ -34,7 +35,9 @@ _IDLE_ROOMS = 256
 """Meetings that are remembered though everybody has left; those that go on are not counted."""
 _LOOSE = 10 * FINALS
 """Finished utterances that are remembered of all sessions without a meeting: fair shares."""
+
 _Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
+
 _MOST_TYPES = 64
 
 
@@ -55,6 +58,97 @@ class Interest(msgspec.Struct, frozen=True):
         if self.meeting is not None and kept.meeting != self.meeting:
             return False
         return not self.types or any(_fits(kept.kind, pattern) for pattern in self.types)
+
+
+def read_after(text: str) -> int:
+    """Read the number of the last event that a client knows; raises ``ConfigError``."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
+    return int(text)
+
+
+def parse_events(query: Mapping[str, list[str]]) -> tuple[Interest, int | None]:
+    """Read the query of ``/v1/events``: what is wanted, and after which event.
+
+    Raises ``ConfigError`` for a query that cannot be followed.
+    """
+    wanted = [name for name in ("meeting", "session", "all") if name in query]
+    if len(wanted) != 1:
+        raise ConfigError("say what to listen to: one of meeting=NAME, session=ID, all")
+    types = tuple(
+        part.strip()
+        for given in query.get("types", [])
+        for part in given.split(",")
+        if part.strip()
+    )
+    if len(types) > _MOST_TYPES or any(len(part) > 200 for part in types):
+        raise ConfigError(f"types: at most {_MOST_TYPES} types, with commas between")
+    after: int | None = None
+    if query.get("after"):
+        after = read_after(query["after"][-1])
+    name = query[wanted[0]][-1]
+    return (
+        Interest(
+            meeting=read_name(name, "meeting") if wanted == ["meeting"] else None,
+            session=read_name(name, "session") if wanted == ["session"] else None,
+            types=types,
+        ),
+        after,
+    )
+
+
+class LiveMeeting(msgspec.Struct, frozen=True):
+    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
+
+    meeting: str
+    streams: int
+    at_ms: int
+
+
+class MeetingRoom:
+    """Keep a meeting from its first session until long after its last; pure."""
+
+    def __init__(self, name: str, now: float, mood_seconds: float) -> None:
+        self.name = name
+        self.began = now
+        self.mood = MeetingMood(name, mood_seconds)
+        self.finals = FinishedLog(FINALS)
+        self.voices: dict[str, SessionSnapshot] = {}
+        self._inside = 0
+        self._left = now
+
+    def enter(self) -> None:
+        """Count a session."""
+        self._inside += 1
+
+    def leave(self, now: float) -> None:
+        """Count a session no more."""
+        self._inside -= 1
+        self._left = now
+
+    @property
+    def left(self) -> float | None:
+        """Return when the last session has left; ``None`` while anybody is there."""
+        return None if self._inside else self._left
+
+    def is_over(self, now: float, keep_s: float) -> bool:
+        """Return whether everybody has left for longer than it is kept."""
+        return self._inside == 0 and now - self._left >= keep_s
+
+    def state(self, now: float) -> events.MeetingState:
+        """Return the meeting as it is now."""
+        return self.mood.state(round((now - self.began) * 1000))
+
+    def live(self, now: float) -> LiveMeeting:
+        """Return how many streams are in it, and for how long it has gone on."""
+        return LiveMeeting(self.name, self._inside, round((now - self.began) * 1000))
+
+    def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
+        """Keep what was learnt of a speaker; the longest unheard is forgotten."""
+        self.voices.pop(speaker, None)
+        self.voices[speaker] = voice
+        if len(self.voices) > _VOICES:
+            del self.voices[next(iter(self.voices))]
 
 
 class _KeptEvent(msgspec.Struct, frozen=True):
@@ -345,90 +439,3 @@ def _cursor(kept: _KeptEvent) -> int:
 
 def _fits(kind: str, pattern: str) -> bool:
     return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern
-
-
-class LiveMeeting(msgspec.Struct, frozen=True):
-    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
-
-    meeting: str
-    streams: int
-    at_ms: int
-
-
-class MeetingRoom:
-    """Keep a meeting from its first session until long after its last; pure."""
-
-    def __init__(self, name: str, now: float, mood_seconds: float) -> None:
-        self.name = name
-        self.began = now
-        self.mood = MeetingMood(name, mood_seconds)
-        self.finals = FinishedLog(FINALS)
-        self.voices: dict[str, SessionSnapshot] = {}
-        self._inside = 0
-        self._left = now
-
-    def enter(self) -> None:
-        """Count a session."""
-        self._inside += 1
-
-    def leave(self, now: float) -> None:
-        """Count a session no more."""
-        self._inside -= 1
-        self._left = now
-
-    @property
-    def left(self) -> float | None:
-        """Return when the last session has left; ``None`` while anybody is there."""
-        return None if self._inside else self._left
-
-    def is_over(self, now: float, keep_s: float) -> bool:
-        """Return whether everybody has left for longer than it is kept."""
-        return self._inside == 0 and now - self._left >= keep_s
-
-    def state(self, now: float) -> events.MeetingState:
-        """Return the meeting as it is now."""
-        return self.mood.state(round((now - self.began) * 1000))
-
-    def live(self, now: float) -> LiveMeeting:
-        """Return how many streams are in it, and for how long it has gone on."""
-        return LiveMeeting(self.name, self._inside, round((now - self.began) * 1000))
-
-    def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
-        """Keep what was learnt of a speaker; the longest unheard is forgotten."""
-        self.voices.pop(speaker, None)
-        self.voices[speaker] = voice
-        if len(self.voices) > _VOICES:
-            del self.voices[next(iter(self.voices))]
-
-
-def parse_events(query: Mapping[str, list[str]]) -> tuple[Interest, int | None]:
-    """Read the query of ``/v1/events``: what is wanted, and after which event.
-
-    Raises ``ConfigError`` for a query that cannot be followed.
-    """
-    wanted = [name for name in ("meeting", "session", "all") if name in query]
-    if len(wanted) != 1:
-        raise ConfigError("say what to listen to: one of meeting=NAME, session=ID, all")
-    types = tuple(
-        part.strip()
-        for given in query.get("types", [])
-        for part in given.split(",")
-        if part.strip()
-    )
-    if len(types) > _MOST_TYPES or any(len(part) > 200 for part in types):
-        raise ConfigError(f"types: at most {_MOST_TYPES} types, with commas between")
-    after: int | None = None
-    if query.get("after"):
-        text = query["after"][-1]
-        if not (text.isascii() and text.isdigit() and len(text) <= 16):
-            raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
-        after = int(text)
-    name = query[wanted[0]][-1]
-    return (
-        Interest(
-            meeting=read_name(name, "meeting") if wanted == ["meeting"] else None,
-            session=read_name(name, "session") if wanted == ["session"] else None,
-            types=types,
-        ),
-        after,
-    )

@@ -41,18 +41,22 @@ _VISITS: Final = 20.0
 _FEWEST_VISITS: Final = 100
 _LOADING_S = 1
 """Models take seconds, and who has come early talks already."""
+
 _RESERVED_FILES: Final = 96
 """Files of models, exports and the system, beside those that are open already."""
 _FILES_OF_A_STREAM: Final = 2
+
 _PAID_S = 0.002
 """A message with so much sound costs nothing: it is paced by its sound."""
 _PATIENCE_S = 10.0
 """How long a client may have messages waiting without a pause."""
+
 _LAGS_S: Final = 15.0
 """Long enough for some finals, short enough to be over soon after the load is."""
 _FEWEST_LAGS: Final = 3
 """One long utterance that takes its time is no load."""
 _QUARTILE: Final = 0.75
+
 PERIOD_S: Final = 0.05
 """How often it is looked whether the loop turns."""
 LATE_S: Final = 0.25

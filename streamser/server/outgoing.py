@@ -49,16 +49,20 @@ _AT_ONCE = 32
 """Events that are sent before others get their turn: they take a millisecond."""
 _STILL_S = 30.0
 """How long a connection may take nothing at all of what is left at its end."""
+
 _BYTES_EACH = 4096
 """Room for each event, on average: one with a hundred word times takes twice that."""
 _OVERRUN = 4
 """How many times the room may be taken before it is known whether a connection reads."""
+
 _KEPT_EVENTS = 4_000
 _KEPT_BYTES = 2 * 2**20
 _NOTED = 4_000
 """Finals let go of whose numbers are remembered."""
+
 SNAPSHOT_BYTES: Final = 2 * 2**20
 """Half of what our own client takes in one message."""
+
 _Part = TypeVar("_Part")
 
 

@@ -24,6 +24,7 @@ __all__ = ["Retention", "SessionRecorder", "given_to_plugin", "kept_in_files", "
 
 _CREATED = str(SessionCreated.__struct_config__.tag)
 _CLOSED = str(SessionClosed.__struct_config__.tag)
+
 _MOST: Final = 10_000
 """Events that may wait for the disk: tens of MB, minutes of many streams."""
 _PATIENCE_S: Final = 10.0

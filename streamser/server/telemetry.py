@@ -60,11 +60,14 @@ __all__ = [
 
 FIELDS: Final = "streamser_fields"
 """Attribute of a record with its fields, for those who format it."""
+
 SORRY: Final = "the server has met a fault of its own; the connection ends, begin a new stream"
 """What a client is told, whatever it was."""
 _PLACES: Final = 4
+
 _LINES_AT_ONCE: Final = 20
 _LINE_EVERY_S: Final = 10.0
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0)
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)

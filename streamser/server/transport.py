@@ -26,6 +26,7 @@ __all__ = ["ClientSocket", "ConnectionTable", "ListeningSocket", "ends_of", "ope
 
 _BACKLOG: Final = 100
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _METHOD_BYTES: Final = 16
 _HEAD_BYTES: Final = 65_536

@@ -42,7 +42,7 @@ Voice: TypeAlias = npt.NDArray[np.float32]
 class SpeakerEmbedder(Protocol):
     """Describe voices by vectors that are the closer, the likelier they are of one speaker.
 
-    It is made and used on the device thread alone. Before anybody speaks it is tried on a second
+    It is made and used on the worker thread alone. Before anybody speaks it is tried on a second
     of faint noise. Whatever it raises later costs an utterance its label, and nothing else.
     """
 

@@ -43,7 +43,7 @@ class Transcript(msgspec.Struct, frozen=True):
 
 
 class Transcriber(Protocol):
-    """Turn clips into text; lives on the device thread and is never called from two threads.
+    """Turn clips into text; lives on the worker thread and is never called from two threads.
 
     The result for a clip does not depend on the other clips of the batch. One that knows certain
     languages only may say so: ``languages``, a frozenset of codes such as ``"de"``; a client that

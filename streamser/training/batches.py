@@ -27,9 +27,9 @@ from streamser.training.sounds import Sounds
 
 __all__ = [
     "Batch",
-    "Feed",
+    "BatchLoader",
     "Inputs",
-    "Kept",
+    "KeptModalities",
     "Labels",
     "Modality",
     "Rows",
@@ -50,11 +50,15 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-
 Rows = npt.NDArray[np.int64]
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Modality: TypeAlias = Literal["audio", "text"]
+TextChoice = Literal["gold", "asr"]
 
-_ORDER, _CONTENT = 11, 13
-"""Set the draws of this module apart from others of the same seed."""
+_DRAW, _ORDER, _CONTENT = 7, 11, 13
+"""Set the draws of this module apart from others of the same seed: masking, order, content."""
+
+_VECTORS_PER_SECOND, _LETTERS_PER_TOKEN = 16.0, 4.0
 
 
 class Batch(NamedTuple):
@@ -64,7 +68,7 @@ class Batch(NamedTuple):
     targets: Targets
 
 
-class Feed:
+class BatchLoader:
     """Give the batches of each epoch of a training.
 
     All that is drawn follows from seed, epoch and batch: a training that goes on after a stop
@@ -189,11 +193,6 @@ def _rows(inputs: FusedInput, rows: Tensor) -> FusedInput:
             else None
         )
     return FusedInput(audio, text, has_audio, has_text)
-
-
-TextChoice = Literal["gold", "asr"]
-
-_VECTORS_PER_SECOND, _LETTERS_PER_TOKEN = 16.0, 4.0
 
 
 class Inputs:
@@ -324,14 +323,7 @@ def _stack(found: Sequence[Tensor | None]) -> AudioBatch | None:
     return AudioBatch(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
 
 
-Modality: TypeAlias = Literal["audio", "text"]
-Mask: TypeAlias = npt.NDArray[np.bool_]
-
-_DRAW = 7
-"""Sets the draws of this module apart from others of the same seed."""
-
-
-class Kept(NamedTuple):
+class KeptModalities(NamedTuple):
     """Hold which modalities are left to each item of a batch: bool [B] each."""
 
     audio: Mask
@@ -375,7 +367,7 @@ def hide(
     likely: float = 0.0,
     text_share: float = 0.6,
     rng: np.random.Generator,
-) -> Kept:
+) -> KeptModalities:
     """Return what is left to the items of a batch; an item with one modality never loses it.
 
     ``masked`` is hidden from every item that has both. Beside that, each such item loses one
@@ -387,7 +379,7 @@ def hide(
         loses = both & (rng.random(len(both)) < likely) & ~lose_audio & ~lose_text
         text = rng.random(len(both)) < text_share
         lose_audio, lose_text = lose_audio | (loses & ~text), lose_text | (loses & text)
-    return Kept(has_audio & ~lose_audio, has_text & ~lose_text)
+    return KeptModalities(has_audio & ~lose_audio, has_text & ~lose_text)
 
 
 @contextmanager

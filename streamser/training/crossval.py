@@ -15,9 +15,13 @@ from msgspec.structs import replace
 from streamser.errors import ConfigError, StreamserError
 from streamser.saving import replacing
 from streamser.taxonomy import DIMENSIONS
+from streamser.training.evaluation.predictions import (
+    Predictions,
+    load_predictions,
+    save_predictions,
+)
 from streamser.training.folds import Fold
 from streamser.training.manifest import Item
-from streamser.training.predictions import Predictions, load_predictions, save_predictions
 from streamser.training.settings import TrainSettings
 from streamser.training.workers import run_side_by_side
 
@@ -27,10 +31,10 @@ __all__ = [
     "ROWS",
     "TASKS",
     "Cell",
+    "CrossvalPlan",
     "PaperRow",
-    "Plan",
-    "Row",
     "System",
+    "SystemRow",
     "check_labels",
     "conditions",
     "fingerprint",
@@ -45,7 +49,7 @@ __all__ = [
 TASKS: Final = ("both", "category", "dimension")
 
 
-class Row(msgspec.Struct, frozen=True):
+class SystemRow(msgspec.Struct, frozen=True):
     """Name one row of the grid, and say in words what it adds."""
 
     name: str
@@ -53,15 +57,15 @@ class Row(msgspec.Struct, frozen=True):
 
 
 ROWS: Final = (
-    Row("baseline", "baseline"),
-    Row("self-attention", "+ self-attention"),
-    Row("cross-attention", "+ cross-attention"),
-    Row("bridge-tokens", "+ bridge tokens"),
-    Row("rmm", "+ RMM"),
-    Row("same-kv", "bridge tokens, K = V"),
-    Row("concat", "refined means, concatenated"),
-    Row("voice", "voice only"),
-    Row("words", "words only"),
+    SystemRow("baseline", "baseline"),
+    SystemRow("self-attention", "+ self-attention"),
+    SystemRow("cross-attention", "+ cross-attention"),
+    SystemRow("bridge-tokens", "+ bridge tokens"),
+    SystemRow("rmm", "+ RMM"),
+    SystemRow("same-kv", "bridge tokens, K = V"),
+    SystemRow("concat", "refined means, concatenated"),
+    SystemRow("voice", "voice only"),
+    SystemRow("words", "words only"),
 )
 """The paper's five rows, and four that it lacks (paper §4, Table 2)."""
 
@@ -230,7 +234,7 @@ class Cell(msgspec.Struct, frozen=True):
         return replace(self.system.settings, run=replace(self.system.settings.run, seed=self.seed))
 
 
-class Plan(msgspec.Struct, frozen=True):
+class CrossvalPlan(msgspec.Struct, frozen=True):
     """Hold what an experiment is made of, and where its results go."""
 
     systems: tuple[System, ...]
@@ -268,7 +272,7 @@ def conditions(system: System) -> tuple[str, ...]:
     return system.modalities
 
 
-def check_labels(plan: Plan) -> None:
+def check_labels(plan: CrossvalPlan) -> None:
     """Refuse to learn and measure what nobody has rated, before hours are spent on the rest.
 
     Raises ``ConfigError`` where a system answers what no test item of any fold has a label of.
@@ -291,7 +295,7 @@ def check_labels(plan: Plan) -> None:
         )
 
 
-def pending(plan: Plan) -> list[Cell]:
+def pending(plan: CrossvalPlan) -> list[Cell]:
     """List the cells without results.
 
     Raises ``ConfigError`` where a cell's results were made with other settings or items.
@@ -299,14 +303,14 @@ def pending(plan: Plan) -> list[Cell]:
     return [cell for cell in plan.cells() if not _is_done(plan, cell)]
 
 
-def read_cell(plan: Plan, cell: Cell) -> dict[str, Predictions]:
+def read_cell(plan: CrossvalPlan, cell: Cell) -> dict[str, Predictions]:
     """Read a cell's test predictions by condition; raises ``ModelError`` where they are gone."""
     folder = plan.folder(cell)
     return {name: load_predictions(folder / f"test-{name}.npz") for name in conditions(cell.system)}
 
 
 def run_cells(
-    plan: Plan, cells: Sequence[Cell], *, jobs: int, report: Callable[[Cell, float], None]
+    plan: CrossvalPlan, cells: Sequence[Cell], *, jobs: int, report: Callable[[Cell, float], None]
 ) -> None:
     """Train and test cells, ``jobs`` at a time, each in its own process with one CPU thread.
 
@@ -347,7 +351,7 @@ def _train_and_test(cell: Cell, folder: Path) -> float:
     import time
 
     from streamser.training.batches import Inputs
-    from streamser.training.predictions import predict
+    from streamser.training.evaluation.predictions import predict
     from streamser.training.train import train
 
     began = time.monotonic()
@@ -411,7 +415,7 @@ def _identity(item: Item) -> str:
     return identity if item.has_sound else f"{identity} silent"
 
 
-def _is_done(plan: Plan, cell: Cell) -> bool:
+def _is_done(plan: CrossvalPlan, cell: Cell) -> bool:
     folder = plan.folder(cell)
     try:
         receipt = msgspec.json.decode((folder / "receipt.json").read_bytes(), type=_Receipt)
@@ -430,7 +434,7 @@ def _write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
-def total_seconds(plan: Plan, cells: Iterable[Cell]) -> float:
+def total_seconds(plan: CrossvalPlan, cells: Iterable[Cell]) -> float:
     """Add up the seconds that finished cells took."""
     seconds = 0.0
     for cell in cells:

@@ -20,19 +20,19 @@ from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
 from streamser.training.augment import degrade_at_snr
 from streamser.training.batches import labels_of, text_of
-from streamser.training.check import chosen
-from streamser.training.evaluate import (
+from streamser.training.evaluation.check import chosen
+from streamser.training.evaluation.evaluate import (
     Evaluated,
-    Request,
+    EvaluationRequest,
     bare,
     digest_of,
     packages,
     plan_conditions,
 )
+from streamser.training.evaluation.predictions import Degrade, Predictions
+from streamser.training.evaluation.report import Condition, Entry, Evaluation, Provenance
+from streamser.training.evaluation.scores import Answers, score
 from streamser.training.manifest import Item, read_manifest
-from streamser.training.predictions import Degrade, Predictions
-from streamser.training.report import Condition, Entry, Evaluation, Provenance
-from streamser.training.scores import Answers, score
 from streamser.training.sounds import Sounds
 
 __all__ = ["evaluate_model"]
@@ -50,7 +50,7 @@ class _Able(NamedTuple):
 
 
 def evaluate_model(
-    request: Request, report: Callable[[str], None] = lambda line: None
+    request: EvaluationRequest, report: Callable[[str], None] = lambda line: None
 ) -> Evaluated:
     """Measure a model under every condition that was asked for; the richest comes first.
 
@@ -107,7 +107,7 @@ def evaluate_model(
     return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
 
 
-def _labelled(request: Request) -> tuple[list[Item], int]:
+def _labelled(request: EvaluationRequest) -> tuple[list[Item], int]:
     """Return the utterances with a label, and how many there are without."""
     items = chosen(read_manifest(request.manifest), request.split or "test")
     labels = labels_of(items, _HEADS)
@@ -123,7 +123,7 @@ def _answers(
     items: Sequence[Item],
     condition: Condition,
     sounds: Sounds,
-    request: Request,
+    request: EvaluationRequest,
 ) -> Answers:
     noisy = None if condition.snr_db is None else degrade_at_snr(request.noise, condition.snr_db)
     told: list[Prediction] = []

@@ -16,26 +16,26 @@ from msgspec.structs import replace
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
 from streamser.saving import replacing
-from streamser.training.bootstrap import Difference, Estimate, compare, estimate
 from streamser.training.crossval import (
     PAPER,
     Cell,
-    Plan,
+    CrossvalPlan,
     System,
     conditions,
     read_cell,
     title_of,
     total_seconds,
 )
+from streamser.training.evaluation.bootstrap import Difference, Estimate, compare, estimate
+from streamser.training.evaluation.metrics import UAR, WAR, Measure, ccc_of
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
-from streamser.training.metrics import UAR, WAR, Measure, ccc_of
-from streamser.training.predictions import Predictions
 from streamser.training.settings import TrainSettings
 
 __all__ = [
     "Contrast",
-    "Figure",
     "Grid",
+    "GridFigure",
     "Origin",
     "SystemFigures",
     "measure",
@@ -47,7 +47,7 @@ Runs = dict[str, list[Predictions]]
 """By condition: one table for each seed, all folds' test items together."""
 
 
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
+class GridFigure(msgspec.Struct, frozen=True, kw_only=True):
     """Hold one figure of one system.
 
     ``pooled`` is taken over the test items of all folds together, averaged over the seeds, with
@@ -71,7 +71,7 @@ class SystemFigures(msgspec.Struct, frozen=True, kw_only=True):
     row: str
     task: str
     condition: str
-    figures: tuple[Figure, ...]
+    figures: tuple[GridFigure, ...]
 
 
 class Contrast(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +94,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int = 0
 
 
-def measure(plan: Plan, *, bootstrap: int) -> Grid:
+def measure(plan: CrossvalPlan, *, bootstrap: int) -> Grid:
     """Read the predictions of a finished plan and work out its figures.
 
     Raises ``ModelError`` where a cell has none.
@@ -124,7 +124,7 @@ def measure(plan: Plan, *, bootstrap: int) -> Grid:
     )
 
 
-def _pool(plan: Plan, system: System, tables: dict[str, dict[str, Predictions]]) -> Runs:
+def _pool(plan: CrossvalPlan, system: System, tables: dict[str, dict[str, Predictions]]) -> Runs:
     return {
         condition: [
             Predictions.join(
@@ -136,7 +136,7 @@ def _pool(plan: Plan, system: System, tables: dict[str, dict[str, Predictions]])
     }
 
 
-def _skipped(plan: Plan, pooled: dict[str, Runs]) -> int:
+def _skipped(plan: CrossvalPlan, pooled: dict[str, Runs]) -> int:
     answered = len(next(iter(pooled[plan.systems[0].name].values()))[0])
     return sum(len(fold.test) for fold in plan.folds) - answered
 
@@ -148,14 +148,14 @@ def _measures(system: System) -> dict[str, Measure]:
 
 
 def _figures(
-    plan: Plan,
+    plan: CrossvalPlan,
     system: System,
     condition: str,
     runs: Runs,
     tables: dict[str, dict[str, Predictions]],
     bootstrap: int,
     iemocap: bool,
-) -> tuple[Figure, ...]:
+) -> tuple[GridFigure, ...]:
     measures = _measures(system)
     pooled = estimate(runs[condition], list(measures.values()), replicates=bootstrap)
     found = []
@@ -173,7 +173,7 @@ def _figures(
             for fold in plan.folds
         ]
         found.append(
-            Figure(
+            GridFigure(
                 name=name,
                 pooled=whole,
                 seed_sd=_deviation(seeds),
@@ -292,7 +292,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     packages: str
 
 
-def origin_of(plan: Plan, manifest: Path, *, protocol: str, command: str) -> Origin:
+def origin_of(plan: CrossvalPlan, manifest: Path, *, protocol: str, command: str) -> Origin:
     """Describe the data of a plan (those of its first fold) and this machine."""
     fold = plan.folds[0]
     parts = {"train": fold.train, "dev": fold.dev, "test": fold.test}
@@ -432,7 +432,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def _cell(figure: Figure | None, *, many: bool) -> str:
+def _cell(figure: GridFigure | None, *, many: bool) -> str:
     if figure is None:
         return "–"
     text = _number(figure.pooled.value)
@@ -445,7 +445,7 @@ def _cell(figure: Figure | None, *, many: bool) -> str:
     return text
 
 
-def _paper_cell(figure: Figure | None) -> str:
+def _paper_cell(figure: GridFigure | None) -> str:
     return "–" if figure is None else _number(figure.paper)
 
 
@@ -464,7 +464,7 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _find(system: SystemFigures, name: str) -> Figure | None:
+def _find(system: SystemFigures, name: str) -> GridFigure | None:
     return next((figure for figure in system.figures if figure.name == name), None)
 
 

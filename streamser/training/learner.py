@@ -20,7 +20,7 @@ from streamser.training.settings import LossSettings, OptimizerSettings, TrainSe
 __all__ = [
     "Learner",
     "Loss",
-    "Losses",
+    "TaskLosses",
     "autocast_dtype",
     "build_optimizer",
     "ccc_loss",
@@ -62,7 +62,7 @@ class Learner:
         self._forward = torch.compile(model, dynamic=True) if settings.run.compile else model
         self._learning = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def step(self, batch: Batch, *, epoch: int, number: int, step: int) -> Losses:
+    def step(self, batch: Batch, *, epoch: int, number: int, step: int) -> TaskLosses:
         """Learn from a batch; ``epoch``, ``number`` and ``step`` count from 0."""
         parts = cut(batch, self._settings.optimizer.accumulate)
         seeds = [(self._settings.run.seed, epoch, number, part) for part in range(len(parts))]
@@ -81,7 +81,7 @@ class Learner:
 
     def _learn_in_parts(
         self, parts: Sequence[FusedInput], seeds: Sequence[tuple[int, ...]], targets: Targets
-    ) -> Losses:
+    ) -> TaskLosses:
         with torch.no_grad():
             found = [self._answer(part, seed) for part, seed in zip(parts, seeds, strict=True)]
         logits = torch.cat([each.category_logits for each in found]).requires_grad_()
@@ -108,7 +108,7 @@ class Learner:
             output: FusedOutput = self._forward(inputs.to(self._device))
         return output
 
-    def _judge(self, logits: Tensor, dimensions: Tensor, targets: Targets) -> Losses:
+    def _judge(self, logits: Tensor, dimensions: Tensor, targets: Targets) -> TaskLosses:
         return self._loss(
             logits,
             dimensions,
@@ -143,7 +143,7 @@ def autocast_dtype(settings: TrainSettings, device: torch.device) -> torch.dtype
             return torch.bfloat16 if device.type == "cuda" else None
 
 
-class Losses(NamedTuple):
+class TaskLosses(NamedTuple):
     """Hold what a batch lost.
 
     ``total`` is the weighted sum (a scalar with a gradient); ``tasks`` [1 + D] are the
@@ -186,7 +186,7 @@ class Loss:
         has_votes: Tensor,
         truth: Tensor,
         has_truth: Tensor,
-    ) -> Losses:
+    ) -> TaskLosses:
         """Judge a batch: logits and votes [B, K], dimensions and truth [B, D], masks alike."""
         logits, dimensions = _exact(logits), _exact(dimensions)
         if logits.shape[1]:
@@ -204,7 +204,7 @@ class Loss:
         tasks = torch.cat((entropy[None].to(distances.dtype), distances))
         known = torch.cat((labelled[None], counts))
         total = (tasks * self._weights.to(tasks.dtype)).sum()
-        return Losses(total, tasks.detach(), known)
+        return TaskLosses(total, tasks.detach(), known)
 
 
 def task_weights(settings: LossSettings, heads: HeadsConfig) -> list[float]:

@@ -38,11 +38,11 @@ __all__ = [
 ]
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of settings."""
 
 
-class DataSettings(Section, frozen=True):
+class DataSettings(TrainSection, frozen=True):
     """What is learnt from."""
 
     manifest: Annotated[str, Meta(description="Manifest of `streamser corpus`; a CSV file.")] = ""
@@ -59,7 +59,7 @@ class DataSettings(Section, frozen=True):
     ] = False
 
 
-class LossSettings(Section, frozen=True):
+class LossSettings(TrainSection, frozen=True):
     """How an answer is judged: a weighted sum of cross-entropy and 1 - CCC of each dimension.
 
     The weights are the paper's h_i (arXiv 2401.00536 §3), which sum to 1; they are brought to
@@ -76,7 +76,7 @@ class LossSettings(Section, frozen=True):
     label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
-class MaskingSettings(Section, frozen=True):
+class MaskingSettings(TrainSection, frozen=True):
     """Which modality is hidden while training, and how often."""
 
     mode: Annotated[
@@ -94,7 +94,7 @@ class MaskingSettings(Section, frozen=True):
     least: Annotated[float, Meta(ge=0, le=1, description="Below this it is zero.")] = 0.1
 
 
-class OptimizerSettings(Section, frozen=True):
+class OptimizerSettings(TrainSection, frozen=True):
     """How the weights move."""
 
     kind: Literal["adam", "adamw"] = "adam"
@@ -117,7 +117,7 @@ class OptimizerSettings(Section, frozen=True):
     ] = 0
 
 
-class AugmentSettings(Section, frozen=True):
+class AugmentSettings(TrainSection, frozen=True):
     """How sound and words are varied while training; each probability is for one clip or text."""
 
     speed: Annotated[
@@ -148,7 +148,7 @@ class AugmentSettings(Section, frozen=True):
     ] = 0.0
 
 
-class RunSettings(Section, frozen=True):
+class RunSettings(TrainSection, frozen=True):
     """Where and how a training runs."""
 
     seed: Annotated[int, Meta(ge=0, description="Another seed, another training.")] = 0
@@ -170,7 +170,7 @@ class RunSettings(Section, frozen=True):
     ] = 16
 
 
-class TrainSettings(Section, frozen=True):
+class TrainSettings(TrainSection, frozen=True):
     """Every setting of a training."""
 
     model: FusedConfig

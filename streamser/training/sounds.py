@@ -40,6 +40,8 @@ __all__ = [
     "whisper_levels",
 ]
 
+Frames: TypeAlias = npt.NDArray[np.uint8]
+
 FRAMES_PER_SECOND: Final = 62.5
 """Mel frames in a second: 256 samples of 16 kHz each."""
 
@@ -153,8 +155,6 @@ def read_clip(path: Path) -> Samples:
         raise AudioError(named) from None
     return np.concatenate([*parts, intake.flush()])
 
-
-Frames: TypeAlias = npt.NDArray[np.uint8]
 
 BANDS: Final = 64
 RANGE_DB: Final = 80.0

@@ -22,7 +22,7 @@ from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.batches import (
     Batch,
-    Feed,
+    BatchLoader,
     Inputs,
     Modality,
     Variety,
@@ -48,7 +48,7 @@ from streamser.training.checkpointing import (
 from streamser.training.learner import (
     Learner,
     Loss,
-    Losses,
+    TaskLosses,
     autocast_dtype,
     build_optimizer,
     pick_device,
@@ -59,7 +59,7 @@ from streamser.training.learner import (
 from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
-from streamser.training.validation import Figures, Validator, finish
+from streamser.training.validation import DevFigures, Validator, finish
 
 __all__ = ["SILENT", "Paused", "Report", "TrainResult", "taught", "train"]
 
@@ -263,7 +263,7 @@ def _masked(settings: TrainSettings, epoch: int) -> Modality | None:
 
 
 def _batches(
-    feed: Feed, epoch: int, done: int, masked: Modality | None, device: torch.device
+    feed: BatchLoader, epoch: int, done: int, masked: Modality | None, device: torch.device
 ) -> Iterator[tuple[int, Batch]]:
     """Yield what is left of an epoch's batches, each with its number."""
     plan = feed.plan(epoch)
@@ -287,7 +287,7 @@ def _batches(
 
 
 def _row(
-    progress: Progress, figures: Figures, masked: Modality | None, rate: float, seconds: float
+    progress: Progress, figures: DevFigures, masked: Modality | None, rate: float, seconds: float
 ) -> EpochRow:
     means = [
         lost / count if count else None
@@ -317,7 +317,7 @@ class _Sums:
         self._lost = torch.tensor(progress.lost or nothing, dtype=torch.float64, device=device)
         self._count = torch.tensor(progress.counted or nothing, dtype=torch.float64, device=device)
 
-    def add(self, losses: Losses) -> None:
+    def add(self, losses: TaskLosses) -> None:
         """Add a batch: its total, and each task that it had labels for."""
         total, known = losses.total.detach(), losses.known
         self._lost += torch.cat((total[None], losses.tasks * known)).double()
@@ -383,7 +383,7 @@ class _Context(NamedTuple):
     model: FusedModel
     optimizer: torch.optim.Optimizer
     learner: Learner
-    feed: Feed
+    feed: BatchLoader
     validator: Validator
     inputs: Inputs
     device: torch.device
@@ -401,7 +401,7 @@ def _prepare(
     model = _model(settings, parts, run, offline).to(device, torch.float32)
     optimizer = build_optimizer(settings.optimizer, model)
     inputs = Inputs(model, sounds)
-    feed = Feed(
+    feed = BatchLoader(
         settings,
         parts.train,
         targets,

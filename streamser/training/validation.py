@@ -24,16 +24,16 @@ from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ConfigError, StreamserError
 from streamser.training.batches import Inputs, Targets, TextChoice, labels_of, targets_of, text_of
 from streamser.training.checkpointing import Result, RunDirectory, tasks_of
+from streamser.training.evaluation.metrics import ccc, nll, uar
+from streamser.training.evaluation.predictions import Predictions, predict
 from streamser.training.learner import Loss, task_weights
 from streamser.training.manifest import Item
-from streamser.training.metrics import ccc, nll, uar
-from streamser.training.predictions import Predictions, predict
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 
 __all__ = [
     "FEWEST",
-    "Figures",
+    "DevFigures",
     "Validator",
     "apply_calibration",
     "calibrate_on",
@@ -43,8 +43,25 @@ __all__ = [
     "judge",
 ]
 
+Floats = npt.NDArray[np.float64]
 
-class Figures(NamedTuple):
+FEWEST: Final = 20
+"""Labels below which nothing is fitted."""
+
+_TEMPERATURES = (0.05, 20.0)
+_POINTS = 32
+_FOLDS = 5
+_LEAST_GAIN = 0.01
+_LEAST_ANSWERED = 0.05
+
+_SETS = {
+    "audio": frozenset({"audio"}),
+    "text": frozenset({"text"}),
+    "audio+text": frozenset({"audio", "text"}),
+}
+
+
+class DevFigures(NamedTuple):
     """Hold figures of the validation items; ``None`` where there are no labels for one."""
 
     loss: float | None
@@ -76,7 +93,7 @@ class Validator:
         sounds: Sounds,
         inputs: Inputs,
         autocast: torch.dtype | None = None,
-    ) -> Figures:
+    ) -> DevFigures:
         """Ask the model about all items; raises ``StreamserError`` where it has diverged."""
         answers = predict(
             model,
@@ -92,7 +109,7 @@ class Validator:
 
 def judge(
     predictions: Predictions, targets: Targets, loss: Loss, settings: TrainSettings
-) -> Figures:
+) -> DevFigures:
     """Measure answers; losses are over all items at once, in float64.
 
     ``score`` is what ``run.select`` names, larger being better, 0 where nothing is known (all
@@ -132,7 +149,7 @@ def judge(
             score = _mean(agreement)
         case _:
             score = _mean([recall, *agreement])
-    return Figures(whole, tasks, recall, agreement, score)
+    return DevFigures(whole, tasks, recall, agreement, score)
 
 
 def _check_selectable(settings: TrainSettings, targets: Targets) -> None:
@@ -157,18 +174,6 @@ def _known(value: float) -> float | None:
 def _mean(values: Iterable[float | None]) -> float:
     there = [value for value in values if value is not None]
     return sum(there) / len(there) if there else 0.0
-
-
-Floats = npt.NDArray[np.float64]
-
-FEWEST: Final = 20
-"""Labels below which nothing is fitted."""
-
-_TEMPERATURES = (0.05, 20.0)
-_POINTS = 32
-_FOLDS = 5
-_LEAST_GAIN = 0.01
-_LEAST_ANSWERED = 0.05
 
 
 def fit_calibration(
@@ -312,13 +317,6 @@ def _groups(predictions: Predictions) -> npt.NDArray[np.int64]:
 
 def _speakers(predictions: Predictions) -> list[tuple[str, str]]:
     return list(zip(predictions.corpora, predictions.speakers, strict=True))
-
-
-_SETS = {
-    "audio": frozenset({"audio"}),
-    "text": frozenset({"text"}),
-    "audio+text": frozenset({"audio", "text"}),
-}
 
 
 def finish(

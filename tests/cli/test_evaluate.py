@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.fused.config import FusedConfig
+from streamser.training.evaluation.report import Evaluation
 from streamser.training.manifest import Item, write_manifest
-from streamser.training.report import Evaluation
 from tests.cli.running import refuses, run
 from tests.emotion.fused.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
 from tests.training.tiny import items

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamser.cli.analyze import CsvRows, Tables
-from streamser.utterances import read_utterance
+from streamser.export.utterances import read_utterance
 from tests.cli.samples import emotion, failed, said
 
 

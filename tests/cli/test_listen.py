@@ -160,14 +160,14 @@ import sys, threading
 from pathlib import Path
 import streamser.pipeline.analyzer as analyzer
 from streamser.audio.file import FileSource
-from streamser.cli.listen import Kept, listen_to
+from streamser.cli.listen import Outputs, listen_to
 from streamser.settings import Settings
 def build(settings, tell, part):
     if part == "words":
         tell("loading Whisper tiny.en …")
     threading.Event().wait()
 analyzer.build_engine = build
-listen_to(FileSource(sys.argv[1], paced=True), Settings(), kept=Kept(record=Path(sys.argv[2])))
+listen_to(FileSource(sys.argv[1], paced=True), Settings(), kept=Outputs(record=Path(sys.argv[2])))
 """
 
 

@@ -223,7 +223,9 @@ def test_a_server_logs_its_sessions_as_json_if_asked() -> None:
                 continue
         server.send_signal(signal.SIGTERM)
         _, said = server.communicate(timeout=60)
-    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    # A machine with much else to do is told of as well.
+    lines = [line for line in told if line["event"] != "loop_late"]
     assert [line["event"] for line in lines] == ["opened", "closed"]
     for line in lines:
         assert (line["session"], line["meeting"], line["level"]) == (session_id, "ops", "info")

@@ -11,8 +11,8 @@ import pytest
 from streamser.cli.follow import Summary, Tally, summary_lines
 from streamser.cli.sinks import advice_of
 from streamser.events import Event, Overload, SessionClosed
+from streamser.export.utterances import Utterance, likeliest, read_utterance
 from streamser.taxonomy import CATEGORIES
-from streamser.utterances import Utterance, likeliest, read_utterance
 from tests.cli.samples import closed, created, emotion, failed, felt, said
 
 

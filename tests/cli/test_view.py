@@ -22,7 +22,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.utterances import Utterance, read_utterance
+from streamser.export.utterances import Utterance, read_utterance
 from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded
 
 LONG = "Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichenfabrikantenverein" * 2

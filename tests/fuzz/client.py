@@ -15,8 +15,8 @@ from streamser.client.listener import ListenPosition
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import Envelope, SoundFormat, read_event
 from streamser.events import Event
+from streamser.export.utterances import read_utterance
 from streamser.text import visible
-from streamser.utterances import read_utterance
 from tests.fuzz.examples import EVENTS
 from tests.fuzz.mutation import spoil_json, spoil_lines
 from tests.fuzz.target import Target, forbidding, require

@@ -9,11 +9,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from streamser.training.presets import load_train_settings, train_preset_folder
-
 from streamser.errors import ConfigError
 from streamser.server.handshake import read_tokens
 from streamser.settings_loader import EffectiveSettings, explain_settings, preset_path
+from streamser.training.settings import load_train_settings, train_preset_folder
 from tests.fuzz.mutation import JSON_VALUES, spoil_bytes, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
 

@@ -181,7 +181,7 @@ def test_lost_sound_is_told_and_the_audio_clock_stays_true(
 
 
 def test_files_wait_for_each_other_and_lose_nothing(demo: Frames) -> None:
-    """However small the queue of the device thread is."""
+    """However small the queue of the worker thread is."""
     settings = msgspec.structs.replace(VOICE_ONLY, worker=WorkerSettings(max_finals=1))
     with Analyzer(settings) as analyzer, ThreadPoolExecutor(8) as pool:
         runs = list(pool.map(lambda _: plain(list(analyzer.stream(ListSource([demo])))), range(8)))

@@ -1,4 +1,4 @@
-"""A device thread that dies, hangs or cannot be replaced: nobody waits for ever, none in vain."""
+"""A worker thread that dies, hangs or cannot be replaced: nobody waits for ever, none in vain."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def request(number: int, session: str = "a") -> Request:
 
 
 class Bench:
-    """Run a device thread by hand: its requests, its answers, its time."""
+    """Run a worker thread by hand: its requests, its answers, its time."""
 
     def __init__(
         self,

@@ -252,7 +252,7 @@ def test_closing_ends_the_process() -> None:
 
 @linux
 def test_a_process_that_ends_is_an_error_that_says_how() -> None:
-    """With the code of a device thread that died."""
+    """With the code of a worker thread that died."""
     with remote(settings()) as engine:
         assert engine.pid is not None
         os.kill(engine.pid, signal.SIGKILL)

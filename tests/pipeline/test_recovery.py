@@ -1,4 +1,4 @@
-"""What becomes of the requests of a device thread that was lost."""
+"""What becomes of the requests of a worker thread that was lost."""
 
 from __future__ import annotations
 

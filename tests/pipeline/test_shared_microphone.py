@@ -122,7 +122,7 @@ def test_a_voice_that_could_not_be_described_is_of_nobody() -> None:
 
 
 def test_labels_are_given_in_the_order_of_utterances() -> None:
-    """Not in that in which the device thread was done with them."""
+    """Not in that in which the worker thread was done with them."""
     session = make_session(clustering=APART, partial_every_ms=0, words=False)
     session.begin()
     one, two = requests_of(session.push(in_turn(QUIET, LOUD)))

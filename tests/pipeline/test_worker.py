@@ -50,7 +50,7 @@ def into(answers: Answers) -> Callable[[Request, Outcome], None]:
 
 @contextmanager
 def gated(settings: WorkerSettings) -> Iterator[tuple[InferenceWorker, GatedModel, Answers]]:
-    """Run a device thread whose model waits at a gate, busy with request 0."""
+    """Run a worker thread whose model waits at a gate, busy with request 0."""
     model = GatedModel()
     worker = InferenceWorker(lambda: Engine(None, model), settings)
     answers: Answers = queue.SimpleQueue()
@@ -173,7 +173,7 @@ def test_one_who_cannot_take_an_answer_keeps_nobody_from_theirs() -> None:
 
 
 def test_what_a_recogniser_keeps_for_a_session_is_dropped_when_it_leaves() -> None:
-    """On the device thread, and together with the session's waiting requests."""
+    """On the worker thread, and together with the session's waiting requests."""
     recogniser = ForgetfulTranscriber()
     worker = InferenceWorker(lambda: Engine(recogniser, LoudnessModel()), WorkerSettings())
     answers: Answers = queue.SimpleQueue()

@@ -12,7 +12,7 @@ from streamser.events import MoodShifted, MoodUpdated, Overload
 from streamser.export.read import read_recording
 from streamser.export.records import Recording
 from streamser.report.charts import merge, thin
-from streamser.report.figures import Figures, Said, figures_of
+from streamser.report.figures import Figures, SaidUtterance, figures_of
 from streamser.report.measures import overlap_of, share_out, spread_of
 from streamser.taxonomy import Dimensions
 from tests.export.script import Script, gathered, stamped
@@ -229,8 +229,10 @@ def test_a_thinned_line_keeps_its_extremes() -> None:
 def test_blocks_too_narrow_to_be_two_become_one() -> None:
     """Ones that can be told apart do not."""
 
-    def said(start: int, end: int, category: str = "sad") -> Said:
-        return Said(talker=0, session_id="s", start_ms=start, end_ms=end, category=category)
+    def said(start: int, end: int, category: str = "sad") -> SaidUtterance:
+        return SaidUtterance(
+            talker=0, session_id="s", start_ms=start, end_ms=end, category=category
+        )
 
     hours = 4_000_000
     narrow = [said(0, 500), said(600, 1000), said(1100, 1500, "happy")]

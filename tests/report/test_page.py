@@ -15,7 +15,7 @@ from streamser.errors import StreamserError
 from streamser.events import EmotionDelta, TranscriptionCompleted
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
-from streamser.report.transcript import Clip, read_clip
+from streamser.report.transcript import SoundClip, read_clip
 from streamser.text import flat
 from tests.export.script import ODD, Script, gathered, odd_texts
 from tests.report.reading import Element, find, parse, words_of
@@ -32,7 +32,7 @@ HOSTILE = (
 )
 
 
-def page_of(*scripts: Script, clips: tuple[Clip, ...] = (), one_clock: bool = False) -> str:
+def page_of(*scripts: Script, clips: tuple[SoundClip, ...] = (), one_clock: bool = False) -> str:
     """Make the page of sessions."""
     recording = gathered(*(script.close() for script in scripts))
     return render_page(figures_of(recording, one_clock=one_clock), clips)
@@ -97,7 +97,7 @@ def test_it_has_the_sections_that_it_promises() -> None:
 
 def test_everything_that_acts_or_shows_has_a_name() -> None:
     """For those who hear the page instead of seeing it."""
-    root = parse(page_of(talk(), clips=(Clip("Sound", "data:audio/wav;base64,"),)))
+    root = parse(page_of(talk(), clips=(SoundClip("Sound", "data:audio/wav;base64,"),)))
     for each in root:
         if each.tag == "button" or each.attributes.get("role") in ("img", "group"):
             assert each.attributes.get("aria-label") or words_of(each), each.tag
@@ -231,14 +231,14 @@ def test_without_sound_there_is_no_player() -> None:
 
 def test_utterances_name_their_place_in_the_sound() -> None:
     """Of one sound for all, or of each session's own, on its own clock."""
-    whole = parse(page_of(talk(), clips=(Clip("Sound", "data:audio/wav;base64,"),)))
+    whole = parse(page_of(talk(), clips=(SoundClip("Sound", "data:audio/wav;base64,"),)))
     row = find(whole, class_="row")[1].attributes
     assert (row["data-clip"], row["data-from"], row["data-to"]) == ("0", "1500", "4000")
     assert len(find(whole, "button", class_="hear")) == 2
     scripts = [Script("a", speaker="Anna"), Script("b", speaker="Ben")]
     for script in scripts:
         script.say(1000, 2000)
-    clips = (Clip("Ben", "data:audio/wav;base64,", "b"),)
+    clips = (SoundClip("Ben", "data:audio/wav;base64,", "b"),)
     rows = find(parse(page_of(*scripts, clips=clips, one_clock=True)), class_="row")
     assert ["data-clip" in each.attributes for each in rows] == [False, True]
 

@@ -71,7 +71,7 @@ def faults(server: EmotionServer) -> float | None:
         (RealtimeDialect, "receive", broken),
         (RealtimeDialect, "encode", broken_for(SpeechStarted)),
         (Session, "push", broken),
-        (SessionRunner, "take", broken),
+        (SessionRunner, "resolve", broken),
         (Session, "flush", broken),
     ],
     ids=lambda part: getattr(part, "__name__", str(part)),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 
 __all__ = ["table", "voices"]
 

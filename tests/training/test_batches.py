@@ -14,7 +14,7 @@ from streamser.emotion.fused.config import WhisperAcousticConfig
 from streamser.emotion.fused.whisper import whisper_input
 from streamser.errors import ModelError
 from streamser.training.batches import (
-    Feed,
+    BatchLoader,
     Inputs,
     Variety,
     cut,
@@ -30,12 +30,12 @@ from tests.scripted_whisper import build_babbling_whisper
 from tests.training import tiny
 
 
-def _feed(items: list[Item], settings: TrainSettings) -> Feed:
+def _feed(items: list[Item], settings: TrainSettings) -> BatchLoader:
     texts = [item.text for item in items if item.text]
     model = build_model(settings.model, texts=texts)
     sounds = Sounds()
     targets = targets_of(labels_of(items, settings.model.heads))
-    return Feed(
+    return BatchLoader(
         settings,
         items,
         targets,

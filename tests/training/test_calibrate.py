@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, is_unsure, probabilities
-from streamser.training.metrics import ccc, ece, nll
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import ccc, ece, nll
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import FEWEST, apply_calibration, fit_calibration
 from tests.training.planted import table, voices
 

@@ -13,7 +13,7 @@ from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.crossval import (
     Cell,
-    Plan,
+    CrossvalPlan,
     check_labels,
     fingerprint,
     pending,
@@ -85,9 +85,9 @@ def settings() -> TrainSettings:
     )
 
 
-def plan_of(items: list[Item], settings: TrainSettings, out: Path, *rows: str) -> Plan:
-    """Plan two folds and two seeds of some multi-task rows."""
-    return Plan(
+def plan_of(items: list[Item], settings: TrainSettings, out: Path, *rows: str) -> CrossvalPlan:
+    """Lay out two folds and two seeds of some multi-task rows."""
+    return CrossvalPlan(
         systems=tuple(systems(settings, rows, ("both",))),
         folds=tuple(folds(items, "groups", k=3)[:2]),
         seeds=(0, 1),
@@ -95,7 +95,7 @@ def plan_of(items: list[Item], settings: TrainSettings, out: Path, *rows: str) -
     )
 
 
-def finish(plan: Plan, *, jobs: int = 1) -> list[Cell]:
+def finish(plan: CrossvalPlan, *, jobs: int = 1) -> list[Cell]:
     """Run what is left of a plan; return the cells in the order in which they ended."""
     done: list[Cell] = []
     run_cells(plan, pending(plan), jobs=jobs, report=lambda cell, _seconds: done.append(cell))

@@ -10,8 +10,8 @@ from torch import nn
 
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.training.checkpointing import open_run, save_weights, write_log
+from streamser.training.evaluation.predictions import save_predictions
 from streamser.training.manifest import write_manifest
-from streamser.training.predictions import save_predictions
 from tests.training import planted, tiny
 from tools.compact.voices import keep
 

@@ -13,9 +13,9 @@ from streamser.errors import AudioError, ConfigError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.batches import masked_modality
 from streamser.training.checkpointing import EpochRow, columns
+from streamser.training.evaluation.metrics import uar
+from streamser.training.evaluation.predictions import predict
 from streamser.training.manifest import Item
-from streamser.training.metrics import uar
-from streamser.training.predictions import predict
 from streamser.training.settings import AugmentSettings, MaskingSettings, TrainSettings
 from streamser.training.train import Paused, TrainResult, train
 from tests.training import tiny

@@ -14,8 +14,8 @@ from streamser.emotion.fused.model import load_fused
 from streamser.emotion.model import Segment
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, Dimensions
+from streamser.training.evaluation.predictions import predict
 from streamser.training.manifest import Item
-from streamser.training.predictions import predict
 from streamser.training.settings import LossSettings
 from streamser.training.train import SILENT, taught, train
 from tests.training import tiny

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.errors import ConfigError, StreamserError
 from streamser.training.batches import Labels, targets_of
+from streamser.training.evaluation.metrics import ccc, uar
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.learner import Loss
 from streamser.training.manifest import Item
-from streamser.training.metrics import ccc, uar
-from streamser.training.predictions import Predictions
 from streamser.training.validation import Validator, judge
 from tests.training import tiny
 

@@ -29,8 +29,8 @@ from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora import cremad, emodb
+from streamser.training.evaluation.metrics import uar
 from streamser.training.manifest import Item
-from streamser.training.metrics import uar
 from streamser.training.sounds import Sounds
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions

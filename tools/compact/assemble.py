@@ -18,7 +18,7 @@ from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import fit_calibration
 from tools.compact.export_judge import export_judge
 from tools.compact.learn import ask

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.frontend import Frames
-from streamser.training.augment.bands import MEL, Grid, Response, Telephone, draw_equaliser
+from streamser.training.augment.bands import MEL, MelGrid, Response, Telephone, draw_equaliser
 from streamser.training.augment.mel import vary_mel
 from streamser.training.augment.sound import (
     Recording,
@@ -93,7 +93,7 @@ def through(
     channel: Channel,
     studio: Studio,
     rng: np.random.Generator,
-    grid: Grid = MEL,
+    grid: MelGrid = MEL,
 ) -> Frames:
     """Send log-mel frames [T, bands] through a channel; a quarter lose beginning or end.
 
@@ -112,7 +112,7 @@ def through(
     return vary_mel(decibels, variation, studio.noises, rng, grid)
 
 
-def _cropped(decibels: Frames, rng: np.random.Generator, grid: Grid) -> Frames:
+def _cropped(decibels: Frames, rng: np.random.Generator, grid: MelGrid) -> Frames:
     """Keep a piece as long as what a partial reading hears."""
     length = round(rng.uniform(*_CROP_SECONDS) * grid.rate)
     start = rng.random()
@@ -122,7 +122,7 @@ def _cropped(decibels: Frames, rng: np.random.Generator, grid: Grid) -> Frames:
     return decibels[first : first + length]
 
 
-def _dried(decibels: Frames, strength: float, grid: Grid) -> Frames:
+def _dried(decibels: Frames, strength: float, grid: MelGrid) -> Frames:
     half = round(_SMOOTH_SECONDS * grid.rate) // 2
     padded = np.pad(decibels.astype(np.float64), ((half, half), (0, 0)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1, axis=0)

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.words import SoundAlikes
-from streamser.training.metrics import macro_f1
+from streamser.training.evaluation.metrics import macro_f1
 from tools.compact.minilm import start_from_minilm
 from tools.compact.word_batches import (
     WordBatch,

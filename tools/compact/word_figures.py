@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.augment.words import SoundAlikes, disturb_words, plain
 from streamser.training.corpora import emobank, goemotions
+from streamser.training.evaluation.metrics import ccc, ece, macro_f1, uar
 from streamser.training.folds import normalise
 from streamser.training.manifest import Item
-from streamser.training.metrics import ccc, ece, macro_f1, uar
 from tools.compact.word_encoder import Words, emobank_target, prepare_words
 from tools.compact.word_texts import HeldOut, WordCorpora
 

@@ -10,11 +10,11 @@ import numpy as np
 from streamser.emotion.compact.model import CompactFinding, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
-from streamser.training.bootstrap import Difference, compare
 from streamser.training.corpora import goemotions
+from streamser.training.evaluation.bootstrap import Difference, compare
+from streamser.training.evaluation.metrics import UAR, WAR
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
-from streamser.training.metrics import UAR, WAR
-from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers, figures
 from tools.compact_report.pairs import (

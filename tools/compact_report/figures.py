@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.bootstrap import estimate
-from streamser.training.metrics import UAR, Measure, moments_of
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.bootstrap import estimate
+from streamser.training.evaluation.metrics import UAR, Measure, moments_of
+from streamser.training.evaluation.predictions import Predictions
 from tools.compact_report.clips import Corpus
 from tools.compact_report.plan import Plan
 from tools.compact_report.play import Played

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.metrics import UAR
+from streamser.training.evaluation.metrics import UAR
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA, Labelled
 from tools.compact_report.figures import UNSURE_SHARE, answers_of, figures, recall_of

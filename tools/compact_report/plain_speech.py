@@ -13,8 +13,8 @@ from streamser.emotion.compact.model import CompactFinding
 from streamser.taxonomy import CATEGORIES
 from streamser.training.augment.words import plain
 from streamser.training.corpora.reading import one_hot
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
-from streamser.training.predictions import Predictions
 from tools.compact.plain_speech import plain_clips
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus, Labelled

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.metrics import ccc_of
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import ccc_of
+from streamser.training.evaluation.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import Corpus
 from tools.compact_report.figures import answers_of, figures, pearson_of

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.metrics import UAR
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import UAR
+from streamser.training.evaluation.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA
 from tools.compact_report.figures import answers_of, figures, said_share, uar_lost

@@ -13,8 +13,8 @@ from streamser.emotion.compact.bundle import describe
 from streamser.emotion.compact.model import CompactFinding, CompactModel
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.emotion.model import Prediction
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
-from streamser.training.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import answers
 from tools.compact_report.play import tabulate

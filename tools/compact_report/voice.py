@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.metrics import ECE, UAR, WAR, confusion
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import ECE, UAR, WAR, confusion
+from streamser.training.evaluation.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA
 from tools.compact_report.figures import (

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.augment.words import SoundAlikes, vocabulary_of
 from streamser.training.corpora import emobank, goemotions
+from streamser.training.evaluation.metrics import ECE, MACRO_F1, UAR
 from streamser.training.manifest import Item
-from streamser.training.metrics import ECE, MACRO_F1, UAR
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import UNSURE_SHARE, figures, pearson_of
 from tools.compact_report.records import Cell, Section, Table

@@ -18,12 +18,14 @@ from streamser.audio.clip import Samples
 from streamser.emotion.compact.blocks import (
     BEGINNING,
     Block,
+    Frames,
     Progress,
     cut_beginning,
     cut_blocks,
+    frame_count,
+    whisper_frames,
 )
 from streamser.emotion.compact.graph import open_graph
-from streamser.emotion.compact.whisper_mel import Frames, frame_count, whisper_frames
 from streamser.emotion.model import Place
 
 __all__ = ["GRAPH", "LAYERS", "MOST_BLOCKS", "VALUES", "WIDTH", "LayerEar", "load_layers"]

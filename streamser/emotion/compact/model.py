@@ -48,7 +48,7 @@ Vectors = npt.NDArray[np.float32]
 _Answer: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Probabilities [4] and dimensions [3] in [-1, 1]."""
 
-NEUTRAL_AT_FIRST = 0.5  # logits, for a voice of which nothing is known
+NEUTRAL_AT_FIRST = 1.0  # logits, for a voice of which nothing is known
 CAUTION_AT_FIRST = 0.9  # of the way from the usual threshold to certainty, likewise
 _TINY = 1e-12  # of probability, whose logarithm is still a number
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice

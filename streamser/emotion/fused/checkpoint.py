@@ -4,6 +4,8 @@
 ``README.md`` (the model card), and ``tokenizer.json`` where it reads text: the same on the
 disk, in the wheel and on the hub. Loading is strict, so that a model is never silently half
 random, and no pickle is ever opened.
+
+On the hub lies the same, no file more: ``from_pretrained``, ``save_pretrained``, ``push_to_hub``.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 import torch
-from huggingface_hub import ModelCardData
+from huggingface_hub import ModelCardData, PyTorchModelHubMixin
 from msgspec.structs import replace
+from torch import nn
 
 from streamser.emotion.calibration import (
     Calibration,
@@ -42,6 +45,7 @@ __all__ = [
     "TAGS",
     "VERSION",
     "Checkpoint",
+    "PublishedModel",
     "finished_card",
     "load_checkpoint",
     "save_checkpoint",
@@ -64,7 +68,7 @@ _PICKLES: Final = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 _SCALE: Final = (0.0, 1.0)
 
 
-class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Say what a checkpoint is: its ``config.json``.
 
     ``dimension_scale`` are the ends of the scale that the regressor answers on; ``tokenizer``
@@ -187,7 +191,7 @@ def _write(
         cast(TextEncoder, model.text).save_assets(directory)
     write_weights(directory / _WEIGHTS, model)
     write_calibrations(directory / _CALIBRATION, calibrations)
-    description = Description(
+    description = CheckpointDescription(
         format=FORMAT,
         version=VERSION,
         dimension_scale=_SCALE,
@@ -270,7 +274,7 @@ def _refuse_other_formats(directory: Path) -> None:
     raise ModelError(f"{directory} is no checkpoint of streamser: it lacks {lacking[0]}{hint}")
 
 
-def _read_description(path: Path) -> Description:
+def _read_description(path: Path) -> CheckpointDescription:
     try:
         text = path.read_bytes()
         heading = msgspec.json.decode(text, type=_Heading)
@@ -281,7 +285,7 @@ def _read_description(path: Path) -> Description:
                 f"{path} is of version {heading.version}, this streamser knows {VERSION}:"
                 " run pip install --upgrade streamser"
             )
-        found = msgspec.json.decode(text, type=Description)
+        found = msgspec.json.decode(text, type=CheckpointDescription)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:
@@ -351,3 +355,90 @@ def _read_card(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+class PublishedModel(  # type: ignore[call-arg]
+    FusedModel,
+    PyTorchModelHubMixin,  # type: ignore[misc]
+    library_name=LIBRARY,
+    pipeline_tag=PIPELINE,
+    tags=list(TAGS),
+    paper_url="https://arxiv.org/abs/2401.00536",
+):
+    """A fused model together with its calibrations and card, as the hub keeps them.
+
+    ``push_to_hub(name)`` is the hub client's own; it raises the client's errors.
+    """
+
+    calibrations: dict[str, Calibration]
+    card: str
+    push_to_hub: Callable[..., str]
+
+    def __init__(
+        self, config: FusedConfig, acoustic: nn.Module | None, text: nn.Module | None
+    ) -> None:
+        super().__init__(config, acoustic, text)
+        self.calibrations = {}
+        self.card = ""
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> PublishedModel:
+        """Take over a checkpoint's model: the encoders themselves, and copies of the rest."""
+        model = checkpoint.model
+        with torch.random.fork_rng(devices=[]):
+            published = cls(model.config, model.acoustic, model.text)
+        published.load_state_dict(model.state_dict())
+        published.calibrations = dict(checkpoint.calibrations)
+        published.card = checkpoint.card
+        return published.train(model.training)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        force_download: bool = False,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        revision: str | None = None,
+        map_location: str = "cpu",
+    ) -> PublishedModel:
+        """Load a checkpoint from a directory or the hub, as strictly as ``load_checkpoint``.
+
+        The arguments are those of the hub's mixin. Raises ``ModelError``.
+        """
+        request = HubRequest(
+            offline=local_files_only,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force=force_download,
+        )
+        return cls.of(
+            load_checkpoint(pretrained_model_name_or_path, device=map_location, request=request)
+        )
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        config: None = None,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        model_card_kwargs: None = None,
+        **push_to_hub_kwargs: Any,
+    ) -> str | None:
+        """Write a checkpoint, as ``save_checkpoint`` does, and push it too if asked.
+
+        The arguments are those of the hub's mixin; a checkpoint writes its own configuration
+        and card, so that ``config`` and ``model_card_kwargs`` must be left out. Returns the
+        URL of the hub's commit, if there was one.
+        """
+        if config is not None or model_card_kwargs is not None:
+            raise ValueError("a checkpoint writes its own config.json and model card")
+        directory = Path(save_directory)
+        save_checkpoint(directory, self, calibrations=self.calibrations, card=self.card)
+        if not push_to_hub:
+            return None
+        return self.push_to_hub(repo_id or directory.name, **push_to_hub_kwargs)

@@ -26,11 +26,13 @@ __all__ = [
 ]
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+class ModelPart(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"
+):
     """A part of a model."""
 
 
-class CompactAcousticConfig(Part, frozen=True, tag="compact"):
+class CompactAcousticConfig(ModelPart, frozen=True, tag="compact"):
     """Log-mel front end and a small convolution–attention encoder; trains on two CPU cores."""
 
     width: Annotated[int, Meta(ge=4, description="Channels of the encoder.")] = 96
@@ -42,7 +44,7 @@ class CompactAcousticConfig(Part, frozen=True, tag="compact"):
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.1
 
 
-class CompactTextConfig(Part, frozen=True, tag="compact"):
+class CompactTextConfig(ModelPart, frozen=True, tag="compact"):
     """Word pieces learnt from the training texts and a small transformer."""
 
     width: Annotated[int, Meta(ge=4, description="Channels of the encoder.")] = 96
@@ -61,7 +63,7 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
 
 
-class PretrainedAcousticConfig(Part, frozen=True, tag="pretrained"):
+class PretrainedAcousticConfig(ModelPart, frozen=True, tag="pretrained"):
     """HuBERT, wav2vec 2.0, WavLM or a Whisper encoder of the transformers library."""
 
     name: Annotated[str, Meta(description="Name on the hub, or a local directory.")]
@@ -85,7 +87,7 @@ class PretrainedAcousticConfig(Part, frozen=True, tag="pretrained"):
     lora: LoraConfig | None = None
 
 
-class WhisperAcousticConfig(Part, frozen=True, tag="whisper"):
+class WhisperAcousticConfig(ModelPart, frozen=True, tag="whisper"):
     """The convolutions and first layers of a Whisper encoder, as long as the utterance is."""
 
     name: Annotated[
@@ -120,7 +122,7 @@ class WhisperAcousticConfig(Part, frozen=True, tag="whisper"):
     lora: LoraConfig | None = None
 
 
-class PretrainedTextConfig(Part, frozen=True, tag="pretrained"):
+class PretrainedTextConfig(ModelPart, frozen=True, tag="pretrained"):
     """DeBERTa-v2/v3, RoBERTa or BERT (MiniLM too) of the transformers library."""
 
     name: Annotated[str, Meta(description="Name on the hub, or a local directory.")]
@@ -138,7 +140,7 @@ class PretrainedTextConfig(Part, frozen=True, tag="pretrained"):
     lora: LoraConfig | None = None
 
 
-class PluginAcousticConfig(Part, frozen=True, tag="plugin"):
+class PluginAcousticConfig(ModelPart, frozen=True, tag="plugin"):
     """An encoder that another package brings (docs/plugins.md)."""
 
     name: Annotated[str, Meta(description="Its name among the plug-ins.")]
@@ -148,7 +150,7 @@ class PluginAcousticConfig(Part, frozen=True, tag="plugin"):
     ] = False
 
 
-class PluginTextConfig(Part, frozen=True, tag="plugin"):
+class PluginTextConfig(ModelPart, frozen=True, tag="plugin"):
     """An encoder that another package brings (docs/plugins.md)."""
 
     name: Annotated[str, Meta(description="Its name among the plug-ins.")]

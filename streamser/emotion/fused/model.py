@@ -42,7 +42,15 @@ from streamser.emotion.fused.running import (
 )
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError, first_line
-from streamser.machine import KeptChoices, Trial, choices_file, cpu_name, fastest, least_times, told
+from streamser.machine import (
+    KeptChoices,
+    TimedWay,
+    choices_file,
+    cpu_name,
+    fastest,
+    least_times,
+    told,
+)
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
 __all__ = [
@@ -322,7 +330,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
             {"float32": lambda: answer("float32")}, clock=clock, budget_s=_BUDGET_S, rounds=3
         )
         if alone["float32"] <= _FAST_ENOUGH_S:
-            return f"float32, which takes {told([Trial('float32', alone['float32'])])}"
+            return f"float32, which takes {told([TimedWay('float32', alone['float32'])])}"
     why: dict[Format, str] = {}
     for format in kinds:
         if format not in (kinds[0], "float32") and clock() - began > _PATIENCE_S:
@@ -342,7 +350,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
         if format not in why
     }
     taken = least_times(ways, clock=clock, budget_s=_BUDGET_S, rounds=_ROUNDS)
-    trials = [Trial(format, taken.get(format), why.get(format, "")) for format in kinds]
+    trials = [TimedWay(format, taken.get(format), why.get(format, "")) for format in kinds]
     best = fastest(trials)
     formats.use(next(format for format in kinds if format == best))
     return f"{best}, the fastest of {told(trials)}"

@@ -14,7 +14,7 @@ from streamser.emotion.calibration import entropy
 from streamser.emotion.hub_models.files import locate
 from streamser.emotion.hub_models.labels import Part
 from streamser.emotion.hub_models.registry import HubModel, named
-from streamser.emotion.hub_models.torch_models import Given, Reader
+from streamser.emotion.hub_models.torch_models import Given, HubReader
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError
 from streamser.settings import EmotionSettings
@@ -70,7 +70,7 @@ def _precision(asked: str, device: str) -> str:
     return asked
 
 
-def _reader(ready: HubModel, place: Path, device: str, precision: str) -> Reader:
+def _reader(ready: HubModel, place: Path, device: str, precision: str) -> HubReader:
     if ready.is_funasr:
         from streamser.emotion.hub_models.funasr import load_funasr
 
@@ -95,7 +95,7 @@ class HubEmotionModel:
     Stateless. Its name is those of its models, with ``+`` between.
     """
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(self, readers: Sequence[HubReader]) -> None:
         self.name = "+".join(reader.ready.title for reader in readers)
         known = {reader.ready.modality for reader in readers}
         self.modalities: tuple[str, ...] = tuple(
@@ -125,7 +125,7 @@ class HubEmotionModel:
     def forget(self, session_id: str) -> None:
         """Forget nothing: no session leaves anything here."""
 
-    def _read(self, reader: Reader, given: Sequence[Given]) -> list[Part]:
+    def _read(self, reader: HubReader, given: Sequence[Given]) -> list[Part]:
         try:
             return reader.read(given)
         except RuntimeError as error:
@@ -136,7 +136,7 @@ class HubEmotionModel:
             raise ModelError(f"{self.name}: {reason}", code="out_of_memory") from error
 
 
-def _of(reader: Reader, batch: Sequence[Segment]) -> list[Given]:
+def _of(reader: HubReader, batch: Sequence[Segment]) -> list[Given]:
     """Return what a reader reads of each clip; empty where the clip lacks it."""
     if reader.ready.modality == "text":
         return [(spoken.text or "").strip() for spoken in batch]

@@ -37,8 +37,8 @@ from streamser.errors import ConfigError, ModelError
 __all__ = [
     "Bare",
     "Given",
-    "Reader",
-    "Scale",
+    "HubReader",
+    "SoundScale",
     "TorchReader",
     "begin_encoder",
     "load_bare",
@@ -52,7 +52,7 @@ Given = Samples | str
 _LEAST_DEVIATION = 1e-6
 
 
-class Reader(Protocol):
+class HubReader(Protocol):
     """Read clips of one modality with one public model."""
 
     ready: HubModel
@@ -76,7 +76,7 @@ class TorchReader:
         head: nn.Module,
         names: Sequence[str],
         *,
-        scale: Scale | None = None,
+        scale: SoundScale | None = None,
     ) -> None:
         self.ready = ready
         self._encoder = encoder.eval()
@@ -124,7 +124,7 @@ class TorchReader:
         return Part(modality=self.ready.modality, scores=scores, outside=outside)
 
 
-class Scale:
+class SoundScale:
     """Bring sound to a fixed mean and deviation: (x - mean) / (deviation + 1e-6)."""
 
     def __init__(self, mean: float, deviation: float) -> None:
@@ -314,13 +314,13 @@ def _head(files: _Files, width: int) -> nn.Module:
             return FirstTokenHead(width, outputs)
 
 
-def _scale(files: _Files) -> Scale | None:
+def _scale(files: _Files) -> SoundScale | None:
     if files.ready.kind != "odyssey":
         return None
     mean, deviation = files.config.get("mean"), files.config.get("std")
     if not isinstance(mean, int | float) or not isinstance(deviation, int | float):
         raise ModelError(f"{files.ready.name}: its config.json lacks mean and std of its sound.")
-    return Scale(float(mean), float(deviation))
+    return SoundScale(float(mean), float(deviation))
 
 
 def _fill(files: _Files, model: nn.Module, head: nn.Module, layer_sum: nn.Module | None) -> None:

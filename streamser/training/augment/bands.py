@@ -20,7 +20,7 @@ __all__ = [
     "MEL",
     "WHISPER",
     "Equaliser",
-    "Grid",
+    "MelGrid",
     "Response",
     "Telephone",
     "band_centres",
@@ -37,7 +37,7 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 
-class Grid(NamedTuple):
+class MelGrid(NamedTuple):
     """Say which bands a front end has: sums of so many adjacent triangles, and its frames."""
 
     bands: int
@@ -51,9 +51,9 @@ class Grid(NamedTuple):
         return SAMPLE_RATE / self.hop
 
 
-MEL: Final = Grid(BANDS, 2, HOP, WINDOW)
+MEL: Final = MelGrid(BANDS, 2, HOP, WINDOW)
 """That of the 64 bands whose statistics are measured."""
-WHISPER: Final = Grid(whisper_mel.BANDS, 1, whisper_mel.HOP, whisper_mel.WINDOW)
+WHISPER: Final = MelGrid(whisper_mel.BANDS, 1, whisper_mel.HOP, whisper_mel.WINDOW)
 """That of Whisper's 80 bands."""
 
 _LINEAR_HZ_PER_MEL = 200 / 3
@@ -78,13 +78,13 @@ def mel_to_hertz(mel: npt.ArrayLike) -> Array:
     return hertz
 
 
-def bin_hertz(grid: Grid = MEL) -> Array:
+def bin_hertz(grid: MelGrid = MEL) -> Array:
     """Return the frequencies of the bins of a window: 513 for one of 1024 samples."""
     return np.linspace(0, SAMPLE_RATE / 2, grid.window // 2 + 1)
 
 
 @cache
-def _filters(grid: Grid) -> Array:
+def _filters(grid: MelGrid) -> Array:
     """Return the filters, [bands, bins]."""
     edges = mel_edges(grid.bands * grid.triangles)
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
@@ -97,7 +97,7 @@ def _filters(grid: Grid) -> Array:
 
 
 @cache
-def band_centres(grid: Grid = MEL) -> Array:
+def band_centres(grid: MelGrid = MEL) -> Array:
     """Return the middle of each band in Hz, between the peaks of its triangles."""
     peaks = mel_edges(grid.bands * grid.triangles)[1:-1]
     middle: Array = peaks.reshape(grid.bands, grid.triangles).mean(axis=1)
@@ -105,21 +105,21 @@ def band_centres(grid: Grid = MEL) -> Array:
 
 
 @cache
-def band_widths(grid: Grid = MEL) -> Array:
+def band_widths(grid: MelGrid = MEL) -> Array:
     """Return what bands are weighted with so that their sum follows the power of a sound."""
     edges = mel_edges(grid.bands * grid.triangles)
     widths: Array = (edges[2:] - edges[:-2]).reshape(grid.bands, grid.triangles).mean(axis=1)
     return widths
 
 
-def band_gain(power_gain: npt.NDArray[np.floating], grid: Grid = MEL) -> Array:
+def band_gain(power_gain: npt.NDArray[np.floating], grid: MelGrid = MEL) -> Array:
     """Average power gains of the bins, [..., bins], over each band: [..., bands]."""
     filters = _filters(grid)
     gain: Array = (power_gain @ filters.T) / filters.sum(axis=1)
     return gain
 
 
-def band_power(samples: Samples, frames: int, grid: Grid = MEL) -> npt.NDArray[np.float32]:
+def band_power(samples: Samples, frames: int, grid: MelGrid = MEL) -> npt.NDArray[np.float32]:
     """Return the power in each band of each frame, [frames, bands]; frame t begins at hop · t.
 
     ``samples`` must hold at least ``hop (frames - 1) + window``.

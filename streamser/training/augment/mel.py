@@ -16,7 +16,7 @@ from streamser.emotion.frontend import RANGE_DB, Mel
 from streamser.training.augment.bands import (
     MEL,
     WHISPER,
-    Grid,
+    MelGrid,
     Response,
     band_centres,
     band_gain,
@@ -51,7 +51,7 @@ def vary_mel(
     variation: Variation,
     noises: tuple[Recording, ...],
     rng: np.random.Generator,
-    grid: Grid = MEL,
+    grid: MelGrid = MEL,
 ) -> npt.NDArray[np.float32]:
     """Apply a variation to frames [T, bands] in dB; the very same array where it changes nothing.
 
@@ -89,7 +89,7 @@ def vary_both(
     return Mel(varied, fine / np.float32(10))
 
 
-def change_speed(decibels: Array, factor: float, grid: Grid = MEL) -> Array:
+def change_speed(decibels: Array, factor: float, grid: MelGrid = MEL) -> Array:
     """Play ``factor`` times as fast: frames / factor, every frequency × factor.
 
     Linear interpolation of dB along both axes. What comes from above 8 kHz is nothing.
@@ -110,7 +110,7 @@ def change_speed(decibels: Array, factor: float, grid: Grid = MEL) -> Array:
     return shifted
 
 
-def reverberate(power: Array, response: Samples, grid: Grid = MEL) -> Array:
+def reverberate(power: Array, response: Samples, grid: MelGrid = MEL) -> Array:
     """Smear powers in time as a room of this response does; their weighted sum stays."""
     wet, widths = np.zeros_like(power), band_widths(grid)
     for late, gains in enumerate(band_decay(response, grid)[: len(power)]):
@@ -120,7 +120,7 @@ def reverberate(power: Array, response: Samples, grid: Grid = MEL) -> Array:
     return scaled
 
 
-def add_noise(power: Array, noise: Samples, snr_db: float, grid: Grid = MEL) -> Array:
+def add_noise(power: Array, noise: Samples, snr_db: float, grid: MelGrid = MEL) -> Array:
     """Add the powers of a noise of hop (T - 1) + window samples at a ratio held during speech.
 
     A frame's power is the sum of its bands, weighted by their widths (see ``noise_scale``).
@@ -131,7 +131,7 @@ def add_noise(power: Array, noise: Samples, snr_db: float, grid: Grid = MEL) -> 
     return noisy
 
 
-def filter_bands(power: Array, response: Response, grid: Grid = MEL) -> Array:
+def filter_bands(power: Array, response: Response, grid: MelGrid = MEL) -> Array:
     """Weight each band by the mean of a response over it."""
     return power * band_gain(response.power_gain(bin_hertz(grid)), grid)
 

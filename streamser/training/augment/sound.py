@@ -16,7 +16,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError, ConfigError
 from streamser.training.augment.bands import (
     MEL,
-    Grid,
+    MelGrid,
     Response,
     Telephone,
     band_gain,
@@ -46,6 +46,10 @@ __all__ = [
     "to_full_scale",
     "vary_sound",
 ]
+
+Colour = Literal["white", "pink", "brown"]
+
+_BLOCK = 256
 
 
 class Variation(NamedTuple):
@@ -80,9 +84,6 @@ def draw_variation(
         responses.append(Telephone(narrow=bool(rng.random() < 0.5)))
     gain_db = rng.uniform(-settings.gain_db, settings.gain_db) if settings.gain_db else 0.0
     return Variation(speed, room, snr_db, tuple(responses), gain_db)
-
-
-_BLOCK = 256
 
 
 def vary_sound(
@@ -261,7 +262,6 @@ def read_recording(recording: Recording, start: int = 0, length: int | None = No
     return np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-Colour = Literal["white", "pink", "brown"]
 _SLOPE: Final = {"white": 0, "pink": 1, "brown": 2}
 
 # Below this pink and brown are flat: their power would else lie where no microphone hears it.
@@ -369,7 +369,7 @@ def _from_direct(response: Samples) -> Samples:
     return cut
 
 
-def band_decay(response: Samples, grid: Grid = MEL) -> npt.NDArray[np.float64]:
+def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64]:
     """Return what comes 0, 1, 2 … frames late in each band, as power gains [K, bands].
 
     What comes between two frames is shared by both: windows of two frames whose squares sum to

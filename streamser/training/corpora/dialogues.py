@@ -25,6 +25,8 @@ __all__ = ["IemocapVotes", "MeldSplits", "read_iemocap", "read_meld"]
 
 IemocapVotes = Literal["raters", "summary"]
 
+MeldSplits = Literal["own", "none"]
+
 _IEMOCAP: Final = Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
 _SCALE: Final = Scale(1.0, 5.0)
 _SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
@@ -157,8 +159,6 @@ def _words(path: Path) -> dict[str, str]:
     spoken = (_SPOKEN.match(line) for line in read_text(path).splitlines())
     return {found[1]: found[2].strip() for found in spoken if found and found[2].strip()}
 
-
-MeldSplits = Literal["own", "none"]
 
 _MELD: Final = Source("MELD", "https://github.com/declare-lab/MELD")
 _EMOTIONS: Final = {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamser.emotion.compact.blocks import BLOCK, FIRST, cut_beginning, cut_blocks
-from streamser.emotion.compact.whisper_mel import BANDS, Frames
+from streamser.emotion.compact.blocks import BANDS, BLOCK, FIRST, Frames, cut_beginning, cut_blocks
 
 RNG = np.random.default_rng(0)
 

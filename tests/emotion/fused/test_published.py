@@ -9,10 +9,9 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
 
-from streamser.emotion.fused.checkpoint import load_checkpoint
+from streamser.emotion.fused.checkpoint import PublishedModel, load_checkpoint
 from streamser.emotion.fused.interfaces import FusedOutput
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.fused.published import PublishedModel
 from streamser.errors import ModelError
 from tests.emotion.fused.checkpoints import CALIBRATIONS, SPOILT, tiny_checkpoint, tiny_model
 

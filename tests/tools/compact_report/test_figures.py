@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.training.metrics import ECE, UAR, ece, uar
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import ECE, UAR, ece, uar
+from streamser.training.evaluation.predictions import Predictions
 from tools.compact_report.bench import Bench
 from tools.compact_report.figures import (
     ALARM,

@@ -7,7 +7,8 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager
 
 import msgspec
 
@@ -59,6 +60,35 @@ class LoadBench(ServerBench, frozen=True, kw_only=True):
     def warm_s(self) -> float:
         """Return how long each step is warmed up, in seconds."""
         return min(_WARM_S, self.seconds / 2)
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Say where streams go; ``wordless`` asks the server to leave the words out."""
+
+    url: str
+    token: str | None
+    wordless: bool
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Say how long to warm up, and to measure after that, in seconds."""
+
+    warm_s: float
+    seconds: float
+
+
+class Played(msgspec.Struct, frozen=True):
+    """Hold what the streams logged; ``begin`` and ``end`` bound what counts (monotonic, s).
+
+    ``cores`` is what the generator itself used of the processor in between, ``gauges`` are the
+    server's readings at both.
+    """
+
+    logs: list[StreamLog]
+    begin: float
+    end: float
+    cores: float
+    gauges: tuple[Gauge, Gauge]
 
 
 class _Known(msgspec.Struct, frozen=True):
@@ -215,35 +245,6 @@ def _affinity() -> tuple[int, ...] | None:
     return tuple(sorted(usable_cores())) or None
 
 
-class Target(msgspec.Struct, frozen=True):
-    """Say where streams go; ``wordless`` asks the server to leave the words out."""
-
-    url: str
-    token: str | None
-    wordless: bool
-
-
-class Span(msgspec.Struct, frozen=True):
-    """Say how long to warm up, and to measure after that, in seconds."""
-
-    warm_s: float
-    seconds: float
-
-
-class Played(msgspec.Struct, frozen=True):
-    """Hold what the streams logged; ``begin`` and ``end`` bound what counts (monotonic, s).
-
-    ``cores`` is what the generator itself used of the processor in between, ``gauges`` are the
-    server's readings at both.
-    """
-
-    logs: list[StreamLog]
-    begin: float
-    end: float
-    cores: float
-    gauges: tuple[Gauge, Gauge]
-
-
 async def play(
     target: Target,
     lap: Lap,
@@ -348,21 +349,16 @@ async def _open(streams: Sequence[_Stream]) -> None:
 
 async def _aside(work: Callable[[], Gauge]) -> Gauge:
     """Do something in a thread of its own, which keeps nobody from ending the program."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[Gauge] = loop.create_future()
-
-    def finish(found: Gauge) -> None:
-        if not done.done():
-            done.set_result(found)
+    done: Future[Gauge] = Future()
 
     def run() -> None:
-        found = work()
-        # The loop may have been closed meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(finish, found)
+        try:
+            done.set_result(work())
+        except Exception as fault:
+            done.set_exception(fault)
 
     threading.Thread(target=run, name="meter", daemon=True).start()
-    return await done
+    return await asyncio.wrap_future(done)
 
 
 async def _sleep_until(when: float) -> None:

@@ -13,6 +13,7 @@ import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -277,7 +278,7 @@ class Meter:
         try:
             with self._opener.open(self._request, timeout=_SCRAPE_S) as answer:
                 return read_metrics(answer.read().decode())
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return None
 
 

@@ -35,6 +35,11 @@ __all__ = ["Degrade", "Predictions", "load_predictions", "predict", "save_predic
 
 Floats = npt.NDArray[np.float64]
 
+Degrade = Callable[[Sound, np.random.Generator], Sound]
+"""Spoil a clip on purpose (noise, band limits), by the draws of a generator."""
+
+BOTH = frozenset({"audio", "text"})
+
 
 class Predictions(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Hold N answers of a model.
@@ -156,12 +161,6 @@ def load_predictions(path: Path) -> Predictions:
     texts = ("categories", "names", "ids", "speakers", "corpora")
     found |= {name: tuple(str(value) for value in found[name]) for name in texts}
     return Predictions(**found)
-
-
-Degrade = Callable[[Sound, np.random.Generator], Sound]
-"""Spoil a clip on purpose (noise, band limits), by the draws of a generator."""
-
-BOTH = frozenset({"audio", "text"})
 
 
 def predict(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from streamser.text import printable
-from streamser.training.bootstrap import Estimate
+from streamser.training.evaluation.bootstrap import Estimate
+from streamser.training.evaluation.scores import CategoryScores, GroupedScores, Scores, figures
 from streamser.training.manifest import Item
-from streamser.training.scores import CategoryScores, Result, Scores, figures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -87,7 +87,7 @@ class Entry(msgspec.Struct, frozen=True):
     """Hold what came out under one condition."""
 
     condition: Condition
-    result: Result
+    result: GroupedScores
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,8 +12,8 @@ from streamser.emotion.fused.build import build_model
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import AudioError
+from streamser.training.evaluation.predictions import predict
 from streamser.training.manifest import Item
-from streamser.training.predictions import predict
 from tests.training import tiny
 
 

@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError
-from streamser.training import metrics
-from streamser.training.bootstrap import clusters, compare, estimate
-from streamser.training.metrics import (
+from streamser.training.evaluation import metrics
+from streamser.training.evaluation.bootstrap import clusters, compare, estimate
+from streamser.training.evaluation.metrics import (
     BRIER,
     CROSS_ENTROPY,
     ECE,
@@ -26,14 +26,14 @@ from streamser.training.metrics import (
     mae_of,
     precision_where,
 )
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 from tests.training.planted import table, voices
 
 VALENCE = ccc_of(0)
 
 
 def expected(name: str, predictions: Predictions) -> float:
-    """Return a figure as ``streamser.training.metrics`` defines it."""
+    """Return a figure as ``streamser.training.evaluation.metrics`` defines it."""
     labels, classes = predictions.labels, len(predictions.categories)
     guess = predictions.logits.argmax(axis=1)
     raised = np.exp(predictions.logits)

@@ -15,8 +15,8 @@ from streamser.emotion.calibration import (
     is_unsure,
     probabilities,
 )
-from streamser.training.bootstrap import Estimate, clusters, estimate
-from streamser.training.metrics import (
+from streamser.training.evaluation.bootstrap import Estimate, clusters, estimate
+from streamser.training.evaluation.metrics import (
     BRIER,
     CROSS_ENTROPY,
     ECE,
@@ -32,7 +32,7 @@ from streamser.training.metrics import (
     mae_of,
     precision_where,
 )
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import apply_calibration
 
 __all__ = [
@@ -40,8 +40,8 @@ __all__ = [
     "CategoryScores",
     "DimensionScores",
     "FoldSpread",
+    "GroupedScores",
     "ProbabilityScores",
-    "Result",
     "Scores",
     "figures",
     "judge",
@@ -123,7 +123,7 @@ class FoldSpread(msgspec.Struct, frozen=True):
     folds: int
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class GroupedScores(msgspec.Struct, frozen=True, kw_only=True):
     """Hold the scores of all items together, and of each corpus, speaker and fold.
 
     A speaker goes by ``corpus/speaker`` and has no intervals; one of a single utterance is not
@@ -145,7 +145,7 @@ def judge(predictions: Predictions, calibration: Calibration = UNCALIBRATED) -> 
     )
 
 
-def score(folds: Sequence[Answers], *, replicates: int = 1000, seed: int = 0) -> Result:
+def score(folds: Sequence[Answers], *, replicates: int = 1000, seed: int = 0) -> GroupedScores:
     """Measure answers, each fold judged by the calibration of its own validation speakers.
 
     Intervals are 95 % by a bootstrap over speakers; ``replicates`` of 0 leave them out. The
@@ -160,7 +160,7 @@ def score(folds: Sequence[Answers], *, replicates: int = 1000, seed: int = 0) ->
         f"{corpus}/{speaker}" if speaker else ""
         for corpus, speaker in zip(raw.corpora, raw.speakers, strict=True)
     )
-    return Result(
+    return GroupedScores(
         categories=raw.categories,
         overall=whole,
         # One corpus alone is everything, and is not measured twice.

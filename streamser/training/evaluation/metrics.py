@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import probabilities
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.predictions import Predictions
 
 __all__ = [
     "BRIER",

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from streamser.training.bootstrap import Estimate
-from streamser.training.report import (
+from streamser.training.evaluation.bootstrap import Estimate
+from streamser.training.evaluation.report import (
     Condition,
     Entry,
     Evaluation,
@@ -20,7 +20,7 @@ from streamser.training.report import (
     plain,
     summary,
 )
-from streamser.training.scores import judge, score
+from streamser.training.evaluation.scores import judge, score
 from tests.training.planted import voices
 
 PROVENANCE = Provenance(

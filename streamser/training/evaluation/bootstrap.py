@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.errors import ConfigError
-from streamser.training.metrics import Measure
-from streamser.training.predictions import Predictions
+from streamser.training.evaluation.metrics import Measure
+from streamser.training.evaluation.predictions import Predictions
 
 __all__ = ["Difference", "Estimate", "clusters", "compare", "estimate"]
 

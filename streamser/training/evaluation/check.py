@@ -13,8 +13,8 @@ from streamser.emotion.frontend import Mel
 from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
+from streamser.training.evaluation.metrics import ccc, uar, war
 from streamser.training.manifest import SPLITS, Item
-from streamser.training.metrics import ccc, uar, war
 from streamser.training.sounds import Sounds
 
 __all__ = ["Checked", "check_model", "chosen"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.whisper_mel import (
+from streamser.emotion.compact.blocks import (
     BANDS,
     HOP,
     LOWEST,

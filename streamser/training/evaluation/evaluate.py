@@ -18,16 +18,23 @@ from streamser.errors import AudioError, ConfigError, StreamserError
 from streamser.saving import replacing
 from streamser.training.augment import degrade_at_snr
 from streamser.training.batches import Inputs, labels_of
+from streamser.training.evaluation.plots import save_plots
+from streamser.training.evaluation.predictions import predict
+from streamser.training.evaluation.report import (
+    Condition,
+    Entry,
+    Evaluation,
+    Provenance,
+    encode,
+    markdown,
+)
+from streamser.training.evaluation.scores import Answers, judge, score
 from streamser.training.manifest import Item, read_manifest
-from streamser.training.plots import save_plots
-from streamser.training.predictions import predict
-from streamser.training.report import Condition, Entry, Evaluation, Provenance, encode, markdown
-from streamser.training.scores import Answers, judge, score
 from streamser.training.sounds import Sounds
 
 __all__ = [
     "Evaluated",
-    "Request",
+    "EvaluationRequest",
     "Trial",
     "bare",
     "evaluate",
@@ -42,7 +49,7 @@ _PACKAGES = ("torch", "numpy", "transformers", "scikit-learn", "scipy")
 _DIGITS = 16
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class EvaluationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Say what is to be measured, and how.
 
     ``split`` of ``None`` is the test split, or everything where the manifest marks none;
@@ -80,7 +87,9 @@ class _Data(NamedTuple):
     skipped: int = 0
 
 
-def evaluate(request: Request, report: Callable[[str], None] = lambda line: None) -> Evaluated:
+def evaluate(
+    request: EvaluationRequest, report: Callable[[str], None] = lambda line: None
+) -> Evaluated:
     """Measure a checkpoint under every condition that was asked for; the richest comes first.
 
     ``report`` is told each condition as it begins. Clips that cannot be read are left out and
@@ -217,7 +226,7 @@ def try_condition(trial: Trial, items: Sequence[Item], condition: Condition) -> 
     return judge(answers, calibration_of(trial.calibrations, condition.modalities))
 
 
-def _check_noise(request: Request) -> None:
+def _check_noise(request: EvaluationRequest) -> None:
     """Refuse noise that cannot be had before minutes are spent without it."""
     if request.noise is not None and not request.snrs:
         raise ConfigError("--noise is added at the ratios of --snr; give some, such as 20,10,5,0.")
@@ -231,7 +240,7 @@ def bare(place: str | Path) -> str:
     return path.name if path.is_absolute() or ".." in path.parts else str(place)
 
 
-def _select(items: Sequence[Item], request: Request) -> _Data:
+def _select(items: Sequence[Item], request: EvaluationRequest) -> _Data:
     marked = any(item.split for item in items)
     split = request.split or ("test" if marked else "all")
     if split == "all":
@@ -247,7 +256,7 @@ def _select(items: Sequence[Item], request: Request) -> _Data:
     return _Data(chosen, f"{split} split")
 
 
-def _plan(request: Request, checkpoint: Checkpoint, data: _Data) -> list[Condition]:
+def _plan(request: EvaluationRequest, checkpoint: Checkpoint, data: _Data) -> list[Condition]:
     return plan_conditions(
         checkpoint.model,
         data.items,
@@ -274,7 +283,7 @@ def _device(name: str) -> str:
     return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _provenance(request: Request, data: _Data, checkpoint: Checkpoint) -> Provenance:
+def _provenance(request: EvaluationRequest, data: _Data, checkpoint: Checkpoint) -> Provenance:
     noise = ""
     if request.snrs:
         source = (

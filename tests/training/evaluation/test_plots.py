@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.training.plots import (
+from streamser.training.evaluation.plots import (
     plot_confusion,
     plot_dimensions,
     plot_noise,
     plot_reliability,
     save_plots,
 )
-from streamser.training.report import Condition, Entry
-from streamser.training.scores import figures, judge, score
+from streamser.training.evaluation.report import Condition, Entry
+from streamser.training.evaluation.scores import figures, judge, score
 from tests.training.planted import table, voices
 
 

@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from streamser.emotion.calibration import Calibration
 from streamser.errors import ConfigError
 from streamser.training.batches import Inputs
-from streamser.training.evaluate import Trial, plan_conditions, try_condition
+from streamser.training.evaluation.evaluate import Trial, plan_conditions, try_condition
+from streamser.training.evaluation.report import Condition
 from streamser.training.manifest import Item
-from streamser.training.report import Condition
 from streamser.training.sounds import Sounds
 from tests.emotion.fused.checkpoints import CALIBRATIONS, VOICE_ONLY, tiny_model
 from tests.training.tiny import items

@@ -11,16 +11,16 @@ import numpy.typing as npt
 
 from streamser.emotion.calibration import probabilities
 from streamser.saving import replacing
-from streamser.training.bootstrap import Estimate
-from streamser.training.metrics import ccc, confusion, ece, reliability
-from streamser.training.predictions import Predictions
-from streamser.training.scores import Answers, figures
+from streamser.training.evaluation.bootstrap import Estimate
+from streamser.training.evaluation.metrics import ccc, confusion, ece, reliability
+from streamser.training.evaluation.predictions import Predictions
+from streamser.training.evaluation.scores import Answers, figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from streamser.training.report import Entry
+    from streamser.training.evaluation.report import Entry
 
 __all__ = ["plot_confusion", "plot_dimensions", "plot_noise", "plot_reliability", "save_plots"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from streamser.training.metrics import (
+from streamser.training.evaluation.metrics import (
     brier,
     ccc,
     confusion,

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, MonotoneMap
-from streamser.training.metrics import UAR
-from streamser.training.predictions import Predictions
-from streamser.training.scores import Result, figures, judge, score
+from streamser.training.evaluation.metrics import UAR
+from streamser.training.evaluation.predictions import Predictions
+from streamser.training.evaluation.scores import GroupedScores, figures, judge, score
 from streamser.training.validation import fit_calibration
 from tests.training.planted import table, voices
 
@@ -158,7 +158,7 @@ def test_a_result_goes_through_json() -> None:
     made = voices(0)
     few = replace(made, truth=np.full_like(made.truth, np.nan))
     result = score([judge(few), judge(replace(few, ids=tuple(f"x{i}" for i in range(400))))])
-    assert msgspec.json.decode(msgspec.json.encode(result), type=Result) == result
+    assert msgspec.json.decode(msgspec.json.encode(result), type=GroupedScores) == result
 
 
 def test_measured_by_hand() -> None:
