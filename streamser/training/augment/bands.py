@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.compact import whisper_mel
+from streamser.emotion.compact import blocks
 from streamser.emotion.frontend import BANDS, HOP, WINDOW, mel_edges
 
 __all__ = [
@@ -53,7 +53,7 @@ class MelGrid(NamedTuple):
 
 MEL: Final = MelGrid(BANDS, 2, HOP, WINDOW)
 """That of the 64 bands whose statistics are measured."""
-WHISPER: Final = MelGrid(whisper_mel.BANDS, 1, whisper_mel.HOP, whisper_mel.WINDOW)
+WHISPER: Final = MelGrid(blocks.BANDS, 1, blocks.HOP, blocks.WINDOW)
 """That of Whisper's 80 bands."""
 
 _LINEAR_HZ_PER_MEL = 200 / 3
