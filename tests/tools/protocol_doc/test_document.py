@@ -33,6 +33,16 @@ from tools.protocol_doc.codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDEN
 from tools.protocol_doc.document import protocol_document
 from tools.protocol_doc.examples import examples, message_examples
 
+# What takes a code as its first argument.
+CODE_FIRST = {
+    "Fault",
+    "RefusedError",
+    "report",
+    "server_error",
+    "client_error",
+    "_refuse",
+    "_busy",
+}
 PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
 
 
@@ -73,7 +83,7 @@ def codes_in(tree: ast.AST) -> set[str]:
         if isinstance(node, ast.Call):
             found += [keyword.value for keyword in node.keywords if keyword.arg == "code"]
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if name in {"Fault", "report", "server_error", "client_error", "_refuse", "_busy"}:
+            if name in CODE_FIRST:
                 found += node.args[:1]
             if name == "Refusal":
                 found += node.args[2:3]
