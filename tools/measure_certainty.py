@@ -32,7 +32,7 @@ from streamser.bench.word_errors import bare_words, word_errors
 from streamser.emotion.certainty import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Segment
-from streamser.speech.hypothesis import guarded
+from streamser.speech.transcriber import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.nobody import sound_of
 from tools.talk import ASSETS, turns

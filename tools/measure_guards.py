@@ -25,8 +25,7 @@ import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.bench.word_errors import bare_words, word_errors
-from streamser.speech.hypothesis import guarded
-from streamser.speech.transcriber import Transcript
+from streamser.speech.transcriber import Transcript, guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.nobody import RECORDED, SYNTHETIC, sound_of
 from tools.talk import utterances
