@@ -31,7 +31,7 @@ from streamser.audio.clip import Clip, Samples
 from streamser.emotion.calibration import weight_of_words
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Segment
-from streamser.speech.hypothesis import guarded
+from streamser.speech.transcriber import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.bench.measure import bare_words, word_errors
 from tools.nobody import sound_of

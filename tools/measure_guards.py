@@ -24,8 +24,7 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.speech.hypothesis import guarded
-from streamser.speech.transcriber import Transcript
+from streamser.speech.transcriber import Transcript, guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.bench.measure import bare_words, word_errors
 from tools.nobody import RECORDED, SYNTHETIC, sound_of

@@ -28,7 +28,7 @@ import soundfile
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.model import Segment
-from streamser.speech.hypothesis import guarded
+from streamser.speech.transcriber import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.taxonomy import UNSURE
 from tools.nobody import sound_of

@@ -22,9 +22,8 @@ from streamser.pipeline.requests import (
     fault_of,
     memory_ran_out,
 )
-from streamser.speech.hypothesis import guarded
 from streamser.speech.speakers import GuardedEmbedder, SpeakerEmbedder, Voice
-from streamser.speech.transcriber import Transcriber, Transcript, plain_transcript
+from streamser.speech.transcriber import Transcriber, Transcript, guarded, plain_transcript
 
 __all__ = ["Abilities", "Engine", "Runner", "Spent"]
 

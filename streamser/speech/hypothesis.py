@@ -1,4 +1,4 @@
-"""How much of a recogniser's text stands: what is settled, and what nobody can have said.
+"""How a recogniser's text is followed: words that stay, and loops that nobody can have said.
 
 Stable partials: words that two hypotheses in a row agree on are never taken back. Where a script
 has no spaces between words, characters stand for words. LocalAgreement-2 (Liu et al. 2020,
@@ -7,12 +7,7 @@ Selection", §3.2; Macháček et al. 2023, "Turning Whisper into Real-Time Trans
 as a pure function over immutable state. Hypotheses are those of one utterance from its first
 sample on, so each repeats what the ones before it said.
 
-Guards against invented text: recognisers write fluent nonsense over silence and noise. The
-quantities are those of OpenAI's Whisper (Radford et al. 2022, "Robust Speech Recognition via
-Large-Scale Weak Supervision", §4.5, and its ``transcribe``): the no-speech probability and the mean
-log-probability. The limits were chosen by ``tools.measure_guards`` (docs/guards.md). A loop is
-sure of itself, and so is who says "no, no, no, no, no!": repetition alone proves nothing, unless
-it is more than can be said in the time. None of the guards knows a language.
+Text alone, so that whoever reads recordings need not load what sound needs.
 """
 
 from __future__ import annotations
@@ -23,26 +18,17 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import msgspec
-import numpy as np
-from msgspec.structs import replace
-
-from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.speech.transcriber import Transcript
 
 __all__ = [
-    "GuardLimits",
     "Loop",
     "Stable",
     "agree",
     "committed_text",
-    "distrust",
     "find_loops",
-    "guarded",
     "is_ideograph",
     "is_unspaced",
     "kept_words",
     "letters_of",
-    "loudest_dbfs",
     "revisable_text",
     "units",
     "without",
@@ -295,143 +281,3 @@ def _longest_run(key: str) -> int:
             if equal >= (_FEWEST - 1) * length:
                 longest = max(longest, equal + length)
     return longest
-
-
-_LOUDNESS_WINDOW = SAMPLE_RATE // 10
-
-
-class GuardLimits(msgspec.Struct, frozen=True):
-    """Say where distrust begins.
-
-    ``min_dbfs``: RMS of the loudest 100 ms, in dB re full scale (a full-scale square wave is
-    0 dB). Quiet speech into a poorly set microphone is around -50; 16-bit hiss is below -65.
-
-    How sure a recogniser must be of a text, as the mean log-probability of its tokens, depends on
-    its no-speech probability. Up to ``clear_no_speech`` somebody speaks, and ``clear_logprob`` will
-    do (laughter, single words); then, or where there is no such probability, ``min_logprob``. From
-    ``max_no_speech`` on that rises evenly, to ``no_speech_logprob`` at ``sure_no_speech``: larger
-    models put real words of a second at .6 to .7, and none puts noise that it is sure of there.
-    What is said four times or more in a row must be ``loop_logprob`` wherever it is not clear that
-    somebody speaks.
-
-    The three rates bound what a mouth can do. Fast English is 5 words or 25 letters a second;
-    letters are counted for scripts without spaces, and Han characters and kana apart, for
-    each stands for a syllable or more and nobody speaks 15 syllables a second. A clip shorter
-    than ``min_seconds`` is judged as if it lasted that long.
-    """
-
-    min_dbfs: float = -60.0
-    clear_no_speech: float = 0.35
-    max_no_speech: float = 0.6
-    sure_no_speech: float = 0.85
-    clear_logprob: float = -1.3
-    min_logprob: float = -1.0
-    no_speech_logprob: float = -0.5
-    loop_logprob: float = -0.75
-    max_words_per_second: float = 10.0
-    max_letters_per_second: float = 50.0
-    max_ideographs_per_second: float = 15.0
-    min_seconds: float = 0.3
-
-
-_DEFAULTS = GuardLimits()
-
-
-def guarded(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS) -> Transcript:
-    """Return the transcript with ``distrust`` filled in, or without the loops in its text.
-
-    Of a loop only the repetitions go: its first phrase stays, and what stands before and behind
-    it. Where all of the text is a loop, it stays only if it seems that somebody speaks.
-    """
-    text = transcript.text.strip()
-    if not text:
-        return transcript
-    if reason := _doubt(transcript, clip, limits):
-        return replace(transcript, distrust=reason)
-    seconds = len(clip.samples) / SAMPLE_RATE
-    unsure = _unsure_of_loops(transcript, limits)
-    parts = units(text)
-    loops = find_loops(parts, lambda loop: unsure or loop.seconds > seconds)
-    if loops:
-        stays = without(parts, loops)
-        looping = sum(loop.end - loop.start for loop in loops)
-        text = "".join(part for part, stay in zip(parts, stays, strict=True) if stay).strip()
-        no_speech = transcript.no_speech
-        nobody = unsure or no_speech is None or no_speech > limits.max_no_speech
-        if not text or (looping == len(parts) and nobody):
-            return replace(transcript, distrust="repetitive")
-        kept = kept_words([word.text for word in transcript.words], parts, stays)
-        words = tuple(word for word, keep in zip(transcript.words, kept, strict=True) if keep)
-        transcript = replace(transcript, text=text, words=words)
-    return replace(transcript, distrust="too_fast" if _too_fast(text, seconds, limits) else "")
-
-
-def distrust(transcript: Transcript, clip: Clip, limits: GuardLimits = _DEFAULTS) -> str:
-    """Return why the text must not be believed, or an empty string.
-
-    The first that applies of ``"too_quiet"``, ``"no_speech"``, ``"low_logprob"``,
-    ``"repetitive"``, ``"too_fast"``. An empty text claims nothing and is never distrusted;
-    what an engine does not report (``None``) is not held against it.
-    """
-    return guarded(transcript, clip, limits).distrust
-
-
-def _doubt(transcript: Transcript, clip: Clip, limits: GuardLimits) -> str:
-    """Return what speaks against a text whatever it says."""
-    if loudest_dbfs(clip.samples) < limits.min_dbfs:
-        return "too_quiet"
-    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
-    nobody = no_speech is not None and no_speech > limits.max_no_speech
-    if logprob is None:
-        return "no_speech" if nobody else ""
-    if logprob >= _least_logprob(transcript, limits):
-        return ""
-    return "no_speech" if nobody else "low_logprob"
-
-
-def _least_logprob(transcript: Transcript, limits: GuardLimits) -> float:
-    """Return how sure a recogniser must be of a text."""
-    if _is_clear(transcript, limits):
-        return limits.clear_logprob
-    beyond = (transcript.no_speech or 0.0) - limits.max_no_speech
-    share = min(1.0, max(0.0, beyond) / (limits.sure_no_speech - limits.max_no_speech))
-    return limits.min_logprob + share * (limits.no_speech_logprob - limits.min_logprob)
-
-
-def _is_clear(transcript: Transcript, limits: GuardLimits) -> bool:
-    """Return whether the recogniser says that somebody speaks."""
-    no_speech = transcript.no_speech
-    return no_speech is not None and no_speech <= limits.clear_no_speech
-
-
-def _unsure_of_loops(transcript: Transcript, limits: GuardLimits) -> bool:
-    no_speech, logprob = transcript.no_speech, transcript.avg_logprob
-    if no_speech is None or logprob is None:
-        return False
-    return no_speech > limits.clear_no_speech and logprob < limits.loop_logprob
-
-
-def loudest_dbfs(samples: Samples) -> float:
-    """Return the RMS of the loudest 100 ms (in steps of 50 ms) in dBFS; -inf for silence.
-
-    Samples that are not finite count as silence.
-    """
-    power = np.square(np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0), dtype=np.float64)
-    if not power.size:
-        return float("-inf")
-    sums = np.concatenate(([0.0], np.cumsum(power)))
-    width = min(_LOUDNESS_WINDOW, power.size)
-    starts = np.arange(0, power.size - width + 1, max(1, width // 2))
-    loudest = float(np.max(sums[starts + width] - sums[starts])) / width
-    return 10.0 * float(np.log10(loudest)) if loudest > 0.0 else float("-inf")
-
-
-def _too_fast(text: str, seconds: float, limits: GuardLimits) -> bool:
-    seconds = max(seconds, limits.min_seconds)
-    letters = letters_of(text)
-    ideographs = sum(map(is_ideograph, letters))
-    return (
-        len(text.split()) > limits.max_words_per_second * seconds
-        or len(letters) - ideographs > limits.max_letters_per_second * seconds
-        or ideographs > limits.max_ideographs_per_second * seconds
-    )

@@ -3,7 +3,7 @@
 faster-whisper itself batches only within one recording, so encoding and decoding are done
 here with its parts: one window of 30 s per utterance, stacked, one prompt each. Greedy or
 beam search at temperature 0; what Whisper repairs by trying again at higher temperatures is
-left to ``streamser.speech.hypothesis``, for a retry would take the time of the utterances behind.
+left to ``streamser.speech.transcriber``, for a retry would take the time of the utterances behind.
 
 On a processor only what was said is encoded, and remembered silence makes up the rest of the
 window, see ``streamser.speech.whisper_encoder``.

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.speech.hypothesis import GuardLimits, distrust, guarded, loudest_dbfs
-from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.transcriber import (
+    GuardLimits,
+    Transcript,
+    Word,
+    distrust,
+    guarded,
+    loudest_dbfs,
+)
 
 
 def noise(seconds: float, dbfs: float = -25.0) -> Samples:

@@ -10,7 +10,7 @@ import soundfile
 
 import streamser
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
-from streamser.speech.hypothesis import guarded
+from streamser.speech.transcriber import guarded
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from tools.nobody import sound_of
 
