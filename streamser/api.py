@@ -25,8 +25,6 @@ from streamser.pipeline.build import build_model
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 
-__all__ = ["Live", "Model", "Recognizer", "listen", "load_model"]
-
 Sound: TypeAlias = "str | Path | npt.NDArray[Any] | AudioSource"
 """A file, an array with its ``sampling_rate``, or any source of sound."""
 

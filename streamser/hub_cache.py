@@ -12,18 +12,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-__all__ = [
-    "answers",
-    "cached_snapshot",
-    "hub_address",
-    "hub_cache",
-    "is_hub_forbidden",
-    "revision_of",
-    "snapshot_place",
-    "snapshot_revision",
-    "split_revision",
-]
-
 # As git has it; nothing that could lead out of the cache.
 _REVISION = re.compile(r"(?!.*\.\.)[\w][\w./-]*")
 _YES = frozenset({"1", "ON", "YES", "TRUE"})

@@ -12,23 +12,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = [
-    "MARGIN",
-    "KeptChoices",
-    "Machine",
-    "TimedWay",
-    "choices_file",
-    "core_count",
-    "cpu_name",
-    "describe_machine",
-    "fastest",
-    "forbid_telemetry",
-    "least_times",
-    "told",
-    "usable_cores",
-    "use_one_blas_thread",
-]
-
 MARGIN: Final = 0.9
 """Share of the favourite's time that another may take at most to be preferred to it."""
 

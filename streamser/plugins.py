@@ -14,24 +14,6 @@ import msgspec
 
 from streamser.errors import ConfigError, ModelError, StreamserError
 
-__all__ = [
-    "ACOUSTIC_ENCODERS",
-    "EMOTION_MODELS",
-    "KINDS",
-    "SINKS",
-    "TEXT_ENCODERS",
-    "TRANSCRIBERS",
-    "Kind",
-    "Plugin",
-    "check_made",
-    "fault_of",
-    "find_plugin",
-    "installed",
-    "make",
-    "near",
-    "overruled",
-]
-
 
 class Kind(NamedTuple):
     """Say what plug-ins of a group are."""

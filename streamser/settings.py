@@ -7,21 +7,6 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-__all__ = [
-    "ASR_ENGINES",
-    "AsrSettings",
-    "AudioSettings",
-    "EmotionSettings",
-    "EndpointingSettings",
-    "MoodSettings",
-    "PartialSettings",
-    "ServerSettings",
-    "Settings",
-    "SpeakersSettings",
-    "VadSettings",
-    "WorkerSettings",
-]
-
 ASR_ENGINES: Final = ("auto", "none", "whisper")
 """What may recognise words without any plug-in."""
 

@@ -12,22 +12,6 @@ import msgspec
 from streamser.errors import ConfigError
 from streamser.settings import ASR_ENGINES, Settings
 
-__all__ = [
-    "EffectiveSettings",
-    "Key",
-    "choices",
-    "explain_settings",
-    "find_file",
-    "flatten",
-    "is_file",
-    "keys_of",
-    "load_settings",
-    "nearest",
-    "preset_names",
-    "preset_path",
-    "read_toml",
-]
-
 _SECTIONS = tuple(
     field.name
     for field in msgspec.structs.fields(Settings)

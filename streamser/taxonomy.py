@@ -6,17 +6,6 @@ from typing import Final
 
 import msgspec
 
-__all__ = [
-    "CATEGORIES",
-    "DIMENSIONS",
-    "GOEMOTIONS",
-    "UNSURE",
-    "Dimensions",
-    "alias_table",
-    "canonical_category",
-    "place_label",
-]
-
 CATEGORIES: Final = ("neutral", "happy", "sad", "angry")
 UNSURE: Final = "unsure"
 DIMENSIONS: Final = ("valence", "arousal", "dominance")

@@ -10,19 +10,6 @@ import msgspec
 
 from streamser.errors import ConfigError
 
-__all__ = [
-    "JOINERS",
-    "MARKS",
-    "as_text",
-    "direction_mark",
-    "flat",
-    "printable",
-    "read_name",
-    "said_by",
-    "visible",
-    "why_distrusted",
-]
-
 JOINERS: Final = frozenset("\u200c\u200d")
 """Zero-width non-joiner and joiner: letters of Persian, Sinhala and other scripts need them."""
 MARKS: Final = frozenset("\u200e\u200f\u061c")

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 
-__all__ = ["ArraySource", "as_frames"]
-
 _PIECE = 16_384
 _MOST_CHANNELS = 64
 

@@ -8,8 +8,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SAMPLE_RATE", "Clip", "Ring", "Samples", "to_ms", "to_samples"]
-
 SAMPLE_RATE = 16_000
 
 Samples: TypeAlias = npt.NDArray[np.float32]

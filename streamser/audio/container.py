@@ -17,8 +17,6 @@ import numpy as np
 from streamser.audio.source import Frames
 from streamser.errors import AudioError
 
-__all__ = ["Container", "SndFile", "choose_track", "holds_no_audio", "no_such_track", "shortfall"]
-
 # libsndfile trusts the size of the file more than the header, and says so only in its log.
 _SHORTENED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 # Writers into a pipe cannot know the length and put one of the largest numbers there.

@@ -22,8 +22,6 @@ from streamser.audio.container import Container, SndFile, holds_no_audio
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 
-__all__ = ["Chain", "FileSource", "Reader", "Span", "find_links", "open_span", "without_length"]
-
 _FLAC: Final = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 """A FLAC file's first 8 bytes: its mark, and the head of a STREAMINFO of 34 bytes."""
 _OGG: Final = b"OggS\x00\x02" + bytes(8)

@@ -16,17 +16,6 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 
-__all__ = [
-    "AudioBackend",
-    "InputDevice",
-    "InputStream",
-    "MicrophoneSource",
-    "PortAudio",
-    "find_input",
-    "list_inputs",
-    "pick_input",
-]
-
 _CLOSING_S = 0.15
 
 _INSTALL = (

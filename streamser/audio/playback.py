@@ -12,8 +12,6 @@ from streamser.audio.microphone import PortAudio
 from streamser.audio.source import AudioSource, Frames, Gap
 from streamser.errors import AudioError
 
-__all__ = ["Audible", "Output", "open_output"]
-
 _WAITING = 50
 """Blocks that may wait, a second of a paced file: a device that hangs must not fill memory."""
 _CLOSING_S = 1.0

@@ -14,8 +14,6 @@ from streamser.audio.source import Frames, Gap
 from streamser.audio.suspicion import SoundCheck, container_of
 from streamser.errors import AudioError
 
-__all__ = ["Encoding", "RawSource"]
-
 Encoding: TypeAlias = Literal["s16le", "f32le"]
 
 _WIDTH = {"s16le": 2, "f32le": 4}

@@ -17,20 +17,6 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.source import AudioSource, Frames, Gap
 from streamser.errors import AudioError
 
-__all__ = [
-    "FULL_SCALE",
-    "KEPT",
-    "MAX_RATE",
-    "MIN_RATE",
-    "AudioItem",
-    "AudioReader",
-    "Chunk",
-    "EndOfStream",
-    "LostAudio",
-    "Mixer",
-    "Resampler",
-]
-
 _BLOCK_S: Final = 0.02
 _DECAY: Final = 0.9
 """Of power from block to block: what was heard more than a second ago no longer counts."""

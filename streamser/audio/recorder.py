@@ -11,8 +11,6 @@ import numpy as np
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError
 
-__all__ = ["FlacRecorder"]
-
 _FLUSH_EVERY = SAMPLE_RATE // 2
 
 

@@ -9,8 +9,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AudioSource", "Frames", "Gap"]
-
 Frames = npt.NDArray[np.float32]
 """Sound as a source gives it: float32 of shape (frames, channels) at the source's own rate."""
 

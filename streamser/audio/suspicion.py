@@ -9,8 +9,6 @@ import numpy as np
 
 from streamser.audio.clip import Samples
 
-__all__ = ["Doubt", "Kind", "SoundCheck", "container_of", "is_pinned"]
-
 Kind: TypeAlias = Literal["container", "byte_order", "encoding", "scale"]
 
 _HEADERS: Final = {

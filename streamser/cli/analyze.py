@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     from streamser.cli.batch import FileItem
 
-__all__ = ["CSV_COLUMNS", "CsvRows", "Format", "Tables", "Writer", "analyze", "open_writer"]
-
 CSV_COLUMNS = (
     "file",
     "start",

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.file import FileSource
 
-__all__ = ["LONG_S", "FileItem", "Watcher", "analyse_files", "watching"]
-
 FileItem: TypeAlias = tuple[Path, Event | StreamserError]
 """A file with an event of its session, or with the fault that ended it."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from streamser.settings_loader import EffectiveSettings
 
-__all__ = ["config_app"]
-
 _ROOMY = 110
 _TIGHT = 70
 

@@ -15,20 +15,6 @@ import typer
 from streamser.cli.signals import mute
 from streamser.text import printable
 
-__all__ = [
-    "as_utf8",
-    "clock",
-    "coloured",
-    "complain",
-    "counted",
-    "for_json",
-    "mend_streams",
-    "print_json",
-    "signed",
-    "tell",
-    "warn",
-]
-
 _ESCAPING = "streamser-escape"
 
 

@@ -19,8 +19,6 @@ from streamser.text import printable
 if TYPE_CHECKING:
     from streamser.training.manifest import Item
 
-__all__ = ["app"]
-
 app = typer.Typer(
     help="Turn your own copy of a corpus into a manifest, the table that trainings read.",
     no_args_is_help=True,

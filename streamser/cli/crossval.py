@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from streamser.training.crossval import Cell, CrossvalPlan
 
-__all__ = ["crossval"]
-
 
 class Protocol(StrEnum):
     """How speakers are parted."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from streamser.server.app import EmotionServer
     from streamser.settings import Settings
 
-__all__ = ["MEETING", "demo", "demo_recording", "own_name", "play_meeting", "split_speakers"]
-
 MEETING = "demo"
 
 _PIECE_MS = 100

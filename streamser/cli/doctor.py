@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from streamser.audio.source import AudioSource, Frames, Gap
     from streamser.events import ModelNames
 
-__all__ = ["Check", "Status", "can_listen", "devices", "doctor", "run_checks"]
-
 NOTHING_FOUND = (
     "no sound input was found: connect a microphone and see that the sound server runs"
     " (on Linux: PipeWire or PulseAudio)."

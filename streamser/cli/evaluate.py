@@ -16,8 +16,6 @@ from streamser.cli.console import counted, tell, warn
 from streamser.cli.options import check_folder, needs_extra
 from streamser.errors import ConfigError
 
-__all__ = ["evaluate"]
-
 _WIDTH = 160
 
 

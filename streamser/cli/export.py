@@ -37,18 +37,6 @@ if TYPE_CHECKING:
     from streamser.export.formats import EventLog
     from streamser.export.records import Recording
 
-__all__ = [
-    "ExportAs",
-    "ExportFiles",
-    "ExportSink",
-    "FileExports",
-    "Target",
-    "export",
-    "exporting_files",
-    "read_formats",
-    "read_targets",
-]
-
 _FORMATS = ", ".join(form.ending for form in ExportFormat)
 ExportFiles = Annotated[
     list[str] | None,

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
 
-__all__ = ["Streaming", "Summary", "Tally", "follow", "summary_lines"]
-
 
 class Streaming(Protocol):
     """Analyse a source, here (``Analyzer``) or on a server."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from streamser.export.erase import Deed
 
-__all__ = ["forget"]
-
 
 def forget(
     folder: Annotated[

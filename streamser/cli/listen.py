@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from streamser.cli.follow import Streaming
     from streamser.settings import Settings
 
-__all__ = ["NOTICE", "Encoding", "Outputs", "listen", "listen_to", "show"]
-
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
     " at work or in education (AI Act, Art. 5(1)(f))."

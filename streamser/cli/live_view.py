@@ -39,21 +39,6 @@ from streamser.text import printable, visible, why_distrusted
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
 
-__all__ = [
-    "CATEGORY_STYLES",
-    "NARROW",
-    "TIGHT",
-    "LiveScreen",
-    "category_text",
-    "gauge",
-    "legend",
-    "level_meter",
-    "number",
-    "probability_bar",
-    "render",
-    "render_utterance",
-]
-
 CATEGORY_STYLES = {
     "neutral": "cyan",
     "happy": "yellow",

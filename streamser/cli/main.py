@@ -28,8 +28,6 @@ from streamser.cli.signals import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 
-__all__ = ["app", "main"]
-
 _USAGE, _FAULT = 2, 1
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from streamser.emotion.hub_models.registry import HubModel
     from streamser.plugins import Kind, Plugin
 
-__all__ = ["CheckedPlugin", "app", "check_plugins"]
-
 _WIDTH = 130
 
 app = typer.Typer(help="List public emotion models, download and check them.")

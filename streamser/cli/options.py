@@ -24,28 +24,6 @@ if TYPE_CHECKING:
     from streamser.export.records import Recording
     from streamser.settings import Settings
 
-__all__ = [
-    "Common",
-    "JsonFile",
-    "MarkdownFile",
-    "Meeting",
-    "OneClock",
-    "SessionFiles",
-    "SessionIds",
-    "Track",
-    "check_folder",
-    "check_writable",
-    "find_recordings",
-    "find_sessions",
-    "is_same",
-    "needs_extra",
-    "open_file",
-    "read_assignments",
-    "read_sessions",
-    "save_report",
-    "takes_settings",
-]
-
 P = ParamSpec("P")
 Track: TypeAlias = Annotated[
     int | None,

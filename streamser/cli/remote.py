@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
     from streamser.client import Session
 
-__all__ = ["Remote", "Totals", "check_remote"]
-
 _Tap: TypeAlias = "Callable[[Samples], None]"
 
 _OPTIONS = {

@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from streamser.server.app import ReplayServer
     from streamser.settings import Settings
 
-__all__ = ["PlainStage", "Stage", "open_stage", "play_here", "replay", "serve_replay"]
-
 _FRAME_S = 0.1
 """The clock of the view moves so often where nothing happens."""
 

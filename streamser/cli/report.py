@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from streamser.export.records import Recording
     from streamser.report.transcript import SoundClip
 
-__all__ = ["report"]
-
 
 def report(
     files: SessionFiles,

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from streamser.server.recorder import SessionRecorder
     from streamser.settings import Settings
 
-__all__ = ["Exports", "LogAs", "LogFormat", "logs", "run_server", "serve"]
-
 
 class LogFormat(enum.Enum):
     """Name how a line of the log is written."""

@@ -16,19 +16,6 @@ from typing import TYPE_CHECKING, Literal, TextIO, TypeAlias
 if TYPE_CHECKING:
     import socket
 
-__all__ = [
-    "BROKEN_PIPE",
-    "INTERRUPTED",
-    "EndRequest",
-    "Stopped",
-    "catching",
-    "ending_soon",
-    "leave_at_once",
-    "leaving_at_once",
-    "mute",
-    "on_signal",
-]
-
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 BROKEN_PIPE = 141

@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from streamser.export.sink_thread import SinkThread
     from streamser.server.outgoing import EncodedEvent
 
-__all__ = [
-    "JsonLines",
-    "PlainLines",
-    "PluggedSinks",
-    "RecordSink",
-    "ReportSink",
-    "Sink",
-    "SinkNames",
-    "advice_of",
-    "advise",
-    "plain_line",
-    "plugged_sinks",
-]
-
 SinkNames = Annotated[
     list[str] | None,
     typer.Option(

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from streamser.training.settings import TrainSettings
     from streamser.training.train import Report
 
-__all__ = ["train"]
-
 
 def train(
     config: Annotated[

@@ -32,8 +32,6 @@ from streamser.text import printable, visible
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
 
-__all__ = ["Level", "PlaybackView", "Played", "ViewState", "hear", "update"]
-
 FLOOR_DB = -60.0
 """The lowest level that is shown."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
     from websockets.exceptions import ConnectionClosed
 
-__all__ = ["Backoff", "Reconnector", "RetryTiming", "judge_close", "judge_status"]
-
 _OPEN_S = 10.0
 _CLOSE_S = 2.0
 # A server that slows us down reads our pings late, behind up to 100 s of sound that it takes at

@@ -12,8 +12,6 @@ from streamser.client.connection import Reconnector, RetryTiming
 from streamser.client.wire import EVENTS, ConnectionLost, Envelope, endpoint, plan_route, read_event
 from streamser.events import AnyEvent, ErrorBody, ErrorRaised, Snapshot, Stamp
 
-__all__ = ["ListenPosition", "Stamped", "subscribe"]
-
 
 class Stamped(msgspec.Struct, frozen=True):
     """Hold an event and where it stands among all events of the server and in its meeting."""

@@ -14,15 +14,6 @@ import msgspec
 from streamser import events
 from streamser.client.wire import SoundFormat
 
-__all__ = [
-    "AudioBuffer",
-    "FinalsLost",
-    "PlacedEvent",
-    "RequestKind",
-    "ResendBuffer",
-    "UnknownSession",
-]
-
 _MESSAGE_BYTES = 32_768
 _LONGEST_MS = 600_000
 """No server has longer utterances, whatever one says: they are kept in memory."""

@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
     from streamser.audio.source import AudioSource
 
-__all__ = ["Session", "connect"]
-
 _UNREAD = 256
 """Events that may wait for the user; more wait in the socket."""
 _RECONNECT_CODE = 4000

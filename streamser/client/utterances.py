@@ -14,8 +14,6 @@ from streamser.export.utterances import Utterance, read_utterance
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
 
-__all__ = ["SentStream", "read_utterances"]
-
 
 class SentStream(Protocol):
     """Take sound and tell events: what ``Session`` does."""

@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = [
-    "EVENTS",
-    "REALTIME",
-    "ConnectionLost",
-    "Encoding",
-    "Envelope",
-    "Route",
-    "ServerError",
-    "SoundFormat",
-    "endpoint",
-    "is_secure",
-    "page_url",
-    "plan_route",
-    "read_event",
-    "redacted",
-    "shift_times",
-    "unused_proxy",
-]
-
 REALTIME = "/v1/realtime"
 EVENTS = "/v1/events"
 _SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}

@@ -14,8 +14,6 @@ from streamser.emotion.model import EmotionModel, Features, Prediction, Segment,
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["BoundedModel", "BoundedSpeaker", "plain_reading"]
-
 T = TypeVar("T")
 
 _MODALITIES: Final = frozenset({"audio", "text"})

@@ -15,22 +15,6 @@ import numpy.typing as npt
 from streamser.errors import ModelError
 from streamser.taxonomy import DIMENSIONS
 
-__all__ = [
-    "MODALITY_SETS",
-    "UNCALIBRATED",
-    "Calibration",
-    "MonotoneMap",
-    "calibration_of",
-    "entropy",
-    "is_unsure",
-    "map_dimensions",
-    "modality_set",
-    "probabilities",
-    "read_calibrations",
-    "weight_of_words",
-    "write_calibrations",
-]
-
 Floats = npt.NDArray[np.float64]
 
 MODALITY_SETS: Final = ("audio", "text", "audio+text")

@@ -14,8 +14,6 @@ from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 from streamser.settings import EmotionSettings
 
-__all__ = ["RULES", "choose_model", "comes_with_us", "loads_slowly", "model_names"]
-
 RULES = "rules"
 
 _BUNDLED = Path(__file__).parents[1] / "assets" / "models"

@@ -17,30 +17,6 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 
-__all__ = [
-    "BANDS",
-    "HOP",
-    "LOOK_AHEAD",
-    "RANGE_DB",
-    "WINDOW",
-    "Bank",
-    "Frames",
-    "LogMel",
-    "Mel",
-    "RunningLevel",
-    "Sound",
-    "StreamingFeatures",
-    "band_levels",
-    "band_weights",
-    "features",
-    "log_mel",
-    "mel_edges",
-    "mel_triangles",
-    "relative_level",
-    "sparse_bank",
-    "whole_frames",
-]
-
 Frames = npt.NDArray[np.float32]
 """Float32 [frames, 64]."""
 

@@ -13,8 +13,6 @@ import msgspec
 
 from streamser.errors import ModelError, first_line
 
-__all__ = ["CHECKPOINT_FILES", "PICKLE", "WEIGHTS", "HubRequest", "fetch"]
-
 WEIGHTS: Final = "model.safetensors"
 PICKLE: Final = "pytorch_model.bin"
 

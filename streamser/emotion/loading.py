@@ -19,16 +19,6 @@ from torch import Tensor, nn
 from streamser.emotion.hub import PICKLE, WEIGHTS
 from streamser.errors import ModelError, first_line
 
-__all__ = [
-    "NOT_NEEDED",
-    "fill",
-    "read_config",
-    "read_optional",
-    "read_state",
-    "read_weights",
-    "write_weights",
-]
-
 _KINDS: Final = {
     "F64": torch.float64,
     "F32": torch.float32,

@@ -17,17 +17,6 @@ import msgspec
 from streamser.audio.clip import Samples
 from streamser.taxonomy import Dimensions
 
-__all__ = [
-    "DAMAGED_STATE",
-    "EmotionModel",
-    "Features",
-    "Place",
-    "Prediction",
-    "Segment",
-    "SpeakerModel",
-]
-
-
 DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: start without it"
 
 

@@ -29,8 +29,6 @@ import msgspec
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["Judged", "Mood", "MoodState"]
-
 _HALF_LIFE: Final = 1.5  # turns: the newest is .37 of all evidence, the last three .75
 _FULL_SECONDS: Final = 1.0  # 63 % of a turn's weight: a longer one gains little
 _CALM: Final = "neutral"

@@ -8,8 +8,6 @@ from typing import Protocol
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment, SpeakerModel
 from streamser.errors import ModelError
 
-__all__ = ["Predictor", "PredictorModel"]
-
 
 class Predictor(Protocol):
     """Judge clips, each by itself; the least that a plug-in brings."""

@@ -30,22 +30,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 
-__all__ = [
-    "EQUAL_UNTIL",
-    "MAX_F0_HZ",
-    "MEMORY",
-    "MIN_F0_HZ",
-    "Arousal",
-    "Baseline",
-    "Features",
-    "Pitch",
-    "Prosody",
-    "features_of",
-    "measure",
-    "spearman",
-    "track_pitch",
-]
-
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 

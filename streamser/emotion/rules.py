@@ -37,24 +37,6 @@ from streamser.emotion.prosody import Arousal, Baseline, Prosody, features_of, m
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = [
-    "AROUSAL",
-    "LEAST_VOICED_SECONDS",
-    "PRIOR",
-    "VALENCE",
-    "Cue",
-    "Lexicon",
-    "Posterior",
-    "Proxy",
-    "RulesFinding",
-    "RulesModel",
-    "RulesSpeaker",
-    "Sentiment",
-    "is_unsure",
-    "posterior",
-    "rated_arousal",
-]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 
 LEAST_VOICED_SECONDS = 0.3  # the median of fewer than 30 frames is a syllable's, not a voice's

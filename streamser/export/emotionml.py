@@ -14,8 +14,6 @@ from streamser.export.records import Reading, Timeline, UtteranceRecord
 from streamser.taxonomy import UNSURE
 from streamser.text import flat
 
-__all__ = ["to_emotionml"]
-
 _NAMESPACE: Final = "http://www.w3.org/2009/10/emotionml"
 _OURS: Final = "urn:streamser:export:1"
 _DIMENSION_SET: Final = "http://www.w3.org/TR/emotion-voc/xml#fsre-dimensions"

@@ -19,8 +19,6 @@ from streamser.export.formats import ExportFormat, is_held, render, safe_part, s
 from streamser.export.read import EventFile, read_recording
 from streamser.export.records import SOUNDS
 
-__all__ = ["Deed", "apply", "leftovers", "plan"]
-
 _EVENTS: Final = (".jsonl", ".ndjson")
 _MADE: Final = {
     ".csv": ExportFormat.CSV,

@@ -27,8 +27,6 @@ from streamser.export.gather import LineStamp
 from streamser.export.read import Line
 from streamser.text import read_name
 
-__all__ = ["Person", "Traces"]
-
 _Meeting = TypeVar("_Meeting", MeetingState, MeetingUpdated)
 
 

@@ -20,23 +20,6 @@ from streamser.saving import replacing, writing
 if TYPE_CHECKING:
     from streamser.export.records import Recording
 
-__all__ = [
-    "EventLog",
-    "ExportFormat",
-    "Rendered",
-    "began_at",
-    "format_by_ending",
-    "format_by_name",
-    "hold",
-    "is_format",
-    "is_held",
-    "kept_stem",
-    "line_of",
-    "render",
-    "safe_part",
-    "save",
-]
-
 Rendered: TypeAlias = str | dict[str, str]
 """The text of a file, or the texts of the files of a folder by their names."""
 

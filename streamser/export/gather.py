@@ -42,8 +42,6 @@ from streamser.export.records import (
     UtteranceRecord,
 )
 
-__all__ = ["Gatherer", "LineStamp"]
-
 
 class LineStamp(msgspec.Struct, frozen=True):
     """Say what stands beside an event in its line, where anything does.

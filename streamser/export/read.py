@@ -20,15 +20,6 @@ from streamser.export.utterances import needs_pandas
 if TYPE_CHECKING:
     import pandas
 
-__all__ = [
-    "EventFile",
-    "Line",
-    "choose_meeting",
-    "choose_session",
-    "read_recording",
-    "read_session",
-]
-
 _LONGEST: Final = 2**22
 """Bytes of a line; more than our clients take from a server."""
 _STRANGE: Final = 1_000

@@ -24,23 +24,6 @@ from streamser.events import (
 )
 from streamser.taxonomy import CATEGORIES
 
-__all__ = [
-    "SOUNDS",
-    "Lags",
-    "PartialText",
-    "Reading",
-    "Recording",
-    "SessionRecord",
-    "Timeline",
-    "UtteranceRecord",
-    "check_meeting",
-    "listed",
-    "mixed",
-    "replace_audio",
-    "sound_of",
-    "timeline_of",
-]
-
 SOUNDS = frozenset(
     f".{ending}"
     for ending in (

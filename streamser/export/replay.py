@@ -29,8 +29,6 @@ from streamser.events import (
 from streamser.export.read import EventFile, Line
 from streamser.export.records import check_meeting, listed, mixed
 
-__all__ = ["Playback", "Playlist", "TimedEvent", "make_playlist", "read_playlist"]
-
 _UNKNOWN: Final = "unknown"
 _LONGEST_WAIT_S: Final = 3600.0
 """Clocks of systems wait for no longer than some days."""

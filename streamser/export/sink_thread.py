@@ -9,8 +9,6 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from streamser.events import AnyEvent, decode_event
 
-__all__ = ["BoundedThread", "EventSink", "SinkThread"]
-
 T = TypeVar("T")
 
 _MOST: Final = 10_000

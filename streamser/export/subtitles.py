@@ -16,8 +16,6 @@ from streamser.export.records import Timeline, UtteranceRecord
 from streamser.speech.hypothesis import units
 from streamser.text import direction_mark, flat
 
-__all__ = ["Cue", "Piece", "cues_of", "pieces_of", "to_srt", "to_vtt", "width"]
-
 _LONGEST_MS = 7_000
 _MOST_COLUMNS = 84  # two lines of 42, as subtitles usually have
 

@@ -11,8 +11,6 @@ from streamser.export.records import Recording, SessionRecord, UtteranceRecord, 
 from streamser.taxonomy import DIMENSIONS, UNSURE
 from streamser.text import as_text, flat
 
-__all__ = ["Cell", "columns_of", "csv_line", "rows_of", "to_audformat", "to_csv"]
-
 Cell: TypeAlias = str | float | None
 _Key: TypeAlias = tuple[str, str, str]
 _INDEX: Final = ("file", "start", "end")

@@ -14,8 +14,6 @@ from xml.etree import ElementTree as ET
 from streamser.export.records import Timeline, UtteranceRecord
 from streamser.text import flat
 
-__all__ = ["Interval", "Tier", "tiers_of", "to_eaf", "to_textgrid"]
-
 _SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
 _INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 _LINGUISTIC_TYPE = "default-lt"

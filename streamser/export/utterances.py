@@ -18,8 +18,6 @@ from streamser.taxonomy import DIMENSIONS
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Utterance", "Utterances", "likeliest", "needs_pandas", "read_utterance"]
-
 
 class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what came of one utterance; ``emotion`` is ``None`` where the analysis failed.

@@ -34,8 +34,6 @@ from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.text import printable
 
-__all__ = ["Analyzer"]
-
 
 class Analyzer:
     """Analyse streams of sound with one set of models.

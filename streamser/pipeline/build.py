@@ -19,21 +19,6 @@ from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering, SpeakerEmbedder
 from streamser.speech.vad import Vad
 
-__all__ = [
-    "Part",
-    "build_engine",
-    "build_model",
-    "build_session",
-    "build_session_config",
-    "build_vads",
-    "caveats_of",
-    "check_together",
-    "endpointer_settings",
-    "name_models",
-    "settle",
-]
-
-
 Part: TypeAlias = Literal["words", "emotion", "all"]
 """Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
 

@@ -23,16 +23,6 @@ from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = [
-    "UNREADABLE",
-    "DropCounter",
-    "EventBuilder",
-    "EventEmitter",
-    "RefusedError",
-    "client_error",
-    "server_error",
-]
-
 _TELL_EVERY = to_samples(1000)
 
 _PLACES = 4

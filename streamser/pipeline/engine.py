@@ -25,8 +25,6 @@ from streamser.pipeline.requests import (
 from streamser.speech.speakers import GuardedEmbedder, SpeakerEmbedder, Voice
 from streamser.speech.transcriber import Transcriber, Transcript, guarded, plain_transcript
 
-__all__ = ["Abilities", "Engine", "Runner", "Spent"]
-
 logger = logging.getLogger(__name__)
 
 

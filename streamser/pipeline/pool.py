@@ -21,8 +21,6 @@ from streamser.pipeline.scheduler import SYSTEM, QueueLoad, Timing
 from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 from streamser.settings import WorkerSettings
 
-__all__ = ["WorkerPool", "WorkerPools"]
-
 
 class WorkerPool:
     """Share sessions out among worker threads, each with an engine of its own.

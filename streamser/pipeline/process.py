@@ -31,8 +31,6 @@ from streamser.pipeline.engine import Abilities, Engine, Spent
 from streamser.pipeline.requests import Outcome, Request, fault_of
 from streamser.settings import Settings
 
-__all__ = ["RemoteEngine", "serve_engine"]
-
 logger = logging.getLogger(__name__)
 
 _ORPHANED = 3

@@ -14,19 +14,6 @@ from streamser.errors import StreamserError
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
-__all__ = [
-    "Cancel",
-    "EmotionRequest",
-    "Fault",
-    "Observed",
-    "Outcome",
-    "Request",
-    "Skipped",
-    "WordsRequest",
-    "fault_of",
-    "memory_ran_out",
-]
-
 
 class WordsRequest(msgspec.Struct, frozen=True, eq=False):
     """Ask for the words of a clip; answered by a ``Transcript``.

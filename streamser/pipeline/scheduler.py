@@ -26,21 +26,6 @@ from streamser.pipeline.requests import (
 )
 from streamser.settings import WorkerSettings
 
-__all__ = [
-    "SYSTEM",
-    "Backoff",
-    "Batch",
-    "Loss",
-    "PendingRequests",
-    "QueueLoad",
-    "QueuedRequest",
-    "RequestQueue",
-    "Timing",
-    "answer",
-    "sort_out",
-]
-
-
 logger = logging.getLogger(__name__)
 
 

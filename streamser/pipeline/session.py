@@ -43,8 +43,6 @@ from streamser.speech.hypothesis import agree, committed_text, units
 from streamser.speech.turns import ManualTurnDetector, TurnDetector, VadTurnDetector
 from streamser.speech.vad import Vad
 
-__all__ = ["Output", "Session"]
-
 logger = logging.getLogger(__name__)
 
 Output: TypeAlias = events.Event | Request | Cancel

@@ -9,8 +9,6 @@ from streamser.events import AudioConfig, Limits, ModelNames, SessionInfo
 from streamser.speech.endpointing import EndpointerSettings
 from streamser.speech.speakers import Clustering
 
-__all__ = ["SessionConfig", "SessionSnapshot", "describe", "reach_of"]
-
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a session is set up to do; lengths in samples.

@@ -10,8 +10,6 @@ from streamser.errors import ModelError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
 
-__all__ = ["SpeakerModels"]
-
 logger = logging.getLogger(__name__)
 
 

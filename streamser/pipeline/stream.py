@@ -29,8 +29,6 @@ from streamser.pipeline.pool import WorkerPools
 from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
 
-__all__ = ["ArrivalClock", "SessionRunner", "StreamContext", "StreamOptions", "Tap", "run_stream"]
-
 Tap: TypeAlias = Callable[[Samples], None]
 
 _WAKE_S = 0.25

@@ -30,18 +30,6 @@ from streamser.speech.hypothesis import Stable
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
-__all__ = [
-    "Analysed",
-    "Answer",
-    "FinalReady",
-    "Partial",
-    "PartialReady",
-    "RequestTracker",
-    "Slot",
-    "Utterance",
-    "VoiceReady",
-]
-
 
 class Slot(msgspec.Struct, eq=False):
     """Keep a place in the order for some content: due once it is ``ready`` and at the head."""

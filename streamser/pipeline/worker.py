@@ -35,8 +35,6 @@ from streamser.pipeline.scheduler import (
 )
 from streamser.settings import WorkerSettings
 
-__all__ = ["BatchReport", "InferenceWorker", "WorkerStats"]
-
 logger = logging.getLogger(__name__)
 
 _End: TypeAlias = Literal["over", "stuck", "unloaded", "closed"]

@@ -18,17 +18,6 @@ from streamser.report.markup import (
 )
 from streamser.report.measures import Share, Spread
 
-__all__ = [
-    "about",
-    "categories_card",
-    "gaps_notice",
-    "latency_card",
-    "shifts_card",
-    "summary_card",
-    "talkers_card",
-    "uncertainty_card",
-]
-
 
 def gaps_notice(figures: Figures) -> str:
     """Say what is missing of the recording; nothing where nothing is."""

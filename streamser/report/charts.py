@@ -11,19 +11,6 @@ from streamser.report.figures import Figures, SaidUtterance
 from streamser.report.markup import clock, monogram, style_name, text
 from streamser.report.measures import MoodPoint, Spread
 
-__all__ = [
-    "ZOOMS",
-    "LaneBlock",
-    "draw_axis",
-    "draw_bins",
-    "draw_lanes",
-    "draw_plane",
-    "draw_plot",
-    "extent_of",
-    "merge",
-    "thin",
-]
-
 ZOOMS: Final = (1, 4, 16)
 """How many times as wide as the page the time axis can be."""
 

@@ -27,8 +27,6 @@ from streamser.report.measures import (
     spread_of,
 )
 
-__all__ = ["Figures", "SaidUtterance", "Talker", "TracePoint", "figures_of"]
-
 
 class TracePoint(Record, frozen=True, kw_only=True):
     """One reading while somebody spoke."""

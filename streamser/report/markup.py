@@ -8,21 +8,6 @@ from typing import Final
 
 from streamser.text import flat
 
-__all__ = [
-    "SYMBOLS",
-    "badge",
-    "clock",
-    "day",
-    "icon",
-    "length",
-    "monogram",
-    "percent",
-    "sign",
-    "signed",
-    "style_name",
-    "text",
-]
-
 # The shapes and colours of the live page, in a box of 16 x 16: told apart without colour.
 _SHAPES: Final = {
     "neutral": '<circle cx="8" cy="8" r="5" class="line"/>',

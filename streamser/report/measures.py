@@ -11,19 +11,6 @@ from streamser.events import MoodUpdated, Record
 from streamser.export.records import Recording, SessionRecord, Timeline, UtteranceRecord
 from streamser.taxonomy import UNSURE
 
-__all__ = [
-    "LATENCIES",
-    "MoodPoint",
-    "Share",
-    "Shift",
-    "Spread",
-    "lines_of",
-    "overlap_of",
-    "share_out",
-    "shifts_of",
-    "spread_of",
-]
-
 LATENCIES: Final = (
     ("started", "speech noticed"),
     ("stopped", "end of speech noticed"),

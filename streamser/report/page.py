@@ -23,8 +23,6 @@ from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
 from streamser.report.transcript import SoundClip, transcript_card
 
-__all__ = ["render_page"]
-
 NOTICE = (
     "Readings are guesses about how speech sounds. They are not facts about what people feel or"
     " are, they are often wrong, and <em>unsure</em> is an honest answer. In the EU it is"

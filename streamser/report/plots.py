@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_plotting", "save_plots"]
-
 _DPI: Final = 200
 # Okabe & Ito, as on the page: told apart by readers with any colour vision.
 _CATEGORIES: Final = {

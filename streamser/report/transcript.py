@@ -14,8 +14,6 @@ from streamser.report.figures import Figures, SaidUtterance
 from streamser.report.markup import badge, clock, percent, sign, signed, style_name, text
 from streamser.text import why_distrusted
 
-__all__ = ["SoundClip", "read_clip", "transcript_card"]
-
 _PLAY = (
     '<svg viewBox="0 0 16 16" width="12" height="12" aria-hidden="true">'
     '<path class="play" d="M4 2.5v11l9-5.5z"/><path class="stop" d="M3.5 3.5h9v9h-9z"/></svg>'

@@ -54,8 +54,6 @@ from streamser.server.telemetry import Metrics, run_beside
 from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings, Settings
 
-__all__ = ["EmotionServer", "ReplayServer", "ServerOptions"]
-
 _READ_S: Final = 10.0
 
 _AT_ONCE: Final = 64

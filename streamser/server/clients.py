@@ -42,19 +42,6 @@ from streamser.server.stream import LiveStream
 from streamser.server.telemetry import SORRY, Metrics, peer_of, supervised
 from streamser.server.transport import ClientSocket
 
-__all__ = [
-    "CLOSE_S",
-    "Ending",
-    "ListenerConnection",
-    "StreamConnection",
-    "StreamLimits",
-    "close_socket",
-    "connect_request",
-    "log_refusal",
-    "send_apology",
-    "turn_away",
-]
-
 _GONE = (1000, 1001)
 """Close codes of a client who has left of its own will."""
 _REASONS = {1000: "finished", 1001: "left", 1005: "left", 1006: "vanished"}

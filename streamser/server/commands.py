@@ -14,29 +14,6 @@ from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.languages import known_language
 
-__all__ = [
-    "ANY_LANGUAGE",
-    "MAX_RATE",
-    "MIN_RATE",
-    "Append",
-    "Clear",
-    "Command",
-    "Commit",
-    "Configure",
-    "Dialect",
-    "Finish",
-    "Hangup",
-    "LanguageSupport",
-    "Mark",
-    "Refuse",
-    "SoundDecoder",
-    "StreamSettings",
-    "encoding_of",
-    "frame_bytes",
-    "rate_of",
-    "usable",
-]
-
 MIN_RATE: Final = 8_000
 MAX_RATE: Final = 192_000
 """Some sound cards give browsers no less than 96 or 192 kHz."""

@@ -35,8 +35,6 @@ from streamser.server.commands import (
     usable,
 )
 
-__all__ = ["DeepgramDialect", "ListenOptions", "parse_listen"]
-
 Body: TypeAlias = dict[str, Any]
 
 _FORMATS: Final = {

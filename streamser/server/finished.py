@@ -14,8 +14,6 @@ from streamser.events import (
     TranscriptionFailed,
 )
 
-__all__ = ["FairLog", "FinishedLog"]
-
 
 class FinishedLog:
     """Remember the last finished utterances, each as one record of its words and emotion."""

@@ -23,23 +23,6 @@ from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.settings import ServerSettings
 from streamser.text import read_name
 
-__all__ = [
-    "SOCKETS",
-    "ConnectRequest",
-    "Decision",
-    "Handshake",
-    "ListenGrant",
-    "Principal",
-    "SendGrant",
-    "Tokens",
-    "offered_token",
-    "read_origins",
-    "read_tokens",
-    "refuse_to_expose",
-    "same_secret",
-    "tls_context",
-]
-
 ENVIRONMENT: Final = "STREAMSER_TOKENS"
 _ROLES: Final = frozenset({"send", "listen", "metrics"})
 _BINDINGS: Final = ("meeting", "speaker")

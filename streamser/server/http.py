@@ -66,8 +66,6 @@ from streamser.server.telemetry import (
 from streamser.server.transport import ClientSocket, ConnectionTable, open_sockets
 from streamser.settings import ServerSettings
 
-__all__ = ["Port", "Routes", "read_page", "refuse", "unreadable", "with_statement", "without_body"]
-
 # At DEBUG the library writes every header and message: tokens, and what people say; at INFO
 # what our own lines say better.
 _port_logger = logging.getLogger(f"{__name__}.wire")

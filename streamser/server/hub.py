@@ -20,8 +20,6 @@ from streamser.server.outgoing import EncodedEvent, can_be_left_out
 from streamser.server.telemetry import log_fault
 from streamser.text import read_name
 
-__all__ = ["Hub", "Interest", "LiveMeeting", "Subscription", "parse_events", "read_after"]
-
 FINALS = 200
 """Finished utterances that are remembered of a meeting."""
 _VOICES = 256

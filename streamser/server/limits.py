@@ -15,24 +15,6 @@ import msgspec
 from streamser.events import ErrorBody
 from streamser.settings import ServerSettings
 
-__all__ = [
-    "FULL",
-    "LATE_S",
-    "PERIOD_S",
-    "Admission",
-    "Arrivals",
-    "BurstBudget",
-    "ConnectRate",
-    "ConnectionBounds",
-    "Lateness",
-    "LoopWatch",
-    "MessagePace",
-    "Refusal",
-    "connection_bounds",
-    "shared_file",
-    "short_of_files",
-]
-
 FULL: Final = ("too_many_sessions", "too_many_sessions_of_token")
 """Codes of refusals for want of a place."""
 _RETRY_S = 5

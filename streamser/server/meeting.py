@@ -36,8 +36,6 @@ from streamser.events import (
 )
 from streamser.taxonomy import Dimensions
 
-__all__ = ["MeetingEvent", "MeetingMood", "Overlap", "recall", "replay"]
-
 _REACH_MS: Final = 600_000  # how late a stretch may be told, measured from the latest end
 _PIECES: Final = 1_000  # more than ten lively speakers make in that time
 

@@ -33,24 +33,6 @@ from streamser.server.commands import (
 )
 from streamser.text import read_name
 
-__all__ = [
-    "AppendMessage",
-    "AudioInputUpdate",
-    "AudioUpdate",
-    "ClearMessage",
-    "ClientMessage",
-    "CommitMessage",
-    "FinishMessage",
-    "FormatUpdate",
-    "MarkerMessage",
-    "RealtimeDialect",
-    "ServerVad",
-    "SessionChange",
-    "UpdateMessage",
-    "parse_realtime",
-    "protocol_json",
-]
-
 _SILENCE_MS: Final = {"low": 900, "medium": 500, "high": 300}
 """What OpenAI's eagerness means to who only hears pauses."""
 _BETA: Final = "transcription_session.update"

@@ -31,19 +31,6 @@ from streamser.events import (
 from streamser.server.telemetry import supervised
 from streamser.settings import ServerSettings
 
-__all__ = [
-    "SNAPSHOT_BYTES",
-    "TOO_SLOW",
-    "Backlog",
-    "EncodedEvent",
-    "MissedEvents",
-    "ReplayBuffer",
-    "SendQueue",
-    "can_be_left_out",
-    "encode_snapshot",
-    "short_of_history",
-]
-
 TOO_SLOW = 1013
 _AT_ONCE = 32
 """Events that are sent before others get their turn: they take a millisecond."""

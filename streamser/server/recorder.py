@@ -20,8 +20,6 @@ from streamser.server.outgoing import EncodedEvent
 from streamser.server.telemetry import describe, log_loss
 from streamser.settings import ServerSettings
 
-__all__ = ["Retention", "SessionRecorder", "given_to_plugin", "kept_in_files", "retention_html"]
-
 _CREATED = str(SessionCreated.__struct_config__.tag)
 _CLOSED = str(SessionClosed.__struct_config__.tag)
 

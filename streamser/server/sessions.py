@@ -26,8 +26,6 @@ from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
 from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings
 
-__all__ = ["SessionRegistry", "SubscriberRegistry"]
-
 
 class ManagedSession:
     """Keep a stream, what it speaks, and the connection that it has at the moment."""

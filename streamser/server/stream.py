@@ -44,8 +44,6 @@ from streamser.server.outgoing import MissedEvents
 from streamser.settings import EndpointingSettings, Settings
 from streamser.speech.vad import Vad
 
-__all__ = ["AudioPace", "LiveStream", "StreamResources", "stream_settings"]
-
 logger = logging.getLogger(__name__)
 
 _BURST_S = 30.0

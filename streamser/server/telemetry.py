@@ -43,21 +43,6 @@ from streamser.events import (
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.worker import BatchReport, WorkerStats
 
-__all__ = [
-    "CONTENT_TYPE",
-    "FIELDS",
-    "SORRY",
-    "LogThrottle",
-    "Metrics",
-    "describe",
-    "log_fault",
-    "log_info",
-    "log_loss",
-    "peer_of",
-    "run_beside",
-    "supervised",
-]
-
 FIELDS: Final = "streamser_fields"
 """Attribute of a record with its fields, for those who format it."""
 

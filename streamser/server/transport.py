@@ -22,8 +22,6 @@ from streamser.server.handshake import Decision
 from streamser.server.limits import Arrivals, ConnectionBounds, MessagePace, Refusal
 from streamser.server.telemetry import LogThrottle, peer_of
 
-__all__ = ["ClientSocket", "ConnectionTable", "ListeningSocket", "ends_of", "open_sockets"]
-
 _BACKLOG: Final = 100
 _NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 

@@ -27,8 +27,6 @@ from streamser.speech.whisper_files import (
     weights_package,
 )
 
-__all__ = ["AsrFound", "asr_inventory", "choose_transcriber", "what_auto_takes"]
-
 _SECOND_CHOICES = ("small", "base", "tiny", "large-v3-turbo", "turbo", "medium")
 """Cached models that stand in for the one asked for: first what one CPU core or two can carry,
 the largest of them first."""

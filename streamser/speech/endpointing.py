@@ -11,18 +11,6 @@ import msgspec
 from streamser.audio.clip import to_ms, to_samples
 from streamser.errors import ConfigError
 
-__all__ = [
-    "CloseReason",
-    "Closed",
-    "EndpointEvent",
-    "Endpointer",
-    "EndpointerSettings",
-    "Extended",
-    "Opened",
-    "PauseDetected",
-    "SpeechResumed",
-]
-
 _GAP_WINDOWS = 2
 """Windows without speech that a word's beginning may contain (a stop consonant: 30-60 ms)."""
 

@@ -19,21 +19,6 @@ from itertools import accumulate
 
 import msgspec
 
-__all__ = [
-    "Loop",
-    "Stable",
-    "agree",
-    "committed_text",
-    "find_loops",
-    "is_ideograph",
-    "is_unspaced",
-    "kept_words",
-    "letters_of",
-    "revisable_text",
-    "units",
-    "without",
-]
-
 _UNSPACED = re.compile(
     "["
     "\u0e00-\u0eff"  # Thai, Lao

@@ -14,8 +14,6 @@ import msgspec
 
 from streamser.errors import ConfigError
 
-__all__ = ["Guess", "LanguageMemory", "base_language", "known_language"]
-
 _LEAST = 1e-3
 """Probability below which languages are all the same: no guess says more against one than that."""
 _LONGEST_S = 8.0

@@ -26,15 +26,6 @@ import numpy.typing as npt
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
 
-__all__ = [
-    "Clustering",
-    "GuardedEmbedder",
-    "SpeakerClusters",
-    "SpeakerEmbedder",
-    "Voice",
-    "load_embedder",
-]
-
 Voice: TypeAlias = npt.NDArray[np.float32]
 """What a voice sounds like: one vector, of length 1."""
 

@@ -31,17 +31,6 @@ from streamser.speech.hypothesis import (
     without,
 )
 
-__all__ = [
-    "GuardLimits",
-    "Transcriber",
-    "Transcript",
-    "Word",
-    "distrust",
-    "guarded",
-    "loudest_dbfs",
-    "plain_transcript",
-]
-
 
 class Word(msgspec.Struct, frozen=True):
     """Hold one word; ``start`` and ``end`` are absolute samples of the session."""

@@ -21,8 +21,6 @@ from streamser.speech.endpointing import (
 )
 from streamser.speech.vad import Vad
 
-__all__ = ["MIN_COMMIT", "Commit", "ManualTurnDetector", "TurnDetector", "VadTurnDetector"]
-
 Commit: TypeAlias = Literal["commit", "no_sound"]
 """Why an utterance ends without a pause: the client says so, or nothing comes any more."""
 

@@ -14,8 +14,6 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import ConfigError, ModelError
 from streamser.machine import forbid_telemetry
 
-__all__ = ["SileroModel", "SileroVad", "Vad", "WebRtcVad", "find_weights", "load_silero"]
-
 
 class Vad(Protocol):
     """Judge one window of sound after another; one object holds the state of one stream."""

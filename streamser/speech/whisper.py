@@ -39,8 +39,6 @@ from streamser.speech.whisper_encoder import (
 from streamser.speech.whisper_files import locate_whisper, remedy, short_name
 from streamser.speech.whisper_words import Span, join_texts, place_words
 
-__all__ = ["WhisperOptions", "WhisperTranscriber"]
-
 logger = logging.getLogger(__name__)
 
 _WINDOW = 30 * SAMPLE_RATE

@@ -29,18 +29,6 @@ from threadpoolctl import ThreadpoolController
 
 from streamser.errors import ModelError
 
-__all__ = [
-    "MARGIN_S",
-    "Encoded",
-    "LogMel",
-    "RememberingEncoder",
-    "complete",
-    "frames_needed",
-    "pad",
-    "read_encoder",
-    "silence",
-]
-
 LogMel: TypeAlias = npt.NDArray[np.float32]
 """Log-mel spectrograms, scaled as Whisper wants them: [..., bands, frames of 10 ms]."""
 Encoded: TypeAlias = npt.NDArray[np.float32]

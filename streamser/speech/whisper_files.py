@@ -24,21 +24,6 @@ from streamser.hub_cache import (
     split_revision,
 )
 
-__all__ = [
-    "PACKAGED_SIZE",
-    "WHISPER_SIZES",
-    "WORDS_EXTRA",
-    "check_weights_package",
-    "existing_directory",
-    "find_cached",
-    "find_whisper",
-    "hub_name",
-    "locate_whisper",
-    "remedy",
-    "short_name",
-    "weights_package",
-]
-
 PACKAGED_SIZE: Final = "tiny.en"
 """The size of Whisper that the package holds."""
 

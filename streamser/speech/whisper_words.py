@@ -13,8 +13,6 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.speech.hypothesis import is_unspaced, units
 from streamser.speech.transcriber import Word
 
-__all__ = ["Group", "Span", "group_words", "join_texts", "place_words"]
-
 _FEWEST_FRAMES = 16
 """The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
 _SPOKEN_MARKS = frozenset("%&@#")

@@ -25,30 +25,6 @@ from streamser.training.manifest import Item, MelSpan
 from streamser.training.settings import AugmentSettings, MaskingSettings, TrainSettings
 from streamser.training.sounds import Sounds
 
-__all__ = [
-    "Batch",
-    "BatchLoader",
-    "Inputs",
-    "KeptModalities",
-    "Labels",
-    "Modality",
-    "Rows",
-    "Targets",
-    "TextChoice",
-    "Variety",
-    "class_weights",
-    "cut",
-    "frozen",
-    "hide",
-    "labels_of",
-    "masked_modality",
-    "plan_batches",
-    "probability",
-    "sizes_of",
-    "targets_of",
-    "text_of",
-]
-
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]

@@ -23,22 +23,6 @@ from streamser.saving import remove_parts, replacing
 from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 
-__all__ = [
-    "Beginning",
-    "EpochRow",
-    "Progress",
-    "Result",
-    "RunDirectory",
-    "columns",
-    "load_state",
-    "load_weights",
-    "open_run",
-    "save_state",
-    "save_weights",
-    "tasks_of",
-    "write_log",
-]
-
 Beginning = Literal["resume", "new", "fresh"]
 
 

@@ -25,27 +25,6 @@ from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 from streamser.training.workers import run_side_by_side
 
-__all__ = [
-    "PAPER",
-    "PAPER_ROWS",
-    "ROWS",
-    "TASKS",
-    "Cell",
-    "CrossvalPlan",
-    "PaperRow",
-    "System",
-    "SystemRow",
-    "check_labels",
-    "conditions",
-    "fingerprint",
-    "pending",
-    "read_cell",
-    "run_cells",
-    "systems",
-    "title_of",
-    "total_seconds",
-]
-
 TASKS: Final = ("both", "category", "dimension")
 
 

@@ -35,8 +35,6 @@ from streamser.training.evaluation.scores import Answers, score
 from streamser.training.manifest import Item, read_manifest
 from streamser.training.sounds import Sounds
 
-__all__ = ["evaluate_model"]
-
 _BATCH = 8
 _HEADS = HeadsConfig(categories=CATEGORIES, dimensions=DIMENSIONS)
 _LEAST = 1e-9

@@ -15,20 +15,6 @@ import msgspec.structs
 from streamser.errors import ConfigError
 from streamser.training.manifest import SPLITS, Item, Split
 
-__all__ = [
-    "SCHEMES",
-    "Fold",
-    "Scheme",
-    "folds",
-    "leave_one_session_out",
-    "leave_one_speaker_out",
-    "normalise",
-    "own_splits",
-    "pair",
-    "paired_text",
-    "speaker_groups",
-]
-
 Scheme = Literal["speaker", "session", "groups", "own"]
 SCHEMES: Final = ("speaker", "session", "groups", "own")
 

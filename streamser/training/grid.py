@@ -32,17 +32,6 @@ from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 
-__all__ = [
-    "Contrast",
-    "Grid",
-    "GridFigure",
-    "Origin",
-    "SystemFigures",
-    "measure",
-    "origin_of",
-    "write_grid",
-]
-
 Runs = dict[str, list[Predictions]]
 """By condition: one table for each seed, all folds' test items together."""
 

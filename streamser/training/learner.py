@@ -17,21 +17,6 @@ from streamser.errors import ConfigError
 from streamser.training.batches import Batch, Targets, cut
 from streamser.training.settings import LossSettings, OptimizerSettings, TrainSettings
 
-__all__ = [
-    "Learner",
-    "Loss",
-    "TaskLosses",
-    "autocast_dtype",
-    "build_optimizer",
-    "ccc_loss",
-    "cross_entropy",
-    "pick_device",
-    "rate_at",
-    "seed_torch",
-    "set_rate",
-    "task_weights",
-]
-
 
 class Learner:
     """Teach a model one batch at a time.

@@ -17,21 +17,6 @@ from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.text import as_text, said_by
 
-__all__ = [
-    "COLUMNS",
-    "SPLITS",
-    "Item",
-    "MelSpan",
-    "Scale",
-    "Split",
-    "check_items",
-    "missing_files",
-    "parse_row",
-    "parse_scale",
-    "read_manifest",
-    "write_manifest",
-]
-
 Split = Literal["train", "dev", "test", ""]
 SPLITS: Final = ("train", "dev", "test")
 

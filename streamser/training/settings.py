@@ -24,19 +24,6 @@ from streamser.settings_loader import (
     read_toml,
 )
 
-__all__ = [
-    "AugmentSettings",
-    "DataSettings",
-    "LossSettings",
-    "MaskingSettings",
-    "OptimizerSettings",
-    "RunSettings",
-    "TrainSettings",
-    "encoder_assignments",
-    "load_train_settings",
-    "train_preset_folder",
-]
-
 
 class TrainSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of settings."""

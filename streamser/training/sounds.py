@@ -26,20 +26,6 @@ from streamser.errors import AudioError
 from streamser.training.augment.bands import hertz_to_mel
 from streamser.training.manifest import Item, MelSpan
 
-__all__ = [
-    "BANDS",
-    "FRAMES_PER_SECOND",
-    "RANGE_DB",
-    "Archive",
-    "Frames",
-    "Readable",
-    "Sounds",
-    "decibels",
-    "read_archive",
-    "read_clip",
-    "whisper_levels",
-]
-
 Frames: TypeAlias = npt.NDArray[np.uint8]
 
 FRAMES_PER_SECOND: Final = 62.5

@@ -61,8 +61,6 @@ from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 from streamser.training.validation import DevFigures, Validator, finish
 
-__all__ = ["SILENT", "Paused", "Report", "TrainResult", "taught", "train"]
-
 
 class TrainResult(msgspec.Struct, frozen=True, eq=False):
     """Hold what a training made.

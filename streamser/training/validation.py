@@ -31,18 +31,6 @@ from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
 from streamser.training.sounds import Sounds
 
-__all__ = [
-    "FEWEST",
-    "DevFigures",
-    "Validator",
-    "apply_calibration",
-    "calibrate_on",
-    "card_of",
-    "finish",
-    "fit_calibration",
-    "judge",
-]
-
 Floats = npt.NDArray[np.float64]
 
 FEWEST: Final = 20

@@ -14,8 +14,6 @@ from typing import TypeVar
 
 from streamser.errors import StreamserError
 
-__all__ = ["run_side_by_side"]
-
 Work = TypeVar("Work")
 Found = TypeVar("Found")
 

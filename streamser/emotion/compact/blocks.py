@@ -23,23 +23,6 @@ import numpy.typing as npt
 from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Bank, mel_triangles, sparse_bank
 
-__all__ = [
-    "BANDS",
-    "BEGINNING",
-    "BLOCK",
-    "FIRST",
-    "HOP",
-    "LOWEST",
-    "WINDOW",
-    "Block",
-    "Frames",
-    "Progress",
-    "cut_beginning",
-    "cut_blocks",
-    "frame_count",
-    "whisper_frames",
-]
-
 Frames = npt.NDArray[np.float32]
 """Float32 [frames, 80]: log10 of the power in each band."""
 

@@ -27,21 +27,6 @@ from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
-__all__ = [
-    "ALONG",
-    "CONFIG",
-    "FORMAT",
-    "JUDGE",
-    "NORM",
-    "PARTS",
-    "VERSION",
-    "Bundle",
-    "Description",
-    "describe",
-    "is_bundle",
-    "load_bundle",
-]
-
 FORMAT: Final = "streamser.compact"
 VERSION: Final = 4
 CONFIG: Final = "config.json"

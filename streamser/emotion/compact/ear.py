@@ -19,8 +19,6 @@ from streamser.emotion.compact.pitch import PitchTrack, follow_pitch
 from streamser.emotion.frontend import HOP, WINDOW, Frames, log_mel, whole_frames
 from streamser.emotion.model import Place
 
-__all__ = ["MOST_FRAMES", "Ear", "Heard", "cleaned", "listen"]
-
 MOST_FRAMES: Final = 1 << 17
 """Frames kept of all sessions together: 35 minutes of sound, 36 MB."""
 

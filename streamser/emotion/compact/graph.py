@@ -8,8 +8,6 @@ from typing import Any
 from streamser.errors import ModelError
 from streamser.machine import forbid_telemetry
 
-__all__ = ["open_graph"]
-
 
 def open_graph(path: Path, *, inputs: tuple[str, ...]) -> Any:
     """Open a graph that takes exactly these inputs.

@@ -28,8 +28,6 @@ from streamser.emotion.compact.blocks import (
 from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.model import Place
 
-__all__ = ["GRAPH", "LAYERS", "MOST_BLOCKS", "VALUES", "WIDTH", "LayerEar", "load_layers"]
-
 GRAPH: Final = "layers.onnx"
 LAYERS: Final = 2
 WIDTH: Final = 384

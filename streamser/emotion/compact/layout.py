@@ -16,8 +16,6 @@ from streamser.emotion.compact import statistics
 from streamser.emotion.compact.layers import LAYERS, VALUES
 from streamser.emotion.compact.layers import WIDTH as LAYER
 
-__all__ = ["ALONG", "DIRECTIONS", "GROUPS", "MEASURED", "WIDTH", "placed"]
-
 DIRECTIONS: Final = 3
 """Four categories span no more."""
 MEASURED: Final = statistics.WIDTH + VALUES

@@ -35,15 +35,6 @@ from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Prediction, Segment
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = [
-    "CompactFinding",
-    "CompactModel",
-    "CompactSpeaker",
-    "Judgement",
-    "load_compact",
-    "measured_sound",
-]
-
 Vectors = npt.NDArray[np.float32]
 _Answer: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Probabilities [4] and dimensions [3] in [-1, 1]."""

@@ -19,8 +19,6 @@ import numpy.typing as npt
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.frontend import Frames, band_levels
 
-__all__ = ["VOICED", "PitchTrack", "follow_pitch"]
-
 Floats = npt.NDArray[np.float64]
 
 VOICED: Final = 0.55

@@ -18,8 +18,6 @@ from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.model import DAMAGED_STATE
 from streamser.errors import ModelError
 
-__all__ = ["LIMIT", "MEMORY", "PRIOR", "Norm", "Reference", "Usual", "Views", "read_usual"]
-
 Floats = npt.NDArray[np.float64]
 
 PRIOR: Final = 3.0

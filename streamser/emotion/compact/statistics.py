@@ -29,8 +29,6 @@ from streamser.emotion.compact.summary import (
 )
 from streamser.emotion.frontend import BANDS, HOP, Frames, band_weights
 
-__all__ = ["GROUPS", "WIDTH", "Measured", "measure"]
-
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["deviation", "lengths", "mean_of", "means", "percentiles", "picked", "ranked", "slope"]
-
 Floats = npt.NDArray[np.float64]
 Ranked = npt.NDArray[np.floating[Any]]
 

@@ -12,8 +12,6 @@ import numpy.typing as npt
 from streamser.emotion.compact.graph import open_graph
 from streamser.errors import ModelError
 
-__all__ = ["MOST_TOKENS", "TOKENIZER", "WORDS", "Words", "load_words"]
-
 WORDS: Final = "words.onnx"
 TOKENIZER: Final = "tokenizer.json"
 MOST_TOKENS: Final = 64

@@ -13,8 +13,6 @@ from streamser.emotion.fused.config import LoraConfig
 from streamser.emotion.fused.pretrained import Family
 from streamser.errors import ConfigError
 
-__all__ = ["Frozen", "LayerSum", "LowRank", "adapt", "checkpoint_layers", "recorded"]
-
 Frozen: TypeAlias = Literal["features", "all", "none"]
 
 

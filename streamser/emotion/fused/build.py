@@ -42,15 +42,6 @@ from streamser.emotion.fused.whisper import (
 from streamser.errors import ConfigError
 from streamser.plugins import ACOUSTIC_ENCODERS, TEXT_ENCODERS, Kind, check_made, make
 
-__all__ = [
-    "Begin",
-    "EncoderRequest",
-    "build_model",
-    "plugged_acoustic",
-    "plugged_text",
-    "rebuild_model",
-]
-
 Begin: TypeAlias = Callable[
     [PretrainedAcousticConfig | PretrainedTextConfig, bool], nn.Module | None
 ]

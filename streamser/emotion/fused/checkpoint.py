@@ -38,19 +38,6 @@ from streamser.emotion.loading import read_weights, write_weights
 from streamser.errors import ConfigError, ModelError, first_line
 from streamser.hub_cache import split_revision
 
-__all__ = [
-    "FORMAT",
-    "LIBRARY",
-    "PIPELINE",
-    "TAGS",
-    "VERSION",
-    "Checkpoint",
-    "PublishedModel",
-    "finished_card",
-    "load_checkpoint",
-    "save_checkpoint",
-]
-
 LIBRARY: Final = "streamser"
 PIPELINE: Final = "audio-classification"
 TAGS: Final = ("emotion-recognition", "speech-emotion-recognition", "valence-arousal")

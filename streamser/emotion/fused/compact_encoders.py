@@ -18,17 +18,6 @@ from streamser.emotion.fused.interfaces import AudioBatch, Encoded, TextBatch
 from streamser.emotion.fused.layers import Transformer
 from streamser.errors import ModelError
 
-__all__ = [
-    "CLASS",
-    "PADDING",
-    "UNKNOWN",
-    "CompactAcoustic",
-    "CompactText",
-    "encodable",
-    "load_compact_text",
-    "train_word_pieces",
-]
-
 PADDING: Final = "[PAD]"
 UNKNOWN: Final = "[UNK]"
 CLASS: Final = "[CLS]"

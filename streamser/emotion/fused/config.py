@@ -9,22 +9,6 @@ from msgspec import Meta
 
 from streamser.taxonomy import CATEGORIES
 
-__all__ = [
-    "AcousticConfig",
-    "CompactAcousticConfig",
-    "CompactTextConfig",
-    "FusedConfig",
-    "FusionConfig",
-    "HeadsConfig",
-    "LoraConfig",
-    "PluginAcousticConfig",
-    "PluginTextConfig",
-    "PretrainedAcousticConfig",
-    "PretrainedTextConfig",
-    "TextConfig",
-    "WhisperAcousticConfig",
-]
-
 
 class ModelPart(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"

@@ -18,8 +18,6 @@ from streamser.emotion.fused.interfaces import Encoded
 from streamser.emotion.fused.layers import MultiHeadAttention, RefinementLayer
 from streamser.errors import ConfigError
 
-__all__ = ["Branch", "Fused", "Fusion"]
-
 
 class Fused(NamedTuple):
     """Hold the vector that both heads read, and the mean of each refined sequence; all [B, d].

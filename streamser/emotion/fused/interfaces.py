@@ -10,16 +10,6 @@ from torch import Tensor
 
 from streamser.emotion.frontend import Sound
 
-__all__ = [
-    "AcousticEncoder",
-    "AudioBatch",
-    "Encoded",
-    "FusedInput",
-    "FusedOutput",
-    "TextBatch",
-    "TextEncoder",
-]
-
 
 class AudioBatch(NamedTuple):
     """Hold what an acoustic encoder made of clips: float32 [B, S] or [B, T, F], padded.

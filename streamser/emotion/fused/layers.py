@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from streamser.errors import ConfigError
 
-__all__ = ["MultiHeadAttention", "RefinementLayer", "Transformer"]
-
 
 class MultiHeadAttention(nn.Module):
     """Attend with queries, keys and values that may each come from somewhere else.

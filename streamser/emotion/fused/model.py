@@ -53,20 +53,6 @@ from streamser.machine import (
 )
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-__all__ = [
-    "BOUND",
-    "FusedEmotionModel",
-    "FusedFinding",
-    "FusedSpeaker",
-    "Precision",
-    "check_runs",
-    "choose_format",
-    "identify",
-    "keep_format",
-    "load_fused",
-    "warm_shapes",
-]
-
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 
 logger = logging.getLogger(__name__)

@@ -33,8 +33,6 @@ from streamser.emotion.fused.interfaces import (
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
-__all__ = ["FusedModel", "check_config"]
-
 _BatchT = TypeVar("_BatchT", AudioBatch, TextBatch)
 
 

@@ -13,20 +13,6 @@ import torch
 from streamser.emotion.loading import NOT_NEEDED
 from streamser.errors import ModelError, first_line
 
-__all__ = [
-    "ACOUSTIC_FAMILIES",
-    "TEXT_FAMILIES",
-    "Family",
-    "family_of",
-    "load_published",
-    "load_tokenizer",
-    "plain",
-    "quiet",
-    "read_architecture",
-    "read_preprocessor",
-    "rebuild",
-]
-
 
 class Family(NamedTuple):
     """Say how one family of transformers is built, what of it freezes and what LoRA adapts.

@@ -30,15 +30,6 @@ from streamser.emotion.fused.pretrained import (
 )
 from streamser.errors import ModelError, first_line
 
-__all__ = [
-    "PretrainedAcoustic",
-    "PretrainedText",
-    "build_pretrained_acoustic",
-    "build_pretrained_text",
-    "load_pretrained_acoustic",
-    "load_pretrained_text",
-]
-
 _HOP: Final = 160
 """Samples that become one log-mel frame of Whisper."""
 

@@ -17,21 +17,6 @@ from streamser.emotion.fused.interfaces import FusedInput
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ModelError
 
-__all__ = [
-    "CANDIDATES",
-    "CUDA",
-    "ONE_BY_ONE",
-    "PROCESSOR",
-    "Format",
-    "Formats",
-    "Shapes",
-    "groups",
-    "power_of_two",
-    "rounded",
-    "settled_device",
-    "widened",
-]
-
 
 def settled_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
     """Return the device for ``emotion.device``; raises ``ModelError`` where there is no CUDA."""

@@ -35,16 +35,6 @@ from streamser.errors import ModelError
 from streamser.speech.whisper_encoder import read_encoder
 from streamser.speech.whisper_files import WHISPER_SIZES, locate_whisper
 
-__all__ = [
-    "FAMILY",
-    "WhisperAcoustic",
-    "build_whisper_acoustic",
-    "check_layers",
-    "load_lower_layers",
-    "load_whisper_acoustic",
-    "whisper_input",
-]
-
 FAMILY: Final[Family] = ACOUSTIC_FAMILIES["whisper"]
 
 _AUDIBLE: Final = 4.0  # decades of power below the loudest frame: softer ends are left out

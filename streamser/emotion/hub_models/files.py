@@ -21,8 +21,6 @@ from streamser.hub_cache import (
     snapshot_place,
 )
 
-__all__ = ["Held", "held", "locate", "pull"]
-
 Held: TypeAlias = Literal["yes", "in part", "no"]
 
 

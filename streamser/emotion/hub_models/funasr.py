@@ -23,8 +23,6 @@ from streamser.emotion.hub_models.torch_models import Given
 from streamser.errors import ModelError, first_line
 from streamser.taxonomy import CATEGORIES
 
-__all__ = ["FunasrReader", "load_funasr"]
-
 # Shorter sound has too few frames for its convolutions.
 _LEAST: Final = SAMPLE_RATE // 2
 # A tag comes without a probability. It counts as often as it is right: the share of IEMOCAP's

@@ -11,8 +11,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FirstTokenHead", "OdysseyHead", "PooledHead", "SuperbHead", "masked_mean"]
-
 _LEAST_VARIANCE: Final = 1e-5
 
 

@@ -13,8 +13,6 @@ from streamser.emotion.hub_models.registry import HubModel
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS, Dimensions, alias_table, place_label
 
-__all__ = ["Part", "Places", "place_dimensions", "place_labels", "read_labels"]
-
 Floats = npt.NDArray[np.float64]
 
 _CERTAIN_OF_NOTHING: Final = 1e-12

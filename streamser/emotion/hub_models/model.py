@@ -20,8 +20,6 @@ from streamser.errors import ModelError
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
-__all__ = ["HubEmotionModel", "HubFinding", "HubListener", "Joined", "join", "load_hub_models"]
-
 _MODALITIES: Final = ("audio", "text")
 # No model is so sure that it may veto.
 _LEAST: Final = 1e-4

@@ -16,17 +16,6 @@ import msgspec
 from streamser.errors import ConfigError
 from streamser.hub_cache import split_revision
 
-__all__ = [
-    "HUB_MODELS",
-    "HubModel",
-    "Kind",
-    "caveats",
-    "is_hub_model",
-    "named",
-    "nearest_hub_model",
-    "size_of",
-]
-
 Kind: TypeAlias = Literal["pooled", "superb", "odyssey", "words", "emotion2vec", "sensevoice"]
 """Which code runs a model: the layout of its files and its head."""
 

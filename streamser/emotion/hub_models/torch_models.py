@@ -34,18 +34,6 @@ from streamser.emotion.hub_models.registry import HUB_MODELS, HubModel
 from streamser.emotion.loading import fill, read_config, read_optional, read_state
 from streamser.errors import ConfigError, ModelError
 
-__all__ = [
-    "Bare",
-    "Given",
-    "HubReader",
-    "SoundScale",
-    "TorchReader",
-    "begin_encoder",
-    "load_bare",
-    "load_reader",
-    "wavlm_architecture",
-]
-
 Given = Samples | str
 """What a reader reads: sound, or words."""
 

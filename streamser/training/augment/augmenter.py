@@ -25,8 +25,6 @@ from streamser.training.augment.sound import (
 from streamser.training.augment.words import SoundAlikes, disturb_words, plain
 from streamser.training.settings import AugmentSettings
 
-__all__ = ["Augmenter", "NoiseAtSnr", "degrade_at_snr"]
-
 
 class Augmenter:
     """Vary clips and texts at random, by the given generator alone.

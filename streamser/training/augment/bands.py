@@ -16,24 +16,6 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact import blocks
 from streamser.emotion.frontend import BANDS, HOP, WINDOW, mel_edges
 
-__all__ = [
-    "MEL",
-    "WHISPER",
-    "Equaliser",
-    "MelGrid",
-    "Response",
-    "Telephone",
-    "band_centres",
-    "band_gain",
-    "band_power",
-    "band_widths",
-    "bin_hertz",
-    "draw_equaliser",
-    "filter_sound",
-    "hertz_to_mel",
-    "mel_to_hertz",
-]
-
 Array = npt.NDArray[np.float64]
 
 

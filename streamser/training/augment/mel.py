@@ -33,16 +33,6 @@ from streamser.training.augment.sound import (
     noise_scale,
 )
 
-__all__ = [
-    "add_noise",
-    "change_speed",
-    "filter_bands",
-    "mask_features",
-    "reverberate",
-    "vary_both",
-    "vary_mel",
-]
-
 Array = npt.NDArray[np.float64]
 
 

@@ -25,28 +25,6 @@ from streamser.training.augment.bands import (
 )
 from streamser.training.settings import AugmentSettings
 
-__all__ = [
-    "Colour",
-    "Recording",
-    "Variation",
-    "active",
-    "add_noise",
-    "band_decay",
-    "change_speed",
-    "coloured_noise",
-    "draw_room",
-    "draw_variation",
-    "list_noises",
-    "list_recordings",
-    "list_rooms",
-    "noise_piece",
-    "noise_scale",
-    "read_recording",
-    "reverberate",
-    "to_full_scale",
-    "vary_sound",
-]
-
 Colour = Literal["white", "pink", "brown"]
 
 _BLOCK = 256

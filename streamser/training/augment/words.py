@@ -9,8 +9,6 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["SoundAlikes", "disturb_words", "plain", "vocabulary_of"]
-
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 # Letters and digits, with apostrophes inside of words, which recognisers write too.
 _SPOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")

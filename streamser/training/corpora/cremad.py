@@ -19,8 +19,6 @@ from streamser.training.corpora.reading import (
 )
 from streamser.training.manifest import Item, MelSpan, Scale
 
-__all__ = ["ARCHIVE", "SOURCE", "Proxies", "Votes", "read"]
-
 Votes = Literal["intended", "voice", "face", "av"]
 Proxies = Literal["voice", "av", "none"]
 

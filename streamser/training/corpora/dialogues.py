@@ -21,8 +21,6 @@ from streamser.training.corpora.reading import (
 )
 from streamser.training.manifest import SPLITS, Item, Scale, Split
 
-__all__ = ["IemocapVotes", "MeldSplits", "read_iemocap", "read_meld"]
-
 IemocapVotes = Literal["raters", "summary"]
 
 MeldSplits = Literal["own", "none"]

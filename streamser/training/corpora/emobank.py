@@ -8,8 +8,6 @@ from typing import Final
 from streamser.training.corpora.reading import Source, find, read_rows
 from streamser.training.manifest import Item, Scale
 
-__all__ = ["SOURCE", "read"]
-
 SOURCE: Final = Source("EmoBank", "https://github.com/JULIELab/EmoBank")
 _SCALE: Final = Scale(1.0, 5.0)
 

@@ -10,8 +10,6 @@ from streamser.errors import ConfigError
 from streamser.training.corpora.reading import Categories, Source, find, one_hot
 from streamser.training.manifest import Item
 
-__all__ = ["SOURCE", "read"]
-
 SOURCE: Final = Source("the Berlin Database of Emotional Speech", "http://emodb.bilderbar.info")
 _NAME: Final = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-f]?)")
 _EMOTIONS: Final = {"N": "neutral", "F": "happy", "T": "sad", "W": "angry"}

@@ -19,8 +19,6 @@ from streamser.training.corpora.reading import (
 )
 from streamser.training.manifest import SPLITS, Item
 
-__all__ = ["EMOTIONS", "SOURCE", "read"]
-
 SOURCE: Final = Source(
     "GoEmotions", "https://github.com/google-research/google-research/tree/master/goemotions"
 )

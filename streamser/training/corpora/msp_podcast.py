@@ -22,8 +22,6 @@ from streamser.training.corpora.reading import (
 )
 from streamser.training.manifest import Item, Scale, Split
 
-__all__ = ["SOURCE", "Test", "Votes", "read"]
-
 Votes = Literal["raters", "consensus"]
 Test = Literal["test1", "test2", "test3", "all"]
 

@@ -10,8 +10,6 @@ from streamser.errors import ConfigError
 from streamser.training.corpora.reading import Categories, Source, one_hot
 from streamser.training.manifest import Item
 
-__all__ = ["SOURCE", "Calm", "read"]
-
 Calm = Literal["neutral", "drop"]
 
 SOURCE: Final = Source("RAVDESS", "https://zenodo.org/records/1188976")

@@ -16,21 +16,6 @@ from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.manifest import Scale, Split
 
-__all__ = [
-    "OWN_SPLITS",
-    "UNRATED",
-    "Categories",
-    "Row",
-    "Source",
-    "find",
-    "one_hot",
-    "rated",
-    "read_rows",
-    "read_text",
-    "single_category",
-    "vote_shares",
-]
-
 Categories = Literal["four", "all"]
 """``four``: utterances without one of the four categories are left out; ``all``: they stay,
 without a categorical label, for their words, sound and dimensions."""

@@ -22,8 +22,6 @@ from streamser.training.corpora.dialogues import read_iemocap, read_meld
 from streamser.training.corpora.reading import read_rows
 from streamser.training.manifest import COLUMNS, Item, parse_row, parse_scale
 
-__all__ = ["READERS", "read_corpus", "read_table"]
-
 _CATEGORY: Final = "category"
 _FIELDS: Final = (*COLUMNS, _CATEGORY)
 _SPLITS: Final = {

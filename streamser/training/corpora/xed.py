@@ -18,8 +18,6 @@ from streamser.training.corpora.reading import (
 )
 from streamser.training.manifest import Item
 
-__all__ = ["EMOTIONS", "MAPPING", "SOURCE", "read"]
-
 SOURCE: Final = Source("XED", "https://github.com/Helsinki-NLP/XED")
 EMOTIONS: Final = (
     *("neutral", "anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise"),

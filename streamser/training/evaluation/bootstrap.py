@@ -18,8 +18,6 @@ from streamser.errors import ConfigError
 from streamser.training.evaluation.metrics import Measure
 from streamser.training.evaluation.predictions import Predictions
 
-__all__ = ["Difference", "Estimate", "clusters", "compare", "estimate"]
-
 Floats = npt.NDArray[np.float64]
 
 _CHUNK = 64

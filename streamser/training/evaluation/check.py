@@ -17,8 +17,6 @@ from streamser.training.evaluation.metrics import ccc, uar, war
 from streamser.training.manifest import SPLITS, Item
 from streamser.training.sounds import Sounds
 
-__all__ = ["Checked", "check_model", "chosen"]
-
 _BATCH = 8
 
 

@@ -32,17 +32,6 @@ from streamser.training.evaluation.scores import Answers, judge, score
 from streamser.training.manifest import Item, read_manifest
 from streamser.training.sounds import Sounds
 
-__all__ = [
-    "Evaluated",
-    "EvaluationRequest",
-    "Trial",
-    "bare",
-    "evaluate",
-    "plan_conditions",
-    "try_condition",
-    "write_evaluation",
-]
-
 Words = Literal["gold", "asr"]
 
 _PACKAGES = ("torch", "numpy", "transformers", "scikit-learn", "scipy")

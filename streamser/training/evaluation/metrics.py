@@ -17,38 +17,6 @@ import numpy.typing as npt
 from streamser.emotion.calibration import probabilities
 from streamser.training.evaluation.predictions import Predictions
 
-__all__ = [
-    "BRIER",
-    "CROSS_ENTROPY",
-    "ECE",
-    "KULLBACK_LEIBLER",
-    "MACRO_F1",
-    "NLL",
-    "UAR",
-    "WAR",
-    "Measure",
-    "ReliabilityBin",
-    "brier",
-    "ccc",
-    "ccc_of",
-    "confusion",
-    "coverage_where",
-    "cross_entropy",
-    "ece",
-    "f1_scores",
-    "kullback_leibler",
-    "macro_f1",
-    "mae",
-    "mae_of",
-    "moments_of",
-    "nll",
-    "precision_where",
-    "recalls",
-    "reliability",
-    "uar",
-    "war",
-]
-
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64] | Sequence[int]
 Values = npt.NDArray[np.floating[Any]] | Sequence[float]

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from streamser.training.evaluation.report import Entry
 
-__all__ = ["plot_confusion", "plot_dimensions", "plot_noise", "plot_reliability", "save_plots"]
-
 _DPI = 120
 # Okabe & Ito: told apart by readers with any colour vision.
 _COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from streamser.emotion.fused.network import FusedModel
     from streamser.training.batches import Inputs, TextChoice
 
-__all__ = ["Degrade", "Predictions", "load_predictions", "predict", "save_predictions"]
-
 Floats = npt.NDArray[np.float64]
 
 Degrade = Callable[[Sound, np.random.Generator], Sound]

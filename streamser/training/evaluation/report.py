@@ -15,17 +15,6 @@ from streamser.training.manifest import Item
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = [
-    "Condition",
-    "Entry",
-    "Evaluation",
-    "Provenance",
-    "encode",
-    "markdown",
-    "plain",
-    "summary",
-]
-
 _FEW = 20
 _DASH = "–"
 

@@ -35,19 +35,6 @@ from streamser.training.evaluation.metrics import (
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import apply_calibration
 
-__all__ = [
-    "Answers",
-    "CategoryScores",
-    "DimensionScores",
-    "FoldSpread",
-    "GroupedScores",
-    "ProbabilityScores",
-    "Scores",
-    "figures",
-    "judge",
-    "score",
-]
-
 
 class Answers(NamedTuple):
     """Hold answers as they came, as calibrated, and which are sure enough to be given, [N]."""
