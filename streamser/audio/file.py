@@ -53,7 +53,7 @@ class Reader(Protocol):
         ...
 
 
-class Span(io.RawIOBase):
+class FileSpan(io.RawIOBase):
     """Bytes ``start`` to ``end`` of a file as a file of their own, some of them replaced."""
 
     def __init__(
@@ -102,7 +102,7 @@ def open_span(
     path: Path, start: int, end: int, patches: dict[int, bytes] | None = None
 ) -> BinaryIO:
     """Open a part of a file for reading, with some bytes (by their place in it) replaced."""
-    return cast("BinaryIO", io.BufferedReader(Span(path, start, end, patches), 65_536))
+    return cast("BinaryIO", io.BufferedReader(FileSpan(path, start, end, patches), 65_536))
 
 
 def find_links(path: Path) -> list[tuple[int, int]]:

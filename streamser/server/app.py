@@ -354,7 +354,7 @@ class EmotionServer:
             try:
                 session = sessions.open(decision, connection)
             except Exception:
-                await connection.abandon()
+                await connection.drop()
                 raise
         else:
             sessions.resume(session, decision, connection)

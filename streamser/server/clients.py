@@ -163,7 +163,7 @@ class StreamConnection:
             await asyncio.wait(tasks)
             await self._queue.close()
 
-    async def abandon(self) -> None:
+    async def drop(self) -> None:
         """Send nothing more, where it has come to nothing before ``run``."""
         await self._queue.close()
 
