@@ -322,7 +322,7 @@ def test_models_end_with_a_program_that_is_killed() -> None:
     """Nothing is left behind that holds memory, and a GPU."""
     script = (
         "import sys, time\n"
-        "from streamser.settings import load_settings\n"
+        "from streamser.settings_loader import load_settings\n"
         "from streamser.pipeline.process import RemoteEngine\n"
         "if __name__ == '__main__':\n"
         "    settings = load_settings('voice-only', environ={})\n"
