@@ -10,7 +10,8 @@ const ORDER = ["happy", "neutral", "sad", "angry"];
 /** Draw the mood of everybody with what it comes from, and what all that was said sounded like. */
 export function drawMood(store) {
   const mood = store.meeting?.mood;
-  const nothing = element("span", "muted", "nothing said yet");
+  const said = store.categories.size > 0;
+  const nothing = element("span", "muted", said ? "of a meeting only" : "nothing said yet");
   document
     .getElementById("mood-word")
     .replaceChildren(mood ? categoryBadge(mood.category) : nothing);

@@ -62,5 +62,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    own = {name for name in globals() if name not in ("Any", "TYPE_CHECKING", "annotations")}
-    return sorted({*own, *__all__})
+    return sorted(__all__)

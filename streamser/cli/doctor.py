@@ -43,10 +43,10 @@ _MARKS = {"works": ("✓", "green"), "absent": ("–", "bright_black"), "broken"
 _TITLES = {
     "machine": "This machine",
     "microphone": "Microphone",
-    "audio": "Prediction sound",
-    "vad": "Features speech",
+    "audio": "Reading sound",
+    "vad": "Finding speech",
     "asr": "Understanding words",
-    "emotion": "Prediction emotion",
+    "emotion": "Reading emotion",
     "plugins": "Plug-ins",
     "speed": "Speed",
 }

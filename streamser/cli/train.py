@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 def train(
     config: Annotated[
-        str, typer.Argument(metavar="CONFIG", help="paper, base, compact, whisper, or a TOML file.")
+        str,
+        typer.Argument(
+            metavar="CONFIG", help="ablation, base, compact, paper, whisper, or a TOML file."
+        ),
     ],
     manifest: Annotated[
         Path | None,

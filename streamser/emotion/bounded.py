@@ -28,7 +28,7 @@ _TOLERANCE: Final = 1e-3
 
 
 class BoundedModel:
-    """Be a plug-in's model, with listeners that cannot keep those who ask them."""
+    """Be a plug-in's model, with speaker models that cannot keep those who ask them."""
 
     def __init__(self, model: EmotionModel) -> None:
         self._model = model
@@ -44,7 +44,7 @@ class BoundedModel:
         self._model.forget(session_id)
 
     def new_speaker(self) -> BoundedSpeaker:
-        """Return a listener for a new session; raises ``ModelError`` where none can be made."""
+        """Return a speaker model for a new session; raises ``ModelError`` where none can be made."""
         try:
             return BoundedSpeaker(self._model.new_speaker(), self.name)
         except (Exception, SystemExit) as error:
@@ -52,15 +52,15 @@ class BoundedModel:
 
 
 class BoundedSpeaker:
-    """Ask a plug-in's listener on a thread of its own, and wait for an answer so long at most.
+    """Ask a plug-in's speaker model on a thread of its own, and wait for an answer so long at most.
 
     Raises ``ModelError`` for whatever it raises, for a reading that is none, and after
     ``patience_s`` without an answer. One that has not answered is asked nothing any more: what it
-    knows by then is anybody's guess. It crosses to another process as the listener that it asks.
+    knows by then is anybody's guess. It crosses to another process as the model that it asks.
     """
 
-    def __init__(self, listener: SpeakerModel, name: str, patience_s: float = _PATIENCE_S) -> None:
-        self._listener = listener
+    def __init__(self, speaker: SpeakerModel, name: str, patience_s: float = _PATIENCE_S) -> None:
+        self._speaker = speaker
         self._name = name
         self._patience_s = patience_s
         self._calls: SimpleQueue[Callable[[], None] | None] | None = None
@@ -68,20 +68,20 @@ class BoundedSpeaker:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Leave the thread behind."""
-        return BoundedSpeaker, (self._listener, self._name, self._patience_s)
+        return BoundedSpeaker, (self._speaker, self._name, self._patience_s)
 
     def predict(self, finding: Features) -> Prediction:
         """Judge a finding against what was learnt so far."""
-        reading = self._ask("predict", lambda: self._listener.predict(finding))
+        reading = self._ask("predict", lambda: self._speaker.predict(finding))
         return plain_reading(reading, self._name)
 
     def adapt(self, finding: Features) -> None:
         """Take a finished utterance into the speaker's baseline."""
-        self._ask("adapt", lambda: self._listener.adapt(finding))
+        self._ask("adapt", lambda: self._speaker.adapt(finding))
 
     def snapshot(self) -> bytes:
         """Return what was learnt."""
-        state = self._ask("snapshot", self._listener.snapshot)
+        state = self._ask("snapshot", self._speaker.snapshot)
         if not isinstance(state, bytes):
             raise ModelError(f"{self._name}: snapshot() returned {type(state).__name__}, not bytes")
         if len(state) > _STATE_BYTES:
@@ -92,17 +92,17 @@ class BoundedSpeaker:
 
     def restore(self, state: bytes) -> None:
         """Go on from what ``snapshot`` returned."""
-        self._ask("restore", lambda: self._listener.restore(state))
+        self._ask("restore", lambda: self._speaker.restore(state))
 
     def reset(self) -> None:
         """Forget the speaker."""
-        self._ask("reset", self._listener.reset)
+        self._ask("reset", self._speaker.reset)
 
     def _ask(self, what: str, call: Callable[[], T]) -> T:
         if self._stuck is not None:
             raise ModelError(f"{self._name}: {self._stuck}() has never returned, it is not asked")
         if self._calls is None:
-            self._calls = _serve_calls(self, f"listener of {self._name}")
+            self._calls = _serve_calls(self, f"speaker model of {self._name}")
         answer: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
 
         def answered() -> None:

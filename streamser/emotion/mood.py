@@ -39,7 +39,7 @@ _FLAT: Final = 0.30  # below it not even the likeliest category means much; unif
 
 
 class Judged(Protocol):
-    """Judge emotion: what a ``Reading`` and the ``EmotionBody`` that tells of it have in common."""
+    """Judge emotion: what a ``Prediction`` and its ``EmotionBody`` have in common."""
 
     @property
     def category(self) -> str:

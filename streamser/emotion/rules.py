@@ -74,7 +74,7 @@ class RulesModel:
         """Forget nothing: there is no state."""
 
     def new_speaker(self) -> RulesSpeaker:
-        """Return a listener that has heard nobody yet."""
+        """Return a speaker model that has heard nobody yet."""
         return RulesSpeaker()
 
 

@@ -124,9 +124,11 @@ def to_eaf(timeline: Timeline) -> str:
 
 
 def _address(sound: str) -> str:
-    """Return a file's address; one whose folder nobody knows stands beside the document."""
+    """Return a file's address; one that is not to be found from here stands beside the document."""
     path = Path(sound)
-    return path.as_uri() if path.is_absolute() else quote(f"./{path.as_posix()}")
+    if path.is_absolute() or path.is_file():
+        return path.absolute().as_uri()
+    return quote(f"./{path.name}")
 
 
 def tiers_of(timeline: Timeline) -> list[Tier]:

@@ -66,7 +66,7 @@ def place_words(
 def group_words(groups: Iterator[Group] | Sequence[Group], span: Span) -> Iterator[Word]:
     """Join groups of tokens that are one word, and place it.
 
-    A word ends where a group and a unit of the text (``stable.units``) both end: "10" and
+    A word ends where a group and a unit of the text (``hypothesis.units``) both end: "10" and
     "-year", "d" and "'avoir", "2" and ".5" are one word, in any script. Its times are those of
     its spoken parts, its confidence is the least of theirs: punctuation says neither when a
     word was spoken nor how sure it is.

@@ -38,7 +38,7 @@ class Fold(msgspec.Struct, frozen=True):
     def as_splits(self) -> list[Item]:
         """Return all items with the part that they are in as their ``split``.
 
-        For what goes by the split: ``write_manifest``, and ``pairing.pair``, which must be done
+        For what goes by the split: ``write_manifest``, and ``pair``, which must be done
         anew in each fold, lest the same text be in two parts.
         """
         return [

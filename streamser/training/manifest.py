@@ -24,7 +24,7 @@ SPLITS: Final = ("train", "dev", "test")
 class MelSpan(msgspec.Struct, frozen=True):
     """Point at ready-made log-mel frames: rows ``offset`` to ``offset + frames`` of an archive.
 
-    ``archive`` is a ``.npz`` that ``mel_archive.read_archive`` reads.
+    ``archive`` is a ``.npz`` that ``training.sounds.read_archive`` reads.
     """
 
     archive: Path

@@ -141,7 +141,7 @@ def test_the_thread_ends_with_the_listener() -> None:
     """A server makes a listener for every stream."""
     listener = BoundedSpeaker(Counting(), "passing")
     listener.adapt(0.0)
-    (thread,) = [each for each in threading.enumerate() if each.name == "listener of passing"]
+    (thread,) = [each for each in threading.enumerate() if each.name == "speaker model of passing"]
     del listener
     gc.collect()
     thread.join(60)

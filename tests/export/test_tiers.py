@@ -172,6 +172,24 @@ def test_elan_finds_the_sound_that_the_session_names(tmp_path: Path) -> None:
     assert media.attrib["MIME_TYPE"].startswith("audio/")
 
 
+def test_elan_finds_a_sound_that_is_named_from_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the document is written; of one that is not there only the name is known."""
+    monkeypatch.chdir(tmp_path)
+    sound = Path("sub") / "talk.wav"
+    recording = replace_audio(gathered(Script().close()), sound)
+
+    def url() -> str:
+        (media,) = ET.fromstring(to_eaf(timeline_of(recording))).iter("MEDIA_DESCRIPTOR")
+        return media.attrib["MEDIA_URL"]
+
+    assert url() == "./talk.wav"
+    sound.parent.mkdir()
+    sound.touch()
+    assert url() == (tmp_path / sound).as_uri()
+
+
 @given(odd_texts(), odd_texts())
 def test_elan_can_read_any_text(name: str, text: str) -> None:
     """Whatever somebody says, or is called."""

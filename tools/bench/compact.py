@@ -57,19 +57,19 @@ _WARM_UP: Final = 5
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold the time of utterances of one length, in ms: what ``observe`` and ``interpret`` took."""
+    """Hold the time of utterances of one length, in ms: what ``extract`` and ``predict`` took."""
 
     seconds: float
     words: bool
-    observe: Spread
-    interpret: Spread
+    extract: Spread
+    predict: Spread
 
 
 class Growing(msgspec.Struct, frozen=True, kw_only=True):
     """Hold CPU ms for each second of an utterance, medians over the runs.
 
-    ``streamed`` is ``observe`` with clips that say where they are from, ``anew`` with the same
-    clips without that; ``listener`` is ``interpret``.
+    ``streamed`` is ``extract`` with clips that say where they are from, ``anew`` with the same
+    clips without that; ``listener`` is ``predict``.
     """
 
     seconds: float
@@ -137,8 +137,8 @@ def compact_page(report: CompactReport) -> Page:
         (
             f"{each.seconds:g} s",
             "17" if each.words else "none",
-            f"{each.observe.p50:.1f} / {each.observe.p95:.1f} ms",
-            f"{each.interpret.p50:.1f} / {each.interpret.p95:.1f} ms",
+            f"{each.extract.p50:.1f} / {each.extract.p95:.1f} ms",
+            f"{each.predict.p50:.1f} / {each.predict.p95:.1f} ms",
         )
         for each in report.timings
     )
@@ -151,7 +151,7 @@ def compact_page(report: CompactReport) -> Page:
         )
         for each in report.growing
     )
-    heads = ("sound", "words", "observe p50 / p95", "interpret p50 / p95")
+    heads = ("sound", "words", "extract p50 / p95", "predict p50 / p95")
     grown = ("sound", "asked", "streamed", "anew", "streamed / anew", "listener")
     tables = (
         Table(("", "measured", "goal", ""), tuple(_goal_rows(report)), align="lrrl"),
@@ -164,7 +164,7 @@ def compact_page(report: CompactReport) -> Page:
 
 def _goal_rows(report: CompactReport) -> Iterator[tuple[str, ...]]:
     both = next(t for t in report.timings if t.seconds == 5.0 and t.words)
-    total = both.observe.p50 + both.interpret.p50
+    total = both.extract.p50 + both.predict.p50
     for name, value, goal, number in (
         ("bytes in the package", f"{report.bytes / 1e6:.1f} MB", "bytes", report.bytes / 1e6),
         (
@@ -234,7 +234,7 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
 def _ask(
     model: EmotionModel, listener: SpeakerModel, clips: list[tuple[Samples, Place]], *, placed: bool
 ) -> tuple[float, float]:
-    """Return the CPU seconds that ``observe`` and ``interpret`` took together."""
+    """Return the CPU seconds that ``extract`` and ``predict`` took together."""
     clock: Callable[[], float] = time.process_time
     observing = judging = 0.0
     for samples, place in clips:
@@ -262,7 +262,7 @@ def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
             for words in (False, True):
                 tell(f"{seconds:g} s, {'with' if words else 'without'} words")
                 spoken = Segment(samples, _WORDS if words else None)
-                observe, interpret = [], []
+                extract, predict = [], []
                 for run in range(_WARM_UP + _RUNS):
                     began = time.perf_counter()
                     (finding,) = model.extract([spoken])
@@ -270,10 +270,10 @@ def _timings(model: EmotionModel, tell: Callable[[str], None]) -> list[Timing]:
                     listener.predict(finding)
                     ended = time.perf_counter()
                     if run >= _WARM_UP:
-                        observe.append((between - began) * 1e3)
-                        interpret.append((ended - between) * 1e3)
-                heard, judged = spread(observe), spread(interpret)
+                        extract.append((between - began) * 1e3)
+                        predict.append((ended - between) * 1e3)
+                heard, judged = spread(extract), spread(predict)
                 assert heard is not None, "every run is timed"
                 assert judged is not None, "every run is timed"
-                found.append(Timing(seconds=seconds, words=words, observe=heard, interpret=judged))
+                found.append(Timing(seconds=seconds, words=words, extract=heard, predict=judged))
     return found

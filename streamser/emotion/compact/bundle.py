@@ -76,7 +76,7 @@ class Bundle(msgspec.Struct, frozen=True, eq=False):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the place."""
-        return _for_listeners, (self.directory,)
+        return _for_speakers, (self.directory,)
 
 
 def is_bundle(directory: Path) -> bool:
@@ -110,7 +110,7 @@ def load_bundle(directory: Path) -> Bundle:
 
 
 @cache
-def _for_listeners(directory: Path) -> Bundle:
+def _for_speakers(directory: Path) -> Bundle:
     _check(directory)
     return _open(directory, None, None)
 

@@ -1,7 +1,7 @@
 """The model that comes with the program, at work: clips and words in, readings out.
 
 ``extract`` measures the voice and encodes the words: heavy, batched, knowing nobody. What a
-stream's past makes of them is the listener's: it sets the measurements against what is usual
+stream's past makes of them is its speaker model's: it sets the measurements against what is usual
 for this stream, and lets the small network judge (bridge-token fusion and heads, about 1 ms).
 """
 
@@ -73,8 +73,8 @@ class CompactModel:
     modalities: tuple[str, ...] = ("audio", "text")
 
     def __init__(self, bundle: Bundle, name: str) -> None:
-        assert bundle.words is not None, "a bundle for listeners alone"
-        assert bundle.layers is not None, "a bundle for listeners alone"
+        assert bundle.words is not None, "a bundle for speaker models alone"
+        assert bundle.layers is not None, "a bundle for speaker models alone"
         self.name = name
         self._bundle = bundle
         self._words = bundle.words
@@ -112,7 +112,7 @@ class CompactModel:
         self._layers.forget(session_id)
 
     def new_speaker(self) -> CompactSpeaker:
-        """Return a listener that has heard nobody yet."""
+        """Return a speaker model that has heard nobody yet."""
         return CompactSpeaker(self._bundle)
 
     def _find(

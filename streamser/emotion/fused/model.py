@@ -120,7 +120,7 @@ class FusedEmotionModel:
         """Forget nothing: there is no state."""
 
     def new_speaker(self) -> FusedSpeaker:
-        """Return a listener; all of them are alike, for the model keeps nothing of a session."""
+        """Return a speaker model; all are alike, for the model keeps nothing of a session."""
         return FusedSpeaker(self._model.config.heads, self._calibrations)
 
     def _passes(self, batch: Sequence[Segment]) -> list[list[int]]:

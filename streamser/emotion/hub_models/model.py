@@ -116,9 +116,9 @@ class HubEmotionModel:
                 found[index].append(part)
         return [HubFinding(tuple(parts)) for parts in found]
 
-    def new_speaker(self) -> HubListener:
-        """Return a listener; all of them are alike."""
-        return HubListener()
+    def new_speaker(self) -> HubSpeaker:
+        """Return a speaker model; all of them are alike."""
+        return HubSpeaker()
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: no session leaves anything here."""
@@ -141,7 +141,7 @@ def _of(reader: HubReader, batch: Sequence[Segment]) -> list[Given]:
     return [spoken.samples for spoken in batch]
 
 
-class HubListener:
+class HubSpeaker:
     """Join what the models said; learns nothing."""
 
     def predict(self, finding: HubFinding) -> Prediction:

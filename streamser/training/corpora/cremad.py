@@ -75,7 +75,7 @@ def read(
     A copy of the repository: ``AudioWAV/1001_DFA_ANG_XX.wav`` and
     ``processedResults/tabulatedVotes.csv``, whose row names are 100000 times the query (1 voice,
     2 face, 3 both) plus the clip's number. Or ready-made spectrograms:
-    ``cremad_logmel128_dt_u8.npz`` (``mel_archive.read_archive``) and a ``labels.csv``.
+    ``cremad_logmel128_dt_u8.npz`` (``training.sounds.read_archive``) and a ``labels.csv``.
 
     ``votes``: whose judgement is the label. ``voice``, ``face``, ``av``: shares of the raters who
     heard, saw, or did both, within the four; a clip in which disgust or fear has as many votes

@@ -43,7 +43,7 @@ def read(root: Path, *, categories: Categories = "four") -> list[Item]:
     surprise and trust are none of the four. A line has a category only if all its labels map to
     that one; with ``categories="four"`` the others are left out.
 
-    There is no split (``pairing.pair`` makes one by the text), no speaker (each line is its own)
+    There is no split (``folds.pair`` makes one by the text), no speaker (each line is its own)
     and no id: lines are numbered as in the files.
 
     Raises ``ConfigError`` for missing files and unknown labels.

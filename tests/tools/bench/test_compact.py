@@ -31,7 +31,7 @@ def timing(seconds: float, milliseconds: float) -> Timing:
         p99=milliseconds,
         most=milliseconds,
     )
-    return Timing(seconds=seconds, words=True, observe=same, interpret=same)
+    return Timing(seconds=seconds, words=True, extract=same, predict=same)
 
 
 @pytest.mark.parametrize(("milliseconds", "verdict"), [(5.0, "met"), (50.0, "MISSED")])
