@@ -44,7 +44,7 @@ class BoundedModel:
         self._model.forget(session_id)
 
     def new_speaker(self) -> BoundedSpeaker:
-        """Return a speaker model for a new session; raises ``ModelError`` where none can be made."""
+        """Return one for a new session; raises ``ModelError`` where none can be made."""
         try:
             return BoundedSpeaker(self._model.new_speaker(), self.name)
         except (Exception, SystemExit) as error:
