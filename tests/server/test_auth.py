@@ -6,51 +6,26 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.server.app import EmotionServer
 from streamser.server.handshake import read_tokens
 from streamser.settings_loader import load_settings
-from tests.server.guarding import raw_request
+from tests.server.guarding import (
+    BOTH,
+    LISTEN,
+    SEND,
+    TOKENS,
+    WRONG,
+    bearer,
+    guarded,
+    raw_request,
+)
 from tests.server.serving import Told, Wire, dial, patience, refusal, serving
 from tests.server.test_limits import turned_away
-
-BOTH = "both-0123456789abcdef"
-SEND = "send-0123456789abcdef"
-LISTEN = "listen-0123456789abcdef"
-TOKENS = (BOTH, SEND, LISTEN)
-WRONG = "wrong-0123456789abcdef"
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> str:
-    """Write a file of tokens."""
-    path = tmp_path / "tokens.txt"
-    path.write_text(
-        f"# who  may  token\nmeeting send,listen {BOTH}\nphone send {SEND} # of the hall\n\n"
-        f"display listen {LISTEN}\n"
-    )
-    return str(path)
-
-
-@asynccontextmanager
-async def guarded(
-    token_file: str, flags: dict[str, Any] | None = None
-) -> AsyncIterator[EmotionServer]:
-    """Run a server that wants tokens."""
-    async with serving({"server.token_file": token_file, **(flags or {})}) as server:
-        yield server
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Give a token as programs do."""
-    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize(

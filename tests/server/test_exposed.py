@@ -7,8 +7,6 @@ import os
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,39 +16,17 @@ import pytest
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from tests.certificates import self_signed
-from tests.server.guarding import raw_request
+from tests.server.guarding import (
+    BOTH,
+    LISTEN,
+    SEND,
+    WRONG,
+    bearer,
+    guarded,
+    raw_request,
+)
 from tests.server.serving import Told, dial, patience, refusal, server_settings, serving
 from tests.server.test_limits import turned_away
-
-BOTH = "both-0123456789abcdef"
-SEND = "send-0123456789abcdef"
-LISTEN = "listen-0123456789abcdef"
-WRONG = "wrong-0123456789abcdef"
-
-
-@pytest.fixture
-def token_file(tmp_path: Path) -> str:
-    """Write a file of tokens."""
-    path = tmp_path / "tokens.txt"
-    path.write_text(
-        f"# who  may  token\nmeeting send,listen {BOTH}\nphone send {SEND} # of the hall\n\n"
-        f"display listen {LISTEN}\n"
-    )
-    return str(path)
-
-
-@asynccontextmanager
-async def guarded(
-    token_file: str, flags: dict[str, Any] | None = None
-) -> AsyncIterator[EmotionServer]:
-    """Run a server that wants tokens."""
-    async with serving({"server.token_file": token_file, **(flags or {})}) as server:
-        yield server
-
-
-def bearer(token: str) -> dict[str, str]:
-    """Give a token as programs do."""
-    return {"Authorization": f"Bearer {token}"}
 
 
 def test_pages_of_other_sites_may_not_connect() -> None:
