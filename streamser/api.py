@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.audio.array import ArraySource
+from streamser.audio.array import MOST_CHANNELS, ArraySource
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
-from streamser.audio.reader import Resampler
+from streamser.audio.reader import Resampler, checked_rate
 from streamser.audio.source import AudioSource, Gap
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.errors import AudioError, ConfigError
@@ -27,6 +27,9 @@ from streamser.settings_loader import load_settings
 
 Sound: TypeAlias = "str | Path | npt.NDArray[Any] | AudioSource"
 """A file, an array with its ``sampling_rate``, or any source of sound."""
+
+Configs: TypeAlias = "str | Path | Sequence[str | Path]"
+"""A preset or a TOML file, or several, the later winning."""
 
 _SHORT = {
     "model": "emotion.model",
@@ -52,7 +55,7 @@ class Recognizer:
     def __init__(
         self,
         *,
-        config: str | Sequence[str] = (),
+        config: Configs = (),
         tell: Callable[[str], None] | None = None,
         **settings: Any,
     ) -> None:
@@ -74,6 +77,7 @@ class Recognizer:
         be read, also where it breaks off, ``ModelError`` where a model cannot be had, and
         ``ConfigError`` for an array without its rate.
         """
+        _check_name(speaker)
         if isinstance(sound, list | tuple):
             found = Utterances()
             for number, each in enumerate(sound):
@@ -99,13 +103,9 @@ class Recognizer:
     def _read(
         self, sound: Sound, rate: int | None, speaker: str | None, name: str
     ) -> Iterator[Utterance]:
-        source: AudioSource
-        if isinstance(sound, str | Path):
-            source, name = FileSource(sound), str(sound)
-        elif isinstance(sound, np.ndarray):
-            source = ArraySource(sound, _rate_of(rate), name=name)
-        else:
-            source, name = _as_source(sound), sound.name
+        source = _source_of(sound, rate, name)
+        if not isinstance(sound, np.ndarray):
+            name = str(sound) if isinstance(sound, str | Path) else source.name
         return _utterances(self._analyzer.stream(source, speaker=speaker), name, speaker)
 
 
@@ -164,7 +164,7 @@ def listen(
     encoding: Literal["s16le", "f32le"] = "s16le",
     device: str | int | None = None,
     speaker: str | None = None,
-    config: str | Sequence[str] = (),
+    config: Configs = (),
     tell: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Live:
@@ -176,6 +176,7 @@ def listen(
     ``settings``, ``config`` and ``tell`` are as for ``Recognizer``. Raises ``AudioError`` where
     the source cannot be opened, ``ConfigError`` for settings.
     """
+    _check_name(speaker)
     loaded = _settings(config, {"audio.device": device}, settings)
     sound: AudioSource
     if source is None:
@@ -190,7 +191,13 @@ def listen(
         from streamser.audio.raw import RawSource
 
         stream = cast("BinaryIO", source)
-        sound = RawSource(stream, sampling_rate or SAMPLE_RATE, channels, encoding, "stream", tell)
+        rate = SAMPLE_RATE if sampling_rate is None else checked_rate(sampling_rate)
+        sound = RawSource(stream, rate, channels, encoding, "stream", tell)
+    elif not isinstance(source, Iterable):
+        raise ConfigError(
+            f"{type(source).__name__} is nothing to hear: give the path of a file, a binary stream,"
+            " arrays as they come, or a source of streamser.audio; device= picks a microphone."
+        )
     else:
         sound = ArraySource(source, _rate_of(sampling_rate), name="arrays")
     return Live(sound, loaded, speaker=speaker, tell=tell)
@@ -209,22 +216,24 @@ class Model:
 
     def predict(
         self,
-        clips: Sequence[str | Path | npt.NDArray[Any]],
-        texts: Sequence[str | None] | None = None,
+        clips: Iterable[Sound],
+        texts: Iterable[str | None] | None = None,
         *,
         sampling_rate: int = SAMPLE_RATE,
-        speakers: Sequence[str] | None = None,
+        speakers: Iterable[str | None] | None = None,
     ) -> list[Prediction]:
         """Return one prediction a clip, in their order.
 
-        Clips are paths, or arrays of shape (frames,) or (frames, channels) at ``sampling_rate``
-        Hz; ``texts`` are their words. Each is judged as the first utterance of somebody unknown;
-        with ``speakers``, a name a clip, against what the same speaker sounded like in those
-        before. Raises ``AudioError`` for a clip that cannot be read, ``ValueError`` where there
-        are not as many of one as of the other.
+        Clips are paths, arrays of shape (frames,) or (frames, channels) at ``sampling_rate`` Hz,
+        or sources of sound; ``texts`` are their words. Each is judged as the first utterance of
+        somebody unknown; with ``speakers``, a name a clip, against what the same speaker sounded
+        like in those before. Raises ``AudioError`` for a clip that cannot be read, ``ConfigError``
+        for one that is not in a list, ``ValueError`` where there are not as many of one as of the
+        other.
         """
-        words = [None] * len(clips) if texts is None else texts
-        whose = [None] * len(clips) if speakers is None else speakers
+        clips = _listed(clips, "clips")
+        words = [None] * len(clips) if texts is None else _listed(texts, "texts")
+        whose = [None] * len(clips) if speakers is None else _listed(speakers, "speakers")
         asked = (
             Segment(samples=_clip(clip, sampling_rate), text=text)
             for clip, text in zip(clips, words, strict=True)
@@ -244,8 +253,15 @@ class Model:
         """Judge one signal of shape (channels, frames), as ``audinterface.Process`` calls it.
 
         Returns ``label``, ``score``, ``valence``, ``arousal``, ``dominance``, ``uncertainty``.
+        Raises ``AudioError`` for what is no such signal.
         """
-        (told,) = self.predict([np.atleast_2d(signal).T], sampling_rate=sampling_rate)
+        signals = np.atleast_2d(signal)
+        if signals.ndim != 2 or len(signals) > MOST_CHANNELS:
+            raise AudioError(
+                f"a signal of shape {np.shape(signal)} cannot be judged: signals are of shape"
+                " (channels, frames)."
+            )
+        (told,) = self.predict([signals.T], sampling_rate=sampling_rate)
         return {
             "label": told.category,
             "score": told.confidence,
@@ -267,9 +283,9 @@ class Model:
 
 
 def load_model(
-    name: str = "compact",
+    name: str | Path = "compact",
     *,
-    config: str | Sequence[str] = (),
+    config: Configs = (),
     tell: Callable[[str], None] = lambda line: None,
     **settings: Any,
 ) -> Model:
@@ -281,12 +297,39 @@ def load_model(
     return Model(build_model(_settings(config, {"emotion.model": name}, settings), tell))
 
 
-def _settings(
-    config: str | Sequence[str], usual: dict[str, Any], given: dict[str, Any]
-) -> Settings:
+def _settings(config: Configs, usual: dict[str, Any], given: dict[str, Any]) -> Settings:
     flags = {_SHORT.get(name, name.replace("__", ".")): value for name, value in given.items()}
-    configs = (config,) if isinstance(config, str) else config
-    return load_settings(*configs, flags=usual | flags)
+    values = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in (usual | flags).items()
+    }
+    configs = [config] if isinstance(config, str | Path) else config
+    if not isinstance(configs, list | tuple) or not all(
+        isinstance(each, str | Path) for each in configs
+    ):
+        raise ConfigError(f"config={config!r} names no preset and no TOML file: give its name.")
+    return load_settings(*map(str, configs), flags=values)
+
+
+def _check_name(speaker: object) -> None:
+    if speaker is not None and not isinstance(speaker, str):
+        raise ConfigError(f"speaker={speaker!r} is no name: give text, such as {str(speaker)!r}.")
+
+
+def _listed(given: Any, what: str) -> list[Any]:
+    """Return what there is one of for each clip as a list; ``ConfigError`` for a single one."""
+    one_array = isinstance(given, np.ndarray) and given.dtype.kind not in "OU"
+    if isinstance(given, str | bytes) or one_array or not isinstance(given, Iterable):
+        raise ConfigError(f"give a list of {what}, such as [{what.removesuffix('s')}].")
+    return list(given)
+
+
+def _source_of(sound: Sound, rate: int | None, name: str = "array") -> AudioSource:
+    if isinstance(sound, str | Path):
+        return FileSource(sound)
+    if isinstance(sound, np.ndarray):
+        return ArraySource(sound, _rate_of(rate), name=name)
+    return _as_source(sound)
 
 
 def _rate_of(sampling_rate: int | None) -> int:
@@ -321,9 +364,9 @@ def _utterances(events: Iterable[Event], file: str, speaker: str | None) -> Iter
         raise fault
 
 
-def _clip(clip: str | Path | npt.NDArray[Any], rate: int) -> Samples:
+def _clip(clip: Sound, rate: int) -> Samples:
     """Read a clip as mono samples at 16 kHz."""
-    source = FileSource(clip) if isinstance(clip, str | Path) else ArraySource(clip, rate)
+    source = _source_of(clip, rate)
     intake = Resampler(source.rate, source.channels)
     parts = [
         intake.fill(piece.frames) if isinstance(piece, Gap) else intake.feed(piece)

@@ -161,6 +161,9 @@ def _convert(
     except msgspec.ValidationError as error:
         reason, _, place = str(error).rpartition(" - at `$.")
         key = place.rstrip("`")
+        given = values.get(key)
+        if isinstance(given, str) and given in ("", "none") and not known[key].may_be_none:
+            reason = "a value is needed"
         raise ConfigError(
             f"{origins.get(key, 'config')}: {key}: {reason}{choices(known.get(key))}."
         ) from None

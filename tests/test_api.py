@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ import soundfile
 import streamser
 from streamser.audio.array import ArraySource, as_frames
 from streamser.audio.clip import Samples
-from streamser.errors import AudioError, ConfigError
+from streamser.audio.source import AudioSource
+from streamser.client.utterances import as_source
+from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.events import SessionCreated
 from tests.server.serving import serving
 
@@ -101,10 +105,93 @@ def test_what_is_no_sound_is_refused_in_one_line(recognize: streamser.Recognizer
         recognize(silence, sampling_rate=16_000)
     with pytest.raises(ConfigError, match="int is no sound: give"):
         recognize(7)  # type: ignore[arg-type]
-    with pytest.raises(AudioError, match="complex"):
+    with pytest.raises(AudioError, match=r"complex.*signed integers of 8 to 32 bits"):
         as_frames(silence.astype(complex))
+    with pytest.raises(ConfigError, match="speaker=3 is no name"):
+        recognize(silence.T, sampling_rate=16_000, speaker=3)  # type: ignore[arg-type]
     with pytest.raises(AudioError, match="nowhere"):
         recognize("nowhere.wav")
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.uint16])
+def test_integers_without_a_full_scale_are_refused(kind: type) -> None:
+    """An int64 is mostly a sum of int16, and would be silence on its own scale."""
+    with pytest.raises(AudioError, match=r"give int16 or floats in \[-1, 1\]"):
+        as_frames(np.full(1_600, 100, kind))
+
+
+@pytest.mark.parametrize("kind", ["<i2", ">i2", "i1", "i4"])
+def test_integers_of_every_order_and_usual_width_are_sound(kind: str) -> None:
+    """The least of them is -1."""
+    least = np.array([np.iinfo(kind).min], kind)
+    assert as_frames(least).tolist() == [[-1.0]]
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, "16000", True, 16_000.5, float("nan"), 1e9])
+def test_a_rate_that_is_none_is_refused_in_one_line(rate: Any) -> None:
+    """Wherever one is given, before anything is heard."""
+    silence = np.zeros(1_600, np.float32)
+    model = streamser.load_model("rules")
+    refusal = "a sample rate of .* cannot be used"
+    with pytest.raises(AudioError, match=refusal):
+        ArraySource(silence, rate)
+    with pytest.raises(AudioError, match=refusal):
+        streamser.listen(io.BytesIO(bytes(3_200)), sampling_rate=rate)
+    with pytest.raises(AudioError, match=refusal):
+        model.predict([silence], sampling_rate=rate)
+    with pytest.raises(ConfigError, match="give its sampling_rate"):
+        model.predict([silence], sampling_rate=None)  # type: ignore[arg-type]
+
+
+def test_a_rate_may_be_a_whole_number_of_any_type() -> None:
+    """Some libraries give floats."""
+    silence = np.zeros(1_600, np.float32)
+    for rate in (16_000, 16_000.0, np.int64(16_000), np.float32(16_000)):
+        source = ArraySource(silence, rate)  # type: ignore[arg-type]
+        assert (source.rate, source.duration) == (16_000, 0.1)
+
+
+def test_what_cannot_be_heard_is_refused_in_one_line() -> None:
+    """Before a stream of it begins."""
+    with pytest.raises(ConfigError, match=r"int is nothing to hear: .* device="):
+        streamser.listen(3)  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match="text, not bytes"):
+        streamser.listen(io.StringIO("sound"))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="speaker=3 is no name"):
+        streamser.listen(io.BytesIO(), speaker=3)  # type: ignore[arg-type]
+
+
+def test_parts_and_sums_of_utterances_are_utterances() -> None:
+    """So that they can become a table as well."""
+    one = streamser.Utterance(item_id="one", start_ms=0, end_ms=1_000)
+    told = streamser.Utterances([one, one, one])
+    for part in (told[:2], told[:1] + told[2:], told.copy()[1:]):
+        assert isinstance(part, streamser.Utterances)
+        assert list(part) == [one, one]
+    assert told[-1] is one
+
+
+def test_a_zero_is_shown_and_what_is_not_known_is_not() -> None:
+    """An utterance may begin at 0, and be neither pleasant nor unpleasant."""
+    shown = repr(streamser.Utterance(item_id="one", start_ms=0, end_ms=1_000, speaker="Ann"))
+    assert shown == "Utterance(start=0.0, end=1.0, speaker='Ann')"
+
+
+def test_paths_serve_wherever_names_do(tmp_path: Path) -> None:
+    """As settings, and for what they are read from."""
+    file = tmp_path / "mine.toml"
+    file.write_text("[endpointing]\nsilence_ms = 410\n", encoding="utf-8")
+    configs: list[Path | list[Path | str]] = [file, [file], ["voice-only", file]]
+    for config in configs:
+        made = streamser.Recognizer(config=config, asr_model=tmp_path)
+        assert made.settings.endpointing.silence_ms == 410
+        assert made.settings.asr.model == str(tmp_path)
+    with pytest.raises(ModelError, match=re.escape(str(tmp_path))):
+        streamser.load_model(tmp_path)
+    with pytest.raises(ConfigError, match="config=3 names no preset"):
+        streamser.Recognizer(config=3)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"emotion\.model: a value is needed\.$"):
+        streamser.load_model("")
 
 
 def test_a_setting_that_there_is_not_is_refused_with_the_nearest() -> None:
@@ -151,8 +238,27 @@ def test_a_model_alone_judges_clips(talk: Path) -> None:
     assert set(worded.modalities) == {"audio", "text"}
     with pytest.raises(ValueError, match="zip"):
         model.predict([sound], ["one", "two"])
+    (one,) = model.predict(clip for clip in [talk])
+    assert one == plain
     told = model.process_func(sound[None, :], rate)
     assert (told["label"], told["score"]) == (plain.category, plain.confidence)
+
+
+def test_one_clip_alone_is_refused_with_what_to_give() -> None:
+    """Its letters or frames are not clips."""
+    model = streamser.load_model("rules")
+    silence = np.zeros(1_600, np.float32)
+    for clip in ("demo.flac", Path("demo.flac"), silence, np.stack([silence, silence], axis=1)):
+        with pytest.raises(ConfigError, match=r"give a list of clips, such as \[clip\]"):
+            model.predict(clip)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="give a list of texts"):
+        model.predict([silence], "a")
+    with pytest.raises(ConfigError, match="give a list of speakers"):
+        model.predict([silence, silence, silence], speakers="Ann")
+    with pytest.raises(ConfigError, match="int is no sound"):
+        model.predict([3])  # type: ignore[list-item]
+    with pytest.raises(AudioError, match=r"\(1600, 2\).*of shape \(channels, frames\)"):
+        model.process_func(np.stack([silence, silence], axis=1), 16_000)
 
 
 def test_a_model_learns_whose_voice_it_is_only_where_that_is_said(talk: Path) -> None:
@@ -165,20 +271,42 @@ def test_a_model_learns_whose_voice_it_is_only_where_that_is_said(talk: Path) ->
     assert second != once
 
 
-async def _through_a_server(talk: Path) -> list[streamser.Utterance]:
-    sound, rate = sound_of(talk)
+async def _through_a_server(
+    source: AudioSource | Path | str, *, read_before: int = 0
+) -> list[streamser.Utterance]:
     async with (
         serving() as server,
         streamser.connect(server.local_url, speaker="Ann") as session,
     ):
-        return [told async for told in session.utterances(ArraySource(sound, rate))]
+        for _ in range(read_before):
+            await anext(session)
+        return [told async for told in session.utterances(source)]
 
 
 def test_a_server_tells_utterances_of_a_source(talk: Path) -> None:
     """The source is sent while they are read, and the stream finished after it."""
-    told = asyncio.run(_through_a_server(talk))
+    told = asyncio.run(_through_a_server(ArraySource(*sound_of(talk))))
     assert [each.start_ms < each.end_ms for each in told] == [True, True]
     assert all(each.label for each in told)
+    assert [each.speaker for each in told] == ["Ann", "Ann"]
+
+
+def test_utterances_are_told_whatever_was_read_before(talk: Path) -> None:
+    """Who looks at the first event does not lose the names, nor what is not transcribed."""
+    source = ArraySource(*sound_of(talk))
+    told = asyncio.run(_through_a_server(source, read_before=1))
+    assert [each.speaker for each in told] == ["Ann", "Ann"]
+
+
+def test_a_source_for_a_server_is_taken_as_elsewhere_or_refused(talk: Path) -> None:
+    """A path is played at real speed; an array is sent by hand."""
+    source = as_source(str(talk))
+    assert (source.name, source.live) == (talk.name, True)
+    for wrong in (np.zeros(1_600, np.float32), 3):
+        with pytest.raises(ConfigError, match=r"is no source of sound: give the path of a file"):
+            asyncio.run(_through_a_server(wrong))  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match="nowhere"):
+        asyncio.run(_through_a_server("nowhere.wav"))
 
 
 def test_the_package_lists_what_it_gives() -> None:

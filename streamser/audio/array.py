@@ -9,20 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from streamser.audio.reader import checked_rate
 from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 
 _PIECE = 16_384
-_MOST_CHANNELS = 64
+MOST_CHANNELS = 64
+"""Channels of an array at most; where there are more, they are taken for frames."""
 
 
 class ArraySource:
     """Yield an array, or those of an iterator, as a source of sound that nothing paces.
 
-    Arrays are of shape (frames,) or (frames, channels); floats in [-1, 1], or integers, of which
-    the largest is full scale. ``rate`` is in frames a second. Of an iterator the first array is
-    awaited at once, since it says how many channels there are. Raises ``AudioError`` for what is
-    no sound, and where an iterator ends before the first.
+    Arrays are of shape (frames,) or (frames, channels); floats in [-1, 1], or signed integers
+    of 8 to 32 bits, of which the largest is full scale. ``rate`` is in frames a second. Of
+    an iterator the first array is awaited at once, since it says how many channels there are.
+    Raises ``AudioError`` for what is no sound, for a rate that cannot be used, and where an
+    iterator ends before the first.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class ArraySource:
         name: str = "array",
         live: bool = False,
     ) -> None:
+        self.rate = checked_rate(rate)
         whole = isinstance(sound, np.ndarray)
         arrays = iter([sound] if isinstance(sound, np.ndarray) else sound)
         first = next(arrays, None)
@@ -40,10 +44,9 @@ class ArraySource:
             raise AudioError(f"{name} ended before any sound came", code="no_audio")
         first = as_frames(first)
         self.name = name
-        self.rate = rate
         self.channels = first.shape[1]
         self.live = live
-        self.duration: float | None = len(first) / rate if whole else None
+        self.duration: float | None = len(first) / self.rate if whole else None
         self._arrays = itertools.chain([first], map(as_frames, arrays))
         self._stopped = False
 
@@ -65,12 +68,21 @@ def as_frames(sound: npt.NDArray[Any]) -> Frames:
     array = np.asarray(sound)
     if array.ndim == 1:
         array = array[:, None]
+    if array.ndim == 2 and (
+        array.dtype.kind == "u" or (array.dtype.kind == "i" and array.dtype.itemsize > 4)
+    ):
+        # Whoever adds up or averages int16 gets int64, still on the scale of 16 bits.
+        raise AudioError(
+            f"an array of {array.dtype} does not say what full scale is: give int16 or floats in"
+            " [-1, 1]; signed integers of 8 to 32 bits can be used."
+        )
     if array.ndim != 2 or array.dtype.kind not in "fi":
         raise AudioError(
-            f"an array of shape {np.shape(sound)} and type {array.dtype} is no sound: give numbers"
-            " of shape (frames,) or (frames, channels)."
+            f"an array of shape {np.shape(sound)} and type {array.dtype} is no sound: give floats"
+            " in [-1, 1] or signed integers of 8 to 32 bits, of shape (frames,) or"
+            " (frames, channels)."
         )
-    if array.shape[1] > _MOST_CHANNELS:
+    if array.shape[1] > MOST_CHANNELS:
         raise AudioError(
             f"an array of shape {array.shape} would have {array.shape[1]} channels: frames come"
             " first, so give its transpose (.T)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import queue
 import select
 import threading
@@ -36,9 +37,9 @@ class RawSource:
     What is not what it is said to be is told to ``tell``, in one line, and read on.
 
     A frame may be split over reads; an incomplete one at the very end is dropped. The
-    constructor raises ``AudioError`` for a terminal, an unknown encoding, or a count of channels
-    below 1; ``chunks`` for a stream without any sound, one that is a sound file with a header,
-    or one that fails.
+    constructor raises ``AudioError`` for a terminal, a stream of text, an unknown encoding, or a
+    count of channels below 1; ``chunks`` for a stream without any sound, one that is a sound file
+    with a header, or one that fails.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class RawSource:
             raise AudioError(f"unknown encoding {encoding!r}: use one of {', '.join(_WIDTH)}")
         if channels < 1:
             raise AudioError(f"{name} cannot have {channels} channels")
+        if isinstance(stream, io.TextIOBase):
+            raise AudioError(
+                f"{name} gives text, not bytes: open it in binary mode, or give its .buffer"
+            )
         if stream.isatty():
             raise AudioError(f"{name} is a terminal: pipe raw {encoding} sound into it")
         self.name = name

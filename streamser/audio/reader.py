@@ -17,6 +17,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.source import AudioSource, Frames, Gap
 from streamser.errors import AudioError
 
+_NUMBERS: Final = (int, float, np.integer, np.floating)
 _BLOCK_S: Final = 0.02
 _DECAY: Final = 0.9
 """Of power from block to block: what was heard more than a second ago no longer counts."""
@@ -113,6 +114,17 @@ _QUALITY = "HQ"
 _SILENCE_BLOCK = 65_536
 
 
+def checked_rate(rate: object) -> int:
+    """Return a rate in Hz as an integer; ``AudioError`` for what is none that can be used."""
+    if isinstance(rate, bool) or not isinstance(rate, _NUMBERS) or rate != rate // 1:
+        raise AudioError(f"a sample rate of {rate!r} cannot be used: give Hz as a whole number")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise AudioError(
+            f"a sample rate of {rate} Hz cannot be used: {MIN_RATE} to {MAX_RATE} Hz can"
+        )
+    return int(rate)
+
+
 class Resampler:
     """Turn chunks of (frames, channels) at ``rate`` into mono samples at 16 kHz, as a stream.
 
@@ -130,10 +142,7 @@ class Resampler:
     """
 
     def __init__(self, rate: int, channels: int, channel: int | None = None) -> None:
-        if not MIN_RATE <= rate <= MAX_RATE:
-            raise AudioError(
-                f"a sample rate of {rate} Hz cannot be used: {MIN_RATE} to {MAX_RATE} Hz can"
-            )
+        rate = checked_rate(rate)
         if channels < 1:
             raise AudioError("sound without any channel cannot be used")
         if channel is not None and not 0 <= channel < channels:

@@ -19,7 +19,7 @@ from streamser.client.resend import (
     ResendBuffer,
     UnknownSession,
 )
-from streamser.client.utterances import read_utterances
+from streamser.client.utterances import as_source, read_utterances
 from streamser.client.wire import (
     REALTIME,
     ConnectionLost,
@@ -149,13 +149,17 @@ class Session:
             self._request("streamser.finish")
             self._finishing = True
 
-    def utterances(self, source: AudioSource | None = None) -> AsyncIterator[Utterance]:
+    def utterances(
+        self, source: AudioSource | str | Path | None = None
+    ) -> AsyncIterator[Utterance]:
         """Iterate over the utterances, each when it is finished, on the clock of the whole stream.
 
-        Meanwhile all sound of a ``source`` is sent, and the stream finished after it. Raises
-        ``ServerError`` where the stream ended in a fault, and what the source raises.
+        Meanwhile all sound of a ``source`` is sent, and the stream finished after it; a path is
+        played at real speed. Raises ``ServerError`` where the stream ended in a fault, what the
+        source raises, and ``ConfigError`` at once for what is no source.
         """
-        return read_utterances(self, source, self._sound.rate)
+        sound = None if source is None else as_source(source)
+        return read_utterances(self, sound, self._sound.rate)
 
     def __aiter__(self) -> AsyncIterator[SessionEvent]:
         return self

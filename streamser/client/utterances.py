@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from streamser.client.wire import ServerError, shift_times
-from streamser.events import Event, SessionCreated, SessionEvent
+from streamser.errors import ConfigError
+from streamser.events import Event, SessionEvent, SessionInfo
 from streamser.export.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
@@ -17,6 +21,11 @@ if TYPE_CHECKING:
 
 class SentStream(Protocol):
     """Take sound and tell events: what ``Session`` does."""
+
+    @property
+    def info(self) -> SessionInfo:
+        """Return the session as it was set up at the event read last."""
+        ...
 
     @property
     def offset_ms(self) -> int:
@@ -34,6 +43,23 @@ class SentStream(Protocol):
     def __aiter__(self) -> AsyncIterator[SessionEvent]: ...
 
 
+def as_source(source: Any) -> AudioSource:
+    """Return a source as it is, and the file at a path as one that is played at real speed.
+
+    Raises ``ConfigError`` for what is neither, ``AudioError`` for a file that cannot be read.
+    """
+    if isinstance(source, str | Path):
+        from streamser.audio.file import FileSource
+
+        return FileSource(source, paced=True)
+    if hasattr(source, "chunks") and hasattr(source, "stop"):
+        return source  # type: ignore[no-any-return]
+    raise ConfigError(
+        f"{type(source).__name__} is no source of sound: give the path of a file or a source such"
+        " as streamser.Microphone(), or send() an array yourself."
+    )
+
+
 async def read_utterances(
     stream: SentStream, source: AudioSource | None, rate: int
 ) -> AsyncIterator[Utterance]:
@@ -42,16 +68,15 @@ async def read_utterances(
     Raises ``ServerError`` where the stream ended in a fault, and what the source raises.
     """
     sending = None if source is None else asyncio.create_task(_send_all(stream, source, rate))
-    transcribed = True
     try:
         async for event in stream:
-            if isinstance(event, SessionCreated):
-                transcribed = event.session.models.asr is not None
+            session = stream.info
             told = shift_times(event, stream.offset_ms)
             assert isinstance(told, Event)
-            spoken = read_utterance(told, transcribed=transcribed)
+            spoken = read_utterance(told, transcribed=session.models.asr is not None)
             if spoken is not None:
-                yield spoken
+                voice = None if spoken.emotion is None else spoken.emotion.speaker
+                yield msgspec.structs.replace(spoken, speaker=voice or session.speaker)
         if sending is not None:
             await sending
     finally:

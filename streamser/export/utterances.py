@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import msgspec
 
@@ -40,8 +40,9 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         seen = ("start", "end", "text", "label", "score", *DIMENSIONS, "speaker", "fault")
-        told = ((name, getattr(self, name)) for name in seen)
-        return f"Utterance({', '.join(f'{name}={value!r}' for name, value in told if value)})"
+        values = ((name, getattr(self, name)) for name in seen)
+        told = [f"{name}={value!r}" for name, value in values if value not in (None, "")]
+        return f"Utterance({', '.join(told)})"
 
     @property
     def start(self) -> float:
@@ -95,7 +96,25 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Utterances(list[Utterance]):
-    """Hold the utterances of one or more recordings, in their order."""
+    """Hold the utterances of one or more recordings, in their order; so do parts and sums."""
+
+    @overload
+    def __getitem__(self, place: SupportsIndex) -> Utterance: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Utterances: ...
+
+    def __getitem__(self, place: SupportsIndex | slice) -> Utterance | Utterances:
+        if isinstance(place, slice):
+            return Utterances(super().__getitem__(place))
+        return super().__getitem__(place)
+
+    def __add__(self, others: list[Utterance]) -> Utterances:  # type: ignore[override]
+        return Utterances(super().__add__(others))
+
+    def copy(self) -> Utterances:
+        """Return the same utterances once more."""
+        return Utterances(self)
 
     def to_frame(self) -> pandas.DataFrame:
         """Return a row an utterance; the index ``file``, ``start``, ``end`` is audformat's.

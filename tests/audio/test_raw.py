@@ -186,9 +186,11 @@ def test_stopped_before_it_began_gives_nothing() -> None:
 
 
 def test_impossible_formats_are_refused() -> None:
-    """Unknown encodings, no channels and terminals are told apart."""
+    """Unknown encodings, text, no channels and terminals are told apart."""
     with pytest.raises(AudioError, match="one of s16le, f32le"):
         RawSource(io.BytesIO(), encoding="u8")  # type: ignore[arg-type]
+    with pytest.raises(AudioError, match="text, not bytes"):
+        RawSource(io.StringIO("sound"))  # type: ignore[arg-type]
     with pytest.raises(AudioError, match="0 channels"):
         RawSource(io.BytesIO(), channels=0)
 
