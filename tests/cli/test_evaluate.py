@@ -203,6 +203,13 @@ def test_missing_files_are_told_in_one_line(place: Place) -> None:
     refuses(empty, 1, "is no checkpoint of streamser")
 
 
+@pytest.mark.parametrize("name", ["compct", "Compact"])
+def test_a_slip_of_the_pen_is_told_with_the_name_that_was_meant(place: Place, name: str) -> None:
+    """And is not looked for on the hub."""
+    result = run("evaluate", name, place.manifest(), "--out", place.out)
+    refuses(result, 2, f"no emotion model is called '{name}'", "did you mean compact?")
+
+
 def test_help_needs_no_torch() -> None:
     """The command can be looked up where only the runtime is installed."""
     code = (
