@@ -63,6 +63,12 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
         raise _lacking(name, error) from error
 
 
+def bundle_directory(name: str) -> Path | None:
+    """Return the folder of the bundled model of a name, or in that place; ``None``: it is none."""
+    directory = _BUNDLED / name if name in model_names() else Path(name).expanduser()
+    return directory if is_bundle(directory) else None
+
+
 def check_checkpoint_name(name: str) -> None:
     """Raise ``ConfigError`` for what can be no checkpoint, here or on the hub; asks no network."""
     if _may_be_checkpoint(name):
