@@ -114,6 +114,43 @@ def test_a_model_of_one_method_is_a_model(tmp_path: Path, monkeypatch: pytest.Mo
         assert {each.label for each in recognize(voice, sampling_rate=16_000)} == {"happy"}
 
 
+@pytest.mark.parametrize(
+    ("does", "part"),
+    [
+        (
+            "raise ValueError('no weights\\nsecond line')",
+            "predict() failed (ValueError: no weights)",
+        ),
+        ("raise SystemExit(3)", "predict() failed (SystemExit: 3)"),
+        ("raise MemoryError", "predict() ran out of memory"),
+        ("return None", "predict() returned NoneType, not a list"),
+        ("return []", "predict() returned a list of 0 for 1 clips"),
+    ],
+)
+def test_a_model_that_cannot_judge_costs_one_line_from_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, part: str
+) -> None:
+    """It is named: of clips, and of a stream, where it is tried before anything is said."""
+    code = (
+        "class Odd:\n"
+        "    name, modalities = 'odd', ('audio',)\n"
+        "    def __init__(self, settings, *, offline): pass\n"
+        f"    def predict(self, segments): {does}\n"
+    )
+    folder = write_package(tmp_path, "odd-judge", {"emotion_models/odd": "odd_judge:Odd"}, code)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "odd_judge", raising=False)
+    model = streamser.load_model("odd")
+    recognize = streamser.Recognizer(model="odd", asr="none")
+    voice = spoken(1.0)
+    asked = (lambda: model.predict([voice]), lambda: recognize(voice, sampling_rate=16_000))
+    for ask in asked:
+        with pytest.raises(ModelError, match=r"^odd: ") as caught:
+            ask()
+        assert part in str(caught.value)
+        assert "second line" not in str(caught.value)
+
+
 def test_what_is_wrong_is_known_without_making_anything(faulty: Path) -> None:
     """An import is enough for the doctor."""
     faults = {plugin.name: fault_of(plugin) for plugin in installed(TRANSCRIBERS)}

@@ -108,6 +108,7 @@ def evaluate(
     Writes evaluation.json, evaluation.md and pictures into --out.
     """
     ratios = _ratios(snr)
+    is_checkpoint = not _is_no_checkpoint(checkpoint)
     place = out or Path("runs") / f"evaluate-{_named(checkpoint)}-{manifest.stem}"
     check_folder("--out", place)
     from rich.console import Console
@@ -135,7 +136,7 @@ def evaluate(
         command=_command(context, bare),
         cpu=cpu_name(),
     )
-    measure = evaluate_model if _is_no_checkpoint(checkpoint) else evaluate_checkpoint
+    measure = evaluate_checkpoint if is_checkpoint else evaluate_model
     evaluated = measure(request, lambda title: tell(f"{title} …"))
     if skipped := evaluated.evaluation.provenance.skipped:
         warn(f"{counted(skipped, 'clip')} of {manifest.name} could not be read, left out.")
@@ -147,15 +148,15 @@ def evaluate(
 
 
 def _is_no_checkpoint(name: str) -> bool:
-    from streamser.emotion.choose import comes_with_us
+    from streamser.emotion.choose import check_checkpoint_name, comes_with_us
     from streamser.emotion.compact.bundle import is_bundle
     from streamser.plugins import EMOTION_MODELS, find_plugin
 
-    return (
-        comes_with_us(name)
-        or is_bundle(Path(name).expanduser())
-        or find_plugin(EMOTION_MODELS, name) is not None
-    )
+    if comes_with_us(name) or find_plugin(EMOTION_MODELS, name) is not None:
+        return True
+    # A slip of the pen would else be looked for on the hub.
+    check_checkpoint_name(name)
+    return is_bundle(Path(name).expanduser())
 
 
 def _ratios(text: str) -> tuple[float, ...]:

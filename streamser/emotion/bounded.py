@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Real
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from streamser.emotion.model import EmotionModel, Features, Prediction, Segment, SpeakerModel
-from streamser.errors import ModelError
+from streamser.errors import ModelError, StreamserError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
 
 T = TypeVar("T")
@@ -30,14 +30,34 @@ _TOLERANCE: Final = 1e-3
 class BoundedModel:
     """Be a plug-in's model, with speaker models that cannot keep those who ask them."""
 
-    def __init__(self, model: EmotionModel) -> None:
+    def __init__(self, model: EmotionModel, method: str = "extract") -> None:
         self._model = model
+        self._method = method
         self.name = model.name
         self.modalities = model.modalities
 
     def extract(self, batch: Sequence[Segment]) -> list[Features]:
-        """Measure a batch; the worker that asks has a deadline of its own."""
-        return self._model.extract(batch)
+        """Measure a batch; the worker that asks has a deadline of its own.
+
+        Raises ``ModelError`` for whatever the plug-in's ``method`` raises, and where it does not
+        return a list of one finding a clip.
+        """
+        try:
+            found: Any = self._model.extract(batch)
+            findings = list(found) if isinstance(found, Iterable) else None
+        except StreamserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _fault(self.name, self._method, error) from error
+        if findings is None:
+            made = type(found).__name__
+            raise ModelError(f"{self.name}: {self._method}() returned {made}, not a list")
+        if len(findings) != len(batch):
+            raise ModelError(
+                f"{self.name}: {self._method}() returned a list of {len(findings)} for"
+                f" {len(batch)} clips: one a clip, in order"
+            )
+        return findings
 
     def forget(self, session_id: str) -> None:
         """Drop what is kept of a session that has ended."""
@@ -194,4 +214,7 @@ def _fault(name: str, what: str, error: BaseException) -> ModelError:
         return error
     line = str(error).strip().partition("\n")[0]
     reason = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    # Whoever runs batches halves one that ran out of memory, and knows it by these words.
+    if isinstance(error, MemoryError) or "out of memory" in line.lower():
+        return ModelError(f"{name}: {what}() ran out of memory ({reason})", code="out_of_memory")
     return ModelError(f"{name}: {what}() failed ({reason})")

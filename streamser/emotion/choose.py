@@ -41,14 +41,7 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
     if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
         return _plugged(settings, offline)
     where = str(_BUNDLED / name) if name in model_names() else name
-    if not _may_be_checkpoint(where):
-        names = [*model_names(), *(plugin.name for plugin in installed(EMOTION_MODELS))]
-        hint = nearest_hub_model(name) or near(name, names)
-        raise ConfigError(
-            f"no emotion model is called {name!r}: there are {', '.join(names)}, the"
-            " directory of any checkpoint, names on the hub such as owner/name, and what"
-            f" `streamser models` lists{f'; {hint}' if hint else '.'}"
-        )
+    check_checkpoint_name(where)
     directory = Path(where).expanduser()
     if is_bundle(directory):
         from streamser.emotion.compact.model import load_compact
@@ -68,6 +61,25 @@ def choose_model(settings: EmotionSettings, *, offline: bool = False) -> Emotion
         )
     except ImportError as error:  # transformers and peft come in only where a model needs them
         raise _lacking(name, error) from error
+
+
+def bundle_directory(name: str) -> Path | None:
+    """Return the folder of the bundled model of a name, or in that place; ``None``: it is none."""
+    directory = _BUNDLED / name if name in model_names() else Path(name).expanduser()
+    return directory if is_bundle(directory) else None
+
+
+def check_checkpoint_name(name: str) -> None:
+    """Raise ``ConfigError`` for what can be no checkpoint, here or on the hub; asks no network."""
+    if _may_be_checkpoint(name):
+        return
+    names = [*model_names(), *(plugin.name for plugin in installed(EMOTION_MODELS))]
+    hint = nearest_hub_model(name) or near(name, names)
+    raise ConfigError(
+        f"no emotion model is called {name!r}: there are {', '.join(names)}, the"
+        " directory of any checkpoint, names on the hub such as owner/name, and what"
+        f" `streamser models` lists{f'; {hint}' if hint else '.'}"
+    )
 
 
 def model_names() -> list[str]:
@@ -95,7 +107,7 @@ def _plugged(settings: EmotionSettings, offline: bool) -> EmotionModel:
     named = {"name": str, "modalities": tuple}
     if hasattr(model, "predict") and not hasattr(model, "extract"):
         check_made(EMOTION_MODELS, name, model, {**named, "predict": None})
-        return BoundedModel(PredictorModel(model))
+        return BoundedModel(PredictorModel(model), "predict")
     wanted = {**named, "extract": None, "forget": None, "new_speaker": None}
     check_made(EMOTION_MODELS, name, model, wanted)
     return BoundedModel(model)

@@ -31,7 +31,7 @@ class PredictorModel:
 
     def extract(self, batch: Sequence[Segment]) -> list[Prediction]:
         """Judge a batch."""
-        return list(self._predictor.predict(batch))
+        return self._predictor.predict(batch)
 
     def forget(self, session_id: str) -> None:
         """Forget nothing: nothing is kept of a session."""

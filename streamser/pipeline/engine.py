@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip
 from streamser.emotion.model import EmotionModel, Segment, SpeakerModel
-from streamser.errors import ModelError
+from streamser.errors import ModelError, StreamserError, first_line
 from streamser.pipeline.requests import (
     EmotionRequest,
     Observed,
@@ -155,14 +156,16 @@ class Engine:
     def warm(self) -> None:
         """Run a second of faint noise through the models, so that nobody waits for a first time.
 
-        Raises what the models raise: one that cannot run at all is better known at the start.
+        Raises ``ModelError`` where one fails: what cannot run at all is better known at the start.
         """
         noise = np.random.default_rng(0).uniform(-0.01, 0.01, SAMPLE_RATE).astype(np.float32)
         clip = Clip(session_id="warm-up", utterance=1, start=0, samples=noise, final=True)
         if self.transcriber is not None:
-            self._transcribe([WordsRequest(0, clip, droppable=False)])
+            with _named(self.transcriber.name):
+                self._transcribe([WordsRequest(0, clip, droppable=False)])
         if self.model is not None:
-            self._observe([EmotionRequest(0, clip, SAMPLE_RATE, droppable=False)])
+            with _named(self.model.name):
+                self._observe([EmotionRequest(0, clip, SAMPLE_RATE, droppable=False)])
         self.forget(clip.session_id)
         if self._embedder is not None:
             self._embedder.try_out(noise)
@@ -234,3 +237,18 @@ class Engine:
         self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0
     ) -> None:
         self.spent += Spent(transcribing_s, judging_s, embedding_s)
+
+
+@contextmanager
+def _named(model: str) -> Iterator[None]:
+    """Turn whatever a model raises into one line that names it."""
+    try:
+        yield
+    except StreamserError:
+        raise
+    # Plug-ins are models too: they may raise anything, and even ask for the program's end.
+    except (Exception, SystemExit) as error:
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ModelError(
+            f"{model} cannot run: it fails on a second of noise ({reason})."
+        ) from error

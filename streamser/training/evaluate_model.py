@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
 from streamser import __version__
 from streamser.audio.clip import Samples
-from streamser.emotion.choose import choose_model
+from streamser.emotion.choose import RULES, bundle_directory, choose_model, comes_with_us
+from streamser.emotion.compact.bundle import PARTS
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.hub_models.files import locate
+from streamser.emotion.hub_models.registry import is_hub_model, named
 from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
+from streamser.plugins import EMOTION_MODELS, find_plugin
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
 from streamser.training.augment import degrade_at_snr
@@ -25,9 +30,11 @@ from streamser.training.evaluation.evaluate import (
     Evaluated,
     EvaluationRequest,
     bare,
+    device_name,
     digest_of,
     packages,
     plan_conditions,
+    settle_device,
 )
 from streamser.training.evaluation.predictions import Degrade, Predictions
 from streamser.training.evaluation.report import Condition, Entry, Evaluation, Provenance
@@ -47,6 +54,15 @@ class _Able(NamedTuple):
     text: str | None
 
 
+class _Origin(NamedTuple):
+    """Say what is measured, and what it runs on, as a report says it."""
+
+    weights_sha256: str
+    origin: str
+    threads: int | None
+    device: str
+
+
 def evaluate_model(
     request: EvaluationRequest, report: Callable[[str], None] = lambda line: None
 ) -> Evaluated:
@@ -56,8 +72,10 @@ def evaluate_model(
     scores and dimensions are told calibrated, so raw figures and calibrated ones are the same.
     Utterances without a label are not counted. Raises as ``evaluate`` does.
     """
+    device = _check_device(request)
     items, unlabelled = _labelled(request)
-    model = choose_model(EmotionSettings(model=request.checkpoint))
+    model = choose_model(EmotionSettings(model=request.checkpoint, device=device))
+    origin = _origin(request.checkpoint, device)
     able = _Able(*(name if name in model.modalities else None for name in ("audio", "text")))
     plan = plan_conditions(
         cast("FusedModel", able),
@@ -91,18 +109,54 @@ def evaluate_model(
         speakers=len({(item.corpus, item.speaker or item.id) for item in items}),
         skipped=skipped,
         checkpoint=bare(request.checkpoint),
-        weights_sha256=f"those of streamser {__version__}",
+        weights_sha256=origin.weights_sha256,
         calibrations={},
         seed=request.seed,
         replicates=request.replicates,
         noise="" if not request.snrs else bare(request.noise or "white, pink and brown noise"),
         command=request.command,
         cpu=request.cpu,
-        threads=1,
-        device="CPU",
+        threads=origin.threads,
+        device=origin.device,
         versions=packages(),
+        origin=origin.origin,
     )
     return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
+
+
+def _check_device(request: EvaluationRequest) -> Literal["cpu", "cuda"]:
+    name = request.checkpoint
+    if name != RULES and _bundle(name) is None:
+        return settle_device(request.device)
+    if request.device == "cuda":
+        raise ConfigError(f"{bare(name)} runs on the CPU alone: leave out --device cuda.")
+    return "cpu"
+
+
+def _bundle(name: str) -> Path | None:
+    """Return the folder of a bundled model, unless a plug-in has that name."""
+    if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
+        return None
+    return bundle_directory(name)
+
+
+def _origin(name: str, device: Literal["cpu", "cuda"]) -> _Origin:
+    if name == RULES:
+        return _Origin("", f"the rules of streamser {__version__}", 1, "CPU")
+    if is_hub_model(name):
+        import torch
+
+        ready = named(name)
+        places = [locate(each, offline=True) for each in ready]
+        files = [file for place in places for file in sorted(place.rglob("*")) if file.is_file()]
+        revisions = ", ".join(f"{each.repository}@{each.revision or 'newest'}" for each in ready)
+        return _Origin(digest_of(*files), revisions, torch.get_num_threads(), device_name(device))
+    if (directory := _bundle(name)) is not None:
+        digest = digest_of(*(directory / part for part in PARTS))
+        return _Origin(digest, "", 1, "CPU")
+    plugin = find_plugin(EMOTION_MODELS, name)
+    made_by = "" if plugin is None else f"plug-in {plugin.package} {plugin.version}"
+    return _Origin("", made_by, None, f"{device}, as far as the plug-in heeds it")
 
 
 def _labelled(request: EvaluationRequest) -> tuple[list[Item], int]:

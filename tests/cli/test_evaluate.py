@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from msgspec.structs import replace
 
 from streamser.emotion.fused.config import FusedConfig
 from streamser.training.evaluation.report import Evaluation
 from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import refuses, run
+from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.fused.checkpoints import TINY, VOICE_ONLY, tiny_checkpoint
+from tests.plugged import write_package
 from tests.training.tiny import items
 
 
@@ -203,6 +207,13 @@ def test_missing_files_are_told_in_one_line(place: Place) -> None:
     refuses(empty, 1, "is no checkpoint of streamser")
 
 
+@pytest.mark.parametrize("name", ["compct", "Compact"])
+def test_a_slip_of_the_pen_is_told_with_the_name_that_was_meant(place: Place, name: str) -> None:
+    """And is not looked for on the hub."""
+    result = run("evaluate", name, place.manifest(), "--out", place.out)
+    refuses(result, 2, f"no emotion model is called '{name}'", "did you mean compact?")
+
+
 def test_help_needs_no_torch() -> None:
     """The command can be looked up where only the runtime is installed."""
     code = (
@@ -246,3 +257,59 @@ def test_the_model_that_comes_with_the_program_is_measured(place: Place) -> None
     assert classes is not None
     assert (classes.labelled, classes.raw) == (7, classes.calibrated)
     assert (place.out / "evaluation.md").is_file()
+
+
+def test_a_bundle_of_ones_own_is_told_by_the_weights_that_it_has(place: Place) -> None:
+    """Its hash changes with them; it runs on one thread of the processor, whatever is asked for."""
+    manifest = place.manifest(place.items[-2:])
+    hashes = []
+    for seed in (0, 1):
+        mine = tiny_bundle(place.folder / f"mine-{seed}", seed)
+        words = ("evaluate", mine, manifest, "--out", place.out, "--modality", "text")
+        done = run(*words, "--bootstrap", "0")
+        assert done.exit_code == 0, done.stderr
+        found = place.evaluation().provenance
+        assert (found.threads, found.device, found.origin) == (1, "CPU", "")
+        hashes.append(found.weights_sha256)
+        assert f"mine-{seed} (weights SHA-256 {hashes[-1]})" in (
+            place.out / "evaluation.md"
+        ).read_text(encoding="utf-8")
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for digest in hashes)
+    assert hashes[0] != hashes[1]
+    refuses(run(*words, "--device", "cuda"), 2, "mine-1 runs on the CPU alone", "--device")
+
+
+def test_a_plugin_is_told_by_its_package(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows its weights or threads; it is asked to run where --device says."""
+    code = (
+        "from streamser.emotion.rules import RulesModel\n"
+        "def make(settings, *, offline):\n"
+        "    assert settings.device == 'cpu', settings.device\n"
+        "    return RulesModel()\n"
+    )
+    point = {"emotion_models/theirs": "their_rules:make"}
+    package = write_package(place.folder / "site", "their-rules", point, code, version="2.5")
+    monkeypatch.syspath_prepend(str(package))
+    words = ("evaluate", "theirs", place.manifest(place.items[-2:]), "--out", place.out)
+    done = run(*words, "--modality", "text", "--bootstrap", "0", "--device", "cpu")
+    assert done.exit_code == 0, done.stderr
+    found = place.evaluation().provenance
+    assert (found.origin, found.weights_sha256, found.threads) == (
+        "plug-in their-rules 2.5",
+        "",
+        None,
+    )
+    report = (place.out / "evaluation.md").read_text(encoding="utf-8")
+    assert "- checkpoint: theirs (plug-in their-rules 2.5)\n" in report
+    assert "cpu, as far as the plug-in heeds it" in report
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_that_there_is_not_is_refused_of_other_models_too(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a checkpoint."""
+    point = {"emotion_models/theirs": "their_rules:make"}
+    monkeypatch.syspath_prepend(str(write_package(place.folder / "site", "their-rules", point)))
+    result = run("evaluate", "theirs", place.manifest(), "--out", place.out, "--device", "cuda")
+    refuses(result, 2, "no CUDA device", "--device cpu")

@@ -269,3 +269,17 @@ def test_an_embedder_that_cannot_run_at_all_says_so_at_the_start() -> None:
     embedder = LengthEmbedder()
     Engine(None, LoudnessModel(), embedder).warm()
     assert embedder.lengths == [[16_000]]
+
+
+def test_a_recogniser_that_cannot_run_at_all_is_named_in_one_line() -> None:
+    """At the start, whatever it raises: it may be of another package."""
+
+    class Broken(SpellingTranscriber):
+        def transcribe(self, clips: Sequence[Clip]) -> list[Transcript]:
+            raise ZeroDivisionError("division by zero\nsecond line")
+
+    with pytest.raises(ModelError) as caught:
+        Engine(Broken(), None).warm()
+    told = str(caught.value)
+    assert told.startswith(f"{Broken.name} cannot run")
+    assert "(ZeroDivisionError: division by zero)" in told

@@ -87,7 +87,7 @@ def evaluate(
     """
     _check_noise(request)
     data = _select(read_manifest(request.manifest), request)
-    checkpoint = load_checkpoint(request.checkpoint, device=_device(request.device))
+    checkpoint = load_checkpoint(request.checkpoint, device=settle_device(request.device))
     _check_labels(data, checkpoint, request.manifest)
     sounds = Sounds()
     if any("audio" in each.modalities for each in _plan(request, checkpoint, data)):
@@ -266,10 +266,11 @@ def _check_labels(data: _Data, checkpoint: Checkpoint, manifest: Path) -> None:
     )
 
 
-def _device(name: str) -> str:
+def settle_device(name: str) -> Literal["cpu", "cuda"]:
+    """Return what ``--device`` means here; raises ``ConfigError`` where there is no CUDA."""
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device here; use --device cpu.")
-    return name if name != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def _provenance(request: EvaluationRequest, data: _Data, checkpoint: Checkpoint) -> Provenance:
@@ -300,16 +301,31 @@ def _provenance(request: EvaluationRequest, data: _Data, checkpoint: Checkpoint)
         command=request.command,
         cpu=request.cpu,
         threads=torch.get_num_threads(),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        device=device_name(device.type),
         versions=packages(),
     )
 
 
-def digest_of(path: Path) -> str:
-    """Return the first digits of a file's SHA-256; raises ``ConfigError``."""
+def device_name(device: str) -> str:
+    """Return what a report calls a device: the name of the GPU, or ``CPU``."""
+    return torch.cuda.get_device_name() if device == "cuda" else "CPU"
+
+
+def digest_of(*paths: Path) -> str:
+    """Return the first digits of a file's SHA-256, or of those of several, one a line.
+
+    Raises ``ConfigError``.
+    """
+    found = [_sha256(path) for path in paths]
+    if len(found) > 1:
+        found = [hashlib.sha256("".join(f"{each}\n" for each in found).encode()).hexdigest()]
+    return found[0][:_DIGITS]
+
+
+def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from None
 

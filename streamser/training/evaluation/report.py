@@ -49,7 +49,10 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Say what was measured, by what and on what; files go by their names alone.
 
-    Hashes are the first 16 hexadecimal digits of SHA-256. ``calibrations`` maps each set of
+    Hashes are the first 16 hexadecimal digits of SHA-256: ``weights_sha256`` is that of the file
+    of weights, or of the SHA-256 of several, one a line; empty where nobody knows the weights.
+    ``origin`` says where a model is from that is no checkpoint, ``threads`` of ``None`` are those
+    that a plug-in takes. ``calibrations`` maps each set of
     modalities to what its calibration was fitted on; ``skipped`` counts unreadable clips.
     """
 
@@ -67,9 +70,10 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     noise: str
     command: str
     cpu: str
-    threads: int
+    threads: int | None
     device: str
     versions: dict[str, str]
+    origin: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -146,14 +150,13 @@ def _preamble(provenance: Provenance, overall: Scores) -> list[str]:
         f"- data: {provenance.manifest} (SHA-256 {provenance.manifest_sha256}), "
         f"{provenance.split}: {provenance.items} utterances, {provenance.speakers} speakers"
         + (f"; {provenance.skipped} unreadable, left out" if provenance.skipped else ""),
-        f"- checkpoint: {provenance.checkpoint} (weights SHA-256 {provenance.weights_sha256})",
+        f"- checkpoint: {provenance.checkpoint}{_origin(provenance)}",
         *(
             f"- calibration of {name}: {words or 'fitted on unnamed data'}"
             for name, words in provenance.calibrations.items()
         ),
         f"- command: `{provenance.command}`",
-        f"- machine: {provenance.cpu}, {provenance.threads} "
-        f"thread{'s' if provenance.threads > 1 else ''}, {provenance.device}",
+        f"- machine: {provenance.cpu}, {_threads(provenance.threads)}{provenance.device}",
         f"- versions: {versions}",
         f"- UAR, WAR and macro-F1 in percent. In brackets: 95 % intervals, percentiles of "
         f"{provenance.replicates} draws of speakers with replacement (seed {provenance.seed})."
@@ -175,6 +178,17 @@ def _preamble(provenance: Provenance, overall: Scores) -> list[str]:
             "narrow than too wide** (Cameron, Gelbach & Miller 2008)."
         )
     return lines
+
+
+def _origin(provenance: Provenance) -> str:
+    digest = provenance.weights_sha256
+    told = [provenance.origin, f"weights SHA-256 {digest}" if digest else ""]
+    known = [each for each in told if each]
+    return f" ({'; '.join(known)})" if known else ""
+
+
+def _threads(count: int | None) -> str:
+    return "" if count is None else f"{count} thread{'s' if count > 1 else ''}, "
 
 
 def _overview(named: Sequence[tuple[str, Scores]]) -> tuple[list[str], list[list[str]]]:
