@@ -228,25 +228,29 @@ class Model:
         or sources of sound; ``texts`` are their words. Each is judged as the first utterance of
         somebody unknown; with ``speakers``, a name a clip, against what the same speaker sounded
         like in those before. Raises ``AudioError`` for a clip that cannot be read, ``ConfigError``
-        for one that is not in a list, ``ValueError`` where there are not as many of one as of the
-        other.
+        for one that is not in a list, and where there are not as many of one as of the other.
         """
         clips = _listed(clips, "clips")
         words = [None] * len(clips) if texts is None else _listed(texts, "texts")
         whose = [None] * len(clips) if speakers is None else _listed(speakers, "speakers")
+        for name, given in (("texts", words), ("speakers", whose)):
+            if len(given) != len(clips):
+                raise ConfigError(
+                    f"{len(clips)} clips and {len(given)} {name}: give one for each clip, or None."
+                )
         asked = (
             Segment(samples=_clip(clip, sampling_rate), text=text)
             for clip, text in zip(clips, words, strict=True)
         )
-        listeners: dict[str, SpeakerModel] = {}
+        known: dict[str, SpeakerModel] = {}
         told = []
         for finding, speaker in zip(self._observe(asked), whose, strict=True):
             if speaker is None:
                 told.append(self._model.new_speaker().predict(finding))
                 continue
-            listener = listeners.setdefault(speaker, self._model.new_speaker())
-            told.append(listener.predict(finding))
-            listener.adapt(finding)
+            heard = known.setdefault(speaker, self._model.new_speaker())
+            told.append(heard.predict(finding))
+            heard.adapt(finding)
         return told
 
     def process_func(self, signal: npt.NDArray[Any], sampling_rate: int) -> dict[str, Any]:

@@ -255,6 +255,10 @@ def test_one_clip_alone_is_refused_with_what_to_give() -> None:
         model.predict([silence], "a")
     with pytest.raises(ConfigError, match="give a list of speakers"):
         model.predict([silence, silence, silence], speakers="Ann")
+    with pytest.raises(ConfigError, match="2 clips and 1 texts: give one for each"):
+        model.predict([silence, silence], ["a"])
+    with pytest.raises(ConfigError, match="1 clips and 2 speakers"):
+        model.predict([silence], speakers=["Ann", "Bob"])
     with pytest.raises(ConfigError, match="int is no sound"):
         model.predict([3])  # type: ignore[list-item]
     with pytest.raises(AudioError, match=r"\(1600, 2\).*of shape \(channels, frames\)"):
