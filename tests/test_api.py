@@ -236,7 +236,7 @@ def test_a_model_alone_judges_clips(talk: Path) -> None:
     assert plain == same
     assert set(plain.modalities) == {"audio"}
     assert set(worded.modalities) == {"audio", "text"}
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ConfigError, match="give one for each"):
         model.predict([sound], ["one", "two"])
     (one,) = model.predict(clip for clip in [talk])
     assert one == plain
