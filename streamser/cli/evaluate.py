@@ -140,6 +140,8 @@ def evaluate(
     evaluated = measure(request, lambda title: tell(f"{title} …"))
     if skipped := evaluated.evaluation.provenance.skipped:
         warn(f"{counted(skipped, 'clip')} of {manifest.name} could not be read, left out.")
+    if taught := evaluated.evaluation.provenance.taught_line:
+        warn(f"{taught}.")
     files = write_evaluation(evaluated, place)
     # In a file or a log nobody wants the 80 columns of a terminal that is not there.
     width = None if sys.stdout.isatty() else _WIDTH

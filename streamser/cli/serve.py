@@ -172,7 +172,8 @@ def _run(
     with _recording(export, server.metrics.export_lost) as recorder:
         kept_so = kept_in_files(export.formats, export.days)
         server.listen_in(recorder.deliver, kept_so, is_whole=lambda: recorder.incomplete is None)
-        prune = None if export.days is None else _remove_older(recorder, export.days)
+        days = export.days
+        prune = None if days is None else partial(_remove_older, recorder, days)
         asyncio.run(_serve(server, beside, prune))
     if recorder.incomplete is not None:
         warn(f"not everything is kept in {export.folder}: {recorder.incomplete}.")
@@ -236,7 +237,7 @@ def _settle_memory() -> None:
 async def _serve(
     server: EmotionServer,
     beside: Callable[[EmotionServer], Awaitable[None]] | None,
-    prune: Coroutine[Any, Any, None] | None = None,
+    prune: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     import asyncio
 
@@ -259,7 +260,7 @@ async def _serve(
     tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
     loading = asyncio.create_task(server.load())
     if prune is not None:
-        tasks.add(asyncio.create_task(prune))
+        tasks.add(asyncio.create_task(prune()))
     try:
         await asyncio.wait({loading, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -12,7 +13,7 @@ import numpy as np
 from streamser import __version__
 from streamser.audio.clip import Samples
 from streamser.emotion.choose import RULES, bundle_directory, choose_model, comes_with_us
-from streamser.emotion.compact.bundle import PARTS
+from streamser.emotion.compact.bundle import PARTS, read_description
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
@@ -120,6 +121,7 @@ def evaluate_model(
         device=origin.device,
         versions=packages(),
         origin=origin.origin,
+        taught=_taught(request.checkpoint, items),
     )
     return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
 
@@ -138,6 +140,19 @@ def _bundle(name: str) -> Path | None:
     if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
         return None
     return bundle_directory(name)
+
+
+def _taught(name: str, items: Sequence[Item]) -> dict[str, int]:
+    """Count the utterances of corpora that a bundle says it was taught, but for what it left."""
+    directory = _bundle(name)
+    known = {} if directory is None else read_description(directory).taught
+    return dict(
+        Counter(
+            item.corpus
+            for item in items
+            if item.corpus in known and not {item.speaker, item.split} & {*known[item.corpus]}
+        )
+    )
 
 
 def _origin(name: str, device: Literal["cpu", "cuda"]) -> _Origin:

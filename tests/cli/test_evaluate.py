@@ -279,6 +279,28 @@ def test_a_bundle_of_ones_own_is_told_by_the_weights_that_it_has(place: Place) -
     refuses(run(*words, "--device", "cuda"), 2, "mine-1 runs on the CPU alone", "--device")
 
 
+def test_a_corpus_that_taught_the_model_is_pointed_out(place: Place) -> None:
+    """In a line and in the report, but for speakers that the model does not know."""
+    german, known, unknown, other = (
+        replace(item, corpus=corpus, speaker=speaker)
+        for item, corpus, speaker in zip(
+            place.items[-4:],
+            ("emodb", "cremad", "cremad", "ravdess"),
+            ("03", "1001", "1007", "1007"),
+            strict=True,
+        )
+    )
+    words = ("--out", place.out, "--modality", "text", "--bootstrap", "0")
+    done = run("evaluate", "compact", place.manifest([german, known, unknown, other]), *words)
+    line = "2 of 4 utterances are of what the model was taught (emodb, cremad)"
+    assert done.exit_code == 0, done.stderr
+    assert sum(line in said for said in done.stderr.splitlines()) == 1
+    assert f"- **{line}" in (place.out / "evaluation.md").read_text(encoding="utf-8")
+    done = run("evaluate", "compact", place.manifest([unknown, other]), *words)
+    assert "was taught" not in done.stderr
+    assert "was taught" not in (place.out / "evaluation.md").read_text(encoding="utf-8")
+
+
 def test_a_plugin_is_told_by_its_package(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows its weights or threads; it is asked to run where --device says."""
     code = (

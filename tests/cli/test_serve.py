@@ -295,17 +295,21 @@ def test_settings_that_cannot_be_served_with_are_told(
     assert "Traceback" not in result.output
 
 
-def test_a_port_in_use_is_told() -> None:
-    """Somebody else, or another server, has it."""
+@pytest.mark.parametrize("keeps", [False, True])
+def test_a_port_in_use_is_told(tmp_path: Path, *, keeps: bool) -> None:
+    """Somebody else, or another server, has it; that is the end, whatever is to be kept."""
+    kept = ("--export", str(tmp_path), "--keep-days", "3") if keeps else ()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        result = run("serve", "--asr", "none", "--port", port)
-    assert result.exit_code == 2
-    complaint = result.stderr.splitlines()[-1]
+        server = start("serve", "--asr", "none", "--port", port, *kept)
+        _, said = server.communicate(timeout=60)
+    assert server.returncode == 2
+    complaint = said.splitlines()[-1]
     assert f"cannot listen on 127.0.0.1:{port}" in complaint
     assert "--port" in complaint
+    assert "Warning" not in said
 
 
 def test_the_demonstration_meets_on_the_page() -> None:

@@ -87,8 +87,11 @@ def assemble(
     directions: npt.NDArray[np.float32],
     parts: Path,
     calibrations: dict[str, Calibration],
+    taught: dict[str, tuple[str, ...]],
 ) -> None:
     """Write a bundle's folder; ``parts`` is one that holds the exported layers and words.
+
+    ``taught`` are the corpora that taught it, each with what was kept out.
 
     The description comes last: a folder without it is not a model.
     """
@@ -101,7 +104,7 @@ def assemble(
     numbers[ALONG] = directions
     np.savez(directory / NORM, **numbers)
     write_calibrations(directory / CALIBRATION, calibrations)
-    text = msgspec.json.format(msgspec.json.encode(describe(directory)), indent=2)
+    text = msgspec.json.format(msgspec.json.encode(describe(directory, taught)), indent=2)
     (directory / CONFIG).write_bytes(text + b"\n")
 
 

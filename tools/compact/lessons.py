@@ -13,7 +13,7 @@ from streamser.training.corpora import cremad, emodb
 from streamser.training.manifest import Item
 from tools.compact.plain_speech import plain_lessons
 
-__all__ = ["Lessons", "cremad_lessons", "training_lessons"]
+__all__ = ["Lessons", "cremad_lessons", "taught", "training_lessons"]
 
 
 class Lessons(NamedTuple):
@@ -41,3 +41,14 @@ def training_lessons(data: Path, *, german: bool = True) -> Lessons:
     english = cremad_lessons(data / "cremad_mel", "train")
     other = tuple(emodb.read(data / "emodb", categories="all")) if german else ()
     return Lessons((*english.items, *other, *plain_lessons(data / "speech")), english.heard)
+
+
+def taught(*, german: bool = True) -> dict[str, tuple[str, ...]]:
+    """Name the corpora that teach or calibrate, each with the speakers or splits kept out.
+
+    XED has no splits in a manifest: all of it counts as taught, though its tenth was kept out.
+    """
+    found: dict[str, tuple[str, ...]] = {"cremad": tuple(sorted(cremad.TEST_SPEAKERS))}
+    if german:
+        found["emodb"] = ()
+    return found | {"goemotions": ("test",), "xed": (), "emobank": ("test",)}

@@ -16,7 +16,7 @@ from tools.compact.assemble import assemble, calibrate
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions
 from tools.compact.learn import LearnSettings, teach_voices, teach_words
-from tools.compact.lessons import cremad_lessons, training_lessons
+from tools.compact.lessons import cremad_lessons, taught, training_lessons
 from tools.compact.network import JudgeSettings
 from tools.compact.occasions import Occasions, OccasionSettings
 from tools.compact.streams import Streams, StreamSettings
@@ -46,12 +46,16 @@ class BundleSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Corpora(NamedTuple):
-    """Hold voices and texts to learn from, and others to calibrate on."""
+    """Hold voices and texts to learn from, and others to calibrate on.
+
+    ``german`` says whether EmoDB is among them.
+    """
 
     voices: Voices
     texts: EncodedTexts
     dev_voices: Voices
     dev_texts: EncodedTexts
+    german: bool = True
 
 
 def read_corpora(
@@ -78,6 +82,7 @@ def read_corpora(
             held_out, _DEV_CHANNELS, studio, layers, cache=cache / "voices-dev.npz"
         ),
         dev_texts=encode_texts(dev, encoder, rng, cache=cache / "texts-dev.npz"),
+        german=german,
     )
 
 
@@ -112,7 +117,7 @@ def train_bundle(
             f"  {name}: temperature {calibration.temperature:.2f},"
             f" unsure below {calibration.unsure_below:.2f}"
         )
-    assemble(directory, judge, norm, directions, parts, found)
+    assemble(directory, judge, norm, directions, parts, found, taught(german=corpora.german))
 
 
 def _held_out(held: HeldOut) -> list[WordText]:

@@ -1,6 +1,7 @@
 """The bundled model's folder: what is in it, and how it is read.
 
-``config.json`` says what the parts are and what they hash to, ``norm.npz`` what is usual and
+``config.json`` says what the parts are, what they hash to and which corpora taught them,
+``norm.npz`` what is usual and
 along which directions emotions differ,
 ``layers.onnx``, ``judge.onnx`` and ``words.onnx`` hold the weights, ``tokenizer.json`` the word
 pieces, ``calibration.json`` turns logits into probabilities, ``README.md`` is the model card.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -45,13 +47,18 @@ JUDGE_INPUTS: Final = (
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Say what a folder holds: the format, the heads in order, and each part's SHA-256."""
+    """Say what a folder holds: the format, the heads in order, and each part's SHA-256.
+
+    ``taught`` are the corpora that it was taught or calibrated on, by their names in manifests,
+    each with the speakers or splits that were kept out; empty where nobody says.
+    """
 
     format: str
     version: int
     categories: tuple[str, ...]
     dimensions: tuple[str, ...]
     parts: dict[str, str]
+    taught: dict[str, tuple[str, ...]] = {}
 
 
 class _Heading(msgspec.Struct):
@@ -88,14 +95,15 @@ def is_bundle(directory: Path) -> bool:
         return False
 
 
-def describe(directory: Path) -> Description:
-    """Describe the parts that lie in a folder, hashes included."""
+def describe(directory: Path, taught: Mapping[str, tuple[str, ...]] | None = None) -> Description:
+    """Describe the parts that lie in a folder, hashes included, and what taught them."""
     return Description(
         format=FORMAT,
         version=VERSION,
         categories=CATEGORIES,
         dimensions=DIMENSIONS,
         parts={name: _fingerprint(directory / name) for name in PARTS},
+        taught=dict(taught or {}),
     )
 
 
@@ -116,7 +124,7 @@ def _for_speakers(directory: Path) -> Bundle:
 
 
 def _check(directory: Path) -> None:
-    found = _read_description(directory / CONFIG)
+    found = read_description(directory)
     for name in PARTS:
         if _fingerprint(directory / name) != found.parts.get(name):
             raise ModelError(
@@ -138,7 +146,9 @@ def _open(directory: Path, layers: LayerEar | None, words: Words | None) -> Bund
     )
 
 
-def _read_description(path: Path) -> Description:
+def read_description(directory: Path) -> Description:
+    """Read what a folder says of itself; raises ``ModelError`` where that is no bundled model."""
+    path = directory / CONFIG
     try:
         text = path.read_bytes()
         heading = msgspec.json.decode(text, type=_Heading)

@@ -38,7 +38,7 @@ _OTHERS: Final = ("DIS", "FEA")
 _QUERIES: Final = {"1": "voice", "2": "face", "3": "av"}
 _PROXY_SCALE: Final = Scale(-1.0, 1.0)
 _DEV: Final = frozenset(map(str, (1002, 1005, 1009, 1011, 1016, 1022, 1024, 1030, 1083)))
-_TEST: Final = frozenset(
+TEST_SPEAKERS: Final = frozenset(
     map(
         str,
         (
@@ -136,7 +136,7 @@ def _read_wav(root: Path, votes: Votes) -> list[Item]:
                 id=path.stem,
                 corpus="cremad",
                 speaker=actor,
-                split="dev" if actor in _DEV else "test" if actor in _TEST else "train",
+                split="dev" if actor in _DEV else "test" if actor in TEST_SPEAKERS else "train",
                 audio=path,
                 text=_SENTENCES.get(sentence),
                 votes=vote_shares(judged) if judged else intended,

@@ -52,7 +52,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     Hashes are the first 16 hexadecimal digits of SHA-256: ``weights_sha256`` is that of the file
     of weights, or of the SHA-256 of several, one a line; empty where nobody knows the weights.
     ``origin`` says where a model is from that is no checkpoint, ``threads`` of ``None`` are those
-    that a plug-in takes. ``calibrations`` maps each set of
+    that a plug-in takes. ``taught`` counts utterances of what the model was taught, by corpus.
+    ``calibrations`` maps each set of
     modalities to what its calibration was fitted on; ``skipped`` counts unreadable clips.
     """
 
@@ -74,6 +75,18 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     versions: dict[str, str]
     origin: str = ""
+    taught: dict[str, int] = {}
+
+    @property
+    def taught_line(self) -> str:
+        """Say how many utterances the model was taught; empty where none is known to be."""
+        if not self.taught:
+            return ""
+        return (
+            f"{sum(self.taught.values())} of {self.items} utterances are of what the model was"
+            f" taught ({', '.join(self.taught)}): of voices and words that it does not know, it is"
+            " right less often"
+        )
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -155,6 +168,7 @@ def _preamble(provenance: Provenance, overall: Scores) -> list[str]:
             f"- calibration of {name}: {words or 'fitted on unnamed data'}"
             for name, words in provenance.calibrations.items()
         ),
+        *([f"- **{provenance.taught_line}.**"] if provenance.taught else []),
         f"- command: `{provenance.command}`",
         f"- machine: {provenance.cpu}, {_threads(provenance.threads)}{provenance.device}",
         f"- versions: {versions}",
