@@ -49,6 +49,15 @@ def use_one_blas_thread() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
+def resident_bytes() -> int | None:
+    """Return how much memory this process holds, where the system says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 class TimedWay(msgspec.Struct, frozen=True):
     """Hold how one way did: its least time, or why it is not to be taken."""
 

@@ -50,15 +50,15 @@ class Clip(msgspec.Struct, frozen=True, eq=False):
 class Ring:
     """Keep the last ``capacity`` samples; sample ``i`` of the session stays sample ``i``.
 
-    Memory is taken once, at construction. Raises ``ValueError`` for a capacity below 1.
+    Memory is taken once, at construction; the first sample is number ``start``. Raises
+    ``ValueError`` for a capacity below 1.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, start: int = 0) -> None:
         if capacity < 1:
             raise ValueError(f"a ring needs room for at least one sample, not {capacity}")
         self._buffer: Samples = np.zeros(capacity, dtype=np.float32)
-        self._first = 0
-        self._end = 0
+        self._first = self._end = start
 
     @property
     def capacity(self) -> int:
@@ -77,8 +77,7 @@ class Ring:
 
     def resized(self, capacity: int) -> Ring:
         """Return a ring of another capacity that holds the newest of the same samples."""
-        ring = Ring(capacity)
-        ring._first = ring._end = max(self.start, self._end - capacity)
+        ring = Ring(capacity, max(self.start, self._end - capacity))
         ring.append(self.read(ring._end, self._end))
         return ring
 

@@ -80,7 +80,7 @@ class MoodState(msgspec.Struct, frozen=True):
     previous: str | None
 
 
-class _Turn(msgspec.Struct, frozen=True):
+class MoodTurn(msgspec.Struct, frozen=True):
     """Hold what counts of one turn: ``weight`` is in (0, 1], values are as they were read."""
 
     at_ms: int
@@ -88,6 +88,16 @@ class _Turn(msgspec.Struct, frozen=True):
     category: str
     scores: tuple[float, ...]
     dimensions: tuple[float | None, ...]
+
+
+class MoodMemory(msgspec.Struct, frozen=True):
+    """Hold all that a mood goes on from."""
+
+    turns: tuple[MoodTurn, ...]
+    dimensions: dict[str, float | None]
+    category: str
+    named: str | None
+    previous: str | None
 
 
 class Mood:
@@ -101,7 +111,7 @@ class Mood:
         if not (math.isfinite(seconds) and seconds > 0.0):
             raise ValueError(f"a mood's time constant must be positive, not {seconds}")
         self._seconds = seconds
-        self._turns: list[_Turn] = []
+        self._turns: list[MoodTurn] = []
         self._dimensions: dict[str, float | None] = dict.fromkeys(DIMENSIONS)
         self._category = UNSURE
         self._named: str | None = None
@@ -126,6 +136,18 @@ class Mood:
             shift = mood._take(reading, at_ms, duration_ms)
         return mood._state(shift=shift)
 
+    def snapshot(self) -> MoodMemory:
+        """Return what it goes on from."""
+        return MoodMemory(
+            tuple(self._turns), dict(self._dimensions), self._category, self._named, self._previous
+        )
+
+    def restore(self, memory: MoodMemory) -> None:
+        """Go on from what another remembered."""
+        self._turns, self._dimensions = list(memory.turns), dict(memory.dimensions)
+        self._category, self._named = memory.category, memory.named
+        self._previous = memory.previous
+
     def _take(self, reading: Judged, at_ms: int, duration_ms: int) -> bool:
         """Take in a reading; return whether the mood has got another name than it had."""
         category = reading.category if reading.category in CATEGORIES else UNSURE
@@ -134,7 +156,7 @@ class Mood:
         weight = -math.expm1(-max(0, duration_ms) / 1000.0 / _FULL_SECONDS) * sure
         if weight <= 0.0:
             return False
-        turn = _Turn(
+        turn = MoodTurn(
             at_ms=at_ms,
             weight=weight,
             category=category,
@@ -176,7 +198,7 @@ class Mood:
         )
 
 
-def _ages(turns: Sequence[_Turn], seconds: float) -> list[float]:
+def _ages(turns: Sequence[MoodTurn], seconds: float) -> list[float]:
     """Return how much older turns count, as logarithms, 0 for the newest and less for others."""
     last = turns[-1].at_ms if turns else 0
     return [
@@ -188,7 +210,9 @@ def _ages(turns: Sequence[_Turn], seconds: float) -> list[float]:
     ]
 
 
-def _mean(values: Sequence[float | None], turns: Sequence[_Turn], ages: Sequence[float]) -> float:
+def _mean(
+    values: Sequence[float | None], turns: Sequence[MoodTurn], ages: Sequence[float]
+) -> float:
     """Return the mean of the values that are known, one at least, by weight and age."""
     known = [
         (value, turn.weight, age)

@@ -23,13 +23,12 @@ from streamser.pipeline.build import (
     caveats_of,
     endpointer_settings,
     name_models,
-    settle,
 )
 from streamser.pipeline.engine import Runner
-from streamser.pipeline.pool import WorkerPool, WorkerPools
+from streamser.pipeline.pair import WorkerPair
 from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
-from streamser.pipeline.worker import BatchReport, WorkerStats
+from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.text import printable
@@ -39,9 +38,9 @@ class Analyzer:
     """Analyse streams of sound with one set of models.
 
     Models are loaded at the first stream, once. Streams may run at the same time from several
-    threads; one worker recognises the words of all and another reads emotion, or several of each,
-    with models of their own in other processes (``worker.processes``). Use it as a context
-    manager, or ``close`` it. ``tell`` gets single lines meant for people; by default they go to
+    threads; one worker recognises the words of all and another reads emotion, on threads of this
+    process. Use it as a context manager, or ``close`` it. ``tell`` gets single lines meant for
+    people; by default they go to
     stderr. ``watch`` is told of each batch, on a worker's thread. Raises ``ConfigError`` where
     settings do not go together.
 
@@ -68,11 +67,8 @@ class Analyzer:
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._told: set[str] = set()
-        self._settled: Settings | None = None
-        self._settling = threading.Lock()
-        self._workers: WorkerPools | None = None
+        self._workers: WorkerPair | None = None
         self._make_vad: Callable[[], Vad] | None = None
-        self._unwanted = threading.Event()
 
     def __enter__(self) -> Analyzer:
         return self
@@ -88,9 +84,9 @@ class Analyzer:
     def models(self) -> ModelNames:
         """Load the models if need be and name them; raises ``ModelError`` if one cannot be had."""
         make_vad, workers = self._load()
-        return name_models(make_vad(), workers.wait())
+        return name_models(make_vad().name, workers.wait())
 
-    def equipment(self) -> tuple[Callable[[], Vad], WorkerPools]:
+    def equipment(self) -> tuple[Callable[[], Vad], WorkerPair]:
         """Return what sessions are made with: a detector for each, and the workers.
 
         For those who run_stream sessions themselves; waits for no model to be loaded.
@@ -187,12 +183,8 @@ class Analyzer:
         """
         with self._lock:
             workers, self._workers, self._make_vad = self._workers, None, None
-            unwanted = self._unwanted
-        try:
-            if workers is not None:
-                workers.close(within_s)
-        finally:
-            unwanted.set()
+        if workers is not None:
+            workers.close(within_s)
 
     def _events(
         self,
@@ -233,7 +225,7 @@ class Analyzer:
             ahead=2 * self.settings.worker.max_batch,
         )
 
-    def _load(self) -> tuple[Callable[[], Vad], WorkerPools]:
+    def _load(self) -> tuple[Callable[[], Vad], WorkerPair]:
         with self._lock:
             if self._workers is None or self._make_vad is None or self._workers.has_failed:
                 if self._workers is not None:
@@ -245,33 +237,18 @@ class Analyzer:
                 self._workers = self._hire()
             return self._make_vad, self._workers
 
-    def _hire(self) -> WorkerPools:
-        def pool(build: Callable[[], Runner]) -> WorkerPool:
-            return WorkerPool(build, self.settings.worker, self._watch, self._timing)
+    def _hire(self) -> WorkerPair:
+        def worker(build: Callable[[], Runner]) -> InferenceWorker:
+            return InferenceWorker(build, self.settings.worker, self._watch, self._timing)
 
-        self._unwanted = unwanted = threading.Event()
         if self._build is not None:
-            return WorkerPools(pool(self._build), None)
+            return WorkerPair(worker(self._build), None)
         transcribes = self.settings.asr.engine != "none"
-        words = pool(partial(self._build_words, unwanted)) if transcribes else None
-        emotion = pool(partial(self._build_part, self.settings, "emotion", unwanted))
-        return WorkerPools(emotion, words)
+        words = worker(partial(self._build_part, "words")) if transcribes else None
+        return WorkerPair(worker(partial(self._build_part, "emotion")), words)
 
-    def _build_words(self, unwanted: threading.Event) -> Runner:
-        # One after the other: what the first has chosen is what all others load.
-        with self._settling:
-            if self._settled is None:
-                engine = self._build_part(self.settings, "words", unwanted)
-                self._settled = settle(self.settings, engine.abilities.asr)
-                return engine
-        return self._build_part(self._settled, "words", unwanted)
-
-    def _build_part(self, settings: Settings, part: Part, unwanted: threading.Event) -> Runner:
-        if settings.worker.processes:
-            from streamser.pipeline.process import RemoteEngine
-
-            return RemoteEngine(settings, self._tell_once, part, unwanted.is_set)
-        return build_engine(settings, self._tell_once, part)
+    def _build_part(self, part: Part) -> Runner:
+        return build_engine(self.settings, self._tell_once, part)
 
     def _tell_once(self, line: str) -> None:
         """Tell what loading has to say: others load the same, and so do those who come after."""

@@ -105,10 +105,10 @@ def caveats_of(settings: Settings) -> Iterator[str]:
         yield from overruled(EMOTION_MODELS, settings.emotion.model)
 
 
-def name_models(vad: Vad, abilities: Abilities) -> ModelNames:
+def name_models(vad: str, abilities: Abilities) -> ModelNames:
     """Name the models at work, as events report them."""
     return ModelNames(
-        vad=vad.name,
+        vad=vad,
         asr=abilities.asr,
         asr_arithmetic=abilities.arithmetic,
         emotion=abilities.emotion or "none",
@@ -172,7 +172,7 @@ def build_session(
     """Make a session core for one stream."""
     profile = replace(
         build_session_config(
-            settings, session_id, name_models(vad, abilities), abilities.modalities
+            settings, session_id, name_models(vad.name, abilities), abilities.modalities
         ),
         ordered=ordered,
         patient=patient,

@@ -18,6 +18,7 @@ from streamser.emotion.model import Prediction
 from streamser.emotion.mood import MoodState
 from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
 from streamser.pipeline.requests import Fault
+from streamser.pipeline.restart import ToldEvents
 from streamser.pipeline.utterance import Slot, Utterance
 from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
@@ -53,19 +54,24 @@ class EventEmitter:
         """What an event is made with before it has a number."""
         self.ordered = ordered
         self.lag_of: Callable[[int], float | None] | None = None
+        self.seq = 0
+        """The number of the last event that was told."""
+        self.told: ToldEvents | None = None
+        """What another has told in this one's place, and must not be told again."""
         self._session_id = session_id
         self._order: deque[Slot] = deque()
-        self._seq = 0
         self._ready: list[Event] = []
 
     def emit(self, event: Event) -> None:
         """Give an event its number and let it go; only for what is due now."""
-        self._seq += 1
-        event_id = f"event_{self._session_id}_{self._seq}"
+        if self.told is not None and self.told.was_told(event):
+            return
+        self.seq += 1
+        event_id = f"event_{self._session_id}_{self.seq}"
         lag_ms = None
         if self.lag_of is not None and (position := event.clock_ms) is not None:
             lag_ms = self.lag_of(position)
-        self._ready.append(replace(event, event_id=event_id, seq=self._seq, lag_ms=lag_ms))
+        self._ready.append(replace(event, event_id=event_id, seq=self.seq, lag_ms=lag_ms))
 
     def post(self, event: Event, *, last: bool = False) -> None:
         """Let an event go at once; where ``ordered``, or ``last``, after all reserved before it."""
@@ -79,6 +85,11 @@ class EventEmitter:
         slot = Slot(content)
         self._order.append(slot)
         return slot
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether nothing waits in the order."""
+        return not self._order
 
     def due(self) -> Iterator[object]:
         """Yield the contents that stand ready at the head of the order; events leave by themselves.

@@ -19,13 +19,15 @@ class WordsRequest(msgspec.Struct, frozen=True, eq=False):
     """Ask for the words of a clip; answered by a ``Transcript``.
 
     ``id`` is unique within the session. A ``droppable`` request may be left out under pressure; one
-    that is ``refusable`` fails where too many wait already.
+    that is ``refusable`` fails where too many wait already; a ``suspect``, over which models may
+    have been lost before, is run alone.
     """
 
     id: int
     clip: Clip
     droppable: bool
     refusable: bool = True
+    suspect: bool = False
 
 
 class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
@@ -41,6 +43,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     window: int
     droppable: bool
     refusable: bool = True
+    suspect: bool = False
     text: str | None = None
     certainty: float | None = None
     embed: bool = False

@@ -123,7 +123,10 @@ class PendingRequests:
             if entry.request.refusable and len(self._firm) >= self._max_firm:
                 message = f"{self._max_firm} utterances are waiting already"
                 return [(entry, Fault("overloaded", message))]
-            self._firm.append(entry)
+            if entry.suspect:
+                self.put_back([entry])
+            else:
+                self._firm.append(entry)
             return []
         over: list[tuple[QueuedRequest, Outcome]] = []
         for place, old in enumerate(self._droppable):
@@ -147,7 +150,8 @@ class PendingRequests:
         Never both kinds: a batch is answered as a whole, and finals must not wait for partials.
         """
         if self._firm:
-            most = 1 if self._firm[0].suspect else most
+            suspects = [place for place, entry in enumerate(self._firm) if entry.suspect]
+            most = min([max(1, place) for place in suspects] + [most])
             batch, self._firm = self._firm[:most], self._firm[most:]
         elif not droppable:
             batch = []
@@ -231,7 +235,7 @@ class RequestQueue:
 
     def submit(self, request: Request, done: Callable[[Request, Outcome], None]) -> int:
         """Put a request in; returns how many requests failed because of it."""
-        entry = QueuedRequest(request, done, self._timing.now())
+        entry = QueuedRequest(request, done, self._timing.now(), request.suspect)
         over: list[tuple[QueuedRequest, Outcome]]
         with self.lock:
             if self.closing:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from streamser import events
-from streamser.audio.clip import Ring, Samples, to_ms
+from streamser.audio.clip import Samples, to_ms
 from streamser.audio.suspicion import Doubt
 from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
@@ -27,8 +27,10 @@ from streamser.pipeline.emitter import (
     RefusedError,
     server_error,
 )
+from streamser.pipeline.hearing import Hearing
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
-from streamser.pipeline.session_config import SessionConfig, describe, reach_of
+from streamser.pipeline.restart import Counts
+from streamser.pipeline.session_config import SessionConfig, describe
 from streamser.pipeline.speaker_state import SpeakerModels
 from streamser.pipeline.utterance import (
     Analysed,
@@ -40,7 +42,6 @@ from streamser.pipeline.utterance import (
 )
 from streamser.speech import endpointing
 from streamser.speech.hypothesis import agree, committed_text, units
-from streamser.speech.turns import ManualTurnDetector, TurnDetector, VadTurnDetector
 from streamser.speech.vad import Vad
 
 logger = logging.getLogger(__name__)
@@ -65,13 +66,10 @@ class Session:
         self, config: SessionConfig, vad: Vad, new_speaker: Callable[[], SpeakerModel]
     ) -> None:
         self._config = config
-        self._next_config: SessionConfig | None = None
-        self._vad = vad
-        self._ring = Ring(reach_of(config.endpointing, vad.window))
-        self._turns = self._detect_turns(config)
+        self._hearing = Hearing(config, vad)
         self.speakers = SpeakerModels(new_speaker, config.models.emotion, config.clustering)
         self._mood = Mood(config.mood_seconds)
-        self._tracker = RequestTracker(config, self._ring)
+        self._tracker = RequestTracker(config, self._hearing.ring)
         self._builder = EventBuilder(config.models.emotion, config.speaker)
         self._events = EventEmitter(config.session_id, ordered=config.ordered)
         self._blank = self._events.blank
@@ -80,7 +78,7 @@ class Session:
         self._without_words: list[Utterance] = []
         self._markers: list[tuple[str, int]] = []
         self._quiet = self._soundless = 0
-        self._numbers = self._utterances = self._failed = self._speech = 0
+        self._counts = Counts()
         self._dropped_partials = DropCounter("partials")
         self._dropped_audio = DropCounter("audio")
         self._ending = self.closed = False
@@ -88,7 +86,7 @@ class Session:
     @property
     def position(self) -> int:
         """Return how many samples have been pushed."""
-        return self._turns.heard
+        return self._hearing.position
 
     @property
     def waits_for_time(self) -> bool:
@@ -114,13 +112,10 @@ class Session:
             if self.position:
                 raise ValueError("the order of events cannot change once sound was heard")
             self._events.ordered = config.ordered
-        old = self._config
-        found_alike = (config.endpointing, config.manual) == (old.endpointing, old.manual)
-        # A change that is taken back before it came into force is none.
-        self._next_config = None if found_alike and self._next_config is None else config
         self._config = self._tracker.config = config
         self._builder = EventBuilder(config.models.emotion, config.speaker)
-        self._change_turns()
+        self._hearing.configure(config)
+        self._tracker.ring = self._hearing.ring
         self._events.post(events.SessionUpdated(**self._blank, session=describe(config)))
         return self._output()
 
@@ -129,8 +124,9 @@ class Session:
         if len(samples):
             self._soundless = 0
         while len(samples):
-            self._change_turns()
-            taken, found = self._turns.detect(samples)
+            if self._hearing.change():
+                self._tracker.ring = self._hearing.ring
+            taken, found = self._hearing.detect(samples)
             samples = samples[taken:]
             self._follow(found)
             self._provisional()
@@ -149,7 +145,7 @@ class Session:
         if all_heard and self._minds_silence:
             self._soundless += samples
             if self._soundless >= self._config.no_sound:
-                self._follow(self._turns.commit("no_sound"))
+                self._follow(self._hearing.commit("no_sound"))
                 self._place_markers()
         return self._output()
 
@@ -158,7 +154,7 @@ class Session:
 
         Raises ``RefusedError`` where there is none, unless ``lenient``.
         """
-        found = [] if self._ending else self._turns.commit()
+        found = [] if self._ending else self._hearing.commit()
         self._follow(found)
         if not found and not lenient:
             why = "there is nothing to commit: no speech is open, or less than 100 ms was sent"
@@ -169,7 +165,7 @@ class Session:
     def clear(self) -> list[Output]:
         """Throw the open utterance away."""
         if not self._ending:
-            self._turns.clear()
+            self._hearing.clear()
             self._drop_open()
             self._place_markers()
         self._events.post(events.Cleared(**self._blank))
@@ -231,7 +227,7 @@ class Session:
         """End the stream: close what is open; ``closed`` turns true after the last final."""
         if not self._ending:
             self._ending = True
-            self._follow(self._turns.flush())
+            self._follow(self._hearing.flush())
             self._drop_open()
             self._place_markers()
             self._events.reserve(_THE_END).ready = True
@@ -241,30 +237,13 @@ class Session:
     @property
     def _minds_silence(self) -> bool:
         config = self._config
-        ignores = config.ordered or config.manual or self._ending or self._turns.idle
+        ignores = config.ordered or config.manual or self._ending or self._hearing.idle
         return config.no_sound > 0 and not ignores
 
     def _output(self) -> list[Output]:
         return [*self._tracker.collect(), *self._events.collect()]
 
     # Sound → utterances
-
-    def _detect_turns(self, config: SessionConfig) -> TurnDetector:
-        if config.manual:
-            return ManualTurnDetector(self._ring, config.endpointing.max_length, self._vad.window)
-        self._vad.reset()
-        return VadTurnDetector(self._ring, self._vad, config.endpointing)
-
-    def _change_turns(self) -> None:
-        """Find utterances in another way from here on, if that was asked and nobody speaks."""
-        config = self._next_config
-        if config is None or not self._turns.idle:
-            return
-        self._next_config = None
-        self._turns.release()
-        reach = reach_of(config.endpointing, self._vad.window)
-        self._ring = self._tracker.ring = self._ring.resized(reach)
-        self._turns = self._detect_turns(config)
 
     def _follow(self, found: list[endpointing.EndpointEvent]) -> None:
         for event in found:
@@ -282,16 +261,17 @@ class Session:
                     self._stop_utterance(end, reason)
 
     def _start_utterance(self, start: int) -> None:
-        self._numbers += 1
-        item_id = f"item_{self._config.session_id}_{self._numbers}"
-        self._open = Utterance(number=self._numbers, item_id=item_id, start=start)
+        self._counts.numbers += 1
+        number = self._counts.numbers
+        item_id = f"item_{self._config.session_id}_{number}"
+        self._open = Utterance(number=number, item_id=item_id, start=start)
         started = events.SpeechStarted(**self._blank, item_id=item_id, audio_start_ms=to_ms(start))
         self._events.post(started)
 
     def _ask_partial(self, end: int) -> None:
         utterance = self._opened()
         every = self._config.partial_every
-        utterance.speech += self._turns.window
+        utterance.speech += self._hearing.window
         if every and utterance.speech >= every * (utterance.readings + 1):
             utterance.readings += 1
             # An ordered session keeps the partial's place; a live one tells it when it comes.
@@ -314,8 +294,8 @@ class Session:
             )
         )
         self._events.post(events.Committed(**self._blank, item_id=item, previous_item_id=previous))
-        self._speech += end - utterance.start
-        self._utterances += 1
+        self._counts.speech += end - utterance.start
+        self._counts.utterances += 1
         self._open, self._last = None, utterance
         utterance.slot = self._events.reserve(utterance)
         utterance.slot.ready = utterance.outcome is not None
@@ -462,14 +442,14 @@ class Session:
         return self._builder.emotion(prediction, utterance.start, utterance.end, label)
 
     def _fail(self, utterance: Utterance, fault: Fault) -> None:
-        self._failed += 1
+        self._counts.failed += 1
         fields = self._builder.failure(utterance, fault)
         failed = events.TranscriptionFailed(**self._blank, item_id=utterance.item_id, **fields)
         self._events.emit(failed)
 
     def _place_markers(self) -> None:
         # A word that has just begun will be told of with a start before the marker.
-        if not self._turns.idle:
+        if not self._hearing.idle:
             return
         for marker_id, position in self._markers:
             echo = events.Marker(**self._blank, id=marker_id, audio_ms=to_ms(position))
@@ -488,9 +468,9 @@ class Session:
             events.SessionClosed(
                 **self._blank,
                 audio_ms=to_ms(self.position),
-                speech_ms=to_ms(self._speech),
-                utterances=self._utterances,
-                failed=self._failed,
+                speech_ms=to_ms(self._counts.speech),
+                utterances=self._counts.utterances,
+                failed=self._counts.failed,
                 partials_dropped=self._dropped_partials.total,
                 audio_dropped_ms=self._dropped_audio.total_ms,
             )

@@ -5,12 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.errors import ModelError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.speech.speakers import Clustering, SpeakerClusters, Voice
 
 logger = logging.getLogger(__name__)
+
+
+class SpeakersState(msgspec.Struct, frozen=True):
+    """Hold what is known of everybody at a microphone: models by label, and their voices.
+
+    ``common`` is of all of them together.
+    """
+
+    common: bytes
+    own: dict[str, bytes]
+    voices: tuple[tuple[str, bytes], ...]
 
 
 class SpeakerModels:
@@ -72,6 +85,20 @@ class SpeakerModels:
             raise ModelError(
                 f"what was learnt of a speaker cannot be restored: {type(error).__name__}: {error}"
             ) from error
+
+    def state(self) -> SpeakersState:
+        """Return all there is to go on from; raises what a model of a plug-in raises."""
+        own = {label: model.snapshot() for label, model in self._own.items()}
+        voices = () if self._clusters is None else self._clusters.snapshot()
+        return SpeakersState(self._common.snapshot(), own, voices)
+
+    def go_on(self, state: SpeakersState) -> None:
+        """Go on from a ``state`` of the same session; raises ``ModelError`` for a damaged one."""
+        self._common.restore(state.common)
+        for label, speaker in state.own.items():
+            self._of(label).restore(speaker)
+        if self._clusters is not None:
+            self._clusters.restore(state.voices)
 
     def reset(self) -> None:
         """Forget the speaker; voices told apart stay known, or one label would mean two."""

@@ -25,7 +25,7 @@ from streamser.audio.source import AudioSource
 from streamser.audio.suspicion import Doubt
 from streamser.errors import StreamserError
 from streamser.events import Event
-from streamser.pipeline.pool import WorkerPools
+from streamser.pipeline.pair import WorkerPair
 from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
 
@@ -50,7 +50,7 @@ class StreamContext(msgspec.Struct, frozen=True, eq=False):
 
     session_id: str
     session: Session
-    workers: WorkerPools
+    workers: WorkerPair
     ahead: int
 
 
@@ -209,7 +209,7 @@ class SessionRunner:
     def __init__(
         self,
         session: Session,
-        workers: WorkerPools,
+        workers: WorkerPair,
         post: Callable[[Request, Outcome], None],
         clock: Callable[[], float] | None,
     ) -> None:

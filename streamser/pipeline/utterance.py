@@ -30,6 +30,9 @@ from streamser.speech.hypothesis import Stable
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
+_CHANCES = 2
+"""How often models may be lost over an utterance before it fails."""
+
 
 class Slot(msgspec.Struct, eq=False):
     """Keep a place in the order for some content: due once it is ``ready`` and at the head."""
@@ -137,6 +140,8 @@ class RequestTracker:
         self.config = config
         self.ring = ring
         self.readable = True
+        self.suspects: dict[int, int] = {}
+        """Utterances, by number, over which models were lost, and how often."""
         self._ids = 0
         self._requests: dict[int, tuple[Utterance, Request]] = {}
         self._tasks: list[Request | Cancel] = []
@@ -150,6 +155,10 @@ class RequestTracker:
         """Ask what is said and felt up to a sample; with a ``slot`` in an ordered session."""
         clip = self._clip(utterance, end, final=False)
         waits = slot is not None
+        if utterance.number in self.suspects:
+            if slot is not None:
+                slot.ready = True
+            return
         if self._transcribes:
             words = self._words(utterance, clip, droppable=not waits)
             utterance.partials[words.id] = Partial(end, slot)
@@ -164,12 +173,16 @@ class RequestTracker:
             # A partial that comes after the final serves nobody, and would only delay it.
             given_up = self._cancel_partials(utterance)
         utterance.end = end
+        if self.suspects.get(utterance.number, 0) >= _CHANCES:
+            utterance.final_request = self._next_id()
+            utterance.outcome = Fault("worker_died", "the models were lost over this utterance")
+            return given_up
         clip = self._clip(utterance, end, final=True)
         if not self._transcribes:
             utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
             return given_up
         utterance.words_request = self._words(utterance, clip).id
-        if self.config.reads_voice and not self.config.ordered:
+        if self.config.tells_voice and utterance.number not in self.suspects:
             alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
             utterance.voice_request = alone.id
         return given_up
@@ -305,6 +318,7 @@ class RequestTracker:
             window=window,
             droppable=droppable,
             refusable=not self.config.patient,
+            suspect=utterance.number in self.suspects,
             text=None if words is None else words.text,
             certainty=None if words is None else words.confidence,
             embed=clip.final and self.config.guesses_speakers and not known,
@@ -314,7 +328,13 @@ class RequestTracker:
 
     def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
         refusable = not self.config.patient
-        request = WordsRequest(self._next_id(), clip, droppable=droppable, refusable=refusable)
+        request = WordsRequest(
+            self._next_id(),
+            clip,
+            droppable=droppable,
+            refusable=refusable,
+            suspect=utterance.number in self.suspects,
+        )
         self._send(utterance, request)
         return request
 

@@ -367,11 +367,11 @@ class InferenceWorker:
         except RuntimeError as no_thread:
             return self._do_without(no_thread)
         end, left = self._wait_for_end(running)
-        if end != "over":
-            running.abandon()
         if end == "closed":
             self._fail(left, Fault("closed", "shutting down"))
             return False
+        if end != "over":
+            running.abandon()
         if end == "stuck":
             self._stuck = [*(each for each in self._stuck if each.is_alive()), running.thread]
             why = f"the models did not answer within {self._deadline_s:g} s"

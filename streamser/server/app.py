@@ -14,12 +14,15 @@ from functools import partial
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.export.replay import Playback, Playlist
+from streamser.hosting.local import LocalHost, run_beside
+from streamser.hosting.pool import WorkerProcesses, useful_workers
+from streamser.hosting.records import SessionHost
 from streamser.pipeline.analyzer import Analyzer
+from streamser.pipeline.build import caveats_of, endpointer_settings, name_models
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.server.clients import (
@@ -50,7 +53,7 @@ from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html
 from streamser.server.sessions import SessionRegistry, SubscriberRegistry
 from streamser.server.stream import StreamResources, stream_settings
-from streamser.server.telemetry import Metrics, run_beside
+from streamser.server.telemetry import Metrics
 from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings, Settings
 
@@ -103,13 +106,7 @@ class EmotionServer:
                 tell(warning)
         self._wholes: list[Callable[[], bool]] = []
         self.metrics = Metrics()
-        self._analyzer = Analyzer(
-            _with_processes(settings, options),
-            tell=tell,
-            watch=self.metrics.batch,
-            build=options.build,
-            timing=options.timing,
-        )
+        self._host = _host(settings, tell, self.metrics, options)
         self._admission = Admission(own)
         self._admission.shares = self._tokens.owners > 1
         # Milliseconds of this century: more than a server before this one has ever counted.
@@ -179,10 +176,9 @@ class EmotionServer:
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
-        models = await run_beside(self._analyzer.models, "streamser-loading")
-        make_vad, workers = self._analyzer.equipment()
-        abilities = await run_beside(workers.wait, "streamser-loading")
-        self.metrics.watch(workers)
+        hosted = await self._host.start()
+        abilities, models = hosted.abilities, name_models(hosted.vad, hosted.abilities)
+        self.metrics.watch(self._host)
         own, asr = self._settings.server, self._settings.asr
         limits = Limits(
             message_bytes=own.max_message_kib * 1024,
@@ -195,18 +191,16 @@ class EmotionServer:
             self._handshake.languages = LanguageSupport(models.asr, abilities.languages)
         resources = StreamResources(
             settings=self._settings,
-            make_vad=make_vad,
-            new_speaker=workers.new_speaker,
+            host=self._host,
             models=models,
             modalities=abilities.modalities,
-            workers=workers,
             limits=limits,
             language=self._handshake.languages.usual(asr.language),
         )
         self._sessions = SessionRegistry(resources, self._hub, self._admission, self.metrics)
         self._admission.gives_way = self._sessions.gives_way
-        self._admission.has_models = lambda: workers.is_ready
-        self._admission.waiting_s = lambda: workers.load().oldest_final_s
+        self._admission.has_models = lambda: self._host.is_ready
+        self._admission.waiting_s = lambda: self._host.load().oldest_final_s
         self._admission.ready = True
         return models
 
@@ -298,10 +292,7 @@ class EmotionServer:
     async def _let_models_go(self, within_s: float) -> None:
         # A library that hangs while it loads may hold what closing waits for.
         with suppress(TimeoutError):
-            close_models = partial(self._analyzer.close, within_s)
-            await asyncio.wait_for(
-                run_beside(close_models, "streamser-closing"), within_s + CLOSE_S
-            )
+            await asyncio.wait_for(self._host.close(within_s), within_s + CLOSE_S)
 
     def _is_whole(self) -> bool:
         return all(is_whole() for is_whole in self._wholes)
@@ -451,11 +442,27 @@ def _read_secrets(own: ServerSettings) -> tuple[Tokens, ssl.SSLContext | None]:
     return read_tokens(own.token_file, os.environ), tls_context(own.tls_cert, own.tls_key)
 
 
-def _with_processes(settings: Settings, options: ServerOptions) -> Settings:
-    """Keep models out of the process that talks to clients, unless something else is asked for."""
-    if settings.worker.processes is not None or options.build is not None:
-        return settings
-    return replace(settings, worker=replace(settings.worker, processes=1))
+def _host(
+    settings: Settings, tell: Callable[[str], None], metrics: Metrics, options: ServerOptions
+) -> SessionHost:
+    """Host sessions in worker processes, unless something else is asked for."""
+    processes = settings.worker.processes
+    if options.build is not None or processes == 0:
+        return LocalHost(
+            Analyzer(
+                settings,
+                tell=tell,
+                watch=metrics.batch,
+                build=options.build,
+                timing=options.timing,
+            )
+        )
+    # Before any process begins: settings that do not go together are no fault of a worker's.
+    endpointer_settings(settings.endpointing)
+    for caveat in caveats_of(settings):
+        tell(caveat)
+    size = processes or useful_workers(settings)
+    return WorkerProcesses(settings, size, tell, metrics.batch)
 
 
 def _follow(metrics: Metrics, admission: Admission, hub: Hub, is_whole: Callable[[], bool]) -> None:

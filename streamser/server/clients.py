@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload, encode_event
-from streamser.pipeline.emitter import RefusedError, client_error
+from streamser.pipeline.emitter import client_error
 from streamser.server.commands import (
     Append,
     Clear,
@@ -121,6 +121,12 @@ class StreamConnection:
         )
         self._queue.enqueue(encoded)
 
+    def refuse(self, session_id: str, error: ErrorBody) -> None:
+        """Tell the client alone: what it does wrong is no event of its session."""
+        self._refused += 1
+        name = f"event_refused_{self._refused}"
+        self.send_event(ErrorRaised(event_id=name, session_id=session_id, seq=0, error=error))
+
     def replay(self, encoded: list[EncodedEvent]) -> None:
         """Send events once more, as they were sent to listeners."""
         self._queue.replay(encoded)
@@ -209,10 +215,7 @@ class StreamConnection:
                 # Who is made to wait for sending too much is not heard late.
                 came = max(self._socket.came, self._held_until)
                 for command in commands:
-                    try:
-                        await self._follow(stream, command, came)
-                    except RefusedError as refused:
-                        self._refuse(stream, refused.body)
+                    await self._follow(stream, command, came)
             self.end(Ending(1000))
         except ConnectionClosed as closed:
             code = closed.rcvd.code if closed.rcvd is not None else 1006
@@ -225,21 +228,13 @@ class StreamConnection:
         wait = stream.messages.wait_s(sound_s, now)
         if wait is None:
             most = f"at most {stream.messages.rate:g} messages a second"
-            self._refuse(stream, client_error("too_many_messages", most))
+            self.refuse(stream.session_id, client_error("too_many_messages", most))
             self.end(Ending(1008, f"too many messages: {most}"))
             return False
         if wait:
             self._held_until = now + wait
         await asyncio.sleep(wait)
         return not self._ended.done()
-
-    def _refuse(self, stream: LiveStream, error: ErrorBody) -> None:
-        """Tell the client alone: what it does wrong is no event of its session."""
-        self._refused += 1
-        name = f"event_refused_{self._refused}"
-        self.send_event(
-            ErrorRaised(event_id=name, session_id=stream.session_id, seq=0, error=error)
-        )
 
     async def _follow(self, stream: LiveStream, command: Command, came: float) -> None:
         match command:
@@ -255,7 +250,7 @@ class StreamConnection:
             case Configure(settings):
                 stream.configure(settings)
             case Refuse(error):
-                self._refuse(stream, error)
+                self.refuse(stream.session_id, error)
             case Finish():
                 self.end(Ending(1000))
             case Hangup(code, reason):

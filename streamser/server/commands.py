@@ -11,6 +11,9 @@ import numpy.typing as npt
 from streamser.audio.source import Frames
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event
+from streamser.hosting.records import Clear as Clear
+from streamser.hosting.records import Commit as Commit
+from streamser.hosting.records import Mark as Mark
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.languages import known_language
 
@@ -67,26 +70,6 @@ class Append(msgspec.Struct, frozen=True):
     """Hear raw sound in the stream's format."""
 
     data: bytes
-
-
-class Commit(msgspec.Struct, frozen=True):
-    """End the open utterance here; ``event_id`` is the client's name for the message.
-
-    With ``lenient``, having nothing to commit is no error.
-    """
-
-    event_id: str | None = None
-    lenient: bool = False
-
-
-class Clear(msgspec.Struct, frozen=True):
-    """Throw the open utterance away."""
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Echo ``id`` once everything about the sound so far has been told."""
-
-    id: str
 
 
 class Configure(msgspec.Struct, frozen=True):

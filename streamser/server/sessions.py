@@ -54,8 +54,7 @@ class ManagedSession:
             grant.asked,
             registry.resources,
             registry.message_pace(self.owner),
-            self.on_event,
-            self.fail,
+            self,
         )
 
     def on_event(self, event: events.Event) -> None:
@@ -66,6 +65,11 @@ class ManagedSession:
             self.connection.send_event(event)
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
+
+    def refuse(self, error: events.ErrorBody) -> None:
+        """Tell the client alone: what it does wrong is no event of its session."""
+        if self.connection is not None:
+            self.connection.refuse(self.stream.session_id, error)
 
     def log(self, what: str, **fields: str | float | None) -> None:
         """Write down what happens to the stream."""

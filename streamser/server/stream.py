@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Final, Protocol
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.clip import SAMPLE_RATE, to_samples
+from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.audio.reader import Resampler
 from streamser.audio.suspicion import SoundCheck
-from streamser.emotion.model import SpeakerModel
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
     AudioFormat,
     AudioInput,
+    ErrorBody,
     Event,
     Limits,
     ModelNames,
     TranscriptionConfig,
     TurnDetection,
 )
+from streamser.hosting.records import (
+    Advise,
+    Clear,
+    Commit,
+    Expect,
+    Flush,
+    Mark,
+    Push,
+    Reconfigure,
+    Report,
+    SessionHandle,
+    SessionHost,
+    SessionInput,
+    Told,
+    TrustSound,
+    WelcomeBack,
+)
 from streamser.pipeline.build import build_session_config
-from streamser.pipeline.pool import WorkerPools
-from streamser.pipeline.requests import Outcome, Request
-from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
-from streamser.pipeline.stream import SessionRunner
 from streamser.server.commands import (
     SoundDecoder,
     StreamSettings,
@@ -42,18 +56,14 @@ from streamser.server.commands import (
 from streamser.server.limits import MessagePace
 from streamser.server.outgoing import MissedEvents
 from streamser.settings import EndpointingSettings, Settings
-from streamser.speech.vad import Vad
-
-logger = logging.getLogger(__name__)
 
 _BURST_S = 30.0
 
 _AHEAD = 8
 """Finals a stream may wait for before no more of its sound is taken in."""
 
-_QUIET_S = 0.25
-"""How often it is looked what is to be told, where no sound comes: by no more than so much at
-once, so that a loop that was held up does not take what waits in its sockets for a pause."""
+_IN_FLIGHT = 2 * SAMPLE_RATE
+"""Samples that may be on their way to the session before no more of its sound is taken in."""
 
 _PIECE_S = 0.5
 """Longest piece of sound heard at once: between two, others get their turn."""
@@ -86,17 +96,31 @@ class StreamResources(msgspec.Struct, frozen=True, eq=False):
 
     ``models`` names them, ``modalities`` are those that emotion is read from; ``language`` is
     what the recogniser takes speech for where a client does not say, ``None`` where it detects
-    it. ``new_speaker`` makes a speaker of the emotion model, which may have been loaded anew.
+    it. ``host`` is where sessions live, with their models.
     """
 
     settings: Settings
-    make_vad: Callable[[], Vad]
-    new_speaker: Callable[[], SpeakerModel]
+    host: SessionHost
     models: ModelNames
     modalities: tuple[str, ...]
-    workers: WorkerPools
     limits: Limits
     language: str | None
+
+
+class StreamOwner(Protocol):
+    """Get what a stream tells."""
+
+    def on_event(self, event: Event) -> None:
+        """Pass an event on to everybody."""
+        ...
+
+    def refuse(self, error: ErrorBody) -> None:
+        """Tell the client alone that something it asked for cannot be done."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """End the stream, as something has failed."""
+        ...
 
 
 def stream_settings(settings: Settings) -> StreamSettings:
@@ -109,11 +133,9 @@ def stream_settings(settings: Settings) -> StreamSettings:
 
 
 class LiveStream:
-    """Drive one session on the event loop's thread; events go to ``on_event``, in order.
+    """Take in the sound of one client for its session, and tell its ``owner`` what comes of it.
 
-    What fails where nobody has called is given to ``on_fault``; methods raise it.
-
-    Sound is given in ``pieces`` that take a moment each.
+    For the event loop's thread. Sound is given in ``pieces`` that take a moment each.
     """
 
     def __init__(
@@ -123,35 +145,26 @@ class LiveStream:
         asked: StreamSettings,
         resources: StreamResources,
         messages: MessagePace,
-        on_event: Callable[[Event], None],
-        on_fault: Callable[[Exception], None],
+        owner: StreamOwner,
     ) -> None:
         self.session_id = session_id
         self.asked = asked
         self.began = time.monotonic()
-        self.away = False
-        """Whether the client has vanished, and may come back with the rest of its sound."""
         # Of the stream, not of the connection: coming back again and again gains nothing.
         self.pace = AudioPace(resources.limits.speed)
         self.messages = messages
         self._meeting = meeting
         self._resources = resources
-        self._on_event = on_event
-        self._on_fault = on_fault
-        self._loop = asyncio.get_running_loop()
-        config = self._session_config(asked)
-        self._session = Session(config, resources.make_vad(), resources.new_speaker)
-        self._runner = SessionRunner(
-            self._session, resources.workers, self._post, None if asked.ordered else time.monotonic
-        )
+        self._owner: StreamOwner = owner
+        self._handle: SessionHandle | None = None
         self._decoder = SoundDecoder(asked.format)
         self._check: SoundCheck | None = SoundCheck(encoding_of(asked.format))
         self._resampler = Resampler(rate_of(asked.format), 1)
         self._frames = 0
         self._reached = 0.0
-        self._last_sound = time.monotonic()
-        self._timer: asyncio.TimerHandle | None = None
-        self._ahead = _AHEAD
+        self._pending = 0
+        self._away = False
+        self._expecting = False
         self._room = asyncio.Event()
         self._room.set()
         self._over = asyncio.Event()
@@ -172,25 +185,24 @@ class LiveStream:
         """Return whether the last event has been told."""
         return self._over.is_set()
 
+    @property
+    def away(self) -> bool:
+        """Return whether the client has vanished, and may come back with the rest of its sound."""
+        return self._away
+
+    @away.setter
+    def away(self, away: bool) -> None:
+        self._away = away
+        self._tell_expectation()
+
     def open(self, voice: SessionSnapshot | None) -> None:
         """Open the session; ``voice`` is what was learnt of the speaker before."""
-        self._resources.workers.enter(self.session_id)
-        if voice is not None:
-            try:
-                self._session.speakers.restore(voice)
-            except ModelError as error:
-                # Worth less than a stream that begins: the voice is learnt anew.
-                logger.warning("a voice is learnt anew: %s", error)
-        self._emit(self._runner.begin())
+        config = self._session_config(self.asked)
+        self._handle = self._resources.host.open(config, voice, self._on_told)
 
     def voice(self) -> SessionSnapshot | None:
         """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
-        try:
-            return self._session.speakers.snapshot()
-        except Exception as error:
-            # Of a model that may be anybody's: the stream's end is to be told all the same.
-            logger.error("what was learnt of a speaker is lost", exc_info=error)
-            return None
+        return None if self._handle is None else self._handle.snapshot()
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
         """Cut raw sound so that each part is soon heard."""
@@ -214,35 +226,32 @@ class LiveStream:
         doubt = None if self._check is None else self._check.look(data)
         if doubt is not None:
             self._check = None
-            self._emit(self._runner.advise(doubt))
+            self._apply(Advise(doubt))
         frames = self._decoder.decode(data)
         self._frames += len(frames)
         self._reached += len(frames) * SAMPLE_RATE / self._resampler.rate
-        samples = self._resampler.feed(frames)
-        self._last_sound = time.monotonic()
-        arrived = min(came, self._last_sound)
-        self._emit(self._runner.push_audio(samples, arrived, round(self._reached)))
+        self._push(self._resampler.feed(frames), came)
 
     def commit(self, event_id: str | None, *, lenient: bool) -> None:
         """End the open utterance here."""
         if self.asked.manual:
             # All that was sent before counts, also what the resampler still holds.
             self._drain_resampler()
-        self._carry(self._session.commit(event_id, lenient=lenient))
+        self._apply(Commit(event_id, lenient))
 
     def clear(self) -> None:
         """Throw the open utterance away."""
         if self.asked.manual:
             self._drain_resampler()
-        self._carry(self._session.clear())
+        self._apply(Clear())
 
     def mark(self, marker: str) -> None:
         """Echo a marker once everything so far has been told."""
-        self._carry(self._session.mark(marker))
+        self._apply(Mark(marker))
 
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""
-        self._carry(self._session.report(code, message))
+        self._apply(Report(code, message))
 
     def welcome_back(self, missed: MissedEvents) -> None:
         """Tell a client that has come back where to go on, and what it cannot be told."""
@@ -250,8 +259,7 @@ class LiveStream:
         self._decoder = SoundDecoder(self.asked.format)
         if self._check is not None:
             self._check = SoundCheck(encoding_of(self.asked.format))
-        lost = {"lost_events": missed.lost_events, "lost_finals": missed.lost_finals}
-        self._carry(self._session.welcome_back(received_frames=self._frames, **lost))
+        self._apply(WelcomeBack(self._frames, missed.lost_events, missed.lost_finals))
 
     def configure(self, asked: StreamSettings) -> None:
         """Go on with other settings."""
@@ -260,100 +268,85 @@ class LiveStream:
             self._decoder = SoundDecoder(asked.format)
             if self._check is not None:
                 self._check = SoundCheck(encoding_of(asked.format))
-            self._session.trust_sound()
+            self._apply(TrustSound())
             self._resampler = Resampler(rate_of(asked.format), 1)
-        if asked.speaker != self.asked.speaker:
-            self._session.speakers.reset()
+        new_speaker = asked.speaker != self.asked.speaker
         self.asked = asked
-        self._runner.set_clock(None if asked.ordered else time.monotonic)
-        self._carry(self._session.configure(self._session_config(asked)))
+        self._apply(Reconfigure(self._session_config(asked), new_speaker))
 
     def finish(self) -> None:
         """Let the sound end here; everything still to tell will be told."""
         if not self._ending:
             self._drain_resampler()
             self._ending = True
-            self._emit(self._runner.flush())
+            self._apply(Flush())
 
     def fail(self) -> None:
         """End after a fault: no sound is heard any more, and what was heard is still told."""
         if not self._ending:
             self._ending = True
-            self._emit(self._runner.flush())
+            self._apply(Flush())
 
     async def wait_until_over(self) -> None:
         """Wait for the last event."""
         await self._over.wait()
 
     def abandon(self) -> None:
-        """Drop what waits with the workers; nothing is told any more."""
+        """Drop what waits with the models; nothing is told any more."""
         self._ending = True
-        self._resources.workers.leave(self.session_id)
         self._room.set()
         self._end()
 
     def _end(self) -> None:
         self._over.set()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         # We would keep each other, and the sound, until somebody looks for such circles.
-        self._on_event = _ignore
-        self._on_fault = _ignore
-        self._runner.detach()
+        self._owner = _NOBODY
+        if self._handle is not None:
+            self._handle.leave()
 
     def _drain_resampler(self) -> None:
         if self._ending:
             return
         samples = self._resampler.flush()
         self._resampler = Resampler(self._resampler.rate, 1)
-        self._emit(self._runner.push_audio(samples, time.monotonic(), round(self._reached)))
+        self._push(samples, time.monotonic())
 
-    def _post(self, request: Request, outcome: Outcome) -> None:
-        """Bring an outcome from a worker's thread to the loop's."""
-        try:
-            self._loop.call_soon_threadsafe(self._on_outcome, request, outcome)
-        except RuntimeError:
-            # The loop has ended: nobody waits for outcomes any more.
-            return
+    def _push(self, samples: Samples, came: float) -> None:
+        sound = np.ascontiguousarray(samples, np.float32).tobytes()
+        self._apply(Push(sound, came, round(self._reached)))
+        self._look_for_room()
 
-    def _on_outcome(self, request: Request, outcome: Outcome) -> None:
-        if self._over.is_set():
-            return
-        try:
-            self._emit(self._runner.resolve(request, outcome))
-        except Exception as error:
-            self._on_fault(error)
+    def _apply(self, item: SessionInput) -> None:
+        if self._handle is not None:
+            self._handle.apply(item)
 
-    def _let_time_pass(self) -> None:
-        self._timer = None
-        if self._over.is_set():
-            return
-        quiet = time.monotonic() - self._last_sound >= _QUIET_S
-        passed = to_samples(1000 * _QUIET_S) if quiet else 0
-        # Of one who is away the rest is still to come, and of one who waits for room it is here.
-        all_heard = not self.away and self._room.is_set()
-        try:
-            self._emit(self._runner.lapse(passed, all_heard=all_heard))
-        except Exception as error:
-            self._on_fault(error)
+    def _on_told(self, told: Told) -> None:
+        for event in told.events:
+            self._owner.on_event(event)
+        for refusal in told.refusals:
+            self._owner.refuse(refusal)
+        self._pending = told.pending
+        if told.fault is not None:
+            self._owner.fail(ModelError(told.fault))
+        self._look_for_room()
+        if told.closed:
+            self._end()
 
-    def _carry(self, output: list[Output]) -> None:
-        self._emit(self._runner.dispatch(output))
-
-    def _emit(self, events: list[Event]) -> None:
-        for event in events:
-            self._on_event(event)
-        waits = self._runner.waits_for_time and not self._runner.closed
-        if waits and self._timer is None:
-            self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
-        if self._runner.pending < self._ahead:
+    def _look_for_room(self) -> None:
+        """See whether more sound can be taken in: not if finals, or sound, are too far behind."""
+        behind = 0 if self._handle is None else self._handle.in_flight
+        if self._pending < _AHEAD and behind < _IN_FLIGHT:
             self._room.set()
         else:
             self._room.clear()
-        if self._runner.closed:
-            self._resources.workers.leave(self.session_id)
-            self._end()
+        self._tell_expectation()
+
+    def _tell_expectation(self) -> None:
+        # Of one who is away the rest is still to come, and of one who waits for room it is here.
+        expecting = self._away or not self._room.is_set()
+        if expecting != self._expecting:
+            self._expecting = expecting
+            self._apply(Expect(expecting))
 
     def _session_config(self, asked: StreamSettings) -> SessionConfig:
         resources = self._resources
@@ -373,8 +366,18 @@ class LiveStream:
         )
 
 
-def _ignore(event: Event | Exception) -> None:
-    return
+class _Nobody:
+    def on_event(self, event: Event) -> None:
+        return
+
+    def refuse(self, error: ErrorBody) -> None:
+        return
+
+    def fail(self, error: Exception) -> None:
+        return
+
+
+_NOBODY: Final = _Nobody()
 
 
 def _audio(asked: StreamSettings, models: ModelNames, language: str | None) -> AudioConfig:

@@ -11,9 +11,8 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -58,8 +57,6 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.5, 5
 _BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 
 _Field: TypeAlias = str | float | None
-
-_T = TypeVar("_T")
 
 _logger = logging.getLogger(__name__)
 
@@ -115,38 +112,6 @@ async def _guard(
         await work()
     except Exception as error:
         on_fault(error)
-
-
-async def run_beside(work: Callable[[], _T], name: str) -> _T:
-    """Do ``work`` on a daemon thread called ``name``; returns or raises what it does.
-
-    Unlike those of ``asyncio.to_thread`` it keeps neither the loop nor the interpreter from
-    ending. Where nobody waits any more, it is left to itself.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_T] = loop.create_future()
-
-    def settle(result: _T | None, error: BaseException | None) -> None:
-        if done.done():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result: _T | None = None
-        failed: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:
-            failed = error
-        # The loop may have ended meanwhile.
-        with suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, result, failed)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return await done
 
 
 def describe(error: BaseException) -> str:

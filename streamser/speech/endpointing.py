@@ -158,12 +158,27 @@ class Closed(msgspec.Struct, frozen=True):
 EndpointEvent: TypeAlias = Opened | Extended | PauseDetected | SpeechResumed | Closed
 
 
-class _Window(msgspec.Struct, frozen=True):
+class JudgedWindow(msgspec.Struct, frozen=True):
     """Keep what the choice of a cut needs of one window."""
 
     start: int
     probability: float
     level_db: float
+
+
+class EndpointerState(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold where an endpointer is, to go on from there; positions as it counts them."""
+
+    recent: tuple[JudgedWindow, ...]
+    now: int
+    is_speech: bool
+    speech_end: int
+    onset: int | None
+    accumulated: int
+    start: int | None
+    pausing: bool
+    previous_end: int
+    welcome_until: int
 
 
 class Endpointer:
@@ -184,7 +199,7 @@ class Endpointer:
             )
         self.settings = settings
         self.window = window
-        self._recent: deque[_Window] = deque(maxlen=max(1, settings.cut_search // window))
+        self._recent: deque[JudgedWindow] = deque(maxlen=max(1, settings.cut_search // window))
         self.reset()
 
     @property
@@ -205,6 +220,35 @@ class Endpointer:
         self._previous_end = 0
         self._welcome_until = 0
 
+    def snapshot(self) -> EndpointerState:
+        """Return where it is."""
+        return EndpointerState(
+            recent=tuple(self._recent),
+            now=self._now,
+            is_speech=self._is_speech,
+            speech_end=self._speech_end,
+            onset=self._onset,
+            accumulated=self._accumulated if self._onset is not None else 0,
+            start=self._start,
+            pausing=self._pausing,
+            previous_end=self._previous_end,
+            welcome_until=self._welcome_until,
+        )
+
+    def restore(self, state: EndpointerState) -> None:
+        """Go on from where another of the same settings was."""
+        self.reset()
+        self._recent.extend(state.recent)
+        self._now = state.now
+        self._is_speech = state.is_speech
+        self._speech_end = state.speech_end
+        self._onset = state.onset
+        self._accumulated = state.accumulated
+        self._start = state.start
+        self._pausing = state.pausing
+        self._previous_end = state.previous_end
+        self._welcome_until = state.welcome_until
+
     def push(self, probability: float, level_db: float = 0.0) -> list[EndpointEvent]:
         """Judge the next window; return what it changes, in order.
 
@@ -212,7 +256,7 @@ class Endpointer:
         fixed scale, which decides between equal probabilities where an utterance is cut.
         """
         settings = self.settings
-        self._recent.append(_Window(self._now, probability, level_db))
+        self._recent.append(JudgedWindow(self._now, probability, level_db))
         self._now += self.window
         # Hysteresis: between the two thresholds the last verdict stands.
         self._is_speech = probability >= (

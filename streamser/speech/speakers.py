@@ -104,6 +104,16 @@ class SpeakerClusters:
             self._clusters.append(best)
         return best.label
 
+    def snapshot(self) -> tuple[tuple[str, bytes], ...]:
+        """Return what is known of each speaker, as label and sum of voices."""
+        return tuple((each.label, each.total.tobytes()) for each in self._clusters)
+
+    def restore(self, known: Sequence[tuple[str, bytes]]) -> None:
+        """Go on from what ``snapshot`` returned."""
+        self._clusters = [
+            _Cluster(label, np.frombuffer(total, np.float64)) for label, total in known
+        ]
+
 
 def _directed(voice: Voice) -> npt.NDArray[np.float64]:
     exact = np.asarray(voice, np.float64)

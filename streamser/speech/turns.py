@@ -6,6 +6,7 @@ import math
 from collections import deque
 from typing import Literal, Protocol, TypeAlias
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -14,6 +15,7 @@ from streamser.speech.endpointing import (
     Closed,
     Endpointer,
     EndpointerSettings,
+    EndpointerState,
     EndpointEvent,
     Extended,
     Opened,
@@ -30,6 +32,24 @@ MIN_COMMIT = to_samples(100)
 
 _MOST_AHEAD = 16
 """Windows judged at once: half a second of sound, so that no other stream waits long."""
+
+
+class TurnState(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold where a detector of turns is, at ``position``, the end of what its ring holds.
+
+    ``needs_from`` is the oldest sample that may still be asked for. ``ahead`` are windows judged
+    already; ``vad`` is the detector's own state. In a manual one ``start`` is where what waits to
+    be committed begins.
+    """
+
+    position: int
+    needs_from: int
+    origin: int = 0
+    vad: bytes = b""
+    ahead: tuple[float, ...] = ()
+    endpointer: EndpointerState | None = None
+    start: int | None = None
+    extended: int = 0
 
 
 class TurnDetector(Protocol):
@@ -69,6 +89,14 @@ class TurnDetector(Protocol):
 
     def release(self) -> None:
         """Let all that was heard be held, since others go on from here; only while idle."""
+        ...
+
+    def snapshot(self) -> TurnState:
+        """Return where it is; what was heard of a window that is not whole does not count."""
+        ...
+
+    def restore(self, state: TurnState) -> None:
+        """Go on from where another of the same settings was; the ring ends there."""
         ...
 
 
@@ -130,6 +158,30 @@ class VadTurnDetector:
         """Let the window that was not filled be held as it is."""
         self._ring.append(self._block[: self._filled])
         self._filled = 0
+
+    def snapshot(self) -> TurnState:
+        """Return where it is, at the end of its last whole window."""
+        position, endpointer = self._ring.end, self._endpointer.snapshot()
+        begun = min(
+            position if begin is None else self._origin + begin
+            for begin in (endpointer.start, endpointer.onset)
+        )
+        return TurnState(
+            position=position,
+            needs_from=max(0, begun - self._endpointer.settings.pre_roll - 4 * self.window),
+            origin=self._origin,
+            vad=self._vad.snapshot(),
+            ahead=tuple(self._ahead),
+            endpointer=endpointer,
+        )
+
+    def restore(self, state: TurnState) -> None:
+        """Go on from where another was; windows that it had judged ahead are not judged again."""
+        assert state.endpointer is not None, "a detector of speech has an endpointer"
+        self._origin = state.origin
+        self._vad.restore(state.vad)
+        self._ahead = deque(state.ahead)
+        self._endpointer.restore(state.endpointer)
 
     def _judge_ahead(self, samples: Samples) -> None:
         """Judge the whole windows that are here, which takes a detector less than one by one.
@@ -235,6 +287,20 @@ class ManualTurnDetector:
 
     def release(self) -> None:
         """Have nothing back: all is held already."""
+
+    def snapshot(self) -> TurnState:
+        """Return where it is."""
+        end, start = self._ring.end, self._start
+        return TurnState(
+            position=end,
+            needs_from=end if start is None else start,
+            start=start,
+            extended=self._extended,
+        )
+
+    def restore(self, state: TurnState) -> None:
+        """Go on from where another was."""
+        self._start, self._extended = state.start, state.extended
 
     def _close(self, start: int, reason: Commit | Literal["max_length", "flush"]) -> Closed:
         self._start = None

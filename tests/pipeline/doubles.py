@@ -68,6 +68,13 @@ class LevelVad:
     def reset(self) -> None:
         """Forget nothing: there is no state."""
 
+    def snapshot(self) -> bytes:
+        """Return nothing: there is no state."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Go on from nothing."""
+
 
 class CountingListener:
     """Read a finding together with the number of utterances learnt before it."""

@@ -32,7 +32,6 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.pipeline.engine import Abilities
 from streamser.settings import (
     AsrSettings,
     EndpointingSettings,
@@ -337,34 +336,6 @@ def test_async_streams_take_no_place_in_the_pool_of_the_loop(analyzer: Analyzer)
     for begun, later in asyncio.run(follow_all()):
         assert isinstance(begun, SessionCreated)
         assert later == 1
-
-
-def test_what_loading_has_chosen_is_chosen_once_for_all_processes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Also where several begin to load at the same moment: none chooses another recogniser."""
-
-    class Loaded:
-        abilities = Abilities(asr="the chosen one")
-
-    asked: list[Settings] = []
-    both = threading.Barrier(2)
-
-    def build(analyzer: Analyzer, settings: Settings, part: str, unwanted: object) -> Loaded:
-        asked.append(settings)
-        return Loaded()
-
-    chosen = msgspec.structs.replace(VOICE_ONLY, offline=True)
-    monkeypatch.setattr(Analyzer, "_build_part", build)
-    monkeypatch.setattr("streamser.pipeline.analyzer.settle", lambda settings, name: chosen)
-    with Analyzer(VOICE_ONLY) as analyzer, ThreadPoolExecutor(2) as pool:
-
-        def load(_: int) -> None:
-            both.wait()
-            analyzer._build_words(threading.Event())
-
-        list(pool.map(load, range(2)))
-    assert asked == [VOICE_ONLY, chosen]
 
 
 def test_the_async_twin_raises_what_the_plain_one_raises(tmp_path: Path) -> None:

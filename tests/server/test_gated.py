@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamser.hosting.local import LocalSession
 from tests.server.serving import EMOTION, Stage, demo, dial, encode, of_kind
 
 SPOKEN = encode(demo(1.5))
@@ -68,8 +69,10 @@ def test_one_who_has_vanished_comes_back_to_the_same_utterance(stage: Stage) -> 
         (held,) = sessions._sessions
         while not held.stream.away:
             await asyncio.sleep(0)
+        hosted = held.stream._handle
+        assert isinstance(hosted, LocalSession)
         for _ in range(4):
-            held.stream._let_time_pass()
+            hosted._hosted._let_time_pass()
         async with dial(stage.server, query=query) as wire:
             told = await wire.until("streamser.session.resumed")
             await wire.sound(SPOKEN)

@@ -24,7 +24,7 @@ from tests.server.serving import (
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs signals")
 
-ITS_OWN_CHOICE = {"worker.processes": "none"}
+ITS_OWN_CHOICE = {"worker.processes": 1}
 
 
 def processes() -> list[int]:

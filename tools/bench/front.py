@@ -114,6 +114,12 @@ class _WatchedVad:
     def reset(self) -> None:
         self._vad.reset()
 
+    def snapshot(self) -> bytes:
+        return self._vad.snapshot()
+
+    def restore(self, state: bytes) -> None:
+        self._vad.restore(state)
+
 
 class _WatchedIntake(Resampler):
     def __init__(self, rate: int, watch: _Watch) -> None:

@@ -1,0 +1,270 @@
+"""One session on an event loop, next to its models: inputs in, what becomes of them out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import numpy as np
+
+from streamser.audio.clip import to_samples
+from streamser.errors import ModelError
+from streamser.events import ErrorBody, Event, SessionEvent, SpeechStopped
+from streamser.hosting.records import (
+    Advise,
+    Clear,
+    Commit,
+    EndReplay,
+    Expect,
+    Flush,
+    Lapse,
+    Mark,
+    Push,
+    Reconfigure,
+    Report,
+    SessionInput,
+    Told,
+    TrustSound,
+    WelcomeBack,
+)
+from streamser.pipeline.emitter import RefusedError
+from streamser.pipeline.pair import WorkerPair
+from streamser.pipeline.requests import Outcome, Request
+from streamser.pipeline.restart import RestartPoint, Resumption
+from streamser.pipeline.resumable import ResumableSession
+from streamser.pipeline.session import Output, Session
+from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.stream import SessionRunner
+
+logger = logging.getLogger(__name__)
+
+_QUIET_S = 0.25
+"""How often it is looked what is to be told, where no sound comes: by no more than so much at
+once, so that a loop that was held up does not take what waits in its sockets for a pause."""
+
+
+class HostedSession:
+    """Drive one session on the event loop's thread.
+
+    ``changed`` is called whenever there is something to ``take``.
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig,
+        session: Session,
+        workers: WorkerPair,
+        changed: Callable[[HostedSession], None],
+    ) -> None:
+        self.session_id = config.session_id
+        self._config = config
+        self._session = session
+        self._workers = workers
+        self._changed = changed
+        self._loop = asyncio.get_running_loop()
+        self._runner = SessionRunner(session, workers, self._post, _clock(config))
+        self._events: list[SessionEvent] = []
+        self._refusals: list[ErrorBody] = []
+        self._lapses: list[tuple[int, Lapse]] = []
+        self._fault: str | None = None
+        self._applied = 0
+        self._last_sound = time.monotonic()
+        self._expects_more = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._left = False
+
+    def begin(self, voice: SessionSnapshot | None) -> None:
+        """Open the session; ``voice`` is what was learnt of the speaker before."""
+        self._workers.enter(self.session_id)
+        if voice is not None:
+            try:
+                self._session.speakers.restore(voice)
+            except ModelError as error:
+                # Worth less than a session that begins: the voice is learnt anew.
+                logger.warning("a voice is learnt anew: %s", error)
+        self._do(self._session.begin)
+        self._changed(self)
+
+    def resume(self, past: Resumption) -> None:
+        """Go on where another was."""
+        self._workers.enter(self.session_id)
+        session = self._session
+        assert isinstance(session, ResumableSession), "only such can take another's place"
+        self._applied = past.point.boundary.inputs
+        try:
+            session.resume(past)
+        except Exception as error:
+            self._fail(error)
+        self._changed(self)
+
+    @property
+    def pending(self) -> int:
+        """Return how many requests that must be done are with the models."""
+        return self._runner.pending
+
+    def apply(self, item: SessionInput) -> None:
+        """Give the session something."""
+        if self._left or self._runner.closed:
+            return
+        if isinstance(self._session, ResumableSession) and not isinstance(item, Push):
+            self._session.inputs += 1
+        try:
+            self._follow(item)
+        except RefusedError as refused:
+            self._refusals.append(refused.body)
+        except Exception as error:
+            self._fail(error)
+        self._applied += 1
+        if isinstance(self._session, ResumableSession):
+            self._session.inputs = self._applied
+        self._after()
+
+    def snapshot(self) -> SessionSnapshot | None:
+        """Return what has been learnt of the speaker; ``None`` where the model cannot say."""
+        try:
+            return self._session.speakers.snapshot()
+        except Exception as error:
+            # Of a model that may be anybody's: the session's end is to be told all the same.
+            logger.error("what was learnt of a speaker is lost", exc_info=error)
+            return None
+
+    def take(self) -> Told:
+        """Return what has become of the session since the last time."""
+        told = Told(
+            session_id=self.session_id,
+            events=self._events,
+            refusals=self._refusals,
+            applied=self._applied,
+            position=self._session.position,
+            pending=self._runner.pending,
+            lapses=self._lapses,
+            point=self._point(),
+            closed=self._runner.closed,
+            fault=self._fault,
+        )
+        self._events, self._refusals, self._lapses, self._fault = [], [], [], None
+        return told
+
+    def leave(self) -> None:
+        """Drop what waits with the models; nothing is told any more."""
+        if not self._left:
+            self._left = True
+            self._workers.leave(self.session_id)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            # We would keep each other, and the sound, until somebody looks for such circles.
+            self._changed = _to_nobody
+            self._runner.detach()
+
+    def _follow(self, item: SessionInput) -> None:
+        session = self._session
+        match item:
+            case Push(samples, arrived, reached):
+                self._last_sound = time.monotonic()
+                heard = np.frombuffer(samples, np.float32)
+                came = min(arrived, self._last_sound)
+                self._add(self._runner.push_audio(heard, came, reached))
+            case Commit(event_id, lenient):
+                self._do(partial(session.commit, event_id, lenient=lenient))
+            case Clear():
+                self._do(session.clear)
+            case Mark(marker):
+                self._do(partial(session.mark, marker))
+            case Report(code, message):
+                self._do(partial(session.report, code, message))
+            case Advise(doubt):
+                self._do(partial(session.advise, doubt))
+            case TrustSound():
+                session.trust_sound()
+            case WelcomeBack(frames, lost, finals):
+                fields = {"received_frames": frames, "lost_events": lost, "lost_finals": finals}
+                self._do(partial(session.welcome_back, **fields))
+            case Reconfigure(config, new_speaker):
+                if new_speaker:
+                    session.speakers.reset()
+                self._config = config
+                self._runner.set_clock(_clock(config))
+                self._do(partial(session.configure, config))
+            case Lapse(samples, all_heard):
+                self._do(partial(session.lapse, samples, all_heard=all_heard))
+            case Expect(more):
+                self._expects_more = more
+            case Flush():
+                self._do(session.flush)
+            case EndReplay():
+                assert isinstance(session, ResumableSession), "only such are given all again"
+                self._do(session.end_replay)
+
+    def _do(self, step: Callable[[], list[Output]]) -> None:
+        self._add(self._runner.dispatch(step()))
+
+    def _add(self, events: list[Event]) -> None:
+        self._events += cast("list[SessionEvent]", events)
+
+    def _after(self) -> None:
+        if self._runner.waits_for_time and not self._runner.closed and self._timer is None:
+            self._timer = self._loop.call_later(_QUIET_S, self._let_time_pass)
+        self._changed(self)
+        if self._runner.closed:
+            self.leave()
+
+    def _fail(self, error: Exception) -> None:
+        logger.error("a session has failed", exc_info=error)
+        self._fault = f"{type(error).__name__}: {error}"
+
+    def _post(self, request: Request, outcome: Outcome) -> None:
+        """Bring an outcome from a worker's thread to the loop's."""
+        try:
+            self._loop.call_soon_threadsafe(self._on_outcome, request, outcome)
+        except RuntimeError:
+            # The loop has ended: nobody waits for outcomes any more.
+            return
+
+    def _on_outcome(self, request: Request, outcome: Outcome) -> None:
+        if self._left:
+            return
+        try:
+            self._add(self._runner.resolve(request, outcome))
+        except Exception as error:
+            self._fail(error)
+        self._after()
+
+    def _let_time_pass(self) -> None:
+        self._timer = None
+        if self._left:
+            return
+        quiet = time.monotonic() - self._last_sound >= _QUIET_S
+        passed = to_samples(1000 * _QUIET_S) if quiet else 0
+        try:
+            found = self._runner.lapse(passed, all_heard=not self._expects_more)
+        except Exception as error:
+            found = []
+            self._fail(error)
+        if any(isinstance(event, SpeechStopped) for event in found):
+            # All the time that has passed counts at once where it is given again.
+            self._lapses.append((self._applied, Lapse(self._config.no_sound, True)))
+        self._add(found)
+        self._after()
+
+    def _point(self) -> RestartPoint | None:
+        session = self._session
+        if not isinstance(session, ResumableSession):
+            return None
+        try:
+            return session.restart_point()
+        except Exception as error:
+            logger.error("no point to go on from", exc_info=error)
+            return None
+
+
+def _clock(config: SessionConfig) -> Callable[[], float] | None:
+    return None if config.ordered else time.monotonic
+
+
+def _to_nobody(session: HostedSession) -> None:
+    return
