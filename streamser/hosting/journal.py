@@ -46,7 +46,7 @@ class Journal:
         self._position = 0
         self._heard = 0
         self._seq = 0
-        self._told: deque[tuple[int, EventKey]] = deque()
+        self._told: list[tuple[int, EventKey]] = []
         self._texts: dict[str, str] = {}
         self._due: dict[str, None] = {}
         self._point: RestartPoint | None = None
@@ -179,8 +179,8 @@ class Journal:
         self._point = point
         while self._entries and self._is_over(self._entries[0], point):
             self._entries.popleft()
-        while self._told and self._told[0][0] <= point.seq:
-            self._told.popleft()
+        since = [told for told in self._told if told[0] > point.seq]
+        self._told = [*((point.seq, key) for key in point.expected), *since]
 
     def _is_over(self, entry: _Entry, point: RestartPoint) -> bool:
         if isinstance(entry.item, Push):

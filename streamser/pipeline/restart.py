@@ -30,13 +30,16 @@ _IN_PASSING = (
 )
 """They depend on timing: others come in their place."""
 
+_FINALS = (
+    events.TranscriptionCompleted,
+    events.EmotionCompleted,
+    events.MoodUpdated,
+    events.TranscriptionFailed,
+)
+"""They move the point that a session goes on from, and so never come again."""
+
 _STARTED = "input_audio_buffer.speech_started"
 _COMMITTED = "input_audio_buffer.committed"
-_FINALS = {
-    "streamser.emotion.completed",
-    "conversation.item.input_audio_transcription.completed",
-    "conversation.item.input_audio_transcription.failed",
-}
 
 
 class OpenUtterance(msgspec.Struct, frozen=True):
@@ -61,11 +64,12 @@ class Boundary(msgspec.Struct, frozen=True, kw_only=True):
     """Hold where the sound is once an utterance has closed.
 
     ``inputs`` is how many of what was given to the session are over by then, ``seq`` the number of
-    the last event told.
+    the last event told; ``expected`` are events told by then that are still to come again.
     """
 
     inputs: int
     seq: int
+    expected: tuple[EventKey, ...]
     hearing: HearingState
     open: OpenUtterance | None
     markers: tuple[tuple[str, int], ...]
@@ -76,12 +80,14 @@ class Boundary(msgspec.Struct, frozen=True, kw_only=True):
 class RestartPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Hold all that a session goes on from: a boundary, and what was known once it was told of.
 
-    ``seq`` is the number of the last event that will not come again. ``dropped`` are partials and
+    ``seq`` is the number of the last event that will not come again, but for those ``expected``.
+    ``dropped`` are partials and
     samples.
     """
 
     boundary: Boundary
     seq: int
+    expected: tuple[EventKey, ...]
     config: SessionConfig
     speakers: SpeakersState
     mood: MoodMemory
@@ -120,9 +126,9 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
 def key_of(event: events.Event, *, ordered: bool) -> EventKey | None:
     """Return what makes an event the same one; ``None`` where it does not come again.
 
-    In an ``ordered`` session everything comes again.
+    In an ``ordered`` session what is told in passing comes again, too.
     """
-    if not ordered and isinstance(event, _IN_PASSING):
+    if isinstance(event, _FINALS) or (not ordered and isinstance(event, _IN_PASSING)):
         return None
     name = getattr(event, "item_id", None) or getattr(event, "id", None) or ""
     return event.type, str(name)
@@ -143,13 +149,14 @@ class ToldEvents:
         self._left[key] -= 1
         return True
 
+    @property
+    def expected(self) -> tuple[EventKey, ...]:
+        """Return what has not come again so far."""
+        return tuple(self._left.elements())
+
     def lost_items(self) -> list[tuple[str, bool]]:
         """Return items that have not come again, in their order, and whether they were over."""
         left = [key for key, count in self._left.items() if count]
         over = [name for kind, name in left if kind == _COMMITTED]
         begun = [name for kind, name in left if kind == _STARTED and name not in over]
-        finals = {name for kind, name in left if kind in _FINALS}
-        return [
-            *((name, True) for name in over if name not in finals),
-            *((name, False) for name in begun if name not in finals),
-        ]
+        return [*((name, True) for name in over), *((name, False) for name in begun)]

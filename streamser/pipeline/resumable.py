@@ -13,6 +13,7 @@ from streamser.emotion.model import SpeakerModel
 from streamser.pipeline.requests import Fault
 from streamser.pipeline.restart import (
     Boundary,
+    EventKey,
     OpenUtterance,
     RestartPoint,
     Resumption,
@@ -43,7 +44,7 @@ class ResumableSession(Session):
         super().__init__(config, vad, new_speaker)
         self.inputs = 0
         self._boundaries: dict[str, Boundary] = {}
-        self._settled: tuple[Boundary, int] | None = None
+        self._settled: tuple[Boundary, int, tuple[EventKey, ...]] | None = None
         self._replaying = False
         self._texts: dict[str, str] = {}
         # The first is where nothing was heard yet.
@@ -61,13 +62,14 @@ class ResumableSession(Session):
             busy = self._open is not None or not self._hearing.idle or not self._events.is_empty
             if busy or not far or self._ending or self._replaying:
                 return None
-            settled = self._boundary(), self._events.seq
-        at, seq = settled
+            settled = self._boundary(), self._events.seq, self._expected
+        at, seq, expected = settled
         self._point_at = at.hearing.turns.position
         return RestartPoint(
             boundary=at,
             # Of an ordered session everything after the final comes again, in its order.
             seq=seq if self._config.ordered else at.seq,
+            expected=expected if self._config.ordered else at.expected,
             config=self._config,
             speakers=self.speakers.state(),
             mood=self._mood.snapshot(),
@@ -148,7 +150,11 @@ class ResumableSession(Session):
         """Note that an utterance has been told of, and with it all before it."""
         boundary = self._boundaries.pop(item_id, None)
         if boundary is not None:
-            self._settled = boundary, self._events.seq
+            self._settled = boundary, self._events.seq, self._expected
+
+    @property
+    def _expected(self) -> tuple[EventKey, ...]:
+        return () if self._events.told is None else self._events.told.expected
 
     def _boundary(self) -> Boundary:
         goes_on = self._open
@@ -157,6 +163,7 @@ class ResumableSession(Session):
         return Boundary(
             inputs=self.inputs,
             seq=self._events.seq,
+            expected=self._expected,
             hearing=self._hearing.snapshot(),
             open=None if goes_on is None else still,
             markers=tuple(self._markers),

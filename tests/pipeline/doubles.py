@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ __all__ = [
     "answer",
     "answer_all",
     "events_of",
+    "make_config",
     "make_session",
     "requests_of",
     "speech",
@@ -179,7 +181,7 @@ def voice_of(sound: Samples) -> Voice:
     return np.array([loud, not loud], np.float32)
 
 
-def make_session(
+def make_config(
     *,
     ordered: bool = False,
     speculative: bool = True,
@@ -188,9 +190,9 @@ def make_session(
     clustering: Clustering | None = None,
     speaker: str | None = None,
     words: bool = True,
-) -> Session:
-    """Make a session on doubles, with a hangover of 500 ms; without ``words``, of voices alone."""
-    profile = SessionConfig(
+) -> SessionConfig:
+    """Set a session up, with a hangover of 500 ms; without ``words``, of voices alone."""
+    return SessionConfig(
         session_id="s",
         models=ModelNames(vad="level", asr="spelling" if words else None, emotion="loudness"),
         endpointing=EndpointerSettings.from_ms(max_length_ms=max_length_ms),
@@ -201,7 +203,11 @@ def make_session(
         clustering=clustering,
         speaker=speaker,
     )
-    return Session(profile, LevelVad(), CountingListener)
+
+
+def make_session(**how: Any) -> Session:
+    """Make a session on doubles, set up as ``make_config`` does."""
+    return Session(make_config(**how), LevelVad(), CountingListener)
 
 
 def events_of(output: Sequence[Output]) -> list[Event]:
