@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
 from streamser.training.corpora import cremad

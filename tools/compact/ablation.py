@@ -20,10 +20,9 @@ import numpy.typing as npt
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.compact.layers import LayerEar, load_layers
-from streamser.emotion.compact.layout import placed
+from streamser.emotion.compact.encoders import LayerEar, load_layers
 from streamser.emotion.compact.model import measured_sound
-from streamser.emotion.compact.running import Norm, Usual, Views
+from streamser.emotion.compact.running import Norm, Usual, Views, placed
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError

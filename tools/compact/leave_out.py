@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamser.emotion.compact.layers import load_layers
+from streamser.emotion.compact.encoders import load_layers
 from streamser.errors import StreamserError
 from streamser.training.corpora import emodb
 from tools.compact.ablation import Clip, Score, mean_score, measured_clips, train_and_judge

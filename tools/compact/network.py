@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamser.emotion.compact.layout import ALONG, GROUPS, WIDTH
+from streamser.emotion.compact.running import ALONG, GROUPS, WIDTH
 from streamser.emotion.fused.config import FusionConfig
 from streamser.emotion.fused.fusion import Fusion
 from streamser.emotion.fused.interfaces import Encoded

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from streamser.emotion.compact.words import Words
+from streamser.emotion.compact.encoders import Words
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.augment.words import plain
 from tools.compact.voices import keep

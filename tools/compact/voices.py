@@ -10,11 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.blocks import whisper_frames
-from streamser.emotion.compact.layers import LayerEar
-from streamser.emotion.compact.layout import MEASURED, WIDTH, placed
+from streamser.emotion.compact.encoders import LayerEar, whisper_frames
 from streamser.emotion.compact.model import measured_sound
-from streamser.emotion.compact.running import Norm
+from streamser.emotion.compact.running import MEASURED, WIDTH, Norm, placed
 from streamser.emotion.frontend import Frames, Mel, log_mel
 from streamser.errors import ConfigError
 from streamser.saving import replacing

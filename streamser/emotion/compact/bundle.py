@@ -21,12 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import Calibration, read_calibrations
-from streamser.emotion.compact.graph import open_graph
-from streamser.emotion.compact.layers import GRAPH, VALUES, LayerEar, load_layers
-from streamser.emotion.compact.layout import DIRECTIONS, WIDTH
-from streamser.emotion.compact.running import Norm
-from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
+from streamser.emotion.compact.encoders import (
+    GRAPH,
+    TOKENIZER,
+    VALUES,
+    WORDS,
+    LayerEar,
+    Words,
+    load_layers,
+    load_words,
+)
+from streamser.emotion.compact.running import DIRECTIONS, WIDTH, Norm
 from streamser.errors import ModelError
+from streamser.machine import open_graph
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 FORMAT: Final = "streamser.compact"

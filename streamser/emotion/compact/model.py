@@ -27,9 +27,8 @@ from streamser.emotion.calibration import (
 )
 from streamser.emotion.compact.bundle import Bundle, load_bundle
 from streamser.emotion.compact.ear import Ear, cleaned, listen
-from streamser.emotion.compact.layers import VALUES, LayerEar
-from streamser.emotion.compact.layout import GROUPS, placed
-from streamser.emotion.compact.running import Reference, Usual, read_usual
+from streamser.emotion.compact.encoders import VALUES, LayerEar
+from streamser.emotion.compact.running import GROUPS, Reference, Usual, placed, read_usual
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Prediction, Segment

@@ -1,4 +1,9 @@
-"""What is usual for one stream: running mean and deviation of its utterances' statistics.
+"""What is usual for one stream: running mean and deviation of its utterances' measurements.
+
+Measured are statistics, Whisper's lower layers, and where these lie along a few *directions* of
+the layers' space: those in which the emotions of one speaker differ most against what differs
+within an emotion. How far a stream spreads along them says whether it holds several moods or one,
+whatever the microphone.
 
 A prior from training counts as some utterances for ever, so that a stream's first utterance has
 something to be compared with, and a lasting mood is never wholly taken for the voice's own
@@ -13,10 +18,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.layout import GROUPS, WIDTH
+from streamser.emotion.compact import statistics
+from streamser.emotion.compact.encoders import LAYER_WIDTH as LAYER
+from streamser.emotion.compact.encoders import LAYERS, VALUES
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.model import DAMAGED_STATE
 from streamser.errors import ModelError
+
+DIRECTIONS: Final = 3
+"""Four categories span no more."""
+MEASURED: Final = statistics.WIDTH + VALUES
+"""What is measured before it is placed along the directions."""
+WIDTH: Final = MEASURED + DIRECTIONS
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,6 +46,34 @@ LIMIT: Final = 4.0
 
 _FULL_SECONDS: Final = 1.0  # an utterance with less speech counts in proportion
 _LEAST_VARIANCE: Final = 0.1  # of the prior's: a monotonous stream must not blow up what is rare
+
+
+def _groups() -> dict[str, slice]:
+    found = dict(statistics.GROUPS)
+    for layer in range(LAYERS):
+        for kind in ("mean", "sd"):
+            first = statistics.WIDTH + LAYER * (2 * layer + (kind == "sd"))
+            found[f"layer{layer + 1}_{kind}"] = slice(first, first + LAYER)
+    for number in range(DIRECTIONS):
+        found[f"direction{number + 1}"] = slice(MEASURED + number, MEASURED + number + 1)
+    return found
+
+
+GROUPS: Final = _groups()
+"""Which part of the vector holds which group."""
+ALONG: Final = tuple(name for name in GROUPS if name.startswith("direction"))
+"""The groups of the directions, one number each."""
+
+
+def placed(
+    values: npt.NDArray[np.float32], directions: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Append where measurements, float32 [..., MEASURED], lie along ``directions``.
+
+    ``directions`` is float32 [DIRECTIONS, VALUES]. Returns [..., WIDTH]; ``nan`` stays ``nan``.
+    """
+    along = values[..., statistics.WIDTH :] @ directions.T
+    return np.concatenate([values, along], axis=-1)
 
 
 class Norm(msgspec.Struct, frozen=True, eq=False):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.emotion.compact.blocks import BANDS, HOP, LOWEST, Frames, whisper_frames
+from streamser.emotion.compact.encoders import BANDS, HOP, LOWEST, Frames, whisper_frames
 from streamser.emotion.frontend import Mel, Sound
 from streamser.emotion.fused.adapt import LayerSum, adapt, checkpoint_layers
 from streamser.emotion.fused.config import WhisperAcousticConfig

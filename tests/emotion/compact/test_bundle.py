@@ -19,7 +19,7 @@ from streamser.emotion.compact.bundle import (
     is_bundle,
     load_bundle,
 )
-from streamser.emotion.compact.words import WORDS
+from streamser.emotion.compact.encoders import WORDS
 from streamser.errors import ModelError
 from tests.emotion.compact.bundles import tiny_bundle
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact import ear as module
-from streamser.emotion.compact.ear import Ear, Heard, listen
-from streamser.emotion.frontend import Frames, whole_frames
+from streamser.emotion.compact.ear import VOICED, Ear, Heard, follow_pitch, listen
+from streamser.emotion.frontend import BANDS, Frames, log_mel, whole_frames
 from streamser.emotion.model import Place
-from tests.emotion.voices import in_noise, speak
+from tests.emotion.voices import glide, in_noise, sing, speak
 
 SOUND: Samples = np.concatenate([in_noise(speak(hertz), 35, seed=hertz) for hertz in (95, 210)])
 SOUND[20_000:20_040] = np.nan
@@ -142,3 +142,39 @@ def test_without_a_place_nothing_is_kept(heard: list[int]) -> None:
         heard.clear()
         expect_same(ear.hear(SOUND, None), SOUND)
         assert sum(heard) == 1 + len(SOUND) // 256
+
+
+@pytest.mark.parametrize("hertz", [90.0, 120.0, 180.0, 240.0, 320.0])
+def test_the_pitch_of_a_voice_is_found_from_bands_alone(hertz: float) -> None:
+    """Within half a semitone, in nearly every frame, from a deep voice to a child's."""
+    track = follow_pitch(log_mel(in_noise(sing(glide(hertz, hertz, 1.0)), 30)))
+    voiced = track.periodicity > VOICED
+    off = np.abs(12 * (track.log2_f0[voiced] - np.log2(hertz)))
+    assert voiced.mean() > 0.5
+    assert np.median(off) < 0.5
+    assert (off > 3).mean() < 0.1
+
+
+def test_neither_gain_nor_a_tilted_microphone_moves_the_pitch() -> None:
+    """A constant leaves it exactly; 12 dB more treble by less than a tenth of a semitone."""
+    levels = log_mel(in_noise(speak(160), 30)).astype(np.float64)
+    plain = follow_pitch(levels)
+    louder = follow_pitch(levels + 20.0)
+    np.testing.assert_allclose(louder.periodicity, plain.periodicity, atol=1e-9)
+    np.testing.assert_array_equal(louder.log2_f0, plain.log2_f0)
+    bright = follow_pitch(levels + np.linspace(0, 12, BANDS))
+    voiced = plain.periodicity > VOICED
+    moved = np.abs(12 * (bright.log2_f0 - plain.log2_f0))[voiced]
+    assert np.median(moved) < 0.1
+
+
+def test_noise_is_rarely_voiced() -> None:
+    """White noise has ripple, but no harmonics."""
+    noise = np.random.default_rng(1).normal(0, 0.1, 2 * SAMPLE_RATE).astype(np.float32)
+    assert (follow_pitch(log_mel(noise)).periodicity > VOICED).mean() < 0.3
+
+
+def test_flat_and_missing_frames_have_no_pitch() -> None:
+    """Nothing is nothing."""
+    assert len(follow_pitch(np.zeros((0, BANDS), np.float32)).log2_f0) == 0
+    assert np.abs(follow_pitch(np.zeros((3, BANDS), np.float32)).periodicity).max() < 1e-9

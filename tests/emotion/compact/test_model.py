@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.compact.model import CompactModel, load_compact
 from streamser.emotion.compact.running import PRIOR
 from streamser.emotion.frontend import Mel, log_mel

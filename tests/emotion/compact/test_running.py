@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.layout import WIDTH
-from streamser.emotion.compact.running import LIMIT, MEMORY, PRIOR, Norm, Usual, read_usual
+from streamser.emotion.compact.running import LIMIT, MEMORY, PRIOR, WIDTH, Norm, Usual, read_usual
 from streamser.emotion.compact.statistics import Measured
 from streamser.errors import ModelError
 

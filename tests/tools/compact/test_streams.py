@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.layout import WIDTH
-from streamser.emotion.compact.running import LIMIT, Norm, Usual
+from streamser.emotion.compact.running import LIMIT, WIDTH, Norm, Usual
 from streamser.emotion.compact.statistics import Measured
 from tests.tools.compact.tiny_voices import tiny_voices
 from tools.compact.streams import (
