@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.audio.array import MOST_CHANNELS, ArraySource
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
+from streamser.audio.raw import MOST_CHANNELS, ArraySource
 from streamser.audio.reader import Resampler, checked_rate
 from streamser.audio.source import AudioSource, Gap
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel

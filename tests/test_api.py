@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 import streamser
-from streamser.audio.array import ArraySource, as_frames
 from streamser.audio.clip import Samples
+from streamser.audio.raw import ArraySource, as_frames
 from streamser.audio.source import AudioSource
 from streamser.client.utterances import as_source
 from streamser.errors import AudioError, ConfigError, ModelError

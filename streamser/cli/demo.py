@@ -82,7 +82,7 @@ def demo(
 
 
 def _listen_aloud(source: AudioSource, settings: Settings, *, as_json: bool) -> None:
-    from streamser.audio.playback import Audible, open_output
+    from streamser.audio.output import Audible, open_output
     from streamser.cli.listen import listen_to
 
     audible = Audible(source, open_output(source.rate, source.channels))

@@ -99,7 +99,7 @@ def _row(ready: HubModel) -> dict[str, Any]:
     import msgspec
 
     from streamser.emotion.hub_models.files import held
-    from streamser.hub_cache import snapshot_revision
+    from streamser.hub import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
     revision = snapshot_revision(ready.repository)
@@ -129,7 +129,7 @@ def _print_table(models: Sequence[HubModel]) -> None:
 
     from streamser.emotion.hub_models.files import held
     from streamser.emotion.hub_models.registry import size_of
-    from streamser.hub_cache import snapshot_revision
+    from streamser.hub import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)

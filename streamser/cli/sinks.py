@@ -152,7 +152,7 @@ class RecordSink:
     """
 
     def __init__(self, folder: Path) -> None:
-        from streamser.audio.recorder import FlacRecorder
+        from streamser.audio.output import FlacRecorder
 
         events, sound = folder / "session.jsonl", folder / "audio.flac"
         try:

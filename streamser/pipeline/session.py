@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from streamser import events
 from streamser.audio.clip import Ring, Samples, to_ms
-from streamser.audio.suspicion import Doubt
+from streamser.audio.source import Doubt
 from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
 from streamser.pipeline.emitter import (
@@ -39,9 +39,9 @@ from streamser.pipeline.utterance import (
     VoiceReady,
 )
 from streamser.speech import endpointing
+from streamser.speech.endpointing import ManualTurnDetector, TurnDetector
 from streamser.speech.hypothesis import agree, committed_text, units
-from streamser.speech.turns import ManualTurnDetector, TurnDetector, VadTurnDetector
-from streamser.speech.vad import Vad
+from streamser.speech.vad import Vad, VadTurnDetector
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from streamser.errors import ModelError
-from streamser.hub_cache import (
+from streamser.hub import (
     answers,
     cached_snapshot,
     hub_address,

@@ -33,10 +33,9 @@ from streamser.emotion.fused.build import rebuild_model
 from streamser.emotion.fused.config import FusedConfig
 from streamser.emotion.fused.interfaces import TextEncoder
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.hub import HubRequest, fetch
 from streamser.emotion.loading import read_weights, write_weights
 from streamser.errors import ConfigError, ModelError, first_line
-from streamser.hub_cache import split_revision
+from streamser.hub import HubRequest, fetch, split_revision
 
 LIBRARY: Final = "streamser"
 PIPELINE: Final = "audio-classification"

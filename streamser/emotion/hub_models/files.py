@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-from streamser.emotion.hub import PICKLE, WEIGHTS
 from streamser.emotion.hub_models.registry import HubModel, size_of
 from streamser.errors import ModelError, first_line
-from streamser.hub_cache import (
+from streamser.hub import (
+    PICKLE,
+    WEIGHTS,
     answers,
     cached_snapshot,
     hub_address,

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.hub_cache import split_revision
+from streamser.hub import split_revision
 
 Kind: TypeAlias = Literal["pooled", "superb", "odyssey", "words", "emotion2vec", "sensevoice"]
 """Which code runs a model: the layout of its files and its head."""

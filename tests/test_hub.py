@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.hub_cache import cached_snapshot, revision_of, snapshot_revision, split_revision
+from streamser.hub import cached_snapshot, revision_of, snapshot_revision, split_revision
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

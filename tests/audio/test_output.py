@@ -1,7 +1,11 @@
+"""Sound that is played while it is read, and kept in a file that survives its writer."""
+
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +14,99 @@ import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.audio.file import FileSource
-from streamser.audio.recorder import FlacRecorder
+from streamser.audio.output import Audible, FlacRecorder
+from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 from tests.audio.sounds import heard
 from tests.data import shared_data
+
+
+class Blocks:
+    """A source of a few blocks, each of one value, with a gap after the first."""
+
+    name = "blocks"
+    rate = 16_000
+    channels = 1
+    live = True
+    duration = None
+
+    def __init__(self, count: int) -> None:
+        self.stopped = False
+        self._count = count
+
+    def chunks(self) -> Iterator[Frames | Gap]:
+        for value in range(self._count):
+            yield np.full((320, 1), value, dtype=np.float32)
+            if value == 0:
+                yield Gap(320, "dropped")
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Output:
+    """A loudspeaker that plays into a list, fails, or hangs until it is let go."""
+
+    def __init__(self, *, fails: bool = False, hangs: bool = False) -> None:
+        self.played: list[bytes] = []
+        self.tries = 0
+        self.closed = threading.Event()
+        self.free = threading.Event()
+        self._fails = fails
+        if not hangs:
+            self.free.set()
+
+    def write(self, data: bytes) -> None:
+        self.free.wait(60)
+        self.tries += 1
+        if self._fails:
+            raise AudioError("the loudspeaker plays no more: unplugged")
+        self.played.append(data)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_what_is_yielded_is_played() -> None:
+    """In its order and to its end; then the device is given back."""
+    output = Output()
+    audible = Audible(Blocks(5), output)
+    chunks = list(audible.chunks())
+    assert len(chunks) == 6
+    frames = [chunk.tobytes() for chunk in chunks if not isinstance(chunk, Gap)]
+    assert output.played == frames
+    assert output.closed.is_set()
+    assert audible.fault is None
+
+
+def test_a_loudspeaker_that_fails_is_told_and_stops_nothing() -> None:
+    """All is still heard by the program, and the device is not asked again."""
+    output = Output(fails=True)
+    audible = Audible(Blocks(5), output)
+    assert len(list(audible.chunks())) == 6
+    assert output.tries == 1
+    assert audible.fault is not None
+    assert "unplugged" in audible.fault
+
+
+def test_a_loudspeaker_that_hangs_holds_nobody_up() -> None:
+    """What it cannot take is not kept for ever; it ends when it is let go."""
+    output = Output(hangs=True)
+    audible = Audible(Blocks(500), output)
+    sound = audible.chunks()
+    heard = [next(sound) for _ in range(400)]
+    assert len(heard) == 400
+    output.free.set()
+    sound.close()  # type: ignore[attr-defined]
+    assert output.closed.wait(60)
+    assert len(output.played) < 60
+
+
+def test_stopping_it_stops_the_source() -> None:
+    """The one that it plays."""
+    source = Blocks(1)
+    Audible(source, Output()).stop()
+    assert source.stopped
 
 
 def test_recording_of_16_bit_sound_is_exact(tmp_path: Path) -> None:
@@ -41,7 +134,7 @@ def test_too_loud_is_clipped_and_does_not_wrap_around(tmp_path: Path) -> None:
 def test_killed_writer_leaves_all_but_the_last_second(tmp_path: Path) -> None:
     """A process that dies at once, without closing, leaves a file that reads without error."""
     code = (
-        "import os, sys, numpy as np; from streamser.audio.recorder import FlacRecorder\n"
+        "import os, sys, numpy as np; from streamser.audio.output import FlacRecorder\n"
         "recorder = FlacRecorder(sys.argv[1])\n"
         "sound = np.arange(80_000, dtype=np.float32) % 1000 / 32768\n"
         "for at in range(0, 80_000, 500): recorder.write(sound[at:at + 500])\n"
@@ -100,7 +193,7 @@ def test_full_disk_is_an_error_and_keeps_what_fitted(tmp_path: Path) -> None:
     """Where the file cannot grow, write raises; the sound up to there can be read."""
     code = (
         "import resource, signal, sys, numpy as np\n"
-        "from streamser.audio.recorder import FlacRecorder\n"
+        "from streamser.audio.output import FlacRecorder\n"
         "from streamser.errors import AudioError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"

@@ -5,8 +5,9 @@ import io
 import numpy as np
 import pytest
 
+from streamser.audio.clip import is_pinned
 from streamser.audio.raw import RawSource
-from streamser.audio.suspicion import SoundCheck, is_pinned
+from streamser.audio.source import SoundCheck
 from tests.audio.sounds import heard
 from tests.cli.running import DEMO
 
