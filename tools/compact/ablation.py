@@ -27,7 +27,7 @@ from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import cremad, emodb
+from streamser.training.corpora.acted import read_cremad, read_emodb
 from streamser.training.evaluation.metrics import uar
 from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
@@ -159,8 +159,8 @@ def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.in
 
 def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
     """Measure what the variations are judged on, by its title."""
-    crema = cremad.read(data / "cremad_mel", votes="intended", categories="all")
-    german = emodb.read(data / "emodb", categories="all")
+    crema = read_cremad(data / "cremad_mel", votes="intended", categories="all")
+    german = read_emodb(data / "emodb", categories="all")
     return {
         "CREMA-D dev": measured_clips((item for item in crema if item.split == "dev"), layers),
         "EmoDB": measured_clips(german, layers),

@@ -10,7 +10,7 @@ import numpy as np
 from streamser.emotion.compact.model import CompactFinding, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import goemotions
+from streamser.training.corpora.texts import read_goemotions
 from streamser.training.evaluation.bootstrap import Difference, compare
 from streamser.training.evaluation.metrics import UAR, WAR
 from streamser.training.evaluation.predictions import Predictions
@@ -41,7 +41,7 @@ Heard = Mapping[str, Sequence[Prediction]]
 def voice_and_words(bench: Bench) -> Section:
     """Measure pairs of CREMA-D test voices and GoEmotions test texts."""
     corpus, streams = bench.corpus("cremad"), bench.streams("cremad")
-    texts = [item for item in goemotions.read(bench.data / "text") if item.split == "test"]
+    texts = [item for item in read_goemotions(bench.data / "text") if item.split == "test"]
     texts = texts[: bench.plan.texts]
     pairs = make(corpus, streams, texts, seed=0)
     heard = _hear(bench, pairs, texts)
