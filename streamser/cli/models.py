@@ -53,8 +53,8 @@ def pull(
     ] = False,
 ) -> None:
     """Download public models into the hub's cache; what a broken download left is gone on with."""
-    from streamser.emotion.hub_models.files import pull as fetch
     from streamser.emotion.hub_models.registry import caveats, named
+    from streamser.emotion.hub_models.registry import pull as fetch
 
     wanted = dict.fromkeys(ready for name in names for ready in named(name))
     for ready in wanted:
@@ -98,7 +98,7 @@ def check(
 def _row(ready: HubModel) -> dict[str, Any]:
     import msgspec
 
-    from streamser.emotion.hub_models.files import held
+    from streamser.emotion.hub_models.registry import held
     from streamser.hub import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
@@ -127,8 +127,7 @@ def _print_table(models: Sequence[HubModel]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from streamser.emotion.hub_models.files import held
-    from streamser.emotion.hub_models.registry import size_of
+    from streamser.emotion.hub_models.registry import held, size_of
     from streamser.hub import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)

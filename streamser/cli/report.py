@@ -24,7 +24,7 @@ from streamser.errors import ConfigError, StreamserError
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
-    from streamser.report.transcript import SoundClip
+    from streamser.report.cards import SoundClip
 
 
 def report(
@@ -104,7 +104,7 @@ def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
 
 def _clips(recording: Recording, audio: Path | None) -> list[SoundClip]:
     """Read the sound that was asked for."""
-    from streamser.report.transcript import read_clip
+    from streamser.report.cards import read_clip
 
     if audio is not None:
         clip = read_clip(audio, "Sound")

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from streamser import __version__
 from streamser.report import cards
+from streamser.report.cards import SoundClip, transcript_card
 from streamser.report.charts import (
     ZOOMS,
     dash_of,
@@ -21,7 +22,6 @@ from streamser.report.charts import (
 )
 from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
-from streamser.report.transcript import SoundClip, transcript_card
 
 NOTICE = (
     "Readings are guesses about how speech sounds. They are not facts about what people feel or"

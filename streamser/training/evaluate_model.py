@@ -17,8 +17,7 @@ from streamser.emotion.compact.bundle import PARTS, read_description
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.hub_models.files import locate
-from streamser.emotion.hub_models.registry import is_hub_model, named
+from streamser.emotion.hub_models.registry import is_hub_model, locate, named
 from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
 from streamser.plugins import EMOTION_MODELS, find_plugin

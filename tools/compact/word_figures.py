@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.augment.words import SoundAlikes, disturb_words, plain
+from streamser.training.augment.augmenter import SoundAlikes, disturb_words, plain
 from streamser.training.corpora.texts import read_emobank, read_goemotions
 from streamser.training.evaluation.metrics import ccc, ece, macro_f1, uar
 from streamser.training.folds import normalise

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from streamser.emotion.compact.model import CompactFinding
 from streamser.taxonomy import CATEGORIES
-from streamser.training.augment.words import plain
+from streamser.training.augment.augmenter import plain
 from streamser.training.corpora.reading import one_hot
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item

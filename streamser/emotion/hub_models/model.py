@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import entropy
-from streamser.emotion.hub_models.files import locate
 from streamser.emotion.hub_models.labels import Part
-from streamser.emotion.hub_models.registry import HubModel, named
+from streamser.emotion.hub_models.registry import HubModel, locate, named
 from streamser.emotion.hub_models.torch_models import Given, HubReader
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError
