@@ -24,12 +24,7 @@ from streamser.cli.options import (
     read_sessions,
 )
 from streamser.errors import ConfigError, StreamserError
-from streamser.export.formats import (
-    ExportFormat,
-    format_by_ending,
-    format_by_name,
-    is_format,
-)
+from streamser.export.formats import ExportFormat, format_by_ending, format_by_name, is_format
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples

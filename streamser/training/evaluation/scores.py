@@ -9,12 +9,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.calibration import (
-    UNCALIBRATED,
-    Calibration,
-    is_unsure,
-    probabilities,
-)
+from streamser.emotion.calibration import UNCALIBRATED, Calibration, is_unsure, probabilities
 from streamser.training.evaluation.bootstrap import Estimate, clusters, estimate
 from streamser.training.evaluation.metrics import (
     BRIER,
