@@ -9,22 +9,14 @@ from typing import Final, Literal
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.corpora.reading import (
-    UNRATED,
-    Categories,
-    Source,
-    find,
-    one_hot,
-    read_rows,
-    vote_shares,
-)
+from streamser.training.corpora import reading
 from streamser.training.manifest import Item, MelSpan, Scale
 
 Votes = Literal["intended", "voice", "face", "av"]
 Proxies = Literal["voice", "av", "none"]
 
 CREMAD_ARCHIVE: Final = "cremad_logmel128_dt_u8.npz"
-_CREMAD: Final = Source("CREMA-D", "https://github.com/CheyneyComputerScience/CREMA-D")
+_CREMAD: Final = reading.Source("CREMA-D", "https://github.com/CheyneyComputerScience/CREMA-D")
 
 _LETTERS: Final = {
     "N": "neutral",
@@ -63,7 +55,9 @@ _CREMAD_SENTENCES: Final = {
     "WSI": "We'll stop in a couple of minutes.",
 }
 
-_EMODB: Final = Source("the Berlin Database of Emotional Speech", "http://emodb.bilderbar.info")
+_EMODB: Final = reading.Source(
+    "the Berlin Database of Emotional Speech", "http://emodb.bilderbar.info"
+)
 _EMODB_NAME: Final = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-f]?)")
 _EMODB_EMOTIONS: Final = {"N": "neutral", "F": "happy", "T": "sad", "W": "angry"}
 _EMODB_SENTENCES: Final = {
@@ -81,7 +75,7 @@ _EMODB_SENTENCES: Final = {
 
 Calm = Literal["neutral", "drop"]
 
-_RAVDESS: Final = Source("RAVDESS", "https://zenodo.org/records/1188976")
+_RAVDESS: Final = reading.Source("RAVDESS", "https://zenodo.org/records/1188976")
 _RAVDESS_NAME: Final = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 _SPEECH, _SOUND_ONLY = "01", "03"
 _RAVDESS_EMOTIONS: Final = {
@@ -103,7 +97,7 @@ def read_cremad(
     root: Path,
     *,
     votes: Votes = "voice",
-    categories: Categories = "four",
+    categories: reading.Categories = "four",
     dimensions: Proxies = "voice",
 ) -> list[Item]:
     """Read CREMA-D (Cao et al., IEEE Trans. Affective Computing 5, 2014), in either layout.
@@ -141,7 +135,7 @@ def _read_mel(root: Path, votes: Votes, dimensions: Proxies) -> list[Item]:
     proxies = [f"{dimensions}_{name}_proxy" for name in DIMENSIONS if dimensions != "none"]
     columns = ["name", "speaker", "text", "n_frames", "offset", "split", *proxies]
     items = []
-    for row in read_rows(root / "labels.csv", columns + [f"{votes}_{x}" for x in letters]):
+    for row in reading.read_rows(root / "labels.csv", columns + [f"{votes}_{x}" for x in letters]):
         emotion = _parts(row["name"])[2]
         counts = {_LETTERS[letter]: row.count(f"{votes}_{letter}") for letter in letters}
         items.append(
@@ -152,21 +146,23 @@ def _read_mel(root: Path, votes: Votes, dimensions: Proxies) -> list[Item]:
                 split=row.split("split"),
                 mel=MelSpan(archive, int(row.count("offset")), int(row.count("n_frames"))),
                 text=row["text"],
-                votes=vote_shares(counts) if counts else one_hot(_CREMAD_CODES.get(emotion)),
-                dimensions=row.rated(*proxies, scale=_PROXY_SCALE) if proxies else UNRATED,
+                votes=reading.vote_shares(counts)
+                if counts
+                else reading.one_hot(_CREMAD_CODES.get(emotion)),
+                dimensions=row.rated(*proxies, scale=_PROXY_SCALE) if proxies else reading.UNRATED,
             )
         )
     return items
 
 
 def _read_wav(root: Path, votes: Votes) -> list[Item]:
-    folder = find(root, ("AudioWAV",), _CREMAD)
+    folder = reading.find(root, ("AudioWAV",), _CREMAD)
     counts = {} if votes == "intended" else _tabulated(root, votes)
     items = []
     for path in sorted(folder.glob("*.wav")):
         actor, sentence, emotion = _parts(path.stem)
         judged = counts.get(path.stem)
-        intended = one_hot(_CREMAD_CODES.get(emotion)) if votes == "intended" else None
+        intended = reading.one_hot(_CREMAD_CODES.get(emotion)) if votes == "intended" else None
         items.append(
             Item(
                 id=path.stem,
@@ -179,7 +175,7 @@ def _read_wav(root: Path, votes: Votes) -> list[Item]:
                 else "train",
                 audio=path,
                 text=_CREMAD_SENTENCES.get(sentence),
-                votes=vote_shares(judged) if judged else intended,
+                votes=reading.vote_shares(judged) if judged else intended,
             )
         )
     if not items:
@@ -189,9 +185,11 @@ def _read_wav(root: Path, votes: Votes) -> list[Item]:
 
 def _tabulated(root: Path, votes: Votes) -> dict[str, dict[str, float]]:
     """Count the votes of a query by clip; a clip may have been asked about under two numbers."""
-    table = find(root, ("processedResults/tabulatedVotes.csv", "tabulatedVotes.csv"), _CREMAD)
+    table = reading.find(
+        root, ("processedResults/tabulatedVotes.csv", "tabulatedVotes.csv"), _CREMAD
+    )
     counts: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(_LETTERS.values(), 0.0))
-    for row in read_rows(table, ("", "fileName", *_LETTERS)):
+    for row in reading.read_rows(table, ("", "fileName", *_LETTERS)):
         if _QUERIES.get(row[""][:1]) == votes:
             for letter, emotion in _LETTERS.items():
                 counts[row["fileName"]][emotion] += row.count(letter)
@@ -205,7 +203,7 @@ def _parts(name: str) -> tuple[str, str, str]:
     return parts[0], parts[1], parts[2]
 
 
-def read_emodb(root: Path, *, categories: Categories = "four") -> list[Item]:
+def read_emodb(root: Path, *, categories: reading.Categories = "four") -> list[Item]:
     """Read EmoDB (Burkhardt et al., Interspeech 2005): 535 recordings.
 
     ``wav/03a01Fa.wav`` of the official archive, or ``audio/03a01Fa.flac``: speaker, sentence,
@@ -218,7 +216,7 @@ def read_emodb(root: Path, *, categories: Categories = "four") -> list[Item]:
 
     Raises ``ConfigError`` where there are no such files.
     """
-    folder = find(root, ("wav", "audio"), _EMODB)
+    folder = reading.find(root, ("wav", "audio"), _EMODB)
     items = []
     for path in sorted(path for path in folder.iterdir() if path.suffix in (".wav", ".flac")):
         found = _EMODB_NAME.fullmatch(path.stem)
@@ -234,7 +232,7 @@ def read_emodb(root: Path, *, categories: Categories = "four") -> list[Item]:
                 speaker=found[1],
                 audio=path,
                 text=_EMODB_SENTENCES[found[2]],
-                votes=one_hot(category),
+                votes=reading.one_hot(category),
             )
         )
     if not items:
@@ -243,7 +241,7 @@ def read_emodb(root: Path, *, categories: Categories = "four") -> list[Item]:
 
 
 def read_ravdess(
-    root: Path, *, calm: Calm = "neutral", categories: Categories = "four"
+    root: Path, *, calm: Calm = "neutral", categories: reading.Categories = "four"
 ) -> list[Item]:
     """Read RAVDESS's speech (Livingstone & Russo, PLOS ONE 13, 2018), sound only.
 
@@ -280,7 +278,7 @@ def read_ravdess(
                 split="test",
                 audio=path,
                 text=_RAVDESS_SENTENCES[found[5]],
-                votes=one_hot(category),
+                votes=reading.one_hot(category),
             )
         )
     if not items:

@@ -10,22 +10,14 @@ from typing import Final, Literal, NamedTuple
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.reading import (
-    Categories,
-    Source,
-    find,
-    one_hot,
-    rated,
-    read_rows,
-    read_text,
-)
+from streamser.training.corpora import reading
 from streamser.training.manifest import SPLITS, Item, Scale, Split
 
 IemocapVotes = Literal["raters", "summary"]
 
 MeldSplits = Literal["own", "none"]
 
-_IEMOCAP: Final = Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
+_IEMOCAP: Final = reading.Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
 _SCALE: Final = Scale(1.0, 5.0)
 _SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
 _RATED: Final = {
@@ -54,7 +46,7 @@ class _Turn(NamedTuple):
 
 
 def read_iemocap(
-    root: Path, *, votes: IemocapVotes = "raters", categories: Categories = "four"
+    root: Path, *, votes: IemocapVotes = "raters", categories: reading.Categories = "four"
 ) -> list[Item]:
     """Read IEMOCAP (Busso et al., LREC 2008): its full release, or any of its sessions.
 
@@ -77,10 +69,10 @@ def read_iemocap(
 
     Raises ``ConfigError`` for a folder without sessions, and files that are not as described.
     """
-    find(root, ("Session1", "Session2", "Session3", "Session4", "Session5"), _IEMOCAP)
+    reading.find(root, ("Session1", "Session2", "Session3", "Session4", "Session5"), _IEMOCAP)
     items = []
     for session in sorted(path for path in root.glob("Session[1-5]") if path.is_dir()):
-        folder = find(session, ("dialog/EmoEvaluation",), _IEMOCAP)
+        folder = reading.find(session, ("dialog/EmoEvaluation",), _IEMOCAP)
         for path in _texts(folder):
             words = _words(session / "dialog" / "transcriptions" / path.name)
             for turn in _turns(path):
@@ -96,7 +88,7 @@ def read_iemocap(
                         audio=session / "sentences" / "wav" / path.stem / f"{turn.id}.wav",
                         text=words.get(turn.id),
                         votes=_label(category, turn.counts if votes == "raters" else {}),
-                        dimensions=rated(*turn.ratings, _SCALE, clip=True),
+                        dimensions=reading.rated(*turn.ratings, _SCALE, clip=True),
                     )
                 )
     if not items:
@@ -113,7 +105,7 @@ def _turns(path: Path) -> Iterator[_Turn]:
     """Read the summary lines, each with the evaluators' lines that follow it."""
     found = None
     counts: dict[str, float] = defaultdict(float)
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(reading.read_text(path).splitlines(), 1):
         if line.startswith("["):
             if found is not None:
                 yield _rated_turn(found, counts)
@@ -144,7 +136,7 @@ def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ..
     votes = [counts.get(name, 0.0) for name in CATEGORIES]
     most = max(votes)
     if votes.count(most) > 1 or votes[CATEGORIES.index(category)] < most:
-        return one_hot(category)
+        return reading.one_hot(category)
     return tuple(vote / sum(votes) for vote in votes)
 
 
@@ -154,11 +146,11 @@ def _words(path: Path) -> dict[str, str]:
         raise ConfigError(
             f"{path} is missing: {_IEMOCAP.title}'s transcriptions are read with its labels."
         )
-    spoken = (_SPOKEN.match(line) for line in read_text(path).splitlines())
+    spoken = (_SPOKEN.match(line) for line in reading.read_text(path).splitlines())
     return {found[1]: found[2].strip() for found in spoken if found and found[2].strip()}
 
 
-_MELD: Final = Source("MELD", "https://github.com/declare-lab/MELD")
+_MELD: Final = reading.Source("MELD", "https://github.com/declare-lab/MELD")
 _EMOTIONS: Final = {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"}
 _OTHERS: Final = ("surprise", "fear", "disgust")
 _FOLDERS: Final = {
@@ -174,7 +166,7 @@ _MENDED: Final = str.maketrans(
 
 
 def read_meld(
-    root: Path, *, splits: MeldSplits = "own", categories: Categories = "four"
+    root: Path, *, splits: MeldSplits = "own", categories: reading.Categories = "four"
 ) -> list[Item]:
     """Read MELD (Poria et al., ACL 2019): words, and sound where it has been unpacked.
 
@@ -198,10 +190,12 @@ def read_meld(
     """
     items = []
     for split in SPLITS:
-        table = find(root, (f"{split}_sent_emo.csv", f"data/MELD/{split}_sent_emo.csv"), _MELD)
+        table = reading.find(
+            root, (f"{split}_sent_emo.csv", f"data/MELD/{split}_sent_emo.csv"), _MELD
+        )
         clips = _clips(root, split)
         columns = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-        for row in read_rows(table, columns):
+        for row in reading.read_rows(table, columns):
             emotion = row["Emotion"].strip().casefold()
             if emotion not in (*_EMOTIONS, *_OTHERS):
                 raise row.fault(f"Emotion {emotion!r} is not one of MELD's seven")
@@ -220,7 +214,7 @@ def read_meld(
                     split=split if own else "",
                     audio=clip,
                     text=text or None,
-                    votes=one_hot(_EMOTIONS.get(emotion)),
+                    votes=reading.one_hot(_EMOTIONS.get(emotion)),
                 )
             )
     return items

@@ -10,22 +10,13 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.reading import (
-    Categories,
-    Row,
-    Source,
-    find,
-    one_hot,
-    read_rows,
-    read_text,
-    vote_shares,
-)
+from streamser.training.corpora import reading
 from streamser.training.manifest import Item, Scale, Split
 
 Votes = Literal["raters", "consensus"]
 Test = Literal["test1", "test2", "test3", "all"]
 
-SOURCE: Final = Source(
+SOURCE: Final = reading.Source(
     "MSP-Podcast", "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html"
 )
 _SCALE: Final = Scale(1.0, 7.0)
@@ -50,7 +41,7 @@ def read(
     root: Path,
     *,
     votes: Votes = "raters",
-    categories: Categories = "four",
+    categories: reading.Categories = "four",
     test: Test = "test1",
 ) -> list[Item]:
     """Read MSP-Podcast (Lotfian & Busso, IEEE Trans. Affective Computing 10, 2019).
@@ -74,13 +65,13 @@ def read(
 
     Raises ``ConfigError`` for missing files, and rows that are not as described.
     """
-    table = find(root, ("Labels/labels_consensus.csv", "labels_consensus.csv"), SOURCE)
-    audio = find(root, ("Audios", "Audio"), SOURCE)
+    table = reading.find(root, ("Labels/labels_consensus.csv", "labels_consensus.csv"), SOURCE)
+    audio = reading.find(root, ("Audios", "Audio"), SOURCE)
     detailed = table.with_name("labels_detailed.csv")
     counts = _primary_votes(detailed) if votes == "raters" and detailed.exists() else {}
     columns = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Split_Set")
     items = []
-    for row in read_rows(table, columns):
+    for row in reading.read_rows(table, columns):
         split = row.split("Split_Set", _SPLITS)
         if split == "test" and test != "all" and row["Split_Set"] not in ("Test", test.title()):
             continue
@@ -105,14 +96,14 @@ def read(
     return items
 
 
-def _category(row: Row) -> str | None:
+def _category(row: reading.Row) -> str | None:
     label = row["EmoClass"].strip()
     if label and label not in _CLASSES and label not in _OTHERS:
         raise row.fault(f"EmoClass {label!r} is none of {', '.join((*_CLASSES, *sorted(_OTHERS)))}")
     return _CLASSES.get(label)
 
 
-def _speaker(row: Row, split: Split) -> str:
+def _speaker(row: reading.Row, split: Split) -> str:
     if row["SpkrID"].strip().casefold() not in ("unknown", ""):
         return row["SpkrID"].strip()
     # MSP-PODCAST_0153_0027.wav: recording, turn.
@@ -121,8 +112,8 @@ def _speaker(row: Row, split: Split) -> str:
 
 
 def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
-    shares = vote_shares(counts) if counts and category else None
-    hard = one_hot(category)
+    shares = reading.vote_shares(counts) if counts and category else None
+    hard = reading.one_hot(category)
     if shares is None or hard is None:
         return hard
     return shares if shares.index(max(shares)) == hard.index(1.0) else hard
@@ -131,7 +122,7 @@ def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ..
 def _primary_votes(path: Path) -> Mapping[str, Mapping[str, float]]:
     """Count the raters' primary emotions by file, in either form that releases have had."""
     counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    for row in read_rows(path, ("FileName",)):
+    for row in reading.read_rows(path, ("FileName",)):
         if "EmoClass_Major" in row.cells:
             emotion = row["EmoClass_Major"]
         elif "EmoDetail" in row.cells:
@@ -147,4 +138,4 @@ def _primary_votes(path: Path) -> Mapping[str, Mapping[str, float]]:
 
 
 def _words(path: Path) -> str | None:
-    return read_text(path).strip() or None if path.exists() else None
+    return reading.read_text(path).strip() or None if path.exists() else None

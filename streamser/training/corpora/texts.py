@@ -8,21 +8,13 @@ from typing import Final, NamedTuple
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import GOEMOTIONS
-from streamser.training.corpora.reading import (
-    Categories,
-    Source,
-    find,
-    one_hot,
-    read_rows,
-    read_text,
-    single_category,
-)
+from streamser.training.corpora import reading
 from streamser.training.manifest import SPLITS, Item, Scale
 
-_EMOBANK: Final = Source("EmoBank", "https://github.com/JULIELab/EmoBank")
+_EMOBANK: Final = reading.Source("EmoBank", "https://github.com/JULIELab/EmoBank")
 _SCALE: Final = Scale(1.0, 5.0)
 
-GOEMOTIONS_SOURCE: Final = Source(
+GOEMOTIONS_SOURCE: Final = reading.Source(
     "GoEmotions", "https://github.com/google-research/google-research/tree/master/goemotions"
 )
 GOEMOTIONS_EMOTIONS: Final = (
@@ -33,7 +25,7 @@ GOEMOTIONS_EMOTIONS: Final = (
 )
 """The names of the labels 0 to 27, as in the corpus's ``emotions.txt``."""
 
-XED_SOURCE: Final = Source("XED", "https://github.com/Helsinki-NLP/XED")
+XED_SOURCE: Final = reading.Source("XED", "https://github.com/Helsinki-NLP/XED")
 XED_EMOTIONS: Final = (
     *("neutral", "anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise"),
     "trust",
@@ -53,7 +45,7 @@ def read_emobank(root: Path) -> list[Item]:
 
     Raises ``ConfigError`` for a missing file and a rating off the scale.
     """
-    path = find(root, ("corpus/emobank.csv", "emobank.csv"), _EMOBANK)
+    path = reading.find(root, ("corpus/emobank.csv", "emobank.csv"), _EMOBANK)
     return [
         Item(
             id=f"emobank-{row['id']}",
@@ -63,7 +55,7 @@ def read_emobank(root: Path) -> list[Item]:
             text=row["text"],
             dimensions=row.rated("V", "A", "D", scale=_SCALE),
         )
-        for row in read_rows(path, ("id", "split", "V", "A", "D", "text"))
+        for row in reading.read_rows(path, ("id", "split", "V", "A", "D", "text"))
         if row["text"].strip()
     ]
 
@@ -74,7 +66,7 @@ class _Comment(NamedTuple):
     id: str
 
 
-def read_goemotions(root: Path, *, categories: Categories = "four") -> list[Item]:
+def read_goemotions(root: Path, *, categories: reading.Categories = "four") -> list[Item]:
     """Read GoEmotions (Demszky et al., ACL 2020): words only, with the corpus's own splits.
 
     The official ``train.tsv``, ``dev.tsv`` and ``test.tsv`` (text, label numbers, id; no header),
@@ -95,13 +87,13 @@ def read_goemotions(root: Path, *, categories: Categories = "four") -> list[Item
     """
     items = []
     for split in SPLITS:
-        path = find(
+        path = reading.find(
             root,
             (f"{split}.tsv", f"data/{split}.tsv", f"goemotions_{split}.csv"),
             GOEMOTIONS_SOURCE,
         )
         for comment in _comments(path):
-            category = single_category(comment.labels, GOEMOTIONS)
+            category = reading.single_category(comment.labels, GOEMOTIONS)
             if comment.text and (category or categories == "all"):
                 items.append(
                     Item(
@@ -110,7 +102,7 @@ def read_goemotions(root: Path, *, categories: Categories = "four") -> list[Item
                         speaker=comment.id,
                         split=split,
                         text=comment.text,
-                        votes=one_hot(category),
+                        votes=reading.one_hot(category),
                     )
                 )
     return items
@@ -118,14 +110,14 @@ def read_goemotions(root: Path, *, categories: Categories = "four") -> list[Item
 
 def _comments(path: Path) -> Iterator[_Comment]:
     if path.suffix == ".csv":
-        for row in read_rows(path, ("text", "labels", "id")):
+        for row in reading.read_rows(path, ("text", "labels", "id")):
             labels = tuple(row["labels"].split())
             if not labels or not set(labels) <= set(GOEMOTIONS_EMOTIONS):
                 raise row.fault(f"unknown label in {row['labels']!r}")
             yield _Comment(row["text"].strip(), labels, row["id"])
         return
     # Quotes are plain characters in the official files.
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(reading.read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         cells = line.rstrip("\r").split("\t")
@@ -144,7 +136,7 @@ class _Line(NamedTuple):
     labels: tuple[str, ...]
 
 
-def read_xed(root: Path, *, categories: Categories = "four") -> list[Item]:
+def read_xed(root: Path, *, categories: reading.Categories = "four") -> list[Item]:
     """Read XED's English lines (Öhman et al., COLING 2020): words only, in a spoken style.
 
     The official ``en-annotated.tsv`` (text, label numbers 1 to 8) with the neutral lines of
@@ -159,13 +151,13 @@ def read_xed(root: Path, *, categories: Categories = "four") -> list[Item]:
 
     Raises ``ConfigError`` for missing files and unknown labels.
     """
-    path = find(
+    path = reading.find(
         root, ("en-annotated.tsv", "AnnotatedData/en-annotated.tsv", "xed_en.csv"), XED_SOURCE
     )
     lines = list(_named_lines(path) if path.suffix == ".csv" else _numbered_lines(path))
     items = []
     for number, line in enumerate(lines, 1):
-        category = single_category(line.labels, XED_MAPPING)
+        category = reading.single_category(line.labels, XED_MAPPING)
         if line.text and (category or categories == "all"):
             items.append(
                 Item(
@@ -173,14 +165,14 @@ def read_xed(root: Path, *, categories: Categories = "four") -> list[Item]:
                     corpus="xed",
                     speaker=f"xed-{number:05d}",
                     text=line.text,
-                    votes=one_hot(category),
+                    votes=reading.one_hot(category),
                 )
             )
     return items
 
 
 def _named_lines(path: Path) -> Iterator[_Line]:
-    for row in read_rows(path, ("text", "labels")):
+    for row in reading.read_rows(path, ("text", "labels")):
         labels = tuple(row["labels"].split())
         if not labels or not set(labels) <= set(XED_EMOTIONS):
             raise row.fault(f"unknown label in {row['labels']!r}")
@@ -188,7 +180,7 @@ def _named_lines(path: Path) -> Iterator[_Line]:
 
 
 def _numbered_lines(path: Path) -> Iterator[_Line]:
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(reading.read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         text, _, indices = line.rstrip("\r").rpartition("\t")
@@ -201,7 +193,7 @@ def _numbered_lines(path: Path) -> Iterator[_Line]:
         yield _Line(text.strip(), labels)
     neutral = path.with_name("neu_en.txt")
     if neutral.exists():
-        for line in read_text(neutral).split("\n"):
+        for line in reading.read_text(neutral).split("\n"):
             # Each begins with the code 9, which the numbers of the emotions do not use.
             text = line.partition("\t")[2].strip()
             if text:
