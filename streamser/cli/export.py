@@ -197,7 +197,7 @@ class ExportSink:
             self._begun = True
             self._open()
         if self._gatherer is not None:
-            self._gatherer.take(event)
+            self._gatherer.collect(event)
         line = line_of(event, round(time.time() * 1000) if self._live else None)
         for path, log in self._logs.items():
             if log is None:

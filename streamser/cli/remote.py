@@ -69,7 +69,7 @@ class Totals:
         self._partials = 0
         self._lost_ms = 0
 
-    def take(self, event: SessionEvent, lost_ms: int) -> SessionEvent:
+    def count(self, event: SessionEvent, lost_ms: int) -> SessionEvent:
         """Count an event; return it, or the last of a session with the sums of all so far.
 
         ``lost_ms`` is sound that never came to a server.
@@ -230,7 +230,7 @@ class Remote:
         while (event := self._runner.run(self._next())) is not None:
             self._tell_lost()
             lost_ms = self._session.lost_ms + self._missing.total_ms
-            yield totals.take(event, lost_ms)
+            yield totals.count(event, lost_ms)
         self._runner.run(_wait_for(sending))
 
     async def _next(self) -> SessionEvent | None:

@@ -171,7 +171,7 @@ def play_here(
     began = now()
     while True:
         for cue in playback.advance(now() - began):
-            stage.show(cast.take(cue.event, cue.at_ms))
+            stage.show(cast.update(cue.event, cue.at_ms))
             stage.advise(cue.event)
         if playback.is_over:
             return

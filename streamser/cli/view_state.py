@@ -162,7 +162,7 @@ class PlaybackView:
         self._front = printable(score.sessions[0])
         self.finished = 0
 
-    def take(self, event: events.Event, at_ms: int) -> ViewState:
+    def update(self, event: events.Event, at_ms: int) -> ViewState:
         """Take in the next event, told at ``at_ms`` of the recording; return what to show."""
         event = visible(event)
         session_id = event.session_id

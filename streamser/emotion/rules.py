@@ -140,18 +140,18 @@ def _is_voiced(prosody: Prosody) -> bool:
     return prosody.voiced_seconds >= LEAST_VOICED_SECONDS
 
 
-def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> Cue | None:
+def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> ProxyValue | None:
     if arousal is None:
         return None
     known = (heard + 1) / (heard + 1 + _HALF_KNOWN)
     voiced = min(1.0, prosody.voiced_seconds / _ENOUGH_VOICED_SECONDS)
-    return Cue(arousal.score, known * voiced)
+    return ProxyValue(arousal.score, known * voiced)
 
 
-def _telling(words: Sentiment | None) -> Cue | None:
+def _telling(words: Sentiment | None) -> ProxyValue | None:
     # Plain words have valence 0, but that is no measurement: in EmoBank they are rated like the
     # average sentence. Taken as one, it would decide between angry and happy.
-    return Cue(words.valence) if words is not None and words.lexicon_words else None
+    return ProxyValue(words.valence) if words is not None and words.lexicon_words else None
 
 
 def _strength(prosody: Prosody) -> float:
@@ -291,7 +291,7 @@ AROUSAL: Final = Proxy(rated_arousal(_VOICE_TEMPERATURE), 0.0, 0.5, 0.69, _VOICE
 VALENCE: Final = Proxy(_RATED_VALENCE, 0.15, 0.49, 0.57, 0.6)
 
 
-class Cue(msgspec.Struct, frozen=True):
+class ProxyValue(msgspec.Struct, frozen=True):
     """Hold a proxy's value; ``reliability`` in [0, 1] scales its squared correlation."""
 
     value: float
@@ -309,7 +309,9 @@ class Posterior(msgspec.Struct, frozen=True):
     dominance: float | None
 
 
-def posterior(arousal: Cue | None, valence: Cue | None, strength: float = 1.0) -> Posterior:
+def posterior(
+    arousal: ProxyValue | None, valence: ProxyValue | None, strength: float = 1.0
+) -> Posterior:
     """Weigh the categories by what was measured; ``strength`` in [0, 1] scales it all down.
 
     With nothing measured, or strength 0, the prior comes back.
@@ -337,7 +339,7 @@ def is_unsure(scores: dict[str, float]) -> bool:
     return entropy(scores) >= _UNSURE_ENTROPY or first - second < _SURE_LEAD
 
 
-def _log_likelihood(proxy: Proxy, measured: Cue, prior: Array) -> Array:
+def _log_likelihood(proxy: Proxy, measured: ProxyValue, prior: Array) -> Array:
     """Return the log density [categories] of a proxy's value, up to a constant."""
     rated = np.array(proxy.rated)
     overall = float(prior @ rated)

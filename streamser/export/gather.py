@@ -109,7 +109,7 @@ class _GatheredSession:
         before = min(self._seen) - 1 if self._before is None else self._before
         return max(self._seen) - before - len(self._seen)
 
-    def take(self, event: events.Event, place: LineStamp) -> None:
+    def collect(self, event: events.Event, place: LineStamp) -> None:
         """Take in the next event."""
         self._reached_ms = max(self._reached_ms, event.clock_ms or 0)
         self.meeting = place.meeting or self.meeting
@@ -130,7 +130,7 @@ class _GatheredSession:
                 self.closed = event
                 self._reached_ms = max(self._reached_ms, event.audio_ms)
             case _:
-                self._take_part(event, place)
+                self._collect_part(event, place)
 
     def join(self, state: events.SessionState, *, replayed: bool) -> None:
         """Begin in the middle, where a listener came; not where it only came back."""
@@ -164,7 +164,7 @@ class _GatheredSession:
             self._items[item_id].fields["speaker"] = self.speaker
         return self._items[item_id]
 
-    def _take_part(self, event: events.Event, place: LineStamp) -> None:
+    def _collect_part(self, event: events.Event, place: LineStamp) -> None:
         """Take in an event of an utterance."""
         match event:
             case events.SpeechStarted(item_id=item_id, audio_start_ms=start):
@@ -271,7 +271,7 @@ class Gatherer:
         self._meetings: dict[str, events.MeetingUpdated] = {}
         self._shifts: list[events.MoodShifted] = []
 
-    def take(
+    def collect(
         self,
         event: events.Event | events.ListenerEvent,
         place: LineStamp = LineStamp(),  # noqa: B008 - frozen
@@ -290,7 +290,7 @@ class Gatherer:
                 session = self._session(event.session_id)
                 if not session.count(event):
                     return False
-                session.take(event, place)
+                session.collect(event, place)
         return True
 
     def recording(self) -> Recording:

@@ -60,7 +60,7 @@ def make_playlist(
     """
     gathered = _Gathered()
     for line in lines:
-        gathered.take(line)
+        gathered.collect(line)
     known = list(gathered.sessions)
     for session_id in session_ids:
         if session_id not in known:
@@ -107,7 +107,7 @@ class _PlayedSession:
         self._info = self._info or info
         self.meeting = self.meeting or info.meeting
 
-    def take(self, event: events.Event, line: Line) -> None:
+    def collect(self, event: events.Event, line: Line) -> None:
         """Take in an event, in the order of the file."""
         # How much of it one listener missed is nothing that happened in the session.
         if event.seq in self._seen or (
@@ -185,14 +185,14 @@ class _Gathered:
     def __init__(self) -> None:
         self.sessions: dict[str, _PlayedSession] = {}
 
-    def take(self, line: Line) -> None:
+    def collect(self, line: Line) -> None:
         event = line.event
         if isinstance(event, events.Snapshot):
             for state in event.sessions:
                 self._session(state.session.id).join(state.session)
         # A refusal belongs to no session; what was told of a meeting follows from its sessions.
         elif isinstance(event, events.Event) and event.session_id:
-            self._session(event.session_id).take(event, line)
+            self._session(event.session_id).collect(event, line)
 
     def _session(self, session_id: str) -> _PlayedSession:
         if session_id not in self.sessions:

@@ -21,10 +21,10 @@ from streamser.emotion.hub_models.torch_models import begin_encoder
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.batches import (
-    Batch,
     BatchLoader,
     Inputs,
     Modality,
+    TrainBatch,
     Variety,
     class_weights,
     frozen,
@@ -262,11 +262,11 @@ def _masked(settings: TrainSettings, epoch: int) -> Modality | None:
 
 def _batches(
     feed: BatchLoader, epoch: int, done: int, masked: Modality | None, device: torch.device
-) -> Iterator[tuple[int, Batch]]:
+) -> Iterator[tuple[int, TrainBatch]]:
     """Yield what is left of an epoch's batches, each with its number."""
     plan = feed.plan(epoch)
 
-    def make(number: int) -> Batch:
+    def make(number: int) -> TrainBatch:
         return feed.batch(epoch, number, plan[number], masked)
 
     numbers = range(done, len(plan))

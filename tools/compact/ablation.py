@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.compact.encoders import LayerEar, load_layers
+from streamser.emotion.compact.encoders import LayerEncoder, load_layers
 from streamser.emotion.compact.model import measured_sound
-from streamser.emotion.compact.running import Norm, Usual, Views, placed
+from streamser.emotion.compact.speaker_stats import Norm, SpeakerStats, Views, placed
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError
@@ -138,7 +138,7 @@ def judge_streams(judge: Judge, norm: Norm, clips: Sequence[Clip]) -> Score:
 
 def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.int64]:
     """Return the likeliest category of each utterance of a stream, learning as it goes."""
-    usual = Usual()
+    usual = SpeakerStats()
     views, known = [], []
     for clip in stream:
         views.append(usual.views(clip.measured.values, norm))
@@ -157,7 +157,7 @@ def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.in
     return np.asarray(answer.logits.argmax(dim=1).numpy(), np.int64)
 
 
-def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
+def read_tests(data: Path, layers: LayerEncoder) -> dict[str, list[Clip]]:
     """Measure what the variations are judged on, by its title."""
     crema = read_cremad(data / "cremad_mel", votes="intended", categories="all")
     german = read_emodb(data / "emodb", categories="all")
@@ -167,7 +167,7 @@ def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
     }
 
 
-def measured_clips(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
+def measured_clips(items: Iterable[Item], layers: LayerEncoder) -> list[Clip]:
     """Measure utterances, through no channel."""
     sounds = Sounds()
     return [

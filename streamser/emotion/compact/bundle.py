@@ -26,12 +26,12 @@ from streamser.emotion.compact.encoders import (
     TOKENIZER,
     VALUES,
     WORDS,
-    LayerEar,
+    LayerEncoder,
     Words,
     load_layers,
     load_words,
 )
-from streamser.emotion.compact.running import DIRECTIONS, WIDTH, Norm
+from streamser.emotion.compact.speaker_stats import DIRECTIONS, WIDTH, Norm
 from streamser.errors import ModelError
 from streamser.machine import open_graph
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
@@ -82,7 +82,7 @@ class Bundle(msgspec.Struct, frozen=True, eq=False):
 
     directory: Path
     judge: Any
-    layers: LayerEar | None
+    layers: LayerEncoder | None
     words: Words | None
     norm: Norm
     directions: npt.NDArray[np.float32]
@@ -140,7 +140,7 @@ def _check(directory: Path) -> None:
             )
 
 
-def _open(directory: Path, layers: LayerEar | None, words: Words | None) -> Bundle:
+def _open(directory: Path, layers: LayerEncoder | None, words: Words | None) -> Bundle:
     norm, directions = _read_norm(directory / NORM)
     return Bundle(
         directory=directory,

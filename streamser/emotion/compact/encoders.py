@@ -102,7 +102,7 @@ def whisper_frames(samples: Samples, first: int = 0) -> Frames:
     return levels
 
 
-class Progress(NamedTuple):
+class BlockProgress(NamedTuple):
     """Say how far an utterance has been cut.
 
     ``end`` is the first frame behind what was cut, ``top`` the loudest band and ``loudest`` the
@@ -114,7 +114,7 @@ class Progress(NamedTuple):
     loudest: float
 
 
-BEGINNING: Final = Progress(0, -np.inf, -np.inf)
+BEGINNING: Final = BlockProgress(0, -np.inf, -np.inf)
 """Before anything was cut."""
 
 
@@ -128,10 +128,10 @@ class Block(NamedTuple):
     frames: Frames
     heard: npt.NDArray[np.bool_]
     full: bool
-    progress: Progress
+    progress: BlockProgress
 
 
-def cut_blocks(levels: Frames, before: Progress = BEGINNING) -> list[Block]:
+def cut_blocks(levels: Frames, before: BlockProgress = BEGINNING) -> list[Block]:
     """Cut log10 mel powers, float32 [T, 80], into blocks; none of silence.
 
     ``levels`` are an utterance's frames from ``before.end`` on, which is where its last full
@@ -179,7 +179,9 @@ def _first(loudness: npt.NDArray[np.float64]) -> int:
     return int(np.argmax(early >= early.max() - _AUDIBLE))
 
 
-def _block(levels: Frames, loudness: npt.NDArray[np.float64], before: Progress, end: int) -> Block:
+def _block(
+    levels: Frames, loudness: npt.NDArray[np.float64], before: BlockProgress, end: int
+) -> Block:
     top = max(before.top, float(levels.max()))
     loudest = max(before.loudest, float(loudness.max()))
     scaled = (np.maximum(levels - top, -_RANGE) + 5.5) / 4.0
@@ -187,7 +189,7 @@ def _block(levels: Frames, loudness: npt.NDArray[np.float64], before: Progress, 
         frames=scaled.astype(np.float32),
         heard=loudness[::2] >= loudest - _AUDIBLE,
         full=len(levels) == BLOCK,
-        progress=Progress(end, top, loudest),
+        progress=BlockProgress(end, top, loudest),
     )
 
 
@@ -209,7 +211,7 @@ class _Sums(NamedTuple):
     squares: npt.NDArray[np.float32]
 
 
-class _Kept(NamedTuple):
+class _KeptBlocks(NamedTuple):
     """Hold what is kept of an utterance: its full blocks, or its beginning before the first.
 
     ``beginning`` ends with frame ``until``, counted from the clip's first.
@@ -218,7 +220,7 @@ class _Kept(NamedTuple):
     utterance: int
     start: int
     full: tuple[_Sums, ...] = ()
-    progress: Progress = BEGINNING
+    progress: BlockProgress = BEGINNING
     beginning: _Sums | None = None
     until: int = 0
 
@@ -228,7 +230,7 @@ class _Kept(NamedTuple):
         return len(self.full) + (self.beginning is not None)
 
 
-class LayerEar:
+class LayerEncoder:
     """Hear clips of many sessions by the lower layers; what is full is heard once.
 
     Beyond ``most`` blocks the sessions that were heard longest ago lose theirs. For one thread.
@@ -237,10 +239,10 @@ class LayerEar:
     def __init__(self, graph: Any, most: int = MOST_BLOCKS) -> None:
         self._graph = graph
         self._most = most
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _KeptBlocks] = OrderedDict()
         self._blocks = 0
 
-    def hear(self, samples: Samples, place: Place | None) -> Values:
+    def encode(self, samples: Samples, place: Place | None) -> Values:
         """Return what the layers say of a clip, float32 [VALUES]; ``nan`` of silence.
 
         ``samples`` is float32 [n] at 16 kHz, finite. Clips of one session and utterance must
@@ -249,12 +251,12 @@ class LayerEar:
         there is one: what is new is paid for once, and told three seconds later at the latest.
         """
         if place is None:
-            return self.heard(whisper_frames(samples))
+            return self.encode_frames(whisper_frames(samples))
         unchanged = frame_count(len(samples)) - _EDGE
         kept = self._take(place.session_id)
         same = kept is not None and (kept.utterance, kept.start) == (place.utterance, place.start)
         if kept is None or not same or kept.progress.end > unchanged:
-            kept = _Kept(place.utterance, place.start)
+            kept = _KeptBlocks(place.utterance, place.start)
         levels = whisper_frames(samples, kept.progress.end)
         full, rest = list(kept.full), []
         for block in cut_blocks(levels, kept.progress):
@@ -269,7 +271,7 @@ class LayerEar:
         self._keep(place.session_id, kept)
         return _summary([*full, *rest])
 
-    def heard(self, levels: Frames) -> Values:
+    def encode_frames(self, levels: Frames) -> Values:
         """Do the same for log10 mel powers [T, 80], wherever they are from."""
         return _summary([self._encode(block) for block in cut_blocks(levels)])
 
@@ -277,7 +279,7 @@ class LayerEar:
         """Drop what is kept of a session."""
         self._take(session_id)
 
-    def _begin(self, kept: _Kept, levels: Frames, unchanged: int) -> _Kept:
+    def _begin(self, kept: _KeptBlocks, levels: Frames, unchanged: int) -> _KeptBlocks:
         block = cut_beginning(levels)
         if block is None:
             return kept._replace(beginning=None)
@@ -293,13 +295,13 @@ class LayerEar:
         chosen = hidden[:, block.heard]
         return _Sums(chosen.shape[1], chosen.sum(axis=1), np.square(chosen).sum(axis=1))
 
-    def _take(self, session_id: str) -> _Kept | None:
+    def _take(self, session_id: str) -> _KeptBlocks | None:
         kept = self._kept.pop(session_id, None)
         if kept is not None:
             self._blocks -= kept.blocks
         return kept
 
-    def _keep(self, session_id: str, kept: _Kept) -> None:
+    def _keep(self, session_id: str, kept: _KeptBlocks) -> None:
         if not kept.blocks:
             return
         self._kept[session_id] = kept
@@ -308,9 +310,9 @@ class LayerEar:
             self._take(next(iter(self._kept)))
 
 
-def load_layers(directory: Path) -> LayerEar:
+def load_layers(directory: Path) -> LayerEncoder:
     """Load a bundle's layers; raises ``ModelError`` where they cannot be used."""
-    return LayerEar(open_graph(directory / GRAPH, inputs=("frames",)))
+    return LayerEncoder(open_graph(directory / GRAPH, inputs=("frames",)))
 
 
 def _summary(parts: list[_Sums]) -> Values:

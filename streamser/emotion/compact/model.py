@@ -26,9 +26,15 @@ from streamser.emotion.calibration import (
     weight_of_words,
 )
 from streamser.emotion.compact.bundle import Bundle, load_bundle
-from streamser.emotion.compact.ear import Ear, cleaned, listen
-from streamser.emotion.compact.encoders import VALUES, LayerEar
-from streamser.emotion.compact.running import GROUPS, Reference, Usual, placed, read_usual
+from streamser.emotion.compact.encoders import VALUES, LayerEncoder
+from streamser.emotion.compact.frames import FrameCache, cleaned, voice_frames
+from streamser.emotion.compact.speaker_stats import (
+    GROUPS,
+    Reference,
+    SpeakerStats,
+    placed,
+    read_stats,
+)
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Prediction, Segment
@@ -77,7 +83,7 @@ class CompactModel:
         self.name = name
         self._bundle = bundle
         self._words = bundle.words
-        self._ear = Ear()
+        self._cache = FrameCache()
         self._layers = bundle.layers
 
     def extract(self, batch: Sequence[Segment]) -> list[CompactFinding]:
@@ -87,8 +93,8 @@ class CompactModel:
         """
         measured = [
             _joined(
-                measure(*self._ear.hear(spoken.samples, spoken.place)),
-                self._layers.hear(cleaned(spoken.samples), spoken.place),
+                measure(*self._cache.frames(spoken.samples, spoken.place)),
+                self._layers.encode(cleaned(spoken.samples), spoken.place),
             )
             for spoken in batch
         ]
@@ -107,7 +113,7 @@ class CompactModel:
 
     def forget(self, session_id: str) -> None:
         """Drop the frames that are kept of a session."""
-        self._ear.forget(session_id)
+        self._cache.forget(session_id)
         self._layers.forget(session_id)
 
     def new_speaker(self) -> CompactSpeaker:
@@ -133,7 +139,7 @@ class CompactSpeaker:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._know(Usual())
+        self._know(SpeakerStats())
 
     def judge(self, finding: CompactFinding) -> Judgement:
         """Let the network judge a finding in the light of what was learnt so far."""
@@ -200,13 +206,13 @@ class CompactSpeaker:
 
     def restore(self, state: bytes) -> None:
         """Go on with what ``snapshot`` returned; raises ``ModelError`` for anything else."""
-        self._know(read_usual(state))
+        self._know(read_stats(state))
 
     def reset(self) -> None:
         """Forget the speaker: the next utterance is the first."""
-        self._know(Usual())
+        self._know(SpeakerStats())
 
-    def _know(self, usual: Usual) -> None:
+    def _know(self, usual: SpeakerStats) -> None:
         self._usual = usual
         self._against: Reference | None = None
 
@@ -279,12 +285,12 @@ def _joined(measured: Measured, layers: Vectors) -> Measured:
     return Measured(np.concatenate([measured.values, layers]), measured.speech_seconds)
 
 
-def measured_sound(sound: Sound | None, layers: LayerEar) -> Measured:
+def measured_sound(sound: Sound | None, layers: LayerEncoder) -> Measured:
     """Measure a whole utterance, whatever of it there is; ``values`` float32 [MEASURED]."""
     if sound is None:
         return _joined(measure(np.zeros((0, 64), np.float32)), np.full(VALUES, np.nan, np.float32))
     if isinstance(sound, np.ndarray):
-        return _joined(measure(*listen(sound)), layers.hear(cleaned(sound), None))
+        return _joined(measure(*voice_frames(sound)), layers.encode(cleaned(sound), None))
     unheard = np.full(VALUES, np.nan, np.float32)
-    said = unheard if sound.whisper is None else layers.heard(sound.whisper)
+    said = unheard if sound.whisper is None else layers.encode_frames(sound.whisper)
     return _joined(measure(sound.decibels), said)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.emotion.compact.ear import VOICED, PitchTrack, follow_pitch
+from streamser.emotion.compact.frames import VOICED, PitchTrack, follow_pitch
 from streamser.emotion.frontend import BANDS, HOP, Frames, band_weights
 
 Floats = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ from streamser.emotion.frontend import Mel, Sound
 from streamser.errors import ConfigError
 from streamser.training.augment.mel import mask_features, vary_both
 from streamser.training.augment.sound import (
-    Recording,
+    SoundFile,
     Variation,
     draw_variation,
     list_noises,
@@ -56,8 +56,8 @@ class Augmenter:
 
     def __init__(self, settings: AugmentSettings, vocabulary: Sequence[str] = ()) -> None:
         self.settings = settings
-        self._noises: tuple[Recording, ...] = ()
-        self._rooms: tuple[Recording, ...] = ()
+        self._noises: tuple[SoundFile, ...] = ()
+        self._rooms: tuple[SoundFile, ...] = ()
         if settings.noise:
             low, high = settings.snr_db
             if not (math.isfinite(low) and math.isfinite(high) and low <= high):
@@ -96,7 +96,7 @@ class Augmenter:
 class NoiseAtSnr:
     """Add noise to clips at one signal-to-noise ratio; see ``degrade_at_snr``."""
 
-    def __init__(self, noises: tuple[Recording, ...], snr_db: float) -> None:
+    def __init__(self, noises: tuple[SoundFile, ...], snr_db: float) -> None:
         self.snr_db = snr_db
         self._noises = noises
 
@@ -129,7 +129,7 @@ def degrade_at_snr(noise_folder: Path | None, snr_db: float) -> NoiseAtSnr:
 
 
 def _apply(
-    sound: Sound, variation: Variation, noises: tuple[Recording, ...], rng: np.random.Generator
+    sound: Sound, variation: Variation, noises: tuple[SoundFile, ...], rng: np.random.Generator
 ) -> Sound:
     if isinstance(sound, Mel):
         return vary_both(sound, variation, noises, rng)

@@ -26,7 +26,7 @@ from streamser.training.augment.bands import (
     hertz_to_mel,
 )
 from streamser.training.augment.sound import (
-    Recording,
+    SoundFile,
     Variation,
     band_decay,
     noise_piece,
@@ -39,7 +39,7 @@ Array = npt.NDArray[np.float64]
 def vary_mel(
     decibels: npt.NDArray[np.float32],
     variation: Variation,
-    noises: tuple[Recording, ...],
+    noises: tuple[SoundFile, ...],
     rng: np.random.Generator,
     grid: MelGrid = MEL,
 ) -> npt.NDArray[np.float32]:
@@ -67,7 +67,7 @@ def vary_mel(
 
 
 def vary_both(
-    mel: Mel, variation: Variation, noises: tuple[Recording, ...], rng: np.random.Generator
+    mel: Mel, variation: Variation, noises: tuple[SoundFile, ...], rng: np.random.Generator
 ) -> Mel:
     """Apply a variation to ready-made features, on both grids: the very same where none changes."""
     # The same draws for both: it is one sound, with one noise.

@@ -45,7 +45,7 @@ class Variation(NamedTuple):
 
 
 def draw_variation(
-    settings: AugmentSettings, rooms: tuple[Recording, ...], rng: np.random.Generator
+    settings: AugmentSettings, rooms: tuple[SoundFile, ...], rng: np.random.Generator
 ) -> Variation:
     """Draw what happens to the next clip; what a setting of 0 switches off draws nothing."""
 
@@ -67,7 +67,7 @@ def draw_variation(
 def vary_sound(
     samples: Samples,
     variation: Variation,
-    noises: tuple[Recording, ...],
+    noises: tuple[SoundFile, ...],
     rng: np.random.Generator,
 ) -> Samples:
     """Apply a variation; the very same array where it changes nothing, else a new one.
@@ -179,7 +179,7 @@ def to_full_scale(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 _SUFFIXES = {".wav", ".flac"}
 
 
-class Recording(NamedTuple):
+class SoundFile(NamedTuple):
     """Name one file: its rate in Hz and its length in frames at that rate."""
 
     path: Path
@@ -192,7 +192,7 @@ class Recording(NamedTuple):
         return max(1, round(self.frames * SAMPLE_RATE / self.rate))
 
 
-def list_recordings(folder: Path, what: str) -> tuple[Recording, ...]:
+def list_recordings(folder: Path, what: str) -> tuple[SoundFile, ...]:
     """List the WAV and FLAC files below a folder by name, without those that cannot be opened.
 
     ``what`` names the folder's purpose in the message of the ``ConfigError`` that is raised
@@ -211,13 +211,13 @@ def list_recordings(folder: Path, what: str) -> tuple[Recording, ...]:
         except (soundfile.LibsndfileError, OSError):
             continue
         if info.frames > 0 and info.samplerate > 0:
-            found.append(Recording(path, info.samplerate, info.frames))
+            found.append(SoundFile(path, info.samplerate, info.frames))
     if not found:
         raise ConfigError(f"no readable WAV or FLAC file below {folder}: put {what} there")
     return tuple(found)
 
 
-def read_recording(recording: Recording, start: int = 0, length: int | None = None) -> Samples:
+def read_recording(recording: SoundFile, start: int = 0, length: int | None = None) -> Samples:
     """Read ``length`` samples from ``start`` on, both at 16 kHz; the mean of all channels.
 
     May give a few samples less or more, by rounding and at the end of the file. Raises
@@ -248,7 +248,7 @@ _FLAT_BELOW_HZ = 50.0
 _SEARCHED = 60 * SAMPLE_RATE
 
 
-def list_noises(folder: Path | None) -> tuple[Recording, ...]:
+def list_noises(folder: Path | None) -> tuple[SoundFile, ...]:
     """List a folder's noises; none means synthetic ones. Raises ``ConfigError``."""
     return () if folder is None else list_recordings(folder, "noises")
 
@@ -269,7 +269,7 @@ def coloured_noise(colour: Colour, length: int, rng: np.random.Generator) -> Sam
     return noise
 
 
-def noise_piece(noises: tuple[Recording, ...], length: int, rng: np.random.Generator) -> Samples:
+def noise_piece(noises: tuple[SoundFile, ...], length: int, rng: np.random.Generator) -> Samples:
     """Return ``length`` samples of a noise drawn at random, from a random place.
 
     Files shorter than that are looped. Where the place is digital silence, the piece begins at
@@ -291,7 +291,7 @@ def noise_piece(noises: tuple[Recording, ...], length: int, rng: np.random.Gener
     return np.resize(np.roll(searched, -int(np.abs(searched).argmax())), length)
 
 
-def _piece(noise: Recording, start: int, length: int) -> Samples:
+def _piece(noise: SoundFile, start: int, length: int) -> Samples:
     """Read from ``start`` on and over the end back to the beginning as often as it takes."""
     if length >= noise.length:
         return np.resize(np.roll(read_recording(noise), -start), length)
@@ -309,12 +309,12 @@ _DIRECT_TO_REVERBERANT_DB = (-3.0, 12.0)
 _FIRST_ECHO_S = (0.002, 0.008)
 
 
-def list_rooms(folder: Path | None) -> tuple[Recording, ...]:
+def list_rooms(folder: Path | None) -> tuple[SoundFile, ...]:
     """List a folder's responses; none means synthetic ones. Raises ``ConfigError``."""
     return () if folder is None else list_recordings(folder, "room responses")
 
 
-def draw_room(rooms: tuple[Recording, ...], rng: np.random.Generator) -> Samples:
+def draw_room(rooms: tuple[SoundFile, ...], rng: np.random.Generator) -> Samples:
     """Draw a response of 2 s at most whose first sample, the direct sound, is 1.
 
     The direct sound of a recorded response is its largest sample; what comes before is left

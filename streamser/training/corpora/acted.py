@@ -10,7 +10,7 @@ from typing import Final, Literal
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.corpora import reading
-from streamser.training.manifest import Item, MelSpan, Scale
+from streamser.training.manifest import Item, MelSpan, RatingScale
 
 Votes = Literal["intended", "voice", "face", "av"]
 Proxies = Literal["voice", "av", "none"]
@@ -29,7 +29,7 @@ _LETTERS: Final = {
 _CREMAD_CODES: Final = {"NEU": "neutral", "HAP": "happy", "SAD": "sad", "ANG": "angry"}
 _CREMAD_OTHERS: Final = ("DIS", "FEA")
 _QUERIES: Final = {"1": "voice", "2": "face", "3": "av"}
-_PROXY_SCALE: Final = Scale(-1.0, 1.0)
+_PROXY_SCALE: Final = RatingScale(-1.0, 1.0)
 _DEV: Final = frozenset(map(str, (1002, 1005, 1009, 1011, 1016, 1022, 1024, 1030, 1083)))
 CREMAD_TEST_SPEAKERS: Final = frozenset(
     map(

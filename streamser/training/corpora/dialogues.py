@@ -11,14 +11,14 @@ from typing import Final, Literal, NamedTuple
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora import reading
-from streamser.training.manifest import SPLITS, Item, Scale, Split
+from streamser.training.manifest import SPLITS, Item, RatingScale, Split
 
 IemocapVotes = Literal["raters", "summary"]
 
 MeldSplits = Literal["own", "none"]
 
 _IEMOCAP: Final = reading.Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
-_SCALE: Final = Scale(1.0, 5.0)
+_SCALE: Final = RatingScale(1.0, 5.0)
 _SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
 _RATED: Final = {
     "neutral": "neutral",

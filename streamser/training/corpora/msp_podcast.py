@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from streamser.errors import ConfigError
 from streamser.training.corpora import reading
-from streamser.training.manifest import Item, Scale, Split
+from streamser.training.manifest import Item, RatingScale, Split
 
 Votes = Literal["raters", "consensus"]
 Test = Literal["test1", "test2", "test3", "all"]
@@ -19,7 +19,7 @@ Test = Literal["test1", "test2", "test3", "all"]
 SOURCE: Final = reading.Source(
     "MSP-Podcast", "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html"
 )
-_SCALE: Final = Scale(1.0, 7.0)
+_SCALE: Final = RatingScale(1.0, 7.0)
 _CLASSES: Final = {"N": "neutral", "H": "happy", "S": "sad", "A": "angry"}
 _OTHERS: Final = frozenset("UFDCOX")
 _PRIMARY: Final = {"neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry"}

@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from streamser.errors import ConfigError
 from streamser.taxonomy import GOEMOTIONS
 from streamser.training.corpora import reading
-from streamser.training.manifest import SPLITS, Item, Scale
+from streamser.training.manifest import SPLITS, Item, RatingScale
 
 _EMOBANK: Final = reading.Source("EmoBank", "https://github.com/JULIELab/EmoBank")
-_SCALE: Final = Scale(1.0, 5.0)
+_SCALE: Final = RatingScale(1.0, 5.0)
 
 GOEMOTIONS_SOURCE: Final = reading.Source(
     "GoEmotions", "https://github.com/google-research/google-research/tree/master/goemotions"

@@ -14,7 +14,7 @@ from streamser.emotion.calibration import Calibration, write_calibrations
 from streamser.emotion.compact.bundle import ALONG, CONFIG, JUDGE, NORM, describe
 from streamser.emotion.compact.encoders import GRAPH, LAYERS, TOKENIZER, VALUES, WORDS
 from streamser.emotion.compact.encoders import LAYER_WIDTH as LAYER
-from streamser.emotion.compact.running import DIRECTIONS, GROUPS, WIDTH
+from streamser.emotion.compact.speaker_stats import DIRECTIONS, GROUPS, WIDTH
 from streamser.emotion.fused.compact_encoders import train_word_pieces
 
 __all__ = ["TEXTS", "tiny_bundle"]

@@ -22,7 +22,7 @@ from streamser.emotion.compact.encoders import (
     TOKENIZER,
     VALUES,
     Frames,
-    LayerEar,
+    LayerEncoder,
     cut_beginning,
     cut_blocks,
     frame_count,
@@ -172,67 +172,67 @@ def graph(where: Path) -> Counting:
 def test_an_utterance_has_a_mean_and_a_deviation_for_each_layer(where: Path) -> None:
     """By the definition of both, over the steps with speech."""
     levels = whisper_frames(PAUSED[: 2 * SAMPLE_RATE])
-    found = load_layers(where).heard(levels).reshape(LAYERS, 2, LAYER_WIDTH)
+    found = load_layers(where).encode_frames(levels).reshape(LAYERS, 2, LAYER_WIDTH)
     assert np.isfinite(found).all()
     assert (found[:, 1] > 0).any()
 
 
 def test_growing_clips_have_the_bits_that_they_have_alone(graph: Counting) -> None:
     """Clips grow, start elsewhere, and belong to other utterances."""
-    ear, alone = LayerEar(graph), LayerEar(graph.graph)
+    encoder, alone = LayerEncoder(graph), LayerEncoder(graph.graph)
     asked = [(1, 0, end) for end in range(8000, len(PAUSED), 12_000)]
     asked += [(1, 0, 60_000), (1, 4096, 90_000), (2, 4096, 90_000), (2, 4096, len(PAUSED))]
     for utterance, start, end in asked:
         clip = np.roll(PAUSED, 777 * utterance)[start:end]
-        found = ear.hear(clip, Place("a", utterance, start))
-        np.testing.assert_array_equal(found, alone.hear(clip, None))
+        found = encoder.encode(clip, Place("a", utterance, start))
+        np.testing.assert_array_equal(found, alone.encode(clip, None))
 
 
 def test_a_clip_is_encoded_from_its_last_full_block_on(graph: Counting) -> None:
     """No question costs more than two blocks, however long the utterance."""
-    ear = LayerEar(graph)
+    encoder = LayerEncoder(graph)
     for end in range(SAMPLE_RATE, len(LOUD), SAMPLE_RATE):
         graph.frames.clear()
-        ear.hear(LOUD[:end], Place("a", 1, 0))
+        encoder.encode(LOUD[:end], Place("a", 1, 0))
         assert sum(graph.frames) <= 2 * BLOCK
 
 
 def test_what_grows_pays_for_new_sound_once(graph: Counting) -> None:
     """The open block waits until it is full, or the utterance is over; the first does not."""
-    ear, alone = LayerEar(graph), LayerEar(graph.graph)
+    encoder, alone = LayerEncoder(graph), LayerEncoder(graph.graph)
     for end in range(SAMPLE_RATE // 2, len(LOUD), SAMPLE_RATE // 2):
-        found = ear.hear(LOUD[:end], Place("a", 1, 0, growing=True))
+        found = encoder.encode(LOUD[:end], Place("a", 1, 0, growing=True))
         assert np.isfinite(found).all()
         np.testing.assert_array_equal(
-            found, alone.hear(LOUD[:end], Place(f"at {end}", 1, 0, growing=True))
+            found, alone.encode(LOUD[:end], Place(f"at {end}", 1, 0, growing=True))
         )
     seconds = len(LOUD) / SAMPLE_RATE
     assert sum(graph.frames) <= 100 * seconds + 2 * BLOCK
-    final = ear.hear(LOUD, Place("a", 1, 0))
-    np.testing.assert_array_equal(final, alone.hear(LOUD, None))
+    final = encoder.encode(LOUD, Place("a", 1, 0))
+    np.testing.assert_array_equal(final, alone.encode(LOUD, None))
 
 
 def test_what_is_forgotten_or_was_heard_long_ago_is_encoded_anew(graph: Counting) -> None:
     """Memory is bounded, however many sessions there are."""
-    ear = LayerEar(graph, most=4)
+    encoder = LayerEncoder(graph, most=4)
     loud = LOUD[: 7 * SAMPLE_RATE]
     for session in "abc":
-        ear.hear(loud, Place(session, 1, 0))
+        encoder.encode(loud, Place(session, 1, 0))
     encoded = []
     for session in "ca":
         graph.frames.clear()
-        ear.hear(loud, Place(session, 1, 0))
+        encoder.encode(loud, Place(session, 1, 0))
         encoded.append(sum(graph.frames))
     assert encoded[0] < BLOCK < encoded[1]
-    ear.forget("c")
+    encoder.forget("c")
     graph.frames.clear()
-    ear.hear(loud, Place("c", 1, 0))
+    encoder.encode(loud, Place("c", 1, 0))
     assert sum(graph.frames) > 2 * BLOCK
 
 
 def test_silence_says_nothing(graph: Counting) -> None:
     """And costs nothing."""
-    found = LayerEar(graph).hear(np.zeros(SAMPLE_RATE, np.float32), None)
+    found = LayerEncoder(graph).encode(np.zeros(SAMPLE_RATE, np.float32), None)
     assert found.shape == (VALUES,)
     assert np.isnan(found).all()
     assert not graph.frames

@@ -7,7 +7,7 @@ import pytest
 
 from streamser.emotion.compact import statistics
 from streamser.emotion.compact.encoders import VALUES
-from streamser.emotion.compact.running import DIRECTIONS, MEASURED, WIDTH, placed
+from streamser.emotion.compact.speaker_stats import DIRECTIONS, MEASURED, WIDTH, placed
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from tests.tools.compact.tiny_voices import tiny_voices

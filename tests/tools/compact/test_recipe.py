@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamser.emotion.compact.bundle import PARTS, load_bundle
 from streamser.emotion.compact.encoders import GRAPH, TOKENIZER, WORDS
 from streamser.emotion.compact.model import CompactFinding, CompactSpeaker
-from streamser.emotion.compact.running import MEASURED
+from streamser.emotion.compact.speaker_stats import MEASURED
 from streamser.emotion.compact.statistics import Measured
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.tools.compact.tiny_voices import tiny_texts, tiny_voices

@@ -129,7 +129,7 @@ class Reference(msgspec.Struct, frozen=True, eq=False):
         )
 
 
-class Usual(msgspec.Struct, frozen=True, eq=False):
+class SpeakerStats(msgspec.Struct, frozen=True, eq=False):
     """Hold how many utterances a stream has had, and the sums over them; never changes in place.
 
     ``weight`` counts them up to ``MEMORY``; ``sums`` and ``squares`` are float64 [WIDTH].
@@ -177,21 +177,21 @@ class Usual(msgspec.Struct, frozen=True, eq=False):
         """Set measurements, float32 [..., WIDTH], against what is usual; ``nan`` is as usual."""
         return self.against(norm).views(values)
 
-    def extended(self, measured: Measured, norm: Norm) -> Usual:
+    def extended(self, measured: Measured, norm: Norm) -> SpeakerStats:
         """Return what is usual after one utterance more; what it lacks counts as usual."""
         share = min(1.0, measured.speech_seconds / _FULL_SECONDS)
         if share == 0.0:
             return self
         values = np.where(np.isnan(measured.values), self.mean(norm), measured.values)
         kept = min(1.0, (MEMORY - share) / self.weight) if self.weight else 1.0
-        return Usual(
+        return SpeakerStats(
             weight=kept * self.weight + share,
             sums=kept * self.sums + share * values,
             squares=kept * self.squares + share * values**2,
         )
 
     def to_bytes(self) -> bytes:
-        """Return the state as bytes, about 17 kB, for ``read_usual``."""
+        """Return the state as bytes, about 17 kB, for ``read_stats``."""
         return np.concatenate([[self.weight], self.sums, self.squares]).astype("<f4").tobytes()
 
 
@@ -199,10 +199,10 @@ def _clipped(values: Floats) -> npt.NDArray[np.float32]:
     return np.minimum(np.maximum(values, -LIMIT), LIMIT).astype(np.float32)
 
 
-def read_usual(state: bytes) -> Usual:
+def read_stats(state: bytes) -> SpeakerStats:
     """Read a state that ``to_bytes`` wrote; raises ``ModelError`` for anything else."""
     found = np.frombuffer(state, "<f4") if len(state) % 4 == 0 else np.zeros(0)
     if len(found) != 1 + 2 * WIDTH or not np.isfinite(found).all() or found[0] < 0:
         raise ModelError(DAMAGED_STATE)
     values = found.astype(np.float64)
-    return Usual(float(values[0]), values[1 : WIDTH + 1], values[WIDTH + 1 :])
+    return SpeakerStats(float(values[0]), values[1 : WIDTH + 1], values[WIDTH + 1 :])

@@ -1,4 +1,4 @@
-"""Hear clips that grow, each frame once: its levels and its pitch.
+"""The frames of clips that grow, each heard once: its levels and its pitch.
 
 While somebody speaks the model is asked about the same utterance again and again, each time
 with a little more of it. What one frame says depends on 64 ms of sound alone and not on what
@@ -51,20 +51,20 @@ _DEPTH_DB: Final = 35.0  # below the loudest band: noise between harmonics
 _LEAST_RIPPLE: Final = 8.0
 
 
-class Heard(NamedTuple):
+class VoiceFrames(NamedTuple):
     """Hold the log-mel frames of a clip, float32 [T, 64] in dB, and the pitch of each, [T]."""
 
     decibels: Frames
     pitch: PitchTrack
 
-    def part(self, first: int, last: int) -> Heard:
+    def part(self, first: int, last: int) -> VoiceFrames:
         """Return the frames from ``first`` up to ``last``, which is left out."""
         span = slice(first, max(first, last))
         log2_f0, periodicity = self.pitch
-        return Heard(self.decibels[span], PitchTrack(log2_f0[span], periodicity[span]))
+        return VoiceFrames(self.decibels[span], PitchTrack(log2_f0[span], periodicity[span]))
 
 
-class _Kept(NamedTuple):
+class _KeptFrames(NamedTuple):
     """Hold frames that lie wholly in an utterance; the first is centred on sample ``centre``.
 
     ``edge`` are the first frames of a clip that began with sample ``start``: they reach beyond
@@ -73,12 +73,12 @@ class _Kept(NamedTuple):
 
     utterance: int
     centre: int
-    heard: Heard
+    heard: VoiceFrames
     start: int
-    edge: Heard
+    edge: VoiceFrames
 
 
-class Ear:
+class FrameCache:
     """Turn clips of many sessions into frames, and keep those that may be asked for again.
 
     Beyond ``most`` frames the sessions that were heard longest ago lose theirs, and are heard
@@ -87,17 +87,17 @@ class Ear:
 
     def __init__(self, most: int = MOST_FRAMES) -> None:
         self._most = most
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._kept: OrderedDict[str, _KeptFrames] = OrderedDict()
         self._frames = 0
 
-    def hear(self, samples: Samples, place: Place | None) -> Heard:
-        """Return the frames of a clip, float32 [n] at 16 kHz: the bits of ``listen``.
+    def frames(self, samples: Samples, place: Place | None) -> VoiceFrames:
+        """Return the frames of a clip, float32 [n] at 16 kHz: the bits of ``voice_frames``.
 
         Clips of one session and utterance must be parts of the same sound. Frames are found
         again where clips begin a multiple of 256 samples apart.
         """
         if place is None:
-            return listen(samples)
+            return voice_frames(samples)
         kept = self._take(place.session_id)
         if kept is None or kept.utterance != place.utterance or (kept.centre - place.start) % HOP:
             return self._hear_anew(samples, place)
@@ -124,31 +124,33 @@ class Ear:
         """Drop what is kept of a session."""
         self._take(session_id)
 
-    def _hear_anew(self, samples: Samples, place: Place) -> Heard:
-        heard = listen(samples)
+    def _hear_anew(self, samples: Samples, place: Place) -> VoiceFrames:
+        heard = voice_frames(samples)
         first, last = _inner(len(samples))
         if first < last:
             self._keep(place, first, heard.part(first, last), heard.part(0, _EDGE))
         return heard
 
-    def _take(self, session_id: str) -> _Kept | None:
+    def _take(self, session_id: str) -> _KeptFrames | None:
         kept = self._kept.pop(session_id, None)
         if kept is not None:
             self._frames -= len(kept.heard.decibels)
         return kept
 
-    def _keep(self, place: Place, first: int, heard: Heard, edge: Heard) -> None:
+    def _keep(self, place: Place, first: int, heard: VoiceFrames, edge: VoiceFrames) -> None:
         centre = place.start + first * HOP
-        self._kept[place.session_id] = _Kept(place.utterance, centre, heard, place.start, edge)
+        self._kept[place.session_id] = _KeptFrames(
+            place.utterance, centre, heard, place.start, edge
+        )
         self._frames += len(heard.decibels)
         while self._frames > self._most:
             self._take(next(iter(self._kept)))
 
 
-def listen(samples: Samples) -> Heard:
+def voice_frames(samples: Samples) -> VoiceFrames:
     """Return the frames of a clip, float32 [n] at 16 kHz; NaN and infinite samples are silence."""
     decibels = log_mel(cleaned(samples))
-    return Heard(decibels, follow_pitch(decibels))
+    return VoiceFrames(decibels, follow_pitch(decibels))
 
 
 def _inner(length: int) -> tuple[int, int]:
@@ -156,21 +158,21 @@ def _inner(length: int) -> tuple[int, int]:
     return _EDGE, (length - _HALF) // HOP + 1
 
 
-def _between(samples: Samples, first: int, last: int) -> Heard:
+def _between(samples: Samples, first: int, last: int) -> VoiceFrames:
     """Return some frames of a clip, which is taken to be zero outside."""
     begin, end = first * HOP - _HALF, (last - 1) * HOP + _HALF
     sound = np.zeros(max(0, end - begin), np.float32)
     known = slice(max(0, begin), max(0, min(end, len(samples))))
     sound[known.start - begin : known.stop - begin] = cleaned(samples[known])
     decibels = whole_frames(sound)
-    return Heard(decibels, follow_pitch(decibels))
+    return VoiceFrames(decibels, follow_pitch(decibels))
 
 
-def _joined(parts: Sequence[Heard]) -> Heard:
+def _joined(parts: Sequence[VoiceFrames]) -> VoiceFrames:
     log2_f0 = np.concatenate([part.pitch.log2_f0 for part in parts])
     periodicity = np.concatenate([part.pitch.periodicity for part in parts])
     decibels = np.concatenate([part.decibels for part in parts])
-    return Heard(decibels, PitchTrack(log2_f0, periodicity))
+    return VoiceFrames(decibels, PitchTrack(log2_f0, periodicity))
 
 
 def cleaned(samples: Samples) -> Samples:

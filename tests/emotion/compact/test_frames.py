@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.compact import ear as module
-from streamser.emotion.compact.ear import VOICED, Ear, Heard, follow_pitch, listen
+from streamser.emotion.compact import frames as module
+from streamser.emotion.compact.frames import (
+    VOICED,
+    FrameCache,
+    VoiceFrames,
+    follow_pitch,
+    voice_frames,
+)
 from streamser.emotion.frontend import BANDS, Frames, log_mel, whole_frames
 from streamser.emotion.model import Place
 from tests.emotion.voices import glide, in_noise, sing, speak
@@ -18,9 +24,9 @@ SOUND: Samples = np.concatenate([in_noise(speak(hertz), 35, seed=hertz) for hert
 SOUND[20_000:20_040] = np.nan
 
 
-def expect_same(found: Heard, samples: Samples) -> None:
+def expect_same(found: VoiceFrames, samples: Samples) -> None:
     """Compare with a clip that is heard alone."""
-    alone = listen(samples)
+    alone = voice_frames(samples)
     np.testing.assert_array_equal(found.decibels, alone.decibels)
     np.testing.assert_array_equal(found.pitch.log2_f0, alone.pitch.log2_f0)
     np.testing.assert_array_equal(found.pitch.periodicity, alone.pitch.periodicity)
@@ -36,13 +42,13 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(found))
         return found
 
-    def count_anew(samples: Samples) -> Heard:
-        found = listen(samples)
+    def count_anew(samples: Samples) -> VoiceFrames:
+        found = voice_frames(samples)
         counts.append(len(found.decibels))
         return found
 
     monkeypatch.setattr(module, "whole_frames", count)
-    monkeypatch.setattr(module, "listen", count_anew)
+    monkeypatch.setattr(module, "voice_frames", count_anew)
     return counts
 
 
@@ -80,67 +86,67 @@ def test_frames_do_not_depend_on_what_was_asked_before(
     asked: list[tuple[Place, int]], most: int
 ) -> None:
     """Clips grow, slide and shrink; sessions take turns; little or much is kept."""
-    ear = Ear(most)
+    cache = FrameCache(most)
     for place, end in asked:
         # Another sound for each session and utterance, or nothing could be mistaken.
         sound = np.roll(SOUND, 777 * place.utterance + 333 * ord(place.session_id))
         clip = sound[place.start : end]
-        expect_same(ear.hear(clip, place), clip)
+        expect_same(cache.frames(clip, place), clip)
 
 
 def test_a_growing_clip_costs_what_is_new(heard: list[int]) -> None:
     """And the two frames at its end, which reach beyond it."""
-    ear = Ear()
+    cache = FrameCache()
     for end in range(8000, len(SOUND), 8000):
-        ear.hear(SOUND[:end], Place("a", 1, 0))
+        cache.frames(SOUND[:end], Place("a", 1, 0))
     clips = len(range(8000, len(SOUND), 8000))
     assert sum(heard) <= len(SOUND) // 256 + 2 * clips
 
 
 def test_windows_on_the_grid_share_frames_and_the_whole_after_them_too(heard: list[int]) -> None:
     """As when an utterance is longer than what partials are read from."""
-    ear = Ear()
+    cache = FrameCache()
     for start in range(3328, 33_000, 4096):
-        ear.hear(SOUND[start : start + 12_800], Place("a", 1, start))
+        cache.frames(SOUND[start : start + 12_800], Place("a", 1, start))
     heard.clear()
-    whole = ear.hear(SOUND, Place("a", 1, 0))
+    whole = cache.frames(SOUND, Place("a", 1, 0))
     assert sum(heard) == 3328 // 256 + 2 + (len(SOUND) - start - 12_800) // 256 + 2
     expect_same(whole, SOUND)
 
 
 def test_another_utterance_or_grid_is_heard_anew(heard: list[int]) -> None:
     """Never is sound taken for another."""
-    ear = Ear()
-    ear.hear(SOUND[:32_000], Place("a", 1, 0))
+    cache = FrameCache()
+    cache.frames(SOUND[:32_000], Place("a", 1, 0))
     for place in (Place("a", 2, 0), Place("b", 2, 0), Place("b", 2, 100)):
         heard.clear()
-        ear.hear(SOUND[place.start : 32_000], place)
+        cache.frames(SOUND[place.start : 32_000], place)
         assert sum(heard) >= 31_000 // 256
 
 
 def test_what_is_forgotten_or_was_heard_long_ago_is_heard_anew(heard: list[int]) -> None:
     """Memory is bounded, however many sessions there are."""
-    ear = Ear(most=300)
+    cache = FrameCache(most=300)
     second = SOUND[:SAMPLE_RATE]
     for session in "abcdef":
-        ear.hear(second, Place(session, 1, 0))
+        cache.frames(second, Place(session, 1, 0))
     heard.clear()
-    ear.hear(second, Place("f", 1, 0))
+    cache.frames(second, Place("f", 1, 0))
     assert sum(heard) == 2
-    ear.forget("f")
-    ear.forget("nobody")
+    cache.forget("f")
+    cache.forget("nobody")
     for session in "fa":
         heard.clear()
-        ear.hear(second, Place(session, 1, 0))
+        cache.frames(second, Place(session, 1, 0))
         assert sum(heard) == 63
 
 
 def test_without_a_place_nothing_is_kept(heard: list[int]) -> None:
     """A clip from nowhere has no successor."""
-    ear = Ear()
+    cache = FrameCache()
     for _ in range(2):
         heard.clear()
-        expect_same(ear.hear(SOUND, None), SOUND)
+        expect_same(cache.frames(SOUND, None), SOUND)
         assert sum(heard) == 1 + len(SOUND) // 256
 
 

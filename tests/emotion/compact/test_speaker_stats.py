@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.running import LIMIT, MEMORY, PRIOR, WIDTH, Norm, Usual, read_usual
+from streamser.emotion.compact.speaker_stats import (
+    LIMIT,
+    MEMORY,
+    PRIOR,
+    WIDTH,
+    Norm,
+    SpeakerStats,
+    read_stats,
+)
 from streamser.emotion.compact.statistics import Measured
 from streamser.errors import ModelError
 
@@ -20,9 +28,9 @@ def utterance(value: float, seconds: float = 2.0) -> Measured:
     return Measured(np.full(WIDTH, value, np.float32), seconds)
 
 
-def after(*utterances: Measured) -> Usual:
+def after(*utterances: Measured) -> SpeakerStats:
     """Return what is usual after some utterances."""
-    usual = Usual()
+    usual = SpeakerStats()
     for each in utterances:
         usual = usual.extended(each, NORM)
     return usual
@@ -30,9 +38,9 @@ def after(*utterances: Measured) -> Usual:
 
 def test_at_first_the_prior_is_what_is_usual() -> None:
     """Somebody must be compared with something."""
-    np.testing.assert_allclose(Usual().mean(NORM), NORM.mean)
-    np.testing.assert_allclose(Usual().deviation(NORM), 2.0)
-    assert Usual().known == 0.0
+    np.testing.assert_allclose(SpeakerStats().mean(NORM), NORM.mean)
+    np.testing.assert_allclose(SpeakerStats().deviation(NORM), 2.0)
+    assert SpeakerStats().known == 0.0
 
 
 def test_the_streams_own_past_takes_over_but_never_wholly() -> None:
@@ -71,7 +79,7 @@ def test_a_monotonous_stream_keeps_some_deviation() -> None:
 def test_how_far_a_stream_spreads_is_told_whatever_its_microphone() -> None:
     """All of it may lie far from what is usual: that is no spread."""
     rng = np.random.default_rng(0)
-    near, far = Usual(), Usual()
+    near, far = SpeakerStats(), SpeakerStats()
     for _ in range(10):
         values = rng.normal(0.0, 0.5, WIDTH).astype(np.float32)
         near = near.extended(Measured(values, 2.0), NORM)
@@ -112,7 +120,7 @@ def test_a_state_survives_being_written_down() -> None:
     usual = after(utterance(2.0), utterance(-1.0, 0.5))
     state = usual.to_bytes()
     assert len(state) < 18_000
-    again = read_usual(state)
+    again = read_stats(state)
     np.testing.assert_allclose(again.mean(NORM), usual.mean(NORM), rtol=1e-6)
     np.testing.assert_allclose(again.deviation(NORM), usual.deviation(NORM), rtol=1e-4)
 
@@ -121,4 +129,4 @@ def test_a_state_survives_being_written_down() -> None:
 def test_anything_else_is_refused(state: bytes) -> None:
     """With one line that says what to do."""
     with pytest.raises(ModelError, match="damaged"):
-        read_usual(state)
+        read_stats(state)
