@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.reader import AudioItem, LostAudio
     from streamser.audio.source import AudioSource
-    from streamser.client import Session
+    from streamser.client import ClientSession
 
 _Tap: TypeAlias = "Callable[[Samples], None]"
 
@@ -199,7 +199,7 @@ class Remote:
     async def _connect(self) -> None:
         from streamser.client import connect
 
-        self._connection: AbstractAsyncContextManager[Session] = connect(
+        self._connection: AbstractAsyncContextManager[ClientSession] = connect(
             self._server,
             speaker=self._speaker,
             meeting=self._meeting,
