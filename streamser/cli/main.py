@@ -13,10 +13,9 @@ from streamser.cli.analyze import analyze
 from streamser.cli.config import config_app
 from streamser.cli.console import complain, mend_streams
 from streamser.cli.corpus import app as corpus_app
-from streamser.cli.crossval import crossval
 from streamser.cli.demo import demo
 from streamser.cli.doctor import devices, doctor
-from streamser.cli.evaluate import evaluate
+from streamser.cli.evaluate import crossval, evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen

@@ -12,10 +12,10 @@ from streamser.client.session import ClientSession, connect
 from streamser.client.wire import Encoding, ServerError, shift_times
 
 __all__ = [
+    "ClientSession",
     "Encoding",
     "RetryTiming",
     "ServerError",
-    "ClientSession",
     "Stamped",
     "connect",
     "shift_times",

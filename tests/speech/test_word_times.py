@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.speech.whisper_words import Group, Span, group_words, join_texts
+from streamser.speech.whisper import Group, Span, group_words, join_texts
 
 TEN_SECONDS = Span(1_000, 10 * SAMPLE_RATE)
 
