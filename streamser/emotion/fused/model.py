@@ -24,22 +24,10 @@ from streamser.emotion.calibration import (
     modality_set,
     probabilities,
 )
+from streamser.emotion.fused import running
 from streamser.emotion.fused.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.interfaces import AcousticEncoder
-from streamser.emotion.fused.running import (
-    CANDIDATES,
-    CUDA,
-    ONE_BY_ONE,
-    PROCESSOR,
-    Format,
-    Formats,
-    Shapes,
-    groups,
-    power_of_two,
-    settled_device,
-    widened,
-)
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError, first_line
 from streamser.machine import (
@@ -84,8 +72,8 @@ class FusedEmotionModel:
         self,
         checkpoint: Checkpoint,
         name: str,
-        precision: Format = "float32",
-        shapes: Shapes | None = None,
+        precision: running.Format = "float32",
+        shapes: running.Shapes | None = None,
     ) -> None:
         self.name = name
         encoders = {"audio": checkpoint.model.acoustic, "text": checkpoint.model.text}
@@ -95,9 +83,9 @@ class FusedEmotionModel:
         self._device = next(checkpoint.model.parameters()).device
         acoustic = checkpoint.model.acoustic
         self._elastic = acoustic is not None and cast(AcousticEncoder, acoustic).elastic
-        usual = CUDA if self._device.type == "cuda" else PROCESSOR
+        usual = running.CUDA if self._device.type == "cuda" else running.PROCESSOR
         self._shapes = usual if shapes is None else shapes
-        self.formats = Formats(checkpoint.model)
+        self.formats = running.Formats(checkpoint.model)
         self.formats.use(precision)
 
     def extract(self, batch: Sequence[Segment]) -> list[FusedFinding]:
@@ -125,18 +113,23 @@ class FusedEmotionModel:
 
     def _passes(self, batch: Sequence[Segment]) -> list[list[int]]:
         seconds = [len(spoken.samples) / SAMPLE_RATE * self._elastic for spoken in batch]
-        return groups(seconds, ONE_BY_ONE if self.formats.format == "int8" else self._shapes)
+        return running.groups(
+            seconds, running.ONE_BY_ONE if self.formats.format == "int8" else self._shapes
+        )
 
     def _answer(self, batch: Sequence[Segment]) -> list[FusedFinding]:
         few = self._shapes.few
         # The last one stands in for those who are not there; its other answers are dropped.
-        filled = [*batch, *[batch[-1]] * (power_of_two(len(batch)) - len(batch) if few else 0)]
+        filled = [
+            *batch,
+            *[batch[-1]] * (running.power_of_two(len(batch)) - len(batch) if few else 0),
+        ]
         prepared = self._model.prepare(
             [spoken.samples for spoken in filled], [spoken.text for spoken in filled]
         )
         given = list(zip(prepared.has_audio.tolist(), prepared.has_text.tolist(), strict=True))
         if few and self._elastic:
-            prepared = widened(prepared)
+            prepared = running.widened(prepared)
         with self.formats.computing():
             output = self._model(prepared.to(self._device))
         logits = output.category_logits.float().cpu()
@@ -236,9 +229,9 @@ def load_fused(
     """
     if threads:
         torch.set_num_threads(threads)
-    device = settled_device(device)
+    device = running.settled_device(device)
     checkpoint = load_checkpoint(where, offline=offline, device=device)
-    chosen: Format = "float32" if precision == "auto" else precision
+    chosen: running.Format = "float32" if precision == "auto" else precision
     model = FusedEmotionModel(checkpoint, _name(where), chosen)
     if precision == "auto":
         kept = KeptChoices(choices_file())
@@ -303,9 +296,9 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
     also = [Segment(samples=_sound(_SECONDS[1]), text=None)]
     began = clock()
     formats = model.formats
-    kinds = CANDIDATES[formats.device]
+    kinds = running.CANDIDATES[formats.device]
 
-    def answer(format: Format) -> list[FusedFinding]:
+    def answer(format: running.Format) -> list[FusedFinding]:
         formats.use(format)
         return model.extract(probe)
 
@@ -317,7 +310,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
         )
         if alone["float32"] <= _FAST_ENOUGH_S:
             return f"float32, which takes {told([TimedWay('float32', alone['float32'])])}"
-    why: dict[Format, str] = {}
+    why: dict[running.Format, str] = {}
     for format in kinds:
         if format not in (kinds[0], "float32") and clock() - began > _PATIENCE_S:
             why[format] = "no time left to try it; name it to have it"
@@ -366,8 +359,8 @@ def keep_format(
     return f"{standing}, as another process has chosen ({kept.path})"
 
 
-def _known(name: str | None, device: str) -> Format | None:
-    return next((format for format in CANDIDATES[device] if format == name), None)
+def _known(name: str | None, device: str) -> running.Format | None:
+    return next((format for format in running.CANDIDATES[device] if format == name), None)
 
 
 def identify(model: nn.Module) -> str:

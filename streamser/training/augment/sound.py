@@ -14,15 +14,7 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError, ConfigError
-from streamser.training.augment.bands import (
-    MEL,
-    MelGrid,
-    Response,
-    Telephone,
-    band_gain,
-    draw_equaliser,
-    filter_sound,
-)
+from streamser.training.augment import bands
 from streamser.training.settings import AugmentSettings
 
 Colour = Literal["white", "pink", "brown"]
@@ -40,7 +32,7 @@ class Variation(NamedTuple):
     speed: float = 1.0
     room: Samples | None = None
     snr_db: float | None = None
-    responses: tuple[Response, ...] = ()
+    responses: tuple[bands.Response, ...] = ()
     gain_db: float = 0.0
 
 
@@ -55,11 +47,11 @@ def draw_variation(
     speed = rng.uniform(1 - settings.speed, 1 + settings.speed) if settings.speed else 1.0
     room = draw_room(rooms, rng) if happens(settings.room) else None
     snr_db = rng.uniform(*settings.snr_db) if happens(settings.noise) else None
-    responses: list[Response] = []
+    responses: list[bands.Response] = []
     if happens(settings.band):
-        responses.append(draw_equaliser(rng))
+        responses.append(bands.draw_equaliser(rng))
     if happens(settings.telephone):
-        responses.append(Telephone(narrow=bool(rng.random() < 0.5)))
+        responses.append(bands.Telephone(narrow=bool(rng.random() < 0.5)))
     gain_db = rng.uniform(-settings.gain_db, settings.gain_db) if settings.gain_db else 0.0
     return Variation(speed, room, snr_db, tuple(responses), gain_db)
 
@@ -86,7 +78,7 @@ def vary_sound(
         noise = noise_piece(noises, len(varied), rng)
         varied = add_noise(varied, noise, variation.snr_db)
     for response in variation.responses:
-        varied = filter_sound(varied, response)
+        varied = bands.filter_sound(varied, response)
     if variation.gain_db:
         varied = varied * np.float32(10 ** (variation.gain_db / 20))
     return samples if varied is samples else to_full_scale(varied)
@@ -347,7 +339,7 @@ def _from_direct(response: Samples) -> Samples:
     return cut
 
 
-def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64]:
+def band_decay(response: Samples, grid: bands.MelGrid = bands.MEL) -> npt.NDArray[np.float64]:
     """Return what comes 0, 1, 2 … frames late in each band, as power gains [K, bands].
 
     What comes between two frames is shared by both: windows of two frames whose squares sum to
@@ -361,4 +353,4 @@ def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop]
     sine = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32)
     spectrum = fft.rfft(windows * sine, grid.window, axis=1)
-    return band_gain(np.square(spectrum.real) + np.square(spectrum.imag), grid)
+    return bands.band_gain(np.square(spectrum.real) + np.square(spectrum.imag), grid)
