@@ -76,7 +76,7 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     offline: bool = False
 
 
-class _Piece(msgspec.Struct, frozen=True, eq=False):
+class _ClipPiece(msgspec.Struct, frozen=True, eq=False):
     """Hold at most 30 s of one clip; ``start`` is absolute."""
 
     clip: int
@@ -148,7 +148,7 @@ class WhisperTranscriber:
         except ConfigError as error:
             raise ModelError(str(error), code=error.code) from None
 
-    def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
+    def _hear(self, pieces: Sequence[_ClipPiece]) -> list[_Decoded]:
         together = len(pieces) if self.batches else _TOGETHER
         groups = [pieces[at : at + together] for at in range(0, len(pieces), together)]
         encoded = [self._encode([self._features(each.samples) for each in g]) for g in groups]
@@ -165,7 +165,7 @@ class WhisperTranscriber:
                 words += place_words(self._model, self._tokenizer, windows, spans, tokens, spoken)
         tokens = [list(result.sequences_ids[0]) for result in results]
         return [
-            _Heard(
+            _Decoded(
                 text=tokenizers[languages[i]].decode(tokens[i]).strip(),
                 # The score is a mean over the tokens without <|endoftext|>, whose
                 # log-probability it holds nevertheless.
@@ -224,7 +224,7 @@ class WhisperTranscriber:
         features: LogMel = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
         return features
 
-    def _languages(self, encoded: Sequence[Any], pieces: Sequence[_Piece]) -> list[str]:
+    def _languages(self, encoded: Sequence[Any], pieces: Sequence[_ClipPiece]) -> list[str]:
         """Return the language of each piece: as said, or as likely after what came before.
 
         ``encoded`` are the windows of all, in groups.
@@ -264,13 +264,13 @@ class WhisperTranscriber:
         )
 
 
-def _guess(piece: _Piece, chances: Sequence[tuple[str, float]]) -> Guess:
+def _guess(piece: _ClipPiece, chances: Sequence[tuple[str, float]]) -> Guess:
     return Guess(
         len(piece.samples) / SAMPLE_RATE, {token.strip("<|>"): chance for token, chance in chances}
     )
 
 
-class _Heard(msgspec.Struct, frozen=True):
+class _Decoded(msgspec.Struct, frozen=True):
     """Hold what was heard in one piece; ``logprob`` is the sum over ``tokens`` tokens."""
 
     text: str
@@ -307,15 +307,15 @@ def _extractor(model: Any) -> Any:
     return FeatureExtractor(feature_size=bands)
 
 
-def _pieces(number: int, clip: Clip) -> Iterator[_Piece]:
+def _pieces(number: int, clip: Clip) -> Iterator[_ClipPiece]:
     """Cut a clip into pieces of at most 30 s, each cut at the quietest 100 ms of its last 10."""
     start, end = 0, len(clip.samples)
     while end - start > _WINDOW:
         cut = start + _quietest(clip.samples[start : start + _WINDOW])
-        yield _Piece(number, clip.start + start, clip.samples[start:cut], clip)
+        yield _ClipPiece(number, clip.start + start, clip.samples[start:cut], clip)
         start = cut
     if end > start:
-        yield _Piece(number, clip.start + start, clip.samples[start:], clip)
+        yield _ClipPiece(number, clip.start + start, clip.samples[start:], clip)
 
 
 def _quietest(samples: Samples) -> int:
@@ -326,7 +326,7 @@ def _quietest(samples: Samples) -> int:
     return _EARLIEST_CUT + int(np.argmin(sums[width:] - sums[:-width])) + width // 2
 
 
-def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
+def _joined(clip: Clip, heard: Sequence[_Decoded]) -> Transcript:
     if not heard:
         return Transcript("")
     language = heard[0].language

@@ -187,7 +187,7 @@ def _train(
     while progress.epoch < epochs and not _has_stalled(settings, progress):
         epoch, batch, step = progress.epoch, progress.batch, progress.step
         masked = _masked(settings, epoch)
-        sums = _Sums(progress, 1 + len(heads.dimensions), device)
+        sums = _LossSums(progress, 1 + len(heads.dimensions), device)
         began = time.monotonic()
         model.train()
         with frozen(model, masked):
@@ -299,7 +299,7 @@ def _row(
     )
 
 
-class _Sums:
+class _LossSums:
     """Add up the losses of an epoch where they are made, without waiting for the device."""
 
     def __init__(self, progress: checkpointing.Progress, tasks: int, device: torch.device) -> None:

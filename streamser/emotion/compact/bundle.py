@@ -68,7 +68,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     taught: dict[str, tuple[str, ...]] = {}
 
 
-class _Heading(msgspec.Struct):
+class _BundleHeading(msgspec.Struct):
     format: str = ""
     version: int = 0
 
@@ -97,7 +97,7 @@ def is_bundle(directory: Path) -> bool:
     """Tell whether a folder says of itself that it is a bundled model."""
     try:
         text = (directory / CONFIG).read_bytes()
-        return msgspec.json.decode(text, type=_Heading).format == FORMAT
+        return msgspec.json.decode(text, type=_BundleHeading).format == FORMAT
     except (OSError, ValueError, RecursionError):
         return False
 
@@ -158,7 +158,7 @@ def read_description(directory: Path) -> Description:
     path = directory / CONFIG
     try:
         text = path.read_bytes()
-        heading = msgspec.json.decode(text, type=_Heading)
+        heading = msgspec.json.decode(text, type=_BundleHeading)
         if (heading.format, heading.version) != (FORMAT, VERSION):
             raise ModelError(
                 f"{path} is of {heading.format} {heading.version}, and this streamser reads"

@@ -89,7 +89,7 @@ class Measured(NamedTuple):
     speech_seconds: float
 
 
-class _Heard(NamedTuple):
+class _Speech(NamedTuple):
     """Hold an utterance, floors raised, and which of its frames are what.
 
     ``levels`` [S, 64] are those of the speech frames alone, in order; ``ordered`` [64, S] are
@@ -121,7 +121,7 @@ def measure(decibels: Frames, pitch: PitchTrack | None = None) -> Measured:
     return Measured(values.astype(np.float32), float(heard.speech.sum()) * _SECONDS)
 
 
-def _listen(decibels: Frames, pitch: PitchTrack) -> _Heard:
+def _listen(decibels: Frames, pitch: PitchTrack) -> _Speech:
     power = _power(decibels.astype(np.float64))
     weights = band_weights() / band_weights().sum()
     powers = np.einsum("tb,b->t", power[:, _LOWEST:], weights[_LOWEST:]) + _TINY
@@ -136,7 +136,7 @@ def _listen(decibels: Frames, pitch: PitchTrack) -> _Heard:
     ordered = ranked(decibels[speech])
     (usual,) = picked(ordered, [90])
     floors = _power(usual - _BAND_FLOOR_DB)
-    return _Heard(
+    return _Speech(
         levels=_decibels(power[speech] + floors),
         ordered=ordered,
         floors=floors,
@@ -148,7 +148,7 @@ def _listen(decibels: Frames, pitch: PitchTrack) -> _Heard:
     )
 
 
-def _spectrum(heard: _Heard) -> dict[str, Floats]:
+def _spectrum(heard: _Speech) -> dict[str, Floats]:
     levels, total = heard.levels, heard.total[heard.speech]
     usual = mean_of(total)
     relative = _below(levels, usual)
@@ -187,7 +187,7 @@ def _spectrum(heard: _Heard) -> dict[str, Floats]:
     }
 
 
-def _melody(heard: _Heard) -> dict[str, Floats]:
+def _melody(heard: _Speech) -> dict[str, Floats]:
     speech, voiced = heard.speech, heard.voiced
     periodicity = heard.pitch.periodicity[speech]
     voicing = np.array(
@@ -228,7 +228,7 @@ def _melody(heard: _Heard) -> dict[str, Floats]:
     }
 
 
-def _rhythm(heard: _Heard) -> dict[str, Floats]:
+def _rhythm(heard: _Speech) -> dict[str, Floats]:
     first, last = np.flatnonzero(heard.speech)[[0, -1]]
     within = slice(first, last + 1)
     spoken = heard.total[heard.speech]

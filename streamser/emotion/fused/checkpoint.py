@@ -66,7 +66,7 @@ class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     weights: str = ""
 
 
-class _Heading(msgspec.Struct):
+class _CheckpointHeading(msgspec.Struct):
     """The part of a ``config.json`` that every version has."""
 
     format: str = ""
@@ -259,7 +259,7 @@ def _refuse_other_formats(directory: Path) -> None:
 def _read_description(path: Path) -> CheckpointDescription:
     try:
         text = path.read_bytes()
-        heading = msgspec.json.decode(text, type=_Heading)
+        heading = msgspec.json.decode(text, type=_CheckpointHeading)
         if heading.format != FORMAT:
             raise ModelError(f"{path} is not of the format {FORMAT}, but of another program")
         if heading.version > VERSION:

@@ -37,7 +37,7 @@ _VOTE: Final = re.compile(r"C-E\w*:\s*([^()]*)")
 _SPOKEN: Final = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\w+)\s+\[[\d.]+-[\d.]+\]:?\s*(.*)")
 
 
-class _Turn(NamedTuple):
+class _IemocapTurn(NamedTuple):
     id: str
     gender: str
     label: str
@@ -101,7 +101,7 @@ def _texts(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
 
 
-def _turns(path: Path) -> Iterator[_Turn]:
+def _turns(path: Path) -> Iterator[_IemocapTurn]:
     """Read the summary lines, each with the evaluators' lines that follow it."""
     found = None
     counts: dict[str, float] = defaultdict(float)
@@ -125,9 +125,9 @@ def _turns(path: Path) -> Iterator[_Turn]:
         yield _rated_turn(found, counts)
 
 
-def _rated_turn(found: re.Match[str], counts: Mapping[str, float]) -> _Turn:
+def _rated_turn(found: re.Match[str], counts: Mapping[str, float]) -> _IemocapTurn:
     valence, activation, dominance = (float(found[group]) for group in (6, 7, 8))
-    return _Turn(found[3], found[4], found[5], (valence, activation, dominance), counts)
+    return _IemocapTurn(found[3], found[4], found[5], (valence, activation, dominance), counts)
 
 
 def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
