@@ -31,7 +31,7 @@ from streamser.audio.clip import Samples
 from streamser.emotion.frontend import Bank, mel_triangles, sparse_bank
 from streamser.emotion.model import Place
 from streamser.errors import ModelError
-from streamser.machine import open_graph
+from streamser.graphs import open_graph
 
 Frames = npt.NDArray[np.float32]
 """Float32 [frames, 80]: log10 of the power in each band."""

@@ -32,7 +32,7 @@ from streamser.emotion.compact.encoders import (
 )
 from streamser.emotion.model import Place
 from streamser.errors import ModelError
-from streamser.machine import open_graph
+from streamser.graphs import open_graph
 from tests.emotion.compact.bundles import TEXTS, tiny_bundle
 from tests.emotion.voices import in_noise, speak
 
