@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from streamser.cli import options
 from streamser.cli.console import counted, tell, warn
+from streamser.cli.options import (
+    Meeting,
+    OneClock,
+    SessionFiles,
+    SessionIds,
+    check_folder,
+    check_writable,
+    find_sessions,
+    is_same,
+    read_sessions,
+)
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import ExportFormat, format_by_ending, format_by_name, is_format
 
@@ -42,7 +52,7 @@ ExportAs = Annotated[
 
 
 def export(
-    files: options.SessionFiles,
+    files: SessionFiles,
     to: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,9 +61,9 @@ def export(
             help=f"{', '.join(ExportFormat)}: beside the session; or files, by their endings.",
         ),
     ] = None,
-    session: options.SessionIds = None,
-    meeting: options.Meeting = None,
-    one_clock: options.OneClock = False,
+    session: SessionIds = None,
+    meeting: Meeting = None,
+    one_clock: OneClock = False,
     audio: Annotated[
         Path | None,
         typer.Option("--audio", metavar="F", help="The file with the sound.", readable=False),
@@ -71,16 +81,14 @@ def export(
         raise ConfigError(
             f"say what to make: --to, with a file or one of {', '.join(ExportFormat)}."
         )
-    files = options.find_sessions(files)
+    files = find_sessions(files)
     targets = read_targets(_named(to, files[0]), fresh=False, option="--to")
     for target in targets:
-        if any(
-            options.is_same(target.path, file) for file in (*files, *([audio] if audio else []))
-        ):
+        if any(is_same(target.path, file) for file in (*files, *([audio] if audio else []))):
             raise ConfigError(f"--to {target.path}: that is what is read; name another file.")
     if audio is not None and not audio.is_file():
         raise ConfigError(f"--audio {audio}: there is no such file.")
-    recording = options.read_sessions(files, session, meeting)
+    recording = read_sessions(files, session, meeting)
     recording = replace_audio(recording, audio) if audio is not None else recording
     beside = {files[0].with_name(files[0].stem + form.ending) for form in ExportFormat}
     for target in targets:
@@ -151,11 +159,11 @@ def read_targets(values: Sequence[str], *, fresh: bool, option: str = "--export"
         path = Path(part)
         form = format_by_ending(option, path)
         if form is ExportFormat.AUDFORMAT:
-            options.check_folder(option, path)
+            check_folder(option, path)
             if not path.absolute().parent.is_dir():
                 raise ConfigError(f"{option} {path}: its folder does not exist; make it first.")
         else:
-            options.check_writable(option, path)
+            check_writable(option, path)
         if fresh and (path.exists() or path.is_symlink()):
             raise ConfigError(f"{option} {path}: it is there already; name another file.")
         if any(path.absolute() == target.path.absolute() for target in targets):
@@ -271,11 +279,11 @@ class FileExports:
         self._file: Path | None = None
         self.complete = True
         if folder is not None:
-            options.check_folder("--export", folder)
+            check_folder("--export", folder)
             return
         targets = read_targets(values, fresh=False)
         for target in targets:
-            if any(options.is_same(target.path, each) for each in recordings):
+            if any(is_same(target.path, each) for each in recordings):
                 raise ConfigError(f"--export {target.path}: that is one of the recordings.")
             if len(recordings) > 1 and not target.form.holds_many:
                 raise ConfigError(
