@@ -1,4 +1,7 @@
-"""Corpora of dialogues: IEMOCAP, acted by five pairs of actors, and MELD, scenes of Friends."""
+"""Corpora of conversations: IEMOCAP, acted by five pairs, MELD, scenes of Friends, and MSP-Podcast.
+
+The last is natural emotional speech, cut from podcasts.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from streamser.errors import ConfigError
@@ -18,7 +22,7 @@ IemocapVotes = Literal["raters", "summary"]
 MeldSplits = Literal["own", "none"]
 
 _IEMOCAP: Final = reading.Source("IEMOCAP", "https://sail.usc.edu/iemocap/ (on request)")
-_SCALE: Final = RatingScale(1.0, 5.0)
+_IEMOCAP_SCALE: Final = RatingScale(1.0, 5.0)
 _SUMMARY: Final = {"neu": "neutral", "hap": "happy", "exc": "happy", "sad": "sad", "ang": "angry"}
 _RATED: Final = {
     "neutral": "neutral",
@@ -35,6 +39,29 @@ _TURN: Final = re.compile(
 # C-E2 is an outside evaluator; C-F1 and C-M1 are the actors on themselves.
 _VOTE: Final = re.compile(r"C-E\w*:\s*([^()]*)")
 _SPOKEN: Final = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\w+)\s+\[[\d.]+-[\d.]+\]:?\s*(.*)")
+
+MspVotes = Literal["raters", "consensus"]
+MspTest = Literal["test1", "test2", "test3", "all"]
+
+_MSP: Final = reading.Source(
+    "MSP-Podcast", "https://ecs.utdallas.edu/research/researchlabs/msp-lab/MSP-Podcast.html"
+)
+_MSP_SCALE: Final = RatingScale(1.0, 7.0)
+_MSP_CLASSES: Final = {"N": "neutral", "H": "happy", "S": "sad", "A": "angry"}
+_MSP_OTHERS: Final = frozenset("UFDCOX")
+_MSP_PRIMARY: Final = {"neutral": "neutral", "happy": "happy", "sad": "sad", "angry": "angry"}
+_MSP_SPLITS: Final[Mapping[str, Split]] = MappingProxyType(
+    {
+        "Train": "train",
+        "Development": "dev",
+        "Validation": "dev",
+        "Test": "test",
+        "Test1": "test",
+        "Test2": "test",
+        "Test3": "test",
+    }
+)
+_MSP_DETAIL: Final = re.compile(r"\s*WORKER\w*\s*;\s*([^;]*);", re.IGNORECASE)
 
 
 class _IemocapTurn(NamedTuple):
@@ -74,7 +101,7 @@ def read_iemocap(
     for session in sorted(path for path in root.glob("Session[1-5]") if path.is_dir()):
         folder = reading.find(session, ("dialog/EmoEvaluation",), _IEMOCAP)
         for path in _texts(folder):
-            words = _words(session / "dialog" / "transcriptions" / path.name)
+            words = _iemocap_words(session / "dialog" / "transcriptions" / path.name)
             for turn in _turns(path):
                 category = _SUMMARY.get(turn.label)
                 if category is None and categories == "four":
@@ -87,8 +114,8 @@ def read_iemocap(
                         session=turn.id[:5],
                         audio=session / "sentences" / "wav" / path.stem / f"{turn.id}.wav",
                         text=words.get(turn.id),
-                        votes=_label(category, turn.counts if votes == "raters" else {}),
-                        dimensions=reading.rated(*turn.ratings, _SCALE, clip=True),
+                        votes=_iemocap_label(category, turn.counts if votes == "raters" else {}),
+                        dimensions=reading.rated(*turn.ratings, _IEMOCAP_SCALE, clip=True),
                     )
                 )
     if not items:
@@ -130,7 +157,7 @@ def _rated_turn(found: re.Match[str], counts: Mapping[str, float]) -> _IemocapTu
     return _IemocapTurn(found[3], found[4], found[5], (valence, activation, dominance), counts)
 
 
-def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
+def _iemocap_label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
     if category is None:
         return None
     votes = [counts.get(name, 0.0) for name in CATEGORIES]
@@ -140,7 +167,7 @@ def _label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ..
     return tuple(vote / sum(votes) for vote in votes)
 
 
-def _words(path: Path) -> dict[str, str]:
+def _iemocap_words(path: Path) -> dict[str, str]:
     """Read what was said in a dialogue, by utterance."""
     if not path.exists():
         raise ConfigError(
@@ -151,8 +178,8 @@ def _words(path: Path) -> dict[str, str]:
 
 
 _MELD: Final = reading.Source("MELD", "https://github.com/declare-lab/MELD")
-_EMOTIONS: Final = {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"}
-_OTHERS: Final = ("surprise", "fear", "disgust")
+_MELD_EMOTIONS: Final = {"neutral": "neutral", "joy": "happy", "sadness": "sad", "anger": "angry"}
+_MELD_OTHERS: Final = ("surprise", "fear", "disgust")
 _FOLDERS: Final = {
     "train": ("train_splits", "train"),
     "dev": ("dev_splits_complete", "dev"),
@@ -197,11 +224,11 @@ def read_meld(
         columns = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
         for row in reading.read_rows(table, columns):
             emotion = row["Emotion"].strip().casefold()
-            if emotion not in (*_EMOTIONS, *_OTHERS):
+            if emotion not in (*_MELD_EMOTIONS, *_MELD_OTHERS):
                 raise row.fault(f"Emotion {emotion!r} is not one of MELD's seven")
             text = row["Utterance"].translate(_MENDED).strip()
             clip = clips.get(f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}")
-            if (emotion in _OTHERS and categories == "four") or not (text or clip):
+            if (emotion in _MELD_OTHERS and categories == "four") or not (text or clip):
                 continue
             own = splits == "own"
             speaker = row["Speaker"].translate(_MENDED).strip()
@@ -214,7 +241,7 @@ def read_meld(
                     split=split if own else "",
                     audio=clip,
                     text=text or None,
-                    votes=reading.one_hot(_EMOTIONS.get(emotion)),
+                    votes=reading.one_hot(_MELD_EMOTIONS.get(emotion)),
                 )
             )
     return items
@@ -228,3 +255,109 @@ def _clips(root: Path, split: Split) -> dict[str, Path]:
             for path in sorted((root / name).glob(f"dia*_utt*{suffix}")):
                 found.setdefault(path.stem, path)
     return found
+
+
+def read_msp_podcast(
+    root: Path,
+    *,
+    votes: MspVotes = "raters",
+    categories: reading.Categories = "four",
+    test: MspTest = "test1",
+) -> list[Item]:
+    """Read MSP-Podcast (Lotfian & Busso, IEEE Trans. Affective Computing 10, 2019).
+
+    ``Labels/labels_consensus.csv`` (columns FileName, EmoClass, EmoAct, EmoVal, EmoDom, SpkrID,
+    Split_Set), ``Labels/labels_detailed.csv`` where present, sound in ``Audios/`` or ``Audio/``,
+    words in ``Transcripts/*.txt`` where present.
+
+    Category: the consensus by plurality: N neutral, H happy, S sad, A angry. U (surprise), F, D,
+    C (contempt), O (other) and X (no agreement) are left out, or kept without a category by
+    ``categories="all"``. ``votes="raters"`` gives the shares of the raters' primary emotions
+    within the four where there is a detailed file and it favours the same category; else, and
+    with ``"consensus"``, the consensus has all votes.
+
+    Dimensions: means of 1 to 7. Split: the corpus's partitions; of its test sets the one named
+    by ``test`` (before version 1.8 there is one, ``Test1``), the other test sets left out. The
+    labels of Test3 are not published: its rows may have none.
+
+    Speaker: ``SpkrID``. An ``Unknown`` becomes one speaker for each recording and partition
+    (``unknown-0153-train``): two recordings may be by the same person, which nobody knows.
+
+    Raises ``ConfigError`` for missing files, and rows that are not as described.
+    """
+    table = reading.find(root, ("Labels/labels_consensus.csv", "labels_consensus.csv"), _MSP)
+    audio = reading.find(root, ("Audios", "Audio"), _MSP)
+    detailed = table.with_name("labels_detailed.csv")
+    counts = _primary_votes(detailed) if votes == "raters" and detailed.exists() else {}
+    columns = ("FileName", "EmoClass", "EmoAct", "EmoVal", "EmoDom", "SpkrID", "Split_Set")
+    items = []
+    for row in reading.read_rows(table, columns):
+        split = row.split("Split_Set", _MSP_SPLITS)
+        if split == "test" and test != "all" and row["Split_Set"] not in ("Test", test.title()):
+            continue
+        category = _msp_category(row)
+        if category is None and categories == "four":
+            continue
+        name = row["FileName"]
+        items.append(
+            Item(
+                id=Path(name).stem,
+                corpus="msp-podcast",
+                speaker=_msp_speaker(row, split),
+                split=split,
+                audio=audio / name,
+                text=_msp_words(root / "Transcripts" / f"{Path(name).stem}.txt"),
+                votes=_msp_label(category, counts.get(name, {})),
+                dimensions=row.rated("EmoVal", "EmoAct", "EmoDom", scale=_MSP_SCALE),
+            )
+        )
+    if not items:
+        raise ConfigError(f"{table} has no row of the partitions Train, Development and {test}.")
+    return items
+
+
+def _msp_category(row: reading.Row) -> str | None:
+    label = row["EmoClass"].strip()
+    if label and label not in _MSP_CLASSES and label not in _MSP_OTHERS:
+        raise row.fault(
+            f"EmoClass {label!r} is none of {', '.join((*_MSP_CLASSES, *sorted(_MSP_OTHERS)))}"
+        )
+    return _MSP_CLASSES.get(label)
+
+
+def _msp_speaker(row: reading.Row, split: Split) -> str:
+    if row["SpkrID"].strip().casefold() not in ("unknown", ""):
+        return row["SpkrID"].strip()
+    # MSP-PODCAST_0153_0027.wav: recording, turn.
+    recording = Path(row["FileName"]).stem.split("_")[1:2]
+    return "-".join(("unknown", *recording, split))
+
+
+def _msp_label(category: str | None, counts: Mapping[str, float]) -> tuple[float, ...] | None:
+    shares = reading.vote_shares(counts) if counts and category else None
+    hard = reading.one_hot(category)
+    if shares is None or hard is None:
+        return hard
+    return shares if shares.index(max(shares)) == hard.index(1.0) else hard
+
+
+def _primary_votes(path: Path) -> Mapping[str, Mapping[str, float]]:
+    """Count the raters' primary emotions by file, in either form that releases have had."""
+    counts: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for row in reading.read_rows(path, ("FileName",)):
+        if "EmoClass_Major" in row.cells:
+            emotion = row["EmoClass_Major"]
+        elif "EmoDetail" in row.cells:
+            found = _MSP_DETAIL.match(row["EmoDetail"])
+            if found is None:
+                raise row.fault("EmoDetail is not `WORKER…; primary; secondary; A:…; V:…; D:…`")
+            emotion = found[1]
+        else:
+            raise row.fault("neither EmoClass_Major nor EmoDetail")
+        emotion = emotion.strip().casefold()
+        counts[row["FileName"]][_MSP_PRIMARY.get(emotion, emotion)] += 1
+    return counts
+
+
+def _msp_words(path: Path) -> str | None:
+    return reading.read_text(path).strip() or None if path.exists() else None
