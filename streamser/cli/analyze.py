@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 import msgspec
 import typer
 
-from streamser.cli.console import as_utf8, clock, complain, for_json, signed, tell
+from streamser.cli.console import as_utf8, clock, complain, for_json, leaving_at_once, signed, tell
 from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
 from streamser.cli.options import Common, Track, find_recordings, is_same, takes_settings
-from streamser.cli.signals import leaving_at_once
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import (

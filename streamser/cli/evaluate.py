@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.console import counted, tell, warn
+from streamser.cli.console import Stopped, catching, counted, tell, warn
 from streamser.cli.options import check_folder, needs_extra
-from streamser.cli.signals import Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:

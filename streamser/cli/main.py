@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from streamser import __version__
 from streamser.cli.analyze import analyze
 from streamser.cli.config import config_app
-from streamser.cli.console import complain, mend_streams
+from streamser.cli.console import BROKEN_PIPE, INTERRUPTED, Stopped, complain, mend_streams, mute
 from streamser.cli.corpus import app as corpus_app
 from streamser.cli.demo import demo
 from streamser.cli.doctor import devices, doctor
@@ -23,7 +23,6 @@ from streamser.cli.models import app as models_app
 from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
-from streamser.cli.signals import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 

@@ -14,14 +14,17 @@ from urllib.parse import quote
 import typer
 
 from streamser.cli import options
-from streamser.cli.console import clock, counted, tell, warn
-from streamser.cli.signals import (
+from streamser.cli.console import (
     INTERRUPTED,
     EndRequest,
     Stopped,
     catching,
+    clock,
+    counted,
     leave_at_once,
     on_signal,
+    tell,
+    warn,
 )
 from streamser.cli.sinks import advise, plain_line
 from streamser.errors import ConfigError

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.console import tell
+from streamser.cli.console import INTERRUPTED, Stopped, catching, tell
 from streamser.cli.options import needs_extra
-from streamser.cli.signals import INTERRUPTED, Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
