@@ -16,6 +16,7 @@ import msgspec
 
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
+from streamser.emotion.choose import check_model_name
 from streamser.emotion.model import SpeakerModel
 from streamser.events import Event, ModelNames
 from streamser.pipeline.build import (
@@ -81,6 +82,8 @@ class Analyzer:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
         endpointer_settings(self.settings.endpointing)
+        if build is None:
+            check_model_name(self.settings.emotion.model)
         self._tell = tell if tell is not None else _tell_stderr
         self._watch = watch
         self._build = build
