@@ -216,7 +216,7 @@ def _answers(
     told: list[Prediction] = []
     for first in range(0, len(items), _BATCH):
         batch = [_asked(item, condition, sounds, noisy) for item in items[first : first + _BATCH]]
-        told += [model.new_speaker().predict(finding) for finding in model.extract(batch)]
+        told += [model.new_speaker().predict(features) for features in model.extract(batch)]
     scores = np.array([[each.scores[name] for name in CATEGORIES] for each in told])
     felt = np.array([[_felt(each, name) for name in DIMENSIONS] for each in told])
     labels = labels_of(items, _HEADS)
