@@ -269,7 +269,11 @@ class FileExports:
     """
 
     def __init__(
-        self, values: Sequence[str], formats: str | None, recordings: Sequence[Path]
+        self,
+        values: Sequence[str],
+        formats: str | None,
+        recordings: Sequence[Path],
+        tables: Sequence[Path] = (),
     ) -> None:
         folder = _folder_of(values, formats)
         self._names: dict[Path, str] = {}
@@ -283,8 +287,8 @@ class FileExports:
             return
         targets = read_targets(values, fresh=False)
         for target in targets:
-            if any(is_same(target.path, each) for each in recordings):
-                raise ConfigError(f"--export {target.path}: that is one of the recordings.")
+            if any(is_same(target.path, each) for each in (*recordings, *tables)):
+                raise ConfigError(f"--export {target.path}: that is what is read.")
             if len(recordings) > 1 and not target.form.holds_many:
                 raise ConfigError(
                     f"--export {target.path}: it holds one recording, and there are"

@@ -70,7 +70,10 @@ def check(
         Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
     ],
     split: Annotated[
-        str, typer.Option("--split", help="train, dev, test or all; all where none is marked.")
+        str,
+        typer.Option(
+            "--split", metavar="SPLIT", help="train, dev, test or all; all where none is marked."
+        ),
     ] = "test",
     offline: Annotated[
         bool, typer.Option("--offline", help="Take the model from the cache alone.")

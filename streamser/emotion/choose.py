@@ -68,6 +68,12 @@ def bundle_directory(name: str) -> Path | None:
     return directory if is_bundle(directory) else None
 
 
+def check_model_name(name: str) -> None:
+    """Raise ``ConfigError`` for what can be no model of any kind; loads nothing."""
+    if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is None:
+        check_checkpoint_name(name)
+
+
 def check_checkpoint_name(name: str) -> None:
     """Raise ``ConfigError`` for what can be no checkpoint, here or on the hub; asks no network."""
     if _may_be_checkpoint(name):

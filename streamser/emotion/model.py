@@ -154,10 +154,10 @@ class PredictorModel:
 class _Unmoved:
     """Take predictions as they are."""
 
-    def predict(self, finding: Prediction) -> Prediction:
-        return finding
+    def predict(self, prediction: Prediction) -> Prediction:
+        return prediction
 
-    def adapt(self, finding: Prediction) -> None:
+    def adapt(self, prediction: Prediction) -> None:
         pass
 
     def snapshot(self) -> bytes:

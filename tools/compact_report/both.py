@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from streamser.emotion.compact.model import CompactFinding, CompactModel
+from streamser.emotion.compact.model import CompactFeatures, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora.texts import read_goemotions
@@ -98,8 +98,8 @@ def _readings(
     bench: Bench,
     model: CompactModel,
     pairs: Sequence[Pair],
-    voices: Sequence[CompactFinding],
-    words: Mapping[int, CompactFinding],
+    voices: Sequence[CompactFeatures],
+    words: Mapping[int, CompactFeatures],
 ) -> Heard:
     by_place: dict[tuple[int, int], list[int]] = {}
     for number, pair in enumerate(pairs):
@@ -115,7 +115,7 @@ def _readings(
                 alone = alone or listener.predict(voice)
                 found["voice only"][place] = alone
                 found["words only"][place] = listener.predict(said)
-                both = CompactFinding(voice.measured, said.words)
+                both = CompactFeatures(voice.measured, said.words)
                 found["both"][place] = listener.predict(both)
             listener.adapt(voice)
     return {given: [each[n] for n in range(len(pairs))] for given, each in found.items()}

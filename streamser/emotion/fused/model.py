@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 _NAMELESS = "model"
 
 
-class FusedFinding(msgspec.Struct, frozen=True):
+class FusedFeatures(msgspec.Struct, frozen=True):
     """Hold the raw answer to one clip, in the order of the model's heads.
 
     ``logits`` [K] are before any temperature, ``dimensions`` [D] in (0, 1) before any map;
@@ -63,7 +63,7 @@ class FusedFinding(msgspec.Struct, frozen=True):
 class FusedEmotionModel:
     """Run a checkpoint on batches of clips; it belongs to the device thread.
 
-    Stateless: an item's finding depends neither on its neighbours nor on what came before,
+    Stateless: what is found of an item depends neither on its neighbours nor on what came before,
     beyond the rounding of ``precision``. ``shapes``: what its device is to be given; ``None``:
     as is usual there. Raises ``ModelError`` for a precision that the device does not have.
     """
@@ -88,12 +88,12 @@ class FusedEmotionModel:
         self.formats = running.Formats(checkpoint.model)
         self.formats.use(precision)
 
-    def extract(self, batch: Sequence[Segment]) -> list[FusedFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[FusedFeatures]:
         """Answer to clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
         """
-        found: dict[int, FusedFinding] = {}
+        found: dict[int, FusedFeatures] = {}
         try:
             with torch.inference_mode():
                 for places in self._passes(batch):
@@ -117,7 +117,7 @@ class FusedEmotionModel:
             seconds, running.ONE_BY_ONE if self.formats.format == "int8" else self._shapes
         )
 
-    def _answer(self, batch: Sequence[Segment]) -> list[FusedFinding]:
+    def _answer(self, batch: Sequence[Segment]) -> list[FusedFeatures]:
         few = self._shapes.few
         # The last one stands in for those who are not there; its other answers are dropped.
         filled = [
@@ -137,7 +137,7 @@ class FusedEmotionModel:
         if not (torch.isfinite(logits).all() and torch.isfinite(dimensions).all()):
             raise ModelError(f"{self.name} gave an answer that is no number")
         return [
-            FusedFinding(
+            FusedFeatures(
                 logits=tuple(of_categories),
                 dimensions=tuple(of_dimensions),
                 modalities=tuple(
@@ -151,27 +151,27 @@ class FusedEmotionModel:
 
 
 class FusedSpeaker:
-    """Read findings as the calibration of their modalities says; learns nothing."""
+    """Read features as the calibration of their modalities says; learns nothing."""
 
     def __init__(self, heads: HeadsConfig, calibrations: Mapping[str, Calibration]) -> None:
         self._heads = heads
         self._calibrations = calibrations
 
-    def predict(self, finding: FusedFinding) -> Prediction:
-        """Judge a finding; each dimension in [-1, 1], ``None`` where the model has none.
+    def predict(self, features: FusedFeatures) -> Prediction:
+        """Judge features; each dimension in [-1, 1], ``None`` where the model has none.
 
         Categories that the model does not know have the score 0, and do not count in the
         uncertainty: 1 is all that it knows being alike. Where it knows none at all,
         or had neither sound nor words, all are equally likely and the reading is unsure.
         """
-        modalities = finding.modalities
+        modalities = features.modalities
         calibration = calibration_of(
             self._calibrations, modality_set(audio="audio" in modalities, text="text" in modalities)
         )
         names = self._heads.categories
         judged = bool(modalities and names)
         if judged:
-            likely = probabilities(np.array(finding.logits), calibration)
+            likely = probabilities(np.array(features.logits), calibration)
             scores = dict.fromkeys(CATEGORIES, 0.0) | dict(zip(names, likely.tolist(), strict=True))
             unsure = bool(is_unsure(likely, calibration))
         else:
@@ -182,13 +182,13 @@ class FusedSpeaker:
             category=UNSURE if unsure else likeliest,
             confidence=scores[likeliest],
             scores=scores,
-            dimensions=self._dimensions(finding, calibration) if modalities else Dimensions(),
+            dimensions=self._dimensions(features, calibration) if modalities else Dimensions(),
             uncertainty=entropy({name: scores[name] for name in names} if judged else scores),
             modalities=modalities,
-            evidence=_evidence(finding, calibration) if judged else {},
+            evidence=_evidence(features, calibration) if judged else {},
         )
 
-    def adapt(self, finding: FusedFinding) -> None:
+    def adapt(self, features: FusedFeatures) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:
@@ -203,9 +203,9 @@ class FusedSpeaker:
     def reset(self) -> None:
         """Forget nothing: there is no state."""
 
-    def _dimensions(self, finding: FusedFinding, calibration: Calibration) -> Dimensions:
+    def _dimensions(self, features: FusedFeatures, calibration: Calibration) -> Dimensions:
         names = self._heads.dimensions
-        mapped = map_dimensions(np.array(finding.dimensions), names, calibration)
+        mapped = map_dimensions(np.array(features.dimensions), names, calibration)
         return Dimensions(**dict(zip(names, (2.0 * mapped - 1.0).tolist(), strict=True)))
 
 
@@ -256,8 +256,8 @@ def _name(where: str) -> str:
     return " ".join(named.split())
 
 
-def _evidence(finding: FusedFinding, calibration: Calibration) -> dict[str, float]:
-    first, second = sorted(finding.logits, reverse=True)[:2]
+def _evidence(features: FusedFeatures, calibration: Calibration) -> dict[str, float]:
+    first, second = sorted(features.logits, reverse=True)[:2]
     return {
         "logit_margin": round(first - second, 3),
         "temperature": round(calibration.temperature, 3),
@@ -298,7 +298,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
     formats = model.formats
     kinds = running.CANDIDATES[formats.device]
 
-    def answer(format: running.Format) -> list[FusedFinding]:
+    def answer(format: running.Format) -> list[FusedFeatures]:
         formats.use(format)
         return model.extract(probe)
 
@@ -391,7 +391,7 @@ def warm_shapes(model: FusedEmotionModel) -> None:
             model.extract([spoken] * clips)
 
 
-def _distance(found: list[FusedFinding], expected: list[FusedFinding]) -> float:
+def _distance(found: list[FusedFeatures], expected: list[FusedFeatures]) -> float:
     plain = Calibration()
     apart = 0.0
     for one, other in zip(found, expected, strict=True):
