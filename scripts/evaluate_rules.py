@@ -40,7 +40,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion import rules
 from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.prosody import MAX_F0_HZ, MIN_F0_HZ, spearman, track_pitch
-from streamser.emotion.rules import Lexicon, RulesFinding, RulesModel
+from streamser.emotion.rules import Lexicon, RulesFeatures, RulesModel
 from streamser.taxonomy import CATEGORIES, UNSURE
 
 __all__ = ["main"]
@@ -66,7 +66,7 @@ class Utterance(msgspec.Struct, frozen=True):
 
     speaker: str
     emotion: str
-    finding: RulesFinding
+    finding: RulesFeatures
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -11,17 +11,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.audio.array import MOST_CHANNELS, ArraySource
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
+from streamser.audio.raw import MOST_CHANNELS, ArraySource
 from streamser.audio.reader import Resampler, checked_rate
 from streamser.audio.source import AudioSource, Gap
-from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
+from streamser.emotion.model import EmotionModel, Features, Prediction, Segment, SpeakerModel
 from streamser.errors import AudioError, ConfigError
 from streamser.events import ErrorRaised, Event, SessionCreated
 from streamser.export.utterances import Utterance, Utterances, read_utterance
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_model
+from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 
@@ -69,21 +70,39 @@ class Recognizer:
         *,
         sampling_rate: int | None = None,
         speaker: str | None = None,
+        speakers: Iterable[str | None] | None = None,
+        whole: bool = False,
     ) -> Utterances:
         """Return the utterances of a recording, or of several one after another.
 
         A recording is the path of a file, an array of shape (frames,) or (frames, channels) with
-        its ``sampling_rate`` in Hz, or an ``AudioSource``. Raises ``AudioError`` where one cannot
-        be read, also where it breaks off, ``ModelError`` where a model cannot be had, and
-        ``ConfigError`` for an array without its rate.
+        its ``sampling_rate`` in Hz, or an ``AudioSource``. With ``speakers``, a name for each of
+        several, what is learnt of a voice in one is known in the next of the same. ``whole``: no
+        pauses are sought, each recording is one utterance, of five minutes at most.
+
+        Raises ``AudioError`` where one cannot be read, also where it breaks off, ``ModelError``
+        where a model cannot be had, and ``ConfigError`` for an array without its rate, and where
+        there are not as many speakers as recordings.
         """
-        _check_name(speaker)
-        if isinstance(sound, list | tuple):
-            found = Utterances()
-            for number, each in enumerate(sound):
-                found += self._read(each, sampling_rate, speaker, str(number))
-            return found
-        return Utterances(self._read(sound, sampling_rate, speaker, "array"))  # type: ignore[arg-type]
+        several = isinstance(sound, list | tuple)
+        sounds = list(sound) if isinstance(sound, list | tuple) else [cast("Sound", sound)]
+        names = [speaker] * len(sounds) if speakers is None else _listed(speakers, "speakers")
+        if speakers is not None and speaker is not None:
+            raise ConfigError("speaker and speakers exclude each other: give one of them.")
+        if len(names) != len(sounds):
+            raise ConfigError(
+                f"{len(sounds)} recordings and {len(names)} speakers: give one for each, or None."
+            )
+        for each in names:
+            _check_name(each)
+        memory = None if speakers is None else SpeakerMemory()
+        found = Utterances()
+        for number, (each, whose) in enumerate(zip(sounds, names, strict=True)):
+            source = _source_of(each, sampling_rate, str(number) if several else "array")
+            name = str(each) if isinstance(each, str | Path) else source.name
+            events = self._analyzer.stream(source, speaker=whose, whole=whole, memory=memory)
+            found += _utterances(events, name, whose)
+        return found
 
     def __enter__(self) -> Recognizer:
         return self
@@ -99,14 +118,6 @@ class Recognizer:
     def close(self) -> None:
         """Let the models go; a later call loads them again."""
         self._analyzer.close()
-
-    def _read(
-        self, sound: Sound, rate: int | None, speaker: str | None, name: str
-    ) -> Iterator[Utterance]:
-        source = _source_of(sound, rate, name)
-        if not isinstance(sound, np.ndarray):
-            name = str(sound) if isinstance(sound, str | Path) else source.name
-        return _utterances(self._analyzer.stream(source, speaker=speaker), name, speaker)
 
 
 class Live:
@@ -244,13 +255,13 @@ class Model:
         )
         known: dict[str, SpeakerModel] = {}
         told = []
-        for finding, speaker in zip(self._observe(asked), whose, strict=True):
+        for features, speaker in zip(self._extract(asked), whose, strict=True):
             if speaker is None:
-                told.append(self._model.new_speaker().predict(finding))
+                told.append(self._model.new_speaker().predict(features))
                 continue
             heard = known.setdefault(speaker, self._model.new_speaker())
-            told.append(heard.predict(finding))
-            heard.adapt(finding)
+            told.append(heard.predict(features))
+            heard.adapt(features)
         return told
 
     def process_func(self, signal: npt.NDArray[Any], sampling_rate: int) -> dict[str, Any]:
@@ -275,7 +286,7 @@ class Model:
             "uncertainty": told.uncertainty,
         }
 
-    def _observe(self, asked: Iterable[Segment]) -> Iterator[Any]:
+    def _extract(self, asked: Iterable[Segment]) -> Iterator[Features]:
         batch: list[Segment] = []
         for each in asked:
             batch.append(each)

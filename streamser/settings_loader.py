@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from streamser.errors import ConfigError
 from streamser.settings import ASR_ENGINES, Settings
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _SECTIONS = tuple(
     field.name
@@ -33,7 +36,7 @@ class EffectiveSettings(msgspec.Struct, frozen=True):
     def rows(self) -> list[tuple[str, Any, str, str]]:
         """List key, value, origin and description of every setting, in order."""
         return [
-            (key, _look_up(self.settings, key), self.origins[key], info.description)
+            (key, attrgetter(key)(self.settings), self.origins[key], info.description)
             for key, info in keys_of(Settings).items()
         ]
 
@@ -73,7 +76,7 @@ def explain_settings(
 
     for path in files:
         for key, value in flatten(read_toml(path), known).items():
-            _refuse_unknown(key, known, f"config {path.name}")
+            refuse_unknown(key, known, f"config {path.name}")
             values[key], origins[key] = value, f"config {path.name}"
     for variable, text in environ.items():
         # An empty variable is as good as none.
@@ -84,9 +87,12 @@ def explain_settings(
             raise ConfigError(f"environment: {nearest(variable, variables, _ALL_LISTED)}")
     for key, value in (flags or {}).items():
         if value is not None:
-            _refuse_unknown(key, known, "flags")
+            refuse_unknown(key, known, "flags")
             values[key], origins[key] = value, "flag"
-    settings = _convert(values, origins, known)
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        plant(tree, key, _lacking(key, value))
+    settings = convert(tree, Settings, origins, known, "config")
     _refuse_unknown_engine(settings.asr.engine, origins["asr.engine"])
     return EffectiveSettings(settings, origins)
 
@@ -105,16 +111,12 @@ def preset_path(name: str) -> Path:
     return folder / f"{name}.toml"
 
 
-def _look_up(settings: Settings, key: str) -> Any:
-    value: Any = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _refuse_unknown(key: str, known: Mapping[str, Key], where: str) -> None:
+def refuse_unknown(
+    key: str, known: Mapping[str, Key], where: str, otherwise: str = _ALL_LISTED
+) -> None:
+    """Raise ``ConfigError`` for a key that there is not, with the nearest that there is."""
     if key not in known:
-        raise ConfigError(f"{where}: {nearest(key, known, _ALL_LISTED)}")
+        raise ConfigError(f"{where}: {nearest(key, known, otherwise)}")
 
 
 def _refuse_unknown_engine(engine: str, origin: str) -> None:
@@ -142,34 +144,63 @@ def _looks_like_ours(variable: str, known: Mapping[str, str]) -> bool:
     return ours and bool(difflib.get_close_matches(variable, known, n=1, cutoff=0.85))
 
 
-def _convert(
-    values: Mapping[str, Any], origins: Mapping[str, str], known: Mapping[str, Key]
-) -> Settings:
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *sections, name = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch.setdefault(section, {})
-        # Text from the environment; the rest is typed already, but "none" serves both.
-        branch[name] = None if value == "" or (value == "none" and key != "asr.engine") else value
+def _lacking(key: str, value: Any) -> Any:
+    # Text from the environment; the rest is typed already, but "none" serves both.
+    return None if value == "" or (value == "none" and key != "asr.engine") else value
+
+
+def plant(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value into a tree of tables at its dotted key; what is no table gives way to one."""
+    *sections, name = key.split(".")
+    for section in sections:
+        branch = tree.get(section)
+        if not isinstance(branch, dict):
+            branch = tree[section] = {}
+        tree = branch
+    tree[name] = value
+
+
+def look_up(tree: Mapping[str, Any], key: str) -> Any:
+    """Return what a tree of tables holds at a dotted key; ``None`` where it holds nothing."""
+    value: Any = tree
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def convert(
+    tree: Mapping[str, Any],
+    kind: type[S],
+    origins: Mapping[str, str],
+    known: Mapping[str, Key],
+    otherwise: str,
+) -> S:
+    """Make settings of a tree of tables.
+
+    ``origins`` says where each key comes from, ``otherwise`` where any other does. Raises
+    ``ConfigError``, which names the key and its origin, for a value that does not fit.
+    """
     try:
-        return msgspec.convert(tree, Settings, strict=False)
+        return msgspec.convert(tree, kind, strict=False)
     except UnicodeError:  # a variable may hold any bytes; only names of files may be such
-        key = next(key for key, value in values.items() if not _is_text(value))
-        raise ConfigError(f"{origins[key]}: {key}: the value is not valid UTF-8.") from None
+        key = next((key for key in known if not _is_text(look_up(tree, key))), "")
+        where = origins.get(key, otherwise)
+        named = f"{key}: " if key and key not in where else ""
+        raise ConfigError(f"{where}: {named}the value is not valid UTF-8.") from None
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).rpartition(" - at `$.")
-        key = place.rstrip("`")
-        given = values.get(key)
-        if isinstance(given, str) and given in ("", "none") and not known[key].may_be_none:
+        reason, _, place = str(error).rpartition(" - at `")
+        reason, place = (reason, place) if reason else (str(error), "")
+        key = place.rstrip("`").removeprefix("$").removeprefix(".").partition("[")[0]
+        if key in known and look_up(tree, key) is None and not known[key].may_be_none:
             reason = "a value is needed"
-        raise ConfigError(
-            f"{origins.get(key, 'config')}: {key}: {reason}{choices(known.get(key))}."
-        ) from None
+        where = origins.get(key, otherwise)
+        named = f"{key}: " if key and key not in where else ""
+        raise ConfigError(f"{where}: {named}{reason}{choices(known.get(key))}.") from None
 
 
 def _is_text(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_is_text, value))
     try:
         if isinstance(value, str):
             value.encode()

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 import streamser
-from streamser.audio.array import ArraySource, as_frames
 from streamser.audio.clip import Samples
+from streamser.audio.raw import ArraySource, as_frames
 from streamser.audio.source import AudioSource
 from streamser.client.utterances import as_source
 from streamser.errors import AudioError, ConfigError, ModelError
@@ -72,6 +72,32 @@ def test_an_array_sounds_as_its_file_does(talk: Path, recognize: streamser.Recog
     for array in (sound, integers, np.stack([sound, sound], axis=1)):
         told = recognize(array, sampling_rate=rate)
         assert [(each.start_ms, each.end_ms, each.emotion) for each in told] == of_file
+
+
+def test_a_whole_recording_is_one_utterance(talk: Path, recognize: streamser.Recognizer) -> None:
+    """From end to end; so is each of several."""
+    sound, rate = sound_of(talk)
+    told = recognize([talk, sound[: 2 * rate]], sampling_rate=rate, whole=True)
+    assert [(each.start_ms, each.end_ms) for each in told] == [(0, 9000), (0, 2000)]
+
+
+def test_recordings_of_one_speaker_go_on_from_each_other(
+    talk: Path, recognize: streamser.Recognizer
+) -> None:
+    """What is learnt of a voice is known in its next recording, and in no other."""
+    sound, rate = sound_of(talk)
+    clips = [sound[: 5 * rate], sound, sound[5 * rate :]]
+    apart = recognize(clips, sampling_rate=rate, whole=True)
+    known = recognize(clips, sampling_rate=rate, whole=True, speakers=["ann", None, "ann"])
+    assert [each.speaker for each in known] == ["ann", None, "ann"]
+    same = [one.scores == other.scores for one, other in zip(apart, known, strict=True)]
+    assert same == [True, True, False]
+    with pytest.raises(ConfigError, match="3 recordings and 1 speakers: give one for each"):
+        recognize(clips, sampling_rate=rate, speakers=["ann"])
+    with pytest.raises(ConfigError, match="exclude each other"):
+        recognize(clips, sampling_rate=rate, speaker="ann", speakers=["ann"] * 3)
+    with pytest.raises(ConfigError, match="speaker=3 is no name"):
+        recognize(clips, sampling_rate=rate, speakers=["ann", None, 3])  # type: ignore[list-item]
 
 
 def test_several_recordings_become_one_list_and_a_table(

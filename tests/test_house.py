@@ -39,11 +39,9 @@ INTERFACE = {"forget", "new_speaker", "predict"}
 
 # What does not hold yet; each is taken out by who mends it.
 NOT_YET_LONG: set[str] = set()
-NOT_YET_FILES = 218  # 200
-NOT_YET_HEAD = 0.101  # the same: 0.09
-NOT_YET_IN_A_ROOM = {"streamser.cli": 26, "streamser.server": 18}
+NOT_YET_IN_A_ROOM = {"streamser.cli": 24, "streamser.server": 18}
 NOT_YET_VERBS: set[str] = set()
-NOT_YET_TWICE: set[str] = set()
+NOT_YET_TWICE = {"Utterance"}
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def test_no_file_is_longer_than_a_reader_can_hold() -> None:
 
 def test_no_room_is_larger_than_one_can_know(wheel: dict[str, Module]) -> None:
     """Packages have few files, and the whole has few."""
-    assert len(wheel) <= max(MOST_FILES, NOT_YET_FILES)
+    assert len(wheel) <= MOST_FILES
     crowded = {
         name: count
         for name, count in rooms(wheel).items()
@@ -86,7 +84,7 @@ def test_no_room_is_larger_than_one_can_know(wheel: dict[str, Module]) -> None:
 def test_files_are_more_than_their_heads(wheel: dict[str, Module]) -> None:
     """Docstring, imports and ``__all__`` are a small share of the lines."""
     share = sum(each.head for each in wheel.values()) / sum(len(m.lines) for m in wheel.values())
-    assert share <= max(MOST_HEAD, NOT_YET_HEAD)
+    assert share <= MOST_HEAD
 
 
 def test_no_modules_import_each_other(wheel: dict[str, Module]) -> None:
@@ -128,10 +126,9 @@ def test_a_final_is_born_in_one_place(wheel: dict[str, Module]) -> None:
     assert builders("EmotionCompleted", wheel) == ["streamser.pipeline.session"]
 
 
-def test_no_public_class_on_the_road_has_a_namesake(wheel: dict[str, Module]) -> None:
-    """A name means one thing to who follows a stream."""
-    public = {name for name in twice_named(on_the_road(wheel)) if not name.startswith("_")}
-    assert public <= NOT_YET_TWICE
+def test_no_class_has_a_namesake(wheel: dict[str, Module]) -> None:
+    """A name means one thing, wherever one meets it."""
+    assert set(twice_named(wheel)) <= NOT_YET_TWICE
 
 
 def test_no_word_of_our_own_is_said_of_everything(wheel: dict[str, Module]) -> None:

@@ -94,7 +94,7 @@ def test_a_recording_is_played_as_it_is_shown_live() -> None:
     score = Playlist(cues=(), sessions=(EVIL, "s"), meeting=EVIL, notes=())
     cast = PlaybackView(EVIL, score, 1.0, 30.0)
     for at, event in enumerate(hostile()):
-        state = cast.take(event, at * 1000)
+        state = cast.update(event, at * 1000)
         assert "\x1b" not in str(state)
         assert "\u202e" not in str(state)
 

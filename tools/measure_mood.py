@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.compact.model import CompactFinding, CompactModel, load_compact
+from streamser.emotion.compact.model import CompactFeatures, CompactModel, load_compact
 from streamser.emotion.model import Prediction, Segment
 from streamser.emotion.mood import Mood
 from streamser.taxonomy import CATEGORIES, UNSURE
@@ -42,7 +42,7 @@ _TIMELY: Final = 3
 
 _EMODB: Final = {"neutral": "neutral", "happiness": "happy", "sadness": "sad", "anger": "angry"}
 
-_Clips: TypeAlias = dict[str, list[tuple[CompactFinding, int]]]
+_Clips: TypeAlias = dict[str, list[tuple[CompactFeatures, int]]]
 """Clips of a speaker by emotion, each as it was measured, with its length in ms."""
 
 
@@ -58,7 +58,7 @@ class _Said(msgspec.Struct, frozen=True, eq=False):
     """Hold a turn before it is read."""
 
     meant: str
-    finding: CompactFinding
+    finding: CompactFeatures
     at_ms: int
     duration_ms: int
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 SAMPLE_RATE = 16_000
+_FULL = 0.99
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 
@@ -21,6 +22,11 @@ def to_ms(samples: int) -> int:
 def to_samples(ms: float) -> int:
     """Convert milliseconds to whole samples at 16 kHz."""
     return round(ms * SAMPLE_RATE / 1000)
+
+
+def is_pinned(samples: Samples) -> bool:
+    """Return whether sound in [-1, 1] is at full scale throughout: most samples are."""
+    return len(samples) > 0 and float(np.mean(np.abs(samples) >= _FULL)) > 0.5
 
 
 class Clip(msgspec.Struct, frozen=True, eq=False):

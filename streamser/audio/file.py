@@ -324,7 +324,7 @@ class FileSource:
             block_ms = _PACED_BLOCK_MS if paced else _BLOCK_MS
         if block_ms < 1:
             raise ValueError(f"a block cannot last {block_ms} ms")
-        _check_readable(self.path)
+        check_readable(self.path)
         try:
             self._reader = _open_reader(self.path, track)
         except OSError as fault:
@@ -438,7 +438,8 @@ def _open_sndfile(file: Path | BinaryIO) -> SndFile | None:
     return reader
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
+    """Raise ``AudioError`` for what is no file with anything in it that may be read."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -1,16 +1,40 @@
-"""What every source of sound looks like from outside."""
+"""What every source of sound looks like from outside, and whether its sound is what it should be.
+
+Bytes of another kind than raw sound is said to be make loud noise: ``SoundCheck`` notices.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from streamser.audio.clip import Samples
+
 Frames = npt.NDArray[np.float32]
 """Sound as a source gives it: float32 of shape (frames, channels) at the source's own rate."""
+
+Kind: TypeAlias = Literal["container", "byte_order", "encoding", "scale"]
+
+_HEADERS: Final = {
+    b"RIFF": "WAV",
+    b"FORM": "AIFF",
+    b"fLaC": "FLAC",
+    b"OggS": "OGG",
+    b"ID3": "MP3",
+    b"\x1aE\xdf\xa3": "WebM",
+}
+_HEAD: Final = 8
+_FRAMES: Final = 4096
+"""Frames looked at together: enough that noise and speech are never mistaken for each other."""
+_LOUD: Final = 0.2
+"""RMS from which sound is judged: speech in the wrong bytes has 0.4 and more."""
+_ROUGH: Final = 1.2
+"""Energy of differences over energy: speech is at 0.2 or less, noise at 2."""
+_SMOOTH: Final = 0.6
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -63,3 +87,96 @@ class AudioSource(Protocol):
     def stop(self) -> None:
         """Make ``chunks`` end soon; may be called from any thread, twice, or a signal handler."""
         ...
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """Say what is wrong with raw sound; unless ``readable``, no voice can be heard in it."""
+
+    kind: Kind
+    message: str
+    readable: bool = False
+
+
+def container_of(head: bytes) -> str | None:
+    """Return the kind of sound file that begins with these bytes, if it is a known one."""
+    if head[4:8] == b"ftyp":
+        return "MP4"
+    return next((kind for mark, kind in _HEADERS.items() if head.startswith(mark)), None)
+
+
+class SoundCheck:
+    """Look at the bytes of one stream, cut anywhere, until there is a doubt; there is one at most.
+
+    ``encoding`` is ``"s16le"`` or ``"f32le"``; of any other only a file's header is noticed.
+    """
+
+    def __init__(self, encoding: str, channels: int = 1) -> None:
+        self._encoding = encoding
+        self._channels = channels
+        self._size = _FRAMES * channels * (4 if encoding == "f32le" else 2)
+        self._rest = b""
+        self._begun = False
+        self._over = False
+
+    def look(self, data: bytes) -> Doubt | None:
+        """Take in what has come; return the doubt once, with the bytes that raise it."""
+        if self._over:
+            return None
+        self._rest += data
+        doubt = None
+        if not self._begun and len(self._rest) >= _HEAD:
+            self._begun = True
+            doubt = self._of_header()
+        whole = len(self._rest) - len(self._rest) % self._size if self._begun else 0
+        for at in range(0, whole, self._size):
+            doubt = doubt or self._of_samples(self._rest[at : at + self._size])
+        self._rest = self._rest[whole:]
+        if doubt is not None:
+            self._over, self._rest = True, b""
+        return doubt
+
+    def _of_header(self) -> Doubt | None:
+        kind = container_of(self._rest[:_HEAD])
+        if kind is None:
+            return None
+        told = f"the sound is a {kind} file, not raw samples: decode it before it is sent"
+        # What follows the header of these two is most often plain samples.
+        return Doubt("container", told, readable=kind in ("WAV", "AIFF"))
+
+    def _of_samples(self, data: bytes) -> Doubt | None:
+        if self._encoding == "f32le":
+            return self._of_floats(np.frombuffer(data, "<f4"))
+        return self._of_integers(data) if self._encoding == "s16le" else None
+
+    def _of_floats(self, samples: Samples) -> Doubt | None:
+        sizes = np.abs(samples)
+        # A comparison with NaN is false.
+        if np.mean(~(sizes < 1e6)) > 0.05:
+            told = "the sound is no float samples: if it is 16-bit, say so (encoding s16le)"
+            return Doubt("encoding", told)
+        if np.count_nonzero(sizes > 16) > len(sizes) // 20:
+            told = "float samples lie far beyond -1 to 1: divide them by 32768"
+            return Doubt("scale", told)
+        return None
+
+    def _of_integers(self, data: bytes) -> Doubt | None:
+        samples = np.frombuffer(data, "<i2")
+        scaled = samples.astype(np.float64) / 32768
+        if np.mean(scaled**2) < _LOUD**2 or self._roughness(scaled) < _ROUGH:
+            return None
+        if self._roughness(samples.byteswap().astype(np.float64)) < _SMOOTH:
+            told = (
+                "the sound is noise as it is read, and smooth with its bytes in the other order:"
+                " send 16-bit samples little endian, and begin with a whole one"
+            )
+            return Doubt("byte_order", told)
+        sizes = np.abs(np.frombuffer(data[: len(data) // 4 * 4], "<f4"))
+        if np.mean((sizes > 1e-7) & (sizes < 1.5)) > 0.9:
+            told = "the sound is no 16-bit samples: they are floats, say so (encoding f32le)"
+            return Doubt("encoding", told)
+        return None
+
+    def _roughness(self, samples: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+        frames = samples.reshape(-1, self._channels)
+        energy = float(np.mean(frames**2))
+        return float(np.mean(np.diff(frames, axis=0) ** 2)) / energy if energy else 0.0

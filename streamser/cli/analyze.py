@@ -7,18 +7,26 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
 import msgspec
 import typer
 
-from streamser.cli.console import as_utf8, clock, complain, for_json, signed, tell
+from streamser.cli.batch import (
+    Manner,
+    analyse_files,
+    find_readable,
+    find_tasks,
+    name_once,
+    watching,
+)
+from streamser.cli.console import as_utf8, clock, complain, for_json, leaving_at_once, signed, tell
 from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
-from streamser.cli.options import Common, Track, find_recordings, is_same, takes_settings
-from streamser.cli.signals import leaving_at_once
+from streamser.cli.options import Common, Track, is_same, takes_settings
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import (
@@ -53,6 +61,7 @@ CSV_COLUMNS = (
     "modalities",
     "transcript",
     "model",
+    "speaker",
 )
 _WIDE = 96
 """Columns of a terminal that the table has room in as it is; below, it closes up."""
@@ -74,7 +83,9 @@ def analyze(
     files: Annotated[
         # Unreadable ones are told one by one, and do not keep the others back.
         list[Path],
-        typer.Argument(metavar="FILE...", help="Recordings, or folders of them.", readable=False),
+        typer.Argument(
+            metavar="FILE...", help="Recordings; folders or tables of them.", readable=False
+        ),
     ],
     form: Annotated[
         Format | None,
@@ -94,6 +105,22 @@ def analyze(
     partials: Annotated[
         bool, typer.Option("--partials", help="Also tell what is told while somebody speaks.")
     ] = False,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="One reading a file, of 5 minutes at most: it is not cut where nobody speaks.",
+        ),
+    ] = False,
+    speakers_from: Annotated[
+        str | None,
+        typer.Option(
+            "--speakers-from",
+            metavar="COLUMN|folder",
+            help="Who speaks in a file, by a column of the table or the name of its folder: what is"
+            " learnt of a voice is kept for their next. [each file is somebody new]",
+        ),
+    ] = None,
     export: ExportFiles = None,
     export_as: ExportAs = None,
     sink: SinkNames = None,
@@ -102,24 +129,32 @@ def analyze(
     """Analyse files as fast as the machine allows.
 
     Results come in the order of the files. Exit code 1 if a file could not be read or not
-    to its end; the others are still done. With --export DIR/ each file has a set of its own.
+    to its end; the others are still done. With --export DIR/ each file has a set of its own. A
+    table (.csv, .tsv) names recordings in its column audio, file or path.
     """
-    files = find_recordings(files)
+    if whole and partials:
+        raise ConfigError("--whole and --partials exclude each other: a file is read once.")
+    given, tasks = files, find_tasks(files, speakers_from)
+    files = [task.file for task in tasks]
     settings = common.load({"partial.every_ms": None if partials else 0})
     out = None if target is None or target == "-" else Path(target)
-    if out is not None and any(is_same(out, file) for file in files):
-        raise ConfigError(f"-o {out}: that is one of the recordings; name another file.")
+    if out is not None and any(is_same(out, file) for file in (*files, *given)):
+        raise ConfigError(f"-o {out}: that is what is read; name another file.")
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR/: add it.")
     if out is not None:
         _check_out(out, form)
-    exports = None if export is None else FileExports(export, export_as, files)
-    from streamser import Analyzer
-    from streamser.cli.batch import analyse_files, watching
-
+    exports = None if export is None else FileExports(export, export_as, files, given)
     chosen = {"--channel": settings.audio.channel, "--track": track}
     only = [f"{option} {number}" for option, number in chosen.items() if number is not None]
+    # Before models are loaded, which takes longer.
+    readable = find_readable(tasks, track)
+    if not readable:
+        raise typer.Exit(1)
+    from streamser import Analyzer
+
     form = form or _format_of(out)
+    manner = Manner(jobs, track, whole)
     scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
     with (
         plugged_sinks(sink, patient=True) as plugged,
@@ -131,16 +166,29 @@ def analyze(
         with (
             watching(shown=not scrolling and sys.stderr.isatty()) as watch,
             _output(out, form) as stream,
-            contextlib.closing(analyse_files(analyzer, files, jobs, watch, track)) as items,
+            contextlib.closing(analyse_files(analyzer, readable, manner, watch)) as items,
             exporting_files(exports),
             contextlib.closing(plugged),
         ):
-            outcome = _write(items, open_writer(form, stream), exports, plugged, only)
+            remark = partial(_remark, only=only, whole=whole)
+            outcome = _write(items, open_writer(form, stream), exports, plugged, remark)
             if not outcome.analysed:
                 # An older OUT is worth more than an empty one.
                 raise typer.Exit(1)
-    if outcome.faults or not (plugged.complete and (exports is None or exports.complete)):
+    complete = plugged.complete and (exports is None or exports.complete)
+    if len(readable) < len(tasks) or outcome.faults or not complete:
         raise typer.Exit(1)
+
+
+def _remark(ended: SessionClosed, only: Sequence[str], *, whole: bool) -> str | None:
+    """Say what people may not expect of a file; ``only``: the choices that leave sound out."""
+    length = f"{clock(ended.audio_ms)} of sound"
+    if ended.utterances > 1 and whole:
+        return f"{length}, read in {ended.utterances} parts: one reading has 5 minutes at most."
+    if ended.utterances:
+        return None
+    where = f"by {' '.join(only)}, others were not heard; " if only else ""
+    return f"{'too short to be read' if whole else 'nobody speaks in it'} ({where}{length})."
 
 
 class _Outcome(msgspec.Struct):
@@ -155,12 +203,9 @@ def _write(
     writer: Writer,
     exports: FileExports | None,
     plugged: PluggedSinks,
-    only: Sequence[str],
+    remark: Callable[[SessionClosed], str | None],
 ) -> _Outcome:
-    """Write what comes of all files, and tell people of faults as they are met.
-
-    ``only`` names the choices of sound that leave other sound of a file out.
-    """
+    """Write what comes of all files, and tell people of faults as they are met."""
     outcome = _Outcome()
     transcribed = True
     for file, item in items:
@@ -180,12 +225,11 @@ def _write(
             if isinstance(item, SessionClosed):
                 outcome.analysed += 1
                 writer.end(file)
-                if not item.utterances:
-                    where = f"by {' '.join(only)}, others were not heard; " if only else ""
-                    tell(f"{file}: nobody speaks in it ({where}{clock(item.audio_ms)} of sound).")
+                if line := remark(item):
+                    tell(f"{file}: {line}")
         if fault is not None:
             outcome.faults += 1
-            complain(_naming(file, fault))
+            complain(name_once(file, fault))
     return outcome
 
 
@@ -196,14 +240,6 @@ def _fault(event: Event) -> str | None:
         case TranscriptionFailed():
             return f"{clock(event.audio_start_ms)} not analysed: {event.error.message}"
     return None
-
-
-def _naming(file: Path, message: str) -> str:
-    """Name the file once, with its own line ends and blanks, which messages do not keep."""
-    flat = " ".join(str(file).split())
-    if flat and flat in message:
-        return message.replace(flat, printable(str(file)), 1)
-    return f"{file}: {message}"
 
 
 def _format_of(out: Path | None) -> Format:
@@ -341,6 +377,7 @@ class CsvRows:
             "+".join(emotion.modalities),
             spoken.transcript,
             emotion.model,
+            emotion.speaker,
         )
         self._out.write(csv_line(row))
 

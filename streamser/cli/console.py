@@ -1,21 +1,49 @@
-"""What the program says to people, one line at a time on stderr; and its standard streams."""
+"""How the program speaks with people: lines on stderr, its standard streams, and how it ends.
+
+It ends when somebody has had enough of it, or when nothing can be written any more.
+"""
 
 from __future__ import annotations
 
 import codecs
 import io
 import os
+import queue
 import shutil
+import signal
 import sys
 import textwrap
-from typing import Any, TextIO
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 import typer
 
-from streamser.cli.signals import mute
 from streamser.text import printable
 
+if TYPE_CHECKING:
+    import socket
+
 _ESCAPING = "streamser-escape"
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+BROKEN_PIPE = 141
+"""Exit code where the reader of our output has gone, as shells have it."""
+
+_GRACE_S = 0.5
+_DEADLY = ("SIGTERM", "SIGHUP")
+# Nobody sends it to us: it says that a peer's urgent data came, and is ignored by default.
+_POKE: int | None = getattr(signal, "SIGURG", None)
+_POKES = 5
+_POKE_EVERY_S = 0.1
+
+_Handler: TypeAlias = Callable[[int, FrameType | None], None]
+_ECHO_S = 1.0
+"""On a machine with much to do the two of one wish are so far apart at times."""
 
 
 def tell(line: str) -> None:
@@ -124,3 +152,190 @@ def _escape(fault: UnicodeError) -> tuple[str, int]:
     import json
 
     return json.dumps(fault.object[fault.start : fault.end])[1:-1], fault.end
+
+
+class Stopped(KeyboardInterrupt):
+    """Unwind the program as Ctrl-C does, because a signal asks for its end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.code = 128 + number
+
+
+@contextmanager
+def catching(handler: _Handler, *names: str) -> Iterator[None]:
+    """Handle signals by name while the block runs, where the platform has them.
+
+    Does nothing outside the main thread. A SIGHUP that is ignored (nohup) stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    ignored = {number for number in numbers if signal.getsignal(number) is signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, handler)
+        for number in numbers
+        if not (number in ignored and number == getattr(signal, "SIGHUP", None))
+    }
+    try:
+        with _waking():
+            yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
+def _waking() -> Iterator[None]:
+    """Interrupt what the main thread waits for, whenever a signal comes.
+
+    A signal that another thread takes, or that comes between the interpreter's last look and
+    the wait for a lock, is otherwise handled only when that wait is over: perhaps never. Does
+    nothing where an event loop is woken already, or the platform cannot do it.
+    """
+    if _POKE is None:
+        yield
+        return
+    import socket
+
+    reader, writer = socket.socketpair()
+    with writer:
+        writer.setblocking(False)
+        others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if others != -1:
+            signal.set_wakeup_fd(others)
+            reader.close()
+            yield
+            return
+        old = signal.signal(_POKE, _go_on)
+        threading.Thread(
+            target=_poke, args=(reader, threading.get_ident(), _POKE), name="wake", daemon=True
+        ).start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            signal.signal(_POKE, old)
+            # Ends the thread, whose wait a mere close would not end.
+            writer.shutdown(socket.SHUT_WR)
+
+
+def _poke(reader: socket.socket, thread: int, number: int) -> None:
+    with reader:
+        while numbers := reader.recv(64):
+            if set(numbers) == {number}:
+                continue
+            # One alone could come too early, just as the signal did.
+            for _ in range(_POKES):
+                signal.pthread_kill(thread, number)
+                time.sleep(_POKE_EVERY_S)
+
+
+def _go_on(number: int, frame: FrameType | None) -> None:
+    pass
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """End the process where Ctrl-C, SIGTERM, SIGHUP or a broken pipe ends the block.
+
+    For the inside of ``with Analyzer``, whose own end would finish what is in work, or wait
+    for a model that is on its way, though nobody wants the result any more. What lies inside
+    the block is unwound, so that files which are not complete are taken away.
+    """
+    try:
+        with catching(_unwind, *_DEADLY):
+            yield
+    except Stopped as stopped:
+        leave_at_once(stopped.code)
+    except KeyboardInterrupt:
+        leave_at_once(INTERRUPTED)
+    except BrokenPipeError:
+        leave_at_once(BROKEN_PIPE)
+
+
+@contextmanager
+def ending_soon() -> Iterator[None]:
+    """End the process half a second after a signal, whatever the block still waits for.
+
+    Until then it is unwound, so that the processes it has started can be ended.
+    """
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def end() -> None:
+        code = asked.get()
+        time.sleep(_GRACE_S)
+        leave_at_once(code)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped = Stopped(number)
+        asked.put(stopped.code)
+        raise stopped
+
+    threading.Thread(target=end, name="end soon", daemon=True).start()
+    with catching(stop, "SIGINT", *_DEADLY):
+        yield
+
+
+def leave_at_once(code: int) -> None:
+    """End the process and wait for nothing: no lock, no thread, no model."""
+    with suppress(OSError, ValueError):
+        if sys.stdout.isatty():
+            # The live view hides the cursor.
+            os.write(sys.stdout.fileno(), b"\x1b[?25h\n")
+    os._exit(code)
+
+
+def mute(stream: TextIO) -> None:
+    """Lead a stream to nowhere, so that the interpreter's end does not try it again."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)
+
+
+class EndRequest:
+    """Tell a second wish for the end from an echo of the first; ``now`` is a clock in s.
+
+    ``timeout`` sends its signal to a program and to the group that it is in; what a terminal sends
+    to all is sent once more by programs that run others.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._first: float | None = None
+
+    def heard(self) -> Literal["first", "echo", "again"]:
+        """Take a signal; return what it means."""
+        if self._first is None:
+            self._first = self._now()
+            return "first"
+        return "echo" if self._now() - self._first < _ECHO_S else "again"
+
+
+def on_signal(name: str, act: Callable[[], None]) -> None:
+    """Call a function on the running loop whenever a signal of that name comes.
+
+    In the main thread alone. After the loop has ended the signal ends the program at once.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    number = getattr(signal, name)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        try:
+            loop.call_soon_threadsafe(act)
+        except RuntimeError:
+            leave_at_once(INTERRUPTED)
+
+    try:
+        loop.add_signal_handler(number, act)
+    except NotImplementedError:
+        # The loops of Windows know no signals; they are woken by them all the same.
+        signal.signal(number, ask)

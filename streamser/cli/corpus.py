@@ -189,7 +189,10 @@ def table(
         str | None, typer.Option("--scale", metavar="LOW:HIGH", help="The scale of the ratings.")
     ] = None,
     delimiter: Annotated[
-        str | None, typer.Option("--delimiter", help="What is between cells. [, or a tab in .tsv]")
+        str | None,
+        typer.Option(
+            "--delimiter", metavar="SIGN", help="What is between cells. [, or a tab in .tsv]"
+        ),
     ] = None,
 ) -> None:
     """Any other table: name its columns."""
@@ -213,7 +216,9 @@ def pair(
     voices: Annotated[Path, typer.Argument(metavar="VOICES", help="A manifest with sound.")],
     words: Annotated[list[Path], typer.Argument(metavar="WORDS...", help="Manifests with text.")],
     output: Output,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed, other pairs.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Another seed, other pairs.")
+    ] = 0,
     repeats: Annotated[
         int, typer.Option("--repeats", min=1, metavar="N", help="Texts for each voice.")
     ] = 1,
@@ -245,7 +250,9 @@ def split(
     fold: Annotated[
         str | None, typer.Option("--fold", metavar="NAME", help="Which fold. [the first]")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, other groups.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, metavar="N", help="Another seed, other groups.")
+    ] = 0,
 ) -> None:
     """Part speakers into train, dev and test.
 

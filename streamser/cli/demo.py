@@ -19,7 +19,7 @@ from streamser.errors import AudioError, ConfigError
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.source import AudioSource
-    from streamser.client import Session
+    from streamser.client import ClientSession
     from streamser.server.app import EmotionServer
     from streamser.settings import Settings
 
@@ -82,7 +82,7 @@ def demo(
 
 
 def _listen_aloud(source: AudioSource, settings: Settings, *, as_json: bool) -> None:
-    from streamser.audio.playback import Audible, open_output
+    from streamser.audio.output import Audible, open_output
     from streamser.cli.listen import listen_to
 
     audible = Audible(source, open_output(source.rate, source.channels))
@@ -200,7 +200,7 @@ async def _speak(url: str, speaker: str, track: Samples) -> None:
             reading.cancel()
 
 
-async def _read(session: Session) -> None:
+async def _read(session: ClientSession) -> None:
     async for _ in session:
         # The page shows them; who sends only has to take them.
         continue

@@ -322,8 +322,8 @@ def _try_emotion(group: str, settings: Settings) -> Check:
     # A buzz with the pitch of a voice, falling as in a statement.
     pitch = np.linspace(150, 100, 16_000) / 16_000
     buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)
-    (finding,) = model.extract([Segment(samples=buzz, text="it works wonderfully")])
-    reading = model.new_speaker().predict(finding)
+    (features,) = model.extract([Segment(samples=buzz, text="it works wonderfully")])
+    reading = model.new_speaker().predict(features)
     found = f"reads {', '.join(reading.modalities) or 'nothing'}"
     return Check(group=group, name=model.name, status="works", found=found)
 

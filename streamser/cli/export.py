@@ -24,12 +24,7 @@ from streamser.cli.options import (
     read_sessions,
 )
 from streamser.errors import ConfigError, StreamserError
-from streamser.export.formats import (
-    ExportFormat,
-    format_by_ending,
-    format_by_name,
-    is_format,
-)
+from streamser.export.formats import ExportFormat, format_by_ending, format_by_name, is_format
 
 if TYPE_CHECKING:
     from streamser.audio.clip import Samples
@@ -210,7 +205,7 @@ class ExportSink:
             self._begun = True
             self._open()
         if self._gatherer is not None:
-            self._gatherer.take(event)
+            self._gatherer.collect(event)
         line = line_of(event, round(time.time() * 1000) if self._live else None)
         for path, log in self._logs.items():
             if log is None:
@@ -274,7 +269,11 @@ class FileExports:
     """
 
     def __init__(
-        self, values: Sequence[str], formats: str | None, recordings: Sequence[Path]
+        self,
+        values: Sequence[str],
+        formats: str | None,
+        recordings: Sequence[Path],
+        tables: Sequence[Path] = (),
     ) -> None:
         folder = _folder_of(values, formats)
         self._names: dict[Path, str] = {}
@@ -288,8 +287,8 @@ class FileExports:
             return
         targets = read_targets(values, fresh=False)
         for target in targets:
-            if any(is_same(target.path, each) for each in recordings):
-                raise ConfigError(f"--export {target.path}: that is one of the recordings.")
+            if any(is_same(target.path, each) for each in (*recordings, *tables)):
+                raise ConfigError(f"--export {target.path}: that is what is read.")
             if len(recordings) > 1 and not target.form.holds_many:
                 raise ConfigError(
                     f"--export {target.path}: it holds one recording, and there are"

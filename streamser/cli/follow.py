@@ -16,8 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from streamser.audio.clip import to_ms
-from streamser.cli.console import clock, counted, signed
-from streamser.cli.signals import INTERRUPTED, EndRequest, Stopped, catching, leave_at_once, mute
+from streamser.cli.console import (
+    INTERRUPTED,
+    EndRequest,
+    Stopped,
+    catching,
+    clock,
+    counted,
+    leave_at_once,
+    mute,
+    signed,
+)
 from streamser.cli.sinks import Sink
 from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated

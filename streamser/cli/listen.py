@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from streamser.cli.console import complain, for_json, tell, warn
+from streamser.cli.console import complain, for_json, leaving_at_once, tell, warn
 from streamser.cli.export import ExportFiles, ExportSink, read_targets
 from streamser.cli.options import Common, Track, check_writable, open_file, takes_settings
-from streamser.cli.signals import leaving_at_once
 from streamser.cli.sinks import (
     JsonLines,
     PlainLines,

@@ -26,12 +26,7 @@ from rich.text import Text
 from streamser.cli.console import clock
 from streamser.cli.sinks import advice_of
 from streamser.cli.view_state import FLOOR_DB, Level, Played, Speech, ViewState, hear, update
-from streamser.events import (
-    EmotionBody,
-    EmotionProvisional,
-    ErrorRaised,
-    Event,
-)
+from streamser.events import EmotionBody, EmotionProvisional, ErrorRaised, Event
 from streamser.export.utterances import Utterance, likeliest
 from streamser.taxonomy import DIMENSIONS
 from streamser.text import printable, visible, why_distrusted

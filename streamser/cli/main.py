@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -11,12 +13,11 @@ from typer.core import TyperGroup
 from streamser import __version__
 from streamser.cli.analyze import analyze
 from streamser.cli.config import config_app
-from streamser.cli.console import complain, mend_streams
+from streamser.cli.console import BROKEN_PIPE, INTERRUPTED, Stopped, complain, mend_streams, mute
 from streamser.cli.corpus import app as corpus_app
-from streamser.cli.crossval import crossval
 from streamser.cli.demo import demo
 from streamser.cli.doctor import devices, doctor
-from streamser.cli.evaluate import evaluate
+from streamser.cli.evaluate import crossval, evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen
@@ -24,15 +25,53 @@ from streamser.cli.models import app as models_app
 from streamser.cli.replay import replay
 from streamser.cli.report import report
 from streamser.cli.serve import serve
-from streamser.cli.signals import BROKEN_PIPE, INTERRUPTED, Stopped, mute
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError
 
 _USAGE, _FAULT = 2, 1
 
 
+_Context: Any = TyperGroup.context_class
+_TYPE = re.compile(r" <(?:list\[)?(?:str|[Pp]ath|int|float)\]?>$")
+_RANGE = re.compile(r"(?:([\d.]+)<=)?\bx(?:([<>])=([\d.]+))?(?=[];])")
+
+
+class _Help(_Context.formatter_class):  # type: ignore[misc]
+    """Write help for people: no names of Python's types, and ranges in words."""
+
+    def write_dl(self, rows: Any, *sizes: Any, **named: Any) -> None:
+        """Write a list of terms with what is to say about them."""
+        worded = [(_TYPE.sub("", term), _RANGE.sub(_in_words, said)) for term, said in rows]
+        super().write_dl(worded, *sizes, **named)
+
+
+def _in_words(found: re.Match[str]) -> str:
+    least, sign, bound = found.groups()
+    if sign == ">":
+        return f"{bound} or more"
+    if bound is not None:
+        return f"{bound} at most" if least is None else f"{least} to {bound}"
+    return found[0]
+
+
+class _PlainContext(_Context):  # type: ignore[misc]
+    """Have help written so."""
+
+    formatter_class = _Help
+
+
 class Commands(TyperGroup):
     """Run a command; a fault that a user can meet ends it with one line."""
+
+    context_class = _PlainContext
+
+    def __init__(self, *, commands: Mapping[str, Any], **named: Any) -> None:
+        super().__init__(commands=dict(commands), **named)
+        below = list(self.commands.values())
+        while below:
+            command = below.pop()
+            command.context_class = _PlainContext
+            below += getattr(command, "commands", {}).values()
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command: exit code 2 for wrong use, 1 for a fault, 130 for Ctrl-C."""

@@ -53,8 +53,8 @@ def pull(
     ] = False,
 ) -> None:
     """Download public models into the hub's cache; what a broken download left is gone on with."""
-    from streamser.emotion.hub_models.files import pull as fetch
     from streamser.emotion.hub_models.registry import caveats, named
+    from streamser.emotion.hub_models.registry import pull as fetch
 
     wanted = dict.fromkeys(ready for name in names for ready in named(name))
     for ready in wanted:
@@ -70,7 +70,10 @@ def check(
         Path, typer.Argument(metavar="MANIFEST", help="Table that `streamser corpus` wrote.")
     ],
     split: Annotated[
-        str, typer.Option("--split", help="train, dev, test or all; all where none is marked.")
+        str,
+        typer.Option(
+            "--split", metavar="SPLIT", help="train, dev, test or all; all where none is marked."
+        ),
     ] = "test",
     offline: Annotated[
         bool, typer.Option("--offline", help="Take the model from the cache alone.")
@@ -98,8 +101,8 @@ def check(
 def _row(ready: HubModel) -> dict[str, Any]:
     import msgspec
 
-    from streamser.emotion.hub_models.files import held
-    from streamser.hub_cache import snapshot_revision
+    from streamser.emotion.hub_models.registry import held
+    from streamser.hub import snapshot_revision
 
     row: dict[str, Any] = msgspec.to_builtins(ready)
     revision = snapshot_revision(ready.repository)
@@ -127,9 +130,8 @@ def _print_table(models: Sequence[HubModel]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from streamser.emotion.hub_models.files import held
-    from streamser.emotion.hub_models.registry import size_of
-    from streamser.hub_cache import snapshot_revision
+    from streamser.emotion.hub_models.registry import held, size_of
+    from streamser.hub import snapshot_revision
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)

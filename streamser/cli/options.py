@@ -190,30 +190,6 @@ def open_file(file: Path | str, *, track: int | None, paced: bool = False) -> Fi
     return source
 
 
-def find_recordings(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that are named, and the sounds in folders that are, in order of their names.
-
-    Raises ``StreamserError`` for a folder without any.
-    """
-    from streamser.export.records import SOUNDS
-
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
-        shown = (each for each in path.rglob("*") if not each.name.startswith("."))
-        within = sorted(each for each in shown if each.suffix.lower() in SOUNDS and each.is_file())
-        if not within:
-            raise StreamserError(
-                f"{path}: no recording is in this folder; there are none of the endings"
-                f" {', '.join(sorted(SOUNDS))}.",
-                code="file_not_found",
-            )
-        found += within
-    return found
-
-
 def find_sessions(paths: Sequence[Path]) -> list[Path]:
     """Return the files that are named, or lie in a folder that is, in the order of their names.
 

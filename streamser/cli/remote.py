@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.clip import Samples
     from streamser.audio.reader import AudioItem, LostAudio
     from streamser.audio.source import AudioSource
-    from streamser.client import Session
+    from streamser.client import ClientSession
 
 _Tap: TypeAlias = "Callable[[Samples], None]"
 
@@ -69,7 +69,7 @@ class Totals:
         self._partials = 0
         self._lost_ms = 0
 
-    def take(self, event: SessionEvent, lost_ms: int) -> SessionEvent:
+    def count(self, event: SessionEvent, lost_ms: int) -> SessionEvent:
         """Count an event; return it, or the last of a session with the sums of all so far.
 
         ``lost_ms`` is sound that never came to a server.
@@ -199,7 +199,7 @@ class Remote:
     async def _connect(self) -> None:
         from streamser.client import connect
 
-        self._connection: AbstractAsyncContextManager[Session] = connect(
+        self._connection: AbstractAsyncContextManager[ClientSession] = connect(
             self._server,
             speaker=self._speaker,
             meeting=self._meeting,
@@ -230,7 +230,7 @@ class Remote:
         while (event := self._runner.run(self._next())) is not None:
             self._tell_lost()
             lost_ms = self._session.lost_ms + self._missing.total_ms
-            yield totals.take(event, lost_ms)
+            yield totals.count(event, lost_ms)
         self._runner.run(_wait_for(sending))
 
     async def _next(self) -> SessionEvent | None:

@@ -13,22 +13,18 @@ from urllib.parse import quote
 
 import typer
 
-from streamser.cli.console import clock, counted, tell, warn
-from streamser.cli.options import (
-    Common,
-    Meeting,
-    SessionFiles,
-    SessionIds,
-    find_sessions,
-    read_assignments,
-)
-from streamser.cli.signals import (
+from streamser.cli import options
+from streamser.cli.console import (
     INTERRUPTED,
     EndRequest,
     Stopped,
     catching,
+    clock,
+    counted,
     leave_at_once,
     on_signal,
+    tell,
+    warn,
 )
 from streamser.cli.sinks import advise, plain_line
 from streamser.errors import ConfigError
@@ -48,7 +44,7 @@ _FRAME_S = 0.1
 
 
 def replay(
-    files: SessionFiles,
+    files: options.SessionFiles,
     speed: Annotated[
         float, typer.Option("--speed", metavar="N", help="So many times as fast as it was.")
     ] = 1.0,
@@ -56,8 +52,8 @@ def replay(
         float | None,
         typer.Option("--pause", metavar="S", help="Where nobody speaks, wait for S at most."),
     ] = None,
-    session: SessionIds = None,
-    meeting: Meeting = None,
+    session: options.SessionIds = None,
+    meeting: options.Meeting = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="To the web page, and to listeners of a server.")
     ] = False,
@@ -84,10 +80,10 @@ def replay(
         raise ConfigError(f"--pause {pause:g}: give seconds of the recording, 0 or more.")
     if port is not None and not serve:
         raise ConfigError("--port is that of the page: add --serve.")
-    common = Common(tuple(config or ()), read_assignments(assign or ()))
+    common = options.Common(tuple(config or ()), options.read_assignments(assign or ()))
     settings = common.load({"server.port": port})
     name = None if meeting is None else read_name(meeting, "--meeting")
-    files = find_sessions(files)
+    files = options.find_sessions(files)
     from streamser.export.replay import read_playlist
 
     longest_ms = None if pause is None else round(pause * 1000)
@@ -178,7 +174,7 @@ def play_here(
     began = now()
     while True:
         for cue in playback.advance(now() - began):
-            stage.show(cast.take(cue.event, cue.at_ms))
+            stage.show(cast.update(cue.event, cue.at_ms))
             stage.advise(cue.event)
         if playback.is_over:
             return

@@ -8,27 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamser.cli import options
 from streamser.cli.console import counted, tell, warn
-from streamser.cli.options import (
-    Meeting,
-    OneClock,
-    SessionFiles,
-    SessionIds,
-    check_folder,
-    check_writable,
-    find_sessions,
-    is_same,
-    read_sessions,
-)
 from streamser.errors import ConfigError, StreamserError
 
 if TYPE_CHECKING:
     from streamser.export.records import Recording
-    from streamser.report.transcript import SoundClip
+    from streamser.report.cards import SoundClip
 
 
 def report(
-    files: SessionFiles,
+    files: options.SessionFiles,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -49,9 +39,9 @@ def report(
         Path | None,
         typer.Option("--plots", metavar="DIR", help="Also draw PNG and SVG files there."),
     ] = None,
-    session: SessionIds = None,
-    meeting: Meeting = None,
-    one_clock: OneClock = False,
+    session: options.SessionIds = None,
+    meeting: options.Meeting = None,
+    one_clock: options.OneClock = False,
 ) -> None:
     """Write a page on a recorded session: timeline, transcript, shares, shifts, latency.
 
@@ -64,18 +54,18 @@ def report(
 
     if audio is not None and with_audio:
         raise ConfigError("--audio and --with-audio exclude each other: choose one.")
-    files = find_sessions(files)
+    files = options.find_sessions(files)
     named = out is not None
     out = files[0].with_suffix(".html") if out is None else out
-    check_writable("--out", out)
-    if any(is_same(out, file) for file in (*files, *([audio] if audio else []))):
+    options.check_writable("--out", out)
+    if any(options.is_same(out, file) for file in (*files, *([audio] if audio else []))):
         raise ConfigError(f"--out {out}: that is what is read; name another file.")
     if plots is not None:
         from streamser.report.plots import check_plotting
 
         check_plotting()
-        check_folder("--plots", plots)
-    recording = read_sessions(files, session, meeting)
+        options.check_folder("--plots", plots)
+    recording = options.read_sessions(files, session, meeting)
     figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
     clips = _clips(recording, audio) if audio is not None or with_audio else []
     try:
@@ -104,7 +94,7 @@ def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
 
 def _clips(recording: Recording, audio: Path | None) -> list[SoundClip]:
     """Read the sound that was asked for."""
-    from streamser.report.transcript import read_clip
+    from streamser.report.cards import read_clip
 
     if audio is not None:
         clip = read_clip(audio, "Sound")

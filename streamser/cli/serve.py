@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from streamser.cli.console import counted, tell, warn
+from streamser.cli.console import (
+    INTERRUPTED,
+    EndRequest,
+    catching,
+    counted,
+    leave_at_once,
+    on_signal,
+    tell,
+    warn,
+)
 from streamser.cli.export import ExportAs, read_formats
 from streamser.cli.options import Common, check_folder, takes_settings
-from streamser.cli.signals import INTERRUPTED, EndRequest, catching, leave_at_once, on_signal
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format

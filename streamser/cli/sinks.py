@@ -152,7 +152,7 @@ class RecordSink:
     """
 
     def __init__(self, folder: Path) -> None:
-        from streamser.audio.recorder import FlacRecorder
+        from streamser.audio.output import FlacRecorder
 
         events, sound = folder / "session.jsonl", folder / "audio.flac"
         try:
@@ -308,7 +308,7 @@ class ReportSink:
         from streamser.export.gather import LineStamp
 
         began = round(time.time() * 1000) if isinstance(event, SessionCreated) else None
-        self._gatherer.take(event, LineStamp(unix_ms=began))
+        self._gatherer.collect(event, LineStamp(unix_ms=began))
         self._begun = True
 
     def hear(self, samples: Samples) -> None:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streamser.cli.console import tell
+from streamser.cli.console import INTERRUPTED, Stopped, catching, tell
 from streamser.cli.options import needs_extra
-from streamser.cli.signals import INTERRUPTED, Stopped, catching
 from streamser.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _train(
     with needs_extra("train", "a training"):
         from streamser.training import train as training
     wish = _Wish()
-    with _reporting() as report, catching(wish.take, "SIGINT", "SIGTERM", "SIGHUP"):
+    with _reporting() as report, catching(wish.on_signal, "SIGINT", "SIGTERM", "SIGHUP"):
         wish.report = report
         try:
             result = training.train(
@@ -128,7 +127,7 @@ class _Wish:
         self.report: Report | None = None
         self._learning = False
 
-    def take(self, number: int, frame: FrameType | None) -> None:
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.code is not None or not self._learning:
             raise Stopped(number)

@@ -7,23 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from streamser.events import (
-    Committed,
-    EmotionBody,
-    EmotionDelta,
-    EmotionProvisional,
-    Event,
-    MeetingUpdated,
-    MoodBody,
-    MoodUpdated,
-    Overload,
-    SessionClosed,
-    SessionCreated,
-    SessionUpdated,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptPartial,
-)
+from streamser import events
 from streamser.export.replay import Playlist
 from streamser.export.utterances import Utterance, read_utterance
 from streamser.server.meeting import MeetingMood
@@ -75,9 +59,9 @@ class ViewState(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 0
     committed: str = ""
     revisable: str = ""
-    delta: EmotionBody | None = None
-    alone: tuple[EmotionProvisional, ...] = ()
-    mood: MoodUpdated | MoodBody | None = None
+    delta: events.EmotionBody | None = None
+    alone: tuple[events.EmotionProvisional, ...] = ()
+    mood: events.MoodUpdated | events.MoodBody | None = None
     dropped: str = ""
     speaker: str = ""
     played: Played | None = None
@@ -108,7 +92,7 @@ def hear(level: Level, samples: Samples) -> Level:
     )
 
 
-def update(state: ViewState, event: Event) -> ViewState:
+def update(state: ViewState, event: events.Event) -> ViewState:
     """Return the state after an event."""
     finished = read_utterance(event, transcribed=state.transcribed)
     changes: dict[str, object] = {"finished": finished}
@@ -118,7 +102,7 @@ def update(state: ViewState, event: Event) -> ViewState:
         if not state.speaking:
             changes |= {"committed": "", "revisable": "", "delta": None}
     match event:
-        case SessionCreated():
+        case events.SessionCreated():
             models = event.session.models
             words = models.asr or "no words"
             if models.asr_arithmetic:
@@ -128,27 +112,27 @@ def update(state: ViewState, event: Event) -> ViewState:
             # A server that was restarted begins anew, and will say nothing more of before.
             changes |= {"speaking": False, "waiting": 0, "committed": "", "revisable": ""}
             changes |= {"delta": None, "alone": ()}
-        case SpeechStarted():
+        case events.SpeechStarted():
             changes |= {"speaking": True, "committed": "", "revisable": "", "delta": None}
-        case SpeechStopped():
+        case events.SpeechStopped():
             changes["speaking"] = False
-        case Committed():
+        case events.Committed():
             changes["waiting"] = state.waiting + 1
-        case TranscriptPartial():
+        case events.TranscriptPartial():
             changes |= {"committed": event.committed, "revisable": event.revisable}
-        case EmotionDelta():
+        case events.EmotionDelta():
             changes["delta"] = event.emotion
-        case EmotionProvisional():
+        case events.EmotionProvisional():
             changes["alone"] = (*state.alone, event)
             if not state.speaking:
                 changes["delta"] = None
-        case MoodUpdated():
+        case events.MoodUpdated():
             changes["mood"] = event
-        case Overload(kind="partials"):
+        case events.Overload(kind="partials"):
             changes["dropped"] = f"{event.total} readings left out to keep up"
-        case Overload(kind="audio"):
+        case events.Overload(kind="audio"):
             changes["dropped"] = f"{event.total} ms of sound lost"
-        case SessionClosed():
+        case events.SessionClosed():
             changes |= {"speaking": False, "waiting": 0, "alone": ()}
     return msgspec.structs.replace(state, **changes)
 
@@ -172,13 +156,13 @@ class PlaybackView:
         self._meeting: MeetingMood | None = None
         if len(score.sessions) > 1:
             self._meeting = MeetingMood(printable(score.meeting or ""), mood_seconds)
-        self._mood: MoodBody | None = None
+        self._mood: events.MoodBody | None = None
         self._states: dict[str, ViewState] = {}
         self._names: dict[str, str] = {}
         self._front = printable(score.sessions[0])
         self.finished = 0
 
-    def take(self, event: Event, at_ms: int) -> ViewState:
+    def update(self, event: events.Event, at_ms: int) -> ViewState:
         """Take in the next event, told at ``at_ms`` of the recording; return what to show."""
         event = visible(event)
         session_id = event.session_id
@@ -188,13 +172,13 @@ class PlaybackView:
         if self._meeting is None:
             self._front = session_id
             return self._placed(state, at_ms)
-        if isinstance(event, SessionCreated | SessionUpdated):
+        if isinstance(event, events.SessionCreated | events.SessionUpdated):
             self._names[session_id] = event.session.speaker or session_id
         for told in self._meeting.take(event, at_ms):
-            if isinstance(told, MeetingUpdated):
+            if isinstance(told, events.MeetingUpdated):
                 self._mood = told.mood
         front = self._states.get(self._front)
-        if isinstance(event, SpeechStarted) or front is None or front.speech == "silent":
+        if isinstance(event, events.SpeechStarted) or front is None or front.speech == "silent":
             self._front = session_id
         return self._placed(self._in_front(), at_ms, state, event)
 
@@ -216,7 +200,7 @@ class PlaybackView:
         shown: ViewState,
         at_ms: float,
         state: ViewState | None = None,
-        event: Event | None = None,
+        event: events.Event | None = None,
     ) -> ViewState:
         played = Played(at_ms, self._length_ms, self._speed)
         if state is None or event is None:
@@ -234,7 +218,7 @@ class PlaybackView:
         return msgspec.structs.replace(shown, played=played, finished=finished)
 
 
-def _voice_of(event: Event) -> str | None:
+def _voice_of(event: events.Event) -> str | None:
     """Return whose voice a session takes an utterance for, where nobody has said who speaks."""
     emotion = getattr(event, "emotion", None)
     return emotion.speaker if emotion is not None and emotion.speaker_provisional else None

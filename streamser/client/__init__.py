@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from streamser.client.connection import RetryTiming
 from streamser.client.listener import Stamped, subscribe
-from streamser.client.session import Session, connect
+from streamser.client.session import ClientSession, connect
 from streamser.client.wire import Encoding, ServerError, shift_times
 
 __all__ = [
+    "ClientSession",
     "Encoding",
     "RetryTiming",
     "ServerError",
-    "Session",
     "Stamped",
     "connect",
     "shift_times",

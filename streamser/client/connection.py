@@ -98,7 +98,7 @@ class Reconnector:
         self._target = server
         self._headers = {} if token is None else {"Authorization": f"Bearer {_checked(token)}"}
         self._resume = resume
-        self._backoff = Backoff(give_up_s, timing.chance)
+        self._backoff = ReconnectBackoff(give_up_s, timing.chance)
         self._tell = tell or (lambda line: None)
         self._timing = timing
         self._known = False
@@ -264,7 +264,7 @@ def _checked(token: str) -> str:
     return token
 
 
-class Backoff:
+class ReconnectBackoff:
     """Space tries to connect: twice as long each time, 0.25 to 5 s, up to half of it by chance.
 
     Chance keeps many clients of one server from coming back all at once. An outage begins at

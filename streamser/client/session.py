@@ -56,7 +56,7 @@ _UNREAD = 256
 _RECONNECT_CODE = 4000
 
 
-class Session:
+class ClientSession:
     """Send sound to a server and iterate over the typed events that it answers with.
 
     Made by ``connect``. Read the events while you send, in a task of its own: who does not
@@ -258,7 +258,7 @@ async def connect(
     keep_s: float = 60.0,
     tell: Callable[[str], None] | None = None,
     timing: RetryTiming | None = None,
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[ClientSession]:
     """Open a stream to a server, for ``async with``.
 
     ``url`` is ``ws(s)://`` or ``http(s)://``, such as ``ws://127.0.0.1:8377``, with the path
@@ -266,7 +266,7 @@ async def connect(
     to believe instead of the system's, ``ssl`` a context instead of that. ``proxy`` is the address
     of a proxy to go through; those of the environment are not used. ``language`` is the code of
     what is spoken; ``None``: as the server has it. The sound is mono, ``rate`` frames a second of
-    ``encoding``. ``settings`` are those of ``Session.update``.
+    ``encoding``. ``settings`` are those of ``ClientSession.update``.
 
     A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
     it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
@@ -308,7 +308,7 @@ async def connect(
         timing=timing or RetryTiming(),
     )
     conversation = Conversation(link, target, buffer)
-    session = Session(conversation, sound, patient=patient)
+    session = ClientSession(conversation, sound, patient=patient)
     await session._start()
     try:
         yield session

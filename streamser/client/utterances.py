@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SentStream(Protocol):
-    """Take sound and tell events: what ``Session`` does."""
+    """Take sound and tell events: what ``ClientSession`` does."""
 
     @property
     def info(self) -> SessionInfo:

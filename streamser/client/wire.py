@@ -330,7 +330,7 @@ def read_event(message: bytes | str) -> AnyEvent | Envelope | None:
 def shift_times(event: AnyEvent, offset_ms: int) -> AnyEvent:
     """Return an event with all its places in the sound moved by ``offset_ms``.
 
-    After a server was restarted the clock of the new session begins at ``Session.offset_ms``.
+    After a server was restarted the clock of the new session begins at ``ClientSession.offset_ms``.
     """
     if not offset_ms:
         return event

@@ -40,24 +40,24 @@ class BoundedModel:
         """Measure a batch; the worker that asks has a deadline of its own.
 
         Raises ``ModelError`` for whatever the plug-in's ``method`` raises, and where it does not
-        return a list of one finding a clip.
+        return a list of as many features as clips.
         """
         try:
             found: Any = self._model.extract(batch)
-            findings = list(found) if isinstance(found, Iterable) else None
+            features = list(found) if isinstance(found, Iterable) else None
         except StreamserError:
             raise
         except (Exception, SystemExit) as error:
             raise _fault(self.name, self._method, error) from error
-        if findings is None:
+        if features is None:
             made = type(found).__name__
             raise ModelError(f"{self.name}: {self._method}() returned {made}, not a list")
-        if len(findings) != len(batch):
+        if len(features) != len(batch):
             raise ModelError(
-                f"{self.name}: {self._method}() returned a list of {len(findings)} for"
+                f"{self.name}: {self._method}() returned a list of {len(features)} for"
                 f" {len(batch)} clips: one a clip, in order"
             )
-        return findings
+        return features
 
     def forget(self, session_id: str) -> None:
         """Drop what is kept of a session that has ended."""
@@ -90,14 +90,14 @@ class BoundedSpeaker:
         """Leave the thread behind."""
         return BoundedSpeaker, (self._speaker, self._name, self._patience_s)
 
-    def predict(self, finding: Features) -> Prediction:
-        """Judge a finding against what was learnt so far."""
-        reading = self._ask("predict", lambda: self._speaker.predict(finding))
+    def predict(self, features: Features) -> Prediction:
+        """Judge features against what was learnt so far."""
+        reading = self._ask("predict", lambda: self._speaker.predict(features))
         return plain_reading(reading, self._name)
 
-    def adapt(self, finding: Features) -> None:
+    def adapt(self, features: Features) -> None:
         """Take a finished utterance into the speaker's baseline."""
-        self._ask("adapt", lambda: self._speaker.adapt(finding))
+        self._ask("adapt", lambda: self._speaker.adapt(features))
 
     def snapshot(self) -> bytes:
         """Return what was learnt."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from streamser.emotion.bounded import BoundedModel
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.hub_models.registry import is_hub_model, nearest_hub_model
-from streamser.emotion.model import EmotionModel
-from streamser.emotion.predictor import PredictorModel
+from streamser.emotion.model import EmotionModel, PredictorModel
 from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 from streamser.settings import EmotionSettings
@@ -67,6 +66,12 @@ def bundle_directory(name: str) -> Path | None:
     """Return the folder of the bundled model of a name, or in that place; ``None``: it is none."""
     directory = _BUNDLED / name if name in model_names() else Path(name).expanduser()
     return directory if is_bundle(directory) else None
+
+
+def check_model_name(name: str) -> None:
+    """Raise ``ConfigError`` for what can be no model of any kind; loads nothing."""
+    if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is None:
+        check_checkpoint_name(name)
 
 
 def check_checkpoint_name(name: str) -> None:

@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from streamser.emotion.hub import PICKLE, WEIGHTS
 from streamser.errors import ModelError, first_line
+from streamser.hub import PICKLE, WEIGHTS
 
 _KINDS: Final = {
     "F64": torch.float64,

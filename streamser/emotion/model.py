@@ -5,6 +5,9 @@ one segment at a time, and finds the same whatever it was asked before. A ``Spea
 and belongs to one session: it predicts in the light of what that speaker sounded like before.
 So results do not depend on which sessions shared a batch, and a session's events do not depend
 on timing.
+
+A ``Predictor`` is a model of one method: what it says of a clip does not depend on who spoke
+before.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamser.audio.clip import Samples
+from streamser.errors import ModelError
 from streamser.taxonomy import Dimensions
 
 DAMAGED_STATE: Final = "the state of a speaker is damaged, or of another model: start without it"
@@ -113,3 +117,55 @@ class EmotionModel(Protocol):
     def new_speaker(self) -> SpeakerModel:
         """Return a speaker model for a new session, knowing nobody yet."""
         ...
+
+
+class Predictor(Protocol):
+    """Judge clips, each by itself; the least that a plug-in brings."""
+
+    name: str
+    modalities: tuple[str, ...]
+    """What it can make use of: ``"audio"``, ``"text"`` or both."""
+
+    def predict(self, segments: Sequence[Segment]) -> list[Prediction]:
+        """Judge a batch; one prediction a clip, in order, independent of its neighbours."""
+        ...
+
+
+class PredictorModel:
+    """Let a ``Predictor`` be the emotion model it is asked to be: nothing is learnt or kept."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.name = predictor.name
+        self.modalities = predictor.modalities
+        self._predictor = predictor
+
+    def extract(self, batch: Sequence[Segment]) -> list[Prediction]:
+        """Judge a batch."""
+        return self._predictor.predict(batch)
+
+    def forget(self, session_id: str) -> None:
+        """Forget nothing: nothing is kept of a session."""
+
+    def new_speaker(self) -> SpeakerModel:
+        """Return what hands predictions on."""
+        return _Unmoved()
+
+
+class _Unmoved:
+    """Take predictions as they are."""
+
+    def predict(self, prediction: Prediction) -> Prediction:
+        return prediction
+
+    def adapt(self, prediction: Prediction) -> None:
+        pass
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        if state:
+            raise ModelError(DAMAGED_STATE)
+
+    def reset(self) -> None:
+        pass

@@ -47,7 +47,7 @@ _ENOUGH_VOICED_SECONDS = 0.6  # what a second of speech usually has
 _HALF_KNOWN = 0.5
 
 
-class RulesFinding(msgspec.Struct, frozen=True):
+class RulesFeatures(msgspec.Struct, frozen=True):
     """Hold what was measured of one clip; ``words`` is ``None`` where there was no text."""
 
     prosody: Prosody
@@ -63,10 +63,10 @@ class RulesModel:
     def __init__(self) -> None:
         self._lexicon = Lexicon()
 
-    def extract(self, batch: Sequence[Segment]) -> list[RulesFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[RulesFeatures]:
         """Measure a batch, each item by itself: samples float32 [n] at 16 kHz, n >= 0."""
         return [
-            RulesFinding(measure(spoken.samples), self._lexicon.read(spoken.text))
+            RulesFeatures(measure(spoken.samples), self._lexicon.read(spoken.text))
             for spoken in batch
         ]
 
@@ -79,25 +79,25 @@ class RulesModel:
 
 
 class RulesSpeaker:
-    """Judge a session's findings against what its speaker usually sounds like."""
+    """Judge a session's features against what its speaker usually sounds like."""
 
     def __init__(self) -> None:
         self._baseline = Baseline()
 
-    def predict(self, finding: RulesFinding) -> Prediction:
-        """Judge a finding; ``dimensions`` are the proxies' own scores, each in [-1, 1].
+    def predict(self, features: RulesFeatures) -> Prediction:
+        """Judge features; ``dimensions`` are the proxies' own scores, each in [-1, 1].
 
         Valence is VADER's compound, arousal the fused percentile score relative to this
         speaker, dominance what the category probabilities let expect. Words without any that
         the lexicon knows have valence 0 and leave the scores alone.
         """
-        features = features_of(finding.prosody) if _is_voiced(finding.prosody) else None
-        arousal = self._baseline.score(features) if features is not None else None
-        words = finding.words
+        measured = features_of(features.prosody) if _is_voiced(features.prosody) else None
+        arousal = self._baseline.score(measured) if measured is not None else None
+        words = features.words
         found = posterior(
-            _reliable(arousal, finding.prosody, len(self._baseline)),
+            _reliable(arousal, features.prosody, len(self._baseline)),
             _telling(words),
-            _strength(finding.prosody),
+            _strength(features.prosody),
         )
         likeliest = max(found.scores, key=found.scores.__getitem__)
         return Prediction(
@@ -111,14 +111,14 @@ class RulesSpeaker:
             ),
             uncertainty=entropy(found.scores),
             modalities=(("audio",) if arousal else ()) + (("text",) if words else ()),
-            evidence=_evidence(finding, arousal, len(self._baseline)),
+            evidence=_evidence(features, arousal, len(self._baseline)),
         )
 
-    def adapt(self, finding: RulesFinding) -> None:
+    def adapt(self, features: RulesFeatures) -> None:
         """Take an utterance into the baseline, if enough of it was voiced."""
-        features = features_of(finding.prosody)
-        if features is not None and _is_voiced(finding.prosody):
-            self._baseline = self._baseline.extended(features)
+        measured = features_of(features.prosody)
+        if measured is not None and _is_voiced(features.prosody):
+            self._baseline = self._baseline.extended(measured)
 
     def snapshot(self) -> bytes:
         """Return the baseline as JSON, 3 kB at most."""
@@ -140,18 +140,18 @@ def _is_voiced(prosody: Prosody) -> bool:
     return prosody.voiced_seconds >= LEAST_VOICED_SECONDS
 
 
-def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> Cue | None:
+def _reliable(arousal: Arousal | None, prosody: Prosody, heard: int) -> ProxyValue | None:
     if arousal is None:
         return None
     known = (heard + 1) / (heard + 1 + _HALF_KNOWN)
     voiced = min(1.0, prosody.voiced_seconds / _ENOUGH_VOICED_SECONDS)
-    return Cue(arousal.score, known * voiced)
+    return ProxyValue(arousal.score, known * voiced)
 
 
-def _telling(words: Sentiment | None) -> Cue | None:
+def _telling(words: Sentiment | None) -> ProxyValue | None:
     # Plain words have valence 0, but that is no measurement: in EmoBank they are rated like the
     # average sentence. Taken as one, it would decide between angry and happy.
-    return Cue(words.valence) if words is not None and words.lexicon_words else None
+    return ProxyValue(words.valence) if words is not None and words.lexicon_words else None
 
 
 def _strength(prosody: Prosody) -> float:
@@ -161,18 +161,18 @@ def _strength(prosody: Prosody) -> float:
     return min(1.0, prosody.speech_seconds / _ENOUGH_SPEECH_SECONDS)
 
 
-def _evidence(finding: RulesFinding, arousal: Arousal | None, heard: int) -> dict[str, float]:
-    prosody, words = finding.prosody, finding.words
+def _evidence(features: RulesFeatures, arousal: Arousal | None, heard: int) -> dict[str, float]:
+    prosody, words = features.prosody, features.words
     evidence: dict[str, float] = {
         "voiced_seconds": prosody.voiced_seconds,
         "speech_seconds": prosody.speech_seconds,
         "baseline_utterances": float(heard),
     }
-    features = features_of(prosody)
-    if features is not None:
-        evidence["f0_median_hz"] = math.exp(features[0])
-        evidence["intensity_db"] = features[1]
-        evidence["hf500_db"] = features[2]
+    measured = features_of(prosody)
+    if measured is not None:
+        evidence["f0_median_hz"] = math.exp(measured[0])
+        evidence["intensity_db"] = measured[1]
+        evidence["hf500_db"] = measured[2]
     if arousal is not None:
         for name, score, weight in zip(
             ("f0", "intensity", "hf500"), arousal.feature_scores, arousal.weights, strict=True
@@ -291,7 +291,7 @@ AROUSAL: Final = Proxy(rated_arousal(_VOICE_TEMPERATURE), 0.0, 0.5, 0.69, _VOICE
 VALENCE: Final = Proxy(_RATED_VALENCE, 0.15, 0.49, 0.57, 0.6)
 
 
-class Cue(msgspec.Struct, frozen=True):
+class ProxyValue(msgspec.Struct, frozen=True):
     """Hold a proxy's value; ``reliability`` in [0, 1] scales its squared correlation."""
 
     value: float
@@ -309,7 +309,9 @@ class Posterior(msgspec.Struct, frozen=True):
     dominance: float | None
 
 
-def posterior(arousal: Cue | None, valence: Cue | None, strength: float = 1.0) -> Posterior:
+def posterior(
+    arousal: ProxyValue | None, valence: ProxyValue | None, strength: float = 1.0
+) -> Posterior:
     """Weigh the categories by what was measured; ``strength`` in [0, 1] scales it all down.
 
     With nothing measured, or strength 0, the prior comes back.
@@ -337,7 +339,7 @@ def is_unsure(scores: dict[str, float]) -> bool:
     return entropy(scores) >= _UNSURE_ENTROPY or first - second < _SURE_LEAD
 
 
-def _log_likelihood(proxy: Proxy, measured: Cue, prior: Array) -> Array:
+def _log_likelihood(proxy: Proxy, measured: ProxyValue, prior: Array) -> Array:
     """Return the log density [categories] of a proxy's value, up to a constant."""
     rated = np.array(proxy.rated)
     overall = float(prior @ rated)

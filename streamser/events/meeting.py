@@ -7,12 +7,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streamser.events.values import (
-    PROTOCOL,
-    Finished,
-    MeetingState,
-    SessionState,
-)
+from streamser.events.values import PROTOCOL, Finished, MeetingState, SessionState
 
 __all__ = ["ListenerEvent", "MeetingUpdated", "MoodShifted", "Placed", "Snapshot", "Stamp"]
 

@@ -7,13 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streamser.events.values import (
-    EmotionBody,
-    ErrorBody,
-    SessionInfo,
-    Usage,
-    WordTiming,
-)
+from streamser.events.values import EmotionBody, ErrorBody, SessionInfo, Usage, WordTiming
 from streamser.taxonomy import Dimensions
 
 __all__ = [

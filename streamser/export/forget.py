@@ -7,27 +7,13 @@ from typing import TypeVar
 
 import msgspec
 
+from streamser import events
 from streamser.errors import ConfigError
-from streamser.events import (
-    AnyEvent,
-    EmotionBody,
-    ErrorRaised,
-    Event,
-    MeetingState,
-    MeetingUpdated,
-    MoodShifted,
-    MoodUpdated,
-    SessionClosed,
-    SessionCreated,
-    SessionInfo,
-    SessionUpdated,
-    Snapshot,
-)
 from streamser.export.gather import LineStamp
 from streamser.export.read import Line
 from streamser.text import read_name
 
-_Meeting = TypeVar("_Meeting", MeetingState, MeetingUpdated)
+_Meeting = TypeVar("_Meeting", events.MeetingState, events.MeetingUpdated)
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -58,7 +44,7 @@ class _Talk:
         self.failed: set[str] = set()
         self.theirs: set[str] | None = None
 
-    def inform(self, info: SessionInfo) -> None:
+    def inform(self, info: events.SessionInfo) -> None:
         self.theirs = None
         self.speaker = info.speaker
         self.speakers[info.speaker] = None
@@ -71,7 +57,7 @@ class _Talk:
         start = getattr(event, "audio_start_ms", None)
         end = getattr(event, "audio_end_ms", None)
         emotion = getattr(event, "emotion", None)
-        if isinstance(emotion, EmotionBody):
+        if isinstance(emotion, events.EmotionBody):
             start, end = emotion.window.start_ms, emotion.window.end_ms
             if emotion.speaker is not None:
                 self.named.setdefault(item, set()).add(emotion.speaker)
@@ -101,17 +87,17 @@ class Traces:
         """Take in who speaks in a line."""
         event, place = line.event, line.place
         match event:
-            case Snapshot():
+            case events.Snapshot():
                 self._learn_before(event)
-            case MeetingUpdated(meeting=meeting):
+            case events.MeetingUpdated(meeting=meeting):
                 self._note_meeting(meeting, [each.speaker for each in event.speakers])
-            case MoodShifted(meeting=meeting):
+            case events.MoodShifted(meeting=meeting):
                 self._note_meeting(meeting, [event.speaker])
-            case Event():
+            case events.Event():
                 talk = self._talk(event.session_id)
                 if place.meeting:
                     talk.meetings[place.meeting] = None
-                if isinstance(event, SessionCreated | SessionUpdated):
+                if isinstance(event, events.SessionCreated | events.SessionUpdated):
                     talk.inform(event.session)
                 item = getattr(event, "item_id", None)
                 if item is not None:
@@ -140,7 +126,7 @@ class Traces:
             return line.raw.rstrip(b"\r\n") + b"\n"
         return _written(event, line.place)
 
-    def _learn_before(self, snapshot: Snapshot) -> None:
+    def _learn_before(self, snapshot: events.Snapshot) -> None:
         for state in snapshot.sessions:
             self._talk(state.session.id).inform(state.session)
         for each in snapshot.meetings:
@@ -182,19 +168,19 @@ class Traces:
             return False
         return len(theirs) == len(talk.began_by)
 
-    def _left(self, event: AnyEvent) -> AnyEvent | None:
+    def _left(self, event: events.AnyEvent) -> events.AnyEvent | None:
         match event:
-            case Snapshot():
+            case events.Snapshot():
                 return self._left_before(event)
-            case MeetingUpdated():
+            case events.MeetingUpdated():
                 return self._without(event, event.meeting)
-            case MoodShifted(meeting=meeting):
+            case events.MoodShifted(meeting=meeting):
                 return None if self._is_mixed(meeting, event.speaker) else event
-            case Event():
+            case events.Event():
                 return self._left_of_session(event)
 
-    def _left_of_session(self, event: AnyEvent) -> AnyEvent | None:
-        assert isinstance(event, Event)
+    def _left_of_session(self, event: events.AnyEvent) -> events.AnyEvent | None:
+        assert isinstance(event, events.Event)
         talk = self._talks[event.session_id]
         theirs = self._items(talk)
         if self._is_whole(talk):
@@ -205,15 +191,15 @@ class Traces:
         if not theirs and not self._is_named(talk):
             return event
         match event:
-            case SessionCreated() | SessionUpdated():
+            case events.SessionCreated() | events.SessionUpdated():
                 return msgspec.structs.replace(event, session=self._nameless(event.session))
-            case MoodUpdated():
+            case events.MoodUpdated():
                 mixed = event.session_id in self._heard or self._person.is_called(event.speaker)
                 return None if mixed else event
-            case ErrorRaised():
+            case events.ErrorRaised():
                 # Its message may quote anything.
                 return None
-            case SessionClosed():
+            case events.SessionClosed():
                 spans = [talk.spans.get(item, (0, 0)) for item in theirs]
                 return msgspec.structs.replace(
                     event,
@@ -224,12 +210,12 @@ class Traces:
             case _:
                 return event
 
-    def _nameless(self, info: SessionInfo) -> SessionInfo:
+    def _nameless(self, info: events.SessionInfo) -> events.SessionInfo:
         speaker = None if self._person.is_called(info.speaker) else info.speaker
         # A file is often called after who speaks in it.
         return msgspec.structs.replace(info, speaker=speaker, source=None)
 
-    def _left_before(self, snapshot: Snapshot) -> Snapshot:
+    def _left_before(self, snapshot: events.Snapshot) -> events.Snapshot:
         theirs = {key: self._items(talk) for key, talk in self._talks.items()}
         left = msgspec.structs.replace(
             snapshot,
@@ -274,7 +260,7 @@ def _same(name: str | None, other: str) -> bool:
         return False
 
 
-def _written(event: AnyEvent, place: LineStamp) -> bytes:
+def _written(event: events.AnyEvent, place: LineStamp) -> bytes:
     """Write an event, and what stood beside it, as a line."""
     body = msgspec.json.encode(event)
     # A meeting's own events have some of these fields themselves.

@@ -6,33 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streamser.events import (
-    Cleared,
-    Committed,
-    EmotionBody,
-    EmotionCompleted,
-    EmotionDelta,
-    EmotionProvisional,
-    ErrorRaised,
-    Event,
-    Finished,
-    ListenerEvent,
-    MeetingUpdated,
-    MoodShifted,
-    MoodUpdated,
-    Overload,
-    SessionClosed,
-    SessionCreated,
-    SessionInfo,
-    SessionState,
-    SessionUpdated,
-    Snapshot,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptionCompleted,
-    TranscriptionFailed,
-    TranscriptPartial,
-)
+from streamser import events
 from streamser.export.records import (
     Lags,
     PartialText,
@@ -75,7 +49,7 @@ class _Item(msgspec.Struct, eq=False):
         """Learn that it goes on at least so far."""
         self.end_ms = max(self.end_ms, end_ms)
 
-    def judge(self, emotion: EmotionBody) -> None:
+    def judge(self, emotion: events.EmotionBody) -> None:
         """Learn what was felt, and by whom if that is said."""
         self.fields["emotion"] = emotion
         if emotion.speaker is not None:
@@ -104,23 +78,23 @@ class _GatheredSession:
 
     def __init__(self, session_id: str) -> None:
         self.session_id = session_id
-        self.info: SessionInfo | None = None
+        self.info: events.SessionInfo | None = None
         self.speaker: str | None = None
         self.meeting: str | None = None
         self.began: int | None = None
-        self.closed: SessionClosed | None = None
+        self.closed: events.SessionClosed | None = None
         self._before: int | None = None
         self._seen: set[int] = set()
         self._reached_ms = 0
         self._items: dict[str, _Item] = {}
-        self._moods: list[MoodUpdated] = []
-        self._losses: list[Overload] = []
-        self._errors: list[ErrorRaised] = []
+        self._moods: list[events.MoodUpdated] = []
+        self._losses: list[events.Overload] = []
+        self._errors: list[events.ErrorRaised] = []
 
-    def count(self, event: Event) -> bool:
+    def count(self, event: events.Event) -> bool:
         """Follow the numbers; return whether the event is new."""
         # A loss that a server tells a slow listener has the number of what was lost last.
-        if isinstance(event, Overload) and event.kind == "deltas":
+        if isinstance(event, events.Overload) and event.kind == "deltas":
             return True
         if event.seq in self._seen or event.seq <= (self._before or 0):
             return False
@@ -135,42 +109,42 @@ class _GatheredSession:
         before = min(self._seen) - 1 if self._before is None else self._before
         return max(self._seen) - before - len(self._seen)
 
-    def take(self, event: Event, place: LineStamp) -> None:
+    def collect(self, event: events.Event, place: LineStamp) -> None:
         """Take in the next event."""
         self._reached_ms = max(self._reached_ms, event.clock_ms or 0)
         self.meeting = place.meeting or self.meeting
         match event:
-            case SessionCreated(session=info) | SessionUpdated(session=info):
+            case events.SessionCreated(session=info) | events.SessionUpdated(session=info):
                 self._inform(info)
                 self.began = self.began or place.unix_ms
-            case Cleared():
+            case events.Cleared():
                 kept = {key: item for key, item in self._items.items() if item.handed_over}
                 self._items = kept
-            case MoodUpdated():
+            case events.MoodUpdated():
                 self._moods.append(event)
-            case Overload():
+            case events.Overload():
                 self._losses.append(event)
-            case ErrorRaised():
+            case events.ErrorRaised():
                 self._errors.append(event)
-            case SessionClosed():
+            case events.SessionClosed():
                 self.closed = event
                 self._reached_ms = max(self._reached_ms, event.audio_ms)
             case _:
-                self._take_part(event, place)
+                self._collect_part(event, place)
 
-    def join(self, state: SessionState, *, replayed: bool) -> None:
+    def join(self, state: events.SessionState, *, replayed: bool) -> None:
         """Begin in the middle, where a listener came; not where it only came back."""
         if self.info is None and not self._seen:
             self._inform(state.session)
             self._before = None if replayed else state.seq
 
-    def _inform(self, info: SessionInfo) -> None:
+    def _inform(self, info: events.SessionInfo) -> None:
         """Learn how the session is set up; who speaks may change."""
         self.info = self.info or info
         self.speaker = info.speaker
         self.meeting = info.meeting or self.meeting
 
-    def recall(self, final: Finished) -> None:
+    def recall(self, final: events.Finished) -> None:
         """Take in an utterance that was over before the listener came."""
         if final.item_id in self._items:
             return
@@ -190,18 +164,18 @@ class _GatheredSession:
             self._items[item_id].fields["speaker"] = self.speaker
         return self._items[item_id]
 
-    def _take_part(self, event: Event, place: LineStamp) -> None:
+    def _collect_part(self, event: events.Event, place: LineStamp) -> None:
         """Take in an event of an utterance."""
         match event:
-            case SpeechStarted(item_id=item_id, audio_start_ms=start):
+            case events.SpeechStarted(item_id=item_id, audio_start_ms=start):
                 item = self._item(item_id, start)
                 item.lags["started"] = event.lag_ms
-            case SpeechStopped(item_id=item_id, audio_end_ms=end):
+            case events.SpeechStopped(item_id=item_id, audio_end_ms=end):
                 item = self._item(item_id, end)
                 item.reach(end)
                 item.fields["reason"] = event.reason
                 item.lags["stopped"] = event.lag_ms
-            case TranscriptPartial(item_id=item_id, audio_end_ms=end):
+            case events.TranscriptPartial(item_id=item_id, audio_end_ms=end):
                 item = self._item(item_id, event.audio_start_ms)
                 item.reach(end)
                 item.partials.append(
@@ -212,21 +186,25 @@ class _GatheredSession:
                         lag_ms=event.lag_ms,
                     )
                 )
-            case EmotionDelta(item_id=item_id, emotion=emotion):
+            case events.EmotionDelta(item_id=item_id, emotion=emotion):
                 item = self._item(item_id, emotion.window.start_ms)
                 item.reach(emotion.window.end_ms)
                 item.readings.append(Reading(emotion=emotion, lag_ms=event.lag_ms))
-            case EmotionProvisional(item_id=item_id, emotion=emotion):
+            case events.EmotionProvisional(item_id=item_id, emotion=emotion):
                 item = self._item(item_id, emotion.window.start_ms)
                 item.reach(emotion.window.end_ms)
                 item.handed_over = True
                 item.provisional = Reading(emotion=emotion, lag_ms=event.lag_ms)
                 item.lags["provisional"] = event.lag_ms
-            case Committed(item_id=item_id):
+            case events.Committed(item_id=item_id):
                 if item_id in self._items:
                     self._items[item_id].handed_over = True
                 return
-            case TranscriptionCompleted() | EmotionCompleted() | TranscriptionFailed():
+            case (
+                events.TranscriptionCompleted()
+                | events.EmotionCompleted()
+                | events.TranscriptionFailed()
+            ):
                 item = self._finish(event)
             case _:
                 return
@@ -236,9 +214,10 @@ class _GatheredSession:
             item.shift_ms = round(place.at_ms - (event.lag_ms or 0.0)) - event.clock_ms
 
     def _finish(
-        self, event: TranscriptionCompleted | EmotionCompleted | TranscriptionFailed
+        self,
+        event: events.TranscriptionCompleted | events.EmotionCompleted | events.TranscriptionFailed,
     ) -> _Item:
-        if isinstance(event, EmotionCompleted):
+        if isinstance(event, events.EmotionCompleted):
             start = event.emotion.window.start_ms
         else:
             start = event.audio_start_ms
@@ -248,7 +227,7 @@ class _GatheredSession:
         item.reach(event.clock_ms)
         item.handed_over = item.final = True
         match event:
-            case TranscriptionCompleted():
+            case events.TranscriptionCompleted():
                 item.fields |= {
                     "transcript": event.transcript,
                     "language": event.language,
@@ -258,10 +237,10 @@ class _GatheredSession:
                 }
                 item.judge(event.emotion)
                 item.lags["words"] = event.lag_ms
-            case EmotionCompleted():
+            case events.EmotionCompleted():
                 item.judge(event.emotion)
                 item.lags["emotion"] = event.lag_ms
-            case TranscriptionFailed():
+            case events.TranscriptionFailed():
                 item.fields["fault"] = event.error
                 item.lags["emotion"] = event.lag_ms
         return item
@@ -289,25 +268,29 @@ class Gatherer:
 
     def __init__(self) -> None:
         self._sessions: dict[str, _GatheredSession] = {}
-        self._meetings: dict[str, MeetingUpdated] = {}
-        self._shifts: list[MoodShifted] = []
+        self._meetings: dict[str, events.MeetingUpdated] = {}
+        self._shifts: list[events.MoodShifted] = []
 
-    def take(self, event: Event | ListenerEvent, place: LineStamp = LineStamp()) -> bool:  # noqa: B008 - frozen
+    def collect(
+        self,
+        event: events.Event | events.ListenerEvent,
+        place: LineStamp = LineStamp(),  # noqa: B008 - frozen
+    ) -> bool:
         """Take in an event; return whether it was new: what comes twice counts once."""
         match event:
-            case Snapshot():
+            case events.Snapshot():
                 self._begin(event)
-            case MeetingUpdated():
+            case events.MeetingUpdated():
                 self._meetings[event.meeting] = event
-            case MoodShifted():
+            case events.MoodShifted():
                 self._shifts.append(event)
-            case ErrorRaised(session_id=""):
+            case events.ErrorRaised(session_id=""):
                 return False  # a refusal: no session's
-            case Event():
+            case events.Event():
                 session = self._session(event.session_id)
                 if not session.count(event):
                     return False
-                session.take(event, place)
+                session.collect(event, place)
         return True
 
     def recording(self) -> Recording:
@@ -323,7 +306,7 @@ class Gatherer:
             self._sessions[session_id] = _GatheredSession(session_id)
         return self._sessions[session_id]
 
-    def _begin(self, snapshot: Snapshot) -> None:
+    def _begin(self, snapshot: events.Snapshot) -> None:
         for state in snapshot.sessions:
             session = self._session(state.session.id)
             session.join(state, replayed=snapshot.replay_from is not None)

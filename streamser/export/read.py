@@ -129,7 +129,7 @@ def read_recording(*paths: Path | str) -> Recording:
     for path in map(Path, paths):
         file = EventFile(path)
         for line in file:
-            gatherer.take(line.event, line.place)
+            gatherer.collect(line.event, line.place)
             if isinstance(line.event, Event):
                 origins.setdefault(line.event.session_id, path)
         notes += file.notes

@@ -8,20 +8,8 @@ from typing import Any
 
 import msgspec
 
+from streamser import events
 from streamser.errors import StreamserError
-from streamser.events import (
-    EmotionBody,
-    ErrorBody,
-    MeetingUpdated,
-    ModelNames,
-    MoodShifted,
-    MoodUpdated,
-    Overload,
-    Record,
-    SessionClosed,
-    SessionInfo,
-    WordTiming,
-)
 from streamser.taxonomy import CATEGORIES
 
 SOUNDS = frozenset(
@@ -34,14 +22,14 @@ SOUNDS = frozenset(
 """Endings of files with sound in them."""
 
 
-class Reading(Record, frozen=True, kw_only=True):
+class Reading(events.Record, frozen=True, kw_only=True):
     """The emotion of an utterance while it went on; where and over what, is ``emotion.window``."""
 
-    emotion: EmotionBody
+    emotion: events.EmotionBody
     lag_ms: float | None = None
 
 
-class PartialText(Record, frozen=True, kw_only=True):
+class PartialText(events.Record, frozen=True, kw_only=True):
     """What had been understood of an utterance up to ``end_ms``, ms of audio."""
 
     text: str
@@ -50,7 +38,7 @@ class PartialText(Record, frozen=True, kw_only=True):
     lag_ms: float | None = None
 
 
-class Lags(Record, frozen=True, kw_only=True):
+class Lags(events.Record, frozen=True, kw_only=True):
     """How late each stage of an utterance was told, ms after its last sound arrived.
 
     ``None``: it was not told, or the session gives no lag (``ordered``). ``provisional`` is of
@@ -69,7 +57,7 @@ class Lags(Record, frozen=True, kw_only=True):
         return self.emotion if self.provisional is None else self.provisional
 
 
-class UtteranceRecord(Record, frozen=True, kw_only=True):
+class UtteranceRecord(events.Record, frozen=True, kw_only=True):
     """One utterance, all its events together; times are ms of its session's audio.
 
     ``transcript`` is ``None`` where there was none: not transcribed, failed, or cut off;
@@ -87,10 +75,10 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
     transcript: str | None = None
     language: str | None = None
     confidence: float | None = None
-    words: tuple[WordTiming, ...] = ()
+    words: tuple[events.WordTiming, ...] = ()
     distrusted: str | None = None
-    emotion: EmotionBody | None = None
-    fault: ErrorBody | None = None
+    emotion: events.EmotionBody | None = None
+    fault: events.ErrorBody | None = None
     final: bool = True
     speaker: str | None = None
     speaker_provisional: bool = False
@@ -113,7 +101,7 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
         return self.transcript or ""
 
     @property
-    def judged(self) -> EmotionBody | None:
+    def judged(self) -> events.EmotionBody | None:
         """Return its emotion, or the last reading where it broke off before that."""
         if self.emotion is not None or self.final:
             return self.emotion
@@ -132,7 +120,7 @@ class UtteranceRecord(Record, frozen=True, kw_only=True):
         return f"the events end before its result{alone}"
 
 
-class SessionRecord(Record, frozen=True, kw_only=True):
+class SessionRecord(events.Record, frozen=True, kw_only=True):
     """One session as far as its events go; utterances are in the order of their beginnings.
 
     ``info`` is how it began, ``None`` where the events begin after that. ``began`` is when,
@@ -142,22 +130,22 @@ class SessionRecord(Record, frozen=True, kw_only=True):
     """
 
     session_id: str
-    info: SessionInfo | None = None
+    info: events.SessionInfo | None = None
     meeting: str | None = None
     began: int | None = None
     audio_ms: int = 0
     utterances: tuple[UtteranceRecord, ...] = ()
-    moods: tuple[MoodUpdated, ...] = ()
-    losses: tuple[Overload, ...] = ()
-    errors: tuple[ErrorBody, ...] = ()
-    closed: SessionClosed | None = None
+    moods: tuple[events.MoodUpdated, ...] = ()
+    losses: tuple[events.Overload, ...] = ()
+    errors: tuple[events.ErrorBody, ...] = ()
+    closed: events.SessionClosed | None = None
     missing: int = 0
     audio: Path | None = None
     """The sound that was kept with the events by ``--record``, else the file it was read from;
     only where it is there."""
 
     @property
-    def models(self) -> ModelNames | None:
+    def models(self) -> events.ModelNames | None:
         """Return the engines that were at work, where known."""
         return None if self.info is None else self.info.models
 
@@ -184,12 +172,12 @@ class SessionRecord(Record, frozen=True, kw_only=True):
         return any(each.transcript is not None for each in self.utterances)
 
     @property
-    def shifts(self) -> tuple[MoodUpdated, ...]:
+    def shifts(self) -> tuple[events.MoodUpdated, ...]:
         """Return the moods whose leading category had just changed."""
         return tuple(mood for mood in self.moods if mood.shift)
 
 
-class Recording(Record, frozen=True, kw_only=True):
+class Recording(events.Record, frozen=True, kw_only=True):
     """Everything that a file of events holds.
 
     ``sessions`` are in the order of their first events. ``meetings`` is the last word on each
@@ -198,8 +186,8 @@ class Recording(Record, frozen=True, kw_only=True):
     """
 
     sessions: tuple[SessionRecord, ...] = ()
-    meetings: tuple[MeetingUpdated, ...] = ()
-    shifts: tuple[MoodShifted, ...] = ()
+    meetings: tuple[events.MeetingUpdated, ...] = ()
+    shifts: tuple[events.MoodShifted, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -221,7 +209,7 @@ def replace_audio(recording: Recording, audio: Path | None) -> Recording:
     return msgspec.structs.replace(recording, sessions=sessions)
 
 
-class Timeline(Record, frozen=True, kw_only=True):
+class Timeline(events.Record, frozen=True, kw_only=True):
     """Utterances of everybody, in the order of their beginnings, in ms of one clock.
 
     That of the audio of a session, or of the meeting if there are several. ``speaker`` of an
@@ -350,7 +338,7 @@ def _shifted(utterance: UtteranceRecord, by: int) -> UtteranceRecord:
         times = {"start_ms": max(0, span.start_ms + by), "end_ms": max(0, span.end_ms + by)}
         return msgspec.structs.replace(span, **times)
 
-    def felt(emotion: EmotionBody) -> EmotionBody:
+    def felt(emotion: events.EmotionBody) -> events.EmotionBody:
         return msgspec.structs.replace(emotion, window=moved(emotion.window))
 
     emotion, alone = utterance.emotion, utterance.provisional

@@ -9,23 +9,8 @@ from typing import Final
 
 import msgspec
 
+from streamser import events
 from streamser.errors import StreamserError
-from streamser.events import (
-    Cleared,
-    EmotionBody,
-    Event,
-    Marker,
-    ModelNames,
-    Overload,
-    SessionClosed,
-    SessionCreated,
-    SessionInfo,
-    SessionUpdated,
-    Snapshot,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptionCompleted,
-)
 from streamser.export.read import EventFile, Line
 from streamser.export.records import check_meeting, listed, mixed
 
@@ -41,7 +26,7 @@ class TimedEvent(msgspec.Struct, frozen=True):
     is the same without what is left out of long pauses.
     """
 
-    event: Event
+    event: events.Event
     at_ms: int
     due_ms: int
 
@@ -75,7 +60,7 @@ def make_playlist(
     """
     gathered = _Gathered()
     for line in lines:
-        gathered.take(line)
+        gathered.collect(line)
     known = list(gathered.sessions)
     for session_id in session_ids:
         if session_id not in known:
@@ -101,7 +86,7 @@ def make_playlist(
 
 
 class _Told(msgspec.Struct, frozen=True):
-    event: Event
+    event: events.Event
     at_ms: int
     cursor: int
 
@@ -113,25 +98,27 @@ class _PlayedSession:
         self.session_id = session_id
         self.meeting: str | None = None
         self.stamped = True
-        self._info: SessionInfo | None = None
+        self._info: events.SessionInfo | None = None
         self._lines: list[Line] = []
         self._seen: set[int] = set()
 
-    def join(self, info: SessionInfo) -> None:
+    def join(self, info: events.SessionInfo) -> None:
         """Learn of a session in which a listener came late."""
         self._info = self._info or info
         self.meeting = self.meeting or info.meeting
 
-    def take(self, event: Event, line: Line) -> None:
+    def collect(self, event: events.Event, line: Line) -> None:
         """Take in an event, in the order of the file."""
         # How much of it one listener missed is nothing that happened in the session.
-        if event.seq in self._seen or (isinstance(event, Overload) and event.kind == "deltas"):
+        if event.seq in self._seen or (
+            isinstance(event, events.Overload) and event.kind == "deltas"
+        ):
             return
         self._seen.add(event.seq)
         self._lines.append(line)
         self.stamped = self.stamped and line.place.at_ms is not None
         self.meeting = line.place.meeting or self.meeting
-        if isinstance(event, SessionCreated | SessionUpdated):
+        if isinstance(event, events.SessionCreated | events.SessionUpdated):
             self.join(event.session)
 
     def told(self) -> Iterator[_Told]:
@@ -139,50 +126,50 @@ class _PlayedSession:
         last = cursor = 0
         for n, line in enumerate(self._lines):
             event = line.event
-            assert isinstance(event, Event)
+            assert isinstance(event, events.Event)
             at_ms = line.place.at_ms if self.stamped else _place(event)
             cursor = max(cursor, line.place.cursor or 0)
             if n == 0:
                 last = last if at_ms is None else at_ms
-                if not isinstance(event, SessionCreated):
+                if not isinstance(event, events.SessionCreated):
                     yield _Told(self._beginning(event), last, cursor)
             # A session tells its events in order.
             last = last if at_ms is None else max(last, at_ms)
             yield _Told(event, last, cursor)
-            if isinstance(event, SessionClosed):
+            if isinstance(event, events.SessionClosed):
                 return
 
     def notes(self) -> Iterator[str]:
         """Say what is missing."""
         if not self._lines:
             return
-        if not isinstance(self._lines[0].event, SessionCreated):
+        if not isinstance(self._lines[0].event, events.SessionCreated):
             yield (
                 f"the beginning of {self.session_id} is missing: moods are as if it had begun"
                 " where the file does."
             )
         missing = max(self._seen) - min(self._seen) + 1 - len(self._seen)
         if missing:
-            events = "1 event" if missing == 1 else f"{missing} events"
-            yield f"{events} of {self.session_id} are not in the file."
+            lost = "1 event" if missing == 1 else f"{missing} events"
+            yield f"{lost} of {self.session_id} are not in the file."
 
-    def _beginning(self, first: Event) -> SessionCreated:
-        return SessionCreated(
+    def _beginning(self, first: events.Event) -> events.SessionCreated:
+        return events.SessionCreated(
             event_id=f"event_{self.session_id}_joined",
             session_id=self.session_id,
             seq=max(0, first.seq - 1),
             session=self._info or self._guess(),
         )
 
-    def _guess(self) -> SessionInfo:
-        events = [line.event for line in self._lines]
-        words = any(isinstance(event, TranscriptionCompleted) for event in events)
-        felt = [getattr(event, "emotion", None) for event in events]
-        bodies = [body for body in felt if isinstance(body, EmotionBody)]
+    def _guess(self) -> events.SessionInfo:
+        told = [line.event for line in self._lines]
+        words = any(isinstance(event, events.TranscriptionCompleted) for event in told)
+        felt = [getattr(event, "emotion", None) for event in told]
+        bodies = [body for body in felt if isinstance(body, events.EmotionBody)]
         named = [body.speaker for body in bodies if body.speaker and not body.speaker_provisional]
-        return SessionInfo(
+        return events.SessionInfo(
             id=self.session_id,
-            models=ModelNames(
+            models=events.ModelNames(
                 vad=_UNKNOWN,
                 asr=_UNKNOWN if words else None,
                 emotion=bodies[0].model if bodies else _UNKNOWN,
@@ -198,14 +185,14 @@ class _Gathered:
     def __init__(self) -> None:
         self.sessions: dict[str, _PlayedSession] = {}
 
-    def take(self, line: Line) -> None:
+    def collect(self, line: Line) -> None:
         event = line.event
-        if isinstance(event, Snapshot):
+        if isinstance(event, events.Snapshot):
             for state in event.sessions:
                 self._session(state.session.id).join(state.session)
         # A refusal belongs to no session; what was told of a meeting follows from its sessions.
-        elif isinstance(event, Event) and event.session_id:
-            self._session(event.session_id).take(event, line)
+        elif isinstance(event, events.Event) and event.session_id:
+            self._session(event.session_id).collect(event, line)
 
     def _session(self, session_id: str) -> _PlayedSession:
         if session_id not in self.sessions:
@@ -221,10 +208,10 @@ def _refuse_strangers(sessions: Sequence[_PlayedSession]) -> None:
     raise mixed({session.session_id: session.meeting for session in sessions})
 
 
-def _place(event: Event) -> int | None:
+def _place(event: events.Event) -> int | None:
     """Return when an event was told, on the clock of the audio, where that is known."""
     match event:
-        case SessionClosed(audio_ms=reached) | Marker(audio_ms=reached):
+        case events.SessionClosed(audio_ms=reached) | events.Marker(audio_ms=reached):
             return reached
     return None if event.clock_ms is None else round(event.clock_ms + (event.lag_ms or 0.0))
 
@@ -240,9 +227,9 @@ def _cues(told: Sequence[_Told], longest_pause_ms: int | None) -> Iterator[Timed
         before, due = each.at_ms, due + gap
         yield TimedEvent(each.event, each.at_ms - first, due)
         match each.event:
-            case SpeechStarted():
+            case events.SpeechStarted():
                 speaking.add(each.event.session_id)
-            case SpeechStopped() | Cleared() | SessionClosed():
+            case events.SpeechStopped() | events.Cleared() | events.SessionClosed():
                 speaking.discard(each.event.session_id)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from streamser.audio.suspicion import Doubt
+from streamser.audio.source import Doubt
 from streamser.events import ErrorBody, SessionEvent
 from streamser.pipeline.engine import Abilities
 from streamser.pipeline.restart import RestartPoint, Resumption

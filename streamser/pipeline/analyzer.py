@@ -12,8 +12,12 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+import msgspec
+
 from streamser.audio.file import FileSource
 from streamser.audio.source import AudioSource
+from streamser.emotion.choose import check_model_name
+from streamser.emotion.model import SpeakerModel
 from streamser.events import Event, ModelNames
 from streamser.pipeline.build import (
     Part,
@@ -27,11 +31,28 @@ from streamser.pipeline.build import (
 from streamser.pipeline.engine import Runner
 from streamser.pipeline.pair import WorkerPair
 from streamser.pipeline.scheduler import SYSTEM, Timing
+from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
 from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 from streamser.settings import Settings
 from streamser.speech.vad import Vad
 from streamser.text import printable
+
+
+class _Asked(msgspec.Struct, frozen=True, eq=False):
+    """Hold what was asked of a stream; ``live`` is ``None`` where the source says it."""
+
+    live: bool | None
+    speaker: str | None
+    on_audio: Tap | None
+    whole: bool
+    memory: SpeakerMemory | None
+
+    def speaker_maker(self, make: Callable[[], SpeakerModel]) -> Callable[[], SpeakerModel]:
+        """Return what makes the stream's speaker model, or finds the one that is remembered."""
+        if self.memory is None or self.speaker is None:
+            return make
+        return partial(self.memory.recall, self.speaker, make)
 
 
 class Analyzer:
@@ -60,6 +81,8 @@ class Analyzer:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
         endpointer_settings(self.settings.endpointing)
+        if build is None:
+            check_model_name(self.settings.emotion.model)
         self._tell = tell if tell is not None else _tell_stderr
         self._watch = watch
         self._build = build
@@ -104,6 +127,8 @@ class Analyzer:
         live: bool | None = None,
         speaker: str | None = None,
         on_audio: Tap | None = None,
+        whole: bool = False,
+        memory: SpeakerMemory | None = None,
     ) -> Iterator[Event]:
         """Analyse a source, or the file at a path, and yield its events as they come.
 
@@ -111,6 +136,10 @@ class Analyzer:
         events come in one order, without lag, whatever the timing. By default that depends on
         whether the source is live. ``on_audio`` gets all sound, mono at 16 kHz, before it is
         analysed. Dropping the iterator stops the source.
+
+        A ``whole`` stream is one utterance from end to end, in which no pauses are sought; after
+        each five minutes another one begins. With a ``memory`` the ``speaker`` is judged against
+        what was learnt of them in streams before that had the same one.
 
         A live source is heard from the first moment on: while the models are loaded, its sound
         is kept, two minutes of it at most, and analysed as soon as they are there. What is lost
@@ -120,7 +149,8 @@ class Analyzer:
         off later ends in an ``error`` event, after everything heard before it was analysed.
         """
         sound = FileSource(source) if isinstance(source, str | Path) else source
-        return self._events(sound, live, speaker, on_audio, lambda: False)
+        asked = _Asked(live, speaker, on_audio, whole, memory)
+        return self._events(sound, asked, lambda: False)
 
     async def astream(
         self,
@@ -129,11 +159,14 @@ class Analyzer:
         live: bool | None = None,
         speaker: str | None = None,
         on_audio: Tap | None = None,
+        whole: bool = False,
+        memory: SpeakerMemory | None = None,
     ) -> AsyncIterator[Event]:
         """Do what ``stream`` does for ``async for``, without blocking the event loop.
 
         ``on_audio`` is called on another thread, which each stream has of its own.
         """
+        asked = _Asked(live, speaker, on_audio, whole, memory)
         loop = asyncio.get_running_loop()
         sound: AudioSource
         if isinstance(source, str | Path):
@@ -150,7 +183,7 @@ class Analyzer:
 
         def run() -> None:
             try:
-                for event in self._events(sound, live, speaker, on_audio, gone.is_set):
+                for event in self._events(sound, asked, gone.is_set):
                     if gone.is_set():
                         return
                     put(event)
@@ -189,22 +222,20 @@ class Analyzer:
     def _events(
         self,
         source: AudioSource,
-        live: bool | None,
-        speaker: str | None,
-        on_audio: Tap | None,
+        asked: _Asked,
         unwanted: Callable[[], bool],
     ) -> Iterator[Event]:
-        live = source.live if live is None else live
+        live = source.live if asked.live is None else asked.live
         options = StreamOptions(
             live=live,
             channel=self.settings.audio.channel,
             tell=self._tell,
-            on_audio=on_audio,
+            on_audio=asked.on_audio,
             unwanted=unwanted,
         )
-        yield from run_stream(source, partial(self._prepare, source, live, speaker), options)
+        yield from run_stream(source, partial(self._prepare, source, live, asked), options)
 
-    def _prepare(self, source: AudioSource, live: bool, speaker: str | None) -> StreamContext:
+    def _prepare(self, source: AudioSource, live: bool, asked: _Asked) -> StreamContext:
         make_vad, workers = self._load()
         session_id = f"sess_{uuid.uuid4().hex[:12]}"
         session = build_session(
@@ -212,11 +243,12 @@ class Analyzer:
             session_id,
             make_vad(),
             workers.wait(),
-            workers.new_speaker,
+            asked.speaker_maker(workers.new_speaker),
             ordered=not live,
             patient=not source.live,
             source=_name(source),
-            speaker=speaker,
+            speaker=asked.speaker,
+            whole=asked.whole,
         )
         return StreamContext(
             session_id=session_id,

@@ -22,6 +22,9 @@ from streamser.speech.vad import Vad
 Part: TypeAlias = Literal["words", "emotion", "all"]
 """Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
 
+MOST_WHOLE = to_samples(300_000)
+"""Samples of a recording that is one utterance; more are another. Its cost grows with it."""
+
 
 def endpointer_settings(settings: EndpointingSettings) -> EndpointerSettings:
     """Turn the endpointing settings, in ms, into the endpointer's, in samples.
@@ -168,8 +171,9 @@ def build_session(
     patient: bool,
     source: str | None,
     speaker: str | None,
+    whole: bool = False,
 ) -> Session:
-    """Make a session core for one stream."""
+    """Make a session core for one stream; a ``whole`` one is one utterance from end to end."""
     profile = replace(
         build_session_config(
             settings, session_id, name_models(vad.name, abilities), abilities.modalities
@@ -179,6 +183,10 @@ def build_session(
         source=source,
         speaker=speaker,
     )
+    if whole:
+        endpointing = replace(profile.endpointing, max_length=MOST_WHOLE)
+        # A partial costs what the final costs, and nobody waits for it.
+        profile = replace(profile, endpointing=endpointing, manual=True, partial_every=0)
     return Session(profile, vad, new_speaker)
 
 

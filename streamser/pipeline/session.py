@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from streamser import events
 from streamser.audio.clip import Samples, to_ms
-from streamser.audio.suspicion import Doubt
+from streamser.audio.source import Doubt
 from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
 from streamser.pipeline.emitter import (

@@ -26,6 +26,22 @@ class SpeakersState(msgspec.Struct, frozen=True):
     voices: tuple[tuple[str, bytes], ...]
 
 
+class SpeakerMemory:
+    """Keep what is learnt of speakers who are named, from one stream to the next.
+
+    Streams of one speaker are to follow each other; those of several may run at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._models: dict[str, SpeakerModel] = {}
+
+    def recall(self, speaker: str, make: Callable[[], SpeakerModel]) -> SpeakerModel:
+        """Return the model of a speaker; ``make`` makes that of one who is new."""
+        if speaker not in self._models:
+            self._models[speaker] = make()
+        return self._models[speaker]
+
+
 class SpeakerModels:
     """Keep a model of a session's microphone, and one of each voice told apart at it.
 

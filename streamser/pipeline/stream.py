@@ -21,8 +21,7 @@ import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.audio.reader import KEPT, AudioItem, AudioReader, Chunk, EndOfStream, LostAudio
-from streamser.audio.source import AudioSource
-from streamser.audio.suspicion import Doubt
+from streamser.audio.source import AudioSource, Doubt
 from streamser.errors import StreamserError
 from streamser.events import Event
 from streamser.pipeline.pair import WorkerPair

@@ -12,8 +12,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import Clip, Ring
-from streamser.audio.suspicion import is_pinned
+from streamser.audio.clip import Clip, Ring, is_pinned
 from streamser.emotion.model import Features
 from streamser.pipeline.requests import (
     Cancel,

@@ -14,18 +14,7 @@ from streamser.export.records import (
     UtteranceRecord,
     timeline_of,
 )
-from streamser.report.measures import (
-    LATENCIES,
-    MoodPoint,
-    Share,
-    Shift,
-    Spread,
-    lines_of,
-    overlap_of,
-    share_out,
-    shifts_of,
-    spread_of,
-)
+from streamser.report import measures
 
 
 class TracePoint(Record, frozen=True, kw_only=True):
@@ -81,8 +70,8 @@ class Talker(Record, frozen=True, kw_only=True):
     words: int = 0
     valence: float | None = None
     arousal: float | None = None
-    categories: tuple[Share, ...] = ()
-    line: tuple[MoodPoint, ...] = ()
+    categories: tuple[measures.Share, ...] = ()
+    line: tuple[measures.MoodPoint, ...] = ()
 
 
 class Figures(Record, frozen=True, kw_only=True):
@@ -103,12 +92,12 @@ class Figures(Record, frozen=True, kw_only=True):
     transcribed: bool = False
     talkers: tuple[Talker, ...] = ()
     said: tuple[SaidUtterance, ...] = ()
-    everybody: tuple[MoodPoint, ...] = ()
-    shifts: tuple[Shift, ...] = ()
-    categories: tuple[Share, ...] = ()
+    everybody: tuple[measures.MoodPoint, ...] = ()
+    shifts: tuple[measures.Shift, ...] = ()
+    categories: tuple[measures.Share, ...] = ()
     labels: tuple[str, ...] = ()
-    uncertainty: Spread | None = None
-    latencies: tuple[Spread, ...] = ()
+    uncertainty: measures.Spread | None = None
+    latencies: tuple[measures.Spread, ...] = ()
     engines: tuple[tuple[str, str], ...] = ()
     session_ids: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
@@ -129,7 +118,7 @@ def figures_of(
     names = timeline.speakers
     shifts = _shifts_by_item(recording) if moving else {}
     said = tuple(_said(each, names.index(each.speaker), shifts) for each in timeline.utterances)
-    lines, everybody = lines_of(timeline, moving=moving)
+    lines, everybody = measures.lines_of(timeline, moving=moving)
     judged = [each for each in said if each.uncertainty is not None]
     speech_ms = sum(each.length_ms for each in said)
     return Figures(
@@ -138,7 +127,7 @@ def figures_of(
         began=min((each.began for each in recording.sessions if each.began), default=None),
         length_ms=timeline.length_ms,
         speech_ms=speech_ms,
-        overlap_ms=overlap_of((each.talker, each.start_ms, each.end_ms) for each in said),
+        overlap_ms=measures.overlap_of((each.talker, each.start_ms, each.end_ms) for each in said),
         words=sum(len(each.text.split()) for each in said),
         transcribed=any(each.transcribed for each in recording.sessions),
         talkers=tuple(
@@ -147,10 +136,12 @@ def figures_of(
         ),
         said=said,
         everybody=everybody,
-        shifts=shifts_of(recording, lines, everybody, moving=moving),
-        categories=share_out((each.category, each.length_ms) for each in said),
+        shifts=measures.shifts_of(recording, lines, everybody, moving=moving),
+        categories=measures.share_out((each.category, each.length_ms) for each in said),
         labels=timeline.categories,
-        uncertainty=spread_of("uncertainty", [each.uncertainty or 0.0 for each in judged], high=1),
+        uncertainty=measures.spread_of(
+            "uncertainty", [each.uncertainty or 0.0 for each in judged], high=1
+        ),
         latencies=tuple(_latencies(timeline)),
         engines=_engines_of(recording.sessions),
         session_ids=tuple(each.session_id for each in recording.sessions),
@@ -199,7 +190,7 @@ def _talker(
     name: str | None,
     timeline: Timeline,
     said: Sequence[SaidUtterance],
-    line: tuple[MoodPoint, ...],
+    line: tuple[measures.MoodPoint, ...],
     total_ms: int,
 ) -> Talker:
     mine = [each for each in said if each.talker == number]
@@ -215,7 +206,7 @@ def _talker(
         words=sum(len(each.text.split()) for each in mine),
         valence=_mean([(each.valence, each.length_ms) for each in mine]),
         arousal=_mean([(each.arousal, each.length_ms) for each in mine]),
-        categories=share_out((each.category, each.length_ms) for each in mine),
+        categories=measures.share_out((each.category, each.length_ms) for each in mine),
         line=line,
     )
 
@@ -228,14 +219,14 @@ def _mean(weighed: Sequence[tuple[float | None, int]]) -> float | None:
     return sum(value * weight for value, weight in known) / total
 
 
-def _latencies(timeline: Timeline) -> list[Spread]:
+def _latencies(timeline: Timeline) -> list[measures.Spread]:
     spreads = []
     early = any(each.provisional is not None for each in timeline.utterances)
-    for stage, name in LATENCIES:
+    for stage, name in measures.LATENCIES:
         if stage == "first" and not early:
             continue
         values = [getattr(each.lags, stage) for each in timeline.utterances]
-        spread = spread_of(name, [value for value in values if value is not None])
+        spread = measures.spread_of(name, [value for value in values if value is not None])
         if spread is not None:
             spreads.append(spread)
     return spreads

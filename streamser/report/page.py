@@ -9,19 +9,10 @@ from importlib.resources import files
 from urllib.parse import quote
 
 from streamser import __version__
-from streamser.report import cards
-from streamser.report.charts import (
-    ZOOMS,
-    dash_of,
-    draw_axis,
-    draw_lanes,
-    draw_plane,
-    draw_plot,
-    extent_of,
-)
+from streamser.report import cards, charts
+from streamser.report.cards import SoundClip, transcript_card
 from streamser.report.figures import Figures
 from streamser.report.markup import SYMBOLS, day, sign, text
-from streamser.report.transcript import SoundClip, transcript_card
 
 NOTICE = (
     "Readings are guesses about how speech sounds. They are not facts about what people feel or"
@@ -115,7 +106,7 @@ def _asset(name: str) -> str:
 def _timeline_card(figures: Figures) -> str:
     if not figures.said:
         return ""
-    extent = extent_of(figures)
+    extent = charts.extent_of(figures)
     size = f"{extent:g}".lstrip("0")
     several = len(figures.talkers) > 1
     names = "".join(
@@ -134,7 +125,7 @@ def _timeline_card(figures: Figures) -> str:
     zooms = "".join(
         f'<button type="button" class="chip" data-zoom="{zoom}" aria-pressed='
         f'"{"true" if zoom == 1 else "false"}">{"All" if zoom == 1 else f"{zoom} ×"}</button>'
-        for zoom in ZOOMS
+        for zoom in charts.ZOOMS
     )
     return f"""<section class="card timeline" aria-labelledby="timeline-title">
 <div class="card-head"><h2 id="timeline-title">Over time</h2><span class="small muted hint">Choose\
@@ -143,10 +134,10 @@ def _timeline_card(figures: Figures) -> str:
 <div class="tracks" data-zoom="1">
 <div class="names" aria-hidden="true">{names}{plots}</div>
 <div class="scroller" tabindex="0" role="group" aria-label="Timeline, scrollable"><div class="wide">
-{draw_lanes(figures)}
-{draw_plot(figures, "valence", extent)}
-{draw_plot(figures, "arousal", extent)}
-{draw_axis(figures.length_ms)}
+{charts.draw_lanes(figures)}
+{charts.draw_plot(figures, "valence", extent)}
+{charts.draw_plot(figures, "arousal", extent)}
+{charts.draw_axis(figures.length_ms)}
 <i class="head" id="head" hidden></i></div></div>
 </div>
 <ul class="keys small">{_key("mood, smoothed" if not several else "everybody", None, "")}\
@@ -156,7 +147,7 @@ def _timeline_card(figures: Figures) -> str:
 
 def _keys(figures: Figures) -> str:
     return "".join(
-        _key(each.name or "Speaker", number, dash_of(number))
+        _key(each.name or "Speaker", number, charts.dash_of(number))
         for number, each in enumerate(figures.talkers)
     )
 
@@ -177,7 +168,7 @@ def _plane_card(figures: Figures) -> str:
     return f"""<section class="card" aria-labelledby="plane-title">
 <div class="card-head"><h2 id="plane-title">Valence and arousal</h2>\
 <span class="small muted">utterances{means}</span></div>
-{draw_plane(figures, extent_of(figures))}
+{charts.draw_plane(figures, charts.extent_of(figures))}
 </section>"""
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.audio.reader import Resampler
-from streamser.audio.suspicion import SoundCheck
+from streamser.audio.source import SoundCheck
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,

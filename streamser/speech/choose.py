@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from streamser.errors import ModelError
-from streamser.hub_cache import revision_of, split_revision
+from streamser.hub import revision_of, split_revision
 from streamser.plugins import TRANSCRIBERS, check_made, make
 from streamser.settings import ASR_ENGINES, AsrSettings
 from streamser.speech.languages import base_language

@@ -7,15 +7,18 @@ left to ``streamser.speech.transcriber``, for a retry would take the time of the
 
 On a processor only what was said is encoded, and remembered silence makes up the rest of the
 window, see ``streamser.speech.whisper_encoder``.
+
+Words and their times come out of the decoder's cross-attention; the texts of pieces are put
+together.
 """
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +27,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ConfigError, ModelError
-from streamser.machine import core_count, forbid_telemetry
+from streamser.speech.hypothesis import is_unspaced, units
 from streamser.speech.languages import Guess, LanguageMemory, known_language
 from streamser.speech.transcriber import Transcript, Word
 from streamser.speech.whisper_encoder import (
@@ -36,26 +39,21 @@ from streamser.speech.whisper_encoder import (
     pad,
     read_encoder,
 )
-from streamser.speech.whisper_files import locate_whisper, remedy, short_name
-from streamser.speech.whisper_words import Span, join_texts, place_words
+from streamser.speech.whisper_files import is_large, load_whisper, runtime_fault, short_name
 
 logger = logging.getLogger(__name__)
 
 _WINDOW = 30 * SAMPLE_RATE
 _EARLIEST_CUT = 20 * SAMPLE_RATE
-_LARGEST: Final = 10**9
-"""Bytes of a ``model.bin`` whose encoder may be in memory a second time: small, not medium."""
 _MAX_LENGTH = 448
 _TOGETHER: Final = 2
 """Windows that a processor decodes at once. Each takes 18 MB of attention with tiny.en, 37 with
 base, and more of them at once are no cheaper."""
 
-_ARITHMETIC: Final = {
-    "cpu": ("int8_float32", "float32"),
-    "cuda": ("float16", "bfloat16", "int8_float32", "float32"),
-}
-"""What ``"auto"`` is: the first that the device has. Nothing is tried out, so that the same sound
-gives the same words at every start."""
+_FEWEST_FRAMES = 16
+"""The alignment has nothing to align in less (its median filter is 7 encoder steps wide)."""
+_SPOKEN_MARKS = frozenset("%&@#")
+"""Punctuation by Unicode, but read out loud."""
 
 
 class WhisperOptions(msgspec.Struct, frozen=True):
@@ -78,7 +76,7 @@ class WhisperOptions(msgspec.Struct, frozen=True):
     offline: bool = False
 
 
-class _Piece(msgspec.Struct, frozen=True, eq=False):
+class _ClipPiece(msgspec.Struct, frozen=True, eq=False):
     """Hold at most 30 s of one clip; ``start`` is absolute."""
 
     clip: int
@@ -104,7 +102,13 @@ class WhisperTranscriber:
     def __init__(self, options: WhisperOptions) -> None:
         self.name = f"faster-whisper/{short_name(options.model)}"
         self._options = options
-        self._model, location = _load(options)
+        self._model, location = load_whisper(
+            options.model,
+            device=options.device,
+            compute_type=options.compute_type,
+            threads=options.threads,
+            offline=options.offline,
+        )
         self.languages = frozenset(self._model.supported_languages)
         self._language = self._known(options.language)
         self._memory = LanguageMemory()
@@ -126,7 +130,7 @@ class WhisperTranscriber:
         try:
             heard = self._hear(pieces)
         except RuntimeError as error:
-            raise _runtime_fault(error) from error
+            raise runtime_fault(error) from error
         return [
             _joined(clip, [heard[i] for i, piece in enumerate(pieces) if piece.clip == number])
             for number, clip in enumerate(clips)
@@ -144,7 +148,7 @@ class WhisperTranscriber:
         except ConfigError as error:
             raise ModelError(str(error), code=error.code) from None
 
-    def _hear(self, pieces: Sequence[_Piece]) -> list[_Heard]:
+    def _hear(self, pieces: Sequence[_ClipPiece]) -> list[_Decoded]:
         together = len(pieces) if self.batches else _TOGETHER
         groups = [pieces[at : at + together] for at in range(0, len(pieces), together)]
         encoded = [self._encode([self._features(each.samples) for each in g]) for g in groups]
@@ -161,7 +165,7 @@ class WhisperTranscriber:
                 words += place_words(self._model, self._tokenizer, windows, spans, tokens, spoken)
         tokens = [list(result.sequences_ids[0]) for result in results]
         return [
-            _Heard(
+            _Decoded(
                 text=tokenizers[languages[i]].decode(tokens[i]).strip(),
                 # The score is a mean over the tokens without <|endoftext|>, whose
                 # log-probability it holds nevertheless.
@@ -220,7 +224,7 @@ class WhisperTranscriber:
         features: LogMel = extractor(samples, padding=extractor.n_fft + extractor.hop_length)
         return features
 
-    def _languages(self, encoded: Sequence[Any], pieces: Sequence[_Piece]) -> list[str]:
+    def _languages(self, encoded: Sequence[Any], pieces: Sequence[_ClipPiece]) -> list[str]:
         """Return the language of each piece: as said, or as likely after what came before.
 
         ``encoded`` are the windows of all, in groups.
@@ -260,13 +264,13 @@ class WhisperTranscriber:
         )
 
 
-def _guess(piece: _Piece, chances: Sequence[tuple[str, float]]) -> Guess:
+def _guess(piece: _ClipPiece, chances: Sequence[tuple[str, float]]) -> Guess:
     return Guess(
         len(piece.samples) / SAMPLE_RATE, {token.strip("<|>"): chance for token, chance in chances}
     )
 
 
-class _Heard(msgspec.Struct, frozen=True):
+class _Decoded(msgspec.Struct, frozen=True):
     """Hold what was heard in one piece; ``logprob`` is the sum over ``tokens`` tokens."""
 
     text: str
@@ -277,107 +281,15 @@ class _Heard(msgspec.Struct, frozen=True):
     words: tuple[Word, ...]
 
 
-def _load(options: WhisperOptions) -> tuple[Any, Path]:
-    location = locate_whisper(options.model, options.offline)
-    forbid_telemetry()
-    try:
-        from faster_whisper import WhisperModel
-    except ImportError as error:
-        raise ModelError(
-            f"faster-whisper cannot be imported ({_first_line(error)}):"
-            " run pip install faster-whisper"
-        ) from error
-    if options.device != "cpu":
-        _preload_cublas()
-
-    try:
-        device = _settled_device(options.device)
-        model = WhisperModel(
-            str(location),
-            device=device,
-            compute_type=_arithmetic(options.compute_type, device),
-            cpu_threads=options.threads or _useful_threads(location),
-            local_files_only=True,
-        )
-        if device == "cuda":
-            _try_cuda(model)
-    # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
-    except Exception as error:
-        advice = remedy(options.model, location, error)
-        what = f"The Whisper model in {location} cannot be loaded{advice}"
-        raise _runtime_fault(error, what) from error
-    logger.info("%s computes in %s", short_name(options.model), model.model.compute_type)
-    return model, location
-
-
 def _remembering(location: Path) -> RememberingEncoder | None:
     """Return the encoder that remembers silence; ``None`` where full windows are to be encoded."""
-    weights = location / "model.bin"
-    if weights.stat().st_size > _LARGEST:
+    if is_large(location):
         return None
     try:
-        return RememberingEncoder(read_encoder(weights))
+        return RememberingEncoder(read_encoder(location / "model.bin"))
     except ModelError as error:
         logger.warning("Every utterance is encoded in 30 s, which is slow: %s", error)
         return None
-
-
-def _useful_threads(location: Path) -> int:
-    """Return how many threads decode sooner than one: of a small model they only wait."""
-    is_large = (location / "model.bin").stat().st_size > _LARGEST
-    return min(4, core_count()) if is_large else 1
-
-
-def _settled_device(device: str) -> str:
-    import ctranslate2
-
-    if device != "auto":
-        return device
-    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
-
-
-def _arithmetic(asked: str, device: str) -> str:
-    """Return the number format to compute in; what is asked for is not judged here."""
-    import ctranslate2
-
-    if asked != "auto":
-        return asked
-    offered = ctranslate2.get_supported_compute_types(device)
-    return next((kind for kind in _ARITHMETIC[device] if kind in offered), "default")
-
-
-def _try_cuda(model: Any) -> None:
-    """Encode silence now: cuBLAS is looked for at the first encoding, not at loading."""
-    import ctranslate2
-
-    silence = np.zeros((1, model.model.n_mels, 3000), dtype=np.float32)
-    model.model.encode(ctranslate2.StorageView.from_array(silence))
-
-
-def _preload_cublas() -> None:
-    """Load the cuBLAS 12 of a pip wheel, which lies where the dynamic loader does not look."""
-    spec = importlib.util.find_spec("nvidia")
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        for library in ("libcublasLt.so.12", "libcublas.so.12"):
-            path = Path(folder) / "cublas" / "lib" / library
-            if path.is_file():
-                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
-
-
-def _runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError:
-    reason = _first_line(error)
-    if "libcublas" in reason or "libcudart" in reason:
-        return ModelError(
-            f"CUDA's libraries for Whisper were not found ({reason}): run pip install"
-            " 'streamser[cuda]', or choose the device cpu",
-            code="cuda_unavailable",
-        )
-    code = "out_of_memory" if "out of memory" in reason else None
-    return ModelError(f"{what}: {reason}", code=code)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _extractor(model: Any) -> Any:
@@ -395,15 +307,15 @@ def _extractor(model: Any) -> Any:
     return FeatureExtractor(feature_size=bands)
 
 
-def _pieces(number: int, clip: Clip) -> Iterator[_Piece]:
+def _pieces(number: int, clip: Clip) -> Iterator[_ClipPiece]:
     """Cut a clip into pieces of at most 30 s, each cut at the quietest 100 ms of its last 10."""
     start, end = 0, len(clip.samples)
     while end - start > _WINDOW:
         cut = start + _quietest(clip.samples[start : start + _WINDOW])
-        yield _Piece(number, clip.start + start, clip.samples[start:cut], clip)
+        yield _ClipPiece(number, clip.start + start, clip.samples[start:cut], clip)
         start = cut
     if end > start:
-        yield _Piece(number, clip.start + start, clip.samples[start:], clip)
+        yield _ClipPiece(number, clip.start + start, clip.samples[start:], clip)
 
 
 def _quietest(samples: Samples) -> int:
@@ -414,7 +326,7 @@ def _quietest(samples: Samples) -> int:
     return _EARLIEST_CUT + int(np.argmin(sums[width:] - sums[:-width])) + width // 2
 
 
-def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
+def _joined(clip: Clip, heard: Sequence[_Decoded]) -> Transcript:
     if not heard:
         return Transcript("")
     language = heard[0].language
@@ -428,3 +340,101 @@ def _joined(clip: Clip, heard: Sequence[_Heard]) -> Transcript:
         no_speech=min(piece.no_speech for piece in heard),
         avg_logprob=logprob,
     )
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Say where a piece of sound lies: its first sample, absolute, and how many it has."""
+
+    start: int
+    length: int
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Hold some tokens' text, spaces included; ``start`` and ``end`` in seconds of the piece."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+def place_words(
+    model: Any,
+    tokenizer_of: Callable[[str], Any],
+    encoded: Any,
+    spans: Sequence[Span],
+    tokens: Sequence[Sequence[int]],
+    languages: Sequence[str],
+) -> list[tuple[Word, ...]]:
+    """Place the words of pieces in time by the decoder's cross-attention.
+
+    ``model`` is faster-whisper's, ``encoded`` its encoder's output for all pieces; one entry of
+    ``spans``, ``tokens`` and ``languages`` for each.
+    """
+    hop = model.feature_extractor.hop_length
+    frames = [max(_FEWEST_FRAMES, span.length // hop) for span in spans]
+    placed: list[tuple[Word, ...]] = [()] * len(spans)
+    for language in set(languages):
+        # The whole batch is aligned for each language in it, since the encoder's output
+        # cannot be taken apart; it is nearly always one language.
+        tokenizer = tokenizer_of(language)
+        text = [[token for token in row if token < tokenizer.eot] for row in tokens]
+        alignments = model.find_alignment(tokenizer, text, encoded, frames)
+        for i, alignment in enumerate(alignments):
+            if languages[i] == language:
+                placed[i] = tuple(group_words(map(_group, alignment), spans[i]))
+    return placed
+
+
+def group_words(groups: Iterator[Group] | Sequence[Group], span: Span) -> Iterator[Word]:
+    """Join groups of tokens that are one word, and place it.
+
+    A word ends where a group and a unit of the text (``hypothesis.units``) both end: "10" and
+    "-year", "d" and "'avoir", "2" and ".5" are one word, in any script. Its times are those of
+    its spoken parts, its confidence is the least of theirs: punctuation says neither when a
+    word was spoken nor how sure it is.
+    """
+    groups = list(groups)
+    text = "".join(group.text for group in groups)
+    lead = len(text) - len(text.lstrip())
+    ends = {lead + end for end in accumulate(map(len, units(text)))}
+    at, parts = 0, list[Group]()
+    for group in groups:
+        at += len(group.text)
+        parts.append(group)
+        if len(text[:at].rstrip()) in ends and any(part.text.strip() for part in parts):
+            yield _joined_word(parts, span)
+            parts = []
+
+
+def join_texts(texts: Sequence[str]) -> str:
+    """Join the texts of pieces by spaces, or without where their scripts have none."""
+    joined = ""
+    for text in filter(None, texts):
+        touching = is_unspaced(_last_letter(joined)) and is_unspaced(_last_letter(text[::-1]))
+        joined += text if touching or not joined else f" {text}"
+    return joined
+
+
+def _joined_word(parts: Sequence[Group], span: Span) -> Word:
+    spoken = [part for part in parts if any(map(_is_spoken, part.text))] or parts
+    # Without audio to hold on to, the alignment begins one step before the first.
+    first, last = (
+        span.start + min(span.length, max(0, round(edge * SAMPLE_RATE)))
+        for edge in (spoken[0].start, spoken[-1].end)
+    )
+    sure = min(part.probability for part in spoken)
+    return Word("".join(part.text for part in parts).strip(), first, max(first, last), sure)
+
+
+def _group(aligned: dict[str, Any]) -> Group:
+    times = float(aligned["start"]), float(aligned["end"])
+    return Group(aligned["word"], *times, float(aligned["probability"]))
+
+
+def _is_spoken(letter: str) -> bool:
+    return unicodedata.category(letter)[0] in "LNMS" or letter in _SPOKEN_MARKS
+
+
+def _last_letter(text: str) -> str:
+    return next((letter for letter in reversed(text) if _is_spoken(letter)), " ")

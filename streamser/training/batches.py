@@ -37,7 +37,7 @@ _DRAW, _ORDER, _CONTENT = 7, 11, 13
 _VECTORS_PER_SECOND, _LETTERS_PER_TOKEN = 16.0, 4.0
 
 
-class Batch(NamedTuple):
+class TrainBatch(NamedTuple):
     """Hold what a step learns from, on the CPU."""
 
     inputs: FusedInput
@@ -79,7 +79,7 @@ class BatchLoader:
         batch, bucket = self._settings.optimizer.batch, self._settings.run.bucket
         return plan_batches(self._sizes, batch=batch, bucket=bucket, rng=rng)
 
-    def batch(self, epoch: int, number: int, rows: Rows, masked: Modality | None) -> Batch:
+    def batch(self, epoch: int, number: int, rows: Rows, masked: Modality | None) -> TrainBatch:
         """Make the batch ``number`` of an epoch, in which a modality may be masked.
 
         Raises ``AudioError`` for a sound that cannot be read.
@@ -108,7 +108,7 @@ class BatchLoader:
             for text, stays in zip(texts, kept.text, strict=True)
         ]
         inputs = self._inputs.prepare(items, read, hears=kept.audio, variety=variety, rng=rng)
-        return Batch(inputs, self._targets.pick(torch.from_numpy(rows)))
+        return TrainBatch(inputs, self._targets.pick(torch.from_numpy(rows)))
 
 
 def plan_batches(
@@ -131,13 +131,13 @@ def plan_batches(
     return [batches[place] for place in rng.permutation(count)]
 
 
-def cut(batch: Batch, parts: int) -> list[Batch]:
+def cut(batch: TrainBatch, parts: int) -> list[TrainBatch]:
     """Cut a batch into parts of about the same size, at most as many as it has items."""
     if parts == 1:
         return [batch]
     whole = torch.arange(len(batch.targets.has_votes))
     return [
-        Batch(_rows(batch.inputs, rows), batch.targets.pick(rows))
+        TrainBatch(_rows(batch.inputs, rows), batch.targets.pick(rows))
         for rows in whole.tensor_split(min(parts, len(whole)))
     ]
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from streamser import __version__
 from streamser.audio.clip import Samples
+from streamser.emotion.calibration import read_calibrations
 from streamser.emotion.choose import RULES, bundle_directory, choose_model, comes_with_us
-from streamser.emotion.compact.bundle import PARTS, read_description
+from streamser.emotion.compact.bundle import CALIBRATION, PARTS, read_description
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.hub_models.files import locate
-from streamser.emotion.hub_models.registry import is_hub_model, named
+from streamser.emotion.hub_models.registry import is_hub_model, locate, named
 from streamser.emotion.model import EmotionModel, Prediction, Segment
 from streamser.errors import AudioError, ConfigError
 from streamser.plugins import EMOTION_MODELS, find_plugin
@@ -31,6 +31,7 @@ from streamser.training.evaluation.evaluate import (
     Evaluated,
     EvaluationRequest,
     bare,
+    check_noise,
     device_name,
     digest_of,
     packages,
@@ -74,23 +75,20 @@ def evaluate_model(
     Utterances without a label are not counted. Raises as ``evaluate`` does.
     """
     device = _check_device(request)
+    check_noise(request)
     items, unlabelled = _labelled(request)
     model = choose_model(EmotionSettings(model=request.checkpoint, device=device))
     origin = _origin(request.checkpoint, device)
-    able = _Able(*(name if name in model.modalities else None for name in ("audio", "text")))
-    plan = plan_conditions(
-        cast("FusedModel", able),
-        items,
-        modality=request.modality,
-        text=request.text,
-        snrs=request.snrs,
-    )
+    plan = _plan(model, items, request)
     if unlabelled:
         report(f"not counted, since they have no label: {unlabelled}")
     sounds, skipped = Sounds(), 0
     if any("audio" in each.modalities for each in plan):
         readable = sounds.readable(items, strict=request.strict)
         items, skipped = list(readable.items), readable.unreadable
+        if not items:
+            raise AudioError(f"not one clip of {request.manifest} can be read; --strict says why.")
+        plan = _plan(model, items, request)
     entries: list[Entry] = []
     clean: list[tuple[str, Answers]] = []
     for condition in plan:
@@ -111,7 +109,7 @@ def evaluate_model(
         skipped=skipped,
         checkpoint=bare(request.checkpoint),
         weights_sha256=origin.weights_sha256,
-        calibrations={},
+        calibrations=_calibrations(request.checkpoint),
         seed=request.seed,
         replicates=request.replicates,
         noise="" if not request.snrs else bare(request.noise or "white, pink and brown noise"),
@@ -121,9 +119,23 @@ def evaluate_model(
         device=origin.device,
         versions=packages(),
         origin=origin.origin,
+        told=True,
         taught=_taught(request.checkpoint, items),
     )
     return Evaluated(Evaluation(provenance=provenance, entries=tuple(entries)), clean)
+
+
+def _plan(
+    model: EmotionModel, items: Sequence[Item], request: EvaluationRequest
+) -> list[Condition]:
+    able = _Able(*(name if name in model.modalities else None for name in ("audio", "text")))
+    return plan_conditions(
+        cast("FusedModel", able),
+        items,
+        modality=request.modality,
+        text=request.text,
+        snrs=request.snrs,
+    )
 
 
 def _check_device(request: EvaluationRequest) -> Literal["cpu", "cuda"]:
@@ -140,6 +152,13 @@ def _bundle(name: str) -> Path | None:
     if not comes_with_us(name) and find_plugin(EMOTION_MODELS, name) is not None:
         return None
     return bundle_directory(name)
+
+
+def _calibrations(name: str) -> dict[str, str]:
+    """Say what the calibrations of a bundle were fitted on, by what they are of."""
+    directory = _bundle(name)
+    known = {} if directory is None else read_calibrations(directory / CALIBRATION)
+    return {name: each.fitted_on for name, each in known.items()}
 
 
 def _taught(name: str, items: Sequence[Item]) -> dict[str, int]:
@@ -196,7 +215,7 @@ def _answers(
     told: list[Prediction] = []
     for first in range(0, len(items), _BATCH):
         batch = [_asked(item, condition, sounds, noisy) for item in items[first : first + _BATCH]]
-        told += [model.new_speaker().predict(finding) for finding in model.extract(batch)]
+        told += [model.new_speaker().predict(features) for features in model.extract(batch)]
     scores = np.array([[each.scores[name] for name in CATEGORIES] for each in told])
     felt = np.array([[_felt(each, name) for name in DIMENSIONS] for each in told])
     labels = labels_of(items, _HEADS)

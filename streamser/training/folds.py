@@ -282,7 +282,7 @@ def pair(
             )
         if key not in draws:
             draws[key] = _Draws(pools[key], random.Random(f"{seed} {key[0]} {key[1]}"))
-        pairs.extend(_joined(voice, text) for text in draws[key].take(repeats))
+        pairs.extend(_joined(voice, text) for text in draws[key].draw(repeats))
     return pairs
 
 
@@ -338,7 +338,7 @@ class _Draws:
         self._order = order
         self._left: list[Item] = []
 
-    def take(self, count: int) -> list[Item]:
+    def draw(self, count: int) -> list[Item]:
         """Take different texts; the pool holds at least as many."""
         taken: list[Item] = []
         while len(taken) < count:

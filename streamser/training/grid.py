@@ -16,16 +16,7 @@ from msgspec.structs import replace
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
 from streamser.saving import replacing
-from streamser.training.crossval import (
-    PAPER,
-    Cell,
-    CrossvalPlan,
-    System,
-    conditions,
-    read_cell,
-    title_of,
-    total_seconds,
-)
+from streamser.training import crossval
 from streamser.training.evaluation.bootstrap import Difference, Estimate, compare, estimate
 from streamser.training.evaluation.metrics import UAR, WAR, Measure, ccc_of
 from streamser.training.evaluation.predictions import Predictions
@@ -83,12 +74,12 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int = 0
 
 
-def measure(plan: CrossvalPlan, *, bootstrap: int) -> Grid:
+def measure(plan: crossval.CrossvalPlan, *, bootstrap: int) -> Grid:
     """Read the predictions of a finished plan and work out its figures.
 
     Raises ``ModelError`` where a cell has none.
     """
-    tables = {cell.name: read_cell(plan, cell) for cell in plan.cells()}
+    tables = {cell.name: crossval.read_cell(plan, cell) for cell in plan.cells()}
     pooled = {system.name: _pool(plan, system, tables) for system in plan.systems}
     iemocap = all(
         item.corpus == "iemocap" for fold in plan.folds for item in (*fold.train, *fold.test)
@@ -103,42 +94,44 @@ def measure(plan: CrossvalPlan, *, bootstrap: int) -> Grid:
             ),
         )
         for system in plan.systems
-        for condition in conditions(system)
+        for condition in crossval.conditions(system)
     ]
     return Grid(
         systems=tuple(found),
         contrasts=tuple(_contrasts(plan.systems, pooled, bootstrap)),
-        hours=total_seconds(plan, plan.cells()) / 3600,
+        hours=crossval.total_seconds(plan, plan.cells()) / 3600,
         skipped=_skipped(plan, pooled),
     )
 
 
-def _pool(plan: CrossvalPlan, system: System, tables: dict[str, dict[str, Predictions]]) -> Runs:
+def _pool(
+    plan: crossval.CrossvalPlan, system: crossval.System, tables: dict[str, dict[str, Predictions]]
+) -> Runs:
     return {
         condition: [
             Predictions.join(
-                [tables[Cell(system, fold, seed).name][condition] for fold in plan.folds]
+                [tables[crossval.Cell(system, fold, seed).name][condition] for fold in plan.folds]
             )
             for seed in plan.seeds
         ]
-        for condition in conditions(system)
+        for condition in crossval.conditions(system)
     }
 
 
-def _skipped(plan: CrossvalPlan, pooled: dict[str, Runs]) -> int:
+def _skipped(plan: crossval.CrossvalPlan, pooled: dict[str, Runs]) -> int:
     answered = len(next(iter(pooled[plan.systems[0].name].values()))[0])
     return sum(len(fold.test) for fold in plan.folds) - answered
 
 
-def _measures(system: System) -> dict[str, Measure]:
+def _measures(system: crossval.System) -> dict[str, Measure]:
     heads = system.settings.model.heads
     found = {"UAR": UAR, "WAR": WAR} if heads.categories else {}
     return found | {f"CCC {name}": ccc_of(i) for i, name in enumerate(heads.dimensions)}
 
 
 def _figures(
-    plan: CrossvalPlan,
-    system: System,
+    plan: crossval.CrossvalPlan,
+    system: crossval.System,
     condition: str,
     runs: Runs,
     tables: dict[str, dict[str, Predictions]],
@@ -154,7 +147,7 @@ def _figures(
             float(
                 np.mean(
                     [
-                        _value(tables[Cell(system, fold, seed).name][condition], one)
+                        _value(tables[crossval.Cell(system, fold, seed).name][condition], one)
                         for seed in plan.seeds
                     ]
                 )
@@ -193,8 +186,8 @@ def _known(values: Sequence[float]) -> list[float]:
     return [value for value in values if not math.isnan(value)]
 
 
-def _paper(system: System, condition: str, name: str) -> float | None:
-    reported = PAPER.get((system.row, system.task))
+def _paper(system: crossval.System, condition: str, name: str) -> float | None:
+    reported = crossval.PAPER.get((system.row, system.task))
     if reported is None or condition != "both":
         return None
     percent = {"UAR": reported.uar, "WAR": reported.war}
@@ -205,7 +198,7 @@ def _paper(system: System, condition: str, name: str) -> float | None:
 
 
 def _contrasts(
-    systems: Sequence[System], pooled: dict[str, Runs], bootstrap: int
+    systems: Sequence[crossval.System], pooled: dict[str, Runs], bootstrap: int
 ) -> list[Contrast]:
     known = {system.name: system for system in systems}
     found = []
@@ -281,7 +274,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     packages: str
 
 
-def origin_of(plan: CrossvalPlan, manifest: Path, *, protocol: str, command: str) -> Origin:
+def origin_of(
+    plan: crossval.CrossvalPlan, manifest: Path, *, protocol: str, command: str
+) -> Origin:
     """Describe the data of a plan (those of its first fold) and this machine."""
     fold = plan.folds[0]
     parts = {"train": fold.train, "dev": fold.dev, "test": fold.test}
@@ -390,7 +385,7 @@ def _systems_table(
     for each in systems:
         second = _TESTED[each.condition] if tested else _TASKS[each.task]
         cells = [_cell(_find(each, name), many=many) for name in names]
-        rows.append([title_of(each.row), second, *cells])
+        rows.append([crossval.title_of(each.row), second, *cells])
         if paper and not tested:
             rows.append(["", "*the paper*", *(_paper_cell(_find(each, name)) for name in names)])
     return _table(heads, rows)

@@ -14,7 +14,7 @@ from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.interfaces import FusedInput, FusedOutput
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ConfigError
-from streamser.training.batches import Batch, Targets, cut
+from streamser.training.batches import Targets, TrainBatch, cut
 from streamser.training.settings import LossSettings, OptimizerSettings, TrainSettings
 
 
@@ -47,7 +47,7 @@ class Learner:
         self._forward = torch.compile(model, dynamic=True) if settings.run.compile else model
         self._learning = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def step(self, batch: Batch, *, epoch: int, number: int, step: int) -> TaskLosses:
+    def step(self, batch: TrainBatch, *, epoch: int, number: int, step: int) -> TaskLosses:
         """Learn from a batch; ``epoch``, ``number`` and ``step`` count from 0."""
         parts = cut(batch, self._settings.optimizer.accumulate)
         seeds = [(self._settings.run.seed, epoch, number, part) for part in range(len(parts))]

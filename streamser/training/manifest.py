@@ -80,7 +80,7 @@ _WORDS: Final = frozenset(COLUMNS[: COLUMNS.index(CATEGORIES[0])])
 """Columns of texts, which no table program is to take for formulas: see ``as_text``."""
 
 
-class Scale(NamedTuple):
+class RatingScale(NamedTuple):
     """Name the ends of a rating scale, lowest and highest."""
 
     low: float
@@ -94,12 +94,12 @@ class Scale(NamedTuple):
         return f"{self.low:g}:{self.high:g}"
 
 
-def parse_scale(text: str) -> Scale:
+def parse_scale(text: str) -> RatingScale:
     """Read a scale such as ``1:5``, ``0:1`` or ``-1:1``; raises ``ValueError``."""
     low, colon, high = text.partition(":")
     if not colon:
         raise ValueError(f"scale {text!r} is not two numbers with a colon")
-    scale = Scale(_number(low, "scale"), _number(high, "scale"))
+    scale = RatingScale(_number(low, "scale"), _number(high, "scale"))
     if scale.low >= scale.high:
         raise ValueError(f"scale {text!r} does not rise")
     return scale

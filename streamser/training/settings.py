@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +15,15 @@ from streamser.emotion.hub_models.registry import named
 from streamser.errors import ConfigError
 from streamser.settings_loader import (
     Key,
-    choices,
+    convert,
     find_file,
     flatten,
     keys_of,
-    nearest,
+    look_up,
+    plant,
     preset_path,
     read_toml,
+    refuse_unknown,
 )
 
 
@@ -188,19 +190,19 @@ def load_train_settings(config: str, assignments: Sequence[str] = ()) -> TrainSe
     origins: dict[str, str] = {}
     tree: dict[str, Any] = {}
     for key, value in flatten(read_toml(path), known).items():
-        _refuse_unknown(key, known, f"config {path.name}")
+        refuse_unknown(key, known, f"config {path.name}", _LISTED)
         origins[key] = f"config {path.name}"
-        _plant(tree, key, _lacking(known[key], value))
+        plant(tree, key, _lacking(known[key], value))
     pairs = [_split(assignment) for assignment in assignments]
     # Another kind throws away the settings of the one before: it must not take ours with it.
     pairs.sort(key=lambda pair: not pair[0].endswith(".kind"))
     for key, text in pairs:
-        _refuse_unknown(key, known, f"--set {key}")
+        refuse_unknown(key, known, f"--set {key}", _LISTED)
         origins[key] = f"--set {key}"
-        if key.endswith(".kind") and _look_up(tree, key) not in (None, text):
-            _plant(tree, key.removesuffix(".kind"), {})
-        _plant(tree, key, _parsed(known[key], text))
-    return _convert(tree, origins, known, path)
+        if key.endswith(".kind") and look_up(tree, key) not in (None, text):
+            plant(tree, key.removesuffix(".kind"), {})
+        plant(tree, key, _parsed(known[key], text))
+    return convert(tree, TrainSettings, origins, known, f"config {path.name}")
 
 
 def encoder_assignments(names: Sequence[str]) -> list[str]:
@@ -246,11 +248,6 @@ def _split(assignment: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _refuse_unknown(key: str, known: Mapping[str, Key], where: str) -> None:
-    if key not in known:
-        raise ConfigError(f"{where}: {nearest(key, known, _LISTED)}")
-
-
 def _lacking(key: Key, value: Any) -> Any:
     return None if value == "none" and key.may_be_none else value
 
@@ -267,34 +264,3 @@ def _parsed(key: Key, text: str) -> Any:
     if key.is_list:
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
-
-
-def _plant(tree: dict[str, Any], key: str, value: Any) -> None:
-    *sections, name = key.split(".")
-    for section in sections:
-        branch = tree.get(section)
-        if not isinstance(branch, dict):
-            branch = tree[section] = {}
-        tree = branch
-    tree[name] = value
-
-
-def _look_up(tree: Mapping[str, Any], key: str) -> Any:
-    value: Any = tree
-    for name in key.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _convert(
-    tree: Mapping[str, Any], origins: Mapping[str, str], known: Mapping[str, Key], path: Path
-) -> TrainSettings:
-    try:
-        return msgspec.convert(tree, TrainSettings, strict=False)
-    except msgspec.ValidationError as error:
-        reason, _, place = str(error).rpartition(" - at `")
-        reason, place = (reason, place) if reason else (str(error), "")
-        key = place.rstrip("`").removeprefix("$").removeprefix(".").partition("[")[0]
-        where = origins.get(key, f"config {path.name}")
-        named = f"{key}: " if key and key not in where else ""
-        raise ConfigError(f"{where}: {named}{reason}{choices(known.get(key))}.") from None

@@ -20,7 +20,7 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.audio.file import FileSource
 from streamser.audio.reader import Resampler
 from streamser.audio.source import Gap
-from streamser.emotion.compact import blocks
+from streamser.emotion.compact import encoders
 from streamser.emotion.frontend import Mel, Sound, mel_edges
 from streamser.errors import AudioError
 from streamser.training.augment.bands import hertz_to_mel
@@ -231,7 +231,7 @@ def _powers() -> npt.NDArray[np.float64]:
 @cache
 def _whisper_weights() -> npt.NDArray[np.float64]:
     """Return how much of each of 128 bands lies in each of Whisper's, [80, 128]; rows sum to 1."""
-    fine, wanted = (hertz_to_mel(mel_edges(count)) for count in (2 * BANDS, blocks.BANDS))
+    fine, wanted = (hertz_to_mel(mel_edges(count)) for count in (2 * BANDS, encoders.BANDS))
     low, middle, high = wanted[:-2, None], wanted[1:-1, None], wanted[2:, None]
     rising, falling = (fine[1:-1] - low) / (middle - low), (high - fine[1:-1]) / (high - middle)
     triangles = np.maximum(0.0, np.minimum(rising, falling))

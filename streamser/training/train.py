@@ -20,30 +20,18 @@ from streamser.emotion.fused.network import FusedModel
 from streamser.emotion.hub_models.torch_models import begin_encoder
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
+from streamser.training import checkpointing
 from streamser.training.batches import (
-    Batch,
     BatchLoader,
     Inputs,
     Modality,
+    TrainBatch,
     Variety,
     class_weights,
     frozen,
     labels_of,
     masked_modality,
     targets_of,
-)
-from streamser.training.checkpointing import (
-    Beginning,
-    EpochRow,
-    Progress,
-    Result,
-    RunDirectory,
-    load_state,
-    load_weights,
-    open_run,
-    save_state,
-    save_weights,
-    write_log,
 )
 from streamser.training.learner import (
     Learner,
@@ -73,7 +61,7 @@ class TrainResult(msgspec.Struct, frozen=True, eq=False):
     directory: Path
     epochs: int
     best_epoch: int
-    history: tuple[EpochRow, ...]
+    history: tuple[checkpointing.EpochRow, ...]
     sounds: Sounds
 
 
@@ -92,7 +80,7 @@ class Report(Protocol):
         """Hear that one more step is done."""
         ...
 
-    def epoch(self, row: EpochRow, best: bool) -> None:
+    def epoch(self, row: checkpointing.EpochRow, best: bool) -> None:
         """Hear what an epoch gave, and whether it is the best so far."""
         ...
 
@@ -110,7 +98,7 @@ class _Silent:
     def step(self) -> None:
         """Say nothing."""
 
-    def epoch(self, row: EpochRow, best: bool) -> None:
+    def epoch(self, row: checkpointing.EpochRow, best: bool) -> None:
         """Say nothing."""
 
     def note(self, line: str) -> None:
@@ -126,7 +114,7 @@ def train(
     out: Path,
     *,
     report: Report = SILENT,
-    begin: Beginning = "resume",
+    begin: checkpointing.Beginning = "resume",
     calibrated: bool = True,
     stop: Callable[[], bool] = lambda: False,
     sounds: Sounds | None = None,
@@ -152,7 +140,7 @@ def train(
     sounds = sounds or Sounds()
     parts = _parts(settings, items, sounds, report)
     settings = taught(settings, parts.train, report)
-    run = open_run(out, settings, [*parts.train, *parts.dev], begin)
+    run = checkpointing.open_run(out, settings, [*parts.train, *parts.dev], begin)
     with _threads(settings.run.threads):
         result = run.read_result()
         if result is None:
@@ -177,12 +165,12 @@ def train(
 def _train(
     settings: TrainSettings,
     parts: _Parts,
-    run: RunDirectory,
+    run: checkpointing.RunDirectory,
     sounds: Sounds,
     report: Report,
     stop: Callable[[], bool],
     offline: bool,
-) -> tuple[FusedModel, Result]:
+) -> tuple[FusedModel, checkpointing.Result]:
     """Run what is left of the epochs: learn, validate, keep the best, save the state.
 
     Returns the model with the weights of its best epoch. Raises ``Paused`` once ``stop`` says so.
@@ -190,16 +178,16 @@ def _train(
     model, optimizer, learner, feed, validator, inputs, device = _prepare(
         settings, parts, run, sounds, offline
     )
-    progress = Progress()
+    progress = checkpointing.Progress()
     if run.state.exists():
-        progress = load_state(run.state, model, optimizer)
+        progress = checkpointing.load_state(run.state, model, optimizer)
         report.note(f"going on in epoch {progress.epoch + 1} at step {progress.step}.")
     heads, epochs, batches = settings.model.heads, settings.optimizer.epochs, len(feed)
     report.begin(epochs, batches, progress.step)
     while progress.epoch < epochs and not _has_stalled(settings, progress):
         epoch, batch, step = progress.epoch, progress.batch, progress.step
         masked = _masked(settings, epoch)
-        sums = _Sums(progress, 1 + len(heads.dimensions), device)
+        sums = _LossSums(progress, 1 + len(heads.dimensions), device)
         began = time.monotonic()
         model.train()
         with frozen(model, masked):
@@ -215,7 +203,7 @@ def _train(
             progress, batch=batch, step=step, lost=lost, counted=counted, seconds=seconds
         )
         if batch < batches:
-            save_state(run.state, model, optimizer, progress)
+            checkpointing.save_state(run.state, model, optimizer, progress)
             raise Paused
         began = time.monotonic()
         figures = validator.measure(
@@ -225,26 +213,26 @@ def _train(
         is_best = not progress.best or figures.score > best
         rate = set_rate(optimizer, rate_at(settings.optimizer, step - 1, batches * epochs))
         row = _row(progress, figures, masked, rate, seconds + time.monotonic() - began)
-        progress = Progress(
+        progress = checkpointing.Progress(
             epoch=epoch + 1,
             step=step,
             history=(*progress.history, row),
             best=row.epoch if is_best else progress.best,
         )
         if is_best:
-            save_weights(run.best(row.epoch), model)
+            checkpointing.save_weights(run.best(row.epoch), model)
         # The state names the best weights: they must be there before it is.
-        save_state(run.state, model, optimizer, progress)
+        checkpointing.save_state(run.state, model, optimizer, progress)
         run.forget_bests(but=progress.best)
-        write_log(run.log, progress.history, heads)
+        checkpointing.write_log(run.log, progress.history, heads)
         report.epoch(row, is_best)
-    write_log(run.log, progress.history, heads)
-    load_weights(run.best(progress.best), model)
+    checkpointing.write_log(run.log, progress.history, heads)
+    checkpointing.load_weights(run.best(progress.best), model)
     model.eval()
-    return model, Result(len(progress.history), progress.best, progress.history)
+    return model, checkpointing.Result(len(progress.history), progress.best, progress.history)
 
 
-def _has_stalled(settings: TrainSettings, progress: Progress) -> bool:
+def _has_stalled(settings: TrainSettings, progress: checkpointing.Progress) -> bool:
     patience = settings.optimizer.patience
     return bool(patience) and progress.epoch - progress.best >= patience
 
@@ -262,11 +250,11 @@ def _masked(settings: TrainSettings, epoch: int) -> Modality | None:
 
 def _batches(
     feed: BatchLoader, epoch: int, done: int, masked: Modality | None, device: torch.device
-) -> Iterator[tuple[int, Batch]]:
+) -> Iterator[tuple[int, TrainBatch]]:
     """Yield what is left of an epoch's batches, each with its number."""
     plan = feed.plan(epoch)
 
-    def make(number: int) -> Batch:
+    def make(number: int) -> TrainBatch:
         return feed.batch(epoch, number, plan[number], masked)
 
     numbers = range(done, len(plan))
@@ -285,13 +273,17 @@ def _batches(
 
 
 def _row(
-    progress: Progress, figures: DevFigures, masked: Modality | None, rate: float, seconds: float
-) -> EpochRow:
+    progress: checkpointing.Progress,
+    figures: DevFigures,
+    masked: Modality | None,
+    rate: float,
+    seconds: float,
+) -> checkpointing.EpochRow:
     means = [
         lost / count if count else None
         for lost, count in zip(progress.lost, progress.counted, strict=True)
     ]
-    return EpochRow(
+    return checkpointing.EpochRow(
         epoch=progress.epoch + 1,
         step=progress.step,
         learning_rate=rate,
@@ -307,10 +299,10 @@ def _row(
     )
 
 
-class _Sums:
+class _LossSums:
     """Add up the losses of an epoch where they are made, without waiting for the device."""
 
-    def __init__(self, progress: Progress, tasks: int, device: torch.device) -> None:
+    def __init__(self, progress: checkpointing.Progress, tasks: int, device: torch.device) -> None:
         nothing = (0.0,) * (1 + tasks)
         self._lost = torch.tensor(progress.lost or nothing, dtype=torch.float64, device=device)
         self._count = torch.tensor(progress.counted or nothing, dtype=torch.float64, device=device)
@@ -388,7 +380,11 @@ class _Context(NamedTuple):
 
 
 def _prepare(
-    settings: TrainSettings, parts: _Parts, run: RunDirectory, sounds: Sounds, offline: bool
+    settings: TrainSettings,
+    parts: _Parts,
+    run: checkpointing.RunDirectory,
+    sounds: Sounds,
+    offline: bool,
 ) -> _Context:
     """Put together what the epochs work with."""
     heads, device = settings.model.heads, pick_device(settings)
@@ -418,7 +414,9 @@ def _prepare(
     return _Context(model, optimizer, learner, feed, validator, inputs, device)
 
 
-def _model(settings: TrainSettings, parts: _Parts, run: RunDirectory, offline: bool) -> FusedModel:
+def _model(
+    settings: TrainSettings, parts: _Parts, run: checkpointing.RunDirectory, offline: bool
+) -> FusedModel:
     """Make the model to be trained, or load the one that a stopped training began with."""
     if run.start.exists():
         return load_checkpoint(run.start, offline=True).model

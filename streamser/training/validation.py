@@ -13,12 +13,7 @@ import numpy.typing as npt
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.calibration import (
-    Calibration,
-    MonotoneMap,
-    map_dimensions,
-    probabilities,
-)
+from streamser.emotion.calibration import Calibration, MonotoneMap, map_dimensions, probabilities
 from streamser.emotion.fused.checkpoint import save_checkpoint
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ConfigError, StreamserError

@@ -21,7 +21,7 @@ import sys, threading
 import numpy as np
 from streamser.audio.reader import Resampler
 from streamser.audio.microphone import MicrophoneSource
-from streamser.audio.recorder import FlacRecorder
+from streamser.audio.output import FlacRecorder
 from streamser.audio.source import Gap
 from streamser.errors import AudioError
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from streamser.cli.signals import EndRequest
+from streamser.cli.console import EndRequest
 
 _WITHOUT = """
 import asyncio, signal, sys
-from streamser.cli.signals import on_signal
+from streamser.cli.console import on_signal
 
 def no(*arguments):
     raise NotImplementedError

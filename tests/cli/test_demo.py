@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamser.cli import demo
-from tests.audio.test_playback import Output
+from tests.audio.test_output import Output
 from tests.cli.running import run
 from tests.cli.sounds import spoken, write
 
@@ -31,7 +31,7 @@ def test_it_can_be_heard(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((rate, channels))
         return output
 
-    monkeypatch.setattr("streamser.audio.playback.open_output", open_output)
+    monkeypatch.setattr("streamser.audio.output.open_output", open_output)
     done = run("demo", "--play", "--asr", "none")
     assert done.exit_code == 0, done.stderr
     assert asked == [(16_000, 1)]

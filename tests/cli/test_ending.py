@@ -17,7 +17,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 # The main thread waits without end; the signal goes to another thread, as the kernel may do.
 _ELSEWHERE = """
 import signal, sys, threading
-from streamser.cli.signals import Stopped, {block} as block
+from streamser.cli.console import Stopped, {block} as block
 def elsewhere():
     signal.pthread_kill(threading.get_ident(), signal.{name})
 try:
@@ -59,7 +59,7 @@ def test_an_event_loop_that_is_woken_already_stays_so() -> None:
     """Its own descriptor is neither replaced nor lost."""
     code = """
 import asyncio, signal
-from streamser.cli.signals import leaving_at_once
+from streamser.cli.console import leaving_at_once
 async def main():
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGUSR1, told.set)

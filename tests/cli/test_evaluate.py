@@ -173,8 +173,8 @@ def test_nothing_readable_is_refused(place: Place) -> None:
     for item in place.items:
         assert item.audio is not None
         item.audio.unlink()
-    words = place.words()
-    refuses(run(*words), 1, "not one clip", "made.csv")
+    refuses(run(*place.words()), 1, "not one clip", "made.csv")
+    refuses(run("evaluate", "rules", place.manifest()), 1, "not one clip", "made.csv")
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,9 @@ def test_wrong_use_is_told_in_one_line(
 ) -> None:
     """What cannot be meant is refused before anything is measured."""
     monkeypatch.chdir(place.folder)
-    result = run("evaluate", place.checkpoint(), place.manifest(), "--modality", "both", *options)
-    refuses(result, 2, *parts)
+    for model in (place.checkpoint(), "compact"):
+        result = run("evaluate", model, place.manifest(), "--modality", "both", *options)
+        refuses(result, 2, *parts)
 
 
 def test_missing_files_are_told_in_one_line(place: Place) -> None:
@@ -256,7 +257,9 @@ def test_the_model_that_comes_with_the_program_is_measured(place: Place) -> None
     classes = measured.entries[0].result.overall.classes
     assert classes is not None
     assert (classes.labelled, classes.raw) == (7, classes.calibrated)
-    assert (place.out / "evaluation.md").is_file()
+    text = (place.out / "evaluation.md").read_text(encoding="utf-8")
+    assert "- calibration of audio: validation speakers of CREMA-D" in text
+    assert "holds no calibration" not in text
 
 
 def test_a_bundle_of_ones_own_is_told_by_the_weights_that_it_has(place: Place) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 import streamser
+from streamser.cli.main import app
 from tests.cli.running import DEMO, events_of, run, shell, start
 from tests.cli.sounds import spoken, write
 
@@ -49,6 +54,26 @@ print("LOADED", [name for name in {HEAVY!r} if name in sys.modules])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Usage:" in done.stdout
     assert done.stdout.splitlines()[-1] == "LOADED []"
+
+
+def commands(group: Any, *before: str) -> Iterator[list[str]]:
+    """Yield the words of all commands of a group and of the groups in it."""
+    for name, command in group.commands.items():
+        yield [*before, name]
+        if hasattr(command, "commands"):
+            yield from commands(command, *before, name)
+
+
+def test_help_is_in_words() -> None:
+    """No command names types of Python, nor writes a range as a condition."""
+    found = list(commands(get_command(app)))
+    assert ["corpus", "split"] in found
+    for words in found:
+        shown = run(*words, "--help").stdout
+        raw = re.findall(r"<[^>|]+>|<=|>=|\b(?:INTEGER|FLOAT|TEXT|RANGE)\b", shown)
+        assert raw == [], (words, raw)
+    assert "Files read at once.  [default: 2; 1 to 64]" in run("analyze", "--help").stdout
+    assert "[default: 5; 3 or more]" in run("corpus", "split", "--help").stdout
 
 
 def test_the_version_is_told() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.emotion.hub_models import files
+from streamser.emotion.hub_models import registry
 from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.events import EmotionCompleted, SessionCreated
 from streamser.training.manifest import Item, write_manifest
@@ -35,7 +35,7 @@ def laid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _hub(laid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(laid))
-    monkeypatch.setattr(files, "answers", lambda url, seconds: False)
+    monkeypatch.setattr(registry, "answers", lambda url, seconds: False)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_pulling_prints_where_the_files_are(monkeypatch: pytest.MonkeyPatch, lai
         fetched.append((ready, force))
         return laid
 
-    monkeypatch.setattr(files, "pull", pull)
+    monkeypatch.setattr(registry, "pull", pull)
     result = run("models", "pull", BOTH, "superb-hubert-base", "--force")
     assert result.stdout.splitlines() == [str(laid)] * 2
     assert fetched == [(HUB_MODELS[name], True) for name in BOTH.split("+")]

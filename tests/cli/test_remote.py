@@ -300,7 +300,7 @@ def test_sums_go_over_all_sessions_of_a_stream() -> None:
     first.think(9)
     second.receive(numbered(200, 250))
     second.finish()
-    told = [totals.take(event, 30) for event in [*first.events, *second.events]]  # type: ignore[arg-type]
+    told = [totals.count(event, 30) for event in [*first.events, *second.events]]  # type: ignore[arg-type]
     last = told[-1]
     assert isinstance(last, SessionClosed)
     assert (last.utterances, last.speech_ms, last.audio_dropped_ms) == (3, 250, 30)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from streamser.client import Session, Stamped, connect, shift_times, subscribe
+from streamser.client import ClientSession, Stamped, connect, shift_times, subscribe
 from streamser.events import (
     AnyEvent,
     EmotionBody,
@@ -35,7 +35,7 @@ def stage() -> Iterator[Stage]:
     stage.close()
 
 
-async def read(session: Session, events: list[AnyEvent]) -> None:
+async def read(session: ClientSession, events: list[AnyEvent]) -> None:
     """Read to the end, on the clock of the whole stream."""
     events.extend([shift_times(event, session.offset_ms) async for event in session])
 
@@ -50,7 +50,7 @@ def spans(events: list[AnyEvent]) -> list[Window]:
     return [emotion.window for emotion in finals(events)]
 
 
-async def speak(session: Session, begin_s: int, end_s: int) -> None:
+async def speak(session: ClientSession, begin_s: int, end_s: int) -> None:
     """Send a stretch of the demonstration, a second at a time."""
     sound = demo()
     for second in range(begin_s, end_s):
@@ -68,7 +68,7 @@ async def undisturbed(server: EmotionServer) -> list[AnyEvent]:
     return events
 
 
-async def until_final(session: Session, events: list[AnyEvent], number: int) -> None:
+async def until_final(session: ClientSession, events: list[AnyEvent], number: int) -> None:
     """Read on until so many utterances are finished."""
     while len(finals(events)) < number:
         event = await anext(session)

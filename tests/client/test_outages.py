@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 import pytest
 
-from streamser.client import ServerError, Session, connect, shift_times
+from streamser.client import ClientSession, ServerError, connect, shift_times
 from streamser.events import (
     AnyEvent,
     Cleared,
@@ -25,7 +25,7 @@ from tests.client.pretend import RATE, numbered
 from tests.client.scripted import FakeTime, ScriptedServer, play
 
 
-async def read(session: Session, events: list[AnyEvent] | None = None) -> list[AnyEvent]:
+async def read(session: ClientSession, events: list[AnyEvent] | None = None) -> list[AnyEvent]:
     """Read to the end, on the clock of the whole stream; add to a list."""
     events = [] if events is None else events
     async for event in session:

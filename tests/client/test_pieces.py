@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.client.connection import Backoff, Reconnector, RetryTiming, judge_close, judge_status
+from streamser.client.connection import (
+    ReconnectBackoff,
+    Reconnector,
+    RetryTiming,
+    judge_close,
+    judge_status,
+)
 from streamser.client.resend import AudioBuffer
 from streamser.client.wire import (
     EVENTS,
@@ -84,7 +90,7 @@ def test_what_cannot_be_a_token_is_told_and_not_shown(token: str) -> None:
 
 def test_waits_double_up_to_a_bound_and_come_to_an_end() -> None:
     """Several tries fall into the time for which a server holds a stream."""
-    backoff = Backoff(12.0, lambda: 0.0)
+    backoff = ReconnectBackoff(12.0, lambda: 0.0)
     now, waits = 100.0, []
     while (wait := backoff.next_wait_s(now)) is not None:
         waits.append(wait)
@@ -95,7 +101,7 @@ def test_waits_double_up_to_a_bound_and_come_to_an_end() -> None:
 
 def test_a_connection_that_lasts_ends_the_outage() -> None:
     """One that breaks at once does not: who is thrown out each time must give up some day."""
-    backoff = Backoff(120.0, lambda: 0.0)
+    backoff = ReconnectBackoff(120.0, lambda: 0.0)
     backoff.next_wait_s(0.0)
     backoff.connected(1.0)
     assert backoff.next_wait_s(2.0) == 0.5
@@ -106,7 +112,7 @@ def test_a_connection_that_lasts_ends_the_outage() -> None:
 @given(st.floats(0, 0.999), st.integers(0, 50))
 def test_chance_only_shortens_a_wait_by_half(chance: float, tries: int) -> None:
     """But what a server asks for is the least."""
-    backoff = Backoff(1e9, lambda: chance)
+    backoff = ReconnectBackoff(1e9, lambda: chance)
     for _ in range(tries):
         backoff.next_wait_s(0.0)
     wait = backoff.next_wait_s(0.0)

@@ -8,7 +8,7 @@ from http import HTTPStatus
 import numpy as np
 import pytest
 
-from streamser.client import ServerError, Session, connect, shift_times
+from streamser.client import ClientSession, ServerError, connect, shift_times
 from streamser.events import (
     AnyEvent,
     Committed,
@@ -28,7 +28,7 @@ from tests.client.scripted import FakeTime, ScriptedServer, play
 REFUSED = ErrorBody(type="invalid_request_error", code="invalid_token", message="not this token")
 
 
-async def read(session: Session, events: list[AnyEvent] | None = None) -> list[AnyEvent]:
+async def read(session: ClientSession, events: list[AnyEvent] | None = None) -> list[AnyEvent]:
     """Read to the end, on the clock of the whole stream; add to a list."""
     events = [] if events is None else events
     async for event in session:

@@ -21,7 +21,7 @@ from streamser.emotion.frontend import (
     log_mel,
     relative_level,
 )
-from streamser.training.corpora.cremad import ARCHIVE
+from streamser.training.corpora.acted import CREMAD_ARCHIVE
 from streamser.training.sounds import decibels, read_archive
 from tests.data import shared_data
 from tests.emotion.voices import in_noise, speak
@@ -75,7 +75,7 @@ def test_ready_made_frames_of_the_same_clips_are_met() -> None:
     folder = shared_data("cremad_mel")
     with (folder / "labels.csv").open(newline="") as file:
         place = {row["name"]: row for row in csv.DictReader(file)}
-    levels = decibels(read_archive(folder / ARCHIVE).mel)
+    levels = decibels(read_archive(folder / CREMAD_ARCHIVE).mel)
     recordings = sorted((folder / "griffinlim_samples").glob("*.flac"))
     errors = []
     for path in recordings:

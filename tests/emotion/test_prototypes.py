@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.emotion.calibration import entropy
-from streamser.emotion.rules import PRIOR, Cue, is_unsure, posterior
+from streamser.emotion.rules import PRIOR, ProxyValue, is_unsure, posterior
 from streamser.taxonomy import CATEGORIES
 
-proxies = st.none() | st.builds(Cue, st.floats(-1, 1), st.floats(0, 1))
+proxies = st.none() | st.builds(ProxyValue, st.floats(-1, 1), st.floats(0, 1))
 
 
 def test_nothing_measured_returns_the_prior_and_is_unsure() -> None:
@@ -24,7 +24,7 @@ def test_nothing_measured_returns_the_prior_and_is_unsure() -> None:
 @pytest.mark.parametrize("arousal", [-0.8, -0.5, 0.0, 0.5, 0.8])
 def test_voice_alone_cannot_tell_angry_from_happy(arousal: float) -> None:
     """The two differ by valence: without words both are about as likely, and none is named."""
-    found = posterior(Cue(arousal), None)
+    found = posterior(ProxyValue(arousal), None)
     high, low = sorted((found.scores["angry"], found.scores["happy"]), reverse=True)
     assert high < 1.8 * low
     assert high - low < 0.15
@@ -33,9 +33,9 @@ def test_voice_alone_cannot_tell_angry_from_happy(arousal: float) -> None:
 
 def test_a_raised_voice_makes_both_aroused_categories_likely() -> None:
     """Arousal tells angry and happy from sad and neutral, at least."""
-    scores = posterior(Cue(0.7), None).scores
+    scores = posterior(ProxyValue(0.7), None).scores
     assert scores["angry"] + scores["happy"] > 0.8
-    scores = posterior(Cue(-0.7), None).scores
+    scores = posterior(ProxyValue(-0.7), None).scores
     assert scores["sad"] + scores["neutral"] > 0.8
 
 
@@ -52,30 +52,30 @@ def test_voice_and_words_together_name_a_category(
     arousal: float, valence: float, category: str
 ) -> None:
     """Each quadrant has its category, and it is sure of it."""
-    scores = posterior(Cue(arousal), Cue(valence)).scores
+    scores = posterior(ProxyValue(arousal), ProxyValue(valence)).scores
     assert max(scores, key=scores.__getitem__) == category
     assert not is_unsure(scores)
 
 
 def test_dominance_is_that_of_the_categories_it_lets_expect() -> None:
     """Angry is dominant (3.95 of 5), sad is not (2.83); what is derived lies between."""
-    angry = posterior(Cue(0.9), Cue(-0.9)).dominance
-    sad = posterior(Cue(-0.9), Cue(-0.9)).dominance
+    angry = posterior(ProxyValue(0.9), ProxyValue(-0.9)).dominance
+    sad = posterior(ProxyValue(-0.9), ProxyValue(-0.9)).dominance
     assert angry == pytest.approx((3.95 - 3) / 2, abs=0.02)
     assert sad == pytest.approx((2.83 - 3) / 2, abs=0.02)
 
 
 def test_less_reliable_measurements_move_the_prior_less() -> None:
     """Reliability and strength flatten, down to the prior itself."""
-    sharp = [posterior(Cue(0.9, r), Cue(0.9, r)).scores for r in (1.0, 0.5, 0.1)]
+    sharp = [posterior(ProxyValue(0.9, r), ProxyValue(0.9, r)).scores for r in (1.0, 0.5, 0.1)]
     assert entropy(sharp[0]) < entropy(sharp[1]) < entropy(sharp[2])
-    assert posterior(Cue(0.9), Cue(0.9), 0.0).scores == pytest.approx(PRIOR)
-    assert posterior(Cue(0.9, 0.0), Cue(0.9, 0.0)).scores == pytest.approx(PRIOR)
+    assert posterior(ProxyValue(0.9), ProxyValue(0.9), 0.0).scores == pytest.approx(PRIOR)
+    assert posterior(ProxyValue(0.9, 0.0), ProxyValue(0.9, 0.0)).scores == pytest.approx(PRIOR)
 
 
 @given(proxies, proxies, st.floats(0, 1))
 def test_scores_are_probabilities(
-    arousal: Cue | None, valence: Cue | None, strength: float
+    arousal: ProxyValue | None, valence: ProxyValue | None, strength: float
 ) -> None:
     """Whatever was measured, scores sum to 1 and dominance keeps its scale."""
     found = posterior(arousal, valence, strength)

@@ -11,7 +11,7 @@ import soundfile
 
 from streamser.audio.clip import Samples
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
-from streamser.emotion.rules import PRIOR, RulesFinding, RulesModel, RulesSpeaker
+from streamser.emotion.rules import PRIOR, RulesFeatures, RulesModel, RulesSpeaker
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.data import shared_data
@@ -26,7 +26,7 @@ def model() -> RulesModel:
     return RulesModel()
 
 
-def one(model: RulesModel, samples: Samples, text: str | None = None) -> RulesFinding:
+def one(model: RulesModel, samples: Samples, text: str | None = None) -> RulesFeatures:
     """Observe a single clip."""
     return model.extract([Segment(samples, text)])[0]
 

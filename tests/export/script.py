@@ -238,7 +238,7 @@ def gathered(*sessions: Iterable[Event]) -> Recording:
     gatherer = Gatherer()
     for events in sessions:
         for event in events:
-            gatherer.take(event)
+            gatherer.collect(event)
     return gatherer.recording()
 
 

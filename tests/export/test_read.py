@@ -242,9 +242,9 @@ def test_a_listener_who_came_late_knows_what_the_snapshot_says() -> None:
         finals=(final,),
     )
     gatherer = Gatherer()
-    gatherer.take(snapshot)
+    gatherer.collect(snapshot)
     for event in events[seen:]:
-        gatherer.take(event)
+        gatherer.collect(event)
     (session,) = gatherer.recording().sessions
     assert session.missing == 0
     assert session.meeting == "m"
@@ -260,7 +260,7 @@ def test_any_text_comes_back_as_it_was(text: str) -> None:
     script.say(1000, 2000, text)
     gatherer = Gatherer()
     for event in script.close():
-        gatherer.take(msgspec.json.decode(encode_event(event), type=type(event)))
+        gatherer.collect(msgspec.json.decode(encode_event(event), type=type(event)))
     utterance = only(gatherer.recording())
     assert (utterance.transcript, utterance.speaker) == (text, text)
 

@@ -46,7 +46,7 @@ def _play(path: Path) -> None:
     at = 0.0
     while not playback.is_over:
         for cue in playback.advance(at):
-            state = cast.take(cue.event, cue.at_ms)
+            state = cast.update(cue.event, cue.at_ms)
             render(state, Level(), 80)
             if state.finished is not None:
                 render_utterance(state.finished, 80)

@@ -34,6 +34,7 @@ from streamser.events import (
 )
 from streamser.settings import (
     AsrSettings,
+    EmotionSettings,
     EndpointingSettings,
     PartialSettings,
     Settings,
@@ -218,6 +219,8 @@ def test_settings_that_do_not_go_together_are_refused_before_any_model_is_loaded
     endpointing = EndpointingSettings(pre_roll_ms=400, max_utterance_ms=1000)
     with pytest.raises(ConfigError, match="endpointing: max_length"):
         Analyzer(Settings(endpointing=endpointing))
+    with pytest.raises(ConfigError, match="no emotion model is called 'rulse'"):
+        Analyzer(Settings(emotion=EmotionSettings(model="rulse")))
 
 
 def test_nothing_is_written_below_the_home_directory(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 
 from streamser.errors import StreamserError
 from streamser.events import EmotionDelta, TranscriptionCompleted
+from streamser.report.cards import SoundClip, read_clip
 from streamser.report.figures import figures_of
 from streamser.report.page import render_page
-from streamser.report.transcript import SoundClip, read_clip
 from streamser.text import flat
 from tests.export.script import ODD, Script, gathered, odd_texts
 from tests.report.reading import Element, find, parse, words_of

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, to_samples
 from streamser.errors import ModelError
-from streamser.speech import whisper
+from streamser.speech import whisper, whisper_files
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_encoder import pad
 from streamser.speech.whisper_files import WHISPER_SIZES, find_whisper
@@ -167,7 +167,7 @@ def test_where_the_encoder_cannot_be_had_twice_full_windows_are_encoded(
     models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A large model has them in silence; weights of an unknown kind are told in a line."""
-    monkeypatch.setattr(whisper, "_LARGEST", 1)
+    monkeypatch.setattr(whisper_files, "_LARGEST", 1)
     large = scripted(models)
     monkeypatch.undo()
 
@@ -198,9 +198,9 @@ def test_the_arithmetic_is_told_and_no_matter_of_chance(
     assert scripted(models).arithmetic == "float32"
     offered = {"float16", "float32", "int8_float32", "bfloat16"}
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda device: offered)
-    assert whisper._arithmetic("auto", "cuda") == "float16"
+    assert whisper_files._arithmetic("auto", "cuda") == "float16"
     offered.remove("float16")
-    assert whisper._arithmetic("auto", "cuda") == "bfloat16"
+    assert whisper_files._arithmetic("auto", "cuda") == "bfloat16"
 
 
 def test_beam_search_works_on_a_batch(models: Path) -> None:
@@ -381,7 +381,7 @@ def test_the_known_sizes_are_those_of_faster_whisper() -> None:
 def test_faults_of_the_gpu_are_explained() -> None:
     """A missing cuBLAS becomes the command that installs it; exhausted memory has a code."""
     error = RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
-    fault = whisper._runtime_fault(error)
+    fault = whisper_files.runtime_fault(error)
     assert "pip install 'streamser[cuda]'" in str(fault)
     assert fault.code == "cuda_unavailable"
-    assert whisper._runtime_fault(RuntimeError("CUDA out of memory")).code == "out_of_memory"
+    assert whisper_files.runtime_fault(RuntimeError("CUDA out of memory")).code == "out_of_memory"

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.errors import ConfigError
-from streamser.training.corpora import cremad
+from streamser.training.corpora.acted import read_cremad
 from streamser.training.folds import (
     Fold,
     folds,
@@ -158,7 +158,7 @@ def test_folds_are_chosen_by_name() -> None:
 
 def test_cremads_own_split_has_63_9_and_19_actors() -> None:
     """On the real labels."""
-    (fold,) = own_splits(cremad.read(shared_data("cremad_mel"), votes="intended"))
+    (fold,) = own_splits(read_cremad(shared_data("cremad_mel"), votes="intended"))
     assert [len(_who(part)) for part in (fold.train, fold.dev, fold.test)] == [63, 9, 19]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from streamser.emotion.fused.build import build_model
 from streamser.emotion.fused.config import HeadsConfig
-from streamser.training.batches import Batch, Inputs, labels_of, targets_of
+from streamser.training.batches import Inputs, TrainBatch, labels_of, targets_of
 from streamser.training.learner import Learner, Loss, build_optimizer
 from streamser.training.manifest import Item
 from streamser.training.settings import TrainSettings
@@ -34,7 +34,7 @@ def _gradients(items: list[Item], settings: TrainSettings) -> dict[str, Tensor]:
     prepared = Inputs(model, Sounds()).prepare(items, texts, hears=[True] * len(items))
     assert prepared.audio is not None
     audio = prepared.audio._replace(values=prepared.audio.values.double())
-    batch = Batch(prepared._replace(audio=audio), targets_of(labels_of(items, heads)))
+    batch = TrainBatch(prepared._replace(audio=audio), targets_of(labels_of(items, heads)))
     learner.step(batch, epoch=0, number=0, step=0)
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

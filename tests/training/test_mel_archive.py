@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
-from streamser.training.corpora import cremad
+from streamser.training.corpora.acted import read_cremad
 from streamser.training.sounds import Sounds, decibels, read_archive, read_clip, whisper_levels
 from tests.data import shared_data
 
@@ -77,7 +77,7 @@ def test_whispers_bands_are_averages_of_finer_ones_at_ten_milliseconds() -> None
 def test_real_frames_are_mapped_to_what_whisper_hears_of_the_sound() -> None:
     """CREMA-D's clips turned back into sound: 2.5 dB apart in the middle of the audible values."""
     root = shared_data("cremad_mel")
-    items = {item.id: item for item in cremad.read(root, votes="intended", categories="all")}
+    items = {item.id: item for item in read_cremad(root, votes="intended", categories="all")}
     for path in sorted((root / "griffinlim_samples").glob("*.flac"))[:3]:
         sound = Sounds().load(items[path.stem])
         assert isinstance(sound, Mel)

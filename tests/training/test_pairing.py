@@ -9,8 +9,9 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import cremad, goemotions, xed
+from streamser.training.corpora.acted import read_cremad
 from streamser.training.corpora.reading import one_hot
+from streamser.training.corpora.texts import read_goemotions, read_xed
 from streamser.training.folds import normalise, pair
 from streamser.training.manifest import SPLITS, Item, Split
 from tests.data import shared_data
@@ -137,8 +138,8 @@ def test_what_cannot_be_paired_is_refused() -> None:
 
 def test_real_voices_and_words_share_neither_speaker_nor_text() -> None:
     """CREMA-D with GoEmotions and XED: the promise, on all of it."""
-    voices = cremad.read(shared_data("cremad_mel"), votes="intended")
-    words = goemotions.read(shared_data("text")) + xed.read(shared_data("text"))
+    voices = read_cremad(shared_data("cremad_mel"), votes="intended")
+    words = read_goemotions(shared_data("text")) + read_xed(shared_data("text"))
     pairs = pair(voices, words, seed=0, repeats=2)
     assert len(pairs) == 2 * len(voices) == 9788
     for key in (lambda item: item.speaker, lambda item: normalise(item.text or "")):

@@ -140,6 +140,8 @@ def test_the_architecture_of_an_encoder_is_any_table(tmp_path: Path) -> None:
         ),
         ("optimizer", "--set optimizer: write it as KEY=VALUE, such as optimizer.epochs=5."),
         ("augment.snr_db=3", "--set augment.snr_db: Expected `array` of length 2, got 1."),
+        ("run.precision=\udcff", "--set run.precision: the value is not valid UTF-8."),
+        ("augment.snr_db=\udcff,3", "--set augment.snr_db: the value is not valid UTF-8."),
     ],
 )
 def test_a_wrong_assignment_is_told_in_one_line(assignment: str, line: str) -> None:

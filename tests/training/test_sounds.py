@@ -8,7 +8,7 @@ import soundfile
 
 from streamser.emotion.frontend import Mel
 from streamser.errors import AudioError
-from streamser.training.corpora.cremad import ARCHIVE
+from streamser.training.corpora.acted import CREMAD_ARCHIVE
 from streamser.training.manifest import Item, MelSpan
 from streamser.training.sounds import Sounds, read_clip
 from tests.data import shared_data
@@ -76,7 +76,7 @@ def test_mel_frames_are_decibels(tmp_path: Path) -> None:
 
 def test_real_mel_frames_can_be_read() -> None:
     """Of CREMA-D: the loudest band of a clip is at 0 dB, nothing is above."""
-    archive = shared_data("cremad_mel") / ARCHIVE
+    archive = shared_data("cremad_mel") / CREMAD_ARCHIVE
     sound = Sounds().load(_item(mel=MelSpan(archive, 0, 144)))
     assert isinstance(sound, Mel)
     assert sound.decibels.shape == (144, 64)

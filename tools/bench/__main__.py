@@ -10,10 +10,9 @@ from typing import Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from streamser.cli.console import mend_streams, tell
+from streamser.cli.console import ending_soon, mend_streams, tell
 from streamser.cli.main import Commands
 from streamser.cli.options import JsonFile, MarkdownFile
-from streamser.cli.signals import ending_soon
 from tools.bench import PROGRAM
 from tools.bench.compact import compact_page, measure_compact
 from tools.bench.figures import pipeline_page

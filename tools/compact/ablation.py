@@ -20,15 +20,14 @@ import numpy.typing as npt
 import torch
 from msgspec.structs import replace
 
-from streamser.emotion.compact.layers import LayerEar, load_layers
-from streamser.emotion.compact.layout import placed
+from streamser.emotion.compact.encoders import LayerEncoder, load_layers
 from streamser.emotion.compact.model import measured_sound
-from streamser.emotion.compact.running import Norm, Usual, Views
+from streamser.emotion.compact.speaker_stats import Norm, SpeakerStats, Views, placed
 from streamser.emotion.compact.statistics import Measured
 from streamser.emotion.fused.interfaces import Encoded
 from streamser.errors import StreamserError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import cremad, emodb
+from streamser.training.corpora.acted import read_cremad, read_emodb
 from streamser.training.evaluation.metrics import uar
 from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
@@ -139,7 +138,7 @@ def judge_streams(judge: Judge, norm: Norm, clips: Sequence[Clip]) -> Score:
 
 def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.int64]:
     """Return the likeliest category of each utterance of a stream, learning as it goes."""
-    usual = Usual()
+    usual = SpeakerStats()
     views, known = [], []
     for clip in stream:
         views.append(usual.views(clip.measured.values, norm))
@@ -158,17 +157,17 @@ def _play(judge: Judge, norm: Norm, stream: Sequence[Clip]) -> npt.NDArray[np.in
     return np.asarray(answer.logits.argmax(dim=1).numpy(), np.int64)
 
 
-def read_tests(data: Path, layers: LayerEar) -> dict[str, list[Clip]]:
+def read_tests(data: Path, layers: LayerEncoder) -> dict[str, list[Clip]]:
     """Measure what the variations are judged on, by its title."""
-    crema = cremad.read(data / "cremad_mel", votes="intended", categories="all")
-    german = emodb.read(data / "emodb", categories="all")
+    crema = read_cremad(data / "cremad_mel", votes="intended", categories="all")
+    german = read_emodb(data / "emodb", categories="all")
     return {
         "CREMA-D dev": measured_clips((item for item in crema if item.split == "dev"), layers),
         "EmoDB": measured_clips(german, layers),
     }
 
 
-def measured_clips(items: Iterable[Item], layers: LayerEar) -> list[Clip]:
+def measured_clips(items: Iterable[Item], layers: LayerEncoder) -> list[Clip]:
     """Measure utterances, through no channel."""
     sounds = Sounds()
     return [

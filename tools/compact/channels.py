@@ -16,7 +16,7 @@ from streamser.emotion.frontend import Frames
 from streamser.training.augment.bands import MEL, MelGrid, Response, Telephone, draw_equaliser
 from streamser.training.augment.mel import vary_mel
 from streamser.training.augment.sound import (
-    Recording,
+    SoundFile,
     Variation,
     draw_room,
     list_noises,
@@ -41,8 +41,8 @@ _CROP_SECONDS: Final = (0.8, 2.0)
 class Studio(NamedTuple):
     """Hold the noises and room responses that channels are made of."""
 
-    noises: tuple[Recording, ...]
-    rooms: tuple[Recording, ...]
+    noises: tuple[SoundFile, ...]
+    rooms: tuple[SoundFile, ...]
 
 
 class Channel(NamedTuple):

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.compact import statistics
-from streamser.emotion.compact.layout import DIRECTIONS, MEASURED
+from streamser.emotion.compact.speaker_stats import DIRECTIONS, MEASURED
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from tools.compact.voices import Voices

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamser.emotion.compact.blocks import BANDS, BLOCK
+from streamser.emotion.compact.encoders import BANDS, BLOCK
 from streamser.errors import StreamserError
 from streamser.speech.whisper_encoder import read_encoder
 from tools.compact.export_words import shrink

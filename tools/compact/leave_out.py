@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from streamser.emotion.compact.layers import load_layers
+from streamser.emotion.compact.encoders import load_layers
 from streamser.errors import StreamserError
-from streamser.training.corpora import emodb
+from streamser.training.corpora.acted import read_emodb
 from tools.compact.ablation import Clip, Score, mean_score, measured_clips, train_and_judge
 from tools.compact.channels import open_studio
 from tools.compact.lessons import training_lessons
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> list[str]:
     settings, layers = BundleSettings(), load_layers(options.parts)
-    clips = measured_clips(emodb.read(options.data / "emodb", categories="all"), layers)
+    clips = measured_clips(read_emodb(options.data / "emodb", categories="all"), layers)
     voices = read_voices(
         training_lessons(options.data),
         settings.channels,

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from streamser.training.corpora import cremad, emodb
+from streamser.training.corpora.acted import CREMAD_TEST_SPEAKERS, read_cremad, read_emodb
 from streamser.training.manifest import Item
 from tools.compact.plain_speech import plain_lessons
 
@@ -25,8 +25,8 @@ class Lessons(NamedTuple):
 
 def cremad_lessons(root: Path, split: str) -> Lessons:
     """Read CREMA-D's utterances of a split; raises ``ConfigError`` where it is not there."""
-    intended = cremad.read(root, votes="intended", categories="all", dimensions="voice")
-    heard = cremad.read(root, votes="voice", categories="all", dimensions="voice")
+    intended = read_cremad(root, votes="intended", categories="all", dimensions="voice")
+    heard = read_cremad(root, votes="voice", categories="all", dimensions="voice")
     return Lessons(
         tuple(item for item in intended if item.split == split),
         {item.id: item.votes for item in heard},
@@ -39,7 +39,7 @@ def training_lessons(data: Path, *, german: bool = True) -> Lessons:
     ``data`` holds cremad_mel/, emodb/ and speech/. Raises ``ConfigError`` for what is missing.
     """
     english = cremad_lessons(data / "cremad_mel", "train")
-    other = tuple(emodb.read(data / "emodb", categories="all")) if german else ()
+    other = tuple(read_emodb(data / "emodb", categories="all")) if german else ()
     return Lessons((*english.items, *other, *plain_lessons(data / "speech")), english.heard)
 
 
@@ -48,7 +48,7 @@ def taught(*, german: bool = True) -> dict[str, tuple[str, ...]]:
 
     XED has no splits in a manifest: all of it counts as taught, though its tenth was kept out.
     """
-    found: dict[str, tuple[str, ...]] = {"cremad": tuple(sorted(cremad.TEST_SPEAKERS))}
+    found: dict[str, tuple[str, ...]] = {"cremad": tuple(sorted(CREMAD_TEST_SPEAKERS))}
     if german:
         found["emodb"] = ()
     return found | {"goemotions": ("test",), "xed": (), "emobank": ("test",)}

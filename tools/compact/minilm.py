@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from streamser.emotion.compact.words import MOST_TOKENS
+from streamser.emotion.compact.encoders import MOST_TOKENS
 from streamser.emotion.fused.compact_encoders import encodable
 from streamser.errors import ConfigError, ModelError
 from tools.compact.word_encoder import (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from streamser.emotion.compact.layout import ALONG, GROUPS, WIDTH
+from streamser.emotion.compact.speaker_stats import ALONG, GROUPS, WIDTH
 from streamser.emotion.fused.config import FusionConfig
 from streamser.emotion.fused.fusion import Fusion
 from streamser.emotion.fused.interfaces import Encoded
@@ -52,7 +52,7 @@ class JudgeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Voice(NamedTuple):
-    """Hold utterances as ``Usual.views`` shows them, and ``known`` [B, 1]."""
+    """Hold utterances as ``SpeakerStats.views`` shows them, and ``known`` [B, 1]."""
 
     relative: Tensor
     absolute: Tensor

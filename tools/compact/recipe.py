@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.emotion.compact.layers import load_layers
-from streamser.emotion.compact.words import load_words
+from streamser.emotion.compact.encoders import load_layers, load_words
 from tools.compact.assemble import assemble, calibrate
 from tools.compact.channels import open_studio
 from tools.compact.directions import fit_directions

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from streamser.emotion.compact.running import Norm, Usual, Views
+from streamser.emotion.compact.speaker_stats import Norm, SpeakerStats, Views
 from streamser.taxonomy import CATEGORIES
 from tools.compact.voices import OTHER, Voices, corpus_means
 
@@ -155,19 +155,19 @@ class Streams:
         return np.array([pools[pool][rng.integers(len(pools[pool]))] for pool in drawn], np.int64)
 
 
-def heard_before(values: npt.NDArray[np.float32], norm: Norm) -> Usual:
+def heard_before(values: npt.NDArray[np.float32], norm: Norm) -> SpeakerStats:
     """Return what is usual after utterances [n, WIDTH], n >= 0: what the listener would learn.
 
     Utterances shorter than a second count fully here, and none fades.
     """
     if not len(values):
-        return Usual()
+        return SpeakerStats()
     known = np.where(np.isnan(values), norm.mean, values).astype(np.float64)
-    return Usual(float(len(known)), known.sum(axis=0), (known**2).sum(axis=0))
+    return SpeakerStats(float(len(known)), known.sum(axis=0), (known**2).sum(axis=0))
 
 
 def judged_against(
-    values: npt.NDArray[np.float32], usual: Usual, norm: Norm, places: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float32], usual: SpeakerStats, norm: Norm, places: npt.NDArray[np.int64]
 ) -> StreamBatch:
     """Set utterances [M, WIDTH] against what is usual, as the live listener does."""
     views = usual.views(values, norm)

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from streamser.emotion.compact.words import Words
+from streamser.emotion.compact.encoders import Words
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.augment.words import plain
+from streamser.training.augment.augmenter import plain
 from tools.compact.voices import keep
 from tools.compact.word_texts import WordText
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.augment.words import SoundAlikes
+from streamser.training.augment.augmenter import SoundAlikes
 from streamser.training.evaluation.metrics import macro_f1
 from tools.compact.minilm import start_from_minilm
 from tools.compact.word_batches import (

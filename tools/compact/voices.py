@@ -10,11 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.blocks import whisper_frames
-from streamser.emotion.compact.layers import LayerEar
-from streamser.emotion.compact.layout import MEASURED, WIDTH, placed
+from streamser.emotion.compact.encoders import LayerEncoder, whisper_frames
 from streamser.emotion.compact.model import measured_sound
-from streamser.emotion.compact.running import Norm
+from streamser.emotion.compact.speaker_stats import MEASURED, WIDTH, Norm, placed
 from streamser.emotion.frontend import Frames, Mel, log_mel
 from streamser.errors import ConfigError
 from streamser.saving import replacing
@@ -61,7 +59,12 @@ class Voices(NamedTuple):
 
 
 def read_voices(
-    lessons: Lessons, channels: int, studio: Studio, layers: LayerEar, *, cache: Path | None = None
+    lessons: Lessons,
+    channels: int,
+    studio: Studio,
+    layers: LayerEncoder,
+    *,
+    cache: Path | None = None,
 ) -> Voices:
     """Measure utterances, plain and through ``channels`` drawn channels.
 
@@ -123,7 +126,7 @@ def _measured(
     items: Sequence[Item],
     channels: int,
     studio: Studio,
-    layers: LayerEar,
+    layers: LayerEncoder,
     cache: Path | None,
 ) -> npt.NDArray[np.float32]:
     ids = np.array([item.id for item in items])

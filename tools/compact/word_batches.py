@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from streamser.emotion.fused.compact_encoders import encodable
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.augment.words import SoundAlikes, disturb_words, plain, vocabulary_of
+from streamser.training.augment.augmenter import SoundAlikes, disturb_words, plain, vocabulary_of
 from tools.compact.word_encoder import prepare_words
 from tools.compact.word_texts import FINE, WordText, fine_span
 

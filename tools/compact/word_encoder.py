@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
-from streamser.emotion.compact.words import MOST_TOKENS, TOKENIZER
+from streamser.emotion.compact.encoders import MOST_TOKENS, TOKENIZER
 from streamser.emotion.fused.compact_encoders import encodable
 from streamser.errors import ModelError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS

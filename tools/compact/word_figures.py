@@ -15,8 +15,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.augment.words import SoundAlikes, disturb_words, plain
-from streamser.training.corpora import emobank, goemotions
+from streamser.training.augment.augmenter import SoundAlikes, disturb_words, plain
+from streamser.training.corpora.texts import read_emobank, read_goemotions
 from streamser.training.evaluation.metrics import ccc, ece, macro_f1, uar
 from streamser.training.folds import normalise
 from streamser.training.manifest import Item
@@ -133,10 +133,10 @@ def floors(
     comments, sentences = (
         [
             item
-            for item in module.read(data)
+            for item in read(data)
             if item.split == "train" and normalise(item.text or "") not in held
         ]
-        for module in (goemotions, emobank)
+        for read in (read_goemotions, read_emobank)
     )
     tried = {
         pair: judge(bag_of_words(comments, sentences, *pair), corpora.dev, "written", alikes)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec.structs
 
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS
-from streamser.training.corpora import emobank, goemotions, xed
 from streamser.training.corpora.reading import find, read_rows
+from streamser.training.corpora.texts import (
+    GOEMOTIONS_EMOTIONS,
+    GOEMOTIONS_SOURCE,
+    XED_EMOTIONS,
+    XED_MAPPING,
+    XED_SOURCE,
+    read_emobank,
+    read_goemotions,
+    read_xed,
+)
 from streamser.training.folds import normalise
 from streamser.training.manifest import SPLITS, Item, Split
 from tools.compact.word_encoder import emobank_target
@@ -19,8 +28,8 @@ from tools.compact.word_encoder import emobank_target
 __all__ = ["FINE", "HeldOut", "WordCorpora", "WordText", "fine_span", "read_words", "text_split"]
 
 FINE: Final = (
-    *(f"goemotions-{name}" for name in goemotions.EMOTIONS),
-    *(f"xed-{name}" for name in xed.EMOTIONS),
+    *(f"goemotions-{name}" for name in GOEMOTIONS_EMOTIONS),
+    *(f"xed-{name}" for name in XED_EMOTIONS),
 )
 """The corpora's own labels: learnt beside the four categories, then thrown away."""
 
@@ -75,8 +84,8 @@ def read_words(root: Path) -> WordCorpora:
 
     Raises ``ConfigError`` for a missing file or an unknown label.
     """
-    lines = [_split_by_text(item) for item in xed.read(root)]
-    comments, sentences = goemotions.read(root), emobank.read(root)
+    lines = [_split_by_text(item) for item in read_xed(root)]
+    comments, sentences = read_goemotions(root), read_emobank(root)
     dev, test = (
         HeldOut(_of(comments, split), _of(lines, split), _of(sentences, split))
         for split in SPLITS[1:]
@@ -109,11 +118,15 @@ def fine_span(corpus: str) -> slice:
 
 def _labelled(root: Path, corpus: str) -> Iterator[WordText]:
     """Yield the training texts of GoEmotions or XED that have one of the four categories."""
-    module, mapping = (goemotions, GOEMOTIONS) if corpus == "goemotions" else (xed, xed.MAPPING)
+    known: Collection[str]
+    if corpus == "goemotions":
+        source, known, mapping = GOEMOTIONS_SOURCE, GOEMOTIONS_EMOTIONS, GOEMOTIONS
+    else:
+        source, known, mapping = XED_SOURCE, XED_EMOTIONS, XED_MAPPING
     name = "goemotions_train.csv" if corpus == "goemotions" else "xed_en.csv"
-    for row in read_rows(find(root, (name,), module.SOURCE), ("text", "labels")):
+    for row in read_rows(find(root, (name,), source), ("text", "labels")):
         text, labels = row["text"].strip(), row["labels"].split()
-        if not labels or not set(labels) <= set(module.EMOTIONS):
+        if not labels or not set(labels) <= set(known):
             raise row.fault(f"unknown label in {row['labels']!r}")
         if corpus == "xed" and text_split(text) != "train":
             continue

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.model import CompactFinding, CompactModel
+from streamser.emotion.compact.model import CompactFeatures, CompactModel
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Segment
-from streamser.emotion.rules import RulesFinding, RulesModel
+from streamser.emotion.rules import RulesFeatures, RulesModel
 from streamser.errors import AudioError
 from streamser.training.manifest import Item
 from streamser.training.sounds import Sounds
@@ -51,7 +51,7 @@ class Bench:
         self.plan = plan
         self.sounds = Sounds()
         self._corpora: dict[str, Corpus] = {}
-        self._findings: dict[tuple[str, str], list[CompactFinding]] = {}
+        self._findings: dict[tuple[str, str], list[CompactFeatures]] = {}
         self._played: dict[tuple[str, str], list[Played]] = {}
 
     def corpus(self, name: str) -> Corpus:
@@ -71,7 +71,7 @@ class Bench:
             raise AudioError(f"{item.id} has no sound.")
         return sound
 
-    def findings(self, name: str, condition: Condition = CLEAN) -> list[CompactFinding]:
+    def findings(self, name: str, condition: Condition = CLEAN) -> list[CompactFeatures]:
         """Return what is measured of each clip of a corpus, without words."""
         key = (name, condition.name)
         if key not in self._findings:
@@ -101,7 +101,7 @@ class Bench:
     def rules(self, name: str) -> Played:
         """Return what the training-free model says of recordings in the same streams."""
         model = RulesModel()
-        findings: list[RulesFinding] = []
+        findings: list[RulesFeatures] = []
         for clip in self.corpus(name).clips:
             sound = self.samples(clip.item)
             findings += model.extract([Segment(sound, None)])

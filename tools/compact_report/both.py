@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from streamser.emotion.compact.model import CompactFinding, CompactModel
+from streamser.emotion.compact.model import CompactFeatures, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import goemotions
+from streamser.training.corpora.texts import read_goemotions
 from streamser.training.evaluation.bootstrap import Difference, compare
 from streamser.training.evaluation.metrics import UAR, WAR
 from streamser.training.evaluation.predictions import Predictions
@@ -41,7 +41,7 @@ Heard = Mapping[str, Sequence[Prediction]]
 def voice_and_words(bench: Bench) -> Section:
     """Measure pairs of CREMA-D test voices and GoEmotions test texts."""
     corpus, streams = bench.corpus("cremad"), bench.streams("cremad")
-    texts = [item for item in goemotions.read(bench.data / "text") if item.split == "test"]
+    texts = [item for item in read_goemotions(bench.data / "text") if item.split == "test"]
     texts = texts[: bench.plan.texts]
     pairs = make(corpus, streams, texts, seed=0)
     heard = _hear(bench, pairs, texts)
@@ -98,8 +98,8 @@ def _readings(
     bench: Bench,
     model: CompactModel,
     pairs: Sequence[Pair],
-    voices: Sequence[CompactFinding],
-    words: Mapping[int, CompactFinding],
+    voices: Sequence[CompactFeatures],
+    words: Mapping[int, CompactFeatures],
 ) -> Heard:
     by_place: dict[tuple[int, int], list[int]] = {}
     for number, pair in enumerate(pairs):
@@ -115,7 +115,7 @@ def _readings(
                 alone = alone or listener.predict(voice)
                 found["voice only"][place] = alone
                 found["words only"][place] = listener.predict(said)
-                both = CompactFinding(voice.measured, said.words)
+                both = CompactFeatures(voice.measured, said.words)
                 found["both"][place] = listener.predict(both)
             listener.adapt(voice)
     return {given: [each[n] for n in range(len(pairs))] for given, each in found.items()}

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import cremad, emodb, ravdess
+from streamser.training.corpora.acted import read_cremad, read_emodb, read_ravdess
 from streamser.training.corpora.reading import Row, read_rows
 from streamser.training.manifest import Item
 from tools.compact_report.plan import Plan
@@ -68,15 +68,15 @@ class _Origin(NamedTuple):
 
 
 def _read_cremad(root: Path) -> list[Item]:
-    items = cremad.read(root, votes="intended", categories="all", dimensions="voice")
+    items = read_cremad(root, votes="intended", categories="all", dimensions="voice")
     return [item for item in items if item.split == "test"]
 
 
 _ORIGINS: Final = {
     "cremad": _Origin("cremad_mel", "", _read_cremad),
-    "emodb": _Origin("emodb", "emodb-", lambda root: emodb.read(root, categories="all")),
+    "emodb": _Origin("emodb", "emodb-", lambda root: read_emodb(root, categories="all")),
     "ravdess": _Origin(
-        "ravdess_eval", "ravdess-", lambda root: ravdess.read(root, categories="all")
+        "ravdess_eval", "ravdess-", lambda root: read_ravdess(root, categories="all")
     ),
 }
 CORPORA: Final = tuple(_ORIGINS)

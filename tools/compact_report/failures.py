@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import goemotions
+from streamser.training.corpora.texts import read_goemotions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA
 from tools.compact_report.records import Cell, Figure, Section, Table
@@ -44,7 +44,7 @@ def _voices(bench: Bench, name: str) -> list[tuple[Cell, ...]]:
 
 
 def _texts(bench: Bench) -> list[tuple[Cell, ...]]:
-    items = [item for item in goemotions.read(bench.data / "text") if item.split == "test"]
+    items = [item for item in read_goemotions(bench.data / "text") if item.split == "test"]
     items = items[: bench.plan.texts]
     texts = [item.text or "" for item in items]
     found = word_answers(bench, items, texts, "goemotions")[0]

@@ -9,9 +9,9 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from streamser.emotion.compact.model import CompactFinding
+from streamser.emotion.compact.model import CompactFeatures
 from streamser.taxonomy import CATEGORIES
-from streamser.training.augment.words import plain
+from streamser.training.augment.augmenter import plain
 from streamser.training.corpora.reading import one_hot
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
@@ -116,7 +116,7 @@ def _played(
     for group in word_groups(bench.models, bench.directories):
         words = group.encoder.examine([(None, item.text) for item in items])
         both = [
-            CompactFinding(voice.measured, said.words)
+            CompactFeatures(voice.measured, said.words)
             for voice, said in zip(voices, words, strict=True)
         ]
         for place in group.members:

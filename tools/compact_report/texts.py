@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from streamser.emotion.compact.bundle import describe
-from streamser.emotion.compact.model import CompactFinding, CompactModel
-from streamser.emotion.compact.words import TOKENIZER, WORDS
+from streamser.emotion.compact.encoders import TOKENIZER, WORDS
+from streamser.emotion.compact.model import CompactFeatures, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item
@@ -61,7 +61,7 @@ def word_answers(
 
 def _in_batches(
     encoder: CompactModel, texts: Sequence[str]
-) -> Iterator[tuple[list[int], list[CompactFinding]]]:
+) -> Iterator[tuple[list[int], list[CompactFeatures]]]:
     # Texts of like length together: padding costs time. What they give does not depend on it.
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     for start in range(0, len(order), _BATCH):

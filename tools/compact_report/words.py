@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from streamser.taxonomy import DIMENSIONS
-from streamser.training.augment.words import SoundAlikes, vocabulary_of
-from streamser.training.corpora import emobank, goemotions
+from streamser.training.augment.augmenter import SoundAlikes, vocabulary_of
+from streamser.training.corpora.texts import read_emobank, read_goemotions
 from streamser.training.evaluation.metrics import ECE, MACRO_F1, UAR
 from streamser.training.manifest import Item
 from tools.compact_report.bench import Bench
@@ -102,8 +102,8 @@ def _floors(
     if most is None:
         return floors(corpora, root, alikes)
     few = bag_of_words(
-        _training(goemotions.read(root))[: 10 * most],
-        _training(emobank.read(root))[: 10 * most],
+        _training(read_goemotions(root))[: 10 * most],
+        _training(read_emobank(root))[: 10 * most],
         1.0,
         1.0,
     )

@@ -26,10 +26,15 @@ from streamser.emotion.calibration import (
     weight_of_words,
 )
 from streamser.emotion.compact.bundle import Bundle, load_bundle
-from streamser.emotion.compact.ear import Ear, cleaned, listen
-from streamser.emotion.compact.layers import VALUES, LayerEar
-from streamser.emotion.compact.layout import GROUPS, placed
-from streamser.emotion.compact.running import Reference, Usual, read_usual
+from streamser.emotion.compact.encoders import VALUES, LayerEncoder
+from streamser.emotion.compact.frames import FrameCache, cleaned, voice_frames
+from streamser.emotion.compact.speaker_stats import (
+    GROUPS,
+    Reference,
+    SpeakerStats,
+    placed,
+    read_stats,
+)
 from streamser.emotion.compact.statistics import Measured, measure
 from streamser.emotion.frontend import Sound
 from streamser.emotion.model import Prediction, Segment
@@ -45,7 +50,7 @@ _TINY = 1e-12  # of probability, whose logarithm is still a number
 LEAST_SPEECH_SECONDS = 0.2  # less is a click, not a voice
 
 
-class CompactFinding(msgspec.Struct, frozen=True, eq=False):
+class CompactFeatures(msgspec.Struct, frozen=True, eq=False):
     """Hold what was measured of a clip; ``words`` [L, width] is ``None`` where there are none.
 
     ``weight``, in (0, 1], is how much these words count.
@@ -78,18 +83,18 @@ class CompactModel:
         self.name = name
         self._bundle = bundle
         self._words = bundle.words
-        self._ear = Ear()
+        self._cache = FrameCache()
         self._layers = bundle.layers
 
-    def extract(self, batch: Sequence[Segment]) -> list[CompactFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[CompactFeatures]:
         """Measure clips, float32 [n] at 16 kHz, n >= 0, and encode their words where there are any.
 
         NaN and infinite samples count as silence. Of clips with a place, frames are kept.
         """
         measured = [
             _joined(
-                measure(*self._ear.hear(spoken.samples, spoken.place)),
-                self._layers.hear(cleaned(spoken.samples), spoken.place),
+                measure(*self._cache.frames(spoken.samples, spoken.place)),
+                self._layers.encode(cleaned(spoken.samples), spoken.place),
             )
             for spoken in batch
         ]
@@ -101,14 +106,14 @@ class CompactModel:
             for found, weight in zip(self._find(measured, given), weights, strict=True)
         ]
 
-    def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFinding]:
+    def examine(self, batch: Sequence[tuple[Sound | None, str | None]]) -> list[CompactFeatures]:
         """Do what ``extract`` does, also for sound that is there as log-mel frames alone."""
         measured = [measured_sound(sound, self._layers) for sound, _ in batch]
         return self._find(measured, [text for _, text in batch])
 
     def forget(self, session_id: str) -> None:
         """Drop the frames that are kept of a session."""
-        self._ear.forget(session_id)
+        self._cache.forget(session_id)
         self._layers.forget(session_id)
 
     def new_speaker(self) -> CompactSpeaker:
@@ -117,11 +122,11 @@ class CompactModel:
 
     def _find(
         self, measured: Sequence[Measured], given: Sequence[str | None]
-    ) -> list[CompactFinding]:
+    ) -> list[CompactFeatures]:
         texts = [text if text is not None and text.strip() else None for text in given]
         encoded = iter(self._words.encode([text for text in texts if text is not None]))
         return [
-            CompactFinding(
+            CompactFeatures(
                 each._replace(values=placed(each.values, self._bundle.directions)),
                 None if text is None else next(encoded),
             )
@@ -130,18 +135,18 @@ class CompactModel:
 
 
 class CompactSpeaker:
-    """Judge a session's findings against what its speaker usually sounds like."""
+    """Judge a session's features against what its speaker usually sounds like."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
-        self._know(Usual())
+        self._know(SpeakerStats())
 
-    def judge(self, finding: CompactFinding) -> Judgement:
-        """Let the network judge a finding in the light of what was learnt so far."""
-        measured = finding.measured
+    def judge(self, features: CompactFeatures) -> Judgement:
+        """Let the network judge features in the light of what was learnt so far."""
+        measured = features.measured
         audible = measured.speech_seconds >= LEAST_SPEECH_SECONDS
         views = self._reference().views(measured.values)
-        words = finding.words
+        words = features.words
         logits, dimensions = self._bundle.judge.run(
             ["logits", "dimensions"],
             {
@@ -163,23 +168,23 @@ class CompactSpeaker:
             modalities=tuple(name for name, there in given if there),
         )
 
-    def predict(self, finding: CompactFinding) -> Prediction:
-        """Judge a finding; each dimension in [-1, 1], ``None`` where nothing was heard or said."""
-        judged = self.judge(finding)
+    def predict(self, features: CompactFeatures) -> Prediction:
+        """Judge features; each dimension in [-1, 1], ``None`` where nothing was heard or said."""
+        judged = self.judge(features)
         modalities = judged.modalities
         if not modalities:
             scores = dict.fromkeys(CATEGORIES, 1.0 / len(CATEGORIES))
             return Prediction(UNSURE, 1.0 / len(CATEGORIES), scores, Dimensions(), 1.0, ())
         likely, mapped = self._answer(judged)
-        if finding.words is not None and finding.weight < 1.0:
-            alone = self._answer(self.judge(replace(finding, words=None)))
-            likely, mapped = _mixed((likely, mapped), alone, finding.weight)
+        if features.words is not None and features.weight < 1.0:
+            alone = self._answer(self.judge(replace(features, words=None)))
+            likely, mapped = _mixed((likely, mapped), alone, features.weight)
         scores = dict(zip(CATEGORIES, likely.tolist(), strict=True))
         likeliest = max(scores, key=scores.__getitem__)
-        least = self._least(likeliest, modalities, finding)
-        evidence = self._evidence(finding.measured, judged, least)
+        least = self._least(likeliest, modalities, features)
+        evidence = self._evidence(features.measured, judged, least)
         if "text" in modalities:
-            evidence["words_weight"] = round(finding.weight, 3)
+            evidence["words_weight"] = round(features.weight, 3)
         return Prediction(
             category=UNSURE if scores[likeliest] < least else likeliest,
             confidence=scores[likeliest],
@@ -190,10 +195,10 @@ class CompactSpeaker:
             evidence=evidence,
         )
 
-    def adapt(self, finding: CompactFinding) -> None:
+    def adapt(self, features: CompactFeatures) -> None:
         """Take a finished utterance into what is usual for this stream."""
-        if finding.measured.speech_seconds >= LEAST_SPEECH_SECONDS:
-            self._know(self._usual.extended(finding.measured, self._bundle.norm))
+        if features.measured.speech_seconds >= LEAST_SPEECH_SECONDS:
+            self._know(self._usual.extended(features.measured, self._bundle.norm))
 
     def snapshot(self) -> bytes:
         """Return what was learnt, about 17 kB, for ``restore``."""
@@ -201,13 +206,13 @@ class CompactSpeaker:
 
     def restore(self, state: bytes) -> None:
         """Go on with what ``snapshot`` returned; raises ``ModelError`` for anything else."""
-        self._know(read_usual(state))
+        self._know(read_stats(state))
 
     def reset(self) -> None:
         """Forget the speaker: the next utterance is the first."""
-        self._know(Usual())
+        self._know(SpeakerStats())
 
-    def _know(self, usual: Usual) -> None:
+    def _know(self, usual: SpeakerStats) -> None:
         self._usual = usual
         self._against: Reference | None = None
 
@@ -228,7 +233,9 @@ class CompactSpeaker:
         mapped = map_dimensions(judged.dimensions, DIMENSIONS, calibration)
         return probabilities(judged.logits, calibration), 2.0 * mapped - 1.0
 
-    def _least(self, likeliest: str, modalities: tuple[str, ...], finding: CompactFinding) -> float:
+    def _least(
+        self, likeliest: str, modalities: tuple[str, ...], features: CompactFeatures
+    ) -> float:
         """Return how likely a category must be to be named.
 
         Of a stream that is hardly known, an emotion is named only where it is nearly certain, as
@@ -239,10 +246,10 @@ class CompactSpeaker:
         if "audio" not in modalities or likeliest == "neutral" or usual >= 1.0:
             return usual
         doubt = 1.0 - self._usual.known
-        if finding.words is not None:
-            unheard = replace(finding, measured=Measured(finding.measured.values, 0.0))
+        if features.words is not None:
+            unheard = replace(features, measured=Measured(features.measured.values, 0.0))
             said, _ = self._answer(self.judge(unheard))
-            doubt *= 1.0 - finding.weight * float(said[CATEGORIES.index(likeliest)])
+            doubt *= 1.0 - features.weight * float(said[CATEGORIES.index(likeliest)])
         return usual + (1.0 - usual) * CAUTION_AT_FIRST * doubt
 
     def _evidence(self, measured: Measured, judged: Judgement, least: float) -> dict[str, float]:
@@ -280,12 +287,12 @@ def _joined(measured: Measured, layers: Vectors) -> Measured:
     return Measured(np.concatenate([measured.values, layers]), measured.speech_seconds)
 
 
-def measured_sound(sound: Sound | None, layers: LayerEar) -> Measured:
+def measured_sound(sound: Sound | None, layers: LayerEncoder) -> Measured:
     """Measure a whole utterance, whatever of it there is; ``values`` float32 [MEASURED]."""
     if sound is None:
         return _joined(measure(np.zeros((0, 64), np.float32)), np.full(VALUES, np.nan, np.float32))
     if isinstance(sound, np.ndarray):
-        return _joined(measure(*listen(sound)), layers.hear(cleaned(sound), None))
+        return _joined(measure(*voice_frames(sound)), layers.encode(cleaned(sound), None))
     unheard = np.full(VALUES, np.nan, np.float32)
-    said = unheard if sound.whisper is None else layers.heard(sound.whisper)
+    said = unheard if sound.whisper is None else layers.encode_frames(sound.whisper)
     return _joined(measure(sound.decibels), said)

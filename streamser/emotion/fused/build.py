@@ -35,10 +35,7 @@ from streamser.emotion.fused.pretrained_encoders import (
     load_pretrained_acoustic,
     load_pretrained_text,
 )
-from streamser.emotion.fused.whisper import (
-    build_whisper_acoustic,
-    load_whisper_acoustic,
-)
+from streamser.emotion.fused.whisper import build_whisper_acoustic, load_whisper_acoustic
 from streamser.errors import ConfigError
 from streamser.plugins import ACOUSTIC_ENCODERS, TEXT_ENCODERS, Kind, check_made, make
 

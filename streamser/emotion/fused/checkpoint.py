@@ -23,20 +23,15 @@ from huggingface_hub import ModelCardData, PyTorchModelHubMixin
 from msgspec.structs import replace
 from torch import nn
 
-from streamser.emotion.calibration import (
-    Calibration,
-    read_calibrations,
-    write_calibrations,
-)
+from streamser.emotion.calibration import Calibration, read_calibrations, write_calibrations
 from streamser.emotion.compact.bundle import is_bundle
 from streamser.emotion.fused.build import rebuild_model
 from streamser.emotion.fused.config import FusedConfig
 from streamser.emotion.fused.interfaces import TextEncoder
 from streamser.emotion.fused.network import FusedModel
-from streamser.emotion.hub import HubRequest, fetch
 from streamser.emotion.loading import read_weights, write_weights
 from streamser.errors import ConfigError, ModelError, first_line
-from streamser.hub_cache import split_revision
+from streamser.hub import HubRequest, fetch, split_revision
 
 LIBRARY: Final = "streamser"
 PIPELINE: Final = "audio-classification"
@@ -71,7 +66,7 @@ class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     weights: str = ""
 
 
-class _Heading(msgspec.Struct):
+class _CheckpointHeading(msgspec.Struct):
     """The part of a ``config.json`` that every version has."""
 
     format: str = ""
@@ -264,7 +259,7 @@ def _refuse_other_formats(directory: Path) -> None:
 def _read_description(path: Path) -> CheckpointDescription:
     try:
         text = path.read_bytes()
-        heading = msgspec.json.decode(text, type=_Heading)
+        heading = msgspec.json.decode(text, type=_CheckpointHeading)
         if heading.format != FORMAT:
             raise ModelError(f"{path} is not of the format {FORMAT}, but of another program")
         if heading.version > VERSION:

@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from streamser.emotion.frontend import BANDS, Sound, features
 from streamser.emotion.fused.config import CompactAcousticConfig, CompactTextConfig
+from streamser.emotion.fused.fusion import Transformer
 from streamser.emotion.fused.interfaces import AudioBatch, Encoded, TextBatch
-from streamser.emotion.fused.layers import Transformer
 from streamser.errors import ModelError
 
 PADDING: Final = "[PAD]"

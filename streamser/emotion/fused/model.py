@@ -24,22 +24,10 @@ from streamser.emotion.calibration import (
     modality_set,
     probabilities,
 )
+from streamser.emotion.fused import running
 from streamser.emotion.fused.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.interfaces import AcousticEncoder
-from streamser.emotion.fused.running import (
-    CANDIDATES,
-    CUDA,
-    ONE_BY_ONE,
-    PROCESSOR,
-    Format,
-    Formats,
-    Shapes,
-    groups,
-    power_of_two,
-    settled_device,
-    widened,
-)
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError, first_line
 from streamser.machine import (
@@ -60,7 +48,7 @@ logger = logging.getLogger(__name__)
 _NAMELESS = "model"
 
 
-class FusedFinding(msgspec.Struct, frozen=True):
+class FusedFeatures(msgspec.Struct, frozen=True):
     """Hold the raw answer to one clip, in the order of the model's heads.
 
     ``logits`` [K] are before any temperature, ``dimensions`` [D] in (0, 1) before any map;
@@ -75,7 +63,7 @@ class FusedFinding(msgspec.Struct, frozen=True):
 class FusedEmotionModel:
     """Run a checkpoint on batches of clips; it belongs to the device thread.
 
-    Stateless: an item's finding depends neither on its neighbours nor on what came before,
+    Stateless: what is found of an item depends neither on its neighbours nor on what came before,
     beyond the rounding of ``precision``. ``shapes``: what its device is to be given; ``None``:
     as is usual there. Raises ``ModelError`` for a precision that the device does not have.
     """
@@ -84,8 +72,8 @@ class FusedEmotionModel:
         self,
         checkpoint: Checkpoint,
         name: str,
-        precision: Format = "float32",
-        shapes: Shapes | None = None,
+        precision: running.Format = "float32",
+        shapes: running.Shapes | None = None,
     ) -> None:
         self.name = name
         encoders = {"audio": checkpoint.model.acoustic, "text": checkpoint.model.text}
@@ -95,17 +83,17 @@ class FusedEmotionModel:
         self._device = next(checkpoint.model.parameters()).device
         acoustic = checkpoint.model.acoustic
         self._elastic = acoustic is not None and cast(AcousticEncoder, acoustic).elastic
-        usual = CUDA if self._device.type == "cuda" else PROCESSOR
+        usual = running.CUDA if self._device.type == "cuda" else running.PROCESSOR
         self._shapes = usual if shapes is None else shapes
-        self.formats = Formats(checkpoint.model)
+        self.formats = running.Formats(checkpoint.model)
         self.formats.use(precision)
 
-    def extract(self, batch: Sequence[Segment]) -> list[FusedFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[FusedFeatures]:
         """Answer to clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
         """
-        found: dict[int, FusedFinding] = {}
+        found: dict[int, FusedFeatures] = {}
         try:
             with torch.inference_mode():
                 for places in self._passes(batch):
@@ -125,18 +113,23 @@ class FusedEmotionModel:
 
     def _passes(self, batch: Sequence[Segment]) -> list[list[int]]:
         seconds = [len(spoken.samples) / SAMPLE_RATE * self._elastic for spoken in batch]
-        return groups(seconds, ONE_BY_ONE if self.formats.format == "int8" else self._shapes)
+        return running.groups(
+            seconds, running.ONE_BY_ONE if self.formats.format == "int8" else self._shapes
+        )
 
-    def _answer(self, batch: Sequence[Segment]) -> list[FusedFinding]:
+    def _answer(self, batch: Sequence[Segment]) -> list[FusedFeatures]:
         few = self._shapes.few
         # The last one stands in for those who are not there; its other answers are dropped.
-        filled = [*batch, *[batch[-1]] * (power_of_two(len(batch)) - len(batch) if few else 0)]
+        filled = [
+            *batch,
+            *[batch[-1]] * (running.power_of_two(len(batch)) - len(batch) if few else 0),
+        ]
         prepared = self._model.prepare(
             [spoken.samples for spoken in filled], [spoken.text for spoken in filled]
         )
         given = list(zip(prepared.has_audio.tolist(), prepared.has_text.tolist(), strict=True))
         if few and self._elastic:
-            prepared = widened(prepared)
+            prepared = running.widened(prepared)
         with self.formats.computing():
             output = self._model(prepared.to(self._device))
         logits = output.category_logits.float().cpu()
@@ -144,7 +137,7 @@ class FusedEmotionModel:
         if not (torch.isfinite(logits).all() and torch.isfinite(dimensions).all()):
             raise ModelError(f"{self.name} gave an answer that is no number")
         return [
-            FusedFinding(
+            FusedFeatures(
                 logits=tuple(of_categories),
                 dimensions=tuple(of_dimensions),
                 modalities=tuple(
@@ -158,27 +151,27 @@ class FusedEmotionModel:
 
 
 class FusedSpeaker:
-    """Read findings as the calibration of their modalities says; learns nothing."""
+    """Read features as the calibration of their modalities says; learns nothing."""
 
     def __init__(self, heads: HeadsConfig, calibrations: Mapping[str, Calibration]) -> None:
         self._heads = heads
         self._calibrations = calibrations
 
-    def predict(self, finding: FusedFinding) -> Prediction:
-        """Judge a finding; each dimension in [-1, 1], ``None`` where the model has none.
+    def predict(self, features: FusedFeatures) -> Prediction:
+        """Judge features; each dimension in [-1, 1], ``None`` where the model has none.
 
         Categories that the model does not know have the score 0, and do not count in the
         uncertainty: 1 is all that it knows being alike. Where it knows none at all,
         or had neither sound nor words, all are equally likely and the reading is unsure.
         """
-        modalities = finding.modalities
+        modalities = features.modalities
         calibration = calibration_of(
             self._calibrations, modality_set(audio="audio" in modalities, text="text" in modalities)
         )
         names = self._heads.categories
         judged = bool(modalities and names)
         if judged:
-            likely = probabilities(np.array(finding.logits), calibration)
+            likely = probabilities(np.array(features.logits), calibration)
             scores = dict.fromkeys(CATEGORIES, 0.0) | dict(zip(names, likely.tolist(), strict=True))
             unsure = bool(is_unsure(likely, calibration))
         else:
@@ -189,13 +182,13 @@ class FusedSpeaker:
             category=UNSURE if unsure else likeliest,
             confidence=scores[likeliest],
             scores=scores,
-            dimensions=self._dimensions(finding, calibration) if modalities else Dimensions(),
+            dimensions=self._dimensions(features, calibration) if modalities else Dimensions(),
             uncertainty=entropy({name: scores[name] for name in names} if judged else scores),
             modalities=modalities,
-            evidence=_evidence(finding, calibration) if judged else {},
+            evidence=_evidence(features, calibration) if judged else {},
         )
 
-    def adapt(self, finding: FusedFinding) -> None:
+    def adapt(self, features: FusedFeatures) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:
@@ -210,9 +203,9 @@ class FusedSpeaker:
     def reset(self) -> None:
         """Forget nothing: there is no state."""
 
-    def _dimensions(self, finding: FusedFinding, calibration: Calibration) -> Dimensions:
+    def _dimensions(self, features: FusedFeatures, calibration: Calibration) -> Dimensions:
         names = self._heads.dimensions
-        mapped = map_dimensions(np.array(finding.dimensions), names, calibration)
+        mapped = map_dimensions(np.array(features.dimensions), names, calibration)
         return Dimensions(**dict(zip(names, (2.0 * mapped - 1.0).tolist(), strict=True)))
 
 
@@ -236,9 +229,9 @@ def load_fused(
     """
     if threads:
         torch.set_num_threads(threads)
-    device = settled_device(device)
+    device = running.settled_device(device)
     checkpoint = load_checkpoint(where, offline=offline, device=device)
-    chosen: Format = "float32" if precision == "auto" else precision
+    chosen: running.Format = "float32" if precision == "auto" else precision
     model = FusedEmotionModel(checkpoint, _name(where), chosen)
     if precision == "auto":
         kept = KeptChoices(choices_file())
@@ -263,8 +256,8 @@ def _name(where: str) -> str:
     return " ".join(named.split())
 
 
-def _evidence(finding: FusedFinding, calibration: Calibration) -> dict[str, float]:
-    first, second = sorted(finding.logits, reverse=True)[:2]
+def _evidence(features: FusedFeatures, calibration: Calibration) -> dict[str, float]:
+    first, second = sorted(features.logits, reverse=True)[:2]
     return {
         "logit_margin": round(first - second, 3),
         "temperature": round(calibration.temperature, 3),
@@ -303,9 +296,9 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
     also = [Segment(samples=_sound(_SECONDS[1]), text=None)]
     began = clock()
     formats = model.formats
-    kinds = CANDIDATES[formats.device]
+    kinds = running.CANDIDATES[formats.device]
 
-    def answer(format: Format) -> list[FusedFinding]:
+    def answer(format: running.Format) -> list[FusedFeatures]:
         formats.use(format)
         return model.extract(probe)
 
@@ -317,7 +310,7 @@ def choose_format(model: FusedEmotionModel, clock: Callable[[], float]) -> str:
         )
         if alone["float32"] <= _FAST_ENOUGH_S:
             return f"float32, which takes {told([TimedWay('float32', alone['float32'])])}"
-    why: dict[Format, str] = {}
+    why: dict[running.Format, str] = {}
     for format in kinds:
         if format not in (kinds[0], "float32") and clock() - began > _PATIENCE_S:
             why[format] = "no time left to try it; name it to have it"
@@ -366,8 +359,8 @@ def keep_format(
     return f"{standing}, as another process has chosen ({kept.path})"
 
 
-def _known(name: str | None, device: str) -> Format | None:
-    return next((format for format in CANDIDATES[device] if format == name), None)
+def _known(name: str | None, device: str) -> running.Format | None:
+    return next((format for format in running.CANDIDATES[device] if format == name), None)
 
 
 def identify(model: nn.Module) -> str:
@@ -398,7 +391,7 @@ def warm_shapes(model: FusedEmotionModel) -> None:
             model.extract([spoken] * clips)
 
 
-def _distance(found: list[FusedFinding], expected: list[FusedFinding]) -> float:
+def _distance(found: list[FusedFeatures], expected: list[FusedFeatures]) -> float:
     plain = Calibration()
     apart = 0.0
     for one, other in zip(found, expected, strict=True):

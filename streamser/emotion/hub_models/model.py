@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import entropy
-from streamser.emotion.hub_models.files import locate
 from streamser.emotion.hub_models.labels import Part
-from streamser.emotion.hub_models.registry import HubModel, named
+from streamser.emotion.hub_models.registry import HubModel, locate, named
 from streamser.emotion.hub_models.torch_models import Given, HubReader
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
 from streamser.errors import ModelError
@@ -81,7 +80,7 @@ def _reader(ready: HubModel, place: Path, device: str, precision: str) -> HubRea
     return load_reader(ready, place).to(torch.device(device), half)
 
 
-class HubFinding(msgspec.Struct, frozen=True):
+class HubFeatures(msgspec.Struct, frozen=True):
     """Hold what each model said of one clip; a model that lacked its modality said nothing."""
 
     parts: tuple[Part, ...]
@@ -101,7 +100,7 @@ class HubEmotionModel:
         )
         self._readers = tuple(readers)
 
-    def extract(self, batch: Sequence[Segment]) -> list[HubFinding]:
+    def extract(self, batch: Sequence[Segment]) -> list[HubFeatures]:
         """Judge clips, float32 [n] at 16 kHz, n >= 0, with their words where there are any.
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
@@ -114,7 +113,7 @@ class HubEmotionModel:
             parts = self._read(reader, [item for _, item in given])
             for (index, _), part in zip(given, parts, strict=True):
                 found[index].append(part)
-        return [HubFinding(tuple(parts)) for parts in found]
+        return [HubFeatures(tuple(parts)) for parts in found]
 
     def new_speaker(self) -> HubSpeaker:
         """Return a speaker model; all of them are alike."""
@@ -144,9 +143,9 @@ def _of(reader: HubReader, batch: Sequence[Segment]) -> list[Given]:
 class HubSpeaker:
     """Join what the models said; learns nothing."""
 
-    def predict(self, finding: HubFinding) -> Prediction:
-        """Judge a finding as ``streamser.emotion.hub_models.model.join`` does."""
-        parts = finding.parts
+    def predict(self, features: HubFeatures) -> Prediction:
+        """Judge features as ``streamser.emotion.hub_models.model.join`` does."""
+        parts = features.parts
         joined = join(parts)
         used = {part.modality for part in parts}
         return Prediction(
@@ -159,7 +158,7 @@ class HubSpeaker:
             evidence=_evidence(joined),
         )
 
-    def adapt(self, finding: HubFinding) -> None:
+    def adapt(self, features: HubFeatures) -> None:
         """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:

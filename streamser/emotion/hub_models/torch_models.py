@@ -21,7 +21,6 @@ from streamser.emotion.fused.pretrained import (
     rebuild,
 )
 from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic, PretrainedText
-from streamser.emotion.hub_models.files import locate
 from streamser.emotion.hub_models.heads import FirstTokenHead, OdysseyHead, PooledHead, SuperbHead
 from streamser.emotion.hub_models.labels import (
     Part,
@@ -30,7 +29,7 @@ from streamser.emotion.hub_models.labels import (
     place_labels,
     read_labels,
 )
-from streamser.emotion.hub_models.registry import HUB_MODELS, HubModel
+from streamser.emotion.hub_models.registry import HUB_MODELS, HubModel, locate
 from streamser.emotion.loading import fill, read_config, read_optional, read_state
 from streamser.errors import ConfigError, ModelError
 

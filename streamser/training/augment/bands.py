@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.compact import blocks
+from streamser.emotion.compact import encoders
 from streamser.emotion.frontend import BANDS, HOP, WINDOW, mel_edges
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ class MelGrid(NamedTuple):
 
 MEL: Final = MelGrid(BANDS, 2, HOP, WINDOW)
 """That of the 64 bands whose statistics are measured."""
-WHISPER: Final = MelGrid(blocks.BANDS, 1, blocks.HOP, blocks.WINDOW)
+WHISPER: Final = MelGrid(encoders.BANDS, 1, encoders.HOP, encoders.WINDOW)
 """That of Whisper's 80 bands."""
 
 _LINEAR_HZ_PER_MEL = 200 / 3

@@ -13,20 +13,9 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.frontend import RANGE_DB, Mel
-from streamser.training.augment.bands import (
-    MEL,
-    WHISPER,
-    MelGrid,
-    Response,
-    band_centres,
-    band_gain,
-    band_power,
-    band_widths,
-    bin_hertz,
-    hertz_to_mel,
-)
+from streamser.training.augment import bands
 from streamser.training.augment.sound import (
-    Recording,
+    SoundFile,
     Variation,
     band_decay,
     noise_piece,
@@ -39,9 +28,9 @@ Array = npt.NDArray[np.float64]
 def vary_mel(
     decibels: npt.NDArray[np.float32],
     variation: Variation,
-    noises: tuple[Recording, ...],
+    noises: tuple[SoundFile, ...],
     rng: np.random.Generator,
-    grid: MelGrid = MEL,
+    grid: bands.MelGrid = bands.MEL,
 ) -> npt.NDArray[np.float32]:
     """Apply a variation to frames [T, bands] in dB; the very same array where it changes nothing.
 
@@ -67,7 +56,7 @@ def vary_mel(
 
 
 def vary_both(
-    mel: Mel, variation: Variation, noises: tuple[Recording, ...], rng: np.random.Generator
+    mel: Mel, variation: Variation, noises: tuple[SoundFile, ...], rng: np.random.Generator
 ) -> Mel:
     """Apply a variation to ready-made features, on both grids: the very same where none changes."""
     # The same draws for both: it is one sound, with one noise.
@@ -75,11 +64,11 @@ def vary_both(
     varied = vary_mel(mel.decibels, variation, noises, rng)
     if varied is mel.decibels or mel.whisper is None:
         return mel if varied is mel.decibels else Mel(varied)
-    fine = vary_mel(10 * mel.whisper, variation, noises, again, WHISPER)
+    fine = vary_mel(10 * mel.whisper, variation, noises, again, bands.WHISPER)
     return Mel(varied, fine / np.float32(10))
 
 
-def change_speed(decibels: Array, factor: float, grid: MelGrid = MEL) -> Array:
+def change_speed(decibels: Array, factor: float, grid: bands.MelGrid = bands.MEL) -> Array:
     """Play ``factor`` times as fast: frames / factor, every frequency × factor.
 
     Linear interpolation of dB along both axes. What comes from above 8 kHz is nothing.
@@ -90,9 +79,11 @@ def change_speed(decibels: Array, factor: float, grid: MelGrid = MEL) -> Array:
     after = np.minimum(before + 1, len(decibels) - 1)
     share = (time - before)[:, None]
     stretched = decibels[before] * (1 - share) + decibels[after] * share
-    centres = band_centres(grid)
+    centres = bands.band_centres(grid)
     source_hz = centres / factor
-    place = np.interp(hertz_to_mel(source_hz), hertz_to_mel(centres), np.arange(grid.bands))
+    place = np.interp(
+        bands.hertz_to_mel(source_hz), bands.hertz_to_mel(centres), np.arange(grid.bands)
+    )
     below = np.minimum(place.astype(np.int64), grid.bands - 2)
     share = place - below
     shifted: Array = stretched[:, below] * (1 - share) + stretched[:, below + 1] * share
@@ -100,9 +91,9 @@ def change_speed(decibels: Array, factor: float, grid: MelGrid = MEL) -> Array:
     return shifted
 
 
-def reverberate(power: Array, response: Samples, grid: MelGrid = MEL) -> Array:
+def reverberate(power: Array, response: Samples, grid: bands.MelGrid = bands.MEL) -> Array:
     """Smear powers in time as a room of this response does; their weighted sum stays."""
-    wet, widths = np.zeros_like(power), band_widths(grid)
+    wet, widths = np.zeros_like(power), bands.band_widths(grid)
     for late, gains in enumerate(band_decay(response, grid)[: len(power)]):
         wet[late:] += gains * power[: len(power) - late]
     scale = (power @ widths).sum() / (wet @ widths).sum()
@@ -110,20 +101,22 @@ def reverberate(power: Array, response: Samples, grid: MelGrid = MEL) -> Array:
     return scaled
 
 
-def add_noise(power: Array, noise: Samples, snr_db: float, grid: MelGrid = MEL) -> Array:
+def add_noise(
+    power: Array, noise: Samples, snr_db: float, grid: bands.MelGrid = bands.MEL
+) -> Array:
     """Add the powers of a noise of hop (T - 1) + window samples at a ratio held during speech.
 
     A frame's power is the sum of its bands, weighted by their widths (see ``noise_scale``).
     """
-    beside = band_power(noise, len(power), grid).astype(np.float64)
-    widths = band_widths(grid)
+    beside = bands.band_power(noise, len(power), grid).astype(np.float64)
+    widths = bands.band_widths(grid)
     noisy: Array = power + beside * noise_scale(power @ widths, beside @ widths, snr_db)
     return noisy
 
 
-def filter_bands(power: Array, response: Response, grid: MelGrid = MEL) -> Array:
+def filter_bands(power: Array, response: bands.Response, grid: bands.MelGrid = bands.MEL) -> Array:
     """Weight each band by the mean of a response over it."""
-    return power * band_gain(response.power_gain(bin_hertz(grid)), grid)
+    return power * bands.band_gain(response.power_gain(bands.bin_hertz(grid)), grid)
 
 
 _TIME_MASKS = 2

@@ -14,15 +14,7 @@ import numpy.typing as npt
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError, ConfigError
-from streamser.training.augment.bands import (
-    MEL,
-    MelGrid,
-    Response,
-    Telephone,
-    band_gain,
-    draw_equaliser,
-    filter_sound,
-)
+from streamser.training.augment import bands
 from streamser.training.settings import AugmentSettings
 
 Colour = Literal["white", "pink", "brown"]
@@ -40,12 +32,12 @@ class Variation(NamedTuple):
     speed: float = 1.0
     room: Samples | None = None
     snr_db: float | None = None
-    responses: tuple[Response, ...] = ()
+    responses: tuple[bands.Response, ...] = ()
     gain_db: float = 0.0
 
 
 def draw_variation(
-    settings: AugmentSettings, rooms: tuple[Recording, ...], rng: np.random.Generator
+    settings: AugmentSettings, rooms: tuple[SoundFile, ...], rng: np.random.Generator
 ) -> Variation:
     """Draw what happens to the next clip; what a setting of 0 switches off draws nothing."""
 
@@ -55,11 +47,11 @@ def draw_variation(
     speed = rng.uniform(1 - settings.speed, 1 + settings.speed) if settings.speed else 1.0
     room = draw_room(rooms, rng) if happens(settings.room) else None
     snr_db = rng.uniform(*settings.snr_db) if happens(settings.noise) else None
-    responses: list[Response] = []
+    responses: list[bands.Response] = []
     if happens(settings.band):
-        responses.append(draw_equaliser(rng))
+        responses.append(bands.draw_equaliser(rng))
     if happens(settings.telephone):
-        responses.append(Telephone(narrow=bool(rng.random() < 0.5)))
+        responses.append(bands.Telephone(narrow=bool(rng.random() < 0.5)))
     gain_db = rng.uniform(-settings.gain_db, settings.gain_db) if settings.gain_db else 0.0
     return Variation(speed, room, snr_db, tuple(responses), gain_db)
 
@@ -67,7 +59,7 @@ def draw_variation(
 def vary_sound(
     samples: Samples,
     variation: Variation,
-    noises: tuple[Recording, ...],
+    noises: tuple[SoundFile, ...],
     rng: np.random.Generator,
 ) -> Samples:
     """Apply a variation; the very same array where it changes nothing, else a new one.
@@ -86,7 +78,7 @@ def vary_sound(
         noise = noise_piece(noises, len(varied), rng)
         varied = add_noise(varied, noise, variation.snr_db)
     for response in variation.responses:
-        varied = filter_sound(varied, response)
+        varied = bands.filter_sound(varied, response)
     if variation.gain_db:
         varied = varied * np.float32(10 ** (variation.gain_db / 20))
     return samples if varied is samples else to_full_scale(varied)
@@ -179,7 +171,7 @@ def to_full_scale(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 _SUFFIXES = {".wav", ".flac"}
 
 
-class Recording(NamedTuple):
+class SoundFile(NamedTuple):
     """Name one file: its rate in Hz and its length in frames at that rate."""
 
     path: Path
@@ -192,7 +184,7 @@ class Recording(NamedTuple):
         return max(1, round(self.frames * SAMPLE_RATE / self.rate))
 
 
-def list_recordings(folder: Path, what: str) -> tuple[Recording, ...]:
+def list_recordings(folder: Path, what: str) -> tuple[SoundFile, ...]:
     """List the WAV and FLAC files below a folder by name, without those that cannot be opened.
 
     ``what`` names the folder's purpose in the message of the ``ConfigError`` that is raised
@@ -211,13 +203,13 @@ def list_recordings(folder: Path, what: str) -> tuple[Recording, ...]:
         except (soundfile.LibsndfileError, OSError):
             continue
         if info.frames > 0 and info.samplerate > 0:
-            found.append(Recording(path, info.samplerate, info.frames))
+            found.append(SoundFile(path, info.samplerate, info.frames))
     if not found:
         raise ConfigError(f"no readable WAV or FLAC file below {folder}: put {what} there")
     return tuple(found)
 
 
-def read_recording(recording: Recording, start: int = 0, length: int | None = None) -> Samples:
+def read_recording(recording: SoundFile, start: int = 0, length: int | None = None) -> Samples:
     """Read ``length`` samples from ``start`` on, both at 16 kHz; the mean of all channels.
 
     May give a few samples less or more, by rounding and at the end of the file. Raises
@@ -248,7 +240,7 @@ _FLAT_BELOW_HZ = 50.0
 _SEARCHED = 60 * SAMPLE_RATE
 
 
-def list_noises(folder: Path | None) -> tuple[Recording, ...]:
+def list_noises(folder: Path | None) -> tuple[SoundFile, ...]:
     """List a folder's noises; none means synthetic ones. Raises ``ConfigError``."""
     return () if folder is None else list_recordings(folder, "noises")
 
@@ -269,7 +261,7 @@ def coloured_noise(colour: Colour, length: int, rng: np.random.Generator) -> Sam
     return noise
 
 
-def noise_piece(noises: tuple[Recording, ...], length: int, rng: np.random.Generator) -> Samples:
+def noise_piece(noises: tuple[SoundFile, ...], length: int, rng: np.random.Generator) -> Samples:
     """Return ``length`` samples of a noise drawn at random, from a random place.
 
     Files shorter than that are looped. Where the place is digital silence, the piece begins at
@@ -291,7 +283,7 @@ def noise_piece(noises: tuple[Recording, ...], length: int, rng: np.random.Gener
     return np.resize(np.roll(searched, -int(np.abs(searched).argmax())), length)
 
 
-def _piece(noise: Recording, start: int, length: int) -> Samples:
+def _piece(noise: SoundFile, start: int, length: int) -> Samples:
     """Read from ``start`` on and over the end back to the beginning as often as it takes."""
     if length >= noise.length:
         return np.resize(np.roll(read_recording(noise), -start), length)
@@ -309,12 +301,12 @@ _DIRECT_TO_REVERBERANT_DB = (-3.0, 12.0)
 _FIRST_ECHO_S = (0.002, 0.008)
 
 
-def list_rooms(folder: Path | None) -> tuple[Recording, ...]:
+def list_rooms(folder: Path | None) -> tuple[SoundFile, ...]:
     """List a folder's responses; none means synthetic ones. Raises ``ConfigError``."""
     return () if folder is None else list_recordings(folder, "room responses")
 
 
-def draw_room(rooms: tuple[Recording, ...], rng: np.random.Generator) -> Samples:
+def draw_room(rooms: tuple[SoundFile, ...], rng: np.random.Generator) -> Samples:
     """Draw a response of 2 s at most whose first sample, the direct sound, is 1.
 
     The direct sound of a recorded response is its largest sample; what comes before is left
@@ -347,7 +339,7 @@ def _from_direct(response: Samples) -> Samples:
     return cut
 
 
-def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64]:
+def band_decay(response: Samples, grid: bands.MelGrid = bands.MEL) -> npt.NDArray[np.float64]:
     """Return what comes 0, 1, 2 … frames late in each band, as power gains [K, bands].
 
     What comes between two frames is shared by both: windows of two frames whose squares sum to
@@ -361,4 +353,4 @@ def band_decay(response: Samples, grid: MelGrid = MEL) -> npt.NDArray[np.float64
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop]
     sine = np.sin(np.pi * np.arange(2 * hop) / (2 * hop)).astype(np.float32)
     spectrum = fft.rfft(windows * sine, grid.window, axis=1)
-    return band_gain(np.square(spectrum.real) + np.square(spectrum.imag), grid)
+    return bands.band_gain(np.square(spectrum.real) + np.square(spectrum.imag), grid)

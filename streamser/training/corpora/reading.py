@@ -14,7 +14,7 @@ import msgspec
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
-from streamser.training.manifest import Scale, Split
+from streamser.training.manifest import RatingScale, Split
 
 Categories = Literal["four", "all"]
 """``four``: utterances without one of the four categories are left out; ``all``: they stay,
@@ -49,7 +49,7 @@ def single_category(labels: Iterable[str], mapping: Mapping[str, str]) -> str | 
 
 
 def rated(
-    valence: float, arousal: float, dominance: float, scale: Scale, *, clip: bool = False
+    valence: float, arousal: float, dominance: float, scale: RatingScale, *, clip: bool = False
 ) -> tuple[float, ...]:
     """Map ratings on a scale to [0, 1]; ``nan`` stays; ``clip`` brings what lies off it back.
 
@@ -112,7 +112,7 @@ class Row(msgspec.Struct, frozen=True):
             raise self.fault(f"{column} {self.cells[column]!r} is none of {known}") from None
 
     def rated(
-        self, valence: str, arousal: str, dominance: str, *, scale: Scale, clip: bool = False
+        self, valence: str, arousal: str, dominance: str, *, scale: RatingScale, clip: bool = False
     ) -> tuple[float, ...]:
         """Map three cells on a scale to [0, 1]; ``nan`` for an empty one.
 

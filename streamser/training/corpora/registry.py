@@ -9,17 +9,10 @@ from typing import Any, Final
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, canonical_category
-from streamser.training.corpora import (
-    cremad,
-    emobank,
-    emodb,
-    goemotions,
-    msp_podcast,
-    ravdess,
-    xed,
-)
-from streamser.training.corpora.dialogues import read_iemocap, read_meld
+from streamser.training.corpora.acted import read_cremad, read_emodb, read_ravdess
+from streamser.training.corpora.conversations import read_iemocap, read_meld, read_msp_podcast
 from streamser.training.corpora.reading import read_rows
+from streamser.training.corpora.texts import read_emobank, read_goemotions, read_xed
 from streamser.training.manifest import COLUMNS, Item, parse_row, parse_scale
 
 _CATEGORY: Final = "category"
@@ -105,14 +98,14 @@ def _one_hot(label: str) -> dict[str, str]:
 READERS: Final[Mapping[str, Callable[..., list[Item]]]] = MappingProxyType(
     {
         "iemocap": read_iemocap,
-        "msp-podcast": msp_podcast.read,
-        "cremad": cremad.read,
-        "ravdess": ravdess.read,
-        "emodb": emodb.read,
+        "msp-podcast": read_msp_podcast,
+        "cremad": read_cremad,
+        "ravdess": read_ravdess,
+        "emodb": read_emodb,
         "meld": read_meld,
-        "emobank": emobank.read,
-        "goemotions": goemotions.read,
-        "xed": xed.read,
+        "emobank": read_emobank,
+        "goemotions": read_goemotions,
+        "xed": read_xed,
         "csv": read_table,
     }
 )

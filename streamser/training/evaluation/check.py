@@ -97,8 +97,8 @@ def _sound(sounds: Sounds, item: Item) -> Samples:
 
 
 def _ask(model: EmotionModel, batch: Sequence[Segment]) -> list[Prediction]:
-    listener = model.new_speaker()
-    return [listener.predict(finding) for finding in model.extract(batch)]
+    speaker = model.new_speaker()
+    return [speaker.predict(features) for features in model.extract(batch)]
 
 
 def _count(items: Sequence[Item], readings: Sequence[Prediction], skipped: int) -> Checked:

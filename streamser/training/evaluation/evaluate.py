@@ -85,7 +85,7 @@ def evaluate(
     counted, unless ``strict``. Raises ``ConfigError`` for a manifest or condition that leaves
     nothing to measure, ``ModelError`` for the checkpoint, ``AudioError`` for the sound.
     """
-    _check_noise(request)
+    check_noise(request)
     data = _select(read_manifest(request.manifest), request)
     checkpoint = load_checkpoint(request.checkpoint, device=settle_device(request.device))
     _check_labels(data, checkpoint, request.manifest)
@@ -215,7 +215,7 @@ def try_condition(trial: Trial, items: Sequence[Item], condition: Condition) -> 
     return judge(answers, calibration_of(trial.calibrations, condition.modalities))
 
 
-def _check_noise(request: EvaluationRequest) -> None:
+def check_noise(request: EvaluationRequest) -> None:
     """Refuse noise that cannot be had before minutes are spent without it."""
     if request.noise is not None and not request.snrs:
         raise ConfigError("--noise is added at the ratios of --snr; give some, such as 20,10,5,0.")

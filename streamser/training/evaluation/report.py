@@ -53,8 +53,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     of weights, or of the SHA-256 of several, one a line; empty where nobody knows the weights.
     ``origin`` says where a model is from that is no checkpoint, ``threads`` of ``None`` are those
     that a plug-in takes. ``taught`` counts utterances of what the model was taught, by corpus.
-    ``calibrations`` maps each set of
-    modalities to what its calibration was fitted on; ``skipped`` counts unreadable clips.
+    ``calibrations`` maps each set of modalities to what its calibration was fitted on; ``told``:
+    the answers are those of the program, whatever calibrates them. ``skipped`` counts unreadable
+    clips.
     """
 
     manifest: str
@@ -75,6 +76,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     versions: dict[str, str]
     origin: str = ""
+    told: bool = False
     taught: dict[str, int] = {}
 
     @property
@@ -182,7 +184,12 @@ def _preamble(provenance: Provenance, overall: Scores) -> list[str]:
             "- The interval of an ECE lies rather high: drawing speakers adds scatter, and ECE "
             "counts scatter as error."
         )
-    if not provenance.calibrations:
+    if provenance.told:
+        lines.append(
+            "- Answers are measured as the program tells them, calibrated where the model is:"
+            " calibrated and raw figures are equal."
+        )
+    elif not provenance.calibrations:
         lines.append("- The checkpoint holds no calibration: calibrated and raw figures are equal.")
     if provenance.noise:
         lines.append(f"- noise: {provenance.noise}")

@@ -9,29 +9,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.calibration import (
-    UNCALIBRATED,
-    Calibration,
-    is_unsure,
-    probabilities,
-)
+from streamser.emotion.calibration import UNCALIBRATED, Calibration, is_unsure, probabilities
+from streamser.training.evaluation import metrics
 from streamser.training.evaluation.bootstrap import Estimate, clusters, estimate
-from streamser.training.evaluation.metrics import (
-    BRIER,
-    CROSS_ENTROPY,
-    ECE,
-    KULLBACK_LEIBLER,
-    MACRO_F1,
-    NLL,
-    UAR,
-    WAR,
-    Measure,
-    ccc_of,
-    confusion,
-    coverage_where,
-    mae_of,
-    precision_where,
-)
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import apply_calibration
 
@@ -213,16 +193,21 @@ class _Measuring(NamedTuple):
     replicates: int
     seed: int
 
-    def __call__(self, predictions: Predictions, *measures: Measure) -> list[Estimate]:
+    def __call__(self, predictions: Predictions, *measures: metrics.Measure) -> list[Estimate]:
         return estimate([predictions], measures, replicates=self.replicates, seed=self.seed)
 
 
 def _classes(answers: Answers, measure: _Measuring) -> CategoryScores:
     raw = answers.raw
     uar, war, macro_f1, coverage, precision = measure(
-        raw, UAR, WAR, MACRO_F1, coverage_where(answers.sure), precision_where(answers.sure)
+        raw,
+        metrics.UAR,
+        metrics.WAR,
+        metrics.MACRO_F1,
+        metrics.coverage_where(answers.sure),
+        metrics.precision_where(answers.sure),
     )
-    counts = confusion(raw.labels, raw.logits.argmax(axis=1), len(raw.categories))
+    counts = metrics.confusion(raw.labels, raw.logits.argmax(axis=1), len(raw.categories))
     return CategoryScores(
         labelled=int((raw.labels >= 0).sum()),
         confusion=tuple(tuple(map(int, row)) for row in counts),
@@ -238,7 +223,12 @@ def _classes(answers: Answers, measure: _Measuring) -> CategoryScores:
 
 def _trust(predictions: Predictions, measure: _Measuring) -> ProbabilityScores:
     nll, ece, brier, cross_entropy, divergence = measure(
-        predictions, NLL, ECE, BRIER, CROSS_ENTROPY, KULLBACK_LEIBLER
+        predictions,
+        metrics.NLL,
+        metrics.ECE,
+        metrics.BRIER,
+        metrics.CROSS_ENTROPY,
+        metrics.KULLBACK_LEIBLER,
     )
     return ProbabilityScores(
         nll=nll, ece=ece, brier=brier, cross_entropy=cross_entropy, kullback_leibler=divergence
@@ -246,7 +236,7 @@ def _trust(predictions: Predictions, measure: _Measuring) -> ProbabilityScores:
 
 
 def _dimension(answers: Answers, column: int, rated: int, measure: _Measuring) -> DimensionScores:
-    pair = ccc_of(column), mae_of(column)
+    pair = metrics.ccc_of(column), metrics.mae_of(column)
     ccc, mae = measure(answers.raw, *pair)
     mapped_ccc, mapped_mae = measure(answers.calibrated, *pair)
     return DimensionScores(

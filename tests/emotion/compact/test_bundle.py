@@ -11,7 +11,6 @@ import pytest
 
 from streamser.emotion.compact.bundle import (
     CALIBRATION,
-    CONFIG,
     JUDGE,
     NORM,
     PARTS,
@@ -19,8 +18,9 @@ from streamser.emotion.compact.bundle import (
     is_bundle,
     load_bundle,
 )
-from streamser.emotion.compact.words import WORDS
+from streamser.emotion.compact.encoders import WORDS
 from streamser.errors import ModelError
+from streamser.graphs import CONFIG
 from tests.emotion.compact.bundles import tiny_bundle
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.compact.model import CompactModel, load_compact
-from streamser.emotion.compact.running import PRIOR
+from streamser.emotion.compact.speaker_stats import PRIOR
 from streamser.emotion.frontend import Mel, log_mel
 from streamser.emotion.model import Place, Segment
 from streamser.errors import ModelError

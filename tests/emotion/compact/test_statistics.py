@@ -1,3 +1,5 @@
+"""What is measured of an utterance; its means and percentiles are numpy's, only sooner."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,7 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.emotion.compact.statistics import GROUPS, WIDTH, measure
+from streamser.emotion.compact.statistics import (
+    GROUPS,
+    WIDTH,
+    deviation,
+    lengths,
+    mean_of,
+    means,
+    measure,
+    percentiles,
+    slope,
+)
 from streamser.emotion.frontend import BANDS, band_weights, log_mel
 from tests.emotion.voices import in_noise, speak
 
@@ -109,3 +121,39 @@ def test_the_spectrum_is_that_of_plain_formulas() -> None:
     found = measure(raw.astype(np.float32)).values
     for name, values in expected.items():
         np.testing.assert_allclose(found[GROUPS[name]], values, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+@given(st.integers(1, 700), st.floats(-100, 100), st.floats(0.1, 50), st.integers(0, 2**31))
+def test_moments_are_those_of_numpy(length: int, centre: float, spread: float, seed: int) -> None:
+    """Within the last bits."""
+    random = np.random.default_rng(seed)
+    values = random.normal(centre, spread, length)
+    rows = random.normal(centre, spread, (length, 5))
+    assert mean_of(values) == pytest.approx(values.mean(), rel=1e-9, abs=1e-9)
+    assert deviation(values) == pytest.approx(values.std(), rel=1e-9, abs=1e-9)
+    np.testing.assert_allclose(means(rows), rows.mean(axis=0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(lengths(rows), np.sqrt((rows**2).mean(axis=0)), rtol=1e-9)
+
+
+def test_a_slope_is_that_of_the_line_that_fits_best() -> None:
+    """And level, where all points lie above each other."""
+    x = np.array([0.0, 1.0, 2.0, 5.0])
+    y = np.array([1.0, 2.5, 2.0, 7.0])
+    assert slope(x, y) == pytest.approx(float(np.polyfit(x, y, 1)[0]))
+    assert slope(np.ones(4), y) == 0.0
+
+
+@given(
+    st.integers(1, 300),
+    st.sampled_from([(), (1,), (64,)]),
+    st.lists(st.sampled_from([0.0, 5.0, 10.0, 15.0, 25.0, 50.0, 60.0, 85.0, 90.0, 98.0, 100.0])
+             | st.floats(0, 100), min_size=1, max_size=5),
+    st.integers(0, 2**31),
+)  # fmt: skip
+def test_every_percentile_is_numpys_to_the_last_bit(
+    length: int, rest: tuple[int, ...], wanted: list[float], seed: int
+) -> None:
+    """So that what a model has learnt from stays what it hears."""
+    values = np.random.default_rng(seed).normal(size=(length, *rest)) * 40
+    for percent, found in zip(wanted, percentiles(values, wanted), strict=True):
+        assert np.array_equal(found, np.percentile(values, percent, axis=0))

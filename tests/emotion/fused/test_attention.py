@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from streamser.emotion.fused.layers import MultiHeadAttention, RefinementLayer
+from streamser.emotion.fused.fusion import MultiHeadAttention, RefinementLayer
 from streamser.errors import ConfigError
 from tests.emotion.fused.reference import attention, randomise, refine, weights_of
 

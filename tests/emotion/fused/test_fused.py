@@ -14,7 +14,7 @@ from streamser.emotion.fused.checkpoint import Checkpoint
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.model import (
     FusedEmotionModel,
-    FusedFinding,
+    FusedFeatures,
     FusedSpeaker,
     Precision,
     load_fused,
@@ -138,7 +138,7 @@ def predict(
 ) -> Prediction:
     """Read a finding that is given as numbers; `both` calibrates audio and text together."""
     fitted = {"audio+text" if name == "both" else name: c for name, c in calibrations.items()}
-    return FusedSpeaker(heads, fitted).predict(FusedFinding(logits, dimensions, modalities))
+    return FusedSpeaker(heads, fitted).predict(FusedFeatures(logits, dimensions, modalities))
 
 
 def test_scores_are_calibrated_probabilities_of_every_category() -> None:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from streamser.emotion.fused.config import FusionConfig
-from streamser.emotion.fused.fusion import Fused, Fusion
+from streamser.emotion.fused.fusion import Fused, Fusion, MultiHeadAttention
 from streamser.emotion.fused.interfaces import Encoded
-from streamser.emotion.fused.layers import MultiHeadAttention
 from streamser.errors import ConfigError
 from tests.emotion.fused.reference import fuse, randomise, weights_of
 

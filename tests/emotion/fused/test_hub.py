@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import errors
 
 from streamser.emotion.fused.checkpoint import load_checkpoint
-from streamser.emotion.hub import CHECKPOINT_FILES, HubRequest, fetch
 from streamser.errors import ModelError
+from streamser.hub import CHECKPOINT_FILES, HubRequest, fetch
 from tests.emotion.fused.checkpoints import TINY, tiny_checkpoint
 
 NAME = "someone/tiny"

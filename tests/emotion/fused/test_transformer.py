@@ -13,8 +13,8 @@ from torch.func import functional_call
 
 from streamser.emotion.fused.compact_encoders import CompactAcoustic
 from streamser.emotion.fused.config import CompactAcousticConfig
+from streamser.emotion.fused.fusion import Transformer
 from streamser.emotion.fused.interfaces import AudioBatch
-from streamser.emotion.fused.layers import Transformer
 from tests.emotion.fused.reference import (
     Array,
     Weights,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from torch.nn import functional
 
 from streamser.audio.clip import Samples
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.frontend import Mel, log_mel
 from streamser.emotion.fused.config import LoraConfig, WhisperAcousticConfig
 from streamser.emotion.fused.interfaces import AcousticEncoder, AudioBatch

@@ -7,9 +7,8 @@ from typing import Any
 import huggingface_hub
 import pytest
 
-from streamser.emotion.hub_models import files
-from streamser.emotion.hub_models.files import held, locate, pull
-from streamser.emotion.hub_models.registry import HUB_MODELS, named
+from streamser.emotion.hub_models import registry
+from streamser.emotion.hub_models.registry import HUB_MODELS, held, locate, named, pull
 from streamser.errors import ModelError
 from tests.emotion.hub_models.layouts import snapshot_of
 
@@ -49,7 +48,7 @@ class Hub:
 def online(laid: Path, empty_hub: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     """Make the hub reachable."""
     hub = Hub(laid, empty_hub, list(LISTED))
-    monkeypatch.setattr(files, "answers", lambda url, seconds: True)
+    monkeypatch.setattr(registry, "answers", lambda url, seconds: True)
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda endpoint: hub)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", hub.snapshot_download)
     return hub
@@ -166,7 +165,7 @@ def test_a_hub_that_does_not_answer_costs_one_line(
     empty_hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And no minutes."""
-    monkeypatch.setattr(files, "answers", lambda url, seconds: False)
+    monkeypatch.setattr(registry, "answers", lambda url, seconds: False)
     with pytest.raises(ModelError, match=f"{NAME} cannot be downloaded.*does not answer"):
         locate(WORDS, offline=False)
 

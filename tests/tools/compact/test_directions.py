@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from streamser.emotion.compact import statistics
-from streamser.emotion.compact.layers import VALUES
-from streamser.emotion.compact.layout import DIRECTIONS, MEASURED, WIDTH, placed
+from streamser.emotion.compact.encoders import VALUES
+from streamser.emotion.compact.speaker_stats import DIRECTIONS, MEASURED, WIDTH, placed
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from tests.tools.compact.tiny_voices import tiny_voices

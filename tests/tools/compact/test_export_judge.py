@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from streamser.emotion.compact.bundle import JUDGE_INPUTS
-from streamser.emotion.compact.layout import GROUPS, WIDTH
+from streamser.emotion.compact.speaker_stats import GROUPS, WIDTH
 from streamser.emotion.fused.interfaces import Encoded
 from tools.compact.export_judge import export_judge
 from tools.compact.network import Judge, JudgeSettings, Voice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from streamser.emotion.compact.layout import MEASURED
+from streamser.emotion.compact.speaker_stats import MEASURED
 from tests.tools.compact.tiny_voices import tiny_texts, tiny_voices
 from tools.compact.directions import fit_directions
 from tools.compact.learn import LearnSettings, ask, teach_voices, teach_words

@@ -8,11 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from streamser.emotion.compact.bundle import PARTS, load_bundle
-from streamser.emotion.compact.layers import GRAPH
-from streamser.emotion.compact.layout import MEASURED
-from streamser.emotion.compact.model import CompactFinding, CompactSpeaker
+from streamser.emotion.compact.encoders import GRAPH, TOKENIZER, WORDS
+from streamser.emotion.compact.model import CompactFeatures, CompactSpeaker
+from streamser.emotion.compact.speaker_stats import MEASURED
 from streamser.emotion.compact.statistics import Measured
-from streamser.emotion.compact.words import TOKENIZER, WORDS
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.tools.compact.tiny_voices import tiny_texts, tiny_voices
 from tools.compact.learn import LearnSettings
@@ -71,14 +70,14 @@ def test_what_was_learnt_is_heard_through_the_path_that_ships(where: Path) -> No
     right = []
     for place in np.flatnonzero(voices.pools < 4):
         listener = CompactSpeaker(bundle)
-        finding = CompactFinding(Measured(voices.of_channel(0)[place], 2.0), None)
+        finding = CompactFeatures(Measured(voices.of_channel(0)[place], 2.0), None)
         right.append(int(listener.judge(finding).logits.argmax()) == voices.pools[place])
     assert np.mean(right) > 0.8
     right = []
     silence = Measured(np.full(voices.values.shape[2], np.nan, np.float32), 0.0)
     for place in np.flatnonzero(texts.votes.sum(axis=1) > 0):
         vectors = texts.vectors[texts.starts[place] : texts.starts[place + 1]].astype(np.float32)
-        judged = CompactSpeaker(bundle).judge(CompactFinding(silence, vectors))
+        judged = CompactSpeaker(bundle).judge(CompactFeatures(silence, vectors))
         assert judged.modalities == ("text",)
         right.append(int(judged.logits.argmax()) == int(texts.votes[place].argmax()))
     assert np.mean(right) > 0.8

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.layout import WIDTH
-from streamser.emotion.compact.running import LIMIT, Norm, Usual
+from streamser.emotion.compact.speaker_stats import LIMIT, WIDTH, Norm, SpeakerStats
 from streamser.emotion.compact.statistics import Measured
 from tests.tools.compact.tiny_voices import tiny_voices
 from tools.compact.streams import (
@@ -32,7 +31,7 @@ def voices() -> Voices:
 def test_what_was_heard_before_is_what_the_live_listener_learns(voices: Voices) -> None:
     """Training and the microphone see the same numbers."""
     values = voices.of_channel(0)[:7]
-    live = Usual()
+    live = SpeakerStats()
     for row in values:
         live = live.extended(Measured(row, 2.0), NORM)
     drawn = heard_before(values, NORM)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamser.emotion.compact.layout import WIDTH
+from streamser.emotion.compact.speaker_stats import WIDTH
 from streamser.taxonomy import CATEGORIES
 from tools.compact.texts import EncodedTexts
 from tools.compact.voices import OTHER, Voices

@@ -12,7 +12,7 @@ import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.frontend import log_mel
-from streamser.training.corpora.cremad import ARCHIVE
+from streamser.training.corpora.acted import CREMAD_ARCHIVE
 from tests.emotion.voices import speak
 
 __all__ = ["make_data", "spoken"]
@@ -76,7 +76,7 @@ def _cremad(root: Path) -> None:
     # A band that is its neighbour's twin: of each pair's power, the level of before is left.
     wide = np.repeat(np.concatenate(frames), 2, axis=1)
     np.savez(
-        root / ARCHIVE,
+        root / CREMAD_ARCHIVE,
         mel_dt=np.diff(wide, axis=0, prepend=np.zeros((1, 128), np.uint8)),
         offset=np.array([row["offset"] for row in rows]),
         n_frames=np.array([row["n_frames"] for row in rows]),

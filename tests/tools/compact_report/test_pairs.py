@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora import goemotions
+from streamser.training.corpora.texts import read_goemotions
 from tools.compact_report.bench import Bench
 from tools.compact_report.both import voice_and_words
 from tools.compact_report.pairs import (
@@ -21,7 +21,7 @@ NEUTRAL = CATEGORIES.index("neutral")
 def test_pairs_are_of_the_kind_they_say(bench: Bench) -> None:
     """Warm utterances only; the target is the emotional one."""
     corpus = bench.corpus("cremad")
-    texts = [item for item in goemotions.read(bench.data / "text") if item.split == "test"]
+    texts = [item for item in read_goemotions(bench.data / "text") if item.split == "test"]
     stream = Stream("1007", tuple(corpus.by_speaker()["1007"]) * 3)
     pairs = make(corpus, [stream], texts, seed=0)
     assert {pair.kind for pair in pairs} == set(KINDS)

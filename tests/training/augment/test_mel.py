@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.blocks import whisper_frames
+from streamser.emotion.compact.encoders import whisper_frames
 from streamser.emotion.frontend import Mel, band_weights, log_mel
 from streamser.training.augment.bands import (
     Telephone,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamser.training.augment import Augmenter, vocabulary_of
-from streamser.training.augment.words import SoundAlikes, disturb_words, plain
+from streamser.training.augment.augmenter import SoundAlikes, disturb_words, plain
 from streamser.training.settings import AugmentSettings
 
 VOCABULARY = vocabulary_of(

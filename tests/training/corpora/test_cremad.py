@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.cremad import ARCHIVE, read
+from streamser.training.corpora.acted import CREMAD_ARCHIVE, read_cremad
 from tests.data import shared_data
 from tests.training.corpora.trees import lay, sounds
 
@@ -55,7 +55,7 @@ def test_votes_are_those_of_the_query_within_the_four(
     expected: dict[str, tuple[float, ...]],
 ) -> None:
     """A clip in which most hear disgust or fear has no category."""
-    found = {item.speaker: item.votes for item in read(corpus, votes=votes)}
+    found = {item.speaker: item.votes for item in read_cremad(corpus, votes=votes)}
     assert found.keys() == expected.keys()
     for speaker, shares in expected.items():
         assert found[speaker] == pytest.approx(shares)
@@ -63,7 +63,7 @@ def test_votes_are_those_of_the_query_within_the_four(
 
 def test_a_copy_of_the_repository_has_words_and_the_projects_split(corpus: Path) -> None:
     """Sentences by their code, actors by the split of the spectrograms, no dimensions."""
-    items = read(corpus, categories="all")
+    items = read_cremad(corpus, categories="all")
     assert [(item.speaker, item.split, item.text) for item in items] == [
         ("1001", "train", "It's eleven o'clock."),
         ("1002", "dev", "Don't forget a jacket."),
@@ -76,32 +76,32 @@ def test_a_copy_of_the_repository_has_words_and_the_projects_split(corpus: Path)
 def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None:
     """Folder, votes, a file's name."""
     with pytest.raises(ConfigError, match=r"no AudioWAV.*github\.com/CheyneyComputerScience"):
-        read(tmp_path / "AudioWAV")
+        read_cremad(tmp_path / "AudioWAV")
     (corpus / "processedResults/tabulatedVotes.csv").unlink()
     with pytest.raises(ConfigError, match=r"no processedResults/tabulatedVotes\.csv"):
-        read(corpus)
-    assert len(read(corpus, votes="intended")) == 2
+        read_cremad(corpus)
+    assert len(read_cremad(corpus, votes="intended")) == 2
     sounds(corpus, "AudioWAV/noise.wav")
     with pytest.raises(ConfigError, match=r"'noise' is not named as CREMA-D's clips are"):
-        read(corpus, votes="intended")
+        read_cremad(corpus, votes="intended")
 
 
 def test_a_table_of_spectrograms_with_a_wrong_number_is_refused(tmp_path: Path) -> None:
     """With its line."""
-    np.savez(tmp_path / ARCHIVE, mel=np.zeros((4, 64), np.uint8))
+    np.savez(tmp_path / CREMAD_ARCHIVE, mel=np.zeros((4, 64), np.uint8))
     head = "name,speaker,text,n_frames,offset,split\n"
     lay(tmp_path, {"labels.csv": head + "1001_DFA_ANG_XX,1001,Don't.,many,0,train\n"})
     with pytest.raises(ConfigError, match=r"labels\.csv line 2: n_frames 'many' is not a number"):
-        read(tmp_path, votes="intended", dimensions="none")
+        read_cremad(tmp_path, votes="intended", dimensions="none")
     lay(tmp_path, {"labels.csv": head + "1001_DFA_ANG_XX,1001,Well, no.,9,0,train\n"})
     with pytest.raises(ConfigError, match=r"labels\.csv line 2: 7 cells, its header 6"):
-        read(tmp_path, votes="intended", dimensions="none")
+        read_cremad(tmp_path, votes="intended", dimensions="none")
 
 
 def test_the_real_spectrograms_have_91_actors_and_7431_clips() -> None:
     """63, 9 and 19 actors; the intended label of 4,894 clips is one of the four."""
     root = shared_data("cremad_mel")
-    items = read(root, votes="intended", categories="all")
+    items = read_cremad(root, votes="intended", categories="all")
     assert len(items) == 7431
     speakers = {split: set[str]() for split in ("train", "dev", "test")}
     for item in items:
@@ -121,9 +121,9 @@ def test_the_real_spectrograms_have_91_actors_and_7431_clips() -> None:
 
 def test_the_two_layouts_agree(tmp_path: Path) -> None:
     """The split and the words by a clip's name are those of the spectrograms' table."""
-    ready = read(shared_data("cremad_mel"), votes="intended", categories="all")
+    ready = read_cremad(shared_data("cremad_mel"), votes="intended", categories="all")
     sounds(tmp_path, *(f"AudioWAV/{item.id}.wav" for item in ready))
-    made = {item.id: item for item in read(tmp_path, votes="intended", categories="all")}
+    made = {item.id: item for item in read_cremad(tmp_path, votes="intended", categories="all")}
     for item in ready:
         twin = made[item.id]
         assert (twin.split, twin.speaker, twin.text, twin.votes) == (
@@ -136,7 +136,7 @@ def test_the_two_layouts_agree(tmp_path: Path) -> None:
 
 def test_real_votes_by_voice_are_shares_and_proxies_in_the_unit_interval() -> None:
     """The voice alone says neutral most often."""
-    items = read(shared_data("cremad_mel"), votes="voice")
+    items = read_cremad(shared_data("cremad_mel"), votes="voice")
     assert Counter(item.category for item in items).most_common(1) == [("neutral", 3891)]
     assert all(sum(item.votes or ()) == pytest.approx(1) for item in items)
     assert all(0 <= value <= 1 for item in items for value in item.dimensions)

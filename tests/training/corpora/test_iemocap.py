@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.dialogues import read_iemocap
+from streamser.training.corpora.conversations import read_iemocap
 from streamser.training.folds import leave_one_session_out, leave_one_speaker_out
 from streamser.training.manifest import Item
 from tests.training.corpora.trees import lay

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.dialogues import read_meld
+from streamser.training.corpora.conversations import read_meld
 from streamser.training.folds import leave_one_speaker_out
 from streamser.training.manifest import read_manifest, write_manifest
 from tests.training.corpora.trees import lay, sounds

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.msp_podcast import read
+from streamser.training.corpora.conversations import read_msp_podcast
 from streamser.training.manifest import read_manifest, write_manifest
 from tests.training.corpora.trees import lay
 
@@ -47,21 +47,21 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_partitions_become_splits_and_one_test_set_is_taken(corpus: Path) -> None:
     """Test1 unless another is asked for."""
-    splits = {item.id[-9:]: item.split for item in read(corpus)}
+    splits = {item.id[-9:]: item.split for item in read_msp_podcast(corpus)}
     assert splits == {
         "0001_0008": "test",
         "0001_0019": "train",
         "0002_0033": "train",
         "0003_0002": "dev",
     }
-    second = read(corpus, test="test2", categories="all")
+    second = read_msp_podcast(corpus, test="test2", categories="all")
     assert [item.id[-9:] for item in second if item.split == "test"] == ["0004_0002"]
-    assert len(read(corpus, test="all", categories="all")) == 7
+    assert len(read_msp_podcast(corpus, test="all", categories="all")) == 7
 
 
 def test_letters_become_categories_and_others_none(corpus: Path) -> None:
     """Surprise and no agreement keep their ratings only."""
-    found = {item.id[-9:]: item.category for item in read(corpus, categories="all")}
+    found = {item.id[-9:]: item.category for item in read_msp_podcast(corpus, categories="all")}
     assert found == {
         "0001_0008": "neutral",
         "0001_0019": "happy",
@@ -73,10 +73,10 @@ def test_letters_become_categories_and_others_none(corpus: Path) -> None:
 
 def test_raters_give_shares_where_they_agree_with_the_consensus(corpus: Path) -> None:
     """Two happy, one neutral, the surprise left out; one that says sad of an A is not heard."""
-    votes = {item.id[-9:]: item.votes for item in read(corpus)}
+    votes = {item.id[-9:]: item.votes for item in read_msp_podcast(corpus)}
     assert votes["0001_0019"] == pytest.approx((1 / 3, 2 / 3, 0, 0))
     assert votes["0002_0033"] == (0.0, 0.0, 0.0, 1.0)
-    hard = {item.id[-9:]: item.votes for item in read(corpus, votes="consensus")}
+    hard = {item.id[-9:]: item.votes for item in read_msp_podcast(corpus, votes="consensus")}
     assert hard["0001_0019"] == (0.0, 1.0, 0.0, 0.0)
 
 
@@ -93,20 +93,20 @@ def test_older_releases_keep_the_details_in_one_column(corpus: Path) -> None:
             )
         },
     )
-    votes = {item.id[-9:]: item.votes for item in read(corpus)}
+    votes = {item.id[-9:]: item.votes for item in read_msp_podcast(corpus)}
     assert votes["0001_0019"] == pytest.approx((1 / 3, 2 / 3, 0, 0))
 
 
 def test_ratings_are_on_1_to_7_in_the_order_of_the_manifest(corpus: Path) -> None:
     """The table's order is arousal, valence, dominance; Test3 has none."""
-    items = {item.id[-9:]: item for item in read(corpus, test="all", categories="all")}
+    items = {item.id[-9:]: item for item in read_msp_podcast(corpus, test="all", categories="all")}
     assert items["0001_0019"].dimensions == pytest.approx((0.875, 0.75, 0.625))
     assert all(math.isnan(value) for value in items["0005_0002"].dimensions)
 
 
 def test_unknown_speakers_are_one_for_each_recording_and_partition(corpus: Path) -> None:
     """So that the table is no leak by name; and it can be written and read back."""
-    items = read(corpus, test="all", categories="all")
+    items = read_msp_podcast(corpus, test="all", categories="all")
     speakers = {item.id[-9:]: item.speaker for item in items}
     assert speakers["0001_0019"] == "unknown-0001-train"
     assert speakers["0004_0002"] == "unknown-0004-test"
@@ -117,7 +117,7 @@ def test_unknown_speakers_are_one_for_each_recording_and_partition(corpus: Path)
 
 def test_words_are_read_where_there_are_any(corpus: Path) -> None:
     """Transcripts hold one file for each turn."""
-    texts = {item.id[-9:]: item.text for item in read(corpus)}
+    texts = {item.id[-9:]: item.text for item in read_msp_podcast(corpus)}
     assert texts["0001_0008"] == "And that was that."
     assert texts["0002_0033"] is None
 
@@ -127,16 +127,16 @@ def test_what_is_missing_or_wrong_is_named(corpus: Path, tmp_path: Path) -> None
     table = corpus / "Labels/labels_consensus.csv"
     table.write_text(CONSENSUS.replace("Test1", "Held out"))
     with pytest.raises(ConfigError, match="line 2: Split_Set 'Held out' is none of Train"):
-        read(corpus)
+        read_msp_podcast(corpus)
     table.write_text(CONSENSUS.replace(",N,2.2", ",Q,2.2"))
     with pytest.raises(ConfigError, match="line 2: EmoClass 'Q' is none of"):
-        read(corpus)
+        read_msp_podcast(corpus)
     table.write_text(CONSENSUS.replace("6.25", "7.25"))
     with pytest.raises(ConfigError, match=r"line 3: valence 7\.25 is off the scale 1:7"):
-        read(corpus)
+        read_msp_podcast(corpus)
     table.write_text(CONSENSUS.replace("EmoVal", "Valence"))
     with pytest.raises(ConfigError, match="lacks the column 'EmoVal'"):
-        read(corpus)
+        read_msp_podcast(corpus)
     table.unlink()
     with pytest.raises(ConfigError, match=r"no Labels/labels_consensus\.csv"):
-        read(corpus)
+        read_msp_podcast(corpus)

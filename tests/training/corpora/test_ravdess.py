@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.ravdess import read
+from streamser.training.corpora.acted import read_ravdess
 from tests.data import shared_data
 from tests.training.corpora.trees import sounds
 
@@ -28,7 +28,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_speech_is_read_from_the_name(corpus: Path) -> None:
     """Songs, videos and other files are left out; calm is neutral."""
-    items = read(corpus)
+    items = read_ravdess(corpus)
     assert [item.category for item in items] == ["neutral", "neutral", "happy", "sad", "angry"]
     assert {(item.speaker, item.split, item.text) for item in items} == {
         ("12", "test", "Dogs are sitting by the door.")
@@ -37,13 +37,13 @@ def test_speech_is_read_from_the_name(corpus: Path) -> None:
 
 def test_calm_can_be_none_of_the_four(corpus: Path) -> None:
     """Then it is left out, or kept without a category."""
-    assert [item.category for item in read(corpus, calm="drop")] == [
+    assert [item.category for item in read_ravdess(corpus, calm="drop")] == [
         "neutral",
         "happy",
         "sad",
         "angry",
     ]
-    kept = read(corpus, calm="drop", categories="all")
+    kept = read_ravdess(corpus, calm="drop", categories="all")
     assert Counter(item.category for item in kept)[None] == 4
     assert len(kept) == 8
 
@@ -51,15 +51,15 @@ def test_calm_can_be_none_of_the_four(corpus: Path) -> None:
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     """An empty folder and a code there is none of."""
     with pytest.raises(ConfigError, match=r"no copy of RAVDESS.*zenodo"):
-        read(tmp_path)
+        read_ravdess(tmp_path)
     sounds(tmp_path, "03-01-09-01-02-01-12.wav")
     with pytest.raises(ConfigError, match=r"03-01-09-01-02-01-12\.wav is not named as RAVDESS"):
-        read(tmp_path)
+        read_ravdess(tmp_path)
 
 
 def test_the_real_recordings_are_704_of_12_actors() -> None:
     """Half of the corpus."""
-    items = read(shared_data("ravdess_eval"), categories="all")
+    items = read_ravdess(shared_data("ravdess_eval"), categories="all")
     assert len(items) == 704
     assert len({item.speaker for item in items}) == 12
     assert Counter(item.category for item in items) == {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.xed import read
+from streamser.training.corpora.texts import read_xed
 from tests.data import shared_data
 from tests.training.corpora.trees import lay
 
@@ -28,7 +28,7 @@ def test_numbers_are_labels_and_only_single_ones_are_categories(tmp_path: Path) 
         tmp_path,
         {"AnnotatedData/en-annotated.tsv": LINES, "AnnotatedData/neu_en.txt": NEUTRAL},
     )
-    found = {item.text: item.category for item in read(tmp_path)}
+    found = {item.text: item.category for item in read_xed(tmp_path)}
     assert found == {
         "Ah , for fuck's sake , mate .": "angry",
         "Oh , joy .": "happy",
@@ -36,28 +36,28 @@ def test_numbers_are_labels_and_only_single_ones_are_categories(tmp_path: Path) 
         "Yeah I was just telling him.": "neutral",
         "Last card.": "neutral",
     }
-    assert {item.split for item in read(tmp_path)} == {""}
-    assert len(read(tmp_path, categories="all")) == 7
+    assert {item.split for item in read_xed(tmp_path)} == {""}
+    assert len(read_xed(tmp_path, categories="all")) == 7
 
 
 def test_without_the_neutral_lines_there_is_no_neutral(tmp_path: Path) -> None:
     """They may have been left out of a copy."""
     lay(tmp_path, {"en-annotated.tsv": LINES})
-    assert Counter(item.category for item in read(tmp_path))["neutral"] == 0
+    assert Counter(item.category for item in read_xed(tmp_path))["neutral"] == 0
 
 
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     """A file, a line."""
     with pytest.raises(ConfigError, match=r"no copy of XED.*Helsinki-NLP"):
-        read(tmp_path)
+        read_xed(tmp_path)
     lay(tmp_path, {"en-annotated.tsv": LINES + "no label\n"})
     with pytest.raises(ConfigError, match=r"en-annotated\.tsv line 6: not text and label numbers"):
-        read(tmp_path)
+        read_xed(tmp_path)
 
 
 def test_the_real_lines_are_27187() -> None:
     """Neutral ones and those of one emotion; each has an id of its own."""
-    items = read(shared_data("text"), categories="all")
+    items = read_xed(shared_data("text"), categories="all")
     assert len(items) == len({item.id for item in items}) == 27187
     assert Counter(item.category for item in items) == {
         "neutral": 9662,

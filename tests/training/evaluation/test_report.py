@@ -119,6 +119,15 @@ def test_what_was_left_out_is_said(evaluation: Evaluation) -> None:
     assert "noise: white noise" in text
 
 
+def test_a_model_of_the_program_is_measured_as_it_is_told(evaluation: Evaluation) -> None:
+    """Its calibration is part of its answers, and has no raw figures beside it."""
+    told = replace(PROVENANCE, told=True, calibrations={"audio": "some voices"})
+    text = markdown(replace(evaluation, provenance=told))
+    assert "calibration of audio: some voices" in text
+    assert "Answers are measured as the program tells them" in text
+    assert "holds no calibration" not in text
+
+
 def test_the_commonest_category_is_the_figure_to_beat(evaluation: Evaluation) -> None:
     """Beside a WAR stands that of always answering the commonest category."""
     counts = evaluation.entries[0].result.overall.classes

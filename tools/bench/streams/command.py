@@ -13,9 +13,8 @@ import typer
 from msgspec.structs import replace
 
 from streamser.audio.clip import to_ms
-from streamser.cli.console import tell
+from streamser.cli.console import ending_soon, tell
 from streamser.cli.options import Common, JsonFile, MarkdownFile, takes_settings
-from streamser.cli.signals import ending_soon
 from streamser.client.wire import REALTIME, ServerError, endpoint
 from streamser.errors import AudioError, ConfigError
 from streamser.machine import usable_cores
