@@ -34,7 +34,19 @@ MOST_VERBS = 6
 ROAD = ("events", "audio", "speech", "emotion", "pipeline", "server")
 # The words of Python and of the field, which everybody knows; the field of an event; and what each
 # model, and whatever stands before one, has by the interface of models.
-COMMON = {"close", "start", "stop", "open", "flush", "reset", "load", "clear", "clock_ms"}
+COMMON = {
+    "snapshot",
+    "restore",
+    "close",
+    "start",
+    "stop",
+    "open",
+    "flush",
+    "reset",
+    "load",
+    "clear",
+    "clock_ms",
+}
 INTERFACE = {"forget", "new_speaker", "predict"}
 
 # What does not hold yet; each is taken out by who mends it.

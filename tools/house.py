@@ -42,6 +42,7 @@ FLOORS: Mapping[str, int] = {
     "pipeline": 5,
     "export": 6,
     "report": 6,
+    "hosting": 6,
     "replay": 7,
     "training": 7,
     "api": 8,

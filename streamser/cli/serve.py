@@ -208,7 +208,7 @@ async def _remove_older(recorder: SessionRecorder, days: int) -> None:
     """Remove what is older, now and every hour."""
     import asyncio
 
-    from streamser.hosting.local import run_beside
+    from streamser.hosting.hosted import run_beside
 
     while True:
         removed = await run_beside(partial(recorder.remove_older, days), "streamser-keep-days")

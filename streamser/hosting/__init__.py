@@ -1,6 +1,6 @@
 """Whole sessions hosted where their models live: in this process, or in worker processes.
 
-``records`` is what crosses; ``hosted`` drives a session on an event loop, ``process`` many of them
-in a process of their own. ``link`` is the other end of such a process, ``remote`` a session there,
-with a ``journal`` to go on elsewhere, and ``pool`` places sessions and replaces what is lost.
+``records`` is what crosses. ``hosted`` drives sessions on an event loop, ``process`` is that loop
+in a process of its own, at the other end of a ``channel``. ``link`` is one such process as seen
+from here, ``remote`` a session there, and ``pool`` places sessions and replaces what is lost.
 """

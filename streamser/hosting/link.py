@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from streamser.hosting.blame import BlameBoard, InHand
-from streamser.hosting.frames import FrameProtocol
+from streamser.hosting.channel import BlameBoard, FrameProtocol, InHand
 from streamser.hosting.process import STUCK, host_sessions
 from streamser.hosting.records import FromWorker, Hosted, WorkerLoad
 from streamser.machine import use_one_blas_thread

@@ -74,6 +74,7 @@ class WorkerProcesses:
         self._refused: NotLoaded | None = None
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ended: list[WorkerLink] = []
         self._emptied = asyncio.Event()
 
     @property
@@ -147,10 +148,11 @@ class WorkerProcesses:
             except TimeoutError:
                 for link in list(self._links):
                     link.kill()
+                await self._emptied.wait()
         for task in list(self._tasks):
-            if task is not asyncio.current_task():
-                task.cancel()
+            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(link.how_it_ended() for link in self._ended))
 
     async def _spawn(self) -> None:
         numbers = {link.number for link in self._links}
@@ -202,14 +204,11 @@ class WorkerProcesses:
         if link.load is not None:
             self._lost_stats += link.load.stats
         if self._closing:
-            self._go(self._reap(link))
+            self._ended.append(link)
             return
         for session in lost:
             self._place(session)
         self._go(self._replace(link))
-
-    async def _reap(self, link: WorkerLink) -> None:
-        await link.how_it_ended()
 
     async def _replace(self, link: WorkerLink) -> None:
         """Let another worker take the place of one that is gone."""

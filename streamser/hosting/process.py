@@ -20,8 +20,7 @@ from typing import Final
 
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.hosting.blame import Bench, BlameBoard, InHand
-from streamser.hosting.frames import FrameProtocol, frame
+from streamser.hosting.channel import Bench, BlameBoard, FrameProtocol, InHand, frame
 from streamser.hosting.hosted import HostedSession
 from streamser.hosting.records import (
     Give,
@@ -35,11 +34,10 @@ from streamser.hosting.records import (
     WorkerLoad,
 )
 from streamser.machine import resident_bytes, use_one_blas_thread
-from streamser.pipeline.build import build_engine, build_vads
+from streamser.pipeline.build import WorkerPair, build_engine, build_vads
 from streamser.pipeline.engine import Abilities, Engine, Runner, Spent
-from streamser.pipeline.pair import WorkerPair
 from streamser.pipeline.requests import Outcome, Request
-from streamser.pipeline.resumable import ResumableSession
+from streamser.pipeline.restart import ResumableSession
 from streamser.pipeline.worker import BatchReport, InferenceWorker
 from streamser.settings import Settings
 from streamser.speech.vad import Vad

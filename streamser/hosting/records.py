@@ -52,7 +52,7 @@ class Mark(msgspec.Struct, frozen=True, tag=True):
     id: str
 
 
-class Report(msgspec.Struct, frozen=True, tag=True):
+class Notify(msgspec.Struct, frozen=True, tag=True):
     """Tell of a fault that is not the client's."""
 
     code: str
@@ -110,7 +110,7 @@ SessionInput: TypeAlias = (
     | Commit
     | Clear
     | Mark
-    | Report
+    | Notify
     | Advise
     | TrustSound
     | WelcomeBack

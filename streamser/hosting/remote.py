@@ -1,15 +1,204 @@
-"""A session in a worker process, as the process that talks to its client holds it."""
+"""A session in a worker process, as the process that talks to its client holds it.
+
+A ``Journal`` keeps what it was given and has told since it could last be gone on from: so much of
+the sound as another needs to take its place, an utterance's length and a little more.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from streamser import events
-from streamser.hosting.journal import Journal
+from streamser.events import SessionEvent
 from streamser.hosting.link import WorkerLink
-from streamser.hosting.records import Give, Leave, Listener, SessionInput, Told
-from streamser.pipeline.emitter import server_error
+from streamser.hosting.records import (
+    EndReplay,
+    Give,
+    Lapse,
+    Leave,
+    Listener,
+    Open,
+    Push,
+    SessionInput,
+    Told,
+)
+from streamser.pipeline.emitter import EventKey, key_of, server_error
+from streamser.pipeline.restart import RestartPoint, Resumption
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+
+_SAMPLE_BYTES = 4
+
+
+class _Entry(msgspec.Struct, frozen=True, eq=False):
+    """Keep something that was given; ``begin`` is the session's sample at that moment."""
+
+    index: int
+    begin: int
+    item: SessionInput
+
+    @property
+    def end(self) -> int:
+        """Return the sample after it."""
+        if isinstance(self.item, Push):
+            return self.begin + len(self.item.samples) // _SAMPLE_BYTES
+        return self.begin
+
+
+class Journal:
+    """Keep what is needed to let a session go on elsewhere."""
+
+    def __init__(self, config: SessionConfig, voice: SessionSnapshot | None) -> None:
+        self._first = config
+        self._voice = voice
+        self._ordered = config.ordered
+        self._entries: deque[_Entry] = deque()
+        self._inputs = 0
+        self._position = 0
+        self._heard = 0
+        self._seq = 0
+        self._told: list[tuple[int, EventKey]] = []
+        self._texts: dict[str, str] = {}
+        self._due: dict[str, None] = {}
+        self._point: RestartPoint | None = None
+        self._suspects: dict[int, int] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many samples were given and are not known to be heard."""
+        return self._position - self._heard
+
+    @property
+    def point(self) -> RestartPoint | None:
+        """Return where the session could be gone on from, if that is not its beginning."""
+        return self._point
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much sound is kept."""
+        items = (entry.item for entry in self._entries)
+        return sum(len(item.samples) for item in items if isinstance(item, Push))
+
+    @property
+    def seq(self) -> int:
+        """Return the number of the last event that was told."""
+        return self._seq
+
+    def due(self) -> list[str]:
+        """Return the items that are over and have no final yet, in their order."""
+        return list(self._due)
+
+    def give(self, item: SessionInput) -> None:
+        """Keep what is given to the session."""
+        entry = _Entry(self._inputs, self._position, item)
+        self._entries.append(entry)
+        self._inputs += 1
+        self._position = entry.end
+
+    def note(self, told: Told) -> None:
+        """Take note of what the session has told."""
+        self._heard = told.position
+        for index, lapse in told.lapses:
+            self._insert(index, lapse)
+        for event in told.events:
+            self._note_event(event)
+        if told.point is not None:
+            self._forget_before(told.point)
+
+    def blame(self, utterance: int) -> None:
+        """Take note that models were lost over an utterance of this session."""
+        self._suspects[utterance] = self._suspects.get(utterance, 0) + 1
+
+    def replay(self) -> tuple[Open, list[SessionInput]]:
+        """Return how another begins in this one's place, and what it is to be given then.
+
+        From here on inputs are counted as that one counts them.
+        """
+        point = self._point
+        if point is None:
+            # Nothing was told yet: it has not even begun.
+            self._entries = deque(each for each in self._entries if each.index >= 0)
+            return Open(self._first, self._voice), [entry.item for entry in self._entries]
+        past = Resumption(
+            point=point,
+            sound=self._sound(point),
+            seq=self._seq,
+            told=tuple(key for _, key in self._told),
+            texts={} if self._ordered else dict(self._texts),
+            suspects=dict(self._suspects),
+        )
+        items = [*self._items_from(point), EndReplay()]
+        self._entries = deque([_Entry(-1, point.needs_from, Push(past.sound, 0.0, 0))])
+        self._inputs, self._position = point.boundary.inputs, point.position
+        self._heard = point.position
+        for item in items:
+            self.give(item)
+        return Open(point.config, past=past), items
+
+    def _sound(self, point: RestartPoint) -> bytes:
+        parts = []
+        for entry in self._entries:
+            if isinstance(entry.item, Push) and entry.end > point.needs_from:
+                begin = max(0, point.needs_from - entry.begin)
+                end = min(entry.end, point.position) - entry.begin
+                if end > begin:
+                    parts.append(entry.item.samples[_SAMPLE_BYTES * begin : _SAMPLE_BYTES * end])
+        return b"".join(parts)
+
+    def _items_from(self, point: RestartPoint) -> list[SessionInput]:
+        items: list[SessionInput] = []
+        for entry in self._entries:
+            item = entry.item
+            if isinstance(item, Push):
+                if entry.end > point.position:
+                    skip = max(0, point.position - entry.begin)
+                    rest = item.samples[_SAMPLE_BYTES * skip :]
+                    items.append(Push(rest, item.arrived, item.reached))
+            elif entry.index >= point.boundary.inputs and not isinstance(item, EndReplay):
+                items.append(item)
+        return items
+
+    def _insert(self, index: int, lapse: Lapse) -> None:
+        """Put time that has passed by itself where it passed: before an input."""
+        place = sum(entry.index < index for entry in self._entries)
+        begin = self._entries[place - 1].end if place else self._heard
+        self._entries.insert(place, _Entry(index, begin, lapse))
+
+    def _note_event(self, event: SessionEvent) -> None:
+        self._seq = event.seq
+        key = key_of(event, ordered=self._ordered)
+        if key is not None:
+            self._told.append((event.seq, key))
+        match event:
+            case events.Committed(item_id=item_id):
+                self._due[item_id] = None
+            case events.Cleared():
+                self._texts = {
+                    item: text for item, text in self._texts.items() if item in self._due
+                }
+            case events.TranscriptionDelta(item_id=item_id, delta=delta):
+                self._texts[item_id] = self._texts.get(item_id, "") + delta
+            case (
+                events.EmotionCompleted(item_id=item_id)
+                | events.TranscriptionFailed(item_id=item_id)
+            ):
+                self._due.pop(item_id, None)
+                self._texts.pop(item_id, None)
+                self._suspects.pop(int(item_id.rpartition("_")[2]), None)
+
+    def _forget_before(self, point: RestartPoint) -> None:
+        self._point = point
+        while self._entries and self._is_over(self._entries[0], point):
+            self._entries.popleft()
+        since = [told for told in self._told if told[0] > point.seq]
+        self._told = [*((point.seq, key) for key in point.expected), *since]
+
+    def _is_over(self, entry: _Entry, point: RestartPoint) -> bool:
+        if isinstance(entry.item, Push):
+            return entry.end <= point.needs_from
+        return entry.index < point.boundary.inputs
 
 
 class RemoteSession:

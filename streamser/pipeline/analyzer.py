@@ -21,6 +21,7 @@ from streamser.emotion.model import SpeakerModel
 from streamser.events import Event, ModelNames
 from streamser.pipeline.build import (
     Part,
+    WorkerPair,
     build_engine,
     build_session,
     build_vads,
@@ -29,7 +30,6 @@ from streamser.pipeline.build import (
     name_models,
 )
 from streamser.pipeline.engine import Runner
-from streamser.pipeline.pair import WorkerPair
 from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream

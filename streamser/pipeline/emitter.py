@@ -7,18 +7,19 @@ utterance: the session does.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, Literal, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
+from streamser import events
 from streamser.audio.clip import SAMPLE_RATE, to_ms, to_samples
 from streamser.emotion.model import Prediction
 from streamser.emotion.mood import MoodState
 from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
 from streamser.pipeline.requests import Fault
-from streamser.pipeline.restart import ToldEvents
 from streamser.pipeline.utterance import Slot, Utterance
 from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
@@ -38,6 +39,77 @@ UNREADABLE: Final = Prediction(
     modalities=(),
 )
 """What is read from sound in which no voice can be heard; a mood takes nothing from it."""
+
+
+EventKey: TypeAlias = tuple[str, str]
+"""What makes an event the same one when it comes again: its type, and what it speaks of."""
+
+_IN_PASSING = (
+    events.TranscriptPartial,
+    events.TranscriptionDelta,
+    events.EmotionDelta,
+    events.Overload,
+)
+"""They depend on timing: others come in their place."""
+
+_FINALS = (
+    events.TranscriptionCompleted,
+    events.EmotionCompleted,
+    events.MoodUpdated,
+    events.TranscriptionFailed,
+)
+"""They move the point that a session goes on from, and so never come again."""
+
+_STARTED = "input_audio_buffer.speech_started"
+_COMMITTED = "input_audio_buffer.committed"
+
+
+class Counts(msgspec.Struct):
+    """Count what a session has told of; ``numbers`` are utterances begun, ``speech`` is samples."""
+
+    numbers: int = 0
+    utterances: int = 0
+    failed: int = 0
+    speech: int = 0
+
+
+def key_of(event: events.Event, *, ordered: bool) -> EventKey | None:
+    """Return what makes an event the same one; ``None`` where it does not come again.
+
+    In an ``ordered`` session what is told in passing comes again, too.
+    """
+    if isinstance(event, _FINALS) or (not ordered and isinstance(event, _IN_PASSING)):
+        return None
+    name = getattr(event, "item_id", None) or getattr(event, "id", None) or ""
+    return event.type, str(name)
+
+
+class ToldEvents:
+    """Count what was told and will come again."""
+
+    def __init__(self, told: Iterable[EventKey], *, ordered: bool) -> None:
+        self._left = Counter(told)
+        self._ordered = ordered
+
+    def was_told(self, event: events.Event) -> bool:
+        """Return whether an event comes again, each as often as it was told."""
+        key = key_of(event, ordered=self._ordered)
+        if key is None or not self._left[key]:
+            return False
+        self._left[key] -= 1
+        return True
+
+    @property
+    def expected(self) -> tuple[EventKey, ...]:
+        """Return what has not come again so far."""
+        return tuple(self._left.elements())
+
+    def lost_items(self) -> list[tuple[str, bool]]:
+        """Return items that have not come again, in their order, and whether they were over."""
+        left = [key for key, count in self._left.items() if count]
+        over = [name for kind, name in left if kind == _COMMITTED]
+        begun = [name for kind, name in left if kind == _STARTED and name not in over]
+        return [*((name, True) for name in over), *((name, False) for name in begun)]
 
 
 class EventEmitter:

@@ -1,4 +1,4 @@
-"""Where a session can go on from, should whoever drives it be lost; pure.
+"""A session that another can go on from, in another process, where its own is lost; pure.
 
 A point is where the last utterance that was told of had closed: everything of the sound before it
 is told, and what comes after it comes again from the same sound. What of that was told already is
@@ -7,39 +7,25 @@ not told twice: ``ToldEvents`` knows it by what it says, since numbers and times
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Callable
 
 import msgspec
+import numpy as np
+from msgspec.structs import replace
 
 from streamser import events
+from streamser.audio.clip import to_ms, to_samples
+from streamser.emotion.model import SpeakerModel
 from streamser.emotion.mood import MoodMemory
+from streamser.pipeline.emitter import Counts, EventKey, ToldEvents
 from streamser.pipeline.hearing import HearingState
+from streamser.pipeline.requests import Fault
+from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
 from streamser.pipeline.speaker_state import SpeakersState
-
-EventKey: TypeAlias = tuple[str, str]
-"""What makes an event the same one when it comes again: its type, and what it speaks of."""
-
-_IN_PASSING = (
-    events.TranscriptPartial,
-    events.TranscriptionDelta,
-    events.EmotionDelta,
-    events.Overload,
-)
-"""They depend on timing: others come in their place."""
-
-_FINALS = (
-    events.TranscriptionCompleted,
-    events.EmotionCompleted,
-    events.MoodUpdated,
-    events.TranscriptionFailed,
-)
-"""They move the point that a session goes on from, and so never come again."""
-
-_STARTED = "input_audio_buffer.speech_started"
-_COMMITTED = "input_audio_buffer.committed"
+from streamser.pipeline.utterance import Utterance
+from streamser.speech.endpointing import Closed, EndpointEvent
+from streamser.speech.vad import Vad
 
 
 class OpenUtterance(msgspec.Struct, frozen=True):
@@ -49,15 +35,6 @@ class OpenUtterance(msgspec.Struct, frozen=True):
     start: int
     speech: int
     readings: int
-
-
-class Counts(msgspec.Struct):
-    """Count what a session has told of; ``numbers`` are utterances begun, ``speech`` is samples."""
-
-    numbers: int = 0
-    utterances: int = 0
-    failed: int = 0
-    speech: int = 0
 
 
 class Boundary(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,40 +100,170 @@ class Resumption(msgspec.Struct, frozen=True, kw_only=True):
     suspects: dict[int, int]
 
 
-def key_of(event: events.Event, *, ordered: bool) -> EventKey | None:
-    """Return what makes an event the same one; ``None`` where it does not come again.
+_POINT_EVERY = to_samples(5000)
+"""Sound without anything to tell, after which what is kept of it may go."""
 
-    In an ``ordered`` session what is told in passing comes again, too.
+_LOST = Fault("worker_died", "the process of the models ended")
+
+
+class ResumableSession(Session):
+    """Say now and then where another could go on from, or go on from where another was.
+
+    ``inputs`` is how much of what was given to the session is over: sound that is being heard
+    is not, anything else is from its beginning on. Whoever drives the session keeps it.
     """
-    if isinstance(event, _FINALS) or (not ordered and isinstance(event, _IN_PASSING)):
-        return None
-    name = getattr(event, "item_id", None) or getattr(event, "id", None) or ""
-    return event.type, str(name)
 
+    def __init__(
+        self, config: SessionConfig, vad: Vad, new_speaker: Callable[[], SpeakerModel]
+    ) -> None:
+        super().__init__(config, vad, new_speaker)
+        self.inputs = 0
+        self._boundaries: dict[str, Boundary] = {}
+        self._settled: tuple[Boundary, int, tuple[EventKey, ...]] | None = None
+        self._replaying = False
+        self._texts: dict[str, str] = {}
+        # The first is where nothing was heard yet.
+        self._point_at = -_POINT_EVERY
 
-class ToldEvents:
-    """Count what was told and will come again."""
+    def restart_point(self) -> RestartPoint | None:
+        """Return where another could go on from, if that has moved since it was last asked.
 
-    def __init__(self, told: Iterable[EventKey], *, ordered: bool) -> None:
-        self._left = Counter(told)
-        self._ordered = ordered
+        That is where the last utterance told of had closed, or, after a while in which nothing
+        was to be told, here. Raises what a speaker model raises.
+        """
+        settled, self._settled = self._settled, None
+        if settled is None:
+            far = self.position - self._point_at >= _POINT_EVERY
+            busy = self._open is not None or not self._hearing.idle or not self._events.is_empty
+            if busy or not far or self._ending or self._replaying:
+                return None
+            settled = self._boundary(), self._events.seq, self._expected
+        at, seq, expected = settled
+        self._point_at = at.hearing.turns.position
+        return RestartPoint(
+            boundary=at,
+            # Of an ordered session everything after the final comes again, in its order.
+            seq=seq if self._config.ordered else at.seq,
+            expected=expected if self._config.ordered else at.expected,
+            config=self._config,
+            speakers=self.speakers.state(),
+            mood=self._mood.snapshot(),
+            failed=self._counts.failed,
+            dropped=(self._dropped_partials.total, self._dropped_audio.total),
+            readable=self._tracker.readable,
+        )
 
-    def was_told(self, event: events.Event) -> bool:
-        """Return whether an event comes again, each as often as it was told."""
-        key = key_of(event, ordered=self._ordered)
-        if key is None or not self._left[key]:
-            return False
-        self._left[key] -= 1
-        return True
+    def resume(self, past: Resumption) -> None:
+        """Take the place of another session of the same configuration, in place of ``begin``.
+
+        What it was given since the point is to be given again, sound from its ``position`` on;
+        then comes ``end_replay``.
+        """
+        point, at = past.point, past.point.boundary
+        self._hearing.restore(at.hearing, np.frombuffer(past.sound, np.float32))
+        self._tracker.ring, self._tracker.readable = self._hearing.ring, point.readable
+        self._tracker.suspects = past.suspects
+        self.speakers.go_on(point.speakers)
+        self._mood.restore(point.mood)
+        self._counts = replace(at.counts, failed=point.failed)
+        self._dropped_partials.total, self._dropped_audio.total = point.dropped
+        self._markers, self._texts = list(at.markers), dict(past.texts)
+        if at.last_item is not None:
+            self._last = Utterance(number=0, item_id=at.last_item, start=0)
+        if at.open is not None:
+            self._open = Utterance(
+                number=at.open.number,
+                item_id=self._item_id(at.open.number),
+                start=at.open.start,
+                speech=at.open.speech,
+                readings=at.open.readings,
+                told=self._texts.pop(self._item_id(at.open.number), ""),
+            )
+        self._events.seq = past.seq
+        self._events.told = ToldEvents(past.told, ordered=self._config.ordered)
+        self.inputs, self._point_at, self._replaying = at.inputs, point.position, True
+
+    def end_replay(self) -> list[Output]:
+        """Go on; what was told of and has not come again has failed, so that nobody waits."""
+        self._replaying = False
+        told = self._events.told
+        if told is not None and not self._config.ordered:
+            for item_id, committed in told.lost_items():
+                self._lose_item(item_id, committed=committed)
+        return self._output()
+
+    def _follow(self, found: list[EndpointEvent]) -> None:
+        super()._follow(found)
+        if any(isinstance(event, Closed) for event in found):
+            assert self._last is not None, "what has closed is the last utterance"
+            item_id, boundary = self._last.item_id, self._boundary()
+            self._boundaries[item_id] = boundary
+            if self._last.slot is not None and self._last.slot.content is None:
+                # Its final stood ready, and has been told already.
+                self._settle(item_id)
+
+    def _start_utterance(self, start: int) -> None:
+        super()._start_utterance(start)
+        utterance = self._opened()
+        utterance.told = self._texts.pop(utterance.item_id, "")
+
+    def _ask_partial(self, end: int) -> None:
+        if self._replaying and not self._config.ordered:
+            # It would be told long after its time.
+            utterance = self._opened()
+            utterance.speech += self._hearing.window
+            every = self._config.partial_every
+            utterance.readings = utterance.speech // every if every else 0
+        else:
+            super()._ask_partial(end)
+
+    def _complete(self, utterance: Utterance) -> None:
+        super()._complete(utterance)
+        self._settle(utterance.item_id)
+
+    def _settle(self, item_id: str) -> None:
+        """Note that an utterance has been told of, and with it all before it."""
+        boundary = self._boundaries.pop(item_id, None)
+        if boundary is not None:
+            self._settled = boundary, self._events.seq, self._expected
 
     @property
-    def expected(self) -> tuple[EventKey, ...]:
-        """Return what has not come again so far."""
-        return tuple(self._left.elements())
+    def _expected(self) -> tuple[EventKey, ...]:
+        return () if self._events.told is None else self._events.told.expected
 
-    def lost_items(self) -> list[tuple[str, bool]]:
-        """Return items that have not come again, in their order, and whether they were over."""
-        left = [key for key, count in self._left.items() if count]
-        over = [name for kind, name in left if kind == _COMMITTED]
-        begun = [name for kind, name in left if kind == _STARTED and name not in over]
-        return [*((name, True) for name in over), *((name, False) for name in begun)]
+    def _boundary(self) -> Boundary:
+        goes_on = self._open
+        if goes_on is not None:
+            still = OpenUtterance(goes_on.number, goes_on.start, goes_on.speech, goes_on.readings)
+        return Boundary(
+            inputs=self.inputs,
+            seq=self._events.seq,
+            expected=self._expected,
+            hearing=self._hearing.snapshot(),
+            open=None if goes_on is None else still,
+            markers=tuple(self._markers),
+            counts=replace(self._counts),
+            last_item=None if self._last is None else self._last.item_id,
+        )
+
+    def _lose_item(self, item_id: str, *, committed: bool) -> None:
+        """Tell that an utterance is over and has failed: its sound was not heard the same again."""
+        self._counts.numbers = max(self._counts.numbers, int(item_id.rpartition("_")[2]))
+        self._counts.utterances += 1
+        if not committed:
+            previous = None if self._last is None else self._last.item_id
+            here = to_ms(self.position)
+            stopped = events.SpeechStopped(
+                **self._blank, item_id=item_id, audio_end_ms=here, reason="flush"
+            )
+            self._events.emit(stopped)
+            self._events.emit(
+                events.Committed(**self._blank, item_id=item_id, previous_item_id=previous)
+            )
+        here_too = self.position
+        lost = Utterance(number=0, item_id=item_id, start=here_too, end=here_too)
+        self._last = lost
+        self._fail(lost, _LOST)
+
+    def _item_id(self, number: int) -> str:
+        return f"item_{self._config.session_id}_{number}"

@@ -21,6 +21,7 @@ from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
 from streamser.pipeline.emitter import (
     UNREADABLE,
+    Counts,
     DropCounter,
     EventBuilder,
     EventEmitter,
@@ -29,7 +30,6 @@ from streamser.pipeline.emitter import (
 )
 from streamser.pipeline.hearing import Hearing
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
-from streamser.pipeline.restart import Counts
 from streamser.pipeline.session_config import SessionConfig, describe
 from streamser.pipeline.speaker_state import SpeakerModels
 from streamser.pipeline.utterance import (

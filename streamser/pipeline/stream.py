@@ -24,7 +24,7 @@ from streamser.audio.reader import KEPT, AudioItem, AudioReader, Chunk, EndOfStr
 from streamser.audio.source import AudioSource, Doubt
 from streamser.errors import StreamserError
 from streamser.events import Event
-from streamser.pipeline.pair import WorkerPair
+from streamser.pipeline.build import WorkerPair
 from streamser.pipeline.requests import Cancel, EmotionRequest, Outcome, Request, WordsRequest
 from streamser.pipeline.session import Output, Session
 

@@ -18,7 +18,7 @@ import msgspec
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.export.replay import Playback, Playlist
-from streamser.hosting.local import LocalHost, run_beside
+from streamser.hosting.hosted import LocalHost, run_beside
 from streamser.hosting.pool import WorkerProcesses, useful_workers
 from streamser.hosting.records import SessionHost
 from streamser.pipeline.analyzer import Analyzer

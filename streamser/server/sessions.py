@@ -66,7 +66,7 @@ class ManagedSession:
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
 
-    def refuse(self, error: events.ErrorBody) -> None:
+    def on_refusal(self, error: events.ErrorBody) -> None:
         """Tell the client alone: what it does wrong is no event of its session."""
         if self.connection is not None:
             self.connection.refuse(self.stream.session_id, error)
@@ -81,7 +81,7 @@ class ManagedSession:
         session_id = self.stream.session_id
         log_fault(error, session=session_id, meeting=self.meeting, peer=self.peer)
 
-    def fail(self, error: Exception) -> None:
+    def on_fault(self, error: Exception) -> None:
         """End the stream and its connection, as something has failed."""
         if self.connection is not None and not self.failed:
             # It tells its client, and comes to ``release`` with the fault.

@@ -33,9 +33,9 @@ from streamser.hosting.records import (
     Expect,
     Flush,
     Mark,
+    Notify,
     Push,
     Reconfigure,
-    Report,
     SessionHandle,
     SessionHost,
     SessionInput,
@@ -114,11 +114,11 @@ class StreamOwner(Protocol):
         """Pass an event on to everybody."""
         ...
 
-    def refuse(self, error: ErrorBody) -> None:
+    def on_refusal(self, error: ErrorBody) -> None:
         """Tell the client alone that something it asked for cannot be done."""
         ...
 
-    def fail(self, error: Exception) -> None:
+    def on_fault(self, error: Exception) -> None:
         """End the stream, as something has failed."""
         ...
 
@@ -251,7 +251,7 @@ class LiveStream:
 
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""
-        self._apply(Report(code, message))
+        self._apply(Notify(code, message))
 
     def welcome_back(self, missed: MissedEvents) -> None:
         """Tell a client that has come back where to go on, and what it cannot be told."""
@@ -301,8 +301,9 @@ class LiveStream:
         self._over.set()
         # We would keep each other, and the sound, until somebody looks for such circles.
         self._owner = _NOBODY
-        if self._handle is not None:
-            self._handle.leave()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            handle.leave()
 
     def _drain_resampler(self) -> None:
         if self._ending:
@@ -324,10 +325,10 @@ class LiveStream:
         for event in told.events:
             self._owner.on_event(event)
         for refusal in told.refusals:
-            self._owner.refuse(refusal)
+            self._owner.on_refusal(refusal)
         self._pending = told.pending
         if told.fault is not None:
-            self._owner.fail(ModelError(told.fault))
+            self._owner.on_fault(ModelError(told.fault))
         self._look_for_room()
         if told.closed:
             self._end()
@@ -370,10 +371,10 @@ class _Nobody:
     def on_event(self, event: Event) -> None:
         return
 
-    def refuse(self, error: ErrorBody) -> None:
+    def on_refusal(self, error: ErrorBody) -> None:
         return
 
-    def fail(self, error: Exception) -> None:
+    def on_fault(self, error: Exception) -> None:
         return
 
 

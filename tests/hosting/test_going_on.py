@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from streamser import events
 from streamser.audio.clip import Samples
-from streamser.hosting.journal import Journal
 from streamser.hosting.records import (
     Clear,
     Commit,
@@ -27,8 +26,9 @@ from streamser.hosting.records import (
     SessionInput,
     Told,
 )
+from streamser.hosting.remote import Journal
 from streamser.pipeline.requests import Outcome
-from streamser.pipeline.resumable import ResumableSession
+from streamser.pipeline.restart import ResumableSession
 from streamser.pipeline.session import Output
 from streamser.pipeline.session_config import SessionConfig
 from tests.pipeline.doubles import (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamser.hosting.local import LocalSession
+from streamser.hosting.hosted import LocalSession
 from tests.server.serving import EMOTION, Stage, demo, dial, encode, of_kind
 
 SPOKEN = encode(demo(1.5))
