@@ -39,9 +39,9 @@ from streamser.pipeline.utterance import (
     VoiceReady,
 )
 from streamser.speech import endpointing
-from streamser.speech.endpointing import ManualTurnDetector, TurnDetector
 from streamser.speech.hypothesis import agree, committed_text, units
-from streamser.speech.vad import Vad, VadTurnDetector
+from streamser.speech.turns import ManualTurnDetector, TurnDetector, VadTurnDetector
+from streamser.speech.vad import Vad
 
 logger = logging.getLogger(__name__)
 

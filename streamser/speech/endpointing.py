@@ -1,18 +1,14 @@
-"""Where utterances begin and end: endpointing as a pure state machine, and turns as clients commit.
-
-An ``Endpointer`` makes utterances of probabilities of speech (``streamser.speech.vad``). What
-finds a session's utterances, by itself or by hand, is a ``TurnDetector``.
-"""
+"""From speech probabilities to utterances: endpointing as a pure state machine."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
-from streamser.audio.clip import Ring, Samples, to_ms, to_samples
+from streamser.audio.clip import to_ms, to_samples
 from streamser.errors import ConfigError
 
 _GAP_WINDOWS = 2
@@ -20,12 +16,6 @@ _GAP_WINDOWS = 2
 
 _FEWEST_WINDOWS = 8
 """Windows that ``max_length`` must hold, so that its half holds an onset and a cut."""
-
-Commit: TypeAlias = Literal["commit", "no_sound"]
-"""Why an utterance ends without a pause: the client says so, or nothing comes any more."""
-
-MIN_COMMIT = to_samples(100)
-"""Samples that a client must have sent before it commits by hand, as OpenAI demands."""
 
 
 class EndpointerSettings(msgspec.Struct, frozen=True):
@@ -320,107 +310,3 @@ class Endpointer:
 
     def _end_by_pause(self) -> int:
         return min(self._speech_end + self.settings.tail, self._now)
-
-
-class TurnDetector(Protocol):
-    """Find the utterances of one session; positions are absolute samples of the session."""
-
-    window: int
-    """Samples of speech that each ``Extended`` stands for."""
-
-    @property
-    def heard(self) -> int:
-        """Return how many samples the session has heard."""
-        ...
-
-    @property
-    def idle(self) -> bool:
-        """Return whether no utterance is open and none has begun to."""
-        ...
-
-    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
-        """Hear from the beginning of ``samples``; return how many, and what they change.
-
-        At most up to the next window's end, so that whatever an event speaks of is still held.
-        """
-        ...
-
-    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
-        """Close what is open here; nothing comes where there is nothing to close."""
-        ...
-
-    def clear(self) -> None:
-        """Throw away what is open."""
-        ...
-
-    def flush(self) -> list[EndpointEvent]:
-        """Close what is open because the sound ends here."""
-        ...
-
-    def release(self) -> None:
-        """Let all that was heard be held, since others go on from here; only while idle."""
-        ...
-
-
-class ManualTurnDetector:
-    """Cut where the client commits, and at ``max_length`` samples at the latest.
-
-    Everything that is heard belongs to an utterance; begins at the end of what ``ring`` holds.
-    """
-
-    def __init__(self, ring: Ring, max_length: int, window: int) -> None:
-        self.window = window
-        self._ring = ring
-        self._max_length = max_length
-        self._start: int | None = None
-        self._extended = 0
-
-    @property
-    def heard(self) -> int:
-        """Return how many samples the session has heard."""
-        return self._ring.end
-
-    @property
-    def idle(self) -> bool:
-        """Return whether nothing waits to be committed."""
-        return self._start is None
-
-    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
-        """Hear at most one window."""
-        events: list[EndpointEvent] = []
-        if self._start is None:
-            self._start = self._extended = self._ring.end
-            events.append(Opened(self._start))
-        room = self._start + self._max_length - self._ring.end
-        take = min(len(samples), self._extended + self.window - self._ring.end, room)
-        self._ring.append(samples[:take])
-        if self._ring.end == self._extended + self.window:
-            self._extended = self._ring.end
-            events.append(Extended(self._extended))
-        if take == room:
-            events.append(self._close(self._start, "max_length"))
-        return take, events
-
-    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
-        """Close what was sent since the last commit, if it is long enough."""
-        if self._start is None or self._ring.end - self._start < MIN_COMMIT:
-            return []
-        return [self._close(self._start, reason)]
-
-    def clear(self) -> None:
-        """Throw away what was sent since the last commit."""
-        self._start = None
-
-    def flush(self) -> list[EndpointEvent]:
-        """Close what was sent since the last commit, if it is long enough: the sound ends here."""
-        if self._start is None or self._ring.end - self._start < MIN_COMMIT:
-            self._start = None
-            return []
-        return [self._close(self._start, "flush")]
-
-    def release(self) -> None:
-        """Have nothing back: all is held already."""
-
-    def _close(self, start: int, reason: Commit | Literal["max_length", "flush"]) -> Closed:
-        self._start = None
-        return Closed(start, self._ring.end, reason)

@@ -1,8 +1,4 @@
-"""Voice activity detection, and the turns that are found by it.
-
-The protocol, Silero, and WebRTC, which is cheap and poor in noise; ``VadTurnDetector`` goes from
-a session's sound to its utterances.
-"""
+"""Voice activity detection: the protocol, Silero, and WebRTC, which is cheap and poor in noise."""
 
 from __future__ import annotations
 
@@ -13,24 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from msgspec.structs import replace
 
-from streamser.audio.clip import SAMPLE_RATE, Ring, Samples
+from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import ConfigError, ModelError
 from streamser.machine import forbid_telemetry
-from streamser.speech.endpointing import (
-    Closed,
-    Commit,
-    Endpointer,
-    EndpointerSettings,
-    EndpointEvent,
-    Extended,
-    Opened,
-    PauseDetected,
-)
-
-_MOST_AHEAD = 16
-"""Windows judged at once: half a second of sound, so that no other stream waits long."""
 
 
 class Vad(Protocol):
@@ -315,108 +297,3 @@ class WebRtcVad:
         # The detector adapts its noise model and has no reset of its own.
         self._vad = self._detector(self._mode)
         self._votes: deque[bool] = deque([False] * _VOTES, maxlen=_VOTES)
-
-
-class VadTurnDetector:
-    """Cut where a detector hears pauses; begins at the end of what ``ring`` holds."""
-
-    def __init__(self, ring: Ring, vad: Vad, settings: EndpointerSettings) -> None:
-        self.window = vad.window
-        self._ring = ring
-        self._vad = vad
-        self._endpointer = Endpointer(settings, vad.window)
-        self._origin = ring.end
-        self._block = np.zeros(vad.window, np.float32)
-        self._filled = 0
-        self._heard = ring.end
-        self._ahead: deque[float] = deque()
-
-    @property
-    def heard(self) -> int:
-        """Return how many samples the session has heard."""
-        return self._heard
-
-    @property
-    def idle(self) -> bool:
-        """Return whether no utterance is open and none has begun to."""
-        return self._endpointer.idle
-
-    def detect(self, samples: Samples) -> tuple[int, list[EndpointEvent]]:
-        """Hear up to the end of the detector's window."""
-        if not self._ahead:
-            self._judge_ahead(samples)
-        take = min(len(samples), self.window - self._filled)
-        self._block[self._filled : self._filled + take] = samples[:take]
-        self._filled += take
-        self._heard += take
-        return take, self._hear_block() if self._filled == self.window else []
-
-    def commit(self, reason: Commit = "commit") -> list[EndpointEvent]:
-        """Close what is open at the last window, since the next has not been heard whole."""
-        return [self._placed(event, reason) for event in self._endpointer.flush()]
-
-    def clear(self) -> None:
-        """Throw away what is open."""
-        self._endpointer.drop()
-
-    def flush(self) -> list[EndpointEvent]:
-        """Close what is open; a last window that was not filled counts as if silence followed."""
-        events = self._hear_rest()
-        # What is left at the end of a stream, less than a window, belongs to whoever speaks there.
-        whole = self._heard - (self._heard - self._origin) % self.window
-        for event in self._endpointer.flush():
-            placed = self._placed(event)
-            if isinstance(placed, Closed) and placed.end == whole:
-                placed = replace(placed, end=self._heard)
-            events.append(placed)
-        return events
-
-    def release(self) -> None:
-        """Let the window that was not filled be held as it is."""
-        self._ring.append(self._block[: self._filled])
-        self._filled = 0
-
-    def _judge_ahead(self, samples: Samples) -> None:
-        """Judge the whole windows that are here, which takes a detector less than one by one.
-
-        All of them are heard next: who pushes sound pushes the rest of it before anything else.
-        """
-        count = min((self._filled + len(samples)) // self.window, _MOST_AHEAD)
-        if count > 1:
-            new = samples[: count * self.window - self._filled]
-            windows = np.concatenate([self._block[: self._filled], new])
-            self._ahead.extend(self._vad.probabilities(windows.reshape(count, self.window)))
-
-    def _hear_block(self) -> list[EndpointEvent]:
-        block = self._block
-        self._filled = 0
-        self._ring.append(block)
-        level = 10.0 * math.log10(float(np.dot(block, block)) / len(block) + 1e-10)
-        judged = self._ahead.popleft() if self._ahead else self._vad.probability(block)
-        events = self._endpointer.push(judged, level)
-        return [self._placed(event) for event in events]
-
-    def _hear_rest(self) -> list[EndpointEvent]:
-        if not self._filled:
-            return []
-        self._block[self._filled :] = 0
-        # An utterance may be cut in the middle of a block, which must have been heard.
-        if self._filled > self.window // 2:
-            return self._hear_block()
-        self._ring.append(self._block)
-        self._filled = 0
-        return []
-
-    def _placed(self, event: EndpointEvent, reason: Commit | None = None) -> EndpointEvent:
-        """Return an endpointer's event in the session's own samples, none beyond what was heard."""
-        origin, heard = self._origin, self._heard
-        match event:
-            case Opened(start):
-                return Opened(origin + start)
-            case Extended(end):
-                return Extended(min(origin + end, heard))
-            case PauseDetected(start, end):
-                return PauseDetected(origin + start, min(origin + end, heard))
-            case Closed(start, end, why):
-                return Closed(origin + start, min(origin + end, heard), reason or why)
-        return event

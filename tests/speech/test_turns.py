@@ -8,17 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.audio.clip import Ring, Samples
-from streamser.speech.endpointing import (
-    MIN_COMMIT,
-    Closed,
-    EndpointerSettings,
-    EndpointEvent,
-    Extended,
-    ManualTurnDetector,
-    Opened,
-    TurnDetector,
-)
-from streamser.speech.vad import VadTurnDetector
+from streamser.speech.endpointing import Closed, EndpointerSettings, EndpointEvent, Extended, Opened
+from streamser.speech.turns import MIN_COMMIT, ManualTurnDetector, TurnDetector, VadTurnDetector
 from tests.pipeline.doubles import WINDOW, LevelVad, speech
 
 SETTINGS = EndpointerSettings.from_ms()
