@@ -15,19 +15,11 @@ from torch import Tensor, nn
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.frontend import Mel, Sound
+from streamser.emotion.fused import pretrained
 from streamser.emotion.fused.adapt import LayerSum, adapt, checkpoint_layers, recorded
 from streamser.emotion.fused.compact_encoders import encodable
 from streamser.emotion.fused.config import PretrainedAcousticConfig, PretrainedTextConfig
 from streamser.emotion.fused.interfaces import AudioBatch, Encoded, TextBatch
-from streamser.emotion.fused.pretrained import (
-    ACOUSTIC_FAMILIES,
-    TEXT_FAMILIES,
-    family_of,
-    load_published,
-    load_tokenizer,
-    read_preprocessor,
-    rebuild,
-)
 from streamser.errors import ModelError, first_line
 
 _HOP: Final = 160
@@ -44,7 +36,9 @@ class PretrainedAcoustic(nn.Module):
 
     def __init__(self, config: PretrainedAcousticConfig, model: Any) -> None:
         super().__init__()
-        self._family = family_of(config.name, model.config.model_type, ACOUSTIC_FAMILIES)
+        self._family = pretrained.family_of(
+            config.name, model.config.model_type, pretrained.ACOUSTIC_FAMILIES
+        )
         self._whisper = self._family.name == "whisper"
         self.config = config
         self.width = int(model.config.hidden_size)
@@ -197,8 +191,10 @@ def load_pretrained_acoustic(
     by layer (what their authors did). Raises ``ModelError``, see ``load_published``, and where
     the model was made for another rate than 16 kHz.
     """
-    model, architecture = load_published(config.name, ACOUSTIC_FAMILIES, offline=offline)
-    wanted = read_preprocessor(config.name, offline=offline)
+    model, architecture = pretrained.load_published(
+        config.name, pretrained.ACOUSTIC_FAMILIES, offline=offline
+    )
+    wanted = pretrained.read_preprocessor(config.name, offline=offline)
     rate = wanted.get("sampling_rate", SAMPLE_RATE)
     if rate != SAMPLE_RATE:
         raise ModelError(
@@ -224,7 +220,9 @@ def build_pretrained_acoustic(config: PretrainedAcousticConfig) -> PretrainedAco
             f"{config.name}: its architecture is not written down, so that it cannot be rebuilt; "
             "load it with its published weights first."
         )
-    return PretrainedAcoustic(config, rebuild(config.architecture, ACOUSTIC_FAMILIES))
+    return PretrainedAcoustic(
+        config, pretrained.rebuild(config.architecture, pretrained.ACOUSTIC_FAMILIES)
+    )
 
 
 def _least_samples(kernels: Sequence[int], strides: Sequence[int]) -> int:
@@ -249,7 +247,9 @@ class PretrainedText(nn.Module):
 
     def __init__(self, config: PretrainedTextConfig, model: Any, tokenizer: Tokenizer) -> None:
         super().__init__()
-        family = family_of(config.name, model.config.model_type, TEXT_FAMILIES)
+        family = pretrained.family_of(
+            config.name, model.config.model_type, pretrained.TEXT_FAMILIES
+        )
         self.config = config
         self.width = int(model.config.hidden_size)
         adapt(model, family, config.frozen, config.lora)
@@ -310,8 +310,10 @@ def load_pretrained_text(config: PretrainedTextConfig, *, offline: bool = False)
     Its ``config`` has ``architecture`` filled in. Raises ``ModelError``, see
     ``load_published`` and ``load_tokenizer``.
     """
-    model, architecture = load_published(config.name, TEXT_FAMILIES, offline=offline)
-    tokenizer = load_tokenizer(config.name, offline=offline)
+    model, architecture = pretrained.load_published(
+        config.name, pretrained.TEXT_FAMILIES, offline=offline
+    )
+    tokenizer = pretrained.load_tokenizer(config.name, offline=offline)
     return PretrainedText(replace(config, architecture=architecture), model, tokenizer)
 
 
@@ -337,7 +339,9 @@ def build_pretrained_text(config: PretrainedTextConfig, directory: Path) -> Pret
         raise ModelError(f"{path} is damaged: {why}; copy the checkpoint again") from None
     if tokenizer.padding is None:
         raise ModelError(f"{path} has no padding: it is not a tokenizer of a pretrained encoder")
-    return PretrainedText(config, rebuild(config.architecture, TEXT_FAMILIES), tokenizer)
+    return PretrainedText(
+        config, pretrained.rebuild(config.architecture, pretrained.TEXT_FAMILIES), tokenizer
+    )
 
 
 def _positions(configuration: Any) -> int:
