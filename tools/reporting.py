@@ -41,6 +41,7 @@ __all__ = [
     "print_section",
     "publish",
     "shown_command",
+    "table_lines",
 ]
 
 MISSED: Final = "MISSED"
@@ -213,10 +214,18 @@ def markdown(page: Page, picture: Path | None = None) -> str:
         lines += [section.verdict, ""] if section.verdict else []
         lines += [*(f"- {line}" for line in section.facts), ""] if section.facts else []
         for table in section.tables:
-            lines += _written(table)
+            lines += [f"### {table.title}", ""] if table.title else []
+            lines += [*table_lines(table), ""]
     if page.notes:
         lines += ["## What is measured", "", *(f"- {line}" for line in page.notes), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def table_lines(table: Table) -> list[str]:
+    """Write a table as lines of Markdown, without its title."""
+    sides = (table.side(column) for column in range(len(table.heads)))
+    rules = ["---:" if side == "right" else "---" for side in sides]
+    return [_row(row) for row in (table.heads, rules, *table.rows)]
 
 
 def shown_command(program: str, arguments: Sequence[str]) -> str:
@@ -261,17 +270,6 @@ def _check_plotting() -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise ModelError("--plot needs matplotlib: run pip install matplotlib.") from None
-
-
-def _written(table: Table) -> Iterator[str]:
-    if table.title:
-        yield from (f"### {table.title}", "")
-    yield _row(table.heads)
-    yield _row(
-        "---:" if table.side(column) == "right" else "---" for column in range(len(table.heads))
-    )
-    yield from map(_row, table.rows)
-    yield ""
 
 
 def _row(cells: Iterable[str]) -> str:

@@ -105,7 +105,7 @@ def _read_tasks(table: Path, column: str | None) -> list[FileTask]:
         if naming is None:
             raise ConfigError(
                 f"{table} does not say which recordings: it has no column {', '.join(_NAMING[:-1])}"
-                f" or {_NAMING[-1]}."
+                f" or {_NAMING[-1]}, it has {', '.join(row.cells)}."
             )
         name = said_by(row.cells[naming]).strip()
         if not name:

@@ -122,6 +122,10 @@ def evaluate(
     from rich.console import Console
 
     from streamser.machine import cpu_name
+    from streamser.training.manifest import read_manifest
+
+    # Before torch, which takes longer to come than a table to be refused.
+    read_manifest(manifest)
 
     with needs_extra("train", "an evaluation"):
         from streamser.training.evaluate_model import evaluate_model

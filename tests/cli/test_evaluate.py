@@ -228,6 +228,20 @@ def test_help_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_manifest_that_is_none_is_told_before_torch_comes(tmp_path: Path) -> None:
+    """It takes seconds, and may not be installed."""
+    code = (
+        "import sys\n"
+        "from streamser.cli.main import app\n"
+        "from typer.testing import CliRunner\n"
+        f"done = CliRunner().invoke(app, ['evaluate', 'compact', {str(tmp_path / 'no.csv')!r}])\n"
+        "assert (done.exit_code, 'no.csv cannot be read' in done.stderr) == (2, True)\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_results_go_where_their_model_and_manifest_are_named(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

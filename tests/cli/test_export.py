@@ -313,7 +313,7 @@ def test_a_recording_is_not_written_over(talk: Path, tmp_path: Path) -> None:
     """Whatever it is called."""
     events = tmp_path / "talk.jsonl"
     events.symlink_to(talk)
-    refuses(run("analyze", talk, *QUIET, "--export", events), 2, "one of the recordings")
+    refuses(run("analyze", talk, *QUIET, "--export", events), 2, "that is what is read")
 
 
 def test_nothing_is_written_of_what_could_not_be_read(tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ def test_tables_that_cannot_be_followed_are_told_in_one_line(talks: Path, tmp_pa
             find_tasks([table], by)
         return str(fault.value)
 
-    assert "has no column audio, file or path" in refused("name,who\nx.wav,Ann\n")
+    assert "has no column audio, file or path, it has name, who." in refused(
+        "name,who\nx.wav,Ann\n"
+    )
     assert "lacks the column 'mood'; it has file, who" in refused("file,who\nx.wav,Ann\n", "mood")
     assert "names no recordings" in refused("file,who\n")
     assert "line 3: x.wav is of Bob, before it was of Ann" in refused(

@@ -12,6 +12,7 @@ from tools.bench_peers.errors import BenchError
 from tools.bench_peers.figures import HOLD_S, Figures, Spread, held
 from tools.bench_peers.offline import Offline
 from tools.bench_peers.use import Use
+from tools.reporting import Table, table_lines
 
 __all__ = ["Report", "Run", "Terms", "markdown", "read_report", "save"]
 
@@ -20,6 +21,13 @@ _TITLES = {
     "whisperlive": "WhisperLive",
     "whisperlivekit": "WhisperLiveKit",
 }
+
+
+_COLUMNS = (
+    *("server", "streams", "utterances", "WER", "lost, cut"),
+    *("last word p50, s", "p95, s", "all its words p95, s", "final p95, s", "first word p50, s"),
+    *("CPU", "memory, MiB"),
+)
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,30 +160,25 @@ def _servers(runs: Sequence[Run]) -> list[str]:
 
 
 def _held_table(runs: Sequence[Run]) -> list[str]:
-    lines = [
-        f"| server | streams held (p95 ≤ {HOLD_S:g} s) | WER there | started by |",
-        "|---|---|---|---|",
-    ]
+    heads = ("server", f"streams held (p95 ≤ {HOLD_S:g} s)", "WER there", "started by")
+    rows = []
     for name in _servers(runs):
         mine = [run for run in runs if run.server == name]
         best = held(run.figures for run in mine if run.figures is not None)
         count, wer = ("none", "") if best is None else (f"**{best.streams}**", _rate(best.wer))
         title = f"{_TITLES[name]} {mine[0].version}"
-        lines.append(f"| {title} | {count} | {wer} | `{mine[0].command}` |")
-    return lines
+        rows.append((title, count, wer, f"`{mine[0].command}`"))
+    return table_lines(Table(heads, tuple(rows)))
 
 
 def _all_table(runs: Sequence[Run]) -> list[str]:
-    lines = [
-        "| server | streams | utterances | WER | lost, cut | last word p50, s | p95, s |"
-        " all its words p95, s | final p95, s | first word p50, s | CPU | memory, MiB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name in _servers(runs):
         for run in sorted((r for r in runs if r.server == name), key=lambda run: run.streams):
-            start = f"| {_TITLES[name]} | {run.streams} |"
+            start = (_TITLES[name], f"{run.streams}")
             if run.figures is None:
-                lines.append(f"{start} not measured: {run.failed} |" + " |" * 9)
+                empty = ("",) * (len(_COLUMNS) - len(start) - 1)
+                rows.append((*start, f"not measured: {run.failed}", *empty))
                 continue
             found, use = run.figures, run.use or Use(None, None)
             broken = f" ({len(found.faults)} unfinished)" if found.faults else ""
@@ -191,8 +194,8 @@ def _all_table(runs: Sequence[Run]) -> list[str]:
                 "" if use.cpu is None else f"{use.cpu:.2f}",
                 "" if use.pss_mib is None else f"{use.pss_mib:.0f}",
             )
-            lines.append(f"{start} {' | '.join(cells)} |")
-    return lines
+            rows.append((*start, *cells))
+    return table_lines(Table(_COLUMNS, tuple(rows)))
 
 
 def _offline_line(report: Report) -> list[str]:
@@ -219,25 +222,27 @@ def _own_table(runs: Sequence[Run]) -> list[str]:
     mine = [run for run in runs if run.figures is not None and run.figures.emotion is not None]
     if not mine:
         return []
-    lines = [
-        "What only streamser tells:",
-        "",
-        "| streams | emotion after speech p50, s | p95, s | beyond the hangover p95, s |"
-        " readings while one speaks | partial texts |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "streams",
+        "emotion after speech p50, s",
+        "p95, s",
+        "beyond the hangover p95, s",
+        "readings while one speaks",
+        "partial texts",
+    )
+    rows = []
     for run in sorted(mine, key=lambda run: run.streams):
         found = run.figures
         assert found is not None
         assert found.emotion is not None
         beyond = found.emotion_beyond
-        lines.append(
-            f"| {run.streams} | {_time(found.emotion.p50, found.emotion)} |"
-            f" {_time(found.emotion.p95, found.emotion)} |"
-            f" {'' if beyond is None else _time(beyond.p95, beyond)} | {found.readings} |"
-            f" {found.partials} |"
+        told = (
+            _time(found.emotion.p50, found.emotion),
+            _time(found.emotion.p95, found.emotion),
+            "" if beyond is None else _time(beyond.p95, beyond),
         )
-    return [*lines, ""]
+        rows.append((f"{run.streams}", *told, f"{found.readings}", f"{found.partials}"))
+    return ["What only streamser tells:", "", *table_lines(Table(heads, tuple(rows))), ""]
 
 
 def _time(seconds: float | None, of: Spread) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tools import reporting
 from tools.compact_report.records import (
     Cell,
     Figure,
@@ -77,12 +78,11 @@ def _section(section: Section, several: bool) -> list[str]:
 
 
 def _table(table: Table, several: bool) -> list[str]:
-    rows = [[_cell(cell, several) for cell in row] for row in table.rows]
+    rows = tuple(tuple(_cell(cell, several) for cell in row) for row in table.rows)
     columns = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.heads)
     # Words on the left, numbers on the right.
-    rules = ["---" if all(isinstance(c, str) for c in column) else "---:" for column in columns]
-    body = [list(table.heads), rules, *rows]
-    return [f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in body]
+    align = "".join("l" if all(isinstance(c, str) for c in column) else "r" for column in columns)
+    return reporting.table_lines(reporting.Table(table.heads, rows, align=align))
 
 
 def _cell(cell: Cell, several: bool) -> str:

@@ -52,7 +52,7 @@ def test_a_goal_reached_as_shown_is_met() -> None:
 def test_cells_show_interval_goal_and_floor() -> None:
     """And no bar can break a table."""
     text = report(Figure(value=0.731, low=0.7, high=0.76).aimed(0.72, floor=0.7))
-    assert "| X&#124;Y | .731 [.700, .760] (goal .72, floor .70) |" in text
+    assert "| X\\|Y | .731 [.700, .760] (goal .72, floor .70) |" in text
     assert "Goals met: 1 of 1." in text
 
 
