@@ -248,6 +248,13 @@ class RemoteSession:
             self.link.send(Leave(self.session_id))
         self._let_go(self)
 
+    def leave_home(self) -> None:
+        """Go on elsewhere; what is still told here does not count any more."""
+        if self.link is not None:
+            self.link.send(Leave(self.session_id))
+            self.link.sessions.pop(self.session_id, None)
+            self.link = None
+
     def settle(self, link: WorkerLink) -> None:
         """Live there from here on, and go on where it was."""
         self.link, self.homeless_at = link, None
