@@ -286,7 +286,10 @@ def test_sessions_are_shared_out_among_workers() -> None:
                     return shares
             await asyncio.sleep(0.05)
 
-    assert asyncio.run(patience(scene())) == [[2, 2], [2, 2], [3, 3]]
+    *shared, last = asyncio.run(patience(scene()))
+    assert shared == [[2, 2], [2, 2]]
+    # How busy each is counts, too.
+    assert min(last) >= 2
 
 
 @pytest.mark.parametrize(
