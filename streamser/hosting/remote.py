@@ -22,6 +22,7 @@ from streamser.hosting.records import (
     Listener,
     Open,
     Push,
+    Reconfigure,
     SessionInput,
     Told,
 )
@@ -92,6 +93,8 @@ class Journal:
 
     def give(self, item: SessionInput) -> None:
         """Keep what is given to the session."""
+        if isinstance(item, Reconfigure):
+            self._ordered = item.config.ordered
         entry = _Entry(self._inputs, self._position, item)
         self._entries.append(entry)
         self._inputs += 1
