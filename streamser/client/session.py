@@ -12,6 +12,7 @@ from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
 from streamser.client.connection import Reconnector, RetryTiming
+from streamser.client.listener import as_source, read_utterances
 from streamser.client.resend import (
     FinalsLost,
     PlacedEvent,
@@ -19,7 +20,6 @@ from streamser.client.resend import (
     ResendBuffer,
     UnknownSession,
 )
-from streamser.client.utterances import as_source, read_utterances
 from streamser.client.wire import (
     REALTIME,
     ConnectionLost,

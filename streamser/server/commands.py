@@ -15,7 +15,7 @@ from streamser.hosting.records import Clear as Clear
 from streamser.hosting.records import Commit as Commit
 from streamser.hosting.records import Mark as Mark
 from streamser.settings import EndpointingSettings, PartialSettings
-from streamser.speech.languages import known_language
+from streamser.speech.transcriber import known_language
 
 MIN_RATE: Final = 8_000
 MAX_RATE: Final = 192_000
