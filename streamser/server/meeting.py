@@ -7,7 +7,6 @@ event is placed on that clock at ``at_ms - lag_ms``. Memory is bounded, whatever
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, TypeAlias
@@ -32,7 +31,6 @@ from streamser.events import (
     SpeechStarted,
     SpeechStopped,
     TranscriptionFailed,
-    decode_event,
 )
 from streamser.taxonomy import Dimensions
 
@@ -109,7 +107,6 @@ _LISTED: Final = 32  # speakers in one event
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
 _AWAITED: Final = 100  # readings that are not final: all of them are counted at each telling
-_FARTHEST_MS: Final = 2**53
 _VOICES: Final = 64  # told apart in a session; no setting lets there be more
 
 
@@ -413,44 +410,6 @@ class MeetingMood:
         everybody.sort(key=lambda who: (who.key in here, who.heard_ms), reverse=True)
         chosen = {who.key for who in everybody[:_LISTED]}
         return [who for key, who in self._speakers.items() if key in chosen]
-
-
-def replay(meeting: MeetingMood, events: Iterable[tuple[Event, int]]) -> list[MeetingEvent]:
-    """Let a meeting take in events with their times, and return everything it told."""
-    return [told for event, at_ms in events for told in meeting.take(event, at_ms)]
-
-
-def _times_of(event: Event) -> Iterator[float]:
-    places = [event, getattr(getattr(event, "emotion", None), "window", None)]
-    names = ("lag_ms", "clock_ms", "audio_start_ms", "audio_end_ms", "start_ms", "end_ms")
-    for place, name in itertools.product(places, names):
-        yield getattr(place, name, None) or 0
-
-
-class _Stamped(msgspec.Struct, frozen=True):
-    at_ms: int | None = None
-
-
-def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
-    """Decode lines of JSON into sessions' events with their times on the meeting's clock.
-
-    A listener's lines say when they were published. Otherwise the meeting's clock is that of
-    the audio: an event was published ``lag_ms`` after the sound that it speaks of, one that
-    speaks of none together with the one before. What is no session's event is passed over.
-    Raises ``msgspec.ValidationError`` for an unknown type, or a time that no meeting lasts.
-    """
-    last = 0
-    for line in lines:
-        event = decode_event(line)
-        if not isinstance(event, Event):
-            continue
-        at_ms = msgspec.json.decode(line, type=_Stamped).at_ms
-        if any(abs(time) > _FARTHEST_MS for time in (*_times_of(event), at_ms or 0)):
-            raise msgspec.ValidationError(f"event {event.seq} is of a time that is none")
-        if at_ms is None and event.clock_ms is not None:
-            at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
-        last = last if at_ms is None else at_ms
-        yield event, last
 
 
 def _share(speech_ms: int, total: int) -> float:
