@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from streamser.emotion.compact.bundle import is_bundle
+from streamser.emotion.compact.model import is_bundle
 from streamser.emotion.hub_models.registry import is_hub_model, nearest_hub_model
 from streamser.emotion.model import BoundedModel, EmotionModel, PredictorModel
 from streamser.errors import ConfigError, ModelError, first_line

@@ -14,7 +14,7 @@ from streamser import __version__
 from streamser.audio.clip import Samples
 from streamser.emotion.calibration import read_calibrations
 from streamser.emotion.choose import RULES, bundle_directory, choose_model, comes_with_us
-from streamser.emotion.compact.bundle import CALIBRATION, PARTS, read_description
+from streamser.emotion.compact.model import CALIBRATION, PARTS, read_description
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
