@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from streamser import events
 from streamser.client.connection import Reconnector, RetryTiming
 from streamser.client.wire import (
     EVENTS,
@@ -23,16 +24,6 @@ from streamser.client.wire import (
     shift_times,
 )
 from streamser.errors import ConfigError
-from streamser.events import (
-    AnyEvent,
-    ErrorBody,
-    ErrorRaised,
-    Event,
-    SessionEvent,
-    SessionInfo,
-    Snapshot,
-    Stamp,
-)
 from streamser.export.utterances import Utterance, read_utterance
 
 if TYPE_CHECKING:
@@ -42,8 +33,8 @@ if TYPE_CHECKING:
 class Stamped(msgspec.Struct, frozen=True):
     """Hold an event and where it stands among all events of the server and in its meeting."""
 
-    stamp: Stamp
-    event: AnyEvent
+    stamp: events.Stamp
+    event: events.AnyEvent
 
 
 class ListenPosition:
@@ -61,9 +52,9 @@ class ListenPosition:
         event = read_event(message)
         if event is None:
             return None
-        if isinstance(event, Snapshot):
+        if isinstance(event, events.Snapshot):
             self._start(event)
-            return Stamped(Stamp(cursor=event.cursor), event)
+            return Stamped(events.Stamp(cursor=event.cursor), event)
         stamp = _stamp(message)
         number = getattr(event, "seq", None) if self._by_seq else stamp.cursor
         if number:
@@ -72,7 +63,7 @@ class ListenPosition:
             self.after = number
         return None if isinstance(event, Envelope) else Stamped(stamp, event)
 
-    def _start(self, snapshot: Snapshot) -> None:
+    def _start(self, snapshot: events.Snapshot) -> None:
         if self._by_seq:
             if self.after is None and snapshot.sessions:
                 self.after = snapshot.sessions[0].seq
@@ -138,7 +129,7 @@ async def subscribe(
     )
     while True:
         socket = await link.connect(target)
-        said: ErrorBody | None = None
+        said: events.ErrorBody | None = None
         first = True
         try:
             while True:
@@ -146,13 +137,13 @@ async def subscribe(
                 told = position.accept(message)
                 if told is None:
                     continue
-                if isinstance(told.event, ErrorRaised) and not told.event.session_id:
+                if isinstance(told.event, events.ErrorRaised) and not told.event.session_id:
                     said = told.event.error
                     continue
                 if first:
                     link.mark_connected()
                     first = False
-                if isinstance(told.event, Snapshot) and told.event.lost:
+                if isinstance(told.event, events.Snapshot) and told.event.lost:
                     link.say("some events since the last one known are gone, and not told again.")
                 yield told
         except ConnectionClosed as closed:
@@ -167,19 +158,19 @@ async def subscribe(
         await link.wait(broken)
 
 
-def _stamp(message: bytes | str) -> Stamp:
+def _stamp(message: bytes | str) -> events.Stamp:
     try:
-        return msgspec.json.decode(message, type=Stamp)
+        return msgspec.json.decode(message, type=events.Stamp)
     except msgspec.DecodeError:
         # A refusal has none.
-        return Stamp(cursor=0)
+        return events.Stamp(cursor=0)
 
 
 class SentStream(Protocol):
     """Take sound and tell events: what ``ClientSession`` does."""
 
     @property
-    def info(self) -> SessionInfo:
+    def info(self) -> events.SessionInfo:
         """Return the session as it was set up at the event read last."""
         ...
 
@@ -196,7 +187,7 @@ class SentStream(Protocol):
         """Say that no more sound comes."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[SessionEvent]: ...
+    def __aiter__(self) -> AsyncIterator[events.SessionEvent]: ...
 
 
 def as_source(source: Any) -> AudioSource:
@@ -228,7 +219,7 @@ async def read_utterances(
         async for event in stream:
             session = stream.info
             told = shift_times(event, stream.offset_ms)
-            assert isinstance(told, Event)
+            assert isinstance(told, events.Event)
             spoken = read_utterance(told, transcribed=session.models.asr is not None)
             if spoken is not None:
                 voice = None if spoken.emotion is None else spoken.emotion.speaker
