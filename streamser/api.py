@@ -22,7 +22,7 @@ from streamser.events import ErrorRaised, Event, SessionCreated
 from streamser.export.utterances import Utterance, Utterances, read_utterance
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_model
-from streamser.pipeline.speaker_state import SpeakerMemory
+from streamser.pipeline.session_config import SpeakerMemory
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 

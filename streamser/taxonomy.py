@@ -31,7 +31,7 @@ GOEMOTIONS: Final = {
     "neutral": "neutral",
 }
 """Which of the 28 labels of GoEmotions (Demszky et al., ACL 2020) are which of ours; the others
-are none. ``streamser.training.corpora.texts`` says why."""
+are none. ``streamser.training.corpora.registry`` says why."""
 
 
 class Dimensions(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ import streamser
 from streamser.audio.clip import Samples
 from streamser.audio.raw import ArraySource, as_frames
 from streamser.audio.source import AudioSource
-from streamser.client.utterances import as_source
+from streamser.client.listener import as_source
 from streamser.errors import AudioError, ConfigError, ModelError
 from streamser.events import SessionCreated
 from tests.server.serving import serving

@@ -163,7 +163,7 @@ def evaluate(
 
 def _is_no_checkpoint(name: str) -> bool:
     from streamser.emotion.choose import check_checkpoint_name, comes_with_us
-    from streamser.emotion.compact.bundle import is_bundle
+    from streamser.emotion.compact.model import is_bundle
     from streamser.plugins import EMOTION_MODELS, find_plugin
 
     if comes_with_us(name) or find_plugin(EMOTION_MODELS, name) is not None:

@@ -83,8 +83,8 @@ def check(
     from streamser.emotion.choose import choose_model
     from streamser.emotion.hub_models.registry import caveats, is_hub_model, named
     from streamser.settings import EmotionSettings
-    from streamser.training.evaluation.check import check_model, chosen
-    from streamser.training.manifest import read_manifest
+    from streamser.training.evaluation.metrics import check_model
+    from streamser.training.manifest import chosen, read_manifest
 
     items = chosen(read_manifest(manifest), split)
     for line in caveats(name):

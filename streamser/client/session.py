@@ -11,7 +11,9 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import TYPE_CHECKING, Any
 
+from streamser import events
 from streamser.client.connection import Reconnector, RetryTiming
+from streamser.client.listener import as_source, read_utterances
 from streamser.client.resend import (
     FinalsLost,
     PlacedEvent,
@@ -19,7 +21,6 @@ from streamser.client.resend import (
     ResendBuffer,
     UnknownSession,
 )
-from streamser.client.utterances import as_source, read_utterances
 from streamser.client.wire import (
     REALTIME,
     ConnectionLost,
@@ -30,17 +31,6 @@ from streamser.client.wire import (
     endpoint,
     plan_route,
     read_event,
-)
-from streamser.events import (
-    ErrorBody,
-    ErrorRaised,
-    MeetingUpdated,
-    MoodShifted,
-    SessionCreated,
-    SessionEvent,
-    SessionInfo,
-    SessionUpdated,
-    Snapshot,
 )
 from streamser.export.utterances import Utterance
 
@@ -73,7 +63,7 @@ class ClientSession:
         self._buffer = conversation.buffer
         self._sound = sound
         self._patient = patient
-        self._info: SessionInfo | None = None
+        self._info: events.SessionInfo | None = None
         self._offset_ms = 0
         self._finishing = False
         self._fault_is_known = False
@@ -84,7 +74,7 @@ class ClientSession:
         return self.info.id
 
     @property
-    def info(self) -> SessionInfo:
+    def info(self) -> events.SessionInfo:
         """Return the session as it is set up."""
         assert self._info is not None, "a session is only given away once it is introduced"
         return self._info
@@ -161,10 +151,10 @@ class ClientSession:
         sound = None if source is None else as_source(source)
         return read_utterances(self, sound, self._sound.rate)
 
-    def __aiter__(self) -> AsyncIterator[SessionEvent]:
+    def __aiter__(self) -> AsyncIterator[events.SessionEvent]:
         return self
 
-    async def __anext__(self) -> SessionEvent:
+    async def __anext__(self) -> events.SessionEvent:
         """Return the next event; raises ``ServerError`` where the stream ended in a fault."""
         conversation = self._conversation
         await conversation.until(lambda: bool(conversation.inbox) or conversation.over)
@@ -233,7 +223,7 @@ class ClientSession:
 
     def _learn(self, told: PlacedEvent) -> None:
         self._offset_ms = told.offset_ms
-        if isinstance(told.event, SessionCreated | SessionUpdated):
+        if isinstance(told.event, events.SessionCreated | events.SessionUpdated):
             self._info = told.event.session
 
 
@@ -342,7 +332,7 @@ class Conversation:
         self._link = link
         self._url = url
         self._draining = False
-        self._said: ErrorBody | None = None
+        self._said: events.ErrorBody | None = None
         self._told_missing = False
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -434,12 +424,12 @@ class Conversation:
     def _on_message(self, message: str | bytes) -> None:
         event = read_event(message)
         match event:
-            case None | Snapshot() | MeetingUpdated() | MoodShifted():
+            case None | events.Snapshot() | events.MeetingUpdated() | events.MoodShifted():
                 return
             case Envelope():
                 self.buffer.skip(event.session_id, event.seq)
                 return
-            case ErrorRaised(session_id=""):
+            case events.ErrorRaised(session_id=""):
                 # What a refusal says before it closes the connection.
                 self._said = event.error
                 return
@@ -472,7 +462,7 @@ class Conversation:
 
 
 def _missing(count: int, *, came_back: bool) -> str:
-    events = "1 event is" if count == 1 else f"{count} events are"
+    they = "1 event is" if count == 1 else f"{count} events are"
     if came_back:
-        return f"{events} not told again: the server had too many; no final is among them."
-    return f"{events} missing, by their numbers; finals may be among them."
+        return f"{they} not told again: the server had too many; no final is among them."
+    return f"{they} missing, by their numbers; finals may be among them."

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from streamser.emotion.bounded import BoundedModel
-from streamser.emotion.compact.bundle import is_bundle
+from streamser.emotion.compact.model import is_bundle
 from streamser.emotion.hub_models.registry import is_hub_model, nearest_hub_model
-from streamser.emotion.model import EmotionModel, PredictorModel
+from streamser.emotion.model import BoundedModel, EmotionModel, PredictorModel
 from streamser.errors import ConfigError, ModelError, first_line
 from streamser.plugins import EMOTION_MODELS, check_made, find_plugin, installed, make, near
 from streamser.settings import EmotionSettings

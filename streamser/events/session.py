@@ -1,4 +1,7 @@
-"""The events of one session, from its first to its last."""
+"""The events of one session, from its first to its last, and what only listeners hear besides.
+
+Listeners of a server hear of meetings, and of what they have missed.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,22 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from streamser.events.values import EmotionBody, ErrorBody, SessionInfo, Usage, WordTiming
+from streamser.events.values import (
+    PROTOCOL,
+    EmotionBody,
+    ErrorBody,
+    Finished,
+    MeetingState,
+    SessionInfo,
+    SessionState,
+    Usage,
+    WordTiming,
+)
 from streamser.taxonomy import Dimensions
 
 __all__ = [
     "Advice",
+    "AnyEvent",
     "Cleared",
     "Committed",
     "EmotionCompleted",
@@ -19,20 +33,27 @@ __all__ = [
     "EmotionProvisional",
     "ErrorRaised",
     "Event",
+    "ListenerEvent",
     "Marker",
+    "MeetingUpdated",
+    "MoodShifted",
     "MoodUpdated",
     "Overload",
+    "Placed",
     "SessionClosed",
     "SessionCreated",
     "SessionEvent",
     "SessionResumed",
     "SessionUpdated",
+    "Snapshot",
     "SpeechStarted",
     "SpeechStopped",
     "TranscriptPartial",
     "TranscriptionCompleted",
     "TranscriptionDelta",
     "TranscriptionFailed",
+    "decode_event",
+    "encode_event",
 ]
 
 ItemId: TypeAlias = Annotated[str, Meta(description="The utterance; unique within the session.")]
@@ -364,3 +385,100 @@ SessionEvent: TypeAlias = (
     | ErrorRaised
     | SessionClosed
 )
+
+EventId: TypeAlias = Annotated[str, Meta(description="Unique.")]
+
+
+class Placed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    """What every event of a meeting carries."""
+
+    event_id: EventId
+
+    @property
+    def type(self) -> str:
+        """Return the name of its kind, as the protocol has it."""
+        return str(self.__struct_config__.tag)
+
+
+class Snapshot(Placed, frozen=True, kw_only=True, tag="streamser.snapshot"):
+    """The first event for a listener: everything it would know had it been there before."""
+
+    protocol: str = PROTOCOL
+    cursor: Annotated[
+        int, Meta(description="Everything up to this `cursor` is in it; live events follow.")
+    ]
+    replay_from: Annotated[
+        int | None,
+        Meta(description="Events from this one on are sent again first, for `?after=`."),
+    ]
+    lost: Annotated[
+        bool,
+        Meta(
+            description="True: `?after=` is too old; some events cannot be sent again."
+            " Never for `after=0`, which asks for all there is."
+        ),
+    ]
+    playback: Annotated[
+        float | None,
+        Meta(
+            description="A recording is played back, so many times as fast as it was, and `at_ms`"
+            " is the recording's; null: everything is live."
+        ),
+    ] = None
+    sessions: Annotated[tuple[SessionState, ...], Meta(description="Those that go on.")]
+    meetings: Annotated[
+        tuple[MeetingState, ...],
+        Meta(description="A snapshot has 2 MiB at most; of what is over the oldest is left out."),
+    ]
+    finals: Annotated[
+        tuple[Finished, ...], Meta(description="The last finished utterances, the oldest first.")
+    ]
+
+
+class MeetingUpdated(
+    MeetingState, frozen=True, kw_only=True, tag_field="type", tag="streamser.meeting.updated"
+):
+    """The mood and the speakers of a meeting after a final, or a provisional reading.
+
+    Moods count a provisional reading as if it were the final, until that takes its place.
+    """
+
+    event_id: EventId
+
+    @property
+    def type(self) -> str:
+        """Return the name of its kind, as the protocol has it."""
+        return str(self.__struct_config__.tag)
+
+
+class MoodShifted(Placed, frozen=True, kw_only=True, tag="streamser.mood.shifted"):
+    """The leading category of a speaker, or of a whole meeting, has changed."""
+
+    meeting: str
+    at_ms: int
+    speaker: Annotated[str | None, Meta(description="null: the mood of the whole meeting.")]
+    category: str
+    previous: str
+
+
+ListenerEvent: TypeAlias = Snapshot | MeetingUpdated | MoodShifted
+
+AnyEvent: TypeAlias = SessionEvent | ListenerEvent
+
+
+def encode_event(event: Event | ListenerEvent) -> bytes:
+    """Encode an event as one line of JSON, without the line break."""
+    return msgspec.json.encode(event)
+
+
+def decode_event(line: bytes | str) -> AnyEvent:
+    """Decode a line of JSON.
+
+    Raises ``msgspec.ValidationError`` for an unknown type, and ``msgspec.DecodeError``, which
+    that is too, for what is no JSON, no text, or nested too deeply to be read.
+    """
+    try:
+        event: AnyEvent = msgspec.json.decode(line, type=AnyEvent)
+    except (RecursionError, UnicodeError) as error:
+        raise msgspec.DecodeError(f"this cannot be read: {error}") from None
+    return event

@@ -26,6 +26,7 @@ __all__ = [
     "SessionInfo",
     "SessionState",
     "SpeakerState",
+    "Stamp",
     "TranscriptionConfig",
     "TurnDetection",
     "Usage",
@@ -318,3 +319,16 @@ class Finished(Record, frozen=True, kw_only=True):
     ] = None
     emotion: Annotated[EmotionBody | None, Meta(description="null: it could not be analysed.")]
     error: ErrorBody | None = None
+
+
+class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server adds to every event that it sends to listeners."""
+
+    cursor: Annotated[
+        int, Meta(description="Counts all events of the server, for `?after=`; never goes back.")
+    ]
+    meeting: Annotated[str | None, Meta(description="The meeting the event belongs to.")] = None
+    at_ms: Annotated[
+        int,
+        Meta(description="When it was sent, ms since the meeting, or the session, began."),
+    ] = 0

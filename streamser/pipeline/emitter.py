@@ -20,7 +20,7 @@ from streamser.emotion.model import Prediction
 from streamser.emotion.mood import MoodState
 from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
 from streamser.pipeline.requests import Fault
-from streamser.pipeline.utterance import Slot, Utterance
+from streamser.pipeline.utterance import Slot, TrackedUtterance
 from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
@@ -222,7 +222,7 @@ class EventBuilder:
             "audio_end_ms": emotion.window.end_ms,
         }
 
-    def partial(self, utterance: Utterance, end: int) -> dict[str, Any]:
+    def partial(self, utterance: TrackedUtterance, end: int) -> dict[str, Any]:
         """Word what has been understood up to an absolute sample."""
         committed = committed_text(utterance.stable)
         revisable = revisable_text(utterance.stable)
@@ -234,7 +234,7 @@ class EventBuilder:
             "audio_end_ms": to_ms(end),
         }
 
-    def words(self, utterance: Utterance, transcript: Transcript) -> dict[str, Any]:
+    def words(self, utterance: TrackedUtterance, transcript: Transcript) -> dict[str, Any]:
         """Word what was said in an utterance."""
         trusted = not transcript.distrust
         return {
@@ -248,7 +248,7 @@ class EventBuilder:
             "audio_end_ms": to_ms(utterance.end),
         }
 
-    def failure(self, utterance: Utterance, fault: Fault) -> dict[str, Any]:
+    def failure(self, utterance: TrackedUtterance, fault: Fault) -> dict[str, Any]:
         """Word that an utterance could not be analysed."""
         return {
             "error": server_error(fault.code, fault.message),

@@ -21,15 +21,14 @@ from streamser.pipeline.emitter import Counts, EventKey, ToldEvents
 from streamser.pipeline.hearing import HearingState
 from streamser.pipeline.requests import Fault
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.session_config import SessionConfig
-from streamser.pipeline.speaker_state import SpeakersState
-from streamser.pipeline.utterance import Utterance
+from streamser.pipeline.session_config import SessionConfig, SpeakersState
+from streamser.pipeline.utterance import TrackedUtterance
 from streamser.speech.endpointing import Closed, EndpointEvent
 from streamser.speech.vad import Vad
 
 
 class OpenUtterance(msgspec.Struct, frozen=True):
-    """Hold an utterance that goes on; see ``Utterance``."""
+    """Hold an utterance that goes on; see ``TrackedUtterance``."""
 
     number: int
     start: int
@@ -169,9 +168,9 @@ class ResumableSession(Session):
         self._dropped_partials.total, self._dropped_audio.total = point.dropped
         self._markers, self._texts = list(at.markers), dict(past.texts)
         if at.last_item is not None:
-            self._last = Utterance(number=0, item_id=at.last_item, start=0)
+            self._last = TrackedUtterance(number=0, item_id=at.last_item, start=0)
         if at.open is not None:
-            self._open = Utterance(
+            self._open = TrackedUtterance(
                 number=at.open.number,
                 item_id=self._item_id(at.open.number),
                 start=at.open.start,
@@ -223,7 +222,7 @@ class ResumableSession(Session):
         else:
             super()._ask_partial(end)
 
-    def _complete(self, utterance: Utterance) -> None:
+    def _complete(self, utterance: TrackedUtterance) -> None:
         super()._complete(utterance)
         self._settle(utterance.item_id)
 
@@ -267,7 +266,7 @@ class ResumableSession(Session):
                 events.Committed(**self._blank, item_id=item_id, previous_item_id=previous)
             )
         here_too = self.position
-        lost = Utterance(number=0, item_id=item_id, start=here_too, end=here_too)
+        lost = TrackedUtterance(number=0, item_id=item_id, start=here_too, end=here_too)
         self._last = lost
         self._fail(lost, _LOST)
 

@@ -30,14 +30,13 @@ from streamser.pipeline.emitter import (
 )
 from streamser.pipeline.hearing import Hearing
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
-from streamser.pipeline.session_config import SessionConfig, describe
-from streamser.pipeline.speaker_state import SpeakerModels
+from streamser.pipeline.session_config import SessionConfig, SpeakerModels, describe
 from streamser.pipeline.utterance import (
     Analysed,
     FinalReady,
     PartialReady,
     RequestTracker,
-    Utterance,
+    TrackedUtterance,
     VoiceReady,
 )
 from streamser.speech import endpointing
@@ -73,9 +72,9 @@ class Session:
         self._builder = EventBuilder(config.models.emotion, config.speaker)
         self._events = EventEmitter(config.session_id, ordered=config.ordered)
         self._blank = self._events.blank
-        self._open: Utterance | None = None
-        self._last: Utterance | None = None
-        self._without_words: list[Utterance] = []
+        self._open: TrackedUtterance | None = None
+        self._last: TrackedUtterance | None = None
+        self._without_words: list[TrackedUtterance] = []
         self._markers: list[tuple[str, int]] = []
         self._quiet = self._soundless = 0
         self._counts = Counts()
@@ -264,7 +263,7 @@ class Session:
         self._counts.numbers += 1
         number = self._counts.numbers
         item_id = f"item_{self._config.session_id}_{number}"
-        self._open = Utterance(number=number, item_id=item_id, start=start)
+        self._open = TrackedUtterance(number=number, item_id=item_id, start=start)
         started = events.SpeechStarted(**self._blank, item_id=item_id, audio_start_ms=to_ms(start))
         self._events.post(started)
 
@@ -310,7 +309,7 @@ class Session:
             self._tracker.drop(utterance)
             self._emit_due()
 
-    def _opened(self) -> Utterance:
+    def _opened(self) -> TrackedUtterance:
         assert self._open is not None, "the endpointer speaks of an utterance it never opened"
         return self._open
 
@@ -326,7 +325,7 @@ class Session:
         for due in self._events.due():
             if isinstance(due, PartialReady):
                 self._partial(due)
-            elif isinstance(due, Utterance):
+            elif isinstance(due, TrackedUtterance):
                 self._complete(due)
             else:
                 self._close()
@@ -362,7 +361,7 @@ class Session:
                     events.EmotionDelta(**self._blank, item_id=item_id, emotion=emotion)
                 )
 
-    def _settle_text(self, utterance: Utterance, text: str) -> None:
+    def _settle_text(self, utterance: TrackedUtterance, text: str) -> None:
         """Tell what more of an utterance's text is settled, where it goes on from what was told."""
         if len(text) > len(utterance.told) and text.startswith(utterance.told):
             more = text[len(utterance.told) :]
@@ -384,7 +383,7 @@ class Session:
                     )
 
     def _try_emotion(
-        self, utterance: Utterance, features: Features, start: int, end: int
+        self, utterance: TrackedUtterance, features: Features, start: int, end: int
     ) -> events.EmotionBody | None:
         """Judge what is told before a final; where that fails, a partial is lost at ``end``."""
         try:
@@ -399,7 +398,7 @@ class Session:
             self._events.emit(events.Overload(**self._blank, **report))
         return None
 
-    def _complete(self, utterance: Utterance) -> None:
+    def _complete(self, utterance: TrackedUtterance) -> None:
         """Tell the outcome of an utterance: words, emotion and mood, or that it failed."""
         outcome = utterance.outcome
         assert outcome is not None, "a place is ready once there is an outcome"
@@ -430,7 +429,7 @@ class Session:
         self._events.emit(events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion))
         self._events.emit(events.MoodUpdated(**self._blank, **mood_fields))
 
-    def _judge(self, utterance: Utterance, outcome: Analysed) -> events.EmotionBody:
+    def _judge(self, utterance: TrackedUtterance, outcome: Analysed) -> events.EmotionBody:
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
         voice = outcome.voice if self._config.guesses_speakers else None
@@ -441,7 +440,7 @@ class Session:
             self.speakers.adapt(outcome.features, label)
         return self._builder.emotion(prediction, utterance.start, utterance.end, label)
 
-    def _fail(self, utterance: Utterance, fault: Fault) -> None:
+    def _fail(self, utterance: TrackedUtterance, fault: Fault) -> None:
         self._counts.failed += 1
         fields = self._builder.failure(utterance, fault)
         failed = events.TranscriptionFailed(**self._blank, item_id=utterance.item_id, **fields)

@@ -59,7 +59,7 @@ class Partial(msgspec.Struct, eq=False):
     transcript: Transcript | None = None
 
 
-class Utterance(msgspec.Struct, kw_only=True, eq=False):
+class TrackedUtterance(msgspec.Struct, kw_only=True, eq=False):
     """Follow one utterance; positions are absolute samples.
 
     ``speech`` counts the samples of speech windows, ``readings`` the partials asked for,
@@ -104,7 +104,7 @@ class PartialReady(msgspec.Struct, frozen=True, eq=False):
     ``lost`` is why it was left out; ``slot`` its place in an ordered session.
     """
 
-    utterance: Utterance
+    utterance: TrackedUtterance
     end: int
     slot: Slot | None = None
     transcript: Transcript | None = None
@@ -116,13 +116,13 @@ class PartialReady(msgspec.Struct, frozen=True, eq=False):
 class VoiceReady(msgspec.Struct, frozen=True, eq=False):
     """Say that the voice of a whole utterance is known, and its words are not yet."""
 
-    utterance: Utterance
+    utterance: TrackedUtterance
 
 
 class FinalReady(msgspec.Struct, frozen=True, eq=False):
     """Say that the outcome of an utterance is known."""
 
-    utterance: Utterance
+    utterance: TrackedUtterance
 
 
 Answer: TypeAlias = PartialReady | VoiceReady | FinalReady
@@ -142,7 +142,7 @@ class RequestTracker:
         self.suspects: dict[int, int] = {}
         """Utterances, by number, over which models were lost, and how often."""
         self._ids = 0
-        self._requests: dict[int, tuple[Utterance, Request]] = {}
+        self._requests: dict[int, tuple[TrackedUtterance, Request]] = {}
         self._tasks: list[Request | Cancel] = []
 
     def collect(self) -> list[Request | Cancel]:
@@ -150,7 +150,7 @@ class RequestTracker:
         tasks, self._tasks = self._tasks, []
         return tasks
 
-    def ask_partial(self, utterance: Utterance, end: int, slot: Slot | None) -> None:
+    def ask_partial(self, utterance: TrackedUtterance, end: int, slot: Slot | None) -> None:
         """Ask what is said and felt up to a sample; with a ``slot`` in an ordered session."""
         clip = self._clip(utterance, end, final=False)
         waits = slot is not None
@@ -165,7 +165,7 @@ class RequestTracker:
             emotion = self._partial_emotion(utterance, clip, utterance.words)
             utterance.partials[emotion.id] = Partial(end, slot)
 
-    def ask_final(self, utterance: Utterance, end: int) -> int:
+    def ask_final(self, utterance: TrackedUtterance, end: int) -> int:
         """Ask for all there is in an utterance that ends here; returns the partials given up."""
         given_up = 0
         if not self.config.ordered:
@@ -186,7 +186,7 @@ class RequestTracker:
             utterance.voice_request = alone.id
         return given_up
 
-    def withdraw_final(self, utterance: Utterance) -> None:
+    def withdraw_final(self, utterance: TrackedUtterance) -> None:
         """Take the final back: the utterance goes on."""
         for request_id in (
             utterance.words_request,
@@ -197,7 +197,7 @@ class RequestTracker:
         utterance.words_request = utterance.voice_request = utterance.final_request = None
         utterance.transcript = utterance.alone = utterance.outcome = None
 
-    def drop(self, utterance: Utterance) -> None:
+    def drop(self, utterance: TrackedUtterance) -> None:
         """Take back everything about an utterance; the places it holds become empty."""
         slots = [partial.slot for partial in utterance.partials.values()]
         self._cancel_partials(utterance)
@@ -220,7 +220,7 @@ class RequestTracker:
     # Answers
 
     def _take_partial(
-        self, utterance: Utterance, request: Request, outcome: Outcome
+        self, utterance: TrackedUtterance, request: Request, outcome: Outcome
     ) -> Answer | None:
         partial = utterance.partials.pop(request.id)
         end, slot = partial.end, partial.slot
@@ -243,7 +243,7 @@ class RequestTracker:
             case _:
                 return PartialReady(utterance, end, slot, lost="failed")
 
-    def _take_voice(self, utterance: Utterance, outcome: Outcome) -> Answer | None:
+    def _take_voice(self, utterance: TrackedUtterance, outcome: Outcome) -> Answer | None:
         utterance.voice_request = None
         if not isinstance(outcome, Observed):
             # Nobody's loss: the final is still to come, and says the same and more.
@@ -252,7 +252,7 @@ class RequestTracker:
         return VoiceReady(utterance)
 
     def _take_final(
-        self, utterance: Utterance, request: Request, outcome: Outcome
+        self, utterance: TrackedUtterance, request: Request, outcome: Outcome
     ) -> Answer | None:
         match outcome:
             case Transcript():
@@ -278,7 +278,7 @@ class RequestTracker:
                 utterance.outcome = Fault("skipped", "was left out")
         return FinalReady(utterance)
 
-    def _give_up_voice(self, utterance: Utterance) -> None:
+    def _give_up_voice(self, utterance: TrackedUtterance) -> None:
         self._cancel(utterance.voice_request)
         utterance.voice_request = None
 
@@ -295,7 +295,7 @@ class RequestTracker:
         return transcript if transcript.text else None
 
     def _partial_emotion(
-        self, utterance: Utterance, clip: Clip, words: Transcript | None
+        self, utterance: TrackedUtterance, clip: Clip, words: Transcript | None
     ) -> EmotionRequest:
         window = min(self.config.window, len(clip.samples))
         droppable = not self.config.ordered
@@ -303,7 +303,7 @@ class RequestTracker:
 
     def _emotion(
         self,
-        utterance: Utterance,
+        utterance: TrackedUtterance,
         clip: Clip,
         window: int,
         *,
@@ -325,7 +325,9 @@ class RequestTracker:
         self._send(utterance, request)
         return request
 
-    def _words(self, utterance: Utterance, clip: Clip, *, droppable: bool = False) -> WordsRequest:
+    def _words(
+        self, utterance: TrackedUtterance, clip: Clip, *, droppable: bool = False
+    ) -> WordsRequest:
         refusable = not self.config.patient
         request = WordsRequest(
             self._next_id(),
@@ -337,7 +339,7 @@ class RequestTracker:
         self._send(utterance, request)
         return request
 
-    def _send(self, utterance: Utterance, request: Request) -> None:
+    def _send(self, utterance: TrackedUtterance, request: Request) -> None:
         self._requests[request.id] = (utterance, request)
         self._tasks.append(request)
 
@@ -345,7 +347,7 @@ class RequestTracker:
         self._ids += 1
         return self._ids
 
-    def _clip(self, utterance: Utterance, end: int, *, final: bool) -> Clip:
+    def _clip(self, utterance: TrackedUtterance, end: int, *, final: bool) -> Clip:
         samples = self.ring.read(utterance.start, end)
         utterance.unreadable = not self.readable or is_pinned(samples)
         return Clip(
@@ -357,7 +359,7 @@ class RequestTracker:
             language=self.config.language,
         )
 
-    def _cancel_partials(self, utterance: Utterance) -> int:
+    def _cancel_partials(self, utterance: TrackedUtterance) -> int:
         given_up = len(utterance.partials)
         for request_id in utterance.partials:
             self._cancel(request_id)

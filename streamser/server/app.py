@@ -33,7 +33,7 @@ from streamser.server.clients import (
     close_socket,
     turn_away,
 )
-from streamser.server.commands import LanguageSupport
+from streamser.server.commands import Interest, LanguageSupport
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
@@ -47,7 +47,7 @@ from streamser.server.handshake import (
     tls_context,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.hub import Hub, Subscription
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html

@@ -25,11 +25,12 @@ from streamser.server.commands import (
     Dialect,
     Finish,
     Hangup,
+    Interest,
     Mark,
     Refuse,
 )
 from streamser.server.handshake import ConnectRequest, ListenGrant, SendGrant
-from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.hub import Hub, Subscription
 from streamser.server.limits import MessagePace, Refusal
 from streamser.server.outgoing import (
     TOO_SLOW,

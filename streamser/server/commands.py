@@ -1,7 +1,8 @@
-"""What a client may ask for, whatever dialect it speaks, and how it may write its sound."""
+"""What a client may ask for, whatever dialect it speaks, what a listener, and how sound comes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
@@ -15,13 +16,16 @@ from streamser.hosting.records import Clear as Clear
 from streamser.hosting.records import Commit as Commit
 from streamser.hosting.records import Mark as Mark
 from streamser.settings import EndpointingSettings, PartialSettings
-from streamser.speech.languages import known_language
+from streamser.speech.transcriber import known_language
+from streamser.text import read_name
 
 MIN_RATE: Final = 8_000
 MAX_RATE: Final = 192_000
 """Some sound cards give browsers no less than 96 or 192 kHz."""
 PHONE_RATE: Final = 8_000
 """Frames a second of G.711, whatever else is said."""
+
+_MOST_TYPES: Final = 64
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +68,66 @@ class LanguageSupport(msgspec.Struct, frozen=True):
 
 
 ANY_LANGUAGE: Final = LanguageSupport()
+
+
+class Interest(msgspec.Struct, frozen=True):
+    """Say what a listener wants: a meeting, a session, or, with neither, everything.
+
+    ``types`` are event types, or beginnings of them with ``*``; empty: all.
+    """
+
+    meeting: str | None = None
+    session: str | None = None
+    types: tuple[str, ...] = ()
+
+    def wants(self, session: str, meeting: str | None, kind: str) -> bool:
+        """Return whether an event is wanted: whose it is, and of which type."""
+        if self.session is not None and session != self.session:
+            return False
+        if self.meeting is not None and meeting != self.meeting:
+            return False
+        return not self.types or any(_fits(kind, pattern) for pattern in self.types)
+
+
+def read_after(text: str) -> int:
+    """Read the number of the last event that a client knows; raises ``ConfigError``."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 16):
+        raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
+    return int(text)
+
+
+def parse_events(query: Mapping[str, list[str]]) -> tuple[Interest, int | None]:
+    """Read the query of ``/v1/events``: what is wanted, and after which event.
+
+    Raises ``ConfigError`` for a query that cannot be followed.
+    """
+    wanted = [name for name in ("meeting", "session", "all") if name in query]
+    if len(wanted) != 1:
+        raise ConfigError("say what to listen to: one of meeting=NAME, session=ID, all")
+    types = tuple(
+        part.strip()
+        for given in query.get("types", [])
+        for part in given.split(",")
+        if part.strip()
+    )
+    if len(types) > _MOST_TYPES or any(len(part) > 200 for part in types):
+        raise ConfigError(f"types: at most {_MOST_TYPES} types, with commas between")
+    after: int | None = None
+    if query.get("after"):
+        after = read_after(query["after"][-1])
+    name = query[wanted[0]][-1]
+    return (
+        Interest(
+            meeting=read_name(name, "meeting") if wanted == ["meeting"] else None,
+            session=read_name(name, "session") if wanted == ["session"] else None,
+            types=types,
+        ),
+        after,
+    )
+
+
+def _fits(kind: str, pattern: str) -> bool:
+    return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern
 
 
 class Append(msgspec.Struct, frozen=True):

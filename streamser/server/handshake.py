@@ -15,9 +15,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.server.commands import ANY_LANGUAGE, Dialect, StreamSettings
+from streamser.server.commands import (
+    ANY_LANGUAGE,
+    Dialect,
+    Interest,
+    StreamSettings,
+    parse_events,
+    read_after,
+)
 from streamser.server.deepgram import DeepgramDialect, parse_listen
-from streamser.server.hub import Interest, parse_events, read_after
 from streamser.server.limits import Admission, Refusal
 from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.settings import ServerSettings

@@ -1,24 +1,25 @@
-"""Where all sessions' events come together: numbered, kept for a while, passed on to listeners."""
+"""Where all sessions' events come together: numbered, kept for a while, passed on to listeners.
+
+What was finished is remembered longer, for whoever comes late.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from heapq import merge
 from itertools import islice
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
 from streamser import events
-from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.finished import FairLog, FinishedLog
+from streamser.server.commands import Interest
 from streamser.server.meeting import MeetingMood
-from streamser.server.outgoing import EncodedEvent, can_be_left_out
+from streamser.server.outgoing import EncodedEvent, encode_stamped
 from streamser.server.telemetry import log_fault
-from streamser.text import read_name
 
 FINALS = 200
 """Finished utterances that are remembered of a meeting."""
@@ -36,63 +37,121 @@ _LOOSE = 10 * FINALS
 
 _Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
 
-_MOST_TYPES = 64
+
+class FinishedLog:
+    """Remember the last finished utterances, each as one record of its words and emotion."""
+
+    def __init__(self, limit: int = 200) -> None:
+        self._limit = limit
+        self._finals: dict[tuple[str, str], tuple[int, events.Finished]] = {}
+
+    @property
+    def finals(self) -> tuple[events.Finished, ...]:
+        """Return them, the oldest first; at most ``limit``."""
+        return tuple(final for _, final in self._finals.values())
+
+    def __len__(self) -> int:
+        return len(self._finals)
+
+    def latest(self) -> Iterator[tuple[int, events.Finished]]:
+        """Yield them with the numbers they were taken in with, the newest first."""
+        yield from reversed(self._finals.values())
+
+    def forget_oldest(self) -> None:
+        """Forget the oldest one."""
+        del self._finals[next(iter(self._finals))]
+
+    def take(
+        self,
+        event: events.Event,
+        meeting: str | None,
+        speaker: str | None,
+        at_ms: int,
+        number: int = 0,
+    ) -> None:
+        """Take in a final event, published at ``at_ms``; events of other kinds do nothing.
+
+        ``speaker`` is whoever speaks in the session, unless the event has a guess of its own.
+        ``number`` is its place among the events of all meetings.
+        """
+        match event:
+            # Words come first and bring the emotion with them: there is no half a record.
+            case events.TranscriptionCompleted(transcript=transcript, emotion=emotion):
+                found: dict[str, Any] = {"transcript": transcript, "emotion": emotion}
+                found["distrusted"] = event.distrusted
+                start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
+            case events.EmotionCompleted(emotion=emotion):
+                found = {"transcript": None, "emotion": emotion}
+                start_ms, end_ms = emotion.window.start_ms, emotion.window.end_ms
+            case events.TranscriptionFailed(error=error):
+                found = {"transcript": None, "emotion": None, "error": error}
+                start_ms, end_ms = event.audio_start_ms, event.audio_end_ms
+            case _:
+                return
+        told: events.EmotionBody | None = found["emotion"]
+        if told is not None and told.speaker_provisional:
+            speaker = told.speaker
+        key = (event.session_id, event.item_id)
+        if key in self._finals:
+            return
+        final = events.Finished(
+            session_id=event.session_id,
+            item_id=event.item_id,
+            speaker=speaker,
+            meeting=meeting,
+            at_ms=at_ms,
+            lag_ms=event.lag_ms,
+            audio_start_ms=start_ms,
+            audio_end_ms=end_ms,
+            **found,
+        )
+        self._finals[key] = (number, final)
+        if len(self._finals) > self._limit:
+            self.forget_oldest()
 
 
-class Interest(msgspec.Struct, frozen=True):
-    """Say what a listener wants: a meeting, a session, or, with neither, everything.
+class FairLog:
+    """Remember the last finished utterances of many sessions: of one ``each``, of all ``limit``.
 
-    ``types`` are event types, or beginnings of them with ``*``; empty: all.
+    Where there are more, the session with most of them loses its oldest; of several such, the
+    one that was heard of first.
     """
 
-    meeting: str | None = None
-    session: str | None = None
-    types: tuple[str, ...] = ()
+    def __init__(self, limit: int, each: int) -> None:
+        self._limit = limit
+        self._each = each
+        self._logs: dict[str, FinishedLog] = {}
+        self._kept = 0
 
-    def wants(self, kept: _KeptEvent) -> bool:
-        """Return whether an event is wanted."""
-        if self.session is not None and kept.encoded.session_id != self.session:
-            return False
-        if self.meeting is not None and kept.meeting != self.meeting:
-            return False
-        return not self.types or any(_fits(kept.kind, pattern) for pattern in self.types)
+    @property
+    def logs(self) -> Iterable[FinishedLog]:
+        """Return a log for each session that any is remembered of."""
+        return self._logs.values()
 
-
-def read_after(text: str) -> int:
-    """Read the number of the last event that a client knows; raises ``ConfigError``."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 16):
-        raise ConfigError(f"after is the number of an event, not {text[:40]!r}")
-    return int(text)
-
-
-def parse_events(query: Mapping[str, list[str]]) -> tuple[Interest, int | None]:
-    """Read the query of ``/v1/events``: what is wanted, and after which event.
-
-    Raises ``ConfigError`` for a query that cannot be followed.
-    """
-    wanted = [name for name in ("meeting", "session", "all") if name in query]
-    if len(wanted) != 1:
-        raise ConfigError("say what to listen to: one of meeting=NAME, session=ID, all")
-    types = tuple(
-        part.strip()
-        for given in query.get("types", [])
-        for part in given.split(",")
-        if part.strip()
-    )
-    if len(types) > _MOST_TYPES or any(len(part) > 200 for part in types):
-        raise ConfigError(f"types: at most {_MOST_TYPES} types, with commas between")
-    after: int | None = None
-    if query.get("after"):
-        after = read_after(query["after"][-1])
-    name = query[wanted[0]][-1]
-    return (
-        Interest(
-            meeting=read_name(name, "meeting") if wanted == ["meeting"] else None,
-            session=read_name(name, "session") if wanted == ["session"] else None,
-            types=types,
-        ),
-        after,
-    )
+    def take(
+        self,
+        event: events.Event,
+        meeting: str | None,
+        speaker: str | None,
+        at_ms: int,
+        number: int = 0,
+    ) -> None:
+        """Take in a final event, as ``FinishedLog`` does."""
+        log = self._logs.get(event.session_id)
+        if log is None:
+            log = FinishedLog(self._each)
+        before = len(log)
+        log.take(event, meeting, speaker, at_ms, number)
+        if len(log) == before:
+            return
+        self._logs[event.session_id] = log
+        self._kept += 1
+        if self._kept > self._limit:
+            session_id, fullest = max(self._logs.items(), key=lambda each: len(each[1]))
+            fullest.forget_oldest()
+            self._kept -= 1
+            if not len(fullest):
+                del self._logs[session_id]
 
 
 class LiveMeeting(msgspec.Struct, frozen=True):
@@ -154,6 +213,9 @@ class _KeptEvent(msgspec.Struct, frozen=True):
     meeting: str | None
     kind: str
     encoded: EncodedEvent
+
+    def is_for(self, interest: Interest) -> bool:
+        return interest.wants(self.encoded.session_id, self.meeting, self.kind)
 
 
 class _LiveSession(msgspec.Struct):
@@ -300,8 +362,9 @@ class Hub:
             finals=self._finals_of(interest),
         )
         self._subscriptions.add(subscription)
-        wanted = missed if not interest.types else filter(interest.wants, missed)
-        return snapshot, [kept.encoded for kept in wanted]
+        return snapshot, [
+            kept.encoded for kept in missed if not interest.types or kept.is_for(interest)
+        ]
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Deliver no more."""
@@ -326,31 +389,12 @@ class Hub:
         self, event: events.Event | events.ListenerEvent, meeting: str | None, at_ms: int
     ) -> EncodedEvent:
         self._cursor += 1
-        body = events.encode_event(event)
-        place = (
-            b""
-            if isinstance(event, events.ListenerEvent)
-            else b',"meeting":%b,"at_ms":%d'
-            % (
-                msgspec.json.encode(meeting),
-                at_ms,
-            )
-        )
-        stamp = b',"cursor":%d%b}' % (self._cursor, place)
-        encoded = EncodedEvent(
-            session_id=event.session_id if isinstance(event, events.Event) else "",
-            seq=event.seq if isinstance(event, events.Event) else 0,
-            clock_ms=(event.clock_ms or 0) if isinstance(event, events.Event) else 0,
-            droppable=can_be_left_out(event),
-            bodies=(body[:-1] + stamp,),
-            stamp=stamp,
-            ends=isinstance(event, events.SessionClosed),
-        )
+        encoded = encode_stamped(event, self._cursor, meeting, at_ms)
         kind = str(type(event).__struct_config__.tag)
         kept = _KeptEvent(self._cursor, meeting, kind, encoded)
         self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
-            if subscription.interest.wants(kept):
+            if kept.is_for(subscription.interest):
                 self._deliver(subscription, encoded)
         return encoded
 
@@ -433,7 +477,3 @@ class Hub:
 
 def _cursor(kept: _KeptEvent) -> int:
     return kept.cursor
-
-
-def _fits(kind: str, pattern: str) -> bool:
-    return kind.startswith(pattern[:-1]) if pattern.endswith("*") else kind == pattern

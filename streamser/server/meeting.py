@@ -7,33 +7,14 @@ event is placed on that clock at ``at_ms - lag_ms``. Memory is bounded, whatever
 
 from __future__ import annotations
 
-import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
 
+from streamser import events
 from streamser.emotion.mood import Mood, MoodState
-from streamser.events import (
-    Cleared,
-    EmotionBody,
-    EmotionCompleted,
-    EmotionProvisional,
-    Event,
-    MeetingState,
-    MeetingUpdated,
-    MoodBody,
-    MoodShifted,
-    SessionClosed,
-    SessionCreated,
-    SessionUpdated,
-    SpeakerState,
-    SpeechStarted,
-    SpeechStopped,
-    TranscriptionFailed,
-    decode_event,
-)
 from streamser.taxonomy import Dimensions
 
 _REACH_MS: Final = 600_000  # how late a stretch may be told, measured from the latest end
@@ -101,7 +82,7 @@ class Overlap:
             del pieces[:old]
 
 
-MeetingEvent: TypeAlias = MeetingUpdated | MoodShifted
+MeetingEvent: TypeAlias = events.MeetingUpdated | events.MoodShifted
 
 _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own events
 _GONE: Final = 64  # speakers listed after they have left
@@ -109,7 +90,6 @@ _LISTED: Final = 32  # speakers in one event
 _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they are over
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
 _AWAITED: Final = 100  # readings that are not final: all of them are counted at each telling
-_FARTHEST_MS: Final = 2**53
 _VOICES: Final = 64  # told apart in a session; no setting lets there be more
 
 
@@ -128,14 +108,14 @@ class _Speaker:
         self.utterances = 0
         self.heard_ms = 0
         self.mood = Mood(seconds)
-        self.body: MoodBody | None = None
+        self.body: events.MoodBody | None = None
 
-    def update(self, emotion: EmotionBody, at_ms: int) -> MoodState:
+    def update(self, emotion: events.EmotionBody, at_ms: int) -> MoodState:
         state = self.mood.update(*_heard(emotion, at_ms))
         self.body = _body(state)
         return state
 
-    def preview(self, awaited: Collection[_Awaited]) -> MoodBody | None:
+    def preview(self, awaited: Collection[_Awaited]) -> events.MoodBody | None:
         """Return the mood as it would be if these readings were final."""
         if not awaited:
             return self.body
@@ -160,7 +140,7 @@ class _Awaited(msgspec.Struct, frozen=True):
     """Hold what the voice alone said of an utterance whose final is on its way."""
 
     speaker: _Speaker
-    emotion: EmotionBody
+    emotion: events.EmotionBody
     at_ms: int
 
 
@@ -205,7 +185,7 @@ class MeetingMood:
         self._overlap = Overlap()
         self._told = 0
 
-    def take(self, event: Event, at_ms: int) -> list[MeetingEvent]:
+    def take(self, event: events.Event, at_ms: int) -> list[MeetingEvent]:
         """Take in the next event of a session, published at ``at_ms`` of the meeting's clock.
 
         After a final, or a provisional reading: what the meeting is like now; after a final
@@ -213,44 +193,44 @@ class MeetingMood:
         """
         place = round(at_ms - (event.lag_ms or 0.0))
         match event:
-            case SessionCreated(session=info) | SessionUpdated(session=info):
+            case events.SessionCreated(session=info) | events.SessionUpdated(session=info):
                 self._join(event.session_id, info.speaker)
-            case SpeechStarted(audio_start_ms=start):
+            case events.SpeechStarted(audio_start_ms=start):
                 self._session(event.session_id).open = _Open(start, place)
-            case SpeechStopped(item_id=item_id, audio_end_ms=end):
+            case events.SpeechStopped(item_id=item_id, audio_end_ms=end):
                 session = self._session(event.session_id)
                 if (said := self._stop(session, end, place)) is not None:
                     session.pending[item_id] = said
                     if len(session.pending) > _PENDING:
                         del session.pending[next(iter(session.pending))]
-            case Cleared():
+            case events.Cleared():
                 self._session(event.session_id).open = None
-            case SessionClosed(audio_ms=end) if event.session_id in self._sessions:
+            case events.SessionClosed(audio_ms=end) if event.session_id in self._sessions:
                 self._stop(self._sessions[event.session_id], end, place)
                 self._part(event.session_id)
-            case EmotionProvisional(item_id=item_id, emotion=emotion):
+            case events.EmotionProvisional(item_id=item_id, emotion=emotion):
                 session = self._session(event.session_id)
                 said = session.pending.get(item_id)
                 speaker = session.speaker if said is None else said.speaker
                 self._wait(event.session_id, item_id, _Awaited(speaker, emotion, place))
                 return [self._updated(at_ms)]
-            case EmotionCompleted(emotion=emotion):
+            case events.EmotionCompleted(emotion=emotion):
                 window = emotion.window
                 speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
                 moods = [who.update(emotion, place) for who in (speaker, self._everybody)]
                 shifts = zip((speaker.name, None), moods, strict=True)
                 return [self._updated(at_ms), *self._shifted(shifts, at_ms)]
-            case TranscriptionFailed(audio_start_ms=start, audio_end_ms=end):
+            case events.TranscriptionFailed(audio_start_ms=start, audio_end_ms=end):
                 self._count(event, start, end, place)
                 return [self._updated(at_ms)]
         return []
 
-    def state(self, at_ms: int) -> MeetingState:
+    def state(self, at_ms: int) -> events.MeetingState:
         """Return the meeting as it is at ``at_ms`` of its clock."""
         total = sum(speaker.speech_ms for speaker in self._speakers.values())
         listed = self._listed()
         rest = total - sum(speaker.speech_ms for speaker in listed)
-        return MeetingState(
+        return events.MeetingState(
             meeting=self._meeting,
             at_ms=at_ms,
             mood=self._everybody.preview(self._awaited.values()),
@@ -326,11 +306,11 @@ class MeetingMood:
 
     def _count(
         self,
-        event: EmotionCompleted | TranscriptionFailed,
+        event: events.EmotionCompleted | events.TranscriptionFailed,
         start: int,
         end: int,
         place: int,
-        emotion: EmotionBody | None = None,
+        emotion: events.EmotionBody | None = None,
     ) -> _Speaker:
         """Count an utterance, from ``start`` to ``end`` of the audio, and say whose it was."""
         session = self._session(event.session_id)
@@ -364,16 +344,16 @@ class MeetingMood:
 
     # What is told
 
-    def _updated(self, at_ms: int) -> MeetingUpdated:
+    def _updated(self, at_ms: int) -> events.MeetingUpdated:
         now = msgspec.structs.asdict(self.state(at_ms))
-        return MeetingUpdated(event_id=self._event_id(), **now)
+        return events.MeetingUpdated(event_id=self._event_id(), **now)
 
     def _shifted(
         self, moods: Iterable[tuple[str | None, MoodState]], at_ms: int
-    ) -> Iterator[MoodShifted]:
+    ) -> Iterator[events.MoodShifted]:
         for speaker, mood in moods:
             if mood.shift and mood.previous is not None:
-                yield MoodShifted(
+                yield events.MoodShifted(
                     event_id=self._event_id(),
                     meeting=self._meeting,
                     at_ms=at_ms,
@@ -386,13 +366,13 @@ class MeetingMood:
         self._told += 1
         return f"event_meeting_{self._meeting}_{self._told}"
 
-    def _states(self, speakers: Iterable[_Speaker], total: int) -> tuple[SpeakerState, ...]:
+    def _states(self, speakers: Iterable[_Speaker], total: int) -> tuple[events.SpeakerState, ...]:
         speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
         awaited: dict[tuple[str, int], list[_Awaited]] = {}
         for each in self._awaited.values():
             awaited.setdefault(each.speaker.key, []).append(each)
         return tuple(
-            SpeakerState(
+            events.SpeakerState(
                 speaker=speaker.name,
                 provisional=speaker.provisional,
                 speaking=speaker.key in speaking,
@@ -415,56 +395,18 @@ class MeetingMood:
         return [who for key, who in self._speakers.items() if key in chosen]
 
 
-def replay(meeting: MeetingMood, events: Iterable[tuple[Event, int]]) -> list[MeetingEvent]:
-    """Let a meeting take in events with their times, and return everything it told."""
-    return [told for event, at_ms in events for told in meeting.take(event, at_ms)]
-
-
-def _times_of(event: Event) -> Iterator[float]:
-    places = [event, getattr(getattr(event, "emotion", None), "window", None)]
-    names = ("lag_ms", "clock_ms", "audio_start_ms", "audio_end_ms", "start_ms", "end_ms")
-    for place, name in itertools.product(places, names):
-        yield getattr(place, name, None) or 0
-
-
-class _Stamped(msgspec.Struct, frozen=True):
-    at_ms: int | None = None
-
-
-def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
-    """Decode lines of JSON into sessions' events with their times on the meeting's clock.
-
-    A listener's lines say when they were published. Otherwise the meeting's clock is that of
-    the audio: an event was published ``lag_ms`` after the sound that it speaks of, one that
-    speaks of none together with the one before. What is no session's event is passed over.
-    Raises ``msgspec.ValidationError`` for an unknown type, or a time that no meeting lasts.
-    """
-    last = 0
-    for line in lines:
-        event = decode_event(line)
-        if not isinstance(event, Event):
-            continue
-        at_ms = msgspec.json.decode(line, type=_Stamped).at_ms
-        if any(abs(time) > _FARTHEST_MS for time in (*_times_of(event), at_ms or 0)):
-            raise msgspec.ValidationError(f"event {event.seq} is of a time that is none")
-        if at_ms is None and event.clock_ms is not None:
-            at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
-        last = last if at_ms is None else at_ms
-        yield event, last
-
-
 def _share(speech_ms: int, total: int) -> float:
     return round(speech_ms / total, _PLACES) if total else 0.0
 
 
-def _heard(emotion: EmotionBody, at_ms: int) -> tuple[EmotionBody, int, int]:
+def _heard(emotion: events.EmotionBody, at_ms: int) -> tuple[events.EmotionBody, int, int]:
     """Return a reading with its end on the meeting's clock, and its length."""
     return emotion, at_ms, emotion.window.end_ms - emotion.window.start_ms
 
 
-def _body(state: MoodState) -> MoodBody:
+def _body(state: MoodState) -> events.MoodBody:
     dimensions = (state.dimensions.valence, state.dimensions.arousal, state.dimensions.dominance)
-    return MoodBody(
+    return events.MoodBody(
         category=state.category,
         scores={name: round(score, _PLACES) for name, score in state.scores.items()},
         dimensions=Dimensions(*(None if x is None else round(x, _PLACES) for x in dimensions)),

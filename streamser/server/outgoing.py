@@ -19,6 +19,7 @@ from streamser.events import (
     Event,
     ListenerEvent,
     Overload,
+    SessionClosed,
     SessionCreated,
     SessionResumed,
     Snapshot,
@@ -84,6 +85,28 @@ class EncodedEvent(msgspec.Struct, frozen=True):
     def size(self) -> int:
         """Return how many bytes it has."""
         return sum(map(len, self.bodies))
+
+
+def encode_stamped(
+    event: Event | ListenerEvent, cursor: int, meeting: str | None, at_ms: int
+) -> EncodedEvent:
+    """Encode an event for listeners, with its place among all events and in its meeting."""
+    place = (
+        b""
+        if isinstance(event, ListenerEvent)
+        else b',"meeting":%b,"at_ms":%d' % (msgspec.json.encode(meeting), at_ms)
+    )
+    stamp = b',"cursor":%d%b}' % (cursor, place)
+    told = event if isinstance(event, Event) else None
+    return EncodedEvent(
+        session_id="" if told is None else told.session_id,
+        seq=0 if told is None else told.seq,
+        clock_ms=0 if told is None else (told.clock_ms or 0),
+        droppable=can_be_left_out(event),
+        bodies=(encode_event(event)[:-1] + stamp,),
+        stamp=stamp,
+        ends=isinstance(event, SessionClosed),
+    )
 
 
 class SendQueue:

@@ -11,8 +11,7 @@ from streamser.errors import ModelError
 from streamser.hub import revision_of, split_revision
 from streamser.plugins import TRANSCRIBERS, check_made, make
 from streamser.settings import ASR_ENGINES, AsrSettings
-from streamser.speech.languages import base_language
-from streamser.speech.transcriber import Transcriber
+from streamser.speech.transcriber import Transcriber, base_language
 from streamser.speech.whisper import WhisperOptions, WhisperTranscriber
 from streamser.speech.whisper_files import (
     PACKAGED_SIZE,

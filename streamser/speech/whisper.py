@@ -28,8 +28,7 @@ import numpy as np
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.errors import ConfigError, ModelError
 from streamser.speech.hypothesis import is_unspaced, units
-from streamser.speech.languages import Guess, LanguageMemory, known_language
-from streamser.speech.transcriber import Transcript, Word
+from streamser.speech.transcriber import Guess, LanguageMemory, Transcript, Word, known_language
 from streamser.speech.whisper_encoder import (
     Encoded,
     LogMel,
@@ -90,7 +89,7 @@ class WhisperTranscriber:
 
     ``arithmetic`` is the number format it computes in, by CTranslate2's name, ``languages`` the
     codes of those it knows. Where the language of a session is not said, it is detected, see
-    ``streamser.speech.languages``. Raises ``ModelError`` where the model is missing or cannot be
+    ``streamser.speech.transcriber``. Raises ``ModelError`` where the model is missing or cannot be
     run.
     """
 

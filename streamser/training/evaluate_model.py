@@ -14,7 +14,7 @@ from streamser import __version__
 from streamser.audio.clip import Samples
 from streamser.emotion.calibration import read_calibrations
 from streamser.emotion.choose import RULES, bundle_directory, choose_model, comes_with_us
-from streamser.emotion.compact.bundle import CALIBRATION, PARTS, read_description
+from streamser.emotion.compact.model import CALIBRATION, PARTS, read_description
 from streamser.emotion.frontend import Mel
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.network import FusedModel
@@ -26,7 +26,6 @@ from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE
 from streamser.training.augment import degrade_at_snr
 from streamser.training.batches import labels_of, text_of
-from streamser.training.evaluation.check import chosen
 from streamser.training.evaluation.evaluate import (
     Evaluated,
     EvaluationRequest,
@@ -41,7 +40,7 @@ from streamser.training.evaluation.evaluate import (
 from streamser.training.evaluation.predictions import Degrade, Predictions
 from streamser.training.evaluation.report import Condition, Entry, Evaluation, Provenance
 from streamser.training.evaluation.scores import Answers, score
-from streamser.training.manifest import Item, read_manifest
+from streamser.training.manifest import Item, chosen, read_manifest
 from streamser.training.sounds import Sounds
 
 _BATCH = 8

@@ -105,6 +105,21 @@ def parse_scale(text: str) -> RatingScale:
     return scale
 
 
+def chosen(items: Sequence[Item], split: str) -> list[Item]:
+    """Return the items of a split; all of them for ``all`` and where no split is marked.
+
+    Raises ``ConfigError`` for a split that there is not, or has none.
+    """
+    if split not in (*SPLITS, "all"):
+        raise ConfigError(f"--split {split}: choose {', '.join(SPLITS)} or all.")
+    if split == "all" or not any(item.split for item in items):
+        return list(items)
+    found = [item for item in items if item.split == split]
+    if not found:
+        raise ConfigError(f"--split {split}: the manifest marks none so; choose another, or all.")
+    return found
+
+
 def read_manifest(path: Path) -> list[Item]:
     """Read a manifest: a UTF-8 CSV with exactly the columns ``COLUMNS``, in any order.
 

@@ -20,7 +20,8 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.server.hub import Hub, Interest, Subscription
+from streamser.server.commands import Interest
+from streamser.server.hub import Hub, Subscription
 from streamser.server.meeting import MeetingMood
 from streamser.text import why_distrusted
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded

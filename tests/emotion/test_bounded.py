@@ -12,8 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.bounded import BoundedModel, BoundedSpeaker
-from streamser.emotion.model import Prediction
+from streamser.emotion.model import BoundedModel, BoundedSpeaker, Prediction
 from streamser.errors import ModelError
 from streamser.taxonomy import Dimensions
 

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import nn
 
-from streamser.emotion.compact.bundle import NORM, PARTS, describe, is_bundle, load_bundle
+from streamser.emotion.compact.model import NORM, PARTS, describe, is_bundle, load_bundle
 from streamser.emotion.fused.build import build_model
 from streamser.emotion.fused.checkpoint import load_checkpoint, save_checkpoint
 from streamser.emotion.fused.config import (

@@ -35,12 +35,13 @@ from streamser.server.handshake import (
     Tokens,
 )
 from streamser.server.limits import Admission, Refusal
-from streamser.server.meeting import MeetingMood, recall
+from streamser.server.meeting import MeetingMood
 from streamser.server.openai_realtime import RealtimeDialect
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
+from tests.server.recalled import recall
 
 __all__ = ["HANDSHAKE", "TARGET"]
 

@@ -20,8 +20,7 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.pipeline.session import Session
-from streamser.pipeline.session_config import SessionSnapshot
-from streamser.pipeline.speaker_state import SpeakerModels
+from streamser.pipeline.session_config import SessionSnapshot, SpeakerModels
 from tests.pipeline.doubles import (
     CountingListener,
     LevelVad,

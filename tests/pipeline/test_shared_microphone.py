@@ -25,10 +25,11 @@ from streamser.events import (
 )
 from streamser.pipeline.requests import EmotionRequest, Request
 from streamser.pipeline.session import Session
-from streamser.server.meeting import MeetingMood, recall, replay
+from streamser.server.meeting import MeetingMood
 from streamser.settings import Settings
 from streamser.speech.speakers import Clustering
 from tests.pipeline.doubles import answer, answer_all, events_of, make_session, requests_of, speech
+from tests.server.recalled import recall, replay
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 

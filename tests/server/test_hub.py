@@ -24,7 +24,8 @@ from streamser.events import (
     Window,
 )
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.hub import Hub, Interest, LiveMeeting, Subscription
+from streamser.server.commands import Interest
+from streamser.server.hub import Hub, LiveMeeting, Subscription
 from streamser.server.outgoing import EncodedEvent
 from streamser.taxonomy import Dimensions
 

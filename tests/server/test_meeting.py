@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,9 +39,10 @@ from streamser.events import (
     Window,
     encode_event,
 )
-from streamser.server.finished import FinishedLog
-from streamser.server.meeting import MeetingEvent, MeetingMood, recall, replay
+from streamser.server.hub import FinishedLog
+from streamser.server.meeting import MeetingEvent, MeetingMood
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
+from tests.server.recalled import recall, replay
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 
@@ -950,21 +950,3 @@ def test_a_meeting_of_one_feels_as_its_session_says(conversation: list[Event]) -
     (speaker,) = meeting.state(closed.audio_ms).speakers
     assert speaker.speech_ms == pytest.approx(closed.speech_ms, abs=len(updates))
     assert speaker.utterances == closed.utterances
-
-
-@pytest.mark.parametrize(
-    "change", [{"lag_ms": 1e300}, {"audio_start_ms": 10**400}, {"at_ms": -(10**20)}]
-)
-def test_a_time_that_is_none_is_refused(change: dict[str, Any]) -> None:
-    """A recording may have been written by anybody."""
-    event = Voice("s").made(SpeechStarted, item_id="i", audio_start_ms=5)
-    line = json.dumps(json.loads(encode_event(event)) | change)
-    with pytest.raises(msgspec.ValidationError):
-        list(recall([line]))
-
-
-def test_a_line_that_cannot_be_read_is_refused() -> None:
-    """However it was spoilt."""
-    for line in ("{", "[" * 100_000, b"\xff"):
-        with pytest.raises(msgspec.DecodeError):
-            list(recall([line]))

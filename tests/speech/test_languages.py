@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamser.errors import ConfigError
-from streamser.speech.languages import Guess, LanguageMemory, base_language, known_language
+from streamser.speech.transcriber import Guess, LanguageMemory, base_language, known_language
 
 GERMAN = Guess(3.0, {"de": 0.99, "en": 0.005})
 ENGLISH = Guess(3.0, {"en": 0.99, "de": 0.005})

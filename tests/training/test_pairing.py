@@ -11,7 +11,7 @@ from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES
 from streamser.training.corpora.acted import read_cremad
 from streamser.training.corpora.reading import one_hot
-from streamser.training.corpora.texts import read_goemotions, read_xed
+from streamser.training.corpora.registry import read_goemotions, read_xed
 from streamser.training.folds import normalise, pair
 from streamser.training.manifest import SPLITS, Item, Split
 from tests.data import shared_data

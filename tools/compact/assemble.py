@@ -13,8 +13,8 @@ import torch
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import ALONG, CALIBRATION, JUDGE, NORM, describe
 from streamser.emotion.compact.encoders import GRAPH, TOKENIZER, WORDS
+from streamser.emotion.compact.model import ALONG, CALIBRATION, JUDGE, NORM, describe
 from streamser.emotion.compact.speaker_stats import Norm
 from streamser.graphs import CONFIG
 from streamser.taxonomy import CATEGORIES, DIMENSIONS

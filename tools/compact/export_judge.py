@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from streamser.emotion.compact.bundle import JUDGE_INPUTS
+from streamser.emotion.compact.model import JUDGE_INPUTS
 from streamser.emotion.compact.speaker_stats import GROUPS, WIDTH
 from streamser.emotion.fused.interfaces import Encoded
 from tools.compact.network import Judge, Voice

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.augment.augmenter import SoundAlikes, disturb_words, plain
-from streamser.training.corpora.texts import read_emobank, read_goemotions
+from streamser.training.corpora.registry import read_emobank, read_goemotions
 from streamser.training.evaluation.metrics import ccc, ece, macro_f1, uar
 from streamser.training.folds import normalise
 from streamser.training.manifest import Item

@@ -11,7 +11,7 @@ import msgspec.structs
 
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS
 from streamser.training.corpora.reading import find, read_rows
-from streamser.training.corpora.texts import (
+from streamser.training.corpora.registry import (
     GOEMOTIONS_EMOTIONS,
     GOEMOTIONS_SOURCE,
     XED_EMOTIONS,

@@ -14,8 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from streamser.emotion.compact.bundle import describe
-from streamser.emotion.compact.model import load_compact
+from streamser.emotion.compact.model import describe, load_compact
 from streamser.errors import ConfigError, StreamserError
 from streamser.machine import describe_machine
 from tools.compact_report.bench import Bench

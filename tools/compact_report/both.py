@@ -10,7 +10,7 @@ import numpy as np
 from streamser.emotion.compact.model import CompactFeatures, CompactModel
 from streamser.emotion.model import Prediction
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.texts import read_goemotions
+from streamser.training.corpora.registry import read_goemotions
 from streamser.training.evaluation.bootstrap import Difference, compare
 from streamser.training.evaluation.metrics import UAR, WAR
 from streamser.training.evaluation.predictions import Predictions

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.texts import read_goemotions
+from streamser.training.corpora.registry import read_goemotions
 from tools.compact_report.bench import Bench
 from tools.compact_report.clips import CORPORA
 from tools.compact_report.records import Cell, Figure, Section, Table

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streamser.emotion.compact.bundle import describe
 from streamser.emotion.compact.encoders import TOKENIZER, WORDS
-from streamser.emotion.compact.model import CompactFeatures, CompactModel
+from streamser.emotion.compact.model import CompactFeatures, CompactModel, describe
 from streamser.emotion.model import Prediction
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.manifest import Item

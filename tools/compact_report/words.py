@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from streamser.taxonomy import DIMENSIONS
 from streamser.training.augment.augmenter import SoundAlikes, vocabulary_of
-from streamser.training.corpora.texts import read_emobank, read_goemotions
+from streamser.training.corpora.registry import read_emobank, read_goemotions
 from streamser.training.evaluation.metrics import ECE, MACRO_F1, UAR
 from streamser.training.manifest import Item
 from tools.compact_report.bench import Bench

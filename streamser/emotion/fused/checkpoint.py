@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from torch import nn
 
 from streamser.emotion.calibration import Calibration, read_calibrations, write_calibrations
-from streamser.emotion.compact.bundle import is_bundle
+from streamser.emotion.compact.model import is_bundle
 from streamser.emotion.fused.build import rebuild_model
 from streamser.emotion.fused.config import FusedConfig
 from streamser.emotion.fused.interfaces import TextEncoder

@@ -22,10 +22,10 @@ from torch.nn import functional
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.compact.encoders import BANDS, HOP, LOWEST, Frames, whisper_frames
 from streamser.emotion.frontend import Mel, Sound
-from streamser.emotion.fused.adapt import LayerSum, adapt, checkpoint_layers
 from streamser.emotion.fused.config import WhisperAcousticConfig
 from streamser.emotion.fused.interfaces import AudioBatch, Encoded
 from streamser.emotion.fused.pretrained import ACOUSTIC_FAMILIES, Family, load_published, rebuild
+from streamser.emotion.fused.pretrained_encoders import LayerSum, adapt, checkpoint_layers
 from streamser.errors import ModelError
 from streamser.speech.whisper_encoder import read_encoder
 from streamser.speech.whisper_files import WHISPER_SIZES, locate_whisper

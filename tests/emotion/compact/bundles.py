@@ -11,9 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import ALONG, JUDGE, NORM, describe
 from streamser.emotion.compact.encoders import GRAPH, LAYERS, TOKENIZER, VALUES, WORDS
 from streamser.emotion.compact.encoders import LAYER_WIDTH as LAYER
+from streamser.emotion.compact.model import ALONG, JUDGE, NORM, describe
 from streamser.emotion.compact.speaker_stats import DIRECTIONS, GROUPS, WIDTH
 from streamser.emotion.fused.compact_encoders import train_word_pieces
 from streamser.graphs import CONFIG

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamser.emotion.compact.bundle import (
+from streamser.emotion.compact.encoders import WORDS
+from streamser.emotion.compact.model import (
     CALIBRATION,
     JUDGE,
     NORM,
@@ -18,7 +19,6 @@ from streamser.emotion.compact.bundle import (
     is_bundle,
     load_bundle,
 )
-from streamser.emotion.compact.encoders import WORDS
 from streamser.errors import ModelError
 from streamser.graphs import CONFIG
 from tests.emotion.compact.bundles import tiny_bundle

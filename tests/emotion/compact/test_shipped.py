@@ -10,8 +10,7 @@ import pytest
 import soundfile
 
 import streamser
-from streamser.emotion.compact.bundle import PARTS
-from streamser.emotion.compact.model import CompactModel, load_compact
+from streamser.emotion.compact.model import PARTS, CompactModel, load_compact
 from streamser.emotion.model import Segment
 from streamser.taxonomy import CATEGORIES
 from tests.data import shared_data

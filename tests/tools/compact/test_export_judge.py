@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 import torch
 
-from streamser.emotion.compact.bundle import JUDGE_INPUTS
+from streamser.emotion.compact.model import JUDGE_INPUTS
 from streamser.emotion.compact.speaker_stats import GROUPS, WIDTH
 from streamser.emotion.fused.interfaces import Encoded
 from tools.compact.export_judge import export_judge

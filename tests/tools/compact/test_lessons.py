@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from streamser.emotion.choose import bundle_directory
-from streamser.emotion.compact.bundle import read_description
+from streamser.emotion.compact.model import read_description
 from tests.data import shared_data
 from tools.compact.lessons import cremad_lessons, taught, training_lessons
 

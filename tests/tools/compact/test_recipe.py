@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.emotion.compact.bundle import PARTS, load_bundle
 from streamser.emotion.compact.encoders import GRAPH, TOKENIZER, WORDS
-from streamser.emotion.compact.model import CompactFeatures, CompactSpeaker
+from streamser.emotion.compact.model import PARTS, CompactFeatures, CompactSpeaker, load_bundle
 from streamser.emotion.compact.speaker_stats import MEASURED
 from streamser.emotion.compact.statistics import Measured
 from tests.emotion.compact.bundles import tiny_bundle

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from streamser.taxonomy import CATEGORIES
-from streamser.training.corpora.texts import read_goemotions
+from streamser.training.corpora.registry import read_goemotions
 from tools.compact_report.bench import Bench
 from tools.compact_report.both import voice_and_words
 from tools.compact_report.pairs import (

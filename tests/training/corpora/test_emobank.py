@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamser.errors import ConfigError
-from streamser.training.corpora.texts import read_emobank
+from streamser.training.corpora.registry import read_emobank
 from tests.data import shared_data
 from tests.training.corpora.trees import lay
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.taxonomy import CATEGORIES, GOEMOTIONS
-from streamser.training.corpora.texts import GOEMOTIONS_EMOTIONS, read_goemotions
+from streamser.training.corpora.registry import GOEMOTIONS_EMOTIONS, read_goemotions
 from tests.data import shared_data
 from tests.training.corpora.trees import lay
 
