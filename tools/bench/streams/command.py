@@ -22,13 +22,14 @@ from streamser.pipeline.build import endpointer_settings
 from streamser.settings import Settings
 from tools.bench import PROGRAM
 from tools.bench.streams.designs import DESIGNS, designs_page, run_designs
+from tools.bench.streams.disturbed import disturbed_page, run_disturbed
 from tools.bench.streams.load import LoadBench, run_load
 from tools.bench.streams.load_report import load_page, plot_load, read_report
 from tools.bench.streams.soak import SoakBench, run_soak
 from tools.bench.streams.soak_report import plot_soak, soak_page
 from tools.reporting import Files, PlotFile, publish, shown_command
 
-__all__ = ["designs", "load", "soak"]
+__all__ = ["designs", "disturbed", "load", "soak"]
 
 _MOST_STREAMS = 10_000
 
@@ -188,6 +189,42 @@ def designs(
     with ending_soon():
         report = run_designs(bench, tuple(DESIGNS[place - 1] for place in places), tell)
     publish(designs_page(report), files, report)
+
+
+@takes_settings
+def disturbed(
+    common: Common,
+    streams: Annotated[
+        int, typer.Option("--streams", min=1, max=_MOST_STREAMS, help="Streams at a time.")
+    ] = 24,
+    recordings: RecordingsFolder = None,
+    emotion_only: EmotionOnly = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=36_000, help="Measured each time.")
+    ] = 60.0,
+    seed: Annotated[int, typer.Option("--seed", help="Where and when streams begin.")] = 1,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
+) -> None:
+    """Measure how late streams are while others make trouble, beside how late they are else.
+
+    A listener that never reads, a client that sends sound as fast as it can, and a worker that
+    is killed, all at once. Keep the machine otherwise idle.
+    """
+    files = Files(json=json_file, markdown=markdown_file)
+    files.check()
+    bench = replace(
+        _plan_load(common, (streams + 8,), server=None, emotion_only=emotion_only, cores=None),
+        streams=(streams,),
+        seconds=seconds,
+        bound_ms=1e9,
+        seed=seed,
+        recordings=recordings,
+        command=shown_command(PROGRAM, sys.argv[1:]),
+    )
+    with ending_soon():
+        report = run_disturbed(bench, tell)
+    publish(disturbed_page(report), files, report)
 
 
 @takes_settings
