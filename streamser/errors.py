@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["AudioError", "ConfigError", "ModelError", "StreamserError", "first_line"]
+__all__ = [
+    "AudioError",
+    "ConfigError",
+    "ModelError",
+    "StreamserError",
+    "describe",
+    "first_line",
+]
+
+_PLACES = 4
 
 
 class StreamserError(Exception):
@@ -42,3 +51,21 @@ def first_line(error: object) -> str:
     """Return the first line of what an error says, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0].strip() if lines else type(error).__name__
+
+
+def describe(error: BaseException) -> str:
+    """Say in one line what failed and where, the innermost place first.
+
+    Of errors that are not our own the message is left out: it may quote a token or a transcript.
+    """
+    import traceback
+    from pathlib import Path
+
+    kind = type(error).__name__
+    if isinstance(error, StreamserError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)]
+    return f"{kind} at {' < '.join(places)}" if places else kind

@@ -356,6 +356,6 @@ def _fault(record: logging.LogRecord) -> str | None:
     # Never the traceback: its last line may quote a header, or what people say.
     if record.exc_info is None or record.exc_info[1] is None:
         return None
-    from streamser.server.telemetry import describe
+    from streamser.errors import describe
 
     return describe(record.exc_info[1])

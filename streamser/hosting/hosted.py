@@ -18,7 +18,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from streamser.audio.clip import to_samples
-from streamser.errors import ModelError
+from streamser.errors import ModelError, describe
 from streamser.events import ErrorBody, Event, SessionEvent, SpeechStopped
 from streamser.hosting.records import (
     Advise,
@@ -73,8 +73,10 @@ class HostedSession:
         session: Session,
         workers: WorkerPair,
         changed: Callable[[HostedSession], None],
+        life: int = 0,
     ) -> None:
         self.session_id = config.session_id
+        self._life = life
         self._config = config
         self._session = session
         self._workers = workers
@@ -150,6 +152,7 @@ class HostedSession:
         """Return what has become of the session since the last time."""
         told = Told(
             session_id=self.session_id,
+            life=self._life,
             events=self._events,
             refusals=self._refusals,
             applied=self._applied,
@@ -228,8 +231,8 @@ class HostedSession:
             self.leave()
 
     def _fail(self, error: Exception) -> None:
-        logger.error("a session has failed", exc_info=error)
-        self._fault = f"{type(error).__name__}: {error}"
+        self._fault = describe(error)
+        logger.error("a session has failed: %s", self._fault)
 
     def _post(self, request: Request, outcome: Outcome) -> None:
         """Bring an outcome from a worker's thread to the loop's."""

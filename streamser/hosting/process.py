@@ -49,6 +49,9 @@ STUCK: Final = 4
 """Exit codes: the parent is gone; the models did not answer in time."""
 
 _LOAD_EVERY_S: Final = 1.0
+_LOOK_S: Final = 0.01
+_LAST_S: Final = 1.0
+"""How long answers of models that are closed may take to be told."""
 
 
 def host_sessions(link: socket.socket, settings: Settings, board: BlameBoard) -> None:
@@ -121,7 +124,7 @@ class _SessionWorker:
     def _open(self, asked: Open) -> None:
         config, workers = asked.config, self._workers
         session = ResumableSession(config, self._make_vad(), workers.new_speaker)
-        hosted = HostedSession(config, session, workers, self._note)
+        hosted = HostedSession(config, session, workers, self._note, asked.life)
         self._sessions[config.session_id] = hosted
         if asked.past is not None:
             hosted.resume(asked.past)
@@ -162,7 +165,15 @@ class _SessionWorker:
 
     def _close(self, within_s: float) -> None:
         self._workers.close(within_s)
-        self._loop.call_soon_threadsafe(self._loop.call_soon, self._link.close)
+        self._loop.call_soon_threadsafe(self._leave, time.monotonic() + _LAST_S)
+
+    def _leave(self, until: float) -> None:
+        """Leave once what was answered last has been told."""
+        waits = self._changed or any(each.pending for each in self._sessions.values())
+        if waits and time.monotonic() < until:
+            self._loop.call_later(_LOOK_S, self._leave, until)
+        else:
+            self._link.close()
 
     def _end(self) -> None:
         self._over.set()

@@ -128,6 +128,7 @@ SessionInput: TypeAlias = (
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Say what has become of a session since the last time.
 
+    ``life`` counts the places where it has lived: what a former one says does not count.
     ``applied`` inputs and ``position`` samples are over, ``pending`` finals are with the models.
     ``lapses`` are times that passed by themselves and ended something: each with the inputs that
     were over by then. ``point`` is where another could go on from, once that has moved. ``closed``:
@@ -135,6 +136,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     session_id: str
+    life: int = 0
     events: list[SessionEvent] = []
     refusals: list[ErrorBody] = []
     applied: int = 0
@@ -222,6 +224,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     config: SessionConfig
     voice: SessionSnapshot | None = None
     past: Resumption | None = None
+    life: int = 0
 
 
 class Give(msgspec.Struct, frozen=True, tag=True):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 import msgspec
+from msgspec.structs import replace
 
 from streamser import events
 from streamser.events import SessionEvent
@@ -221,6 +222,7 @@ class RemoteSession:
         self.link: WorkerLink | None = None
         """Where it lives; ``None`` while it waits for a home."""
         self.homeless_at: float | None = None
+        self._life = 0
         self._model = config.models.emotion
         self._listener: Listener | None = listener
         self._let_go = let_go
@@ -262,12 +264,15 @@ class RemoteSession:
         """Live there from here on, and go on where it was."""
         self.link, self.homeless_at = link, None
         begins, items = self._journal.replay()
-        link.send(begins)
+        self._life += 1
+        link.send(replace(begins, life=self._life))
         for item in items:
             link.send(Give(self.session_id, item))
 
     def note(self, told: Told) -> None:
         """Take note of what it has told, and pass it on."""
+        if told.life != self._life:
+            return
         self._journal.note(told)
         if self._listener is not None:
             self._listener(told)
@@ -294,4 +299,8 @@ class RemoteSession:
                     audio_end_ms=0,
                 )
             )
-        self.note(Told(session_id=self.session_id, events=failed, fault=why))
+        told = Told(session_id=self.session_id, life=self._life, events=failed, fault=why)
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener(told)
+        self._let_go(self)

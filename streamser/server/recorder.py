@@ -12,12 +12,13 @@ from typing import Final
 
 import msgspec
 
+from streamser.errors import describe
 from streamser.events import SessionClosed, SessionCreated
 from streamser.export.formats import EventLog, ExportFormat, began_at, kept_stem, render, save
 from streamser.export.read import read_recording
 from streamser.export.sink_thread import BoundedThread
 from streamser.server.outgoing import EncodedEvent
-from streamser.server.telemetry import describe, log_loss
+from streamser.server.telemetry import log_loss
 from streamser.settings import ServerSettings
 
 _CREATED = str(SessionCreated.__struct_config__.tag)

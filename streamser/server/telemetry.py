@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 from prometheus_client import (
@@ -28,7 +26,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from streamser import __version__
-from streamser.errors import StreamserError
+from streamser.errors import describe
 from streamser.events import (
     EmotionCompleted,
     EmotionProvisional,
@@ -48,7 +46,6 @@ FIELDS: Final = "streamser_fields"
 
 SORRY: Final = "the server has met a fault of its own; the connection ends, begin a new stream"
 """What a client is told, whatever it was."""
-_PLACES: Final = 4
 
 _LINES_AT_ONCE: Final = 20
 _LINE_EVERY_S: Final = 10.0
@@ -113,21 +110,6 @@ async def _guard(
         await work()
     except Exception as error:
         on_fault(error)
-
-
-def describe(error: BaseException) -> str:
-    """Say in one line what failed and where, the innermost place first.
-
-    Of errors that are not our own the message is left out: it may quote a token or a transcript.
-    """
-    kind = type(error).__name__
-    if isinstance(error, StreamserError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    frames = traceback.extract_tb(error.__traceback__)[-_PLACES:]
-    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames)]
-    return f"{kind} at {' < '.join(places)}" if places else kind
 
 
 class LogThrottle:
