@@ -229,8 +229,8 @@ class WorkerSettings(Section, frozen=True):
     processes: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | None,
         Meta(
-            description="Processes with a recogniser, and as many with emotion models; 0: both in"
-            " threads of this one. none: serve has one of each; others have 0."
+            description="serve: processes that host streams, each with models of its own; 0: all"
+            " in this one. none: one a core."
         ),
     ] = None
 

@@ -100,6 +100,14 @@ def serve(
             "--keep-days", min=1, max=36_500, metavar="N", help="Remove what --export kept before."
         ),
     ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            "--workers",
+            metavar="N|auto",
+            help="Processes that host streams with their models; auto: one a core. [auto]",
+        ),
+    ] = None,
     sink: SinkNames = None,
     log_format: LogAs = LogFormat.TEXT,
 ) -> None:
@@ -128,6 +136,7 @@ def serve(
             "server.tls_key": tls_key,
             "server.origins": origins,
             "server.insecure": True if insecure else None,
+            "worker.processes": None if workers is None else _read_workers(workers),
         }
     )
     with logs(log_format), plugged_sinks(sink) as plugged:
@@ -215,6 +224,15 @@ async def _remove_older(recorder: SessionRecorder, days: int) -> None:
         if removed:
             tell(f"Removed: {counted(removed, 'session')} older than {counted(days, 'day')}.")
         await asyncio.sleep(3600)
+
+
+def _read_workers(given: str) -> str:
+    """Return the setting for so many workers; raises ``ConfigError`` for what is no number."""
+    if given == "auto":
+        return "none"
+    if not given.isascii() or not given.isdigit() or not int(given):
+        raise ConfigError(f"--workers {given}: give a number from 1, or auto for one a core.")
+    return given
 
 
 def _read_folder(export: str) -> Path:

@@ -44,9 +44,8 @@ class WorkerLink:
         """What it hosts sessions with, once its models are loaded."""
         self.load: WorkerLoad | None = None
         self.since = self.heard_at = self._load_at = time.monotonic()
-        self.newcomers = 0
-        """Sessions that came since it last told its load."""
-        self.sessions: set[str] = set()
+        self.sessions: dict[str, None] = {}
+        """Those that live there, the longest first."""
         self.busy = 0.0
         """Share of a core that it took between the last two times it told."""
         self._on_message = on_message
@@ -86,7 +85,7 @@ class WorkerLink:
         if self.load is not None:
             passed = time.monotonic() - self._load_at
             self.busy = (load.cpu_s - self.load.cpu_s) / max(passed, 0.1)
-        self.load, self.newcomers = load, 0
+        self.load = load
         self._load_at = time.monotonic()
 
     def kill(self) -> None:
@@ -99,6 +98,11 @@ class WorkerLink:
         """Return what its models were busy with."""
         return self._board.read()
 
+    @property
+    def was_stuck(self) -> bool:
+        """Return whether it has ended since its models did not answer."""
+        return self._process.exitcode == STUCK
+
     async def how_it_ended(self) -> str:
         """Wait until the process is gone, and say how."""
         await asyncio.to_thread(self._process.join, _LEAVE_S)
@@ -107,7 +111,7 @@ class WorkerLink:
             await asyncio.to_thread(self._process.join, _LEAVE_S)
         code = self._process.exitcode
         stuck = [each.stuck for each in self._board.read() if each.stuck]
-        if code == STUCK and stuck:
+        if self.was_stuck and stuck:
             return stuck[0]
         how = "" if code is None else f", exit code {code}" if code >= 0 else f", signal {-code}"
         return f"the process of the models ended{how}"

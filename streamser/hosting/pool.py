@@ -31,10 +31,12 @@ from streamser.settings import Settings
 logger = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.5
-SILENT_S: Final = 10.0
+SILENT_S = 10.0
 """A worker tells its load every second: one that says nothing for so long hangs."""
-_NEWCOMER: Final = 0.01
-"""Share of a core that a session is taken to need until its worker tells."""
+_SESSION: Final = 0.01
+"""Share of a core that a session may come to need, whatever it does now."""
+_IDLE: Final = 0.1
+"""Share of a core below which it says nothing how busy a worker is."""
 _UNBEGUN: Final = (
     ", before they were loaded: what it has written says why, and so may worker.processes=0,"
     " which loads them here. A program that uses processes must be one that can be imported"
@@ -46,7 +48,7 @@ class WorkerProcesses:
     """Host sessions in ``size`` worker processes; for the event loop's thread.
 
     A session stays where it was placed: with the worker that was least busy. Where a worker dies,
-    or is silent for ``silent_s``, another begins in its place, and its sessions go on with others
+    or is silent for ``SILENT_S``, another begins in its place, and its sessions go on with others
     at once: nothing that was taken in is lost, nothing told twice. ``tell`` gets lines for people,
     ``watch`` is told of each batch.
     """
@@ -57,14 +59,12 @@ class WorkerProcesses:
         size: int,
         tell: Callable[[str], None],
         watch: Callable[[BatchReport], None],
-        silent_s: float = SILENT_S,
     ) -> None:
         self._settings = settings
         self._size = size
         self._tell = tell
         self._told: set[str] = set()
         self._watch = watch
-        self._silent_s = silent_s
         self._links: list[WorkerLink] = []
         self._sessions: dict[str, RemoteSession] = {}
         self._lost_stats = WorkerStats()
@@ -159,6 +159,7 @@ class WorkerProcesses:
         number = next(number for number in range(self._size + 1) if number not in numbers)
         link = WorkerLink(self._settings, number, self._on_message, self._on_end)
         self._links.append(link)
+        self._emptied.clear()
         await link.connect()
 
     def _on_message(self, link: WorkerLink, message: FromWorker) -> None:
@@ -187,6 +188,7 @@ class WorkerProcesses:
                 for session in self._sessions.values():
                     if session.link is None:
                         self._place(session)
+                self._relieve(link)
 
     def _on_end(self, link: WorkerLink) -> None:
         self._links.remove(link)
@@ -219,7 +221,7 @@ class WorkerProcesses:
             return
         if refused is None:
             logger.error("%s; its sessions go on elsewhere", how)
-            self._lost_stats += WorkerStats(died=1)
+            self._lost_stats += WorkerStats(stuck=1) if link.was_stuck else WorkerStats(died=1)
             pause_s = self._backoff.lost()
         else:
             logger.error("the models cannot be loaded again: %s", refused.message)
@@ -234,15 +236,31 @@ class WorkerProcesses:
         if not able:
             session.homeless_at = session.homeless_at or time.monotonic()
             return
-        link = min(able, key=lambda each: each.busy + _NEWCOMER * each.newcomers)
-        link.newcomers += 1
-        link.sessions.add(session.session_id)
+        link = min(able, key=lambda each: max(_IDLE, each.busy) + _SESSION * len(each.sessions))
+        self._settle(session, link)
+
+    def _relieve(self, newcomer: WorkerLink) -> None:
+        """Let sessions of others go on with a worker that has just begun, until it has its share.
+
+        After a loss all are with those who were left, and may stay for hours.
+        """
+        able = [link for link in self._links if link.hosted is not None]
+        while True:
+            fullest = max(able, key=lambda link: len(link.sessions))
+            if len(fullest.sessions) - len(newcomer.sessions) < 2:
+                return
+            session = self._sessions[next(iter(fullest.sessions))]
+            session.leave_home()
+            self._settle(session, newcomer)
+
+    def _settle(self, session: RemoteSession, link: WorkerLink) -> None:
+        link.sessions[session.session_id] = None
         session.settle(link)
 
     def _let_go(self, session: RemoteSession) -> None:
         self._sessions.pop(session.session_id, None)
         if session.link is not None:
-            session.link.sessions.discard(session.session_id)
+            session.link.sessions.pop(session.session_id, None)
 
     async def _look_after(self) -> None:
         """End workers that say nothing, and sessions that find no home."""
@@ -261,8 +279,8 @@ class WorkerProcesses:
                     continue
                 # Of the time that we were held up ourselves, nothing is known of others.
                 link.heard_at += max(0.0, held_up)
-                if now - link.heard_at > self._silent_s:
-                    logger.error("worker %d says nothing for %g s", link.number, self._silent_s)
+                if now - link.heard_at > SILENT_S:
+                    logger.error("worker %d says nothing for %g s", link.number, SILENT_S)
                     link.kill()
             patience_s = worker.deadline_s or SILENT_S
             for session in list(self._sessions.values()):

@@ -22,6 +22,7 @@ from streamser.hosting.records import (
     Listener,
     Open,
     Push,
+    Reconfigure,
     SessionInput,
     Told,
 )
@@ -92,6 +93,8 @@ class Journal:
 
     def give(self, item: SessionInput) -> None:
         """Keep what is given to the session."""
+        if isinstance(item, Reconfigure):
+            self._ordered = item.config.ordered
         entry = _Entry(self._inputs, self._position, item)
         self._entries.append(entry)
         self._inputs += 1
@@ -247,6 +250,13 @@ class RemoteSession:
         if self.link is not None:
             self.link.send(Leave(self.session_id))
         self._let_go(self)
+
+    def leave_home(self) -> None:
+        """Go on elsewhere; what is still told here does not count any more."""
+        if self.link is not None:
+            self.link.send(Leave(self.session_id))
+            self.link.sessions.pop(self.session_id, None)
+            self.link = None
 
     def settle(self, link: WorkerLink) -> None:
         """Live there from here on, and go on where it was."""

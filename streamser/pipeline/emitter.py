@@ -88,12 +88,13 @@ class ToldEvents:
     """Count what was told and will come again."""
 
     def __init__(self, told: Iterable[EventKey], *, ordered: bool) -> None:
+        self.ordered = ordered
+        """Whether the session is; it may become so before its first sound."""
         self._left = Counter(told)
-        self._ordered = ordered
 
     def was_told(self, event: events.Event) -> bool:
         """Return whether an event comes again, each as often as it was told."""
-        key = key_of(event, ordered=self._ordered)
+        key = key_of(event, ordered=self.ordered)
         if key is None or not self._left[key]:
             return False
         self._left[key] -= 1

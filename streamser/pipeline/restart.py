@@ -182,6 +182,12 @@ class ResumableSession(Session):
         self._events.told = ToldEvents(past.told, ordered=self._config.ordered)
         self.inputs, self._point_at, self._replaying = at.inputs, point.position, True
 
+    def configure(self, config: SessionConfig) -> list[Output]:
+        """Go on with another configuration; see ``Session.configure``."""
+        if self._events.told is not None:
+            self._events.told.ordered = config.ordered
+        return super().configure(config)
+
     def end_replay(self) -> list[Output]:
         """Go on; what was told of and has not come again has failed, so that nobody waits."""
         self._replaying = False

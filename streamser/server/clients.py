@@ -110,10 +110,14 @@ class StreamConnection:
         """Return whom it is connected to, as ``host:port``."""
         return peer_of(self._socket)
 
-    def send_event(self, event: Event) -> None:
-        """Send an event, in the client's dialect; a dialect that fails ends the connection."""
+    def send_event(self, event: Event, line: bytes | None = None) -> None:
+        """Send an event, in the client's dialect; a dialect that fails ends the connection.
+
+        ``line`` is the event as JSON, where others are told of it, too.
+        """
         try:
-            bodies = tuple(self._dialect.encode(event))
+            plain = line is not None and self._dialect.tells_all
+            bodies = (line or b"",) if plain else tuple(self._dialect.encode(event))
         except Exception as error:
             self.fail(error)
             return

@@ -156,6 +156,9 @@ Command: TypeAlias = Append | Commit | Clear | Mark | Configure | Finish | Refus
 class Dialect(Protocol):
     """Translate between a client's messages and ours; pure, one for each connection."""
 
+    tells_all: bool
+    """Whether a client of it is told every event as it is."""
+
     def receive(self, message: str | bytes) -> list[Command]:
         """Say what a message, text or binary, asks for."""
         ...

@@ -100,6 +100,8 @@ def parse_listen(
 class DeepgramDialect:
     """Speak Deepgram with one client; ``created`` is when it came, in ISO 8601."""
 
+    tells_all = False
+
     def __init__(self, request_id: str, created: str, options: ListenOptions) -> None:
         self._request_id, self._created = request_id, created
         self._options = options

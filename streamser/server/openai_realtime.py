@@ -188,6 +188,8 @@ class RealtimeDialect:
     Without ``renames`` the speaker stays who it is.
     """
 
+    tells_all = True
+
     def __init__(
         self,
         settings: StreamSettings,

@@ -77,6 +77,11 @@ class EncodedEvent(msgspec.Struct, frozen=True):
     ends: bool = False
 
     @property
+    def line(self) -> bytes:
+        """Return the event alone, as one line of JSON, without what a listener is told besides."""
+        return self.bodies[0][: -len(self.stamp)] + b"}"
+
+    @property
     def size(self) -> int:
         """Return how many bytes it has."""
         return sum(map(len, self.bodies))

@@ -20,7 +20,7 @@ from streamser.server.commands import Dialect
 from streamser.server.handshake import ListenGrant, Principal, SendGrant, same_secret
 from streamser.server.hub import Hub
 from streamser.server.limits import Admission, BurstBudget, MessagePace, Refusal
-from streamser.server.outgoing import ReplayBuffer
+from streamser.server.outgoing import EncodedEvent, ReplayBuffer
 from streamser.server.stream import LiveStream, StreamResources
 from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
 from streamser.server.transport import ClientSocket
@@ -60,9 +60,10 @@ class ManagedSession:
     def on_event(self, event: events.Event) -> None:
         """Pass an event of the stream on to everybody."""
         took_s = self.progress.count(event, time.monotonic())
-        late = self._registry.publish(self, event, took_s)
+        encoded = self._registry.publish(self, event)
+        late = self._registry.is_late(event, took_s)
         if self.connection is not None:
-            self.connection.send_event(event)
+            self.connection.send_event(event, encoded.line)
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
 
@@ -333,13 +334,8 @@ class SessionRegistry:
         self._finish(session)
         return True
 
-    def publish(
-        self, session: ManagedSession, event: events.Event, took_s: float | None = None
-    ) -> bool:
-        """Pass an event of a stream on to the listeners; returns whether it is a late final.
-
-        ``took_s`` is what a final has taken; ordered sessions, which nobody hurries, tell no lag.
-        """
+    def publish(self, session: ManagedSession, event: events.Event) -> EncodedEvent:
+        """Pass an event of a stream on to the listeners; returns it as they are told."""
         if isinstance(event, events.SessionClosed) and not session.failed:
             try:
                 voice = session.stream.voice()
@@ -355,6 +351,13 @@ class SessionRegistry:
         self._metrics.event(event)
         if isinstance(event, events.SessionClosed):
             self._leave(session)
+        return encoded
+
+    def is_late(self, event: events.Event, took_s: float | None) -> bool:
+        """Return whether an event is a final that took too long; ``took_s`` is what it has taken.
+
+        Ordered sessions, which nobody hurries, tell no lag.
+        """
         if took_s is None or event.lag_ms is None:
             return False
         late = self._admission.record_lag(took_s)

@@ -39,6 +39,7 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionFailed,
 )
+from streamser.hosting.records import WorkerLoad
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.worker import BatchReport, WorkerStats
 
@@ -174,6 +175,10 @@ class Device(Protocol):
 
     def load(self) -> QueueLoad:
         """Return what waits now."""
+        ...
+
+    def workers(self) -> list[WorkerLoad]:
+        """Return how each worker process does, if there are any."""
         ...
 
 
@@ -407,9 +412,10 @@ class _DeviceCollector(Collector):
         yield GaugeMetricFamily(
             "streamser_ready", "1 while the models are loaded.", float(self._device.is_ready)
         )
+        yield from self._collect_workers()
         lost = CounterMetricFamily(
             "streamser_device_restarts",
-            "Device threads replaced, their models loaded anew: died, or stuck (over the deadline)",
+            "Workers replaced, their models loaded anew: died, or stuck (over the deadline)",
             labels=["cause"],
         )
         lost.add_metric(["died"], stats.died)
@@ -421,3 +427,23 @@ class _DeviceCollector(Collector):
             ("faults", "Jobs that failed.", stats.faults),
         ):
             yield CounterMetricFamily(f"streamser_{name}", about, value)
+
+    def _collect_workers(self) -> Iterator[Metric]:
+        memory = GaugeMetricFamily(
+            "streamser_worker_memory_bytes", "Resident memory of a worker.", labels=["worker"]
+        )
+        sessions = GaugeMetricFamily(
+            "streamser_worker_sessions", "Sessions that a worker hosts.", labels=["worker"]
+        )
+        cpu = CounterMetricFamily(
+            "streamser_worker_cpu_seconds",
+            "Processor time of a worker since it began.",
+            labels=["worker"],
+        )
+        for load in self._device.workers():
+            name = [str(load.pid)]
+            sessions.add_metric(name, load.sessions)
+            cpu.add_metric(name, load.cpu_s)
+            if load.memory is not None:
+                memory.add_metric(name, load.memory)
+        yield from (memory, sessions, cpu)

@@ -215,6 +215,15 @@ def test_an_ordered_session_tells_the_very_same_sequence(seed: int) -> None:
     assert play(config, items, seed, losses=1 + seed % 4) == calm
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_session_that_becomes_ordered_is_so_where_it_goes_on(seed: int) -> None:
+    """A client says so in its first message, after the session has begun."""
+    config = make_config(max_length_ms=2000)
+    items = [Reconfigure(replace(config, ordered=True), False), *pieces(seed), Flush()]
+    calm = play(config, items, seed, losses=0)
+    assert play(config, items, seed, losses=1 + seed % 4) == calm
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_what_a_client_asked_for_meanwhile_is_not_asked_twice(seed: int) -> None:
     """Commits, markers, a changed set-up and silence are where they were in the sound."""

@@ -17,7 +17,7 @@ from tools.bench import PROGRAM
 from tools.bench.compact import compact_page, measure_compact
 from tools.bench.figures import pipeline_page
 from tools.bench.pipeline import FULL, QUICK, run_pipeline
-from tools.bench.streams.command import load, soak
+from tools.bench.streams.command import designs, disturbed, load, soak
 from tools.reporting import Files, publish, shown_command
 
 __all__ = ["app", "main"]
@@ -123,6 +123,8 @@ def compact(json_file: JsonFile = None, markdown_file: MarkdownFile = None) -> N
 
 
 app.command()(load)
+app.command()(designs)
+app.command()(disturbed)
 app.command()(soak)
 
 

@@ -18,7 +18,7 @@ from streamser.errors import ConfigError
 from streamser.speech.overlap import STEP, Activity
 from tools.speakers.judge import Spoken
 
-__all__ = ["NOISE_DB", "Heard", "Mixture", "load_noises", "mixed", "score"]
+__all__ = ["NOISE_DB", "Alone", "Heard", "Mixture", "alone", "load_noises", "mixed", "score"]
 
 Truth = npt.NDArray[np.bool_]
 
@@ -29,6 +29,8 @@ _NEAR: Final = round(0.25 * SAMPLE_RATE)
 """Samples that a change may be missed by."""
 _ADJACENT: Final = round(0.4 * SAMPLE_RATE)
 """Samples between two turns below which an endpointer hears one utterance."""
+_LEAST: Final = SAMPLE_RATE // 4
+"""Samples of a turn, or of two at once, that count."""
 _PAUSE: Final = 12
 """Frames within a turn that are bridged: what is softer for 0.2 s is no end of it."""
 _AUDIBLE_DB: Final = 35.0
@@ -58,6 +60,17 @@ class Heard(NamedTuple):
     change_precision: float
     change_recall: float
     confused: float
+
+
+class Alone(NamedTuple):
+    """Tell what is wrongly heard of one speaker alone, in shares.
+
+    Of frames with two at once; of clips with two at once for 0.25 s; of clips with turns of two.
+    """
+
+    frames: float
+    overlapped: float
+    parted: float
 
 
 def mixed(
@@ -95,6 +108,18 @@ def score(hear: Callable[[Samples], Activity], mixtures: Sequence[Mixture]) -> H
         share("changes found", "changes"),
         share("confused", "single"),
     )
+
+
+def alone(hear: Callable[[Samples], Activity], clips: Sequence[Spoken]) -> Alone:
+    """Hear clips of one speaker each, and tell how often there seem to be two."""
+    frames = both = overlapped = parted = 0
+    for clip in clips:
+        heard = hear(clip.samples)
+        frames += len(heard.counts)
+        both += int((heard.counts == 2).sum())
+        overlapped += bool(heard.overlaps(least=_LEAST))
+        parted += len({track for track, _ in heard.turns(least=_LEAST)}) > 1
+    return Alone(both / frames, overlapped / len(clips), parted / len(clips))
 
 
 def load_noises(folder: Path) -> list[Samples]:
@@ -147,7 +172,7 @@ def _counted(heard: Activity, mixture: Mixture) -> dict[str, int]:
     whose, track = truth[single].argmax(axis=1), heard.tracks[single].argmax(axis=1)
     table = np.zeros((truth.shape[1], heard.tracks.shape[1]), np.int64)
     np.add.at(table, (whose, track), 1)
-    turns = heard.turns(least=SAMPLE_RATE // 4)
+    turns = heard.turns(least=_LEAST)
     told = [
         old.end for (_, old), (_, new) in pairwise(turns) if abs(new.start - old.end) < _ADJACENT
     ]

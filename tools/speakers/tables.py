@@ -23,7 +23,7 @@ from tools.speakers.export import (
     export_voice,
 )
 from tools.speakers.judge import LENGTHS, PAIRS, EqualError, Spoken, judge, load, neutral, shortened
-from tools.speakers.mixtures import NOISE_DB, Heard, Mixture, load_noises, mixed, score
+from tools.speakers.mixtures import NOISE_DB, Heard, Mixture, alone, load_noises, mixed, score
 from tools.speakers.network import CampPlusNetwork
 from tools.speakers.segmentation import SegmentationNetwork
 
@@ -81,7 +81,7 @@ def segmentation_tables(network: SegmentationNetwork, data: Path) -> str:
         for seconds in _STRETCHES
         for kind, chosen in (("clean", ()), (f"noise {NOISE_DB:g} dB", noises))
     }
-    costs, found = [], {}
+    costs, found, singles = [], {}, []
     with tempfile.TemporaryDirectory() as folder:
         for form in FORMATS:
             directory = Path(folder) / form
@@ -89,6 +89,11 @@ def segmentation_tables(network: SegmentationNetwork, data: Path) -> str:
             describe(directory)
             ears = overlap.load_segmentation(directory)
             found[form] = {key: score(ears.hear, mixtures) for key, mixtures in sets.items()}
+            if form == SHIPPED:
+                singles = [
+                    [name, *(f"{share:.4f}" for share in alone(ears.hear, clips))]
+                    for name, clips in material.items()
+                ]
             mean = Heard(*np.mean(list(found[form].values()), axis=0))
             cost = _cost(form, directory / overlap.GRAPH, ears.hear)
             costs.append([*cost, *(f"{value:.3f}" for value in mean)])
@@ -97,7 +102,8 @@ def segmentation_tables(network: SegmentationNetwork, data: Path) -> str:
         for key, mixtures in sets.items()
     ]
     head = ["material", "seconds", "sound", "share of two", *_FIGURES]
-    return "\n\n".join((_table(head, rows), _cost_table(costs, _FIGURES)))
+    lone = _table(["one speaker alone", "frames of two", "clips of two", "clips in turns"], singles)
+    return "\n\n".join((_table(head, rows), lone, _cost_table(costs, _FIGURES)))
 
 
 def _describe(embedder: campplus.CampPlus, sound: Samples) -> None:

@@ -8,7 +8,7 @@ import pytest
 from streamser.audio.clip import Samples
 from streamser.speech.overlap import Activity
 from tools.speakers.judge import Spoken
-from tools.speakers.mixtures import Mixture, mixed, score
+from tools.speakers.mixtures import Alone, Mixture, alone, mixed, score
 
 RNG = np.random.default_rng(5)
 
@@ -73,3 +73,19 @@ def test_who_hears_one_voice_finds_nothing(mixtures: list[Mixture]) -> None:
     found = score(hear, mixtures)
     assert (found.recall, found.change_recall) == (0.0, 0.0)
     assert found.confused > 0.25
+
+
+def test_two_in_a_clip_of_one_are_counted_as_wrong() -> None:
+    """By frames, by clips where they last, and by clips in which they take turns."""
+    answers = iter([(60, 20), (78, 2), (80, 0), (40, 0)])
+
+    def hear(samples: Samples) -> Activity:
+        one, two = next(answers)
+        tracks = np.zeros((80, 3), np.float32)
+        tracks[:one, 0] = 1.0
+        tracks[one:, 1] = 1.0
+        several = np.zeros(80, np.float32)
+        several[:two] = 1.0
+        return Activity(tracks, several)
+
+    assert alone(hear, clips()[:4]) == Alone(22 / 320, 1 / 4, 2 / 4)

@@ -21,13 +21,15 @@ from streamser.machine import usable_cores
 from streamser.pipeline.build import endpointer_settings
 from streamser.settings import Settings
 from tools.bench import PROGRAM
+from tools.bench.streams.designs import DESIGNS, designs_page, run_designs
+from tools.bench.streams.disturbed import disturbed_page, run_disturbed
 from tools.bench.streams.load import LoadBench, run_load
 from tools.bench.streams.load_report import load_page, plot_load, read_report
 from tools.bench.streams.soak import SoakBench, run_soak
 from tools.bench.streams.soak_report import plot_soak, soak_page
 from tools.reporting import Files, PlotFile, publish, shown_command
 
-__all__ = ["load", "soak"]
+__all__ = ["designs", "disturbed", "load", "soak"]
 
 _MOST_STREAMS = 10_000
 
@@ -138,6 +140,91 @@ def load(
         # The sound comes from nowhere else.
         raise ConfigError(f"--recordings: {error}") from None
     publish(load_page([report]), files, report, draw=partial(plot_load, [report]))
+
+
+@takes_settings
+def designs(
+    common: Common,
+    streams: Annotated[
+        str, typer.Option("--streams", metavar="N,N,…", help="Streams at a time, step by step.")
+    ] = "32,48,64,80,96,112,128",
+    recordings: RecordingsFolder = None,
+    emotion_only: EmotionOnly = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=36_000, help="Measured in each step.")
+    ] = 15.0,
+    bound: Annotated[
+        float,
+        typer.Option(
+            "--bound", min=1, metavar="MS", help="p95 of the emotion, beyond the hangover."
+        ),
+    ] = 150.0,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="N,N,…", help="Designs, by place in the table."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Where and when streams begin.")] = 1,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
+) -> None:
+    """Set ways to host streams side by side: how many each holds, in one run.
+
+    Worker processes, one or one a core; all in the server's process; a thread a stream with a
+    lock around one set of models; and one core alone. Keep the machine otherwise idle.
+    """
+    files = Files(json=json_file, markdown=markdown_file)
+    files.check()
+    counts = _numbers("--streams", streams, least=1, most=_MOST_STREAMS)
+    places = tuple(range(1, len(DESIGNS) + 1))
+    if only is not None:
+        places = _numbers("--only", only, least=1, most=len(DESIGNS))
+    bench = replace(
+        _plan_load(common, counts, server=None, emotion_only=emotion_only, cores=None),
+        seconds=seconds,
+        bound_ms=bound,
+        seed=seed,
+        recordings=recordings,
+        command=shown_command(PROGRAM, sys.argv[1:]),
+    )
+    with ending_soon():
+        report = run_designs(bench, tuple(DESIGNS[place - 1] for place in places), tell)
+    publish(designs_page(report), files, report)
+
+
+@takes_settings
+def disturbed(
+    common: Common,
+    streams: Annotated[
+        int, typer.Option("--streams", min=1, max=_MOST_STREAMS, help="Streams at a time.")
+    ] = 24,
+    recordings: RecordingsFolder = None,
+    emotion_only: EmotionOnly = False,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=36_000, help="Measured each time.")
+    ] = 60.0,
+    seed: Annotated[int, typer.Option("--seed", help="Where and when streams begin.")] = 1,
+    json_file: JsonFile = None,
+    markdown_file: MarkdownFile = None,
+) -> None:
+    """Measure how late streams are while others make trouble, beside how late they are else.
+
+    A listener that never reads, a client that sends sound as fast as it can, and a worker that
+    is killed, all at once. Keep the machine otherwise idle.
+    """
+    files = Files(json=json_file, markdown=markdown_file)
+    files.check()
+    bench = replace(
+        _plan_load(common, (streams + 8,), server=None, emotion_only=emotion_only, cores=None),
+        streams=(streams,),
+        seconds=seconds,
+        bound_ms=1e9,
+        seed=seed,
+        recordings=recordings,
+        command=shown_command(PROGRAM, sys.argv[1:]),
+    )
+    with ending_soon():
+        report = run_disturbed(bench, tell)
+    publish(disturbed_page(report), files, report)
 
 
 @takes_settings

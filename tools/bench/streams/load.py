@@ -38,7 +38,7 @@ from tools.bench.streams.load_figures import (
 from tools.bench.streams.load_report import LATE_MS, LoadReport, Step, judge, largest_held
 from tools.bench.streams.server import Gauge, Meter, OwnServer, ServerBench, use_between
 
-__all__ = ["LoadBench", "run_load"]
+__all__ = ["LoadBench", "play_step", "run_load"]
 
 _WARM_S = 5.0
 _REST_S = 1.0
@@ -183,6 +183,14 @@ def _play(bench: LoadBench, lap: Lap, url: str, streams: int, meter: Meter) -> P
     target = Target(endpoint(url, REALTIME, query), bench.token, bench.wordless)
     span = Span(bench.warm_s, bench.seconds)
     return asyncio.run(play(target, lap, plans(bench.seed, streams, lap), span, meter))
+
+
+def play_step(
+    bench: LoadBench, lap: Lap, url: str, streams: int, meter: Meter, before: list[Step]
+) -> Step:
+    """Measure one step alone; raises ``StreamserError`` where a stream is not let in."""
+    played = _play(bench, lap, url, streams, meter)
+    return _step(bench, played, _introduced(played.logs), before)
 
 
 def _step(bench: LoadBench, played: Played, known: _Known, before: list[Step]) -> Step:

@@ -54,8 +54,9 @@ class ServerBench(msgspec.Struct, frozen=True, kw_only=True):
     """Say which server is measured, and by whom.
 
     ``server`` is the address of one that runs already, ``pid`` its process where that is on this
-    machine; ``None``: one is started, by ``arguments``, and kept to ``cores``. ``settings`` are
-    those that are not the default, for the report. ``wordless`` asks for no transcripts.
+    machine; ``None``: one is started, the ``serve`` of a ``module`` with ``arguments``, and kept
+    to ``cores``. ``settings`` are those that are not the default, for the report. ``wordless``
+    asks for no transcripts.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class ServerBench(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     token: str | None = None
     wordless: bool = False
+    module: str = "streamser"
     arguments: tuple[str, ...] = ()
     settings: dict[str, str] = {}
     cores: frozenset[int] | None = None
@@ -83,7 +85,7 @@ class ServerBench(msgspec.Struct, frozen=True, kw_only=True):
             yield self.server, None
             return
         tell("Starting the server …")
-        with OwnServer(self.arguments, self.cores) as own:
+        with OwnServer(self.module, self.arguments, self.cores) as own:
             yield own.url, own
 
 
@@ -155,11 +157,13 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
 class OwnServer:
     """A server in a process of its own, for ``with``; the block begins when it takes streams.
 
-    ``arguments`` follow ``streamser serve``. ``cores`` pins it, and the calling thread to the
-    others, if there are any. Raises ``StreamserError`` where the server does not start.
+    ``arguments`` follow ``serve``, which ``module`` knows as ``streamser`` does. ``cores`` pins
+    it, and the calling thread to the others, if there are any. Raises ``StreamserError`` where the
+    server does not start.
     """
 
-    def __init__(self, arguments: Sequence[str], cores: frozenset[int] | None) -> None:
+    def __init__(self, module: str, arguments: Sequence[str], cores: frozenset[int] | None) -> None:
+        self._module = module
         self._arguments = tuple(arguments)
         self._cores = cores
         self._before: set[int] | None = None
@@ -203,7 +207,7 @@ class OwnServer:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamser", "serve", *self._arguments],
+            [sys.executable, "-m", self._module, "serve", *self._arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
