@@ -1,4 +1,4 @@
-"""What every source of sound looks like from outside, and whether its sound is what it should be.
+"""What every source of sound looks like from outside, and how raw sound is read and doubted.
 
 Bytes of another kind than raw sound is said to be make loud noise: ``SoundCheck`` notices.
 """
@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
+from streamser.errors import ConfigError
+from streamser.events import AudioFormat
 
 Frames = npt.NDArray[np.float32]
 """Sound as a source gives it: float32 of shape (frames, channels) at the source's own rate."""
@@ -35,6 +37,12 @@ _LOUD: Final = 0.2
 _ROUGH: Final = 1.2
 """Energy of differences over energy: speech is at 0.2 or less, noise at 2."""
 _SMOOTH: Final = 0.6
+
+SENT_MIN_RATE: Final = 8_000
+SENT_MAX_RATE: Final = 192_000
+"""Some sound cards give browsers no less than 96 or 192 kHz."""
+PHONE_RATE: Final = 8_000
+"""Frames a second of G.711, whatever else is said."""
 
 
 class Gap(msgspec.Struct, frozen=True):
@@ -180,3 +188,84 @@ class SoundCheck:
         frames = samples.reshape(-1, self._channels)
         energy = float(np.mean(frames**2))
         return float(np.mean(np.diff(frames, axis=0) ** 2)) / energy if energy else 0.0
+
+
+def usable(form: AudioFormat) -> AudioFormat:
+    """Return the format with its rate filled in; raises ``ConfigError`` for one out of range."""
+    if form.type != "audio/pcm":
+        if form.rate not in (None, PHONE_RATE):
+            raise ConfigError(f"{form.type} has {PHONE_RATE} frames a second, not {form.rate}")
+        return AudioFormat(type=form.type)
+    rate = 24_000 if form.rate is None else form.rate
+    if not SENT_MIN_RATE <= rate <= SENT_MAX_RATE:
+        raise ConfigError(
+            f"a rate of {rate} Hz cannot be used: {SENT_MIN_RATE} to {SENT_MAX_RATE} Hz can"
+        )
+    return AudioFormat(type=form.type, rate=rate, encoding=form.encoding)
+
+
+def rate_of(form: AudioFormat) -> int:
+    """Return a format's frames a second."""
+    return form.rate or (24_000 if form.type == "audio/pcm" else PHONE_RATE)
+
+
+def encoding_of(form: AudioFormat) -> str:
+    """Return the encoding of the samples: that of PCM, or the type of any other."""
+    return (form.encoding or "s16le") if form.type == "audio/pcm" else form.type
+
+
+def frame_bytes(form: AudioFormat) -> int:
+    """Return how many bytes a frame has."""
+    if form.type != "audio/pcm":
+        return 1
+    return 4 if form.encoding == "f32le" else 2
+
+
+class SoundDecoder:
+    """Turn bytes into frames of shape (n, 1); a frame cut in two waits for its other half."""
+
+    def __init__(self, form: AudioFormat) -> None:
+        self.format = form
+        self._rest = b""
+        self._size = frame_bytes(form)
+
+    def decode(self, data: bytes) -> Frames:
+        """Decode what is whole of the bytes so far."""
+        data = self._rest + data
+        whole = len(data) - len(data) % self._size
+        self._rest = data[whole:]
+        return self._read(data[:whole]).reshape(-1, 1)
+
+    def _read(self, data: bytes) -> Frames:
+        if self.format.type == "audio/pcmu":
+            return _MU_LAW[np.frombuffer(data, np.uint8)]
+        if self.format.type == "audio/pcma":
+            return _A_LAW[np.frombuffer(data, np.uint8)]
+        if self.format.encoding == "f32le":
+            return np.frombuffer(data, "<f4").astype(np.float32)
+        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768.0)
+
+
+def _mu_law() -> npt.NDArray[np.float32]:
+    """Decode every mu-law byte, ITU-T G.711 table 2a."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
+    size = ((2 * mantissa + 33) << exponent) - 33
+    # The tables count in 14 bits; full scale of 16 is four times that.
+    return (np.where(code & 0x80, -size, size) * 4 / 32768.0).astype(np.float32)
+
+
+def _a_law() -> npt.NDArray[np.float32]:
+    """Decode every A-law byte, ITU-T G.711 table 1a."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
+    size = np.where(
+        exponent == 0, 2 * mantissa + 1, (2 * mantissa + 33) << np.maximum(exponent, 1) - 1
+    )
+    return (np.where(code & 0x80, size, -size) * 8 / 32768.0).astype(np.float32)
+
+
+_MU_LAW: Final = _mu_law()
+
+
+_A_LAW: Final = _a_law()

@@ -1,4 +1,4 @@
-"""What a client may ask for, whatever dialect it speaks, what a listener, and how sound comes."""
+"""What a client may ask for, whatever dialect it speaks, and what a listener may."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
-from streamser.audio.source import Frames
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.hosting.records import Clear as Clear
@@ -18,12 +15,6 @@ from streamser.hosting.records import Mark as Mark
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.transcriber import known_language
 from streamser.text import read_name
-
-MIN_RATE: Final = 8_000
-MAX_RATE: Final = 192_000
-"""Some sound cards give browsers no less than 96 or 192 kHz."""
-PHONE_RATE: Final = 8_000
-"""Frames a second of G.711, whatever else is said."""
 
 _MOST_TYPES: Final = 64
 
@@ -175,82 +166,3 @@ class Dialect(Protocol):
     def encode(self, event: Event) -> list[bytes]:
         """Word an event as text messages, UTF-8; none where the client would not understand."""
         ...
-
-
-def usable(form: AudioFormat) -> AudioFormat:
-    """Return the format with its rate filled in; raises ``ConfigError`` for one out of range."""
-    if form.type != "audio/pcm":
-        if form.rate not in (None, PHONE_RATE):
-            raise ConfigError(f"{form.type} has {PHONE_RATE} frames a second, not {form.rate}")
-        return AudioFormat(type=form.type)
-    rate = 24_000 if form.rate is None else form.rate
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise ConfigError(f"a rate of {rate} Hz cannot be used: {MIN_RATE} to {MAX_RATE} Hz can")
-    return AudioFormat(type=form.type, rate=rate, encoding=form.encoding)
-
-
-def rate_of(form: AudioFormat) -> int:
-    """Return a format's frames a second."""
-    return form.rate or (24_000 if form.type == "audio/pcm" else PHONE_RATE)
-
-
-def encoding_of(form: AudioFormat) -> str:
-    """Return the encoding of the samples: that of PCM, or the type of any other."""
-    return (form.encoding or "s16le") if form.type == "audio/pcm" else form.type
-
-
-def frame_bytes(form: AudioFormat) -> int:
-    """Return how many bytes a frame has."""
-    if form.type != "audio/pcm":
-        return 1
-    return 4 if form.encoding == "f32le" else 2
-
-
-class SoundDecoder:
-    """Turn bytes into frames of shape (n, 1); a frame cut in two waits for its other half."""
-
-    def __init__(self, form: AudioFormat) -> None:
-        self.format = form
-        self._rest = b""
-        self._size = frame_bytes(form)
-
-    def decode(self, data: bytes) -> Frames:
-        """Decode what is whole of the bytes so far."""
-        data = self._rest + data
-        whole = len(data) - len(data) % self._size
-        self._rest = data[whole:]
-        return self._read(data[:whole]).reshape(-1, 1)
-
-    def _read(self, data: bytes) -> Frames:
-        if self.format.type == "audio/pcmu":
-            return _MU_LAW[np.frombuffer(data, np.uint8)]
-        if self.format.type == "audio/pcma":
-            return _A_LAW[np.frombuffer(data, np.uint8)]
-        if self.format.encoding == "f32le":
-            return np.frombuffer(data, "<f4").astype(np.float32)
-        return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768.0)
-
-
-def _mu_law() -> npt.NDArray[np.float32]:
-    """Decode every mu-law byte, ITU-T G.711 table 2a."""
-    code = ~np.arange(256, dtype=np.uint8)
-    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
-    size = ((2 * mantissa + 33) << exponent) - 33
-    # The tables count in 14 bits; full scale of 16 is four times that.
-    return (np.where(code & 0x80, -size, size) * 4 / 32768.0).astype(np.float32)
-
-
-def _a_law() -> npt.NDArray[np.float32]:
-    """Decode every A-law byte, ITU-T G.711 table 1a."""
-    code = np.arange(256, dtype=np.uint8) ^ 0x55
-    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.int32)
-    size = np.where(
-        exponent == 0, 2 * mantissa + 1, (2 * mantissa + 33) << np.maximum(exponent, 1) - 1
-    )
-    return (np.where(code & 0x80, size, -size) * 8 / 32768.0).astype(np.float32)
-
-
-_MU_LAW: Final = _mu_law()
-
-
-_A_LAW: Final = _a_law()

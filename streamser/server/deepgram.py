@@ -16,12 +16,11 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from streamser import __version__, events
+from streamser.audio.source import SENT_MAX_RATE, SENT_MIN_RATE, frame_bytes, rate_of, usable
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, EmotionBody, Event, Marker, WordTiming
 from streamser.server.commands import (
     ANY_LANGUAGE,
-    MAX_RATE,
-    MIN_RATE,
     Append,
     Command,
     Commit,
@@ -30,9 +29,6 @@ from streamser.server.commands import (
     LanguageSupport,
     Mark,
     StreamSettings,
-    frame_bytes,
-    rate_of,
-    usable,
 )
 
 Body: TypeAlias = dict[str, Any]
@@ -78,7 +74,7 @@ def parse_listen(
     if _number(given, "channels", 1, 1, 64) != 1:
         raise ConfigError("channels must be 1: connect once for each channel")
     form = _FORMATS[encoding]
-    rate = _number(given, "sample_rate", rate_of(form), MIN_RATE, MAX_RATE)
+    rate = _number(given, "sample_rate", rate_of(form), SENT_MIN_RATE, SENT_MAX_RATE)
     form = usable(msgspec.structs.replace(form, rate=rate))
     endpointing, pause = base.endpointing, given.get("endpointing", "true")
     if pause not in ("true", "false", "0"):

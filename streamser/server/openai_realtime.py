@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
+from streamser.audio.source import usable
 from streamser.errors import ConfigError
 from streamser.events import PROTOCOL, AnyEvent, AudioFormat, ErrorBody, Event, Stamp, encode_event
 from streamser.pipeline.build import endpointer_settings
@@ -29,7 +30,6 @@ from streamser.server.commands import (
     Mark,
     Refuse,
     StreamSettings,
-    usable,
 )
 from streamser.text import read_name
 

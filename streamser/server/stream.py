@@ -13,7 +13,14 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.audio.reader import Resampler
-from streamser.audio.source import SoundCheck
+from streamser.audio.source import (
+    SoundCheck,
+    SoundDecoder,
+    encoding_of,
+    frame_bytes,
+    rate_of,
+    usable,
+)
 from streamser.errors import ModelError
 from streamser.events import (
     AudioConfig,
@@ -45,14 +52,7 @@ from streamser.hosting.records import (
 )
 from streamser.pipeline.build import build_session_config
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
-from streamser.server.commands import (
-    SoundDecoder,
-    StreamSettings,
-    encoding_of,
-    frame_bytes,
-    rate_of,
-    usable,
-)
+from streamser.server.commands import StreamSettings
 from streamser.server.limits import MessagePace
 from streamser.server.outgoing import MissedEvents
 from streamser.settings import EndpointingSettings, Settings

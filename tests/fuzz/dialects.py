@@ -11,6 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.reader import Resampler
+from streamser.audio.source import SoundDecoder, rate_of, usable
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.session import Output, Session
@@ -26,9 +27,6 @@ from streamser.server.commands import (
     Hangup,
     Mark,
     Refuse,
-    SoundDecoder,
-    rate_of,
-    usable,
 )
 from streamser.server.handshake import ConnectRequest, SendGrant
 from tests.fuzz.examples import REALTIME, TARGETS

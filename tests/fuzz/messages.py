@@ -10,22 +10,13 @@ from random import Random
 import msgspec
 import numpy as np
 
+from streamser.audio.source import SoundDecoder, frame_bytes, usable
 from streamser.client.connection import judge_close, judge_status
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import ConnectionLost, Envelope, SoundFormat, read_event
 from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.pipeline.build import endpointer_settings
-from streamser.server.commands import (
-    Append,
-    Configure,
-    Dialect,
-    Hangup,
-    Refuse,
-    SoundDecoder,
-    StreamSettings,
-    frame_bytes,
-    usable,
-)
+from streamser.server.commands import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
 from streamser.server.handshake import (
     ConnectRequest,
     Handshake,

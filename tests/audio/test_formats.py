@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamser.audio.source import SoundDecoder, frame_bytes, rate_of, usable
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.server.commands import SoundDecoder, frame_bytes, rate_of, usable
 
 S16 = AudioFormat(type="audio/pcm", rate=16_000)
 F32 = AudioFormat(type="audio/pcm", rate=16_000, encoding="f32le")
