@@ -19,7 +19,7 @@ HEAVY = (
     "SessionRunner",
     "Ring",
     "SileroVad",
-    "Utterance",
+    "TrackedUtterance",
     "ManagedSession",
 )
 """What holds sound, or holds what does."""
