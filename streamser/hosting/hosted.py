@@ -155,7 +155,6 @@ class HostedSession:
             life=self._life,
             events=self._events,
             refusals=self._refusals,
-            applied=self._applied,
             position=self._session.position,
             pending=self._runner.pending,
             lapses=self._lapses,
@@ -348,6 +347,11 @@ class LocalHost:
     def workers(self) -> list[WorkerLoad]:
         """Return nothing: there are no other processes."""
         return []
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return 0: there is nowhere else to go on."""
+        return 0
 
     async def start(self) -> Hosted:
         """Load the models; raises ``ModelError`` or ``ConfigError`` where they cannot be had."""

@@ -91,11 +91,6 @@ class WorkerProcesses:
             for link in self._links
         )
 
-    @property
-    def sessions(self) -> int:
-        """Return how many sessions there are."""
-        return len(self._sessions)
-
     def load(self) -> QueueLoad:
         """Return what waits now, with all together, as they told it last."""
         loads = (link.load for link in self._links)
@@ -104,6 +99,11 @@ class WorkerProcesses:
     def workers(self) -> list[WorkerLoad]:
         """Return how each worker did when it told last."""
         return [link.load for link in self._links if link.load is not None]
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much sound is kept for sessions that may have to go on elsewhere."""
+        return sum(session.kept_bytes for session in self._sessions.values())
 
     async def start(self) -> Hosted:
         """Load the models of the first worker; those of others are loaded meanwhile.

@@ -129,7 +129,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Say what has become of a session since the last time.
 
     ``life`` counts the places where it has lived: what a former one says does not count.
-    ``applied`` inputs and ``position`` samples are over, ``pending`` finals are with the models.
+    ``position`` samples are over, ``pending`` finals are with the models.
     ``lapses`` are times that passed by themselves and ended something: each with the inputs that
     were over by then. ``point`` is where another could go on from, once that has moved. ``closed``:
     this is the last. ``fault`` is what has failed, in a line.
@@ -139,7 +139,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     life: int = 0
     events: list[SessionEvent] = []
     refusals: list[ErrorBody] = []
-    applied: int = 0
     position: int = 0
     pending: int = 0
     lapses: list[tuple[int, Lapse]] = []
@@ -191,6 +190,11 @@ class SessionHost(Protocol):
 
     def workers(self) -> list[WorkerLoad]:
         """Return how each process that hosts sessions does; none where they are hosted here."""
+        ...
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much sound is kept for sessions that may have to go on elsewhere."""
         ...
 
     async def start(self) -> Hosted:

@@ -44,9 +44,12 @@ class _Entry(msgspec.Struct, frozen=True, eq=False):
     @property
     def end(self) -> int:
         """Return the sample after it."""
-        if isinstance(self.item, Push):
-            return self.begin + len(self.item.samples) // _SAMPLE_BYTES
-        return self.begin
+        return self.begin + self.size // _SAMPLE_BYTES
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes of sound it is."""
+        return len(self.item.samples) if isinstance(self.item, Push) else 0
 
 
 class Journal:
@@ -56,6 +59,8 @@ class Journal:
         self._first = config
         self._voice = voice
         self._ordered = config.ordered
+        self.kept_bytes = 0
+        """How much sound is kept."""
         self._entries: deque[_Entry] = deque()
         self._inputs = 0
         self._position = 0
@@ -78,12 +83,6 @@ class Journal:
         return self._point
 
     @property
-    def kept_bytes(self) -> int:
-        """Return how much sound is kept."""
-        items = (entry.item for entry in self._entries)
-        return sum(len(item.samples) for item in items if isinstance(item, Push))
-
-    @property
     def seq(self) -> int:
         """Return the number of the last event that was told."""
         return self._seq
@@ -98,6 +97,7 @@ class Journal:
             self._ordered = item.config.ordered
         entry = _Entry(self._inputs, self._position, item)
         self._entries.append(entry)
+        self.kept_bytes += entry.size
         self._inputs += 1
         self._position = entry.end
 
@@ -134,7 +134,8 @@ class Journal:
             suspects=dict(self._suspects),
         )
         items = [*self._items_from(point), EndReplay()]
-        self._entries = deque([_Entry(-1, point.needs_from, Push(past.sound, 0.0, 0))])
+        needed = _Entry(-1, point.needs_from, Push(past.sound, 0.0, 0))
+        self._entries, self.kept_bytes = deque([needed]), needed.size
         self._inputs, self._position = point.boundary.inputs, point.position
         self._heard = point.position
         for item in items:
@@ -195,7 +196,7 @@ class Journal:
     def _forget_before(self, point: RestartPoint) -> None:
         self._point = point
         while self._entries and self._is_over(self._entries[0], point):
-            self._entries.popleft()
+            self.kept_bytes -= self._entries.popleft().size
         since = [told for told in self._told if told[0] > point.seq]
         self._told = [*((point.seq, key) for key in point.expected), *since]
 
@@ -232,6 +233,11 @@ class RemoteSession:
     def in_flight(self) -> int:
         """Return how many samples are on their way to the session."""
         return self._journal.in_flight
+
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much of its sound is kept."""
+        return self._journal.kept_bytes
 
     def apply(self, item: SessionInput) -> None:
         """Give the session something, as soon as it has a home."""

@@ -163,6 +163,11 @@ class Device(Protocol):
         """Return how each worker process does, if there are any."""
         ...
 
+    @property
+    def kept_bytes(self) -> int:
+        """Return how much sound is kept for streams that may have to go on elsewhere."""
+        ...
+
 
 class Metrics:
     """Count and time what happens; a registry of its own, so that servers do not mix.
@@ -429,3 +434,8 @@ class _DeviceCollector(Collector):
             if load.memory is not None:
                 memory.add_metric(name, load.memory)
         yield from (memory, sessions, cpu)
+        yield GaugeMetricFamily(
+            "streamser_kept_sound_bytes",
+            "Sound kept for streams that go on elsewhere should their worker be lost.",
+            self._device.kept_bytes,
+        )

@@ -56,6 +56,7 @@ class LockedHost:
         self._make_vad: Callable[[], Vad] | None = None
 
     stats = WorkerStats()
+    kept_bytes = 0
 
     @property
     def is_ready(self) -> bool:
