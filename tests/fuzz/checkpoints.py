@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch import nn
 
-from streamser.emotion.compact.bundle import CONFIG, NORM, PARTS, describe, is_bundle, load_bundle
+from streamser.emotion.compact.bundle import NORM, PARTS, describe, is_bundle, load_bundle
 from streamser.emotion.fused.build import build_model
 from streamser.emotion.fused.checkpoint import load_checkpoint, save_checkpoint
 from streamser.emotion.fused.config import (
@@ -22,6 +22,7 @@ from streamser.emotion.fused.config import (
     WhisperAcousticConfig,
 )
 from streamser.errors import ModelError
+from streamser.graphs import CONFIG
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.fused.checkpoints import CALIBRATIONS, FUSION, TINY, VOICE_ONLY, tiny_checkpoint
 from tests.emotion.fused.tiny import tiny_acoustic, tiny_text

@@ -52,11 +52,11 @@ def test_an_embedder_is_made_by_the_factory_that_is_named() -> None:
 @pytest.mark.parametrize(
     ("place", "error", "line"),
     [
-        ("", ConfigError, "'' names no factory: write module:factory"),
-        ("titanet", ConfigError, "'titanet' names no factory: write module:factory"),
-        (f"{HERE}:", ConfigError, "names no factory"),
-        (":make", ConfigError, "names no factory"),
-        ("a/b.py:make", ConfigError, "names no factory"),
+        ("", ConfigError, "'' names no embedder: write campplus, or module:factory"),
+        ("titanet", ConfigError, "'titanet' names no embedder: write campplus, or module:factory"),
+        (f"{HERE}:", ConfigError, "names no embedder"),
+        (":make", ConfigError, "names no embedder"),
+        ("a/b.py:make", ConfigError, "names no embedder"),
         ("no_such_voices:make", ConfigError, "there is no module no_such_voices: install it"),
         (f"{HERE}.deeper:make", ConfigError, f"there is no module {HERE}.deeper"),
         (f"{HERE}:make_it", ConfigError, f"the module {HERE} has no make_it: name a function"),

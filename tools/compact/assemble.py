@@ -13,10 +13,11 @@ import torch
 from msgspec.structs import replace
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import ALONG, CALIBRATION, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.bundle import ALONG, CALIBRATION, JUDGE, NORM, describe
 from streamser.emotion.compact.layers import GRAPH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS
+from streamser.graphs import CONFIG
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.training.evaluation.predictions import Predictions
 from streamser.training.validation import fit_calibration

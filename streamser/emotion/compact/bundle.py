@@ -9,7 +9,6 @@ pieces, ``calibration.json`` turns logits into probabilities, ``README.md`` is t
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from functools import cache
@@ -21,17 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import Calibration, read_calibrations
-from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.compact.layers import GRAPH, VALUES, LayerEar, load_layers
 from streamser.emotion.compact.layout import DIRECTIONS, WIDTH
 from streamser.emotion.compact.running import Norm
 from streamser.emotion.compact.words import TOKENIZER, WORDS, Words, load_words
 from streamser.errors import ModelError
+from streamser.graphs import CONFIG, check_part, fingerprint, open_graph
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 
 FORMAT: Final = "streamser.compact"
 VERSION: Final = 4
-CONFIG: Final = "config.json"
 JUDGE: Final = "judge.onnx"
 NORM: Final = "norm.npz"
 ALONG: Final = "directions"
@@ -102,7 +100,7 @@ def describe(directory: Path, taught: Mapping[str, tuple[str, ...]] | None = Non
         version=VERSION,
         categories=CATEGORIES,
         dimensions=DIMENSIONS,
-        parts={name: _fingerprint(directory / name) for name in PARTS},
+        parts={name: fingerprint(directory / name) for name in PARTS},
         taught=dict(taught or {}),
     )
 
@@ -126,11 +124,7 @@ def _for_speakers(directory: Path) -> Bundle:
 def _check(directory: Path) -> None:
     found = read_description(directory)
     for name in PARTS:
-        if _fingerprint(directory / name) != found.parts.get(name):
-            raise ModelError(
-                f"{directory / name} is damaged or of another model: install streamser again,"
-                " or copy the whole folder again"
-            )
+        check_part(directory, name, found.parts)
 
 
 def _open(directory: Path, layers: LayerEar | None, words: Words | None) -> Bundle:
@@ -165,14 +159,6 @@ def read_description(directory: Path) -> Description:
     if (found.categories, found.dimensions) != (CATEGORIES, DIMENSIONS):
         raise ModelError(f"{path} has other categories or dimensions than this streamser")
     return found
-
-
-def _fingerprint(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _read_norm(path: Path) -> tuple[Norm, npt.NDArray[np.float32]]:

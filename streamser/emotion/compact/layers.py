@@ -25,8 +25,8 @@ from streamser.emotion.compact.blocks import (
     frame_count,
     whisper_frames,
 )
-from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.model import Place
+from streamser.graphs import open_graph
 
 GRAPH: Final = "layers.onnx"
 LAYERS: Final = 2

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from streamser.emotion.compact.graph import open_graph
 from streamser.errors import ModelError
+from streamser.graphs import open_graph
 
 WORDS: Final = "words.onnx"
 TOKENIZER: Final = "tokenizer.json"

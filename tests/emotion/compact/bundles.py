@@ -11,12 +11,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from streamser.emotion.calibration import Calibration, write_calibrations
-from streamser.emotion.compact.bundle import ALONG, CONFIG, JUDGE, NORM, describe
+from streamser.emotion.compact.bundle import ALONG, JUDGE, NORM, describe
 from streamser.emotion.compact.layers import GRAPH, LAYERS, VALUES
 from streamser.emotion.compact.layers import WIDTH as LAYER
 from streamser.emotion.compact.layout import DIRECTIONS, GROUPS, WIDTH
 from streamser.emotion.compact.words import TOKENIZER, WORDS
 from streamser.emotion.fused.compact_encoders import train_word_pieces
+from streamser.graphs import CONFIG
 
 __all__ = ["TEXTS", "tiny_bundle"]
 

@@ -11,7 +11,6 @@ import pytest
 
 from streamser.emotion.compact.bundle import (
     CALIBRATION,
-    CONFIG,
     JUDGE,
     NORM,
     PARTS,
@@ -21,6 +20,7 @@ from streamser.emotion.compact.bundle import (
 )
 from streamser.emotion.compact.words import WORDS
 from streamser.errors import ModelError
+from streamser.graphs import CONFIG
 from tests.emotion.compact.bundles import tiny_bundle
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.emotion.compact.blocks import BLOCK, whisper_frames
-from streamser.emotion.compact.graph import open_graph
 from streamser.emotion.compact.layers import GRAPH, LAYERS, VALUES, WIDTH, LayerEar, load_layers
 from streamser.emotion.model import Place
+from streamser.graphs import open_graph
 from tests.emotion.compact.bundles import tiny_bundle
 from tests.emotion.voices import in_noise, speak
 

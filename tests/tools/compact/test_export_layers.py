@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from streamser.emotion.compact.blocks import BLOCK
-from streamser.emotion.compact.graph import open_graph
+from streamser.graphs import open_graph
 from streamser.speech import whisper_encoder
 from tools.compact.export_layers import LowerLayers, export_layers
 
