@@ -35,6 +35,8 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
     directions: Numbers
     spread: Numbers
     alike: float
+    moods: float = 0.0
+    homes: float = np.inf
 
     def points(self, voices: Sequence[npt.ArrayLike]) -> Numbers:
         """Place unit vectors [n, D] in the space, [n, d]; raises ``ValueError`` for other sizes."""
@@ -57,6 +59,12 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
         grown = 1.0 + np.asarray(weight, np.float64)[..., None] * self.spread
         found: Numbers = 0.5 * (total**2 * self.spread / grown - np.log(grown)).sum(axis=-1)
         return found
+
+    def settled(self, weight: npt.ArrayLike, total: Numbers) -> tuple[Numbers, Numbers]:
+        """Return what evidence, [...] and [..., d], counts for beside that of another mood."""
+        heavy = np.asarray(weight, np.float64)
+        shrunk = 1.0 / (1.0 + self.moods * heavy)
+        return heavy * shrunk, total * shrunk[..., None]
 
     def centre(self, evidence: Evidence) -> tuple[Numbers, Numbers]:
         """Return where a speaker's own point likely is, and its variance, both [d]."""
@@ -98,13 +106,17 @@ def runs(space: VoiceSpace, points: Numbers, sure: float) -> list[tuple[int, int
     """
     found = [(index, index + 1) for index in range(len(points))]
     held = [space.evidence(points[first:last]) for first, last in found]
-    while len(found) > 1:
-        gains = [float(_gain(space, one, two)) for one, two in pairwise(held)]
+    gains = [_gain(space, one, two) for one, two in pairwise(held)]
+    while gains:
         best = int(np.argmax(gains))
         if gains[best] < -sure:
             break
         found[best : best + 2] = [(found[best][0], found[best + 1][1])]
         held[best : best + 2] = [space.evidence(points[slice(*found[best])])]
+        del gains[best]
+        for left in (best - 1, best):
+            if 0 <= left < len(gains):
+                gains[left] = _gain(space, held[left], held[left + 1])
     return found
 
 
@@ -136,6 +148,21 @@ def cluster(
     return _refined(space, evidence, labels, owners, threshold)
 
 
+def offset(space: VoiceSpace, evidence: Sequence[Evidence], labels: Sequence[int]) -> Numbers:
+    """Return where the middle of all people lies at this microphone, [d].
+
+    What a room and a language do to all voices alike; so far from ``mean`` as the speakers'
+    own middle says, and the less so the fewer they are.
+    """
+    sums: dict[int, Evidence] = {}
+    for label, each in zip(labels, evidence, strict=True):
+        sums[label] = sums[label] + each if label in sums else each
+    middle: Numbers = sum(
+        (each.total / each.weight for each in sums.values()), np.zeros(len(space.spread))
+    ) / (space.homes + len(sums))
+    return middle
+
+
 def _joined_known(owners: Sequence[int | None]) -> npt.NDArray[np.int64]:
     first: dict[int, int] = {}
     labels = [
@@ -162,8 +189,9 @@ def _joined(
     alive = np.zeros(len(labels), bool)
     alive[labels] = True
     taken = np.array([owner is not None for owner in owners])
-    alone = space.likelihood(weight, total)
-    gains = space.likelihood(weight[:, None] + weight, total[:, None] + total)
+    heavy, summed = space.settled(weight, total)
+    alone = space.likelihood(heavy, summed)
+    gains = space.likelihood(heavy[:, None] + heavy, summed[:, None] + summed)
     gains -= alone[:, None] + alone
     gains[taken[:, None] & taken] = _NEVER
     gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
@@ -178,8 +206,9 @@ def _joined(
         labels[labels == two] = one
         alive[two] = False
         taken[one] |= taken[two]
-        alone[one] = space.likelihood(weight[one], total[one])
-        fresh = space.likelihood(weight[one] + weight, total[one] + total) - alone[one] - alone
+        heavy[one], summed[one] = space.settled(weight[one], total[one])
+        alone[one] = space.likelihood(heavy[one], summed[one])
+        fresh = space.likelihood(heavy[one] + heavy, summed[one] + summed) - alone[one] - alone
         fresh[~alive] = _NEVER
         fresh[one] = _NEVER
         if taken[one]:
@@ -198,28 +227,30 @@ def _refined(
 ) -> list[int]:
     """Move single pieces between clusters; a cluster never becomes empty."""
     names, numbered = np.unique(labels, return_inverse=True)
-    weight = np.zeros(len(names))
-    total = np.zeros((len(names), len(space.spread)))
-    for number, each in zip(numbered, evidence, strict=True):
-        weight[number] += each.weight
-        total[number] += each.total
-    count = np.bincount(numbered, minlength=len(names))
+    free = np.array([owner is None for owner in owners])
+    weights = np.array([each.weight for each in evidence])
+    totals = np.stack([each.total for each in evidence])
+    each_of = np.arange(len(evidence))
     for _ in range(_REFINED):
-        moved = False
-        for index, each in enumerate(evidence):
-            here = numbered[index]
-            if owners[index] is not None or count[here] == 1:
-                continue
-            weight[here] -= each.weight
-            total[here] -= each.total
-            joined = space.likelihood(weight + each.weight, total + each.total)
-            best = int((joined - space.likelihood(weight, total)).argmax())
-            weight[best] += each.weight
-            total[best] += each.total
-            count[here] -= 1
-            count[best] += 1
-            numbered[index] = best
-            moved |= best != here
-        if not moved:
+        member = numbered[:, None] == np.arange(len(names))
+        # What each cluster has without the piece itself, [pieces, clusters].
+        weight = member.T @ weights - member * weights[:, None]
+        total = (member.T @ totals) - member[..., None] * totals[:, None]
+        heavy, summed = space.settled(np.maximum(weight, 0.0), total)
+        light, little = space.settled(weights, totals)
+        gains = space.likelihood(heavy + light[:, None], summed + little[:, None])
+        gains -= space.likelihood(heavy, summed)
+        best = gains.argmax(axis=1)
+        alone = member.sum(axis=0)[numbered] == 1
+        gained = gains[each_of, best] - gains[each_of, numbered]
+        moving = free & ~alone & (gained > 0)
+        if not moving.any():
             break
+        # Never all of a cluster: it would be gone.
+        for number in np.unique(numbered[moving]):
+            from_here = np.flatnonzero(moving & (numbered == number))
+            keep = 0 if len(from_here) < int((numbered == number).sum()) else 1
+            order = from_here[np.argsort(-gained[from_here], kind="stable")]
+            moved = order[: len(order) - keep]
+            numbered[moved] = best[moved]
     return [int(number) for number in numbered]

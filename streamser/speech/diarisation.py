@@ -17,7 +17,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.errors import ConfigError
-from streamser.speech.clustering import Evidence, Numbers, VoiceSpace, cluster, runs
+from streamser.speech.clustering import Evidence, Numbers, VoiceSpace, cluster, offset, runs
 from streamser.speech.speakers import Voice
 
 __all__ = [
@@ -163,6 +163,7 @@ class Diariser:
     def __init__(self, space: VoiceSpace, telling: Telling | None = None) -> None:
         self._space = space
         self._telling = telling or Telling()
+        self._offset = np.zeros(len(space.spread))
         self._recent: list[_Stretch] = []
         self._speakers: dict[int, _Speaker] = {}
         self._next = 0
@@ -295,9 +296,12 @@ class Diariser:
         if not told:
             return
         telling = self._telling
-        labels = cluster(
-            self._space, known, threshold=telling.link, most=telling.most, known=owners
-        )
+        for _ in range(2):
+            here = [Evidence(e.weight, e.total - e.weight * self._offset) for e in known]
+            labels = cluster(
+                self._space, here, threshold=telling.link, most=telling.most, known=owners
+            )
+            self._offset = offset(self._space, known, labels)
         speakers = self._matched(labels, owners, [*(None for _ in anchors), *told])
         for stretch, label in zip(told, labels[len(anchors) :], strict=True):
             stretch.speaker = speakers.get(label)
