@@ -8,7 +8,7 @@ There is no clock, no thread and no model here; docs/speakers.md says what was t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -39,6 +39,9 @@ SHORTEST: Final = to_samples(400)
 """Samples below which a voice says too little to be described."""
 
 _MEMORY: Final = 120 * SAMPLE_RATE
+_TOLD: Final = 10.0
+"""How much likelier one speaker must be where the number of people is known (in nats): who is one
+too many is joined by ``most`` anyway."""
 _FOUNDING: Final = to_samples(800)
 """Speech that a voice nobody knows must have said before it is a speaker of its own."""
 
@@ -51,8 +54,8 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     ``exactly`` is set, so many are looked for. Raises ``ConfigError`` where ``most`` is below 1.
     """
 
-    link: float = 0.0
-    cut: float = 0.0
+    link: float = -6.0
+    cut: float = -3.0
     most: int = 10
     exactly: bool = False
 
@@ -156,14 +159,18 @@ class _Speaker(msgspec.Struct, eq=False):
 class Diariser:
     """Tell the speakers of one microphone apart.
 
-    The same utterances in the same order get the same labels. ``space`` is where the embedder's
-    voices lie. Keeps two minutes of speech in detail, and of all before one sum a speaker.
+    The same utterances in the same order get the same labels. ``space_of`` says where an
+    embedder's voices of a size lie; it is asked when the first is heard. Keeps two minutes of
+    speech in detail, and of all before one sum a voice.
     """
 
-    def __init__(self, space: VoiceSpace, telling: Telling | None = None) -> None:
-        self._space = space
+    def __init__(
+        self, space_of: Callable[[int], VoiceSpace], telling: Telling | None = None
+    ) -> None:
+        self._space_of = space_of
+        self._known_space: VoiceSpace | None = None
         self._telling = telling or Telling()
-        self._offset = np.zeros(len(space.spread))
+        self._offset: Numbers = np.zeros(1)
         self._recent: list[_Stretch] = []
         self._speakers: dict[int, _Speaker] = {}
         self._next = 0
@@ -196,7 +203,8 @@ class Diariser:
         if not len(voices):
             raise ValueError(f"nothing was heard of {name}")
         self._refuse_taken(name)
-        known = self._space.evidence(self._space.points(voices))
+        points = self._points(voices)
+        known = self._space.evidence(points)
         self._speakers[self._new_id()] = _Speaker(name, named=True, known=known)
 
     def rename(self, label: str, name: str) -> Relabelled:
@@ -250,11 +258,20 @@ class Diariser:
         self._speakers.clear()
         self._forgotten = self._highest
 
+    @property
+    def _space(self) -> VoiceSpace:
+        assert self._known_space is not None, "asked for before any voice"
+        return self._known_space
+
+    def _points(self, voices: Sequence[Voice]) -> Numbers:
+        if self._known_space is None:
+            self._known_space = self._space_of(len(voices[0]))
+        return self._known_space.points(voices)
+
     def _parted(self, heard: Spoken) -> list[_Stretch]:
         if not heard.windows:
-            nothing = np.zeros((0, len(self._space.spread)))
-            return [_Stretch(heard.item, heard.start, heard.end, nothing, None)]
-        points = self._space.points([each.voice for each in heard.windows])
+            return [_Stretch(heard.item, heard.start, heard.end, np.zeros((0, 0)), None)]
+        points = self._points([each.voice for each in heard.windows])
         middles = [(each.start + each.end) // 2 for each in heard.windows]
         edges = [heard.start, *((a + b) // 2 for a, b in pairwise(middles)), heard.end]
         return [
@@ -296,11 +313,10 @@ class Diariser:
         if not told:
             return
         telling = self._telling
+        link = telling.link + (_TOLD if telling.exactly else 0.0)
         for _ in range(2):
-            here = [Evidence(e.weight, e.total - e.weight * self._offset) for e in known]
-            labels = cluster(
-                self._space, here, threshold=telling.link, most=telling.most, known=owners
-            )
+            here = [each.moved(self._offset) for each in known]
+            labels = cluster(self._space, here, threshold=link, most=telling.most, known=owners)
             self._offset = offset(self._space, known, labels)
         speakers = self._matched(labels, owners, [*(None for _ in anchors), *told])
         for stretch, label in zip(told, labels[len(anchors) :], strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.errors import ConfigError
@@ -19,7 +20,7 @@ from streamser.speech.diarisation import (
     Telling,
     voice_windows,
 )
-from tests.speech.voices import SPACE, Talk, voice_of
+from tests.speech.voices import SIZE, SPACE, Talk, voice_of
 
 
 class Told:
@@ -77,15 +78,39 @@ def test_a_voice_that_drifts_stays_one_speaker() -> None:
 
 
 def test_a_label_is_corrected_when_more_is_heard() -> None:
-    """Who sounded like two people is one, when something between is heard; it is told once."""
+    """Who sounded like two people is one, when all that lies between has been heard."""
     talk, told = Talk(), Told(Diariser(SPACE))
-    first, second = talk.says(0), talk.says(0, moved=0.8)
+    first, second = talk.says(0), talk.says(0, moved=0.75)
     assert told.hear(first) == ["speaker 1"]
     assert told.hear(second) == ["speaker 2"]
-    for _ in range(4):
-        told.hear(talk.says(0, moved=0.4))
+    for moved in (0.2, 0.5, 0.3, 0.6, 0.4):
+        told.hear(talk.says(0, moved=moved))
     assert {told.label(item) for item in told.parts} == {"speaker 1"}
-    assert told.corrected == [second.item]
+    assert second.item in told.corrected
+
+
+def test_a_lively_voice_may_be_farther_from_a_calm_one() -> None:
+    """What would be two people, did they sound alike in mood, is one who grew loud."""
+    plain = SPACE(SIZE)
+    strange = voice_of(0, np.random.default_rng(1), moved=1.0).astype(np.float64)
+    lively = replace(plain, lively=20 * strange)
+    labels = []
+    for space in (plain, lively):
+        talk, told = Talk(), Told(Diariser(lambda _, space=space: space))
+        labels.append([told.hear(talk.says(0, moved=moved)) for moved in (0.0, 0.8, 0.0, 0.8)])
+    assert labels[0] == [["speaker 1"], ["speaker 2"]] * 2
+    assert labels[1] == [["speaker 1"]] * 4
+
+
+def test_as_many_speakers_are_found_as_there_are_said_to_be() -> None:
+    """Voices that would be taken for one person's are two, if two are known to be there."""
+    found = []
+    for telling in (Telling(), Telling(most=2, exactly=True)):
+        talk, told = Talk(), Told(Diariser(SPACE, telling))
+        for moved in (0.0, 0.47) * 3:
+            told.hear(talk.says(0, moved=moved))
+        found.append(len({told.label(item) for item in told.parts}))
+    assert found == [1, 2]
 
 
 def test_a_change_of_speaker_without_a_pause_cuts_the_utterance() -> None:

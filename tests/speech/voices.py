@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.speech.clustering import VoiceSpace, plain_space
+from streamser.speech.clustering import plain_space
 from streamser.speech.diarisation import Spoken, VoiceWindow, voice_windows
 from streamser.speech.speakers import Voice
 
@@ -13,7 +15,7 @@ __all__ = ["LIKENESS", "SIZE", "Talk", "voice_of"]
 
 SIZE = 96
 LIKENESS = 0.6
-SPACE: VoiceSpace = plain_space(SIZE, LIKENESS)
+SPACE = partial(plain_space, likeness=LIKENESS)
 
 
 def voice_of(person: int, rng: np.random.Generator, *, moved: float = 0.0) -> Voice:
