@@ -11,7 +11,8 @@ better one brings it: the setting ``speakers.embedder`` names a function or clas
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
+from streamser.speech.clustering import VoiceSpace, plain_space, read_space
 
 Voice: TypeAlias = npt.NDArray[np.float32]
 """What a voice sounds like: one vector, of length 1."""
@@ -123,6 +125,8 @@ logger = logging.getLogger(__name__)
 
 BUNDLED = "campplus"
 """The embedder that comes with the program, as the setting names it."""
+SPACE = "space.npz"
+"""Where its voices lie, beside its weights."""
 _OR_NONE = "or set speakers.embedder to none"
 
 
@@ -166,6 +170,19 @@ def load_embedder(place: str) -> SpeakerEmbedder:
         )
     embedder: SpeakerEmbedder = made
     return embedder
+
+
+def space_of(place: str, likeness: float) -> Callable[[int], VoiceSpace]:
+    """Return what says, from the size of a voice, where voices of an embedder lie.
+
+    ``place`` is that of ``load_embedder``. Of one that does not come with the program is known no
+    more than ``likeness`` in (0, 1), the mean cosine between voices of one speaker.
+    """
+    if place == BUNDLED:
+        from streamser.speech.campplus import DIRECTORY
+
+        return lambda size: read_space(DIRECTORY / SPACE)
+    return partial(plain_space, likeness=likeness)
 
 
 class GuardedEmbedder:
