@@ -96,7 +96,7 @@ def test_a_lively_voice_may_be_farther_from_a_calm_one() -> None:
     lively = replace(plain, lively=20 * strange)
     labels = []
     for space in (plain, lively):
-        talk, told = Talk(), Told(Diariser(lambda _, space=space: space))
+        talk, told = Talk(), Told(Diariser({len(strange): space}.__getitem__))
         labels.append([told.hear(talk.says(0, moved=moved)) for moved in (0.0, 0.8, 0.0, 0.8)])
     assert labels[0] == [["speaker 1"], ["speaker 2"]] * 2
     assert labels[1] == [["speaker 1"]] * 4

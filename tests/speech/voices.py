@@ -24,7 +24,8 @@ def voice_of(person: int, rng: np.random.Generator, *, moved: float = 0.0) -> Vo
     centre = (1 - moved) * own + moved * strange
     noise = rng.standard_normal(SIZE) * np.sqrt(1 / LIKENESS - 1)
     voice = centre + noise
-    return (voice / np.linalg.norm(voice)).astype(np.float32)
+    unit: Voice = (voice / np.linalg.norm(voice)).astype(np.float32)
+    return unit
 
 
 class Talk:

@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 
 from streamser.audio.clip import SAMPLE_RATE
-from streamser.cli.console import mend_streams, tell
-from streamser.cli.signals import ending_soon
+from streamser.cli.console import ending_soon, mend_streams, tell
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
 from streamser.speech.clustering import VoiceSpace

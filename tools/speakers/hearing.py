@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from streamser.audio.clip import Ring, Samples
+from streamser.pipeline.hearing import VadTurnDetector
 from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Diariser, Spoken, Telling, VoiceWindow, voice_windows
 from streamser.speech.endpointing import Closed, EndpointerSettings
 from streamser.speech.speakers import SpeakerEmbedder
-from streamser.speech.turns import VadTurnDetector
 from streamser.speech.vad import SileroModel
 from tools.speakers.meetings import Meeting
 from tools.speakers.scoring import Told

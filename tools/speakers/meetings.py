@@ -12,7 +12,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples, to_samples
 from streamser.training.augment.sound import (
-    Recording,
+    SoundFile,
     Variation,
     draw_room,
     list_noises,
@@ -121,8 +121,8 @@ def _meeting(
     name: str,
     cell: Cell,
     people: Sequence[Person],
-    noises: tuple[Recording, ...],
-    rooms: tuple[Recording, ...],
+    noises: tuple[SoundFile, ...],
+    rooms: tuple[SoundFile, ...],
     rng: np.random.Generator,
 ) -> Meeting:
     able = [each for each in people if _spoken(each, cell.emotions) >= _LEAST_S]
