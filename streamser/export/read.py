@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -274,6 +275,39 @@ def _values_of(event: AnyEvent) -> Iterator[float]:
         dimensions = getattr(judged, "dimensions", None)
         for name in ("valence", "arousal", "dominance"):
             yield getattr(dimensions, name, None) or 0.0
+
+
+def _moments_of(event: Event) -> Iterator[float]:
+    places = [event, getattr(getattr(event, "emotion", None), "window", None)]
+    names = ("lag_ms", "clock_ms", "audio_start_ms", "audio_end_ms", "start_ms", "end_ms")
+    for place, name in itertools.product(places, names):
+        yield getattr(place, name, None) or 0
+
+
+class _Stamped(msgspec.Struct, frozen=True):
+    at_ms: int | None = None
+
+
+def recall(lines: Iterable[bytes | str]) -> Iterator[tuple[Event, int]]:
+    """Decode lines of JSON into sessions' events with their times on the meeting's clock.
+
+    A listener's lines say when they were published. Otherwise the meeting's clock is that of
+    the audio: an event was published ``lag_ms`` after the sound that it speaks of, one that
+    speaks of none together with the one before. What is no session's event is passed over.
+    Raises ``msgspec.ValidationError`` for an unknown type, or a time that no meeting lasts.
+    """
+    last = 0
+    for line in lines:
+        event = decode_event(line)
+        if not isinstance(event, Event):
+            continue
+        at_ms = msgspec.json.decode(line, type=_Stamped).at_ms
+        if any(abs(time) > _MOST for time in (*_moments_of(event), at_ms or 0)):
+            raise msgspec.ValidationError(f"event {event.seq} is of a time that is none")
+        if at_ms is None and event.clock_ms is not None:
+            at_ms = round(event.clock_ms + (event.lag_ms or 0.0))
+        last = last if at_ms is None else at_ms
+        yield event, last
 
 
 def read_session(*paths: str | Path, session: str | None = None) -> pandas.DataFrame:

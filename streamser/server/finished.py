@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     Event,
     Finished,
+    SpeakersChanged,
     TranscriptionCompleted,
     TranscriptionFailed,
 )
+from streamser.export.utterances import reassigned
 
 
 class FinishedLog:
@@ -46,12 +50,16 @@ class FinishedLog:
         at_ms: int,
         number: int = 0,
     ) -> None:
-        """Take in a final event, published at ``at_ms``; events of other kinds do nothing.
+        """Take in a final event, published at ``at_ms``, or who spoke after all.
 
+        Events of other kinds do nothing.
         ``speaker`` is whoever speaks in the session, unless the event has a guess of its own.
         ``number`` is its place among the events of all meetings.
         """
         match event:
+            case SpeakersChanged():
+                self._revise(event)
+                return
             # Words come first and bring the emotion with them: there is no half a record.
             case TranscriptionCompleted(transcript=transcript, emotion=emotion):
                 found: dict[str, Any] = {"transcript": transcript, "emotion": emotion}
@@ -85,6 +93,23 @@ class FinishedLog:
         self._finals[key] = (number, final)
         if len(self._finals) > self._limit:
             self.forget_oldest()
+
+    def _revise(self, event: SpeakersChanged) -> None:
+        """Let what was told before be whose it is after all."""
+        changes = {change.item_id: change for change in event.changes}
+        for key, (number, final) in self._finals.items():
+            if key[0] != event.session_id:
+                continue
+            named = event.renamed.get(final.speaker or "", final.speaker)
+            emotion = final.emotion
+            if emotion is not None and emotion.speaker in event.renamed:
+                emotion = reassigned(emotion, event.renamed[emotion.speaker])
+            if (change := changes.get(final.item_id)) is not None:
+                named = change.speaker
+                emotion = None if emotion is None else reassigned(emotion, change.speaker)
+            if (named, emotion) != (final.speaker, final.emotion):
+                revised = msgspec.structs.replace(final, speaker=named, emotion=emotion)
+                self._finals[key] = (number, revised)
 
 
 class FairLog:

@@ -14,6 +14,7 @@ from streamser.client.connection import judge_close, judge_status
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import ConnectionLost, Envelope, SoundFormat, read_event
 from streamser.events import AudioFormat, ErrorBody, Event
+from streamser.export.read import recall
 from streamser.pipeline.build import endpointer_settings
 from streamser.server.commands import (
     Append,
@@ -35,7 +36,7 @@ from streamser.server.handshake import (
     Tokens,
 )
 from streamser.server.limits import Admission, Refusal
-from streamser.server.meeting import MeetingMood, recall
+from streamser.server.meeting import MeetingMood
 from streamser.server.openai_realtime import RealtimeDialect
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS

@@ -23,9 +23,10 @@ from streamser.events import (
     TranscriptionCompleted,
     encode_event,
 )
+from streamser.export.read import recall
 from streamser.pipeline.requests import EmotionRequest, Request
 from streamser.pipeline.session import Session
-from streamser.server.meeting import MeetingMood, recall, replay
+from streamser.server.meeting import MeetingMood, replay
 from streamser.settings import Settings
 from streamser.speech.speakers import Clustering
 from tests.pipeline.doubles import answer, answer_all, events_of, make_session, requests_of, speech
