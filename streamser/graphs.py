@@ -50,13 +50,15 @@ def open_part(directory: Path, name: str, *, inputs: tuple[str, ...]) -> Any:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
     check_part(directory, name, found.parts)
-    return open_graph(directory / name, inputs=inputs)
+    return open_graph(directory / name, inputs=inputs, unpacked=True)
 
 
-def open_graph(path: Path, *, inputs: tuple[str, ...]) -> Any:
+def open_graph(path: Path, *, inputs: tuple[str, ...], unpacked: bool = False) -> Any:
     """Open a graph that takes exactly these inputs.
 
-    Raises ``ModelError`` where the file is missing, damaged or of another kind.
+    ``unpacked``: rounded weights are turned back once, now, and not at each run: that is for
+    convolutions, which cannot be computed with rounded ones. Raises ``ModelError`` where the
+    file is missing, damaged or of another kind.
     """
     forbid_telemetry()
     import onnxruntime
@@ -67,6 +69,8 @@ def open_graph(path: Path, *, inputs: tuple[str, ...]) -> Any:
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if unpacked:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     # Memory patterns are kept for every shape that was ever seen.
     options.enable_mem_pattern = False
     if not path.is_file():

@@ -18,7 +18,7 @@ from tools.speakers.reference import sounds
 
 DEMO = DIRECTORY.parent / "demo.flac"
 REFERENCE = Path(__file__).with_name("campplus_reference.npz")
-"""Of speakerlab's network and Kaldi's filter bank: `python -m tools.speakers reference`."""
+"""Of speakerlab's network and Kaldi's filter bank: `python -m tools.speakers reference voice`."""
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,16 @@ def test_a_voice_does_not_depend_on_its_neighbours_or_its_loudness(embedder: Cam
 def test_it_is_had_by_its_name() -> None:
     """As the setting ``speakers.embedder`` names it."""
     assert load_embedder("campplus").name == "campplus"
+
+
+def test_the_card_names_the_parts_that_ship() -> None:
+    """And the licences that they come under."""
+    card = (DIRECTORY / "README.md").read_text(encoding="utf-8")
+    parts = msgspec.json.decode((DIRECTORY / "config.json").read_bytes())["parts"]
+    assert set(parts) == {path.name for path in DIRECTORY.glob("*.onnx")}
+    assert all(f"| {name} | `{digest}` |" in card for name, digest in parts.items())
+    assert "Notice (Apache-2.0)" in card
+    assert "Notice (MIT)" in card
 
 
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,17 @@ from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import ConfigError
 from streamser.speech.speakers import SpeakerEmbedder
 
-__all__ = ["LENGTHS", "PAIRS", "EqualError", "Spoken", "equal_error", "judge", "load", "shortened"]
+__all__ = [
+    "LENGTHS",
+    "PAIRS",
+    "EqualError",
+    "Spoken",
+    "equal_error",
+    "judge",
+    "load",
+    "neutral",
+    "shortened",
+]
 
 LENGTHS: Final[Mapping[str, float | None]] = {"whole": None, "2 s": 2.0, "1 s": 1.0}
 _AUDIBLE_DB: Final = 40.0
@@ -82,6 +92,11 @@ class EqualError(NamedTuple):
 
     rate: float
     threshold: float
+
+
+def neutral(clips: Sequence[Spoken]) -> list[Spoken]:
+    """Return those without emotion, or calm."""
+    return [clip for clip in clips if clip.emotion in _NEUTRAL]
 
 
 def judge(embedder: SpeakerEmbedder, clips: Sequence[Spoken]) -> dict[str, EqualError]:
