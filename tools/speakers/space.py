@@ -25,7 +25,7 @@ import numpy.typing as npt
 from streamser.audio.clip import Samples
 from streamser.cli.console import mend_streams, tell
 from streamser.errors import ConfigError, StreamserError
-from streamser.graphs import CONFIG, Parts, fingerprint
+from streamser.graphs import CONFIG, fingerprint, read_parts
 from streamser.speech.campplus import DIRECTORY, load_campplus
 from streamser.speech.clustering import Numbers
 from streamser.speech.diarisation import WINDOW
@@ -244,10 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _note(folder: Path) -> None:
     """Write what the space hashes to beside what the embedder does."""
-    path = folder / CONFIG
-    found = msgspec.json.decode(path.read_bytes(), type=Parts)
+    found = read_parts(folder)
     found.parts[SPACE] = fingerprint(folder / SPACE)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+    noted = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    (folder / CONFIG).write_bytes(noted + b"\n")
 
 
 if __name__ == "__main__":
