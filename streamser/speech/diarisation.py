@@ -54,7 +54,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     ``exactly`` is set, so many are looked for. Raises ``ConfigError`` where ``most`` is below 1.
     """
 
-    link: float = -6.0
+    link: float = -11.0
     cut: float = -3.0
     most: int = 10
     exactly: bool = False

@@ -176,12 +176,16 @@ def space_of(place: str, likeness: float) -> Callable[[int], VoiceSpace]:
     """Return what says, from the size of a voice, where voices of an embedder lie.
 
     ``place`` is that of ``load_embedder``. Of one that does not come with the program is known no
-    more than ``likeness`` in (0, 1), the mean cosine between voices of one speaker.
+    more than ``likeness`` in (0, 1), the mean cosine between voices of one speaker. Raises
+    ``ModelError`` where what comes with the program is missing or damaged.
     """
     if place == BUNDLED:
+        from streamser.graphs import check_part, read_parts
         from streamser.speech.campplus import DIRECTORY
 
-        return lambda size: read_space(DIRECTORY / SPACE)
+        check_part(DIRECTORY, SPACE, read_parts(DIRECTORY).parts)
+        bundled = read_space(DIRECTORY / SPACE)
+        return lambda size: bundled
     return partial(plain_space, likeness=likeness)
 
 
