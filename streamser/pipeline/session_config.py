@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from streamser.audio.clip import to_ms, to_samples
 from streamser.events import AudioConfig, Limits, ModelNames, SessionInfo
+from streamser.speech.diarisation import Telling
 from streamser.speech.endpointing import EndpointerSettings
-from streamser.speech.speakers import Clustering
+from streamser.speech.speakers import BUNDLED
+
+
+class VoicesApart(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how voices at a microphone are told apart; see ``space_of`` and ``Telling``."""
+
+    embedder: str = BUNDLED
+    likeness: float = 0.6
+    telling: Telling = Telling()
+
+    @property
+    def place(self) -> tuple[str, float]:
+        """Return what voices of another must share to be compared."""
+        return self.embedder, self.likeness
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +36,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     utterance, and the emotion model ``reads_voice``; and an utterance ends where for ``no_sound``
     nothing is heard at all, not even silence (0: never). Requests of a
     ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
-    utterances end where the client commits. Where there is no ``speaker``, ``clustering`` says
-    how voices are told apart, if they are; it is that of the session's beginning. ``audio`` and
-    ``limits`` are only told.
+    utterances end where the client commits. Where there is no ``speaker``, ``apart`` says how
+    voices are told apart, if they are. ``audio`` and ``limits`` are only told.
     """
 
     session_id: str
@@ -42,7 +57,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     speaker: str | None = None
     meeting: str | None = None
     language: str | None = None
-    clustering: Clustering | None = None
+    apart: VoicesApart | None = None
     mood_seconds: float = 30.0
     audio: AudioConfig | None = None
     limits: Limits | None = None
@@ -50,7 +65,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def guesses_speakers(self) -> bool:
         """Return whether it is told from voices who speaks."""
-        return self.clustering is not None and self.speaker is None
+        return self.apart is not None and self.speaker is None
 
     @property
     def tells_voice(self) -> bool:
@@ -78,11 +93,19 @@ def describe(profile: SessionConfig) -> SessionInfo:
         partial_every_ms=to_ms(profile.partial_every),
         source=profile.source,
         speaker=profile.speaker,
+        speakers=_told_apart(profile),
         meeting=profile.meeting,
         ordered=profile.ordered,
         audio=profile.audio,
         limits=profile.limits,
     )
+
+
+def _told_apart(profile: SessionConfig) -> Literal["auto", "off"] | int:
+    if profile.apart is None or not profile.guesses_speakers:
+        return "off"
+    telling = profile.apart.telling
+    return telling.most if telling.exactly else "auto"
 
 
 def reach_of(endpointing: EndpointerSettings, window: int) -> int:

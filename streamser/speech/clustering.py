@@ -45,10 +45,10 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
     directions: Numbers
     spread: Numbers
     lively: Numbers
-    alike: float = 0.05
-    moods: float = 0.15
-    excited: float = 0.4
-    homes: float = 0.8
+    alike: float = 0.1
+    moods: float = 0.13
+    excited: float = 0.3
+    homes: float = 0.6
 
     def points(self, voices: Sequence[npt.ArrayLike]) -> Numbers:
         """Place unit vectors [n, D], [n, d + 1]: in the space, and how lively each is.

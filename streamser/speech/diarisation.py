@@ -14,23 +14,15 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.errors import ConfigError
 from streamser.speech.clustering import Evidence, Numbers, VoiceSpace, cluster, offset, runs
 from streamser.speech.speakers import Voice
 
-__all__ = [
-    "Change",
-    "Diariser",
-    "Outcome",
-    "Part",
-    "Relabelled",
-    "Spoken",
-    "Telling",
-    "VoiceWindow",
-]
-__all__ += ["voice_windows"]
+__all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Relabelled", "Spoken"]
+__all__ += ["Telling", "VoiceWindow", "voice_windows"]
 
 WINDOW: Final = to_samples(1_500)
 """Samples of sound that one embedding describes."""
@@ -54,7 +46,7 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
     ``exactly`` is set, so many are looked for. Raises ``ConfigError`` where ``most`` is below 1.
     """
 
-    link: float = -6.0
+    link: float = -11.0
     cut: float = -3.0
     most: int = 10
     exactly: bool = False
@@ -117,6 +109,40 @@ class Outcome(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
 
 
+class KeptStretch(msgspec.Struct, frozen=True):
+    """Hold a stretch of the last minutes; ``points`` are float32."""
+
+    item: int
+    start: int
+    end: int
+    points: bytes
+    speaker: int | None
+    pinned: bool
+
+
+class KeptVoice(msgspec.Struct, frozen=True):
+    """Hold a voice; of what is older than minutes its sums: weight, float64, liveliness."""
+
+    label: str
+    named: bool
+    known: tuple[float, bytes, float] | None
+
+
+class DiariserState(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold all that a diariser knows, some 100 kB; ``size`` is that of voices, 0: none so far."""
+
+    size: int
+    offset: bytes
+    recent: tuple[KeptStretch, ...]
+    voices: dict[int, KeptVoice]
+    numbers: tuple[int, int, int]
+
+    def forgotten(self) -> DiariserState:
+        """Return what is left after ``Diariser.forget``."""
+        following, highest, _ = self.numbers
+        return replace(self, recent=(), voices={}, numbers=(following, highest, highest))
+
+
 def voice_windows(start: int, end: int) -> tuple[tuple[int, int], ...]:
     """Say of which windows of an utterance voices are to be described, in samples.
 
@@ -169,7 +195,9 @@ class Diariser:
     ) -> None:
         self._space_of = space_of
         self._known_space: VoiceSpace | None = None
-        self._telling = telling or Telling()
+        self.telling = telling or Telling()
+        """How voices are told apart; it may be set anew."""
+        self._size = 0
         self._offset: Numbers = np.zeros(1)
         self._recent: list[_Stretch] = []
         self._speakers: dict[int, _Speaker] = {}
@@ -258,6 +286,45 @@ class Diariser:
         self._speakers.clear()
         self._forgotten = self._highest
 
+    def snapshot(self) -> DiariserState:
+        """Return all that is known, for ``restore``."""
+        return DiariserState(
+            size=self._size,
+            offset=self._offset.tobytes(),
+            recent=tuple(
+                KeptStretch(
+                    each.item,
+                    each.start,
+                    each.end,
+                    each.points.astype(np.float32).tobytes(),
+                    each.speaker,
+                    each.pinned,
+                )
+                for each in self._recent
+            ),
+            voices={key: _kept(each) for key, each in self._speakers.items()},
+            numbers=(self._next, self._highest, self._forgotten),
+        )
+
+    def restore(self, state: DiariserState) -> None:
+        """Go on from a ``snapshot`` of another that is asked of the same embedder's voices."""
+        self._size = state.size
+        self._known_space = self._space_of(state.size) if state.size else None
+        self._offset = np.frombuffer(state.offset, np.float64)
+        self._recent = [self._restored(each) for each in state.recent]
+        self._speakers = {key: _restored_voice(each) for key, each in state.voices.items()}
+        self._next, self._highest, self._forgotten = state.numbers
+
+    def _restored(self, kept: KeptStretch) -> _Stretch:
+        points, evidence = np.zeros((0, 0)), None
+        if kept.points:
+            columns = len(self._space.spread) + 1
+            points = np.frombuffer(kept.points, np.float32).reshape(-1, columns).astype(np.float64)
+            evidence = self._space.evidence(points)
+        return _Stretch(
+            kept.item, kept.start, kept.end, points, evidence, kept.speaker, kept.pinned
+        )
+
     @property
     def _space(self) -> VoiceSpace:
         assert self._known_space is not None, "asked for before any voice"
@@ -265,8 +332,10 @@ class Diariser:
 
     def _points(self, voices: Sequence[Voice]) -> Numbers:
         if self._known_space is None:
-            self._known_space = self._space_of(len(voices[0]))
-        return self._known_space.points(voices)
+            self._size = len(voices[0])
+            self._known_space = self._space_of(self._size)
+        # As exact as they are kept: who goes on from a snapshot finds the very same.
+        return self._known_space.points(voices).astype(np.float32).astype(np.float64)
 
     def _parted(self, heard: Spoken) -> list[_Stretch]:
         if not heard.windows:
@@ -282,7 +351,7 @@ class Diariser:
                 points[first:last],
                 self._space.evidence(points[first:last]),
             )
-            for first, last in runs(self._space, points, self._telling.cut)
+            for first, last in runs(self._space, points, self.telling.cut)
         ]
 
     def _rejoined(self, new: Sequence[_Stretch]) -> list[_Stretch]:
@@ -312,7 +381,7 @@ class Diariser:
                 owners.append(stretch.speaker if stretch.pinned else None)
         if not told:
             return
-        telling = self._telling
+        telling = self.telling
         link = telling.link + (_TOLD if telling.exactly else 0.0)
         for _ in range(2):
             here = [each.moved(self._offset) for each in known]
@@ -408,3 +477,17 @@ class Diariser:
     def _new_id(self) -> int:
         self._next += 1
         return self._next
+
+
+def _kept(speaker: _Speaker) -> KeptVoice:
+    known = speaker.known
+    sums = None if known is None else (known.weight, known.total.tobytes(), known.lively)
+    return KeptVoice(speaker.label, speaker.named, sums)
+
+
+def _restored_voice(kept: KeptVoice) -> _Speaker:
+    known = None
+    if kept.known is not None:
+        weight, total, lively = kept.known
+        known = Evidence(weight, np.frombuffer(total, np.float64), lively)
+    return _Speaker(kept.label, kept.named, known)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,18 +18,18 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.cli.console import ending_soon, mend_streams, tell
 from streamser.errors import StreamserError
 from streamser.machine import describe_machine
-from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Spoken, Telling
 from streamser.speech.speakers import BUNDLED, SpeakerEmbedder, load_embedder, space_of
 from streamser.speech.vad import load_silero
-from tools.reporting import Files, publish, shown_command
-from tools.speakers.hearing import Kept, diarise, hear
+from tools.reporting import Files, Page, publish, shown_command
+from tools.speakers.hearing import Kept, SpaceOf, diarise, hear
 from tools.speakers.meetings import Meeting, cells, make_meetings
-from tools.speakers.report import Judged, SpeakersReport, speakers_page
-from tools.speakers.scoring import judge
+from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
+from tools.speakers.scoring import Told, judge
+from tools.speakers.trials import TRIALS
 from tools.speakers.voices import Part
 
-__all__ = ["Bench", "main", "run_bench"]
+__all__ = ["Bench", "main", "run_bench", "run_trials"]
 
 _LIKENESS = 0.6
 """Of voices of one speaker, where the embedder is another than the bundled one."""
@@ -67,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ending_soon():
             embedder = load_embedder(options.embedder)
             space = space_of(options.embedder, _LIKENESS)
+            if options.trials:
+                tried = run_trials(bench, embedder, space, Kept(options.keep))
+                page = Page(title="What was tried", sections=(trials_section(tried),))
+                publish(page, Files(markdown=options.markdown), None)
+                return 0
             judged = run_bench(bench, embedder, space, Kept(options.keep))
         report = SpeakersReport(
             command=shown_command(PROGRAM, given),
@@ -86,12 +91,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_bench(
-    bench: Bench, embedder: SpeakerEmbedder, space: Callable[[int], VoiceSpace], kept: Kept
+    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept
 ) -> tuple[Judged, ...]:
     """Judge all meetings; raises ``ConfigError`` where ``bench.data`` lacks some recordings."""
+    return tuple(
+        _judged(meeting, heard, space, told=bench.told)
+        for meeting, heard in _heard(bench, embedder, kept)
+    )
+
+
+def run_trials(
+    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept
+) -> dict[str, tuple[Judged, ...]]:
+    """Judge all meetings in each way that was tried; raises as ``run_bench`` does."""
+    found: dict[str, list[Judged]] = {name: [] for name in TRIALS}
+    for meeting, heard in _heard(bench, embedder, kept):
+        for name, trial in TRIALS.items():
+            found[name].append(_scored(meeting, *trial(heard, space)))
+    return {name: tuple(judged) for name, judged in found.items()}
+
+
+def _heard(
+    bench: Bench, embedder: SpeakerEmbedder, kept: Kept
+) -> Iterator[tuple[Meeting, tuple[Spoken, ...]]]:
     silero = load_silero()
     number = bench.count * len(cells(bench.part))
-    judged = []
     made = make_meetings(bench.data, bench.part, bench.count, bench.seed)
     for done, meeting in enumerate(made, 1):
         name = f"{bench.part} {bench.seed} {meeting.name}"
@@ -99,17 +123,17 @@ def run_bench(
         if heard is None:
             heard = hear(meeting, silero, embedder)
             kept.write(name, heard)
-        judged.append(_judged(meeting, heard, space, told=bench.told))
+        yield meeting, heard
         if done % 10 == 0:
             tell(f"{done} of {number} meetings")
-    return tuple(judged)
 
 
-def _judged(
-    meeting: Meeting, heard: Sequence[Spoken], space: Callable[[int], VoiceSpace], *, told: bool
-) -> Judged:
+def _judged(meeting: Meeting, heard: Sequence[Spoken], space: SpaceOf, *, told: bool) -> Judged:
     telling = Telling(most=meeting.people, exactly=True) if told else Telling()
-    once, final = diarise(heard, space, telling)
+    return _scored(meeting, *diarise(heard, space, telling))
+
+
+def _scored(meeting: Meeting, once: Sequence[Told], final: Sequence[Told]) -> Judged:
     seconds = len(meeting.samples) / SAMPLE_RATE
     return Judged(meeting.name, meeting.cell, seconds, judge(meeting, once), judge(meeting, final))
 
@@ -125,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--embedder", default=BUNDLED, metavar="NAME", help="or module:factory [campplus]")
     add("--tune", action="store_true", help="the voices that thresholds were set by")
     add("--told", action="store_true", help="tell how many people there are")
+    add("--trials", action="store_true", help="judge what was tried beside what stands")
     add("--keep", type=Path, metavar="DIR", help="keep what was heard; go on from there")
     add("--json", type=Path, metavar="FILE", help="write all figures")
     add("--markdown", type=Path, metavar="FILE", help="write the report")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -18,9 +19,10 @@ from streamser.speech.vad import SileroModel
 from tools.speakers.meetings import Meeting
 from tools.speakers.scoring import Told
 
-__all__ = ["Kept", "diarise", "hear", "utterances"]
+__all__ = ["Kept", "SpaceOf", "diarise", "hear", "utterances"]
 
 _CHUNK = 4096
+SpaceOf: TypeAlias = Callable[[int], VoiceSpace]
 
 
 def utterances(samples: Samples, silero: SileroModel) -> Iterator[tuple[int, int]]:
@@ -48,7 +50,7 @@ def hear(meeting: Meeting, silero: SileroModel, embedder: SpeakerEmbedder) -> tu
 
 
 def diarise(
-    heard: Sequence[Spoken], space_of: Callable[[int], VoiceSpace], telling: Telling
+    heard: Sequence[Spoken], space_of: SpaceOf, telling: Telling
 ) -> tuple[list[Told], list[Told]]:
     """Return what was told at once, and what stands at the end of the meeting."""
     diariser = Diariser(space_of, telling)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ from tools.reporting import MISSED, Goal, Page, Provenance, Section, Table
 from tools.speakers.meetings import NOISE_DB, Cell
 from tools.speakers.scoring import Figures, total
 
-__all__ = ["GOALS", "Judged", "SpeakersReport", "speakers_page"]
+__all__ = ["GOALS", "Judged", "SpeakersReport", "speakers_page", "trials_section"]
 
 GOALS: Final = {
     ("neutral", "once"): Goal(0.15, "DER"),
@@ -93,6 +93,24 @@ def speakers_page(report: SpeakersReport) -> Page:
         tables=(_goals(judged), *tables),
     )
     return Page(title="How well voices are told apart", sections=(section,), notes=_NOTES)
+
+
+def trials_section(tried: Mapping[str, Sequence[Judged]]) -> Section:
+    """Lay out ways that were tried: two to four people, collar .25, at once / after."""
+    rows = []
+    for name, judged in tried.items():
+        cells = [name]
+        for kind in ("neutral", "emotions"):
+            chosen = [each for each in _few(judged) if _kind(each.cell) == kind]
+            once, final = (
+                total(each.once for each in chosen),
+                total(each.final for each in chosen),
+            )
+            cells.append(f"{once.times[1].der:.3f} / {final.times[1].der:.3f}")
+            cells.append(f"{final.counted / max(final.meetings, 1):.2f}")
+        rows.append(tuple(cells))
+    heads = ("", "neutral: DER", "count right", "emotions: DER", "count right")
+    return Section(tables=(Table(heads, tuple(rows), "", "lrrrr"),))
 
 
 def _goals(judged: Sequence[Judged]) -> Table:
