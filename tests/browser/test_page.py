@@ -127,7 +127,7 @@ def test_words_and_names_have_their_own_direction(server: LiveServer) -> None:
 
 def test_who_a_voice_is_can_be_said_by_keyboard_and_pointer(server: LiveServer) -> None:
     """Of a voice everywhere, of one utterance, and only of voices that one's own stream heard."""
-    label = {"speaker_provisional": True}
+    label: dict[str, Any] = {"speaker_provisional": True}
     stamp = {"cursor": 0, "meeting": None, "at_ms": 0}
     finals = [
         stamp | msgspec.to_builtins(final)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from streamser.client import shift_times
 from streamser.events import (
     EmotionCompleted,
     MoodShifted,
@@ -97,6 +98,31 @@ def test_parts_of_an_utterance_stay_with_it() -> None:
     record = gathered(script.events).utterances[0]
     assert record.speaker == "Ben"
     assert [part.speaker for part in record.parts] == ["speaker 1", "Ben"]
+
+
+def test_parts_of_no_possible_length_are_passed_over(tmp_path: Path) -> None:
+    """As all other times that cannot be."""
+    script, first, _, _ = talk()
+    part = SpeakerPart(start_ms=3000, end_ms=1000, speaker="speaker 2")
+    script.tell(
+        SpeakersChanged, changes=(SpeakerChange(item_id=first, speaker="x", parts=(part,)),)
+    )
+    recording = read_recording(saved(tmp_path / "s.jsonl", script.close()))
+    assert recording.utterances[0].speaker == "speaker 1"
+    assert "less than nothing" in recording.notes[0]
+
+
+def test_parts_move_with_the_clock_of_a_restarted_server() -> None:
+    """In finals as in corrections."""
+    script, first, _, _ = talk()
+    parts = (SpeakerPart(start_ms=1000, end_ms=1800, speaker="speaker 1"),)
+    script.tell(SpeakersChanged, changes=(SpeakerChange(item_id=first, speaker="x", parts=parts),))
+    final = next(event for event in script.events if isinstance(event, EmotionCompleted))
+    for event in (script.events[-1], msgspec.structs.replace(final, parts=parts)):
+        moved = shift_times(event, 500)  # type: ignore[arg-type]
+        assert isinstance(moved, SpeakersChanged | EmotionCompleted)
+        told = moved.parts if isinstance(moved, EmotionCompleted) else moved.changes[0].parts
+        assert (told[0].start_ms, told[0].end_ms) == (1500, 2300)
 
 
 def test_shifts_of_a_meeting_are_told_of_the_names_that_are_known_now(tmp_path: Path) -> None:
