@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser fuzz attack lint types docs bench bench-peers compact clean
+.PHONY: demo demo-web test test-slow test-peers test-browser fuzz attack lint types docs bench bench-peers bench-speakers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -65,6 +65,11 @@ bench: $(DEMO)
 bench-peers: OUT ?= bench-peers.json
 bench-peers: $(DEV) $(PEERS)/whisperlive/.installed $(PEERS)/whisperlivekit/.installed
 	$(BIN)/python -m tools.bench_peers --out $(OUT) $(ARGS)
+
+# Who speaks at one microphone, in made meetings; DATA has emodb/, ravdess_eval/, speech/ and
+# noise_rir/. ARGS: --meetings, --seed, --told and others (docs/speakers.md). An hour.
+bench-speakers: $(DEV)
+	$(BIN)/python -m tools.speakers.bench --data $(DATA) $(ARGS)
 
 # The model that ships, from DATA (cremad_mel/, emodb/, noise_rir/, speech/, text/) and WHISPER
 # (tiny.en for CTranslate2) to OUT/model; hours on two cores.

@@ -8,6 +8,7 @@ import { Transcript } from "./transcript.js";
 import { Plane } from "./plane.js";
 import { Timeline } from "./timeline.js";
 import { People, drawLegend, drawMood, drawShifts } from "./panels.js";
+import { Naming } from "./naming.js";
 import { duration } from "./format.js";
 import { Recording, save } from "./export.js";
 
@@ -42,7 +43,7 @@ let meeting = null; // all that exists only while somebody takes part
 /** Enter: open the microphone if somebody joins, and listen in any case. */
 async function enter(answers) {
   setup.tell("");
-  const { mode, meeting: name, speaker, token, deviceId } = answers;
+  const { mode, meeting: name, speaker, several, token, deviceId } = answers;
   const place = { url: URL_OF_SERVER, meeting: name, token };
   const states = {};
   const onState = (part) => (state, detail) => {
@@ -64,10 +65,15 @@ async function enter(answers) {
       },
       onTrouble: showTrouble,
       onPause: () => drawConnection(states),
+      // From now on it can be said who the voices are that it hears.
+      onSession: () => {
+        for (const part of ["utterances", "people"]) current.dirty.add(part);
+        schedule();
+      },
     });
     get("enter").disabled = true;
     try {
-      await current.sender.start({ ...place, speaker, deviceId });
+      await current.sender.start({ ...place, speaker, several, deviceId });
     } catch (error) {
       meeting = null;
       return setup.tell(error.message);
@@ -95,10 +101,15 @@ async function enter(answers) {
 
 function build(current) {
   const { store } = current;
-  current.transcript = new Transcript(store);
+  current.naming = new Naming(store, current.sender, showTrouble);
+  const names = {
+    mayName: (each) => current.naming.mayName(each),
+    onName: (speaker, utterance) => current.naming.open(speaker, utterance),
+  };
+  current.transcript = new Transcript(store, names);
   current.plane = new Plane(store, get("plane"));
   current.timeline = new Timeline(store, get("charts"));
-  current.people = new People(store);
+  current.people = new People(store, names);
   for (const part of ["mood", "shifts", "people", "live"]) current.dirty.add(part);
   current.tick = setInterval(() => tick(current), 1000);
   tick(current);
@@ -186,7 +197,8 @@ function refuse(part, { code, reason, error }) {
   }
   if (part === "sender") {
     meeting.sender.stop();
-    meeting.sender = null;
+    meeting.sender = meeting.naming.sender = null;
+    for (const part of ["utterances", "people"]) meeting.dirty.add(part);
     delete meeting.states.sender;
     drawConnection(meeting.states);
   }
@@ -205,6 +217,7 @@ function leave() {
   current.sender?.stop();
   current.transcript?.close();
   current.timeline?.close();
+  current.naming?.close();
   showTrouble("");
   show("setup");
 }

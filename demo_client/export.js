@@ -157,6 +157,7 @@ function take(session, event) {
     if (session.items.has(id)) session.items.get(id).kept = true;
     return;
   }
+  if (type === "streamser.speakers.changed") return revise(session, event);
   const start = event.audio_start_ms ?? emotion?.window.start_ms ?? event.audio_end_ms;
   const end = event.audio_end_ms ?? emotion?.window.end_ms ?? start;
   if (!id || start === undefined) return;
@@ -180,7 +181,16 @@ function take(session, event) {
 
 function judge(item, emotion) {
   item.emotion = emotion;
-  item.speaker = emotion.speaker ?? item.speaker;
+  item.speaker = emotion.speaker ?? (emotion.speaker_provisional ? null : item.speaker);
+}
+
+/** Let what was told before be whose it is after all. */
+function revise(session, { renamed = {}, changes = [] }) {
+  const names = new Map(Object.entries(renamed));
+  for (const item of session.items.values()) item.speaker = names.get(item.speaker) ?? item.speaker;
+  for (const { item_id: id, speaker } of changes) {
+    if (session.items.has(id)) session.items.get(id).speaker = speaker;
+  }
 }
 
 /** Write a cell: numbers to four places; what people have said must not become a formula. */

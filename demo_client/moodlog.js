@@ -29,6 +29,18 @@ export class MoodLog {
     if (this.times.length > MOST_ROWS) this.thin();
   }
 
+  /** Let a line go on under another key; where that is one already, it fills its gaps. */
+  rename(from, to) {
+    const moved = this.series.get(from);
+    this.series.delete(from);
+    if (!moved) return;
+    const there = this.series.get(to);
+    if (!there) return void this.series.set(to, moved);
+    for (const name of DIMENSIONS) {
+      there[name] = there[name].map((value, row) => value ?? moved[name][row]);
+    }
+  }
+
   /** Return one dimension as plots want it: [times, line, line, …]; null where nothing is new. */
   data(dimension, keys) {
     const none = () => new Array(this.times.length).fill(null);

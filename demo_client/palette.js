@@ -78,6 +78,18 @@ export function speakerSign(speaker) {
   return sign;
 }
 
+/** Make a name that can be pressed, to say who that is. */
+export function nameButton(speaker, onPress) {
+  const button = element("button", "name");
+  button.type = "button";
+  button.append(element("bdi", "", speaker.name));
+  button.title = "Say who this is";
+  button.setAttribute("aria-label", `${speaker.name}: say who this is`);
+  button.setAttribute("aria-haspopup", "dialog");
+  button.addEventListener("click", onPress);
+  return button;
+}
+
 /** Read the colours in force from the style sheet, for canvases. */
 export function readColours() {
   const style = getComputedStyle(document.documentElement);

@@ -1,6 +1,13 @@
 /** The mood of the meeting, the speakers, and the shifts of mood. */
 
-import { categoryBadge, categoryIcon, element, speakerSign, styleName } from "./palette.js";
+import {
+  categoryBadge,
+  categoryIcon,
+  element,
+  nameButton,
+  speakerSign,
+  styleName,
+} from "./palette.js";
 import { duration, percent, timeOfDay } from "./format.js";
 
 const SHIFTS_SHOWN = 30;
@@ -35,21 +42,39 @@ function drawShares(id, shares) {
 
 /** The speakers, each in an element that stays: reading them must not be torn. */
 export class People {
-  constructor(store) {
-    this.store = store;
+  /** `mayName` and `onName` as in the transcript. */
+  constructor(store, { mayName = () => false, onName = () => {} } = {}) {
+    Object.assign(this, { store, mayName, onName });
     this.list = document.getElementById("people");
-    this.items = new Map(); // speaker key -> its parts
+    this.items = new Map(); // speaker -> its parts
     this.list.replaceChildren();
   }
 
   draw() {
     const several = new Set([...this.store.people.values()].map(({ meeting }) => meeting)).size > 1;
-    for (const speaker of this.store.people.values()) {
-      let parts = this.items.get(speaker.key);
-      if (!parts) {
-        parts = makePerson(speaker);
-        this.items.set(speaker.key, parts);
-        this.list.append(parts.row);
+    const there = new Set(this.store.people.values());
+    for (const [speaker, parts] of this.items) {
+      if (there.has(speaker)) continue;
+      parts.row.remove();
+      this.items.delete(speaker);
+    }
+    for (const speaker of there) {
+      let parts = this.items.get(speaker);
+      const pressed = this.mayName(speaker);
+      if (!parts || parts.called !== speaker.name || parts.pressed !== pressed) {
+        const made = makePerson(speaker);
+        Object.assign(made, { called: speaker.name, pressed });
+        if (pressed) {
+          const name = nameButton(speaker, () => this.onName(speaker, null));
+          made.name.replaceWith(name);
+          made.name = name.firstElementChild;
+        }
+        const held = parts?.row.contains(document.activeElement);
+        if (parts) parts.row.replaceWith(made.row);
+        else this.list.append(made.row);
+        if (held) made.row.querySelector("button.name")?.focus();
+        parts = made;
+        this.items.set(speaker, parts);
       }
       updatePerson(parts, speaker, several);
     }

@@ -6,15 +6,19 @@ import { fillDevices } from "./setup.js";
 
 /** So much silence after a pause begins, or the last words would stay open. */
 const CLOSING_SILENCE_S = 1.5;
+/** By it we know answers to what was asked here. */
+const COMMAND = "asked_";
 const FALL = 0.08; // of the level meter, a frame
 
 export class Sender {
   /** `onState(name, detail)`, `onLate()` of the connection; `onTrouble(message)` of the microphone. */
-  constructor({ onState, onLate, onTrouble, onPause }) {
-    Object.assign(this, { onState, onLate, onTrouble, onPause });
+  constructor({ onState, onLate, onTrouble, onPause, onSession = () => {} }) {
+    Object.assign(this, { onState, onLate, onTrouble, onPause, onSession });
     this.microphone = null;
     this.connection = null;
     this.paused = false;
+    this.session = null; // the id of the one that our sound goes to
+    this.commands = 0;
     this.level = 0;
     this.meter = document.getElementById("level");
     this.button = document.getElementById("pause");
@@ -24,22 +28,37 @@ export class Sender {
   }
 
   /** Open the microphone, then the connection. Only after consent. */
-  async start({ url, meeting, speaker, token, deviceId }) {
+  async start({ url, meeting, speaker, several, token, deviceId }) {
     this.microphone = await this.open(deviceId);
     this.connection = connect({
       url,
       meeting,
-      speaker,
+      speaker: several ? undefined : speaker,
+      speakers: several ? "auto" : undefined,
       token,
       rate: this.microphone.rate,
       onState: this.onState,
-      onEvent: ({ type, kind }) => {
-        if (type === "streamser.overload" && kind === "finals") this.onLate();
-      },
+      onEvent: (event) => this.take(event),
     });
     this.setPaused(false);
     document.getElementById("mic").hidden = false;
     await fillDevices(this.devices, this.microphone.deviceId);
+  }
+
+  take({ type, kind, session_id: id, session, error }) {
+    if (type === "streamser.overload" && kind === "finals") this.onLate();
+    if (error?.event_id?.startsWith(COMMAND)) this.onTrouble(error.message);
+    if (type !== "session.created" && type !== "session.updated") return;
+    this.session = id;
+    document.getElementById("forget").hidden = (session.speakers ?? "off") === "off";
+    this.onSession();
+  }
+
+  /** Ask something of our session; returns whether there is a connection for it. */
+  command(type, fields = {}) {
+    this.commands += 1;
+    const message = { type, event_id: `${COMMAND}${this.commands}`, ...fields };
+    return this.connection?.command(message) ?? false;
   }
 
   open(deviceId) {
@@ -106,7 +125,7 @@ export class Sender {
 
   /** End well: what was said last still arrives. */
   async stop() {
-    document.getElementById("mic").hidden = true;
+    document.getElementById("mic").hidden = document.getElementById("forget").hidden = true;
     await this.microphone?.close();
     await this.connection?.finish(8000);
     this.microphone = this.connection = null;

@@ -26,7 +26,7 @@ export function readAddress() {
 }
 
 export class Setup {
-  /** `onEnter({mode, meeting, speaker, token, deviceId})` when somebody wants in. */
+  /** `onEnter({mode, meeting, speaker, several, token, deviceId})` when somebody wants in. */
   constructor(asked, onEnter) {
     const get = (id) => document.getElementById(id);
     this.form = get("form");
@@ -34,6 +34,9 @@ export class Setup {
     this.enter = get("enter");
     this.fields = { meeting: get("meeting"), speaker: get("speaker"), token: get("token") };
     this.device = get("device");
+    this.several = get("several");
+    // Who has agreed to less has not agreed to this.
+    this.several.addEventListener("change", () => (this.agree.checked = false));
     for (const [name, field] of Object.entries(this.fields)) field.value = asked[name];
     this.form.elements.mode.value = asked.watch ? "watch" : "join";
     this.form.addEventListener("input", () => this.refresh());
@@ -60,6 +63,7 @@ export class Setup {
       mode: this.form.elements.mode.value,
       meeting: clean(this.fields.meeting),
       speaker: clean(this.fields.speaker),
+      several: this.several.checked,
       token: this.fields.token.value.trim(),
       deviceId: this.device.value,
     };
@@ -70,6 +74,8 @@ export class Setup {
     const join = mode === "join";
     if (mode !== this.form.dataset.mode) this.look(mode);
     this.form.dataset.mode = mode;
+    this.fields.speaker.disabled = this.several.checked;
+    document.getElementById("consent-voices").hidden = !this.several.checked;
     // Nothing opens a microphone without this tick; watching opens none.
     this.enter.disabled = join && !this.agree.checked;
     this.enter.textContent = join ? "Join with the microphone" : "Watch";

@@ -8,6 +8,7 @@
 import { Clocks } from "./clocks.js";
 import { median } from "./format.js";
 import { MoodLog } from "./moodlog.js";
+import { UNCERTAIN, itemKey, keyOf, revise } from "./revision.js";
 
 const LAGS = 20;
 const TRAIL = 14;
@@ -25,6 +26,7 @@ export class Store {
     this.known = new Set();
     this.live = new Map(); // item -> what is being said
     this.people = new Map(); // key -> speaker
+    this.joined = 0; // people so far, also those who turned out to be others
     this.meetings = new Map(); // name -> its last state
     this.meeting = null; // the one that is shown
     this.shifts = [];
@@ -33,6 +35,7 @@ export class Store {
     this.most = { valence: 0, arousal: 0 }; // the farthest from 0 that any reading was
     this.lags = []; // of the last first readings, provisional or final
     this.sessions = new Map(); // id -> {speaker, meeting, transcribed}
+    this.guessing = new Map(); // meeting -> sessions in which voices are told apart, as they came
     this.clocks = new Clocks(now); // of meetings, and of sessions without one
     this.cursor = -1; // events after it are live, up to it are sent again
     this.playback = null; // the speed of a recording that is played, if one is
@@ -131,6 +134,7 @@ export class Store {
         item: event.item_id,
         meeting: event.meeting ?? null,
         speaker: this.speakerOf(event, emotion),
+        guessed: Boolean(emotion?.speaker_provisional),
         start: end - length,
         end,
         transcript: event.transcript ?? null,
@@ -149,6 +153,11 @@ export class Store {
     if (this.known.has(itemKey(event)) || session?.transcribed !== false) return;
     const { start_ms, end_ms } = event.emotion.window;
     this.final({ ...event, audio_start_ms: start_ms, audio_end_ms: end_ms }, changed);
+  }
+
+  speakersChanged(event, changed) {
+    revise(this, event);
+    for (const part of ["utterances", "live", "people", "mood", "shifts"]) changed.add(part);
   }
 
   moodUpdated(event, changed) {
@@ -281,6 +290,12 @@ export class Store {
       // What a voice alone said was all there was, and has been taken back.
       else speaker.mood = null;
     }
+    for (const speaker of unlisted) {
+      if (!speaker.vacated || state.more_speakers) continue;
+      unlisted.delete(speaker);
+      this.people.delete(speaker.key);
+      this.log.series.delete(speaker.key);
+    }
     // Of many the server lists some; we still know what the others said, and have a share for them.
     const rest = state.more_speakers_share ?? 0;
     for (const speaker of unlisted) {
@@ -315,28 +330,37 @@ export class Store {
     this.utterances.splice(place, 0, utterance);
     const { speaker, emotion } = utterance;
     const length = utterance.end - utterance.start;
+    if (utterance.guessed) speaker.heardBy.add(utterance.session);
     if (emotion) {
       const { category, dimensions } = emotion;
-      for (const counts of [this.categories, speaker.categories]) {
-        counts.set(category, (counts.get(category) ?? 0) + length);
-      }
-      const { valence, arousal } = dimensions;
-      this.most.valence = Math.max(this.most.valence, Math.abs(valence ?? 0));
-      this.most.arousal = Math.max(this.most.arousal, Math.abs(arousal ?? 0));
-      if (valence !== null && arousal !== null) {
-        speaker.trail.push({ valence, arousal, category, at: utterance.end });
-        if (speaker.trail.length > TRAIL) speaker.trail.shift();
-      }
+      this.categories.set(category, (this.categories.get(category) ?? 0) + length);
+      this.most.valence = Math.max(this.most.valence, Math.abs(dimensions.valence ?? 0));
+      this.most.arousal = Math.max(this.most.arousal, Math.abs(dimensions.arousal ?? 0));
+      this.countReading(utterance);
     }
     // Only where no meeting tells it better.
     if (!utterance.meeting) {
       speaker.speechMs += length;
       speaker.count += 1;
-      let all = 0;
-      for (const person of this.people.values()) all += person.speechMs;
-      for (const person of this.people.values()) person.share = all ? person.speechMs / all : 0;
+      this.shareOut();
     }
     changed.add("utterances").add("mood");
+  }
+
+  countReading({ speaker, emotion, start, end }) {
+    if (!emotion) return;
+    const { category, dimensions } = emotion;
+    const { valence, arousal } = dimensions;
+    speaker.categories.set(category, (speaker.categories.get(category) ?? 0) + end - start);
+    if (valence === null || arousal === null) return;
+    speaker.trail.push({ valence, arousal, category, at: end });
+    if (speaker.trail.length > TRAIL) speaker.trail.shift();
+  }
+
+  shareOut() {
+    let all = 0;
+    for (const person of this.people.values()) all += person.speechMs;
+    for (const person of this.people.values()) person.share = all ? person.speechMs / all : 0;
   }
 
   liveItem(event) {
@@ -374,15 +398,29 @@ export class Store {
 
   speakerOf(event, named) {
     const session = this.sessions.get(event.session_id);
+    const meeting = event.meeting ?? session?.meeting ?? null;
+    if (named?.speaker_provisional) {
+      return this.speaker(meeting, this.labelOf(meeting, event.session_id, named.speaker ?? UNCERTAIN));
+    }
     const name = named?.speaker ?? event.speaker ?? session?.speaker ?? event.session_id;
-    return this.speaker(event.meeting ?? session?.meeting ?? null, name);
+    return this.speaker(meeting, name);
+  }
+
+  /** Return how a meeting calls a voice of a session: one label of two microphones is two people. */
+  labelOf(meeting, session, label) {
+    const order = this.guessing.get(meeting) ?? [];
+    this.guessing.set(meeting, order);
+    if (!order.includes(session)) order.push(session);
+    const stream = order.indexOf(session) + 1;
+    return stream === 1 ? label : `${label} (stream ${stream})`;
   }
 
   speaker(meeting, name) {
-    const key = JSON.stringify([meeting ?? null, name]);
+    const key = keyOf(meeting, name);
     let speaker = this.people.get(key);
     if (!speaker) {
-      speaker = makeSpeaker(key, this.people.size, meeting, name);
+      speaker = makeSpeaker(key, this.joined, meeting, name);
+      this.joined += 1;
       this.people.set(key, speaker);
     }
     return speaker;
@@ -404,6 +442,8 @@ function makeSpeaker(key, index, meeting, name) {
     mood: null,
     drawn: null, // the last of their moods that is in the lines
     models: "",
+    heardBy: new Set(), // sessions that took a voice for theirs
+    vacated: false, // all that they had said is somebody else's after all
     categories: new Map(),
     trail: [],
   };
@@ -423,13 +463,13 @@ const HANDLERS = {
   [FINAL]: Store.prototype.final,
   [FAILED]: Store.prototype.final,
   "streamser.emotion.completed": Store.prototype.emotionCompleted,
+  "streamser.speakers.changed": Store.prototype.speakersChanged,
   "streamser.mood.updated": Store.prototype.moodUpdated,
   "streamser.snapshot": Store.prototype.snapshot,
   "streamser.meeting.updated": Store.prototype.meetingUpdated,
   "streamser.mood.shifted": Store.prototype.moodShifted,
 };
 
-const itemKey = ({ session_id, item_id }) => `${session_id}:${item_id}`;
 /** Write which models listen, and what the recogniser computes in. */
 const modelsOf = ({ vad, asr, asr_arithmetic: arithmetic, emotion }) =>
   [vad, (asr ?? "no words") + (arithmetic ? ` in ${arithmetic}` : ""), emotion].join(" · ");

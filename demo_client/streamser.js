@@ -19,17 +19,19 @@ function secret() {
 }
 
 /**
- * Send sound as one speaker; 16-bit mono at `rate` Hz.
+ * Send sound as one speaker; 16-bit mono at `rate` Hz. With `speakers` ("auto", or how many) the
+ * voices of several people at one microphone are told apart; leave out `speaker` then.
  *
  * `onEvent(event, {offsetMs})`: every event once, in order; `offsetMs` is where the event's
  * session begins in all that was given to `send` (0, until a server lost the session).
  * `onMissed({events, finals})`: how many the server can never tell us any more, in all.
- * Returns `{send, finish, close, state, stats}`. `finish` resolves when the last final is here.
+ * Returns `{send, command, finish, close, state, stats}`. `finish` resolves when the last final is here.
  * Throws where there is no WebSocket, as in Node before 22.
  */
 export function connect({
   url,
   speaker,
+  speakers,
   meeting,
   token,
   rate = 16000,
@@ -64,6 +66,7 @@ export function connect({
         rate,
         encoding: "s16le",
         speaker,
+        speakers,
         meeting,
         stream: key,
         after: session?.seq,
@@ -168,6 +171,12 @@ export function connect({
       if (link.ended || finishing) return;
       stream.add(sound instanceof Int16Array ? sound : new Int16Array(sound));
       if (!pumpTimer) pump();
+    },
+    /** Send a message of the protocol, an object; returns whether there was a connection for it. */
+    command(message) {
+      if (!sending || !link.ready()) return false;
+      link.send(JSON.stringify(message));
+      return true;
     },
     /** End well: everything is sent and answered. Gives up after `timeoutMs`. */
     finish(timeoutMs = 30_000) {

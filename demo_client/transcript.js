@@ -1,6 +1,6 @@
 /** The transcript: finished utterances as rows, and what is being said below them. */
 
-import { categoryBadge, element, speakerSign, styleName } from "./palette.js";
+import { categoryBadge, element, nameButton, speakerSign, styleName } from "./palette.js";
 import { percent, timeOfDay, wordless } from "./format.js";
 
 /** More rows make the page slow; the rest is kept for plots and exports. */
@@ -11,8 +11,9 @@ const NEAR_PX = 60;
 const MOST_SAID = 3;
 
 export class Transcript {
-  constructor(store) {
-    this.store = store;
+  /** `onName(speaker, utterance)` when somebody wants to say who that is; only where they may. */
+  constructor(store, { mayName = () => false, onName = () => {} } = {}) {
+    Object.assign(this, { store, mayName, onName });
     const get = (id) => document.getElementById(id);
     this.scroll = get("scroll");
     this.list = get("rows");
@@ -20,6 +21,7 @@ export class Transcript {
     this.toEnd = get("to-end");
     this.said = get("said");
     this.rows = new Map(); // utterance key -> row
+    this.shown = new Map(); // utterance key -> whose it was when its row was made
     this.liveRows = new Map(); // item key -> row with its parts
     this.following = true;
     this.quiet = true; // the past is not read out
@@ -50,11 +52,23 @@ export class Transcript {
       const utterance = shown[n];
       keys.add(utterance.key);
       const known = this.rows.get(utterance.key);
-      if (known) {
+      const whose = `${utterance.speaker.key} ${utterance.speaker.index} ${this.mayName(utterance)}`;
+      const same = this.shown.get(utterance.key) === whose;
+      if (known && same) {
         before = known.previousElementSibling;
         continue;
       }
-      const row = makeRow(utterance);
+      const row = this.makeRow(utterance);
+      this.shown.set(utterance.key, whose);
+      if (known) {
+        // Whose it is has changed: that is no news to be read out again.
+        const held = known.contains(document.activeElement);
+        known.replaceWith(row);
+        if (held) row.querySelector("button.name")?.focus();
+        this.rows.set(utterance.key, row);
+        before = row.previousElementSibling;
+        continue;
+      }
       if (!this.quiet) {
         row.classList.add("fresh");
         news.unshift(utterance);
@@ -68,6 +82,7 @@ export class Transcript {
       if (keys.has(key)) continue;
       row.remove();
       this.rows.delete(key);
+      this.shown.delete(key);
     }
     const hidden = utterances.length - shown.length;
     const trimmed = document.getElementById("trimmed");
@@ -78,6 +93,15 @@ export class Transcript {
       count === 0 ? "" : `${count} ${count === 1 ? "utterance" : "utterances"}`;
     this.say(news);
     this.quiet = false;
+  }
+
+  makeRow(utterance) {
+    const { speaker } = utterance;
+    const row = makeRow(utterance);
+    if (!this.mayName(utterance)) return row;
+    const name = nameButton(speaker, () => this.onName(speaker, utterance));
+    row.querySelector(".name").replaceWith(name);
+    return row;
   }
 
   drawLive() {

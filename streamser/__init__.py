@@ -35,8 +35,8 @@ _HOMES = {
     "streamser.errors": "AudioError ConfigError ModelError StreamserError",
     "streamser.events": "Advice Cleared Committed EmotionBody EmotionCompleted EmotionDelta"
     " EmotionProvisional ErrorRaised Event Marker MeetingUpdated MoodShifted MoodUpdated Overload"
-    " SessionClosed SessionCreated SessionResumed SessionUpdated Snapshot SpeechStarted"
-    " SpeechStopped TranscriptPartial TranscriptionCompleted TranscriptionDelta"
+    " SessionClosed SessionCreated SessionResumed SessionUpdated Snapshot SpeakersChanged"
+    " SpeechStarted SpeechStopped TranscriptPartial TranscriptionCompleted TranscriptionDelta"
     " TranscriptionFailed decode_event encode_event",
     "streamser.export.read": "read_recording read_session",
     "streamser.pipeline.analyzer": "Analyzer",

@@ -22,7 +22,7 @@ from streamser.events import ErrorRaised, Event, SessionCreated
 from streamser.export.utterances import Utterance, Utterances, read_utterance
 from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import build_model
-from streamser.pipeline.session_config import SpeakerMemory
+from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.settings import Settings
 from streamser.settings_loader import load_settings
 
@@ -101,7 +101,10 @@ class Recognizer:
             source = _source_of(each, sampling_rate, str(number) if several else "array")
             name = str(each) if isinstance(each, str | Path) else source.name
             events = self._analyzer.stream(source, speaker=whose, whole=whole, memory=memory)
-            found += _utterances(events, name, whose)
+            said = Utterances()
+            for each_told in _utterances(events, name, whose, said.follow):
+                said.append(each_told)
+            found += said
         return found
 
     def __enter__(self) -> Recognizer:
@@ -144,8 +147,9 @@ class Live:
         return self._analyzer.stream(self._source, speaker=self._speaker)
 
     def utterances(self) -> Iterator[Utterance]:
-        """Yield each utterance when it is finished.
+        """Yield each utterance when it is finished, with the speaker that is known by then.
 
+        Whose it is after all, ``events`` tell: ``SpeakersChanged``, for ``Utterances.follow``.
         Raises ``AudioError`` where the sound breaks off, after all that was heard before.
         """
         return _utterances(self.events(), self._source.name, self._speaker)
@@ -362,8 +366,16 @@ def _as_source(sound: Any) -> AudioSource:
     )
 
 
-def _utterances(events: Iterable[Event], file: str, speaker: str | None) -> Iterator[Utterance]:
-    """Yield the utterances of a stream, and raise at its end why it broke off, if it did."""
+def _utterances(
+    events: Iterable[Event],
+    file: str,
+    speaker: str | None,
+    follow: Callable[[Event], None] = lambda event: None,
+) -> Iterator[Utterance]:
+    """Yield the utterances of a stream, and raise at its end why it broke off, if it did.
+
+    What comes after them goes to ``follow``, too: whose they are may change.
+    """
     transcribed = True
     fault: AudioError | None = None
     for event in events:
@@ -371,6 +383,7 @@ def _utterances(events: Iterable[Event], file: str, speaker: str | None) -> Iter
             transcribed = event.session.models.asr is not None
         elif isinstance(event, ErrorRaised):
             fault = AudioError(event.error.message, code=event.error.code)
+        follow(event)
         spoken = read_utterance(event, transcribed=transcribed)
         if spoken is not None:
             voice = None if spoken.emotion is None else spoken.emotion.speaker

@@ -40,16 +40,20 @@ def check_part(directory: Path, name: str, parts: dict[str, str]) -> None:
         )
 
 
-def open_part(directory: Path, name: str, *, inputs: tuple[str, ...]) -> Any:
-    """Open a graph of a folder that tells its parts; raises ``ModelError``."""
+def read_parts(directory: Path) -> Parts:
+    """Read what a folder tells of its parts; raises ``ModelError``."""
     path = directory / CONFIG
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Parts)
+        return msgspec.json.decode(path.read_bytes(), type=Parts)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path} does not describe a model: {error}") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror or error}") from None
-    check_part(directory, name, found.parts)
+
+
+def open_part(directory: Path, name: str, *, inputs: tuple[str, ...]) -> Any:
+    """Open a graph of a folder that tells its parts; raises ``ModelError``."""
+    check_part(directory, name, read_parts(directory).parts)
     return open_graph(directory / name, inputs=inputs, unpacked=True)
 
 

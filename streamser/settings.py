@@ -178,17 +178,25 @@ class MoodSettings(Section, frozen=True):
 class SpeakersSettings(Section, frozen=True):
     """How speakers who share one microphone are told apart, where their client names none."""
 
-    embedder: Annotated[
-        str | None,
+    told_apart: Annotated[
+        Literal["auto", "off"] | Annotated[int, Meta(ge=1, le=64)] | None,
         Meta(
-            description="campplus, or module:factory of a SpeakerEmbedder; none: one stream is one"
-            " speaker."
+            description="auto, off, or how many people there are; none: auto for a file or a"
+            " microphone here, off on a server, where clients may ask for it."
         ),
     ] = None
-    threshold: Annotated[
+    embedder: Annotated[
+        str,
+        Meta(description="campplus, or module:factory of a SpeakerEmbedder."),
+    ] = "campplus"
+    likeness: Annotated[
         float,
-        Meta(gt=0, lt=1, description="Likeness of voices from which on they are one speaker's."),
-    ] = 0.65
+        Meta(
+            gt=0,
+            lt=1,
+            description="Mean cosine of voices of one speaker, of an embedder that is brought.",
+        ),
+    ] = 0.6
     most: Annotated[
         int, Meta(ge=1, le=64, description="Speakers told apart; more are taken for one of them.")
     ] = 10

@@ -67,15 +67,16 @@ def test_every_preset_can_be_used(name: str) -> None:
     assert preset_path(name).is_file()
 
 
-def test_voices_are_told_apart_only_where_an_embedder_is_named() -> None:
-    """One stream is one speaker, unless somebody brings what tells them apart."""
+def test_how_voices_are_told_apart_can_be_said() -> None:
+    """By default that is for the command to say: here, or on a server."""
     speakers = load_settings(environ={}).speakers
-    assert (speakers.embedder, speakers.threshold, speakers.most) == (None, 0.65, 10)
+    assert (speakers.told_apart, speakers.embedder, speakers.most) == (None, "campplus", 10)
     named = {"STREAMSER_SPEAKERS_EMBEDDER": "voices:make", "STREAMSER_SPEAKERS_MOST": "4"}
     assert load_settings(environ=named).speakers.embedder == "voices:make"
     assert load_settings(environ=named).speakers.most == 4
-    back = load_settings(environ=named, flags={"speakers.embedder": "none"})
-    assert back.speakers.embedder is None
+    for told, expected in (("auto", "auto"), ("off", "off"), ("3", 3), ("none", None)):
+        asked = {"STREAMSER_SPEAKERS_TOLD_APART": told}
+        assert load_settings(environ=asked).speakers.told_apart == expected
 
 
 def test_none_takes_a_setting_back() -> None:
@@ -95,8 +96,12 @@ def test_none_takes_a_setting_back() -> None:
             "flag: asr.engine: no recogniser is called 'parrot'; choose from auto, none, whisper.",
         ),
         ({"worker.max_batch": 0}, "flag: worker.max_batch: Expected `int` >= 1."),
-        ({"speakers.threshold": 0.0}, "flag: speakers.threshold: Expected `float` > 0.0."),
-        ({"speakers.threshold": 1}, "flag: speakers.threshold: Expected `float` < 1.0."),
+        ({"speakers.likeness": 0.0}, "flag: speakers.likeness: Expected `float` > 0.0."),
+        ({"speakers.likeness": 1}, "flag: speakers.likeness: Expected `float` < 1.0."),
+        (
+            {"speakers.told_apart": "many"},
+            "flag: speakers.told_apart: Invalid enum value 'many'; choose from auto, off.",
+        ),
         ({"speakers.most": 65}, "flag: speakers.most: Expected `int` <= 64."),
         (
             {"speakers.embeder": "a:b"},

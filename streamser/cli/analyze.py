@@ -39,7 +39,7 @@ from streamser.events import (
 )
 from streamser.export.formats import is_format
 from streamser.export.tables import Cell, csv_line
-from streamser.export.utterances import Utterance, likeliest, read_utterance
+from streamser.export.utterances import Utterance, Utterances, likeliest, name_of, read_utterance
 from streamser.saving import writing
 from streamser.taxonomy import CATEGORIES, DIMENSIONS
 from streamser.text import printable, visible
@@ -351,17 +351,38 @@ class _EventLines:
 
 
 class CsvRows:
-    """Write one row an utterance, times in seconds; what was not measured is left empty."""
+    """Write one row an utterance, times in seconds; what was not measured is left empty.
+
+    Where voices are told apart rows wait for the end of their file: whose they are may change.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._waits = False
+        self._waiting = Utterances()
         out.write(csv_line(CSV_COLUMNS))
 
     def event(self, event: Event) -> None:
-        """Need no events."""
+        """Follow who spoke after all."""
+        if isinstance(event, SessionCreated):
+            self._waits = event.session.speakers != "off"
+        self._waiting.follow(event)
 
     def utterance(self, file: Path, spoken: Utterance) -> None:
-        """Write a row; one that could not be analysed has no row."""
+        """Write a row, or keep it; one that could not be analysed has no row."""
+        if self._waits:
+            self._waiting.append(spoken)
+        else:
+            self._write(file, spoken)
+
+    def end(self, file: Path) -> None:
+        """Let the rows go."""
+        for spoken in self._waiting:
+            self._write(file, spoken)
+        self._waiting.clear()
+        self._out.flush()
+
+    def _write(self, file: Path, spoken: Utterance) -> None:
         emotion = spoken.emotion
         if emotion is None:
             return
@@ -381,10 +402,6 @@ class CsvRows:
         )
         self._out.write(csv_line(row))
 
-    def end(self, file: Path) -> None:
-        """Let the rows go."""
-        self._out.flush()
-
 
 class Tables:
     """Draw one table a file when it is done."""
@@ -396,10 +413,11 @@ class Tables:
         # A file has no width of its own: one that fits most screens and printers.
         width = None if out.isatty() else 120
         self._console = Console(file=out, width=width, highlight=False)
-        self._utterances: list[Utterance] = []
+        self._utterances = Utterances()
 
     def event(self, event: Event) -> None:
-        """Need no events."""
+        """Follow who spoke after all."""
+        self._utterances.follow(visible(event))
 
     def utterance(self, file: Path, spoken: Utterance) -> None:
         """Keep a row for the file's table."""
@@ -407,7 +425,7 @@ class Tables:
 
     def end(self, file: Path) -> None:
         """Draw the file's table, unless nobody spoke in it."""
-        utterances, self._utterances = self._utterances, []
+        utterances, self._utterances = self._utterances, Utterances()
         if not utterances:
             return
         from rich import box
@@ -450,12 +468,13 @@ def _cells(spoken: Utterance, named: Sequence[str]) -> list[Text | str]:
     emotion = spoken.emotion
     if emotion is None:
         return [*span, Text(f"not analysed: {spoken.fault}", style="red"), *[""] * (2 + len(named))]
+    who = name_of(emotion) if emotion.speaker_provisional else None
     category, best = category_text(emotion.category), likeliest(emotion)
     if best != emotion.category:
         category.append(f" ({best})", style="bright_black")
     return [
         *span,
-        Text(spoken.transcript or "–"),
+        Text.assemble((f"{who}: " if who else "", "bold"), spoken.transcript or "–"),
         category,
         f"{emotion.confidence:.0%}",
         *(signed(getattr(emotion.dimensions, name)) for name in named),

@@ -208,7 +208,7 @@ class _Run:
         manner: Manner,
         watch: Watcher | None,
     ) -> None:
-        from streamser.pipeline.session_config import SpeakerMemory
+        from streamser.pipeline.speaker_state import SpeakerMemory
 
         self._analyzer = analyzer
         self._tasks = tasks

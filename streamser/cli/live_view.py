@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streamser.cli.console import clock
-from streamser.cli.sinks import advice_of
+from streamser.cli.sinks import Shown, advice_of
 from streamser.cli.view_state import FLOOR_DB, Level, Played, Speech, ViewState, hear, update
 from streamser.events import EmotionBody, EmotionProvisional, ErrorRaised, Event
 from streamser.export.utterances import Utterance, likeliest
@@ -373,6 +373,7 @@ class LiveScreen:
         self._state = ViewState(source=printable(source))
         self._level = Level()
         self._explained = False
+        self._shown = Shown()
         self._live = _Reflowed(
             self,
             console=self._console,
@@ -404,10 +405,14 @@ class LiveScreen:
                 self._explained = True
                 self._console.print(legend())
             self._console.print(render_utterance(state.finished, self._console.width))
+            self._shown.add(state.finished)
 
     def advise(self, event: Event) -> None:
-        """Tell people of an event that reports a fault or a loss."""
-        advice = advice_of(visible(event))
+        """Tell people of an event that reports a fault or a loss, or who spoke after all."""
+        event = visible(event)
+        for line in self._shown.lines(event):
+            self._console.print(Text(line, style="cyan"))
+        advice = advice_of(event)
         if advice is not None:
             style = "red" if isinstance(event, ErrorRaised) else "yellow"
             self._console.print(Text(advice, style=style))

@@ -26,10 +26,10 @@ from streamser.cli.console import (
     tell,
     warn,
 )
-from streamser.cli.sinks import advise, plain_line
+from streamser.cli.sinks import Shown, advise, plain_line
 from streamser.errors import ConfigError
 from streamser.events import Event
-from streamser.text import read_name
+from streamser.text import read_name, visible
 
 if TYPE_CHECKING:
     import asyncio
@@ -139,15 +139,19 @@ class PlainStage:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._shown = Shown()
 
     def show(self, state: ViewState) -> None:
         """Write the utterance that has just been finished."""
         if state.finished is not None:
+            self._shown.add(state.finished)
             self._out.write(plain_line(state.finished) + "\n")
             self._out.flush()
 
     def advise(self, event: Event) -> None:
-        """Tell people on stderr."""
+        """Tell people who spoke after all; on stderr, of what was lost."""
+        self._out.writelines(f"{line}\n" for line in self._shown.lines(visible(event)))
+        self._out.flush()
         advise(event)
 
     def close(self) -> None:

@@ -9,13 +9,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 
+import msgspec
 import typer
 
 from streamser.cli.console import clock, complain, counted, signed, tell, warn
 from streamser.errors import ConfigError, StreamserError
-from streamser.events import Advice, ErrorRaised, Event, Overload, SessionCreated, encode_event
+from streamser.events import (
+    Advice,
+    ErrorRaised,
+    Event,
+    Overload,
+    SessionCreated,
+    SpeakersChanged,
+    encode_event,
+)
 from streamser.export.formats import EventLog, line_of
-from streamser.export.utterances import Utterance, read_utterance
+from streamser.export.records import listed
+from streamser.export.utterances import (
+    UNCERTAIN,
+    Utterance,
+    attributed,
+    name_of,
+    read_utterance,
+)
 from streamser.taxonomy import DIMENSIONS
 from streamser.text import visible
 
@@ -33,6 +49,9 @@ SinkNames = Annotated[
         help="Give every event to a plug-in that takes them (docs/plugins.md); repeat.",
     ),
 ]
+
+_SHOWN = 500
+"""Utterances of which people are told whose they are after all."""
 
 
 class Sink(Protocol):
@@ -75,6 +94,7 @@ class PlainLines:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
+        self._shown = Shown()
         self._transcribed = True
 
     def take(self, event: Event) -> None:
@@ -83,9 +103,13 @@ class PlainLines:
         if isinstance(event, SessionCreated):
             self._transcribed = event.session.models.asr is not None
         spoken = read_utterance(event, transcribed=self._transcribed)
+        lines = self._shown.lines(event)
         if spoken is not None:
-            self._out.write(plain_line(spoken) + "\n")
-            self._out.flush()
+            spoken = with_voice(spoken)
+            self._shown.add(spoken)
+            lines.append(plain_line(spoken))
+        self._out.writelines(f"{line}\n" for line in lines)
+        self._out.flush()
         advise(event)
 
     def hear(self, samples: Samples) -> None:
@@ -120,6 +144,42 @@ def advice_of(event: Event) -> str | None:
         case Overload(kind="finals"):
             return f"the server is busy: {counted(event.total, 'reading')} came late so far"
     return None
+
+
+def with_voice(spoken: Utterance) -> Utterance:
+    """Name whose voice an utterance is taken for, where a session tells voices apart."""
+    emotion = spoken.emotion
+    if emotion is None or not emotion.speaker_provisional:
+        return spoken
+    return msgspec.structs.replace(spoken, speaker=name_of(emotion))
+
+
+class Shown:
+    """Remember the last utterances that people have seen, to say whose they are after all."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, Utterance] = {}
+
+    def add(self, spoken: Utterance) -> None:
+        """Remember an utterance, as it was shown."""
+        self._said[spoken.item_id] = spoken
+        if len(self._said) > _SHOWN:
+            del self._said[next(iter(self._said))]
+
+    def lines(self, event: Event) -> list[str]:
+        """Follow an event; return what it changes, in lines for people."""
+        if not isinstance(event, SpeakersChanged):
+            return []
+        lines = [f"after all: {old} is {new}" for old, new in event.renamed.items()]
+        moved: dict[str, list[str]] = {}
+        for item_id, before in self._said.items():
+            spoken = self._said[item_id] = with_voice(attributed(before, event))
+            names = dict.fromkeys(part.speaker or UNCERTAIN for part in spoken.parts)
+            if spoken.speaker != event.renamed.get(before.speaker or "", before.speaker):
+                who = " and ".join(names) or spoken.speaker or UNCERTAIN
+                moved.setdefault(who, []).append(clock(spoken.start_ms))
+        lines += [f"after all: {who} spoke at {listed(times)}" for who, times in moved.items()]
+        return lines
 
 
 def plain_line(spoken: Utterance) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from streamser import events
 from streamser.export.replay import Playlist
-from streamser.export.utterances import Utterance, read_utterance
+from streamser.export.utterances import Utterance, name_of, read_utterance
 from streamser.server.meeting import MeetingMood
 from streamser.text import printable, visible
 
@@ -95,6 +95,8 @@ def hear(level: Level, samples: Samples) -> Level:
 def update(state: ViewState, event: events.Event) -> ViewState:
     """Return the state after an event."""
     finished = read_utterance(event, transcribed=state.transcribed)
+    if finished is not None and (voice := _voice_of(event)) is not None:
+        finished = msgspec.structs.replace(finished, speaker=voice)
     changes: dict[str, object] = {"finished": finished}
     if finished is not None:
         changes["waiting"] = max(0, state.waiting - 1)
@@ -221,4 +223,4 @@ class PlaybackView:
 def _voice_of(event: events.Event) -> str | None:
     """Return whose voice a session takes an utterance for, where nobody has said who speaks."""
     emotion = getattr(event, "emotion", None)
-    return emotion.speaker if emotion is not None and emotion.speaker_provisional else None
+    return name_of(emotion) if emotion is not None and emotion.speaker_provisional else None

@@ -13,7 +13,14 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 import msgspec
 
 from streamser.errors import StreamserError
-from streamser.events import AnyEvent, EmotionBody, WordTiming, decode_event
+from streamser.events import (
+    AnyEvent,
+    EmotionBody,
+    EmotionCompleted,
+    SpeakersChanged,
+    WordTiming,
+    decode_event,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -343,6 +350,15 @@ def shift_times(event: AnyEvent, offset_ms: int) -> AnyEvent:
     words: tuple[WordTiming, ...] = getattr(event, "words", ())
     if words:
         changes["words"] = tuple(_shifted(word, offset_ms) for word in words)
+    if isinstance(event, EmotionCompleted):
+        changes["parts"] = tuple(_shifted(part, offset_ms) for part in event.parts)
+    elif isinstance(event, SpeakersChanged):
+        changes["changes"] = tuple(
+            msgspec.structs.replace(
+                change, parts=tuple(_shifted(part, offset_ms) for part in change.parts)
+            )
+            for change in event.changes
+        )
     return msgspec.structs.replace(event, **changes)
 
 

@@ -124,8 +124,11 @@ class Mood:
         length is no turn, nor is an unsure one of no confidence. A dimension that is ``None``
         leaves the smoothed one as it was; a category that has no score was not heard.
         """
-        shift = self._take(reading, at_ms, duration_ms)
-        return self._state(shift=shift)
+        return self.take(turn_of(reading, at_ms, duration_ms))
+
+    def take(self, turn: MoodTurn | None) -> MoodState:
+        """Take in a turn; none changes nothing."""
+        return self._state(shift=turn is not None and self._take(turn))
 
     def foresee(self, more: Iterable[tuple[Judged, int, int]]) -> MoodState:
         """Return the mood as it would be after more updates, and leave it as it is."""
@@ -133,7 +136,8 @@ class Mood:
         mood._turns, mood._dimensions = list(self._turns), dict(self._dimensions)
         shift = False
         for reading, at_ms, duration_ms in more:
-            shift = mood._take(reading, at_ms, duration_ms)
+            turn = turn_of(reading, at_ms, duration_ms)
+            shift = turn is not None and mood._take(turn)
         return mood._state(shift=shift)
 
     def snapshot(self) -> MoodMemory:
@@ -148,21 +152,24 @@ class Mood:
         self._category, self._named = memory.category, memory.named
         self._previous = memory.previous
 
-    def _take(self, reading: Judged, at_ms: int, duration_ms: int) -> bool:
-        """Take in a reading; return whether the mood has got another name than it had."""
-        category = reading.category if reading.category in CATEGORIES else UNSURE
-        # What is sure says in its scores how sure it is: it must not count twice.
-        sure = 1.0 if category != UNSURE else reading.confidence
-        weight = -math.expm1(-max(0, duration_ms) / 1000.0 / _FULL_SECONDS) * sure
-        if weight <= 0.0:
-            return False
-        turn = MoodTurn(
-            at_ms=at_ms,
-            weight=weight,
-            category=category,
-            scores=tuple(reading.scores.get(name, 0.0) for name in CATEGORIES),
-            dimensions=tuple(getattr(reading.dimensions, name) for name in DIMENSIONS),
-        )
+    def join(self, memory: MoodMemory) -> None:
+        """Take in what another mood remembered, which is of the same person after all.
+
+        The turns of both lie in order; what went before them is that of whoever spoke last.
+        """
+        if not memory.turns:
+            return
+        if not self._turns or memory.turns[-1].at_ms >= self._turns[-1].at_ms:
+            self._category, self._named = memory.category, memory.named
+            self._previous = memory.previous
+        both = sorted([*self._turns, *memory.turns], key=lambda each: each.at_ms)
+        self._turns = both[-_KEPT:]
+        for name, value in memory.dimensions.items():
+            if self._dimensions[name] is None:
+                self._dimensions[name] = value
+
+    def _take(self, turn: MoodTurn) -> bool:
+        """Take in a turn; return whether the mood has got another name than it had."""
         bisect.insort(self._turns, turn, key=lambda each: each.at_ms)
         del self._turns[:-_KEPT]
         called = _called([each.category for each in self._turns], self._category)
@@ -196,6 +203,74 @@ class Mood:
             shift=shift,
             previous=self._previous,
         )
+
+
+class RevisableMood:
+    """Follow the mood of somebody whose turns may turn out to be another's, and the reverse.
+
+    Turns have numbers, in the order in which they came to whomever. One that is settled stays.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._settled = Mood(seconds)
+        self._now = Mood(seconds)
+        self._turns: dict[int, MoodTurn] = {}
+
+    def add(self, number: int, turn: MoodTurn | None) -> MoodState:
+        """Take in a turn, in its place among the others; none changes nothing."""
+        if turn is None:
+            return self._now.take(None)
+        is_last = not self._turns or number > next(reversed(self._turns))
+        self._turns[number] = turn
+        return self._now.take(turn) if is_last else self._retell()
+
+    def remove(self, number: int) -> None:
+        """Take a turn away again; one that is not here, or is settled, changes nothing."""
+        if self._turns.pop(number, None) is not None:
+            self._retell()
+
+    def settle(self, number: int) -> None:
+        """Hold the oldest turn no longer apart."""
+        self._settled.take(self._turns.pop(number, None))
+
+    def absorb(self, other: RevisableMood) -> None:
+        """Take over all turns of another."""
+        self._settled.join(other._settled.snapshot())
+        self._turns |= other._turns
+        self._retell()
+
+    def latest(self, more: Iterable[tuple[Judged, int, int]] = ()) -> MoodState | None:
+        """Return the mood, as it would be after more updates; ``None`` where there is no turn."""
+        foreseen = list(more)
+        if not foreseen and not self._now.snapshot().turns:
+            return None
+        return self._now.foresee(foreseen)
+
+    def _retell(self) -> MoodState:
+        """Make the mood anew, from the turns that are settled and those that are held."""
+        self._turns = dict(sorted(self._turns.items()))
+        self._now = copy.copy(self._settled)
+        self._now.restore(self._settled.snapshot())
+        for turn in self._turns.values():
+            self._now.take(turn)
+        return self._now.take(None)
+
+
+def turn_of(reading: Judged, at_ms: int, duration_ms: int) -> MoodTurn | None:
+    """Return what counts of a reading, as ``Mood.update`` takes it; ``None``: nothing."""
+    category = reading.category if reading.category in CATEGORIES else UNSURE
+    # What is sure says in its scores how sure it is: it must not count twice.
+    sure = 1.0 if category != UNSURE else reading.confidence
+    weight = -math.expm1(-max(0, duration_ms) / 1000.0 / _FULL_SECONDS) * sure
+    if weight <= 0.0:
+        return None
+    return MoodTurn(
+        at_ms=at_ms,
+        weight=weight,
+        category=category,
+        scores=tuple(reading.scores.get(name, 0.0) for name in CATEGORIES),
+        dimensions=tuple(getattr(reading.dimensions, name) for name in DIMENSIONS),
+    )
 
 
 def _ages(turns: Sequence[MoodTurn], seconds: float) -> list[float]:

@@ -18,6 +18,8 @@ from streamser.events.values import (
     MeetingState,
     SessionInfo,
     SessionState,
+    SpeakerChange,
+    SpeakerPart,
     Usage,
     WordTiming,
 )
@@ -46,6 +48,7 @@ __all__ = [
     "SessionResumed",
     "SessionUpdated",
     "Snapshot",
+    "SpeakersChanged",
     "SpeechStarted",
     "SpeechStopped",
     "TranscriptPartial",
@@ -248,11 +251,31 @@ class EmotionCompleted(Event, frozen=True, kw_only=True, tag="streamser.emotion.
 
     item_id: ItemId
     emotion: EmotionBody
+    parts: Annotated[
+        tuple[SpeakerPart, ...],
+        Meta(description="Who speaks when, where several people do; the emotion is of all of it."),
+    ] = ()
 
     @property
     def clock_ms(self) -> int:
         """Return where the utterance ends."""
         return self.emotion.window.end_ms
+
+
+class SpeakersChanged(Event, frozen=True, kw_only=True, tag="streamser.speakers.changed"):
+    """Who spoke earlier is known better now; emotions that were told stay as they are.
+
+    First `renamed` holds, for everything told before, moods too; then `changes`.
+    """
+
+    changes: Annotated[
+        tuple[SpeakerChange, ...],
+        Meta(description="Utterances that are somebody else's after all."),
+    ] = ()
+    renamed: Annotated[
+        dict[str, str],
+        Meta(description="What had one label, however long ago, has another from now on."),
+    ] = {}
 
 
 class TranscriptionFailed(
@@ -378,6 +401,7 @@ SessionEvent: TypeAlias = (
     | TranscriptionCompleted
     | EmotionCompleted
     | TranscriptionFailed
+    | SpeakersChanged
     | MoodUpdated
     | Overload
     | Advice

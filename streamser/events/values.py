@@ -25,6 +25,8 @@ __all__ = [
     "Scale",
     "SessionInfo",
     "SessionState",
+    "SpeakerChange",
+    "SpeakerPart",
     "SpeakerState",
     "Stamp",
     "TranscriptionConfig",
@@ -89,6 +91,26 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     evidence: Annotated[
         dict[str, float], Meta(description="Named measurements behind the judgement.")
     ] = {}
+
+
+class SpeakerPart(Record, frozen=True, kw_only=True):
+    """Whose a stretch of an utterance is, in ms of audio."""
+
+    start_ms: int
+    end_ms: int
+    speaker: Annotated[str | None, Meta(description="A guess by the voice; null: nobody can tell.")]
+
+
+class SpeakerChange(Record, frozen=True, kw_only=True):
+    """Whose an earlier utterance is after all."""
+
+    item_id: str
+    speaker: Annotated[
+        str | None, Meta(description="Of several the one with most of its time; null: unknown.")
+    ]
+    parts: Annotated[
+        tuple[SpeakerPart, ...], Meta(description="All of it, where several people speak in it.")
+    ] = ()
 
 
 class ErrorBody(Record, frozen=True, kw_only=True):
@@ -225,6 +247,10 @@ class SessionInfo(Record, frozen=True, kw_only=True):
     speaker: Annotated[str | None, Meta(description="Who speaks, where the client has said.")] = (
         None
     )
+    speakers: Annotated[
+        Literal["auto", "off"] | int,
+        Meta(description="Whether voices are told apart, and if it is known, how many people."),
+    ] = "off"
     meeting: Annotated[
         str | None, Meta(description="The meeting it is part of, where the client has said.")
     ] = None

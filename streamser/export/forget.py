@@ -42,6 +42,7 @@ class _Talk:
         self.began_by: dict[str, str | None] = {}
         self.spans: dict[str, tuple[int, int]] = {}
         self.failed: set[str] = set()
+        self.renames: list[tuple[str, str]] = []
         self.theirs: set[str] | None = None
 
     def inform(self, info: events.SessionInfo) -> None:
@@ -61,10 +62,22 @@ class _Talk:
             start, end = emotion.window.start_ms, emotion.window.end_ms
             if emotion.speaker is not None:
                 self.named.setdefault(item, set()).add(emotion.speaker)
+        for part in getattr(event, "parts", ()):
+            self.named.setdefault(item, set()).add(part.speaker)
         before = self.spans.get(item)
         known = [each for each in (*(before or ()), start, end) if each is not None]
         if known:
             self.spans[item] = (min(known), max(known))
+
+    def revise(self, event: events.SpeakersChanged) -> None:
+        """Learn who spoke after all; who was named before stays in the lines, and so counts."""
+        self.theirs = None
+        self.renames += event.renamed.items()
+        for names in self.named.values():
+            names |= {event.renamed[name] for name in names if name in event.renamed}
+        for change in event.changes:
+            named = {change.speaker, *(part.speaker for part in change.parts)} - {None}
+            self.named.setdefault(change.item_id, set()).update(named)
 
 
 class Traces:
@@ -74,7 +87,7 @@ class Traces:
     or, where none names anybody, where the session did when it began. Of a session in which
     nobody else spoke nothing is left. Elsewhere their utterances go, and with them every mood
     that they are a part of: those of the session, and of the meeting as a whole, from their
-    first on.
+    first on. A label that became their name stands for them in all of a recording.
     """
 
     def __init__(self, person: Person) -> None:
@@ -95,6 +108,8 @@ class Traces:
                 self._note_meeting(meeting, [event.speaker])
             case events.Event():
                 talk = self._talk(event.session_id)
+                if isinstance(event, events.SpeakersChanged):
+                    talk.revise(event)
                 if place.meeting:
                     talk.meetings[place.meeting] = None
                 if isinstance(event, events.SessionCreated | events.SessionUpdated):
@@ -188,13 +203,15 @@ class Traces:
         if getattr(event, "item_id", None) in theirs:
             self._heard.add(event.session_id)
             return None
+        if isinstance(event, events.SpeakersChanged):
+            return self._left_of_changes(event, talk, theirs)
         if not theirs and not self._is_named(talk):
             return event
         match event:
             case events.SessionCreated() | events.SessionUpdated():
                 return msgspec.structs.replace(event, session=self._nameless(event.session))
             case events.MoodUpdated():
-                mixed = event.session_id in self._heard or self._person.is_called(event.speaker)
+                mixed = event.session_id in self._heard or self._is_called(event.speaker)
                 return None if mixed else event
             case events.ErrorRaised():
                 # Its message may quote anything.
@@ -209,6 +226,41 @@ class Traces:
                 )
             case _:
                 return event
+
+    def _left_of_changes(
+        self, event: events.SpeakersChanged, talk: _Talk, theirs: set[str]
+    ) -> events.SpeakersChanged | None:
+        if not self._person.is_in(talk.meetings):
+            return event
+        left = msgspec.structs.replace(
+            event,
+            changes=tuple(each for each in event.changes if each.item_id not in theirs),
+            renamed={
+                old: new
+                for old, new in event.renamed.items()
+                if not (self._is_called(old) or self._is_called(new))
+            },
+        )
+        if left == event:
+            return event
+        return left if left.changes or left.renamed else None
+
+    def _is_called(self, name: str | None) -> bool:
+        """Return whether a name is theirs, or a label that became it in some session."""
+        if self._person.is_called(name):
+            return True
+        return name is not None and any(
+            name == label or name.startswith(f"{label} (stream ") for label in self._labels()
+        )
+
+    def _labels(self) -> set[str]:
+        """Return the labels that became their name."""
+        labels: set[str] = set()
+        for talk in self._talks.values():
+            for old, new in reversed(talk.renames):
+                if new in labels or self._person.is_called(new):
+                    labels.add(old)
+        return labels
 
     def _nameless(self, info: events.SessionInfo) -> events.SessionInfo:
         speaker = None if self._person.is_called(info.speaker) else info.speaker
@@ -237,9 +289,7 @@ class Traces:
         """Take them from the speakers of a meeting, and the mood that they are a part of."""
         if not self._person.is_in({meeting: None}):
             return state
-        speakers = tuple(
-            each for each in state.speakers if not self._person.is_called(each.speaker)
-        )
+        speakers = tuple(each for each in state.speakers if not self._is_called(each.speaker))
         if len(speakers) == len(state.speakers):
             return state
         self._heard.add(meeting)
@@ -248,7 +298,7 @@ class Traces:
     def _is_mixed(self, meeting: str, speaker: str | None) -> bool:
         if not self._person.is_in({meeting: None}):
             return False
-        return self._person.is_called(speaker) or (speaker is None and meeting in self._heard)
+        return self._is_called(speaker) or (speaker is None and meeting in self._heard)
 
 
 def _same(name: str | None, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from streamser.export.records import (
     SessionRecord,
     UtteranceRecord,
 )
+from streamser.export.utterances import reassigned, relabelled
 
 
 class LineStamp(msgspec.Struct, frozen=True):
@@ -52,9 +54,24 @@ class _Item(msgspec.Struct, eq=False):
     def judge(self, emotion: events.EmotionBody) -> None:
         """Learn what was felt, and by whom if that is said."""
         self.fields["emotion"] = emotion
-        if emotion.speaker is not None:
+        if emotion.speaker is not None or emotion.speaker_provisional:
             self.fields["speaker"] = emotion.speaker
             self.fields["speaker_provisional"] = emotion.speaker_provisional
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Learn that speakers are called something else."""
+        self.fields["parts"] = relabelled(self.fields.get("parts", ()), renamed)
+        name, emotion = self.fields.get("speaker"), self.fields.get("emotion")
+        self.fields["speaker"] = renamed.get(name or "", name)
+        if emotion is not None and emotion.speaker in renamed:
+            self.fields["emotion"] = reassigned(emotion, renamed[emotion.speaker])
+
+    def give(self, change: events.SpeakerChange) -> None:
+        """Learn whose it is after all."""
+        emotion = self.fields.get("emotion")
+        if emotion is not None:
+            self.judge(reassigned(emotion, change.speaker))
+        self.fields |= {"speaker": change.speaker, "parts": change.parts}
 
     def record(self, session_id: str) -> UtteranceRecord:
         """Return what is known by now."""
@@ -122,6 +139,8 @@ class _GatheredSession:
                 self._items = kept
             case events.MoodUpdated():
                 self._moods.append(event)
+            case events.SpeakersChanged():
+                self._revise(event)
             case events.Overload():
                 self._losses.append(event)
             case events.ErrorRaised():
@@ -143,6 +162,21 @@ class _GatheredSession:
         self.info = self.info or info
         self.speaker = info.speaker
         self.meeting = info.meeting or self.meeting
+
+    def _revise(self, event: events.SpeakersChanged) -> None:
+        """Let what was told before be whose it is after all; moods keep what they were."""
+        if event.renamed:
+            for item in self._items.values():
+                item.rename(event.renamed)
+            self._moods = [
+                mood
+                if mood.speaker not in event.renamed
+                else msgspec.structs.replace(mood, speaker=event.renamed[mood.speaker])
+                for mood in self._moods
+            ]
+        for change in event.changes:
+            if change.item_id in self._items:
+                self._items[change.item_id].give(change)
 
     def recall(self, final: events.Finished) -> None:
         """Take in an utterance that was over before the listener came."""
@@ -239,6 +273,7 @@ class _GatheredSession:
                 item.lags["words"] = event.lag_ms
             case events.EmotionCompleted():
                 item.judge(event.emotion)
+                item.fields["parts"] = event.parts
                 item.lags["emotion"] = event.lag_ms
             case events.TranscriptionFailed():
                 item.fields["fault"] = event.error
@@ -270,6 +305,7 @@ class Gatherer:
         self._sessions: dict[str, _GatheredSession] = {}
         self._meetings: dict[str, events.MeetingUpdated] = {}
         self._shifts: list[events.MoodShifted] = []
+        self._guessing: dict[str, None] = {}
 
     def collect(
         self,
@@ -291,6 +327,10 @@ class Gatherer:
                 if not session.count(event):
                     return False
                 session.collect(event, place)
+                if isinstance(event, events.EmotionCompleted) and event.emotion.speaker_provisional:
+                    self._guessing[event.session_id] = None
+                elif isinstance(event, events.SpeakersChanged) and event.renamed:
+                    self._rename(session, event.renamed)
         return True
 
     def recording(self) -> Recording:
@@ -300,6 +340,21 @@ class Gatherer:
             meetings=tuple(self._meetings.values()),
             shifts=tuple(self._shifts),
         )
+
+    def _rename(self, session: _GatheredSession, renamed: Mapping[str, str]) -> None:
+        """Let shifts of mood in the session's meeting be told of the names that are known now."""
+        guessing = [key for key in self._guessing if self._sessions[key].meeting == session.meeting]
+        if session.meeting is None or session.session_id not in guessing:
+            return
+        stream = guessing.index(session.session_id) + 1
+        beside = "" if stream == 1 else f" (stream {stream})"
+        called = {f"{old}{beside}": f"{new}{beside}" for old, new in renamed.items()}
+        self._shifts = [
+            shift
+            if shift.meeting != session.meeting or shift.speaker not in called
+            else msgspec.structs.replace(shift, speaker=called[shift.speaker])
+            for shift in self._shifts
+        ]
 
     def _session(self, session_id: str) -> _GatheredSession:
         if session_id not in self._sessions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -246,16 +247,16 @@ def _times_of(event: AnyEvent, place: LineStamp) -> Iterator[float]:
     for word in getattr(event, "words", ()):
         yield word.start_ms
         yield word.end_ms
-    emotion = getattr(event, "emotion", None)
-    if isinstance(emotion, EmotionBody):
-        yield emotion.window.start_ms
-        yield emotion.window.end_ms
+    yield from itertools.chain.from_iterable(_spans_of(event))
 
 
 def _spans_of(event: AnyEvent) -> Iterator[tuple[float, float]]:
     emotion = getattr(event, "emotion", None)
     if isinstance(emotion, EmotionBody):
         yield emotion.window.start_ms, emotion.window.end_ms
+    parts = [each for change in getattr(event, "changes", ()) for each in change.parts]
+    for part in (*getattr(event, "parts", ()), *parts):
+        yield part.start_ms, part.end_ms
     start, end = (getattr(event, name, None) for name in ("audio_start_ms", "audio_end_ms"))
     if start is not None and end is not None:
         yield start, end

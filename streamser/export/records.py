@@ -10,6 +10,7 @@ import msgspec
 
 from streamser import events
 from streamser.errors import StreamserError
+from streamser.export.utterances import UNCERTAIN
 from streamser.taxonomy import CATEGORIES
 
 SOUNDS = frozenset(
@@ -63,7 +64,9 @@ class UtteranceRecord(events.Record, frozen=True, kw_only=True):
     ``transcript`` is ``None`` where there was none: not transcribed, failed, or cut off;
     ``""`` where nothing was understood. ``emotion`` is ``None`` where the analysis failed
     (``fault`` says why) or the events end before it came (``final`` is false). ``provisional``
-    is what the voice alone said of the whole of it, where the words were late. ``shift_ms``
+    is what the voice alone said of the whole of it, where the words were late. ``speaker`` is
+    who it was after all, as far as the events go, and ``parts`` who spoke when, where several
+    did; ``None`` with ``speaker_provisional``: nobody can tell. ``shift_ms``
     added to a time gives that on the meeting's clock; ``None`` where there is none.
     """
 
@@ -82,6 +85,7 @@ class UtteranceRecord(events.Record, frozen=True, kw_only=True):
     final: bool = True
     speaker: str | None = None
     speaker_provisional: bool = False
+    parts: tuple[events.SpeakerPart, ...] = ()
     lags: Lags = Lags()
     readings: tuple[Reading, ...] = ()
     provisional: Reading | None = None
@@ -319,6 +323,8 @@ class _SpeakerNames:
     def of(self, session: SessionRecord, utterance: UtteranceRecord) -> str | None:
         """Return whose utterance it is."""
         name = utterance.speaker
+        if name is None and utterance.speaker_provisional:
+            name = UNCERTAIN
         if name is None:
             return None if self._alone else session.session_id
         if not utterance.speaker_provisional:
@@ -347,6 +353,7 @@ def _shifted(utterance: UtteranceRecord, by: int) -> UtteranceRecord:
         start_ms=max(0, start),
         end_ms=max(0, end),
         words=tuple(moved(word) for word in utterance.words),
+        parts=tuple(moved(part) for part in utterance.parts),
         emotion=None if emotion is None else felt(emotion),
         provisional=None
         if alone is None

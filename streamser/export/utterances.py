@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, SupportsIndex, overload
 
 import msgspec
 
@@ -10,6 +11,8 @@ from streamser.events import (
     EmotionBody,
     EmotionCompleted,
     Event,
+    SpeakerPart,
+    SpeakersChanged,
     TranscriptionCompleted,
     TranscriptionFailed,
 )
@@ -18,12 +21,16 @@ from streamser.taxonomy import DIMENSIONS
 if TYPE_CHECKING:
     import pandas
 
+UNCERTAIN: Final = "uncertain speaker"
+"""What people read in place of a name where nobody can tell whose of several voices it is."""
+
 
 class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what came of one utterance; ``emotion`` is ``None`` where the analysis failed.
 
     ``transcript`` is ``None`` where the session is not transcribed, ``""`` where nothing was
-    understood. ``speaker`` is named where there are several. Times ending in ``_ms`` are ms of
+    understood. ``speaker`` is named where there are several, and ``parts`` say who speaks when
+    where several do in the one utterance. Times ending in ``_ms`` are ms of
     audio, ``start`` and ``end`` the same in seconds. ``file`` is the recording it is from.
     """
 
@@ -36,6 +43,7 @@ class Utterance(msgspec.Struct, frozen=True, kw_only=True):
     lag_ms: float | None = None
     fault: str | None = None
     speaker: str | None = None
+    parts: tuple[SpeakerPart, ...] = ()
     file: str = ""
 
     def __repr__(self) -> str:
@@ -116,12 +124,22 @@ class Utterances(list[Utterance]):
         """Return the same utterances once more."""
         return Utterances(self)
 
-    def to_frame(self) -> pandas.DataFrame:
+    def follow(self, event: Event) -> None:
+        """Let those that are here be whose an event says they are after all.
+
+        For events of the one session that they are from; most change nothing.
+        """
+        for place, spoken in enumerate(self):
+            self[place] = attributed(spoken, event)
+
+    def to_frame(self, *, parts: bool = False) -> pandas.DataFrame:
         """Return a row an utterance; the index ``file``, ``start``, ``end`` is audformat's.
 
         Columns are ``label``, ``score``, ``valence``, ``arousal``, ``dominance``,
         ``uncertainty``, ``text``, ``speaker``, ``problem`` and ``score_CATEGORY`` for each
-        category; what was not measured is missing. Raises ``ModuleNotFoundError`` without pandas.
+        category; what was not measured is missing. With ``parts`` also a column of them: tuples
+        of start and end in s of audio, and a speaker, where several speak in one utterance.
+        Raises ``ModuleNotFoundError`` without pandas.
         """
         pandas = needs_pandas("to_frame()")
         index = pandas.MultiIndex.from_arrays(
@@ -137,6 +155,11 @@ class Utterances(list[Utterance]):
         table["problem"] = [each.fault for each in self]
         for category in dict.fromkeys(name for each in self for name in each.scores):
             table[f"score_{category}"] = [each.scores.get(category) for each in self]
+        if parts:
+            table["parts"] = [
+                tuple((one.start_ms / 1000, one.end_ms / 1000, one.speaker) for one in each.parts)
+                for each in self
+            ]
         return pandas.DataFrame(table, index=index)
 
 
@@ -159,6 +182,48 @@ def likeliest(emotion: EmotionBody) -> str:
     if len(set(emotion.scores.values())) == 1:
         return emotion.category
     return max(emotion.scores, key=emotion.scores.__getitem__, default=emotion.category)
+
+
+def name_of(emotion: EmotionBody | None) -> str | None:
+    """Return whom people read beside an emotion; ``None`` where nobody is named."""
+    if emotion is None:
+        return None
+    return UNCERTAIN if emotion.speaker is None and emotion.speaker_provisional else emotion.speaker
+
+
+def reassigned(emotion: EmotionBody, speaker: str | None) -> EmotionBody:
+    """Return an emotion that is somebody else's after all; ``None``: nobody can tell whose."""
+    guessed = emotion.speaker_provisional or speaker is None
+    return msgspec.structs.replace(emotion, speaker=speaker, speaker_provisional=guessed)
+
+
+def relabelled(
+    parts: tuple[SpeakerPart, ...], renamed: Mapping[str, str]
+) -> tuple[SpeakerPart, ...]:
+    """Return parts with the names that their speakers have now."""
+    return tuple(
+        msgspec.structs.replace(part, speaker=renamed.get(part.speaker or "", part.speaker))
+        for part in parts
+    )
+
+
+def attributed(spoken: Utterance, event: Event) -> Utterance:
+    """Return an utterance as whose an event of its session, told after it, says it is."""
+    if isinstance(event, EmotionCompleted) and event.item_id == spoken.item_id:
+        return msgspec.structs.replace(spoken, parts=event.parts)
+    if not isinstance(event, SpeakersChanged):
+        return spoken
+    emotion, speaker, parts = spoken.emotion, spoken.speaker, spoken.parts
+    if event.renamed:
+        speaker = event.renamed.get(speaker or "", speaker)
+        parts = relabelled(parts, event.renamed)
+        if emotion is not None and emotion.speaker in event.renamed:
+            emotion = reassigned(emotion, event.renamed[emotion.speaker])
+    for change in event.changes:
+        if change.item_id == spoken.item_id:
+            speaker, parts = change.speaker, change.parts
+            emotion = None if emotion is None else reassigned(emotion, speaker)
+    return msgspec.structs.replace(spoken, emotion=emotion, speaker=speaker, parts=parts)
 
 
 def read_utterance(event: Event, *, transcribed: bool) -> Utterance | None:
@@ -185,6 +250,7 @@ def read_utterance(event: Event, *, transcribed: bool) -> Utterance | None:
                 end_ms=event.emotion.window.end_ms,
                 emotion=event.emotion,
                 lag_ms=event.lag_ms,
+                parts=event.parts,
             )
         case TranscriptionFailed():
             return Utterance(

@@ -31,7 +31,7 @@ from streamser.pipeline.build import (
 )
 from streamser.pipeline.engine import Runner
 from streamser.pipeline.scheduler import SYSTEM, Timing
-from streamser.pipeline.session_config import SpeakerMemory
+from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
 from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 from streamser.settings import Settings

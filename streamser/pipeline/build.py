@@ -16,11 +16,12 @@ from streamser.pipeline.engine import Abilities, Engine
 from streamser.pipeline.requests import Outcome, Request, WordsRequest
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.session import Session
-from streamser.pipeline.session_config import SessionConfig
+from streamser.pipeline.session_config import SessionConfig, VoicesApart
 from streamser.pipeline.worker import InferenceWorker, WorkerStats
 from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
+from streamser.speech.diarisation import Telling
 from streamser.speech.endpointing import EndpointerSettings
-from streamser.speech.speakers import Clustering, SpeakerEmbedder
+from streamser.speech.speakers import BUNDLED, LateEmbedder, SpeakerEmbedder, load_embedder
 from streamser.speech.vad import Vad
 
 Part: TypeAlias = Literal["words", "emotion", "all"]
@@ -146,7 +147,8 @@ def build_session_config(
 ) -> SessionConfig:
     """Say what the settings make of a session; raises ``ConfigError``.
 
-    ``modalities`` are those that the emotion model reads.
+    ``modalities`` are those that the emotion model reads. Voices are told apart only where that
+    is asked for.
     """
     return SessionConfig(
         session_id=session_id,
@@ -159,7 +161,7 @@ def build_session_config(
         reads_voice="audio" in modalities,
         reads_words="text" in modalities,
         speculative=settings.endpointing.speculative,
-        clustering=_clustering(settings.speakers),
+        apart=_apart(settings.speakers),
         mood_seconds=settings.mood.time_constant_s,
     )
 
@@ -177,7 +179,12 @@ def build_session(
     speaker: str | None,
     whole: bool = False,
 ) -> Session:
-    """Make a session core for one stream; a ``whole`` one is one utterance from end to end."""
+    """Make a session core for one stream; a ``whole`` one is one utterance from end to end.
+
+    Voices are told apart unless that is off, or the ``speaker`` is known.
+    """
+    if settings.speakers.told_apart is None:
+        settings = replace(settings, speakers=replace(settings.speakers, told_apart="auto"))
     profile = replace(
         build_session_config(
             settings, session_id, name_models(vad.name, abilities), abilities.modalities
@@ -194,16 +201,20 @@ def build_session(
     return Session(profile, vad, new_speaker)
 
 
-def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder | None:
-    if settings.embedder is None:
+def _build_embedder(settings: SpeakersSettings) -> SpeakerEmbedder:
+    # One that may be misspelt is seen to at once; the bundled one costs memory.
+    asked = settings.told_apart not in (None, "off") or settings.embedder != BUNDLED
+    return load_embedder(settings.embedder) if asked else LateEmbedder(BUNDLED)
+
+
+def _apart(settings: SpeakersSettings) -> VoicesApart | None:
+    told_apart = settings.told_apart
+    if told_apart is None or told_apart == "off":
         return None
-    from streamser.speech.speakers import load_embedder
-
-    return load_embedder(settings.embedder)
-
-
-def _clustering(settings: SpeakersSettings) -> Clustering | None:
-    return None if settings.embedder is None else Clustering(settings.threshold, settings.most)
+    telling = Telling(most=settings.most)
+    if isinstance(told_apart, int):
+        telling = Telling(most=told_apart, exactly=True)
+    return VoicesApart(embedder=settings.embedder, likeness=settings.likeness, telling=telling)
 
 
 class WorkerPair:

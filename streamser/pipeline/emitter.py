@@ -8,7 +8,8 @@ utterance: the session does.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -18,9 +19,20 @@ from streamser import events
 from streamser.audio.clip import SAMPLE_RATE, to_ms, to_samples
 from streamser.emotion.model import Prediction
 from streamser.emotion.mood import MoodState
-from streamser.events import EmotionBody, ErrorBody, Event, Usage, Window, WordTiming
+from streamser.events import (
+    EmotionBody,
+    ErrorBody,
+    Event,
+    SpeakerChange,
+    SpeakerPart,
+    Usage,
+    Window,
+    WordTiming,
+)
 from streamser.pipeline.requests import Fault
+from streamser.pipeline.speaker_state import main_label
 from streamser.pipeline.utterance import Slot, TrackedUtterance
+from streamser.speech.diarisation import Change, Part
 from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
@@ -55,10 +67,12 @@ _IN_PASSING = (
 _FINALS = (
     events.TranscriptionCompleted,
     events.EmotionCompleted,
+    events.SpeakersChanged,
     events.MoodUpdated,
     events.TranscriptionFailed,
 )
-"""They move the point that a session goes on from, and so never come again."""
+"""They move the point that a session goes on from, and so never come again; or, of speakers that
+a client has named, they may: that says nothing new."""
 
 _STARTED = "input_audio_buffer.speech_started"
 _COMMITTED = "input_audio_buffer.committed"
@@ -207,6 +221,26 @@ class EventBuilder:
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
             model=self._model,
             evidence=prediction.evidence,
+        )
+
+    def parts(self, parts: Sequence[Part]) -> tuple[SpeakerPart, ...]:
+        """Word who speaks when in an utterance; nothing where that is one speaker."""
+        found = []
+        for label, group in groupby(parts, lambda part: part.label):
+            theirs = list(group)
+            start_ms, end_ms = to_ms(theirs[0].start), to_ms(theirs[-1].end)
+            found.append(SpeakerPart(start_ms=start_ms, end_ms=end_ms, speaker=label))
+        return tuple(found) if len(found) > 1 else ()
+
+    def changes(self, changes: Sequence[Change], session_id: str) -> tuple[SpeakerChange, ...]:
+        """Word whose earlier utterances are after all."""
+        return tuple(
+            SpeakerChange(
+                item_id=f"item_{session_id}_{change.item}",
+                speaker=main_label(change.parts),
+                parts=self.parts(change.parts),
+            )
+            for change in changes
         )
 
     def mood(self, state: MoodState, emotion: EmotionBody) -> dict[str, Any]:

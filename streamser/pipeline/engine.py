@@ -23,7 +23,8 @@ from streamser.pipeline.requests import (
     fault_of,
     memory_ran_out,
 )
-from streamser.speech.speakers import GuardedEmbedder, SpeakerEmbedder, Voice
+from streamser.speech.diarisation import VoiceWindow, voice_windows
+from streamser.speech.speakers import GuardedEmbedder, SpeakerEmbedder
 from streamser.speech.transcriber import Transcriber, Transcript, guarded, plain_transcript
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class Engine:
             with _named(self.model.name):
                 self._observe([EmotionRequest(0, clip, SAMPLE_RATE, droppable=False)])
         self.forget(clip.session_id)
-        if self._embedder is not None:
+        if self._embedder is not None and not self._embedder.is_late:
             self._embedder.try_out(noise)
 
     def forget(self, session_id: str) -> None:
@@ -224,14 +225,33 @@ class Engine:
         voices = self._embed(requests)
         return [Observed(*found) for found in zip(found, voices, strict=True)]
 
-    def _embed(self, requests: Sequence[EmotionRequest]) -> list[Voice | None]:
-        asked = [request.clip.samples for request in requests if request.embed]
-        if self._embedder is None or not asked:
+    def _embed(self, requests: Sequence[EmotionRequest]) -> list[tuple[VoiceWindow, ...] | None]:
+        """Describe the voices in the windows of clips; ``None`` where nobody asked."""
+        if self._embedder is None or not any(request.embed for request in requests):
             return [None] * len(requests)
         began = time.perf_counter()
-        voices = iter(self._embedder.embed(asked))
+        places = [
+            voice_windows(request.clip.start, request.clip.end) if request.embed else ()
+            for request in requests
+        ]
+        voices = iter(
+            self._embedder.embed(
+                [
+                    request.clip.samples[start - request.clip.start : end - request.clip.start]
+                    for request, windows in zip(requests, places, strict=True)
+                    for start, end in windows
+                ]
+            )
+        )
         self._spend(embedding_s=time.perf_counter() - began)
-        return [next(voices) if request.embed else None for request in requests]
+        described = [
+            [VoiceWindow(*place, voice) for place in windows if (voice := next(voices)) is not None]
+            for windows in places
+        ]
+        return [
+            tuple(found) if request.embed else None
+            for request, found in zip(requests, described, strict=True)
+        ]
 
     def _spend(
         self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0

@@ -11,7 +11,7 @@ from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
 from streamser.emotion.model import Features, Place
 from streamser.errors import StreamserError
-from streamser.speech.speakers import Voice
+from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.transcriber import Transcript
 
 
@@ -35,7 +35,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
-    With ``embed`` what the voice sounds like is asked for, too. The rest is as in ``WordsRequest``.
+    With ``embed`` what the voices sound like is asked for, too. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -86,11 +86,11 @@ class Cancel(msgspec.Struct, frozen=True):
 class Observed(msgspec.Struct, frozen=True, eq=False):
     """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
-    ``voice`` is ``None`` where nobody asked for it, or it could not be described.
+    ``voices`` are those of its windows that could be described; ``None``: nobody asked for them.
     """
 
     features: Features
-    voice: Voice | None = None
+    voices: tuple[VoiceWindow, ...] | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

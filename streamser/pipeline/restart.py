@@ -21,7 +21,8 @@ from streamser.pipeline.emitter import Counts, EventKey, ToldEvents
 from streamser.pipeline.hearing import HearingState
 from streamser.pipeline.requests import Fault
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.session_config import SessionConfig, SpeakersState
+from streamser.pipeline.session_config import SessionConfig
+from streamser.pipeline.speaker_state import SpeakerOrder, SpeakersState
 from streamser.pipeline.utterance import TrackedUtterance
 from streamser.speech.endpointing import Closed, EndpointEvent
 from streamser.speech.vad import Vad
@@ -58,7 +59,7 @@ class RestartPoint(msgspec.Struct, frozen=True, kw_only=True):
 
     ``seq`` is the number of the last event that will not come again, but for those ``expected``.
     ``dropped`` are partials and
-    samples.
+    samples. ``named`` is how many inputs are over by then that may say who speaks.
     """
 
     boundary: Boundary
@@ -66,6 +67,7 @@ class RestartPoint(msgspec.Struct, frozen=True, kw_only=True):
     expected: tuple[EventKey, ...]
     config: SessionConfig
     speakers: SpeakersState
+    named: int
     mood: MoodMemory
     failed: int
     dropped: tuple[int, int]
@@ -75,6 +77,10 @@ class RestartPoint(msgspec.Struct, frozen=True, kw_only=True):
     def position(self) -> int:
         """Return the sample from which on sound comes again."""
         return self.boundary.hearing.turns.position
+
+    def without_voices(self) -> RestartPoint:
+        """Return the same point, from which nobody's voice is known any more."""
+        return replace(self, speakers=self.speakers.without_voices())
 
     @property
     def needs_from(self) -> int:
@@ -120,6 +126,7 @@ class ResumableSession(Session):
         self._boundaries: dict[str, Boundary] = {}
         self._settled: tuple[Boundary, int, tuple[EventKey, ...]] | None = None
         self._replaying = False
+        self._named = 0
         self._texts: dict[str, str] = {}
         # The first is where nothing was heard yet.
         self._point_at = -_POINT_EVERY
@@ -146,6 +153,7 @@ class ResumableSession(Session):
             expected=expected if self._config.ordered else at.expected,
             config=self._config,
             speakers=self.speakers.state(),
+            named=self.inputs,
             mood=self._mood.snapshot(),
             failed=self._counts.failed,
             dropped=(self._dropped_partials.total, self._dropped_audio.total),
@@ -163,6 +171,7 @@ class ResumableSession(Session):
         self._tracker.ring, self._tracker.readable = self._hearing.ring, point.readable
         self._tracker.suspects = past.suspects
         self.speakers.go_on(point.speakers)
+        self._named = point.named
         self._mood.restore(point.mood)
         self._counts = replace(at.counts, failed=point.failed)
         self._dropped_partials.total, self._dropped_audio.total = point.dropped
@@ -196,6 +205,12 @@ class ResumableSession(Session):
             for item_id, committed in told.lost_items():
                 self._lose_item(item_id, committed=committed)
         return self._output()
+
+    def name_speakers(self, order: SpeakerOrder) -> list[Output]:
+        """Follow what a client says of who speaks, unless it is known from before."""
+        if self._replaying and self.inputs <= self._named:
+            return []
+        return super().name_speakers(order)
 
     def _follow(self, found: list[EndpointEvent]) -> None:
         super()._follow(found)

@@ -19,6 +19,7 @@ from streamser.audio.clip import Samples, to_ms
 from streamser.audio.source import Doubt
 from streamser.emotion.model import Features, SpeakerModel
 from streamser.emotion.mood import Mood
+from streamser.errors import ConfigError
 from streamser.pipeline.emitter import (
     UNREADABLE,
     Counts,
@@ -30,7 +31,8 @@ from streamser.pipeline.emitter import (
 )
 from streamser.pipeline.hearing import Hearing
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
-from streamser.pipeline.session_config import SessionConfig, SpeakerModels, describe
+from streamser.pipeline.session_config import SessionConfig, describe
+from streamser.pipeline.speaker_state import SpeakerModels, SpeakerOrder, WhoSpoke
 from streamser.pipeline.utterance import (
     Analysed,
     FinalReady,
@@ -40,6 +42,7 @@ from streamser.pipeline.utterance import (
     VoiceReady,
 )
 from streamser.speech import endpointing
+from streamser.speech.diarisation import Spoken
 from streamser.speech.hypothesis import agree, committed_text, units
 from streamser.speech.vad import Vad
 
@@ -66,7 +69,7 @@ class Session:
     ) -> None:
         self._config = config
         self._hearing = Hearing(config, vad)
-        self.speakers = SpeakerModels(new_speaker, config.models.emotion, config.clustering)
+        self.speakers = SpeakerModels(new_speaker, config.models.emotion, config.apart)
         self._mood = Mood(config.mood_seconds)
         self._tracker = RequestTracker(config, self._hearing.ring)
         self._builder = EventBuilder(config.models.emotion, config.speaker)
@@ -114,6 +117,7 @@ class Session:
         self._config = self._tracker.config = config
         self._builder = EventBuilder(config.models.emotion, config.speaker)
         self._hearing.configure(config)
+        self.speakers.tell_apart(config.apart)
         self._tracker.ring = self._hearing.ring
         self._events.post(events.SessionUpdated(**self._blank, session=describe(config)))
         return self._output()
@@ -198,6 +202,16 @@ class Session:
         if not self._ending:
             self._markers.append((marker_id, self.position))
             self._place_markers()
+        return self._output()
+
+    def name_speakers(self, order: SpeakerOrder) -> list[Output]:
+        """Follow what a client says of who speaks; raises ``RefusedError``."""
+        try:
+            renamed, found = self.speakers.follow(order, self._config.session_id)
+        except ConfigError as error:
+            raise RefusedError("invalid_value", str(error), order.event_id) from None
+        changes = self._builder.changes(found, self._config.session_id)
+        self._events.post(events.SpeakersChanged(**self._blank, changes=changes, renamed=renamed))
         return self._output()
 
     def lose_audio(self, samples: int, reason: str, at: int) -> list[Output]:
@@ -406,7 +420,7 @@ class Session:
             self._fail(utterance, outcome)
             return
         try:
-            emotion = self._judge(utterance, outcome)
+            who, emotion = self._judge(utterance, outcome)
             # Of what is told, not of what was read: the events alone give the same mood again.
             window = emotion.window
             mood = self._mood.update(emotion, window.end_ms, window.end_ms - window.start_ms)
@@ -426,19 +440,28 @@ class Session:
                     **self._blank, item_id=item_id, **words, emotion=emotion
                 )
             )
-        self._events.emit(events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion))
+        parts = self._builder.parts(who.parts)
+        self._events.emit(
+            events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion, parts=parts)
+        )
+        if who.changes:
+            changes = self._builder.changes(who.changes, self._config.session_id)
+            self._events.emit(events.SpeakersChanged(**self._blank, changes=changes))
         self._events.emit(events.MoodUpdated(**self._blank, **mood_fields))
 
-    def _judge(self, utterance: TrackedUtterance, outcome: Analysed) -> events.EmotionBody:
+    def _judge(
+        self, utterance: TrackedUtterance, outcome: Analysed
+    ) -> tuple[WhoSpoke, events.EmotionBody]:
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
-        voice = outcome.voice if self._config.guesses_speakers else None
-        label = self.speakers.label(voice, to_ms(utterance.end - utterance.start))
-        prediction = UNREADABLE
+        number, start, end = utterance.number, utterance.start, utterance.end
+        who, prediction = WhoSpoke(), UNREADABLE
         if not utterance.unreadable:
-            prediction = self.speakers.predict(outcome.features, label)
-            self.speakers.adapt(outcome.features, label)
-        return self._builder.emotion(prediction, utterance.start, utterance.end, label)
+            if self._config.guesses_speakers:
+                who = self.speakers.hear(Spoken(number, start, end, outcome.voices))
+            prediction = self.speakers.predict(outcome.features, who.label)
+            self.speakers.adapt(outcome.features, who.label, item=number, end=end)
+        return who, self._builder.emotion(prediction, start, end, who.label)
 
     def _fail(self, utterance: TrackedUtterance, fault: Fault) -> None:
         self._counts.failed += 1

@@ -25,8 +25,8 @@ from streamser.pipeline.requests import (
     WordsRequest,
 )
 from streamser.pipeline.session_config import SessionConfig
+from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.hypothesis import Stable
-from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 
 _CHANCES = 2
@@ -45,7 +45,7 @@ class Analysed(msgspec.Struct, frozen=True, eq=False):
 
     transcript: Transcript | None
     features: Features
-    voice: Voice | None = None
+    voices: tuple[VoiceWindow, ...] = ()
 
 
 class Partial(msgspec.Struct, eq=False):
@@ -259,7 +259,7 @@ class RequestTracker:
                 utterance.words_request, utterance.transcript = None, outcome
                 alone, words = utterance.alone, self._trusted(outcome)
                 if words is None and alone is not None:
-                    utterance.outcome = Analysed(outcome, alone.features, alone.voice)
+                    utterance.outcome = Analysed(outcome, alone.features, alone.voices or ())
                     return FinalReady(utterance)
                 self._give_up_voice(utterance)
                 final = self._emotion(
@@ -267,10 +267,10 @@ class RequestTracker:
                 )
                 utterance.final_request = final.id
                 return None
-            case Observed(features=features, voice=voice):
+            case Observed(features=features, voices=voices):
                 alone = utterance.alone
-                known = voice if alone is None or alone.voice is None else alone.voice
-                utterance.outcome = Analysed(utterance.transcript, features, known)
+                known = voices if alone is None or alone.voices is None else alone.voices
+                utterance.outcome = Analysed(utterance.transcript, features, known or ())
             case Fault():
                 self._give_up_voice(utterance)
                 utterance.outcome = outcome
@@ -310,7 +310,7 @@ class RequestTracker:
         droppable: bool = False,
         words: Transcript | None = None,
     ) -> EmotionRequest:
-        known = utterance.alone is not None and utterance.alone.voice is not None
+        known = utterance.alone is not None and utterance.alone.voices is not None
         request = EmotionRequest(
             id=self._next_id(),
             clip=clip,

@@ -7,82 +7,27 @@ event is placed on that clock at ``at_ms - lag_ms``. Memory is bounded, whatever
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import msgspec
 
 from streamser import events
-from streamser.emotion.mood import Mood, MoodState
+from streamser.emotion.mood import MoodState, MoodTurn, RevisableMood, turn_of
+from streamser.events import (
+    EmotionBody,
+    EmotionCompleted,
+    MeetingUpdated,
+    MoodBody,
+    MoodShifted,
+    SpeakerPart,
+    SpeakersChanged,
+)
+from streamser.export.utterances import UNCERTAIN
+from streamser.report.measures import Overlap
 from streamser.taxonomy import Dimensions
 
-_REACH_MS: Final = 600_000  # how late a stretch may be told, measured from the latest end
-_PIECES: Final = 1_000  # more than ten lively speakers make in that time
-
-
-class _Piece(msgspec.Struct, frozen=True):
-    """Hold a time in which the same people spoke, ms; ``end`` is no longer in it."""
-
-    start: int
-    end: int
-    names: frozenset[str]
-
-
-class Overlap:
-    """Add up the time in which at least two names spoke.
-
-    What is told of one name twice counts once. Time that lies so far back that it is no longer
-    remembered is settled: what is told of it later does not count. Memory is bounded.
-    """
-
-    def __init__(self) -> None:
-        self.total_ms = 0
-        self._pieces: list[_Piece] = []  # disjoint, in order
-        self._settled: int | None = None  # before it, nothing is remembered
-
-    def add(self, name: str, start: int, end: int) -> None:
-        """Take in that ``name`` spoke from ``start`` to ``end``, in ms of any common clock."""
-        if self._settled is not None:
-            start = max(start, self._settled)
-        if start >= end:
-            return
-        first = bisect_right(self._pieces, start, key=lambda piece: piece.end)
-        last = bisect_left(self._pieces, end, key=lambda piece: piece.start)
-        self._pieces[first:last] = self._cut(name, start, end, self._pieces[first:last])
-        self._forget()
-
-    def _cut(self, name: str, start: int, end: int, touched: list[_Piece]) -> list[_Piece]:
-        """Cut the pieces that a stretch touches at its ends, and fill the gaps between them."""
-        cut: list[_Piece] = []
-        at = start
-        for piece in touched:
-            if piece.start < start:
-                cut.append(_Piece(piece.start, start, piece.names))
-            if at < piece.start:
-                cut.append(_Piece(at, piece.start, frozenset({name})))
-            begin, at = max(piece.start, start), min(piece.end, end)
-            if len(piece.names) == 1 and name not in piece.names:
-                self.total_ms += at - begin
-            cut.append(_Piece(begin, at, piece.names | {name}))
-            if end < piece.end:
-                cut.append(_Piece(end, piece.end, piece.names))
-        if at < end:
-            cut.append(_Piece(at, end, frozenset({name})))
-        return cut
-
-    def _forget(self) -> None:
-        pieces = self._pieces
-        horizon = pieces[-1].end - _REACH_MS
-        old = max(0, len(pieces) - _PIECES)
-        while pieces[old].end <= horizon:
-            old += 1
-        if old:
-            self._settled = pieces[old - 1].end
-            del pieces[:old]
-
-
-MeetingEvent: TypeAlias = events.MeetingUpdated | events.MoodShifted
+MeetingEvent: TypeAlias = MeetingUpdated | MoodShifted
 
 _PLACES: Final = 4  # decimal places of what is judged, as in the sessions' own events
 _GONE: Final = 64  # speakers listed after they have left
@@ -91,6 +36,7 @@ _SESSIONS: Final = 1_000  # far more than talk at once; some never say that they
 _PENDING: Final = 1_000  # utterances of a session whose finals are still on their way
 _AWAITED: Final = 100  # readings that are not final: all of them are counted at each telling
 _VOICES: Final = 64  # told apart in a session; no setting lets there be more
+_COUNTED: Final = 500  # utterances that may still turn out to be somebody else's
 
 
 class _Speaker:
@@ -101,25 +47,49 @@ class _Speaker:
     """
 
     def __init__(self, name: str, seconds: float, stream: int = 0) -> None:
-        self.key = (name, stream)
-        self.name = name if stream <= 1 else f"{name} (stream {stream})"
+        self.stream = stream
+        self.call(name)
         self.provisional = stream > 0
         self.speech_ms = 0
         self.utterances = 0
         self.heard_ms = 0
-        self.mood = Mood(seconds)
-        self.body: events.MoodBody | None = None
+        self.mood = RevisableMood(seconds)
+        self.body: MoodBody | None = None
 
-    def update(self, emotion: events.EmotionBody, at_ms: int) -> MoodState:
-        state = self.mood.update(*_heard(emotion, at_ms))
-        self.body = _body(state)
+    def call(self, name: str) -> None:
+        """Give them a name."""
+        self.key = (name, self.stream)
+        self.name = name if self.stream <= 1 else f"{name} (stream {self.stream})"
+
+    @property
+    def is_nobody(self) -> bool:
+        """Return whether it stands for all of whom nobody can tell who they are: no one's mood."""
+        return self.provisional and self.key[0] == UNCERTAIN
+
+    def update(self, emotion: EmotionBody, at_ms: int, number: int) -> MoodState:
+        state = self.mood.add(number, turn_of(*_heard(emotion, at_ms)))
+        self.body = None if self.is_nobody else _body(state)
         return state
 
-    def preview(self, awaited: Collection[_Awaited]) -> events.MoodBody | None:
+    def revise(self) -> None:
+        """Learn that turns have come or gone."""
+        state = self.mood.latest()
+        self.body = None if state is None or self.is_nobody else _body(state)
+
+    def absorb(self, other: _Speaker) -> None:
+        """Be another as well, from the beginning."""
+        self.mood.absorb(other.mood)
+        self.speech_ms += other.speech_ms
+        self.utterances += other.utterances
+        self.heard_ms = max(self.heard_ms, other.heard_ms)
+        self.revise()
+
+    def preview(self, awaited: Collection[_Awaited]) -> MoodBody | None:
         """Return the mood as it would be if these readings were final."""
         if not awaited:
             return self.body
-        return _body(self.mood.foresee(_heard(each.emotion, each.at_ms) for each in awaited))
+        state = self.mood.latest(_heard(each.emotion, each.at_ms) for each in awaited)
+        return None if state is None else _body(state)
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -134,6 +104,38 @@ class _Said(msgspec.Struct, frozen=True):
 
     speaker: _Speaker
     length_ms: int
+
+
+class _Counted(msgspec.Struct, eq=False):
+    """Hold whose an utterance was counted as: its turn in a mood, and the speaking time of each.
+
+    ``number`` is that of its turn; ``turn`` is ``None`` where it could not be read.
+    """
+
+    number: int
+    speaker: _Speaker
+    turn: MoodTurn | None
+    lengths: dict[_Speaker, int]
+
+    def become(self, speaker: _Speaker, other: _Speaker) -> None:
+        """Be of another who is the same person."""
+        if self.speaker is speaker:
+            self.speaker = other
+        if speaker in self.lengths:
+            self.lengths[other] = self.lengths.get(other, 0) + self.lengths.pop(speaker)
+
+    def take_away(self) -> None:
+        """Let it be nobody's."""
+        self.speaker.utterances -= 1
+        for who, length in self.lengths.items():
+            who.speech_ms -= length
+
+    def give(self, speaker: _Speaker, lengths: dict[_Speaker, int]) -> None:
+        """Let it be somebody's."""
+        self.speaker, self.lengths = speaker, lengths
+        speaker.utterances += 1
+        for who, length in lengths.items():
+            who.speech_ms += length
 
 
 class _Awaited(msgspec.Struct, frozen=True):
@@ -166,7 +168,9 @@ class MeetingMood:
     says whose; then it is, speaking time and all, of a provisional speaker. The first session of
     a meeting to guess gives its labels as they are (``speaker 1``); those of others are told
     with a number (``speaker 1 (stream 2)``), since one label of two microphones is not one
-    person. Two voices of one session do not overlap: it hears one utterance at a time.
+    person. Two voices of one session do not overlap: it hears one utterance at a time. What
+    turns out to be somebody else's goes over to them, with its turn in their mood; that of
+    everybody is none the other for it. Where nobody can tell whose it is, it is of no one's mood.
 
     A provisional reading is counted in moods as if it were the final, and for nothing else; the
     final takes its place, as does a failure, with nothing. No mood shifts before the final.
@@ -182,8 +186,9 @@ class MeetingMood:
         self._streams = 0
         self._sessions: dict[str, _Session] = {}
         self._awaited: dict[tuple[str, str], _Awaited] = {}
+        self._counted: dict[tuple[str, str], _Counted] = {}
         self._overlap = Overlap()
-        self._told = 0
+        self._told = self._turns = 0
 
     def take(self, event: events.Event, at_ms: int) -> list[MeetingEvent]:
         """Take in the next event of a session, published at ``at_ms`` of the meeting's clock.
@@ -217,9 +222,16 @@ class MeetingMood:
             case events.EmotionCompleted(emotion=emotion):
                 window = emotion.window
                 speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
-                moods = [who.update(emotion, place) for who in (speaker, self._everybody)]
-                shifts = zip((speaker.name, None), moods, strict=True)
+                moods = [
+                    (name, who.update(emotion, place, self._turns))
+                    for name, who in ((speaker.name, speaker), (None, self._everybody))
+                ]
+                self._everybody.mood.settle(self._turns)
+                shifts = moods[speaker.is_nobody :]
                 return [self._updated(at_ms), *self._shifted(shifts, at_ms)]
+            case events.SpeakersChanged() if event.session_id in self._sessions:
+                self._revise(event)
+                return [self._updated(at_ms)]
             case events.TranscriptionFailed(audio_start_ms=start, audio_end_ms=end):
                 self._count(event, start, end, place)
                 return [self._updated(at_ms)]
@@ -321,17 +333,74 @@ class MeetingMood:
             said = _Said(session.speaker, max(0, end - start))
             said.speaker.speech_ms += said.length_ms
             self._overlap.add(said.speaker.name, place - said.length_ms, place)
-        speaker = said.speaker
-        if emotion is not None and emotion.speaker is not None and emotion.speaker_provisional:
-            speaker = self._voice(session, emotion.speaker) or speaker
-            said.speaker.speech_ms -= said.length_ms
-            speaker.speech_ms += said.length_ms
-        speaker.utterances += 1
+        speaker, turn = said.speaker, None
+        if emotion is not None:
+            turn = turn_of(*_heard(emotion, place))
+            if emotion.speaker_provisional:
+                speaker = self._voice(session, emotion.speaker) or speaker
+        parts = event.parts if isinstance(event, EmotionCompleted) else ()
+        said.speaker.speech_ms -= said.length_ms
+        self._turns += 1
+        counted = _Counted(self._turns, speaker, turn, {})
+        counted.give(speaker, self._shared(session, speaker, parts, said.length_ms))
         speaker.heard_ms = place
+        self._counted[event.session_id, event.item_id] = counted
+        if len(self._counted) > _COUNTED:
+            settled = self._counted.pop(next(iter(self._counted)))
+            settled.speaker.mood.settle(settled.number)
         return speaker
 
-    def _voice(self, session: _Session, label: str) -> _Speaker | None:
+    def _shared(
+        self, session: _Session, speaker: _Speaker, parts: tuple[SpeakerPart, ...], length: int
+    ) -> dict[_Speaker, int]:
+        """Share the length of an utterance out among those who speak in it."""
+        whole = sum(part.end_ms - part.start_ms for part in parts)
+        lengths = {speaker: length}
+        for part in parts:
+            who = self._voice(session, part.speaker) or speaker
+            of_it = round(length * (part.end_ms - part.start_ms) / whole) if whole > 0 else 0
+            lengths[who] = lengths.get(who, 0) + of_it
+            lengths[speaker] -= of_it
+        return lengths
+
+    def _revise(self, event: SpeakersChanged) -> None:
+        """Let what was counted be of whom it is after all."""
+        session = self._session(event.session_id)
+        voices = session.voices
+        moved = {old: voices.pop(old) for old in event.renamed if old in voices}
+        for old, voice in moved.items():
+            into = voices.setdefault(event.renamed[old], voice)
+            if into is voice:
+                voice.call(event.renamed[old])
+                continue
+            into.absorb(voice)
+            for each in self._counted.values():
+                each.become(voice, into)
+        lost = set(moved.values()) - set(voices.values())
+        for change in event.changes:
+            counted = self._counted.get((event.session_id, change.item_id))
+            if counted is None:
+                continue
+            length = sum(counted.lengths.values())
+            speaker = self._voice(session, change.speaker) or session.speaker
+            lost |= {who for who in counted.lengths if who.provisional}
+            counted.speaker.mood.remove(counted.number)
+            counted.speaker.revise()
+            counted.take_away()
+            counted.give(speaker, self._shared(session, speaker, change.parts, length))
+            speaker.mood.add(counted.number, counted.turn)
+            speaker.revise()
+        for label, voice in list(voices.items()):
+            if voice in lost and not (voice.speech_ms or voice.utterances):
+                del voices[label]
+        here = set(voices.values())
+        self._speakers = {
+            who.key: who for who in self._speakers.values() if who in here or who not in lost
+        }
+
+    def _voice(self, session: _Session, label: str | None) -> _Speaker | None:
         """Return the provisional speaker that a session means; ``None`` if it means too many."""
+        label = UNCERTAIN if label is None else label
         if label not in session.voices:
             if len(session.voices) >= _VOICES:
                 return None

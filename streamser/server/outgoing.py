@@ -23,6 +23,7 @@ from streamser.events import (
     SessionCreated,
     SessionResumed,
     Snapshot,
+    SpeakersChanged,
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionFailed,
@@ -361,15 +362,15 @@ class MissedEvents(msgspec.Struct, frozen=True):
 class ReplayBuffer:
     """Keep at most so many events and bytes of one stream, whatever others tell; pure.
 
-    Where there are more, readings on the way are let go of first, finals last; the oldest of
-    each kind goes first. The session's first event stays.
+    Where there are more, readings on the way are let go of first, finals late, and who spoke
+    after all last; the oldest of each kind goes first. The session's first event stays.
     """
 
     def __init__(self, most: int = _KEPT_EVENTS, most_bytes: int = _KEPT_BYTES) -> None:
         self._most = most
         self._most_bytes = most_bytes
         self._first: EncodedEvent | None = None
-        self._ranks: tuple[deque[EncodedEvent], ...] = (deque(), deque(), deque())
+        self._ranks: tuple[deque[EncodedEvent], ...] = (deque(), deque(), deque(), deque())
         self._size = 0
         self._seq = 0
         self._resumed: deque[int] = deque(maxlen=_NOTED)
@@ -391,6 +392,8 @@ class ReplayBuffer:
                 return
             case EmotionCompleted() | TranscriptionCompleted() | TranscriptionFailed():
                 rank = 2
+            case SpeakersChanged():
+                rank = 3
             case _:
                 rank = 0 if encoded.droppable else 1
         self._ranks[rank].append(encoded)

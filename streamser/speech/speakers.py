@@ -1,7 +1,4 @@
-"""Tell speakers apart who share one microphone; provisional, and no more than a guess.
-
-Whoever speaks over somebody else, shouts, or has a cold, may be taken for another person, and
-a label that was given once is not taken back: names that clients give are always better.
+"""Embedders, which describe voices: the one that comes with the program, and those of others.
 
 ``campplus``, which comes with the program, is such an embedder (docs/speakers.md); whoever has a
 better one brings it: the setting ``speakers.embedder`` names a function or class, as
@@ -11,16 +8,17 @@ better one brings it: the setting ``speakers.embedder`` names a function or clas
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, TypeAlias
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
+from streamser.speech.clustering import VoiceSpace, plain_space, read_space
 
 Voice: TypeAlias = npt.NDArray[np.float32]
 """What a voice sounds like: one vector, of length 1."""
@@ -43,87 +41,13 @@ class SpeakerEmbedder(Protocol):
         ...
 
 
-class Clustering(msgspec.Struct, frozen=True):
-    """Say how voices are told apart: from which likeness on they are one, how many at most."""
-
-    threshold: float
-    most: int
-
-
-class _Cluster(msgspec.Struct, eq=False):
-    """Keep what was heard of one speaker: the sum of voices, each weighted by its seconds."""
-
-    label: str
-    total: npt.NDArray[np.float64]
-
-    def likeness(self, voice: npt.NDArray[np.float64]) -> float:
-        return float(voice @ self.total) / float(np.linalg.norm(self.total))
-
-
-class SpeakerClusters:
-    """Give every utterance of a shared microphone the label of its likely speaker.
-
-    An utterance belongs to the speaker whose mean voice is most like its own, if the cosine of
-    the two is at least ``threshold`` (in (0, 1); which one is right depends on the embedder).
-    Otherwise it founds a new speaker: ``speaker 1``, ``speaker 2``, and so on, as they come. At
-    most ``limit`` are told apart. What is shorter than ``shortest_ms`` says too little of a
-    voice to found a speaker, or to change what is known of one. Deterministic: the same voices
-    in the same order get the same labels.
-    """
-
-    def __init__(self, threshold: float, limit: int = 10, shortest_ms: int = 1_500) -> None:
-        if not 0.0 < threshold < 1.0:
-            raise ValueError(f"a threshold of likeness must lie between 0 and 1, not {threshold}")
-        if limit < 1:
-            raise ValueError(f"there must be room for a speaker, not {limit}")
-        self._threshold = threshold
-        self._limit = limit
-        self._shortest_ms = shortest_ms
-        self._clusters: list[_Cluster] = []
-
-    def assign(self, voice: Voice, duration_ms: int) -> str | None:
-        """Label the next utterance, ``duration_ms`` long; ``None`` where it is too short to say.
-
-        Where there is no room for one more speaker, the most similar will have to do. Raises
-        ``ValueError`` for a vector that has no direction.
-        """
-        heard = _directed(voice)
-        best = max(self._clusters, key=lambda cluster: cluster.likeness(heard), default=None)
-        alike = best is not None and best.likeness(heard) >= self._threshold
-        if duration_ms < self._shortest_ms:
-            return best.label if best is not None and alike else None
-        weighted = heard * (duration_ms / 1000.0)
-        if best is not None and alike:
-            best.total = best.total + weighted
-        elif best is None or len(self._clusters) < self._limit:
-            best = _Cluster(f"speaker {len(self._clusters) + 1}", weighted)
-            self._clusters.append(best)
-        return best.label
-
-    def snapshot(self) -> tuple[tuple[str, bytes], ...]:
-        """Return what is known of each speaker, as label and sum of voices."""
-        return tuple((each.label, each.total.tobytes()) for each in self._clusters)
-
-    def restore(self, known: Sequence[tuple[str, bytes]]) -> None:
-        """Go on from what ``snapshot`` returned."""
-        self._clusters = [
-            _Cluster(label, np.frombuffer(total, np.float64)) for label, total in known
-        ]
-
-
-def _directed(voice: Voice) -> npt.NDArray[np.float64]:
-    exact = np.asarray(voice, np.float64)
-    length = float(np.linalg.norm(exact))
-    if not (np.isfinite(length) and length > 0.0):
-        raise ValueError("a voice must be a vector that has a direction")
-    return exact / length
-
-
 logger = logging.getLogger(__name__)
 
 BUNDLED = "campplus"
 """The embedder that comes with the program, as the setting names it."""
-_OR_NONE = "or set speakers.embedder to none"
+SPACE = "space.npz"
+"""Where its voices lie, beside its weights."""
+_OR_OFF = "or set speakers.told_apart to off"
 
 
 def load_embedder(place: str) -> SpeakerEmbedder:
@@ -141,37 +65,69 @@ def load_embedder(place: str) -> SpeakerEmbedder:
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ConfigError(
             f"speakers.embedder: {place!r} names no embedder: write {BUNDLED}, or module:factory"
-            f" such as my_voices:make_embedder, {_OR_NONE}."
+            f" such as my_voices:make_embedder, {_OR_OFF}."
         )
     factory = getattr(_import(module), name, None)
     if not callable(factory):
         lack = f"has no {name}" if factory is None else f"has a {name} that cannot be called"
         raise ConfigError(
             f"speakers.embedder: the module {module} {lack}: name a function or class of it that"
-            f" makes an embedder, {_OR_NONE}."
+            f" makes an embedder, {_OR_OFF}."
         )
     try:
         made = factory()
     except Exception as error:
         raise ModelError(
             f"speakers.embedder: {place} fails to make an embedder ({_reason(error)}): see to"
-            f" what it needs, {_OR_NONE}."
+            f" what it needs, {_OR_OFF}."
         ) from error
     if not isinstance(getattr(made, "name", None), str) or not callable(
         getattr(made, "embed", None)
     ):
         raise ConfigError(
             f"speakers.embedder: what {place} makes ({type(made).__name__}) lacks the name or the"
-            f" embed() of a SpeakerEmbedder: let it make one, {_OR_NONE}."
+            f" embed() of a SpeakerEmbedder: let it make one, {_OR_OFF}."
         )
     embedder: SpeakerEmbedder = made
     return embedder
+
+
+def space_of(place: str, likeness: float) -> Callable[[int], VoiceSpace]:
+    """Return what says, from the size of a voice, where voices of an embedder lie.
+
+    ``place`` is that of ``load_embedder``. Of one that does not come with the program is known no
+    more than ``likeness`` in (0, 1), the mean cosine between voices of one speaker. Raises
+    ``ModelError`` where what comes with the program is missing or damaged.
+    """
+    if place == BUNDLED:
+        from streamser.graphs import check_part, read_parts
+        from streamser.speech.campplus import DIRECTORY
+
+        check_part(DIRECTORY, SPACE, read_parts(DIRECTORY).parts)
+        bundled = read_space(DIRECTORY / SPACE)
+        return lambda size: bundled
+    return partial(plain_space, likeness=likeness)
+
+
+class LateEmbedder:
+    """Be an embedder that is loaded once it is asked: where maybe nobody will."""
+
+    def __init__(self, place: str) -> None:
+        self.name = place
+        self._loaded: SpeakerEmbedder | None = None
+
+    def embed(self, batch: Sequence[Samples]) -> list[Voice]:
+        """Describe a batch; raises what ``load_embedder`` raises, every time."""
+        if self._loaded is None:
+            self._loaded = load_embedder(self.name)
+        return self._loaded.embed(batch)
 
 
 class GuardedEmbedder:
     """Ask an embedder, and let through neither its faults nor a vector that is none."""
 
     def __init__(self, embedder: SpeakerEmbedder) -> None:
+        self.is_late = isinstance(embedder, LateEmbedder)
         self._embedder = embedder
         self._size: int | None = None
 
@@ -182,7 +138,7 @@ class GuardedEmbedder:
         except Exception as error:
             raise ModelError(
                 f"speakers.embedder: {self._embedder.name} cannot describe a voice"
-                f" ({_reason(error)}): see to what it needs, {_OR_NONE}."
+                f" ({_reason(error)}): see to what it needs, {_OR_OFF}."
             ) from error
 
     def embed(self, batch: Sequence[Samples]) -> list[Voice | None]:
@@ -227,11 +183,11 @@ def _import(module: str) -> Any:
         if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
             raise ConfigError(
                 f"speakers.embedder: there is no module {module}: install it, put its folder into"
-                f" PYTHONPATH, {_OR_NONE}."
+                f" PYTHONPATH, {_OR_OFF}."
             ) from None
         raise ModelError(
             f"speakers.embedder: the module {module} cannot be imported ({_reason(error)}): see to"
-            f" what it needs, {_OR_NONE}."
+            f" what it needs, {_OR_OFF}."
         ) from error
 
 

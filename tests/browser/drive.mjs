@@ -195,6 +195,87 @@ const SCENARIOS = {
     };
   },
 
+  /** Say who voices are, by keyboard and by pointer; the server's answers are those of the task. */
+  async naming(page) {
+    await page.evaluate(async (events) => {
+      const load = (name) => import(new URL(name, location.href).href);
+      const { Store } = await load("store.js");
+      const { Transcript } = await load("transcript.js");
+      const { People } = await load("panels.js");
+      const { Naming } = await load("naming.js");
+      document.getElementById("setup").hidden = true;
+      for (const id of ["view", "mic", "forget"]) document.getElementById(id).hidden = false;
+      document.body.dataset.screen = "view";
+      window.sent = [];
+      const command = (type, fields = {}) => Boolean(window.sent.push({ type, ...fields }));
+      const store = new Store();
+      const tell = (message) => (document.querySelector("#trouble span").textContent = message);
+      const naming = new Naming(store, { session: "s", command }, tell);
+      const names = {
+        mayName: (each) => naming.mayName(each),
+        onName: (speaker, utterance) => naming.open(speaker, utterance),
+      };
+      const [transcript, people] = [new Transcript(store, names), new People(store, names)];
+      window.hear = (event) => {
+        store.apply(event);
+        transcript.draw();
+        people.draw();
+      };
+      events.forEach(window.hear);
+    }, task.events);
+    const told = () =>
+      page.evaluate(() => ({
+        rows: [...document.querySelectorAll("#rows .name")].map((name) => name.textContent),
+        people: [...document.querySelectorAll("#people .name")].map((name) => name.textContent),
+        focus: document.activeElement.textContent,
+        open: document.getElementById("naming").open,
+      }));
+    await page.focus("#rows button.name");
+    await page.keyboard.press("Enter");
+    await waitUntil(page, "document.getElementById('naming').open");
+    const asked = await page.innerText("#naming-title");
+    await page.keyboard.type("Ann");
+    await page.keyboard.press("Enter");
+    const closed = await told();
+    await page.evaluate((event) => window.hear(event), task.renamed);
+    const renamed = await told();
+    await page.locator("#rows button.name").nth(1).click();
+    await page.fill("#naming-name", "Ben");
+    await page.click("#naming-once");
+    await page.evaluate((event) => window.hear(event), task.assigned);
+    const assigned = await told();
+    await page.locator("#people button.name").first().click();
+    const once = await page.isVisible("#naming-once");
+    await page.keyboard.press("Escape");
+    const left = await told();
+    await page.click("#forget");
+    return {
+      asked,
+      closed,
+      renamed,
+      assigned,
+      once,
+      left,
+      sent: await page.evaluate("sent"),
+      forgotten: await page.evaluate("document.querySelector('#trouble span').textContent"),
+      fixed: await page.locator("#rows bdi.name").count(),
+    };
+  },
+
+  /** Tick that several people share the microphone. */
+  async several(page) {
+    await page.check("#agree");
+    const before = await page.isVisible("#consent-voices");
+    await page.check("#several");
+    return {
+      before,
+      after: await page.isVisible("#consent-voices"),
+      agreed: await page.isChecked("#agree"),
+      name: await page.isDisabled("#speaker"),
+      text: await page.innerText("#consent-voices"),
+    };
+  },
+
   async directions(page) {
     await page.evaluate(async (said) => {
       const { Transcript } = await import(new URL("transcript.js", location.href).href);

@@ -26,6 +26,14 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       transcript,
       category: emotion?.category ?? null,
     })),
+    whose: store.utterances.map(({ speaker }) => speaker.name),
+    people: [...store.people.values()].map(({ name, count, categories, trail, index }) => ({
+      name,
+      count,
+      index,
+      categories: Object.fromEntries(categories),
+      trail: trail.length,
+    })),
     lines: [...store.log.series].map(([key, { valence }]) => [
       store.people.get(key)?.name ?? "everybody",
       store.log.times.map((time, row) => [time, valence[row]]).filter(([, value]) => value !== null),

@@ -59,7 +59,11 @@ def meeting() -> list[Event]:
     ben.begin(6000)
     ben.clear()
     mute = Script("c", asr=None)
-    mute.say(100, 900, None, speaker="speaker 1")
+    first = mute.say(100, 900, None, speaker="speaker 1")
+    mute.say(1100, 1900, None, speaker="speaker 2")
+    third = mute.say(2100, 2900, None, speaker="speaker 2")
+    mute.revise({first: "speaker 2", third: None}, {"speaker 2": "Eve"})
+    mute.revise(renamed={"speaker 2": "Eve"})
     mute.close()
     return [*ann.events, *ben.events, *mute.events]
 

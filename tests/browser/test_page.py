@@ -12,14 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
 
 import streamser
+from streamser.events import Event, SpeakerChange, SpeakersChanged
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.browser.live import LiveServer, drive, missing_tool
 from tests.browser.proxy import Wire
+from tests.cli.samples import ENVELOPE, emotion, said
 from tests.cli.test_remote import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -119,6 +122,65 @@ def test_words_and_names_have_their_own_direction(server: LiveServer) -> None:
     result = drive("directions", url=server.url, said=said)
     assert result["texts"] == [["שלום, מה שלומך היום?", "rtl"], ["Hello, all.", "ltr"]]
     assert result["names"] == [["דנה", "rtl"], ["Ann", "ltr"]]
+    assert_no_errors(result)
+
+
+def test_who_a_voice_is_can_be_said_by_keyboard_and_pointer(server: LiveServer) -> None:
+    """Of a voice everywhere, of one utterance, and only of voices that one's own stream heard."""
+    label: dict[str, Any] = {"speaker_provisional": True}
+    stamp = {"cursor": 0, "meeting": None, "at_ms": 0}
+    finals = [
+        stamp | msgspec.to_builtins(final)
+        for final in (
+            told("a", speaker="speaker 1", **label),
+            told("b", speaker="speaker 1", **label),
+            told("c", speaker="speaker 1", session_id="other", **label),
+        )
+    ]
+    renamed = SpeakersChanged(**ENVELOPE, renamed={"speaker 1": "Ann"})
+    change = SpeakerChange(item_id="b", speaker="Ben")
+    assigned = SpeakersChanged(**ENVELOPE, changes=(change,))
+    result = drive(
+        "naming",
+        url=server.url,
+        events=finals,
+        renamed=stamp | msgspec.to_builtins(renamed),
+        assigned=stamp | msgspec.to_builtins(assigned),
+    )
+    assert result["asked"] == "Who is speaker 1?"
+    other = "speaker 1 (stream 2)"
+    assert not result["closed"]["open"]
+    assert result["renamed"]["rows"] == ["Ann", "Ann", other]
+    assert result["renamed"]["people"] == ["Ann", other]
+    assert result["renamed"]["focus"] == "Ann"
+    assert result["assigned"]["rows"] == ["Ann", "Ben", other]
+    assert result["assigned"]["people"] == ["Ann", other, "Ben"]
+    assert not result["once"]
+    assert not result["left"]["open"]
+    assert result["sent"] == [
+        {"type": "streamser.speaker.rename", "speaker": "speaker 1", "name": "Ann"},
+        {"type": "streamser.speaker.assign", "item_id": "b", "name": "Ben"},
+        {"type": "streamser.speaker.forget"},
+    ]
+    assert "forgotten" in result["forgotten"]
+    assert result["fixed"] == 1
+    assert_no_errors(result)
+
+
+def told(item: str, session_id: str = "s", **whose: Any) -> Event:
+    """Make the final of an utterance."""
+    body = msgspec.structs.replace(emotion(), **whose)
+    return msgspec.structs.replace(said(item, body), item_id=item, session_id=session_id)
+
+
+def test_voices_are_told_apart_only_with_consent_to_voiceprints(server: LiveServer) -> None:
+    """Who had agreed before has to agree anew; then nobody is the one who speaks."""
+    result = drive("several", url=server.url)
+    assert (result["before"], result["after"]) == (False, True)
+    assert not result["agreed"]
+    assert result["name"]
+    for wanted in ("biometric", "memory only", "Forget voices"):
+        assert wanted in result["text"]
     assert_no_errors(result)
 
 

@@ -16,6 +16,8 @@ import pytest
 from streamser.events import (
     Event,
     ListenerEvent,
+    SpeakerChange,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
     TranscriptPartial,
@@ -304,3 +306,110 @@ def test_shares_are_of_everybody_though_only_some_are_listed() -> None:
     shares = seen(*steps)[-1]["shares"]
     assert len(shares) == 40
     assert sum(shares) == pytest.approx(1, abs=0.01)
+
+
+def guessed(item: str, end_ms: int, label: str | None, category: str = "happy") -> Event:
+    """Make the final of an utterance of two seconds whose speaker was guessed by the voice."""
+    body = msgspec.structs.replace(
+        emotion(category, start=end_ms - 2000, end=end_ms),
+        speaker=label,
+        speaker_provisional=True,
+    )
+    return msgspec.structs.replace(said(item, body, lag_ms=0.0), item_id=item)
+
+
+def revised(renamed: dict[str, str], **moved: str | None) -> Event:
+    """Make the event of who spoke after all."""
+    changes = tuple(SpeakerChange(item_id=item, speaker=who) for item, who in moved.items())
+    return SpeakersChanged(**ENVELOPE, changes=changes, renamed=renamed)
+
+
+def people(view: dict[str, Any]) -> list[tuple[str, int, dict[str, float]]]:
+    """Return who is drawn, how often they spoke and what it sounded like, but for the session."""
+    return [
+        (each["name"], each["count"], each["categories"])
+        for each in view["people"]
+        if each["count"]
+    ]
+
+
+def test_an_utterance_goes_over_to_whose_it_is_after_all() -> None:
+    """Its row, its share and its reading; who has said nothing after all is not drawn."""
+    before, after = seen(
+        (0, created()),
+        (3000, guessed("a", 3000, "speaker 1")),
+        (6000, guessed("b", 6000, "speaker 2", "sad")),
+        (9000, guessed("c", 9000, "speaker 3", "angry")),
+        (9100, revised({}, b="speaker 1", c=None)),
+    )[-2:]
+    assert before["whose"] == ["speaker 1", "speaker 2", "speaker 3"]
+    assert after["whose"] == ["speaker 1", "speaker 1", "uncertain speaker"]
+    assert people(after) == [
+        ("speaker 1", 2, {"happy": 2000, "sad": 2000}),
+        ("uncertain speaker", 1, {"angry": 2000}),
+    ]
+    assert len(after["people"]) == 3  # the session itself, whom nobody has named
+    assert sum(after["shares"]) == pytest.approx(1.0)
+
+
+def test_a_given_name_keeps_colour_and_lines_and_an_existing_one_joins_two() -> None:
+    """First the name of one voice, then of another the same."""
+    first, named, joined = seen(
+        (0, created()),
+        (3000, guessed("a", 3000, "speaker 1")),
+        (6000, guessed("b", 6000, "speaker 2", "sad")),
+        (6100, revised({"speaker 2": "Ann"})),
+        (6200, revised({"speaker 1": "Ann"})),
+    )[-3:]
+    assert named["whose"] == ["speaker 1", "Ann"]
+    assert [each["index"] for each in named["people"]] == [
+        each["index"] for each in first["people"]
+    ]
+    assert joined["whose"] == ["Ann", "Ann"]
+    assert people(joined) == [("Ann", 2, {"happy": 2000, "sad": 2000})]
+
+
+def test_names_may_change_places() -> None:
+    """All at once."""
+    view = seen(
+        (0, created()),
+        (3000, guessed("a", 3000, "speaker 1")),
+        (6000, guessed("b", 6000, "speaker 2", "sad")),
+        (6100, revised({"speaker 1": "speaker 2", "speaker 2": "speaker 1"})),
+    )[-1]
+    assert view["whose"] == ["speaker 2", "speaker 1"]
+    assert people(view) == [("speaker 2", 1, {"happy": 2000}), ("speaker 1", 1, {"sad": 2000})]
+
+
+def test_a_meeting_of_two_microphones_is_corrected_one_by_one_and_for_late_comers() -> None:
+    """As the server tells it: who comes late sees what those see who were there."""
+    hub = Hub(1000, 600.0, 30.0, 0)
+    told: list[Told] = []
+    hub.subscribe(
+        Subscription(Interest(meeting="m"), lambda event: told.append(json.loads(event.bodies[0]))),
+        None,
+        0.0,
+    )
+    one, two = Script("a", meeting="m"), Script("b", meeting="m")
+    for script in (one, two):
+        for n, label in enumerate(("speaker 1", "speaker 2", "speaker 1")):
+            script.say(3000 * n, 3000 * n + 2000, speaker=label)
+    two.revise({"item_b_3": "speaker 2"}, {"speaker 1": "Ann"})
+    for event in [*one.events, *two.events]:
+        hub.publish(event, 1.0 + (event.clock_ms or 0) / 1000)
+    snapshot, missed = hub.subscribe(
+        Subscription(Interest(meeting="m"), lambda event: None), 0, 20.0
+    )
+    live = drawn((each["at_ms"], each) for each in told)[-1]
+    replayed = [msgspec.to_builtins(snapshot)] + [json.loads(one.bodies[0]) for one in missed]
+    late = drawn((20_000, {"at_ms": 20_000} | each) for each in replayed)[-1]
+    expected = [
+        ("Ann (stream 2)", 1),
+        ("speaker 1", 2),
+        ("speaker 2", 1),
+        ("speaker 2 (stream 2)", 2),
+    ]
+    for view in (live, late):
+        counts = sorted((each["name"], each["count"]) for each in view["people"] if each["count"])
+        assert counts == expected
+        assert sorted(view["whose"]) == sorted(name for name, n in expected for _ in range(n))

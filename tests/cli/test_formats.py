@@ -7,11 +7,13 @@ import io
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamser.cli.analyze import CsvRows, Tables
+from streamser.events import SpeakersChanged
 from streamser.export.utterances import read_utterance
-from tests.cli.samples import emotion, failed, said
+from tests.cli.samples import ENVELOPE, created, emotion, failed, said
 
 
 class Terminal(io.StringIO):
@@ -68,3 +70,23 @@ def test_nothing_that_was_said_is_a_formula() -> None:
     (row,) = csv.DictReader(io.StringIO(out.getvalue(), newline=""))
     assert (row["file"], row["transcript"]) == ("'@home.wav", "'=1+1, she said")
     assert float(row["valence"]) == spoken.emotion.dimensions.valence
+
+
+def test_a_row_and_a_table_say_who_spoke_after_all() -> None:
+    """They wait for the end of the file where voices are told apart."""
+    body = msgspec.structs.replace(emotion(), speaker="speaker 1", speaker_provisional=True)
+    spoken = read_utterance(said("well", body), transcribed=True)
+    assert spoken is not None
+    rows, drawn = io.StringIO(), io.StringIO()
+    told = created()
+    told = msgspec.structs.replace(
+        told, session=msgspec.structs.replace(told.session, speakers="auto")
+    )
+    for writer in (CsvRows(rows), Tables(drawn)):
+        writer.event(told)
+        writer.utterance(Path("talk.wav"), spoken)
+        writer.event(SpeakersChanged(**ENVELOPE, renamed={"speaker 1": "Ann"}))
+        writer.end(Path("talk.wav"))
+    (row,) = csv.DictReader(io.StringIO(rows.getvalue(), newline=""))
+    assert row["speaker"] == "Ann"
+    assert "Ann: well" in drawn.getvalue()

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from streamser.cli.live_view import LiveScreen, render, render_utterance
+from streamser.cli.sinks import PlainLines
 from streamser.cli.view_state import Level, ViewState, hear, update
 from streamser.events import (
     Committed,
@@ -18,6 +19,8 @@ from streamser.events import (
     Event,
     MoodUpdated,
     Overload,
+    SpeakerChange,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
     TranscriptPartial,
@@ -328,3 +331,56 @@ def test_no_sound_leaves_the_level_as_it_is() -> None:
     """An empty stretch is no silence."""
     level = hear(Level(), np.full(160, 0.1, np.float32))
     assert hear(level, np.empty(0, np.float32)) == level
+
+
+def guess(item: str, start: int, label: str | None) -> list[Event]:
+    """Make the finals of an utterance whose speaker was guessed by the voice."""
+    body = msgspec.structs.replace(
+        emotion(start=start, end=start + 1000), speaker=label, speaker_provisional=True
+    )
+    finals: list[Event] = [said("well", body), felt(body)]
+    return [msgspec.structs.replace(event, item_id=item) for event in finals]
+
+
+def revised(renamed: dict[str, str], **moved: str | None) -> Event:
+    """Make the event of who spoke after all."""
+    changes = tuple(SpeakerChange(item_id=item, speaker=who) for item, who in moved.items())
+    return SpeakersChanged(**ENVELOPE, changes=changes, renamed=renamed)
+
+
+def test_who_spoke_after_all_is_told_below_what_was_shown() -> None:
+    """On a terminal as in a pipe; what was not shown, or is as it was shown, is not told."""
+    told = [
+        created(),
+        *guess("a", 1000, "speaker 1"),
+        *guess("b", 4000, "speaker 1"),
+        *guess("c", 7000, "speaker 2"),
+        revised({"speaker 2": "Ann"}, a="Ann", b="Ann", c="Ann", never="Ann"),
+        revised({}, b=None),
+    ]
+    pipe, screen = io.StringIO(), io.StringIO()
+    lines = PlainLines(pipe)
+    live = LiveScreen("pulse", Console(file=screen, width=100, legacy_windows=False))
+    for event in told:
+        lines.take(event)
+        live.take(event)
+    live.close()
+    after_all = [
+        "after all: speaker 2 is Ann",
+        "after all: Ann spoke at 0:01.0, 0:04.0",
+        "after all: uncertain speaker spoke at 0:04.0",
+    ]
+    assert "0:01.0-0:02.0  speaker 1  happy" in pipe.getvalue()
+    assert [line for line in pipe.getvalue().splitlines() if "after" in line] == after_all
+    assert [
+        line.rstrip() for line in screen.getvalue().splitlines() if "after" in line
+    ] == after_all
+    assert "speaker 2: well" in screen.getvalue()
+
+
+def test_nobody_is_named_where_nobody_can_tell_whose_voice_it_is() -> None:
+    """Rather than a wrong one."""
+    first, _ = guess("a", 1000, None)
+    finished = after(created(), first).finished
+    assert finished is not None
+    assert finished.speaker == "uncertain speaker"

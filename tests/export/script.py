@@ -23,6 +23,8 @@ from streamser.events import (
     SessionClosed,
     SessionCreated,
     SessionInfo,
+    SpeakerChange,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
     TranscriptionCompleted,
@@ -201,6 +203,20 @@ class Script:
             audio_end_ms=end,
         )
         return item
+
+    def revise(
+        self,
+        changes: Mapping[str, str | None] | None = None,
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
+        """Tell whose utterances are after all, and what speakers are called now."""
+        self.tell(
+            SpeakersChanged,
+            changes=tuple(
+                SpeakerChange(item_id=item, speaker=name) for item, name in (changes or {}).items()
+            ),
+            renamed=dict(renamed or {}),
+        )
 
     def fail(self, start: int, end: int, message: str = "the queue is full") -> str:
         """Tell an utterance that could not be analysed."""

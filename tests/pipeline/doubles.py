@@ -19,13 +19,17 @@ from streamser.pipeline.requests import (
     WordsRequest,
 )
 from streamser.pipeline.session import Output, Session
-from streamser.pipeline.session_config import SessionConfig
+from streamser.pipeline.session_config import SessionConfig, VoicesApart
+from streamser.speech.diarisation import VoiceWindow, voice_windows
 from streamser.speech.endpointing import EndpointerSettings
-from streamser.speech.speakers import Clustering, Voice
+from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
 from streamser.taxonomy import Dimensions
+from tests.speech.voices import LIKENESS
+from tests.speech.voices import voice_of as made_voice
 
 __all__ = [
+    "APART",
     "CountingListener",
     "ForgetfulTranscriber",
     "LevelVad",
@@ -39,9 +43,11 @@ __all__ = [
     "requests_of",
     "speech",
     "voice_of",
+    "voices_of",
 ]
 
 WINDOW = 512
+APART = VoicesApart(embedder="doubles", likeness=LIKENESS)
 
 
 def speech(*pattern: tuple[float, float], seed: int = 0) -> Samples:
@@ -164,7 +170,7 @@ def answer(request: Request) -> Outcome:
     if isinstance(request, WordsRequest):
         return SpellingTranscriber().transcribe([request.clip])[0]
     finding = float(np.sqrt(np.mean(request.heard**2)))
-    return Observed(finding, voice_of(request.clip.samples) if request.embed else None)
+    return Observed(finding, voices_of(request.clip) if request.embed else None)
 
 
 def answer_all(session: Session, output: Sequence[Output]) -> list[Event]:
@@ -175,10 +181,18 @@ def answer_all(session: Session, output: Sequence[Output]) -> list[Event]:
     return told
 
 
+def voices_of(clip: Clip) -> tuple[VoiceWindow, ...]:
+    """Describe the voices in the windows of a clip."""
+    return tuple(
+        VoiceWindow(start, end, voice_of(clip.samples[start - clip.start : end - clip.start]))
+        for start, end in voice_windows(clip.start, clip.end)
+    )
+
+
 def voice_of(sound: Samples) -> Voice:
     """Describe a voice by its loudness: below a third of full scale it is another one."""
     loud = float(np.quantile(np.abs(sound), 0.99)) > 0.33
-    return np.array([loud, not loud], np.float32)
+    return made_voice(int(loud), np.random.default_rng(len(sound)))
 
 
 def make_config(
@@ -187,7 +201,7 @@ def make_config(
     speculative: bool = True,
     partial_every_ms: int = 500,
     max_length_ms: int = 20_000,
-    clustering: Clustering | None = None,
+    apart: VoicesApart | None = None,
     speaker: str | None = None,
     words: bool = True,
 ) -> SessionConfig:
@@ -200,7 +214,7 @@ def make_config(
         window=to_samples(10_000),
         speculative=speculative,
         ordered=ordered,
-        clustering=clustering,
+        apart=apart,
         speaker=speaker,
     )
 

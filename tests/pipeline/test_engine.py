@@ -219,10 +219,12 @@ def test_only_requests_that_ask_for_it_have_their_voices_described() -> None:
     embedder = LengthEmbedder()
     engine = Engine(None, LoudnessModel(), embedder)
     outcomes = engine.run([request(1), replace(request(2), embed=True), request(3)])
-    voices = [each.voice for each in outcomes if isinstance(each, Observed)]
+    voices = [each.voices for each in outcomes if isinstance(each, Observed)]
     assert [voice is not None for voice in voices] == [False, True, False]
     assert voices[1] is not None
-    assert list(voices[1]) == [16_000.0, 1.0]
+    (window,) = voices[1]
+    assert (window.start, window.end) == (0, 16_000)
+    assert list(window.voice) == [16_000.0, 1.0]
     assert embedder.lengths == [[16_000]]
     assert engine.spent.embedding_s > 0
     engine.run([request(1)])
@@ -233,7 +235,7 @@ def test_without_an_embedder_no_voice_is_described() -> None:
     """Whoever asks."""
     (outcome,) = Engine(None, LoudnessModel()).run([replace(request(1), embed=True)])
     assert isinstance(outcome, Observed)
-    assert outcome.voice is None
+    assert outcome.voices is None
 
 
 def test_an_embedder_that_fails_makes_no_utterance_fail(caplog: pytest.LogCaptureFixture) -> None:
@@ -243,7 +245,7 @@ def test_an_embedder_that_fails_makes_no_utterance_fail(caplog: pytest.LogCaptur
         replace(request(n, level=level), embed=True) for n, level in enumerate((0.3, 0.0, 0.0))
     ]
     outcomes = engine.run(requests)
-    voices = [isinstance(each, Observed) and each.voice is not None for each in outcomes]
+    voices = [isinstance(each, Observed) and bool(each.voices) for each in outcomes]
     assert voices == [True, False, False]
     assert all(isinstance(each, Observed) for each in outcomes)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -19,6 +19,8 @@ from streamser.events import (
     SessionCreated,
     SessionInfo,
     SessionUpdated,
+    SpeakerChange,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
     Window,
@@ -61,6 +63,7 @@ class Talk:
         item: str = "i",
         category: str = "happy",
         kind: type[Event] = EmotionCompleted,
+        speaker: str | None = None,
     ) -> None:
         """Publish an utterance of one second that ends at ``now``, and its reading."""
         scores = dict.fromkeys(("neutral", "happy", "sad", "angry"), 0.1) | {category: 0.7}
@@ -71,7 +74,8 @@ class Talk:
             dimensions=Dimensions(),
             uncertainty=0.5,
             modalities=("audio",),
-            speaker=None,
+            speaker=speaker,
+            speaker_provisional=speaker is not None,
             window=Window(start_ms=0, end_ms=1000),
             model="e",
         )
@@ -348,3 +352,38 @@ def test_what_a_client_asks_for_pushes_out_nothing_that_was_said() -> None:
 
 def ignore(encoded: EncodedEvent) -> None:
     """Take an event."""
+
+
+def test_a_late_listener_is_told_who_spoke_after_all() -> None:
+    """In the finals and in the meeting's speakers; who was there is told of the change."""
+    hub = make_hub()
+    ear = Ear(hub, Interest(meeting="m"))
+    talk = Talk(hub, "s", "m")
+    for second, label in enumerate(("speaker 1", "speaker 1", "speaker 2"), 1):
+        talk.utter(float(second), f"i{second}", speaker=label)
+    moved = SpeakerChange(item_id="i2", speaker="speaker 2")
+    talk.tell(SpeakersChanged, 4.0, changes=(moved,), renamed={"speaker 1": "Ann"})
+    snapshot = Ear(hub, Interest(meeting="m")).snapshot
+    assert [final.speaker for final in snapshot.finals] == ["Ann", "speaker 2", "speaker 2"]
+    emotions = [final.emotion.speaker for final in snapshot.finals if final.emotion is not None]
+    assert emotions == ["Ann", "speaker 2", "speaker 2"]
+    heard = [(who.speaker, who.utterances) for who in snapshot.meetings[0].speakers]
+    assert heard == [("s", 0), ("Ann", 1), ("speaker 2", 2)]
+    assert ear.types[-2:] == [
+        "streamser.speakers.changed",
+        "streamser.meeting.updated",
+    ]
+
+
+def test_who_spoke_after_all_is_known_of_sessions_without_a_meeting_too() -> None:
+    """Of that session alone: one label of two microphones is not one person."""
+    hub = make_hub()
+    one, other = Talk(hub, "a"), Talk(hub, "b")
+    one.utter(1.0, speaker="speaker 1")
+    other.utter(1.0, speaker="speaker 1")
+    one.tell(SpeakersChanged, 2.0, renamed={"speaker 1": "Ann"})
+    snapshot = Ear(hub, Interest()).snapshot
+    assert {each.session_id: each.speaker for each in snapshot.finals} == {
+        "a": "Ann",
+        "b": "speaker 1",
+    }

@@ -30,6 +30,9 @@ from streamser.events import (
     SessionCreated,
     SessionInfo,
     SessionUpdated,
+    SpeakerChange,
+    SpeakerPart,
+    SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
     Stamp,
@@ -39,7 +42,7 @@ from streamser.events import (
     Window,
     encode_event,
 )
-from streamser.server.hub import FinishedLog
+from streamser.server.finished import FinishedLog
 from streamser.server.meeting import MeetingEvent, MeetingMood
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 from tests.server.recalled import recall, replay
@@ -101,6 +104,7 @@ class Voice:
         """Be judged by the voice alone, while the words are awaited."""
         event, at_ms = self.is_read(item, span, lag_ms, **how)
         fields = msgspec.structs.asdict(event)
+        del fields["parts"]
         return EmotionProvisional(**fields), at_ms
 
     def fails(self, item: str, span: tuple[int, int], lag_ms: int = 900) -> Timed:
@@ -756,6 +760,122 @@ def test_a_session_cannot_fill_a_meeting_with_guesses() -> None:
         meeting.take(*other.closes(200_000))
     left = meeting.state(0)
     assert len(left.speakers) + left.more_speakers == 64
+
+
+# Who spoke after all
+
+
+def revised(voice: Voice, at_ms: int, renamed: dict[str, str], **moved: str | None) -> Timed:
+    """Say whose utterances are after all, and what speakers are called."""
+    changes = tuple(SpeakerChange(item_id=item, speaker=who) for item, who in moved.items())
+    return voice.made(SpeakersChanged, changes=changes, renamed=renamed), at_ms
+
+
+def known(state: MeetingState) -> dict[str, tuple[int, int, object]]:
+    """Return speaking time, utterances and mood of each speaker by name."""
+    return {s.speaker: (s.speech_ms, s.utterances, s.mood) for s in state.speakers}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("123"), st.sampled_from("123"), st.sampled_from(CATEGORIES)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_after_a_correction_it_is_as_if_it_had_been_known_at_once(
+    turns: list[tuple[str, str, str]],
+) -> None:
+    """Times, counts and moods of everybody, and of all together."""
+    told, right = Voice("s1"), Voice("s1")
+    first, better = [], []
+    for n, (label, truth, mood) in enumerate(turns):
+        span = (n * 3_000, n * 3_000 + 1_000 + 200 * n)
+        first.append(guessed(told, f"i{n}", label, span, category=mood))
+        better.append(guessed(right, f"i{n}", truth, span, category=mood))
+    moved = {f"i{n}": truth for n, (_, truth, _) in enumerate(turns)}
+    corrected = after([told.joins()], *first, [revised(told, 30_000, {}, **moved)])
+    at_once = after([right.joins()], *better)
+    assert known(corrected) == known(at_once)
+    assert corrected.mood == at_once.mood
+
+
+def test_two_labels_of_one_person_become_one_speaker_however_long_ago() -> None:
+    """Also of what is so long ago that it could not be moved alone."""
+    told, right = Voice("s1"), Voice("s1")
+    first, better = [], []
+    for n in range(600):
+        span = (n * 3_000, n * 3_000 + 1_000)
+        mood = CATEGORIES[n % 4 if n > 400 else 1]
+        first.append(guessed(told, f"i{n}", f"speaker {n % 2 + 1}", span, category=mood))
+        better.append(guessed(right, f"i{n}", "Ann", span, category=mood))
+    renamed = revised(told, 2_000_000, {"speaker 1": "Ann", "speaker 2": "Ann"})
+    corrected = after([told.joins()], *first, [renamed])
+    assert known(corrected) == known(after([right.joins()], *better))
+
+
+def test_a_given_name_keeps_the_place_in_the_list() -> None:
+    """And who speaks next under it is that person."""
+    room = Voice("s1")
+    state = after(
+        [room.joins()],
+        guessed(room, "a", "speaker 1", (0, 1_000)),
+        guessed(room, "b", "speaker 2", (2_000, 4_000)),
+        [revised(room, 5_000, {"speaker 1": "Ann"})],
+        guessed(room, "c", "Ann", (6_000, 7_000)),
+    )
+    assert listed(state)[1:] == [("Ann", True, 2_000, 2), ("speaker 2", True, 2_000, 1)]
+
+
+def test_names_may_change_places() -> None:
+    """What had one has the other, all at once."""
+    room = Voice("s1")
+    state = after(
+        [room.joins()],
+        guessed(room, "a", "1", (0, 1_000)),
+        guessed(room, "b", "2", (2_000, 4_000)),
+        [revised(room, 5_000, {"1": "2", "2": "1"}, b="2")],
+    )
+    assert listed(state)[1:] == [("2", True, 3_000, 2)]
+
+
+def test_of_whom_nobody_can_tell_there_is_time_but_no_mood() -> None:
+    """The meeting still feels what was said."""
+    room = Voice("s1")
+    state = after(
+        [room.joins()],
+        guessed(room, "a", "speaker 1", (0, 2_000), category="happy"),
+        room.says("b", 3_000, 5_000, speaker_provisional=True, category="angry"),
+        [revised(room, 6_000, {}, a=None)],
+    )
+    assert listed(state)[1:] == [("uncertain speaker", True, 4_000, 2)]
+    assert state.speakers[1].mood is None
+    assert state.mood is not None
+
+
+def test_speaking_time_of_an_utterance_of_several_is_shared_out() -> None:
+    """Its reading is of whom it is most."""
+    room = Voice("s1")
+    parts = (
+        SpeakerPart(start_ms=0, end_ms=1_000, speaker="speaker 1"),
+        SpeakerPart(start_ms=1_000, end_ms=4_000, speaker="speaker 2"),
+    )
+    change = SpeakerChange(item_id="a", speaker="speaker 2", parts=parts)
+    state = after(
+        [room.joins()],
+        guessed(room, "a", "speaker 1", (0, 4_000)),
+        [(room.made(SpeakersChanged, changes=(change,)), 5_000)],
+    )
+    assert known(state)["speaker 1"][:2] == (1_000, 0)
+    assert known(state)["speaker 2"][:2] == (3_000, 1)
+    assert [s.mood is None for s in state.speakers] == [True, True, False]
+
+
+def test_what_is_long_gone_or_never_was_is_passed_over() -> None:
+    """It is told of the meeting as it is."""
+    room = Voice("s1")
+    told = [revised(room, 0, {"x": "y"}, z="y"), room.joins(), revised(room, 1, {"x": "y"}, z="y")]
+    assert listed(after(told)) == [("s1", False, 0, 0)]
 
 
 # Finished utterances

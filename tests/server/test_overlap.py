@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamser.server.meeting import Overlap
+from streamser.report.measures import Overlap
 
 names = st.sampled_from(["Anna", "Ben", "Carl"])
 stretches = st.lists(st.tuples(names, st.integers(-20, 200), st.integers(0, 60)))

@@ -11,6 +11,7 @@ from streamser.events import (
     ErrorBody,
     Event,
     SessionResumed,
+    SpeakersChanged,
     TranscriptionDelta,
     TranscriptionFailed,
     encode_event,
@@ -116,3 +117,14 @@ def test_settings_that_fit_are_not_spoken_of() -> None:
     """The usual ones do, as do those of a server to which nobody can come back."""
     assert short_of_history(ServerSettings()) is None
     assert short_of_history(ServerSettings(backlog_events=5000, resume_s=0)) is None
+
+
+def test_who_spoke_after_all_is_kept_as_long_as_any_final() -> None:
+    """Who had heard the finals before would hold wrong names for ever."""
+    told = Told(ReplayBuffer(most=3))
+    told.tell(SpeakersChanged, renamed={"speaker 1": "Ann"})
+    for _ in range(10):
+        told.reading()
+        told.final()
+    missed = told.history.since(0)
+    assert [event.seq for event in missed.events] == [1, 19, 21]

@@ -73,7 +73,7 @@ def test_what_names_no_embedder_is_refused_in_one_line(
         load_embedder(place)
     assert str(caught.value).startswith("speakers.embedder: ")
     assert line in str(caught.value)
-    assert "or set speakers.embedder to none" in str(caught.value)
+    assert "or set speakers.told_apart to off" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -36,6 +36,8 @@ from streamser.events import (
     SessionState,
     SessionUpdated,
     Snapshot,
+    SpeakerChange,
+    SpeakersChanged,
     SpeakerState,
     SpeechStarted,
     SpeechStopped,
@@ -148,8 +150,13 @@ def _session_examples() -> list[SessionEvent]:
             speaker="Anna",
             audio_end_ms=2660,
         ),
-        Overload(
+        SpeakersChanged(
             **_envelope(13, None),
+            changes=(SpeakerChange(item_id=_FIRST, speaker="speaker 2"),),
+            renamed={"speaker 1": "Anna"},
+        ),
+        Overload(
+            **_envelope(14, None),
             kind="partials",
             dropped=3,
             total=3,
@@ -157,7 +164,7 @@ def _session_examples() -> list[SessionEvent]:
             reason="full",
         ),
         TranscriptionFailed(
-            **_envelope(14, 912.5),
+            **_envelope(15, 912.5),
             item_id=_SECOND,
             error=ErrorBody(
                 type="server_error",
@@ -167,16 +174,16 @@ def _session_examples() -> list[SessionEvent]:
             audio_start_ms=4010,
             audio_end_ms=6230,
         ),
-        SessionResumed(**_envelope(15, None), received_frames=103_680),
-        Cleared(**_envelope(16, None)),
-        Marker(**_envelope(17, None), id="end of question 1", audio_ms=6500),
+        SessionResumed(**_envelope(16, None), received_frames=103_680),
+        Cleared(**_envelope(17, None)),
+        Marker(**_envelope(18, None), id="end of question 1", audio_ms=6500),
         Advice(
-            **_envelope(18, None),
+            **_envelope(19, None),
             kind="scale",
             message="float samples lie far beyond -1 to 1: divide them by 32768",
         ),
         ErrorRaised(
-            **_envelope(19, None),
+            **_envelope(20, None),
             error=ErrorBody(
                 type="invalid_request_error",
                 code="input_audio_buffer_commit_empty",
@@ -186,7 +193,7 @@ def _session_examples() -> list[SessionEvent]:
             ),
         ),
         SessionClosed(
-            **_envelope(20, None),
+            **_envelope(21, None),
             audio_ms=7040,
             speech_ms=4240,
             utterances=2,

@@ -1,0 +1,316 @@
+"""Which voices are one speaker's: evidence that adds up, and clusters of it; pure arithmetic.
+
+A voice is a point x [d] that scatters with variance 1 around its speaker's own, which in turn
+scatters with variance ``spread`` [d] among people (the two-covariance model: N. Brümmer and E. de
+Villiers, *The Speaker Partitioning Problem*, Odyssey 2010). So whether two sets of points are one
+speaker's is a ratio of likelihoods that knows how much was heard of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, TypeAlias
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from streamser.errors import ModelError
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
+
+_NEVER: Final = -np.inf
+_LEARNT: Final = ("mean", "directions", "spread", "lively")
+_REFINED: Final = 5
+"""Rounds of moving single pieces of evidence between clusters; most need two."""
+
+
+class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
+    """Hold where voices [D] lie: x [d] = (voice - ``mean`` [D]) @ ``directions`` [D, d].
+
+    ``spread`` [d] is how people differ, in variances of one person's own voice. How lively a voice
+    is (arousal: about 0 where neutral, 1 in anger or joy) is (voice - ``mean``) @ ``lively`` [D].
+
+    ``alike`` is which share of a voice's variance the windows of one utterance have in common,
+    ``moods`` which share remains in common however much was heard of one speaker, and ``excited``
+    how much more of it for each unit of liveliness between two clusters. ``homes`` is by how many
+    people that nobody heard the middle of all people at a microphone is held at ``mean``.
+    """
+
+    mean: Numbers
+    directions: Numbers
+    spread: Numbers
+    lively: Numbers
+    alike: float = 0.1
+    moods: float = 0.13
+    excited: float = 0.3
+    homes: float = 0.6
+
+    def points(self, voices: Sequence[npt.ArrayLike]) -> Numbers:
+        """Place unit vectors [n, D], [n, d + 1]: in the space, and how lively each is.
+
+        Raises ``ValueError`` for vectors of another size.
+        """
+        exact = np.asarray(voices, np.float64)
+        if exact.shape[1:] != self.mean.shape:
+            raise ValueError(f"voices of {len(self.mean)} numbers, not of {exact.shape[-1]}")
+        centred = exact - self.mean
+        return np.column_stack([centred @ self.directions, centred @ self.lively])
+
+    def evidence(self, points: Numbers) -> Evidence:
+        """Weigh the points [n, d + 1] of one stretch: n count as 1 / (a + (1 - a) / n)."""
+        weight = 1.0 / (self.alike + (1.0 - self.alike) / len(points))
+        middle = points.mean(axis=0)
+        return Evidence(weight, weight * middle[:-1], weight * float(middle[-1]))
+
+    def likelihood(self, weight: npt.ArrayLike, total: Numbers) -> Numbers:
+        """Return the log-likelihood that evidence, [...] and [..., d], is of one speaker.
+
+        Less what is the same for any partition of the same points.
+        """
+        grown = 1.0 + np.asarray(weight, np.float64)[..., None] * self.spread
+        found: Numbers = 0.5 * (total**2 * self.spread / grown - np.log(grown)).sum(axis=-1)
+        return found
+
+
+class Evidence(msgspec.Struct, frozen=True, eq=False):
+    """Hold what was heard of one voice: sums over points, and what they weigh in points.
+
+    ``total`` [d] is where they lie, ``lively`` how lively they are.
+    """
+
+    weight: float
+    total: Numbers
+    lively: float
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            self.weight + other.weight, self.total + other.total, self.lively + other.lively
+        )
+
+    def moved(self, offset: Numbers) -> Evidence:
+        """Return the same evidence where the middle of all people is elsewhere, [d]."""
+        return Evidence(self.weight, self.total - self.weight * offset, self.lively)
+
+
+class _Sums(msgspec.Struct, eq=False):
+    """Keep evidence of many voices in arrays: [...], [..., d] and [...]."""
+
+    weight: Numbers
+    total: Numbers
+    lively: Numbers
+
+    def gains(self, space: VoiceSpace, others: _Sums) -> Numbers:
+        """Return how much likelier, in nats, it is that both are one speaker's than two's.
+
+        Shapes broadcast; nothing weighs nothing. However much was heard in one mood, it says
+        little of how somebody sounds in another: 1 / weight never falls below what moods leave.
+        """
+        one = self.lively / np.maximum(self.weight, 1e-9)
+        two = others.lively / np.maximum(others.weight, 1e-9)
+        left = space.moods + space.excited * np.abs(one - two)
+        own, theirs = 1.0 / (1.0 + left * self.weight), 1.0 / (1.0 + left * others.weight)
+        mine, yours = self.total * own[..., None], others.total * theirs[..., None]
+        own, theirs = own * self.weight, theirs * others.weight
+        found: Numbers = space.likelihood(own + theirs, mine + yours)
+        return found - space.likelihood(own, mine) - space.likelihood(theirs, yours)
+
+
+@cache
+def read_space(path: Path) -> VoiceSpace:
+    """Read the space of an embedder, once, as ``tools.speakers.space`` writes it.
+
+    Raises ``ModelError`` where it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            parts = {name: kept[name].astype(np.float64) for name in _LEARNT}
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ModelError(f"{path} holds no space of voices: {error}") from None
+    size, dimensions = parts["directions"].shape
+    shapes = {"mean": (size,), "spread": (dimensions,), "lively": (size,)}
+    if any(parts[name].shape != shape for name, shape in shapes.items()):
+        raise ModelError(f"{path} holds no space of voices: its parts do not fit")
+    return VoiceSpace(**parts)
+
+
+def plain_space(size: int, likeness: float) -> VoiceSpace:
+    """Return the space of an embedder of which only the size and a likeness are known.
+
+    ``likeness`` in (0, 1) is the mean cosine between voices of one speaker; those of two have 0.
+    Raises ``ValueError`` for others.
+    """
+    if not 0.0 < likeness < 1.0:
+        raise ValueError(f"a likeness of voices must lie between 0 and 1, not {likeness}")
+    return VoiceSpace(
+        mean=np.zeros(size),
+        directions=np.eye(size) * np.sqrt(size / (1.0 - likeness)),
+        spread=np.full(size, likeness / (1.0 - likeness)),
+        lively=np.zeros(size),
+    )
+
+
+def runs(space: VoiceSpace, points: Numbers, sure: float) -> list[tuple[int, int]]:
+    """Part the points [n, d] of one utterance, in order, where the voice changes.
+
+    Neighbours are joined, likeliest first, until it is likelier by ``sure`` (in nats) that any
+    two are of two people. Returns the first and the index after the last of each run.
+    """
+    found = [(index, index + 1) for index in range(len(points))]
+    held = [space.evidence(points[first:last]) for first, last in found]
+    gains = [_gain(space, one, two) for one, two in pairwise(held)]
+    while gains:
+        best = int(np.argmax(gains))
+        if gains[best] < -sure:
+            break
+        found[best : best + 2] = [(found[best][0], found[best + 1][1])]
+        held[best : best + 2] = [space.evidence(points[slice(*found[best])])]
+        del gains[best]
+        for left in (best - 1, best):
+            if 0 <= left < len(gains):
+                gains[left] = _gain(space, held[left], held[left + 1])
+    return found
+
+
+def _gain(space: VoiceSpace, one: Evidence, two: Evidence) -> float:
+    # One utterance, one mood: neighbours are compared for what they are.
+    both = one + two
+    weights = np.array([one.weight, two.weight, both.weight])
+    parts = space.likelihood(weights, np.stack([one.total, two.total, both.total]))
+    return float(parts[2] - parts[0] - parts[1])
+
+
+def cluster(
+    space: VoiceSpace,
+    evidence: Sequence[Evidence],
+    *,
+    threshold: float,
+    most: int,
+    known: Sequence[int | None] | None = None,
+) -> list[int]:
+    """Say which pieces of evidence are one speaker's; a number a piece, in no order.
+
+    Two are joined, likeliest first, while that is likelier by ``threshold`` (in nats) than that
+    they are two people; and on, while there are more than ``most``. ``known`` is a number for
+    whose speaker is known: the same are joined first, and different ones never are. Then single
+    pieces whose speaker is not known move to where they fit better.
+    """
+    owners = list(known) if known is not None else [None] * len(evidence)
+    labels = _joined_known(owners)
+    labels = _joined(space, evidence, labels, owners, threshold, most)
+    return _refined(space, evidence, labels, owners)
+
+
+def offset(space: VoiceSpace, evidence: Sequence[Evidence], labels: Sequence[int]) -> Numbers:
+    """Return where the middle of all people lies at this microphone, [d].
+
+    What a room and a language do to all voices alike; so far from ``mean`` as the speakers'
+    own middle says, and the less so the fewer they are.
+    """
+    sums: dict[int, Evidence] = {}
+    for label, each in zip(labels, evidence, strict=True):
+        sums[label] = sums[label] + each if label in sums else each
+    middle: Numbers = sum(
+        (each.total / each.weight for each in sums.values()), np.zeros(len(space.spread))
+    ) / (space.homes + len(sums))
+    return middle
+
+
+def _joined_known(owners: Sequence[int | None]) -> npt.NDArray[np.int64]:
+    first: dict[int, int] = {}
+    labels = [
+        index if owner is None else first.setdefault(owner, index)
+        for index, owner in enumerate(owners)
+    ]
+    return np.array(labels, np.int64)
+
+
+def _joined(
+    space: VoiceSpace,
+    evidence: Sequence[Evidence],
+    labels: npt.NDArray[np.int64],
+    owners: Sequence[int | None],
+    threshold: float,
+    most: int,
+) -> npt.NDArray[np.int64]:
+    labels = labels.copy()
+    sums = _summed(evidence, labels, len(labels))
+    alive = np.zeros(len(labels), bool)
+    alive[labels] = True
+    taken = np.array([owner is not None for owner in owners])
+    pairs = _Sums(sums.weight[:, None], sums.total[:, None], sums.lively[:, None])
+    gains = pairs.gains(space, sums)
+    gains[taken[:, None] & taken] = _NEVER
+    gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
+    np.fill_diagonal(gains, _NEVER)
+    while (count := int(alive.sum())) > 1:
+        one, two = sorted(np.unravel_index(int(gains.argmax()), gains.shape))
+        best = gains[one, two]
+        if best == _NEVER or (best < threshold and count <= most):
+            break
+        sums.weight[one] += sums.weight[two]
+        sums.total[one] += sums.total[two]
+        sums.lively[one] += sums.lively[two]
+        labels[labels == two] = one
+        alive[two] = False
+        taken[one] |= taken[two]
+        joined = _Sums(sums.weight[one], sums.total[one], sums.lively[one])
+        fresh = joined.gains(space, sums)
+        fresh[~alive] = _NEVER
+        fresh[one] = _NEVER
+        if taken[one]:
+            fresh[taken] = _NEVER
+        gains[one], gains[:, one] = fresh, fresh
+        gains[two], gains[:, two] = _NEVER, _NEVER
+    return labels
+
+
+def _summed(evidence: Sequence[Evidence], labels: npt.NDArray[np.int64], clusters: int) -> _Sums:
+    sums = _Sums(
+        np.zeros(clusters), np.zeros((clusters, len(evidence[0].total))), np.zeros(clusters)
+    )
+    for label, each in zip(labels, evidence, strict=True):
+        sums.weight[label] += each.weight
+        sums.total[label] += each.total
+        sums.lively[label] += each.lively
+    return sums
+
+
+def _refined(
+    space: VoiceSpace,
+    evidence: Sequence[Evidence],
+    labels: npt.NDArray[np.int64],
+    owners: Sequence[int | None],
+) -> list[int]:
+    """Move single pieces between clusters; a cluster never becomes empty."""
+    names, numbered = np.unique(labels, return_inverse=True)
+    free = np.array([owner is None for owner in owners])
+    each_of = np.arange(len(evidence))
+    alone = _summed(evidence, each_of, len(evidence))
+    pieces = _Sums(alone.weight[:, None], alone.total[:, None], alone.lively[:, None])
+    for _ in range(_REFINED):
+        member = numbered[:, None] == np.arange(len(names))
+        sums = _summed(evidence, numbered, len(names))
+        # What each cluster has without the piece itself, [pieces, clusters].
+        rest = _Sums(
+            np.maximum(sums.weight - member * pieces.weight, 0.0),
+            sums.total - member[..., None] * pieces.total,
+            sums.lively - member * pieces.lively,
+        )
+        gains = pieces.gains(space, rest)
+        best = gains.argmax(axis=1)
+        gained = gains[each_of, best] - gains[each_of, numbered]
+        moving = free & (member.sum(axis=0)[numbered] > 1) & (gained > 0)
+        if not moving.any():
+            break
+        for number in np.unique(numbered[moving]):
+            leaving = np.flatnonzero(moving & (numbered == number))
+            leaving = leaving[np.argsort(-gained[leaving], kind="stable")]
+            # Never all of a cluster: it would be gone.
+            leaving = leaving[: int((numbered == number).sum()) - 1]
+            numbered[leaving] = best[leaving]
+    return [int(number) for number in numbered]

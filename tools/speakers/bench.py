@@ -1,0 +1,160 @@
+"""Measure how well voices at one microphone are told apart: ``python -m tools.speakers.bench``.
+
+Makes meetings of DIR's emodb/, ravdess_eval/, speech/ and noise_rir/, lets them be heard as a
+session hears them, and judges who was said to speak, at once and after correction. An hour on
+one core, most of it to describe voices; ``--keep`` keeps what was heard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from streamser.audio.clip import SAMPLE_RATE
+from streamser.cli.console import ending_soon, mend_streams, tell
+from streamser.errors import StreamserError
+from streamser.machine import describe_machine
+from streamser.speech.diarisation import Spoken, Telling
+from streamser.speech.speakers import BUNDLED, SpeakerEmbedder, load_embedder, space_of
+from streamser.speech.vad import load_silero
+from tools.reporting import Files, Page, publish, shown_command
+from tools.speakers.hearing import Kept, SpaceOf, diarise, hear
+from tools.speakers.meetings import Meeting, cells, make_meetings
+from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
+from tools.speakers.scoring import Told, judge
+from tools.speakers.trials import TRIALS
+from tools.speakers.voices import Part
+
+__all__ = ["Bench", "main", "run_bench", "run_trials"]
+
+_LIKENESS = 0.6
+"""Of voices of one speaker, where the embedder is another than the bundled one."""
+PROGRAM = "python -m tools.speakers.bench"
+
+
+class Bench(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what is measured: so many meetings of each kind, by the voices of one side.
+
+    ``told``: the number of people is told before a meeting.
+    """
+
+    data: Path
+    part: Part = "judge"
+    count: int = 4
+    seed: int = 1
+    told: bool = False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    mend_streams()
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given)
+    bench = Bench(
+        data=options.data,
+        part="tune" if options.tune else "judge",
+        count=options.meetings,
+        seed=options.seed,
+        told=options.told,
+    )
+    files = Files(json=options.json, markdown=options.markdown)
+    try:
+        files.check()
+        with ending_soon():
+            embedder = load_embedder(options.embedder)
+            space = space_of(options.embedder, _LIKENESS)
+            if options.trials:
+                tried = run_trials(bench, embedder, space, Kept(options.keep))
+                page = Page(title="What was tried", sections=(trials_section(tried),))
+                publish(page, Files(markdown=options.markdown), None)
+                return 0
+            judged = run_bench(bench, embedder, space, Kept(options.keep))
+        report = SpeakersReport(
+            command=shown_command(PROGRAM, given),
+            seed=bench.seed,
+            machine=describe_machine(),
+            part=bench.part,
+            count=bench.count,
+            told=bench.told,
+            embedder=embedder.name,
+            judged=judged,
+        )
+        publish(speakers_page(report), files, report)
+    except StreamserError as error:
+        print(f"streamser: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run_bench(
+    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept
+) -> tuple[Judged, ...]:
+    """Judge all meetings; raises ``ConfigError`` where ``bench.data`` lacks some recordings."""
+    return tuple(
+        _judged(meeting, heard, space, told=bench.told)
+        for meeting, heard in _heard(bench, embedder, kept)
+    )
+
+
+def run_trials(
+    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept
+) -> dict[str, tuple[Judged, ...]]:
+    """Judge all meetings in each way that was tried; raises as ``run_bench`` does."""
+    found: dict[str, list[Judged]] = {name: [] for name in TRIALS}
+    for meeting, heard in _heard(bench, embedder, kept):
+        for name, trial in TRIALS.items():
+            found[name].append(_scored(meeting, *trial(heard, space)))
+    return {name: tuple(judged) for name, judged in found.items()}
+
+
+def _heard(
+    bench: Bench, embedder: SpeakerEmbedder, kept: Kept
+) -> Iterator[tuple[Meeting, tuple[Spoken, ...]]]:
+    silero = load_silero()
+    number = bench.count * len(cells(bench.part))
+    made = make_meetings(bench.data, bench.part, bench.count, bench.seed)
+    for done, meeting in enumerate(made, 1):
+        name = f"{bench.part} {bench.seed} {meeting.name}"
+        heard = kept.read(name)
+        if heard is None:
+            heard = hear(meeting, silero, embedder)
+            kept.write(name, heard)
+        yield meeting, heard
+        if done % 10 == 0:
+            tell(f"{done} of {number} meetings")
+
+
+def _judged(meeting: Meeting, heard: Sequence[Spoken], space: SpaceOf, *, told: bool) -> Judged:
+    telling = Telling(most=meeting.people, exactly=True) if told else Telling()
+    return _scored(meeting, *diarise(heard, space, telling))
+
+
+def _scored(meeting: Meeting, once: Sequence[Told], final: Sequence[Told]) -> Judged:
+    seconds = len(meeting.samples) / SAMPLE_RATE
+    return Judged(meeting.name, meeting.cell, seconds, judge(meeting, once), judge(meeting, final))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description="Measure how well voices at one microphone are told apart."
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="folder of the recordings")
+    add("--meetings", type=int, default=4, metavar="N", help="meetings of each kind [4]")
+    add("--seed", type=int, default=1, metavar="N", help="what is drawn [1]")
+    add("--embedder", default=BUNDLED, metavar="NAME", help="or module:factory [campplus]")
+    add("--tune", action="store_true", help="the voices that thresholds were set by")
+    add("--told", action="store_true", help="tell how many people there are")
+    add("--trials", action="store_true", help="judge what was tried beside what stands")
+    add("--keep", type=Path, metavar="DIR", help="keep what was heard; go on from there")
+    add("--json", type=Path, metavar="FILE", help="write all figures")
+    add("--markdown", type=Path, metavar="FILE", help="write the report")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
