@@ -77,7 +77,7 @@ class FrameProtocol(asyncio.Protocol, Generic[_M]):
 
     def send(self, message: msgspec.Struct) -> None:
         """Send a message, unless the other end is gone; never waits."""
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame(message))
 
     def close(self) -> None:
@@ -93,11 +93,14 @@ class FrameProtocol(asyncio.Protocol, Generic[_M]):
 
 _ROOM: Final = 16 * 1024
 Bench = Literal["words", "emotion"]
-_PLACES: Final[tuple[Bench, ...]] = ("words", "emotion")
+Station = Literal[Bench, "hearing"]
+_PLACES: Final[tuple[Station, ...]] = ("words", "emotion", "hearing")
 
 
 class InHand(msgspec.Struct, frozen=True):
     """Hold the utterances that models are busy with, as session and number; and why they stopped.
+
+    Of the thread that hears: the session it is at, with the number 0.
 
     ``stuck`` is a line, where they did not answer in time.
     """
@@ -112,13 +115,13 @@ class BlameBoard:
     def __init__(self, context: BaseContext) -> None:
         self._memory: Any = context.RawArray("c", len(_PLACES) * _ROOM)
 
-    def note(self, bench: Bench, in_hand: InHand) -> None:
+    def note(self, station: Station, in_hand: InHand) -> None:
         """Write down what is begun; nothing, once it is done."""
         data = msgspec.msgpack.encode(in_hand)
         if len(data) > _ROOM - _LENGTH:
             data = msgspec.msgpack.encode(InHand(in_hand.utterances[:64], in_hand.stuck))
-        begin = _PLACES.index(bench) * _ROOM
-        view = memoryview(self._memory).cast("B")
+        begin = _PLACES.index(station) * _ROOM
+        view = self._view()
         # The length last: who reads half of it reads what was there before.
         view[begin : begin + _LENGTH] = bytes(_LENGTH)
         view[begin + _LENGTH : begin + _LENGTH + len(data)] = data
@@ -126,7 +129,7 @@ class BlameBoard:
 
     def read(self) -> Sequence[InHand]:
         """Return what each kind of models was busy with, where that can be read."""
-        view = memoryview(self._memory).cast("B")
+        view = self._view()
         found = []
         for place in range(len(_PLACES)):
             begin = place * _ROOM
@@ -138,3 +141,6 @@ class BlameBoard:
                 except msgspec.DecodeError:
                     continue
         return found
+
+    def _view(self) -> memoryview:
+        return memoryview(self._memory).cast("B")

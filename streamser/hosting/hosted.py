@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import TypeVar, cast
 
@@ -64,7 +64,8 @@ once, so that a loop that was held up does not take what waits in its sockets fo
 class HostedSession:
     """Drive one session on the event loop's thread.
 
-    ``changed`` is called whenever there is something to ``take``.
+    ``changed`` is called whenever there is something to ``take``; what is done meanwhile for the
+    session is done ``at`` it.
     """
 
     def __init__(
@@ -74,9 +75,11 @@ class HostedSession:
         workers: WorkerPair,
         changed: Callable[[HostedSession], None],
         life: int = 0,
+        at: Callable[[str], AbstractContextManager[None]] = nullcontext,  # type: ignore[assignment]
     ) -> None:
         self.session_id = config.session_id
         self._life = life
+        self._at = at
         self._config = config
         self._session = session
         self._workers = workers
@@ -84,7 +87,7 @@ class HostedSession:
         self._loop = asyncio.get_running_loop()
         self._runner = SessionRunner(session, workers, self._post, _clock(config))
         self._events: list[SessionEvent] = []
-        self._refusals: list[ErrorBody] = []
+        self._refusals: list[tuple[int, ErrorBody]] = []
         self._lapses: list[tuple[int, Lapse]] = []
         self._fault: str | None = None
         self._applied = 0
@@ -131,7 +134,7 @@ class HostedSession:
         try:
             self._follow(item)
         except RefusedError as refused:
-            self._refusals.append(refused.body)
+            self._refusals.append((self._applied, refused.body))
         except Exception as error:
             self._fail(error)
         self._applied += 1
@@ -245,7 +248,8 @@ class HostedSession:
         if self._left:
             return
         try:
-            self._add(self._runner.resolve(request, outcome))
+            with self._at(self.session_id):
+                self._add(self._runner.resolve(request, outcome))
         except Exception as error:
             self._fail(error)
         self._after()
@@ -257,7 +261,8 @@ class HostedSession:
         quiet = time.monotonic() - self._last_sound >= _QUIET_S
         passed = to_samples(1000 * _QUIET_S) if quiet else 0
         try:
-            found = self._runner.lapse(passed, all_heard=not self._expects_more)
+            with self._at(self.session_id):
+                found = self._runner.lapse(passed, all_heard=not self._expects_more)
         except Exception as error:
             found = []
             self._fail(error)

@@ -15,7 +15,7 @@ import msgspec
 
 from streamser.hosting.channel import BlameBoard, FrameProtocol, InHand
 from streamser.hosting.process import STUCK, host_sessions
-from streamser.hosting.records import FromWorker, Hosted, WorkerLoad
+from streamser.hosting.records import FromWorker, Hosted, NotLoaded, WorkerLoad
 from streamser.machine import use_one_blas_thread
 from streamser.settings import Settings
 
@@ -48,6 +48,8 @@ class WorkerLink:
         """Those that live there, the longest first."""
         self.busy = 0.0
         """Share of a core that it took between the last two times it told."""
+        self.refused: NotLoaded | None = None
+        """Why its models cannot be had, if it has said so."""
         self._on_message = on_message
         self._on_end = on_end
         use_one_blas_thread()

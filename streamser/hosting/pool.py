@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from streamser.errors import ConfigError, ModelError, StreamserError
+from streamser.events import EmotionCompleted
 from streamser.hosting.link import WorkerLink
 from streamser.hosting.records import (
     FromWorker,
@@ -71,7 +72,6 @@ class WorkerProcesses:
         self._lost = 0
         self._backoff = Backoff()
         self._first: asyncio.Future[Hosted] | None = None
-        self._refused: NotLoaded | None = None
         self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: list[WorkerLink] = []
@@ -153,6 +153,8 @@ class WorkerProcesses:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(link.how_it_ended() for link in self._ended))
+        for session in list(self._sessions.values()):
+            session.give_up("shutting down")
 
     async def _spawn(self) -> None:
         numbers = {link.number for link in self._links}
@@ -168,21 +170,20 @@ class WorkerProcesses:
                 session = self._sessions.get(session_id)
                 if session is not None and session.link is link:
                     session.note(message)
+                if any(isinstance(event, EmotionCompleted) for event in message.events):
+                    self._backoff.reset()
             case WorkerLoad():
                 link.note_load(message)
                 for report in message.batches:
                     self._watch(report)
-                if message.batches:
-                    self._backoff.reset()
             case Said(line):
                 if line not in self._told:
                     self._told.add(line)
                     self._tell(line)
             case NotLoaded():
-                self._refused = message
+                link.refused = message
             case Hosted():
                 link.hosted = message
-                self._refused = None
                 if self._first is not None and not self._first.done():
                     self._first.set_result(message)
                 for session in self._sessions.values():
@@ -209,22 +210,24 @@ class WorkerProcesses:
             self._ended.append(link)
             return
         for session in lost:
-            self._place(session)
+            if session.is_hopeless:
+                session.give_up("workers were lost over this stream, one after the other")
+            else:
+                self._place(session)
         self._go(self._replace(link))
 
     async def _replace(self, link: WorkerLink) -> None:
         """Let another worker take the place of one that is gone."""
-        refused, self._refused = self._refused, None
         how = await link.how_it_ended()
         if self._first is not None and not self._first.done():
-            self._first.set_exception(_error_of(refused, how))
+            self._first.set_exception(_error_of(link.refused, how))
             return
-        if refused is None:
+        if link.refused is None:
             logger.error("%s; its sessions go on elsewhere", how)
             self._lost_stats += WorkerStats(stuck=1) if link.was_stuck else WorkerStats(died=1)
             pause_s = self._backoff.lost()
         else:
-            logger.error("the models cannot be loaded again: %s", refused.message)
+            logger.error("the models cannot be loaded again: %s", link.refused.message)
             self._lost_stats += WorkerStats(not_loaded=1)
             pause_s = self._backoff.not_loaded()
         await asyncio.sleep(pause_s)
@@ -274,7 +277,7 @@ class WorkerProcesses:
                 if link.hosted is None:
                     if worker.load_s and now - link.since > worker.load_s:
                         why = f"the models did not load within {worker.load_s:g} s (worker.load_s)"
-                        self._refused = NotLoaded(ModelError.code, why, False)
+                        link.refused = NotLoaded(ModelError.code, why, False)
                         link.kill()
                     continue
                 # Of the time that we were held up ourselves, nothing is known of others.

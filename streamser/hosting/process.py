@@ -13,7 +13,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import parent_process
 from typing import Final
@@ -77,7 +78,7 @@ def host_sessions(link: socket.socket, settings: Settings, board: BlameBoard) ->
         link.sendall(frame(NotLoaded(ModelError.code, why, False)))
         return
     link.sendall(frame(hosted))
-    asyncio.run(_SessionWorker(make_vad, workers, batches).run(link))
+    asyncio.run(_SessionWorker(make_vad, workers, batches, board).run(link))
     # Models that hang must not keep the process.
     os._exit(0)
 
@@ -86,9 +87,14 @@ class _SessionWorker:
     """Host sessions for whoever is at the other end of a socket."""
 
     def __init__(
-        self, make_vad: Callable[[], Vad], workers: WorkerPair, batches: list[BatchReport]
+        self,
+        make_vad: Callable[[], Vad],
+        workers: WorkerPair,
+        batches: list[BatchReport],
+        board: BlameBoard,
     ) -> None:
         self._make_vad = make_vad
+        self._board = board
         self._workers = workers
         self._batches = batches
         self._sessions: dict[str, HostedSession] = {}
@@ -109,7 +115,8 @@ class _SessionWorker:
             case Give(session_id, item):
                 session = self._sessions.get(session_id)
                 if session is not None:
-                    session.apply(item)
+                    with self._at(session_id):
+                        session.apply(item)
             case Open():
                 self._open(message)
             case Leave(session_id):
@@ -124,12 +131,20 @@ class _SessionWorker:
     def _open(self, asked: Open) -> None:
         config, workers = asked.config, self._workers
         session = ResumableSession(config, self._make_vad(), workers.new_speaker)
-        hosted = HostedSession(config, session, workers, self._note, asked.life)
+        hosted = HostedSession(config, session, workers, self._note, asked.life, self._at)
         self._sessions[config.session_id] = hosted
-        if asked.past is not None:
-            hosted.resume(asked.past)
-        else:
-            hosted.begin(asked.voice)
+        with self._at(config.session_id):
+            if asked.past is not None:
+                hosted.resume(asked.past)
+            else:
+                hosted.begin(asked.voice)
+
+    @contextmanager
+    def _at(self, session_id: str) -> Iterator[None]:
+        """Keep on the board which session is at work: what it runs may be anybody's, and crash."""
+        self._board.note("hearing", InHand(((session_id, 0),)))
+        yield
+        self._board.note("hearing", InHand())
 
     def _note(self, session: HostedSession) -> None:
         if not self._changed:
@@ -140,7 +155,8 @@ class _SessionWorker:
         """Tell of all sessions what has become of them in this turn of the loop, each at once."""
         changed, self._changed = self._changed, {}
         for session_id, session in changed.items():
-            told = session.take()
+            with self._at(session_id):
+                told = session.take()
             if told.closed:
                 self._sessions.pop(session_id, None)
             self._link.send(told)

@@ -129,7 +129,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Say what has become of a session since the last time.
 
     ``life`` counts the places where it has lived: what a former one says does not count.
-    ``position`` samples are over, ``pending`` finals are with the models.
+    ``refusals`` are of inputs, by their number. ``position`` samples are over, ``pending`` finals
+    are with the models.
     ``lapses`` are times that passed by themselves and ended something: each with the inputs that
     were over by then. ``point`` is where another could go on from, once that has moved. ``closed``:
     this is the last. ``fault`` is what has failed, in a line.
@@ -138,7 +139,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     session_id: str
     life: int = 0
     events: list[SessionEvent] = []
-    refusals: list[ErrorBody] = []
+    refusals: list[tuple[int, ErrorBody]] = []
     position: int = 0
     pending: int = 0
     lapses: list[tuple[int, Lapse]] = []

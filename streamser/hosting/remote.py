@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamser import events
+from streamser.errors import ModelError
 from streamser.events import SessionEvent
 from streamser.hosting.link import WorkerLink
 from streamser.hosting.records import (
@@ -32,6 +33,8 @@ from streamser.pipeline.restart import RestartPoint, Resumption
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
 
 _SAMPLE_BYTES = 4
+_CHANCES = 3
+"""Workers that may be lost over a session before it is given up."""
 
 
 class _Entry(msgspec.Struct, frozen=True, eq=False):
@@ -106,6 +109,14 @@ class Journal:
         self._heard = told.position
         for index, lapse in told.lapses:
             self._insert(index, lapse)
+        if told.refusals:
+            # What was refused once is not asked again.
+            refused = {index for index, _ in told.refusals}
+            self._entries = deque(
+                entry
+                for entry in self._entries
+                if entry.index not in refused or isinstance(entry.item, Push | Lapse)
+            )
         for event in told.events:
             self._note_event(event)
         if told.point is not None:
@@ -224,6 +235,8 @@ class RemoteSession:
         """Where it lives; ``None`` while it waits for a home."""
         self.homeless_at: float | None = None
         self._life = 0
+        self._given_up: str | None = None
+        self._losses = 0
         self._model = config.models.emotion
         self._listener: Listener | None = listener
         self._let_go = let_go
@@ -240,7 +253,12 @@ class RemoteSession:
         return self._journal.kept_bytes
 
     def apply(self, item: SessionInput) -> None:
-        """Give the session something, as soon as it has a home."""
+        """Give the session something, as soon as it has a home.
+
+        Raises ``ModelError`` where it was given up.
+        """
+        if self._given_up is not None:
+            raise ModelError(self._given_up)
         self._journal.give(item)
         if self.link is not None:
             self.link.send(Give(self.session_id, item))
@@ -280,6 +298,8 @@ class RemoteSession:
         if told.life != self._life:
             return
         self._journal.note(told)
+        if told.point is not None:
+            self._losses = 0
         if self._listener is not None:
             self._listener(told)
         if told.closed:
@@ -287,8 +307,16 @@ class RemoteSession:
             self._let_go(self)
 
     def blame(self, utterance: int) -> None:
-        """Take note that models were lost over an utterance."""
-        self._journal.blame(utterance)
+        """Take note that models were lost over an utterance; 0: a worker was over the session."""
+        if utterance:
+            self._journal.blame(utterance)
+        else:
+            self._losses += 1
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Return whether worker after worker was lost over it, with nothing told in between."""
+        return self._losses >= _CHANCES
 
     def give_up(self, why: str) -> None:
         """Tell that what is over and has no final has failed, and that the session has."""
@@ -309,4 +337,5 @@ class RemoteSession:
         listener, self._listener = self._listener, None
         if listener is not None:
             listener(told)
+        self._given_up = why
         self._let_go(self)

@@ -281,9 +281,10 @@ class EmotionServer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
         self._subscribers.disconnect_all()
-        await self._port.close()
         if self._sessions is not None:
+            # A connection waits for its stream, and the port for its connections.
             self._sessions.abandon_all()
+        await self._port.close()
         # Models that are still on their way have nothing to tell.
         await self._let_models_go(
             0.0 if self._sessions is None else max(0.0, until - time.monotonic())

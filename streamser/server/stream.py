@@ -324,7 +324,7 @@ class LiveStream:
     def _on_told(self, told: Told) -> None:
         for event in told.events:
             self._owner.on_event(event)
-        for refusal in told.refusals:
+        for _, refusal in told.refusals:
             self._owner.on_refusal(refusal)
         self._pending = told.pending
         if told.fault is not None:

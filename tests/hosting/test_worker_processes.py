@@ -28,10 +28,13 @@ from tests.server.serving import (
     dial,
     encode,
     finals_of,
+    of_kind,
     patience,
     serving,
     whole,
 )
+
+COMMITTED = "input_audio_buffer.committed"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
 
@@ -73,6 +76,11 @@ class Speaker:
 
     def adapt(self, features):
         self.learnt += 1
+        trouble = FOLDER / "trouble"
+        if trouble.exists() and trouble.read_text().split()[:2] == ["adapts", str(self.learnt)]:
+            with (FOLDER / "marks").open("a") as file:
+                file.write("x")
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def snapshot(self):
         return str(self.learnt).encode()
@@ -229,6 +237,80 @@ async def played(flags: dict[str, Any]) -> list[Told]:
     """Play the conversation and return its finals."""
     async with serving(flags) as server:
         return finals_of(await whole(server, SOUND))
+
+
+def test_a_stream_that_costs_worker_after_worker_is_given_up(troubled: Path) -> None:
+    """What learns of its speaker may crash as well; others would go down with it for ever."""
+    (troubled / "trouble").write_text("adapts 2 9")
+
+    async def scene() -> tuple[list[Told], int | None, list[Told], int]:
+        flags = {**ONE, "emotion.model": "troubled", "server.shutdown_s": 0.5}
+        async with serving(flags) as server:
+            async with dial(server) as wire:
+                await wire.sound(SOUND)
+                told = await wire.rest()
+            (troubled / "trouble").unlink()
+            while not server._host.is_ready:
+                await asyncio.sleep(0.01)
+            after = finals_of(await whole(server, SOUND))
+            return told, wire.code, after, server._host.stats.died
+
+    told, code, after, died = asyncio.run(patience(scene()))
+    assert died == 3
+    assert code == 1011
+    committed = [each["item_id"] for each in of_kind(told, COMMITTED)]
+    assert [each["item_id"] for each in finals_of_items(told)] == committed
+    assert [each["error"]["code"] for each in of_kind(told, "error")] == ["internal_error"]
+    assert len(after) == 4
+
+
+def finals_of_items(told: Sequence[Told]) -> list[Told]:
+    """Pick the one final that each item gets."""
+    return of_kind(told, EMOTION, FAILED)
+
+
+def test_a_server_without_a_worker_ends_all_the_same(troubled: Path) -> None:
+    """Models cannot be had any more, and a stream waits for a home: its finals fail."""
+
+    async def scene() -> tuple[list[Told], float]:
+        flags = {**ONE, "emotion.model": "troubled", "server.shutdown_s": 0.5}
+        async with serving(flags) as server, dial(server) as wire:
+            await wire.sound(SOUND[:HALF])
+            told = await wire.until(EMOTION)
+            (troubled / "troubled.py").write_text("raise RuntimeError('it is broken now')")
+            os.kill(pids()[0], signal.SIGKILL)
+            while server._host.is_ready:
+                await asyncio.sleep(0.01)
+            began = asyncio.get_running_loop().time()
+            await server.stop()
+            took = asyncio.get_running_loop().time() - began
+            return told + await wire.rest(), took
+
+    told, took = asyncio.run(patience(scene()))
+    committed = [each["item_id"] for each in of_kind(told, COMMITTED)]
+    assert [each["item_id"] for each in finals_of_items(told)] == committed
+    assert took < 30.0
+
+
+def test_what_was_refused_is_not_refused_again_where_a_stream_goes_on() -> None:
+    """The client has been told."""
+
+    async def scene() -> list[Told]:
+        async with serving(ONE) as server, dial(server) as wire:
+            await wire.sound(bytes(16_000))
+            await wire.send("input_audio_buffer.commit", event_id="c1")
+            told = await wire.until("error")
+            for _ in range(2):
+                os.kill(pids()[0], signal.SIGKILL)
+                while server._host.is_ready:
+                    await asyncio.sleep(0.01)
+                await wire.sound(SOUND[:HALF])
+                told += await wire.until(EMOTION)
+            return told + await wire.finish()
+
+    told = asyncio.run(patience(scene()))
+    check_stream(told)
+    assert len(of_kind(told, "error")) == 1
 
 
 def test_memory_that_runs_out_costs_no_final(troubled: Path) -> None:

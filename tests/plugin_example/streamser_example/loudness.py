@@ -41,7 +41,7 @@ class Loudness:
 
 
 class LoudnessSpeaker:
-    """Know how loud one session's speaker usually is; `serve` pickles it."""
+    """Know how loud one session's speaker usually is."""
 
     def __init__(self) -> None:
         self._heard = 0
