@@ -129,7 +129,9 @@ class Utterances(list[Utterance]):
 
         For events of the one session that they are from; most change nothing.
         """
-        if isinstance(event, SpeakersChanged) or getattr(event, "parts", ()):
+        if isinstance(event, SpeakersChanged) or (
+            isinstance(event, EmotionCompleted) and event.parts
+        ):
             self[:] = (attributed(spoken, event) for spoken in self)
 
     def to_frame(self, *, parts: bool = False) -> pandas.DataFrame:
