@@ -75,7 +75,6 @@ export class Setup {
     if (mode !== this.form.dataset.mode) this.look(mode);
     this.form.dataset.mode = mode;
     this.fields.speaker.disabled = this.several.checked;
-    document.getElementById("consent-voices").hidden = !this.several.checked;
     // Nothing opens a microphone without this tick; watching opens none.
     this.enter.disabled = join && !this.agree.checked;
     this.enter.textContent = join ? "Join with the microphone" : "Watch";

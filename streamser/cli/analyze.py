@@ -26,7 +26,16 @@ from streamser.cli.batch import (
 )
 from streamser.cli.console import as_utf8, clock, complain, for_json, leaving_at_once, signed, tell
 from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
-from streamser.cli.options import Common, Track, is_same, takes_settings
+from streamser.cli.options import (
+    Common,
+    Enrolled,
+    ToldApart,
+    Track,
+    is_same,
+    read_enrolled,
+    speakers_flag,
+    takes_settings,
+)
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import (
@@ -121,6 +130,8 @@ def analyze(
             " learnt of a voice is kept for their next. [each file is somebody new]",
         ),
     ] = None,
+    told_apart: ToldApart = None,
+    enroll: Enrolled = None,
     export: ExportFiles = None,
     export_as: ExportAs = None,
     sink: SinkNames = None,
@@ -136,7 +147,9 @@ def analyze(
         raise ConfigError("--whole and --partials exclude each other: a file is read once.")
     given, tasks = files, find_tasks(files, speakers_from)
     files = [task.file for task in tasks]
-    settings = common.load({"partial.every_ms": None if partials else 0})
+    settings = common.load(
+        {"partial.every_ms": None if partials else 0} | speakers_flag(told_apart)
+    )
     out = None if target is None or target == "-" else Path(target)
     if out is not None and any(is_same(out, file) for file in (*files, *given)):
         raise ConfigError(f"-o {out}: that is what is read; name another file.")
@@ -147,6 +160,7 @@ def analyze(
     exports = None if export is None else FileExports(export, export_as, files, given)
     chosen = {"--channel": settings.audio.channel, "--track": track}
     only = [f"{option} {number}" for option, number in chosen.items() if number is not None]
+    enrolled = read_enrolled(enroll or (), settings)
     # Before models are loaded, which takes longer.
     readable = find_readable(tasks, track)
     if not readable:
@@ -158,7 +172,7 @@ def analyze(
     scrolling = out is None and form is not Format.TABLE and sys.stdout.isatty()
     with (
         plugged_sinks(sink, patient=True) as plugged,
-        Analyzer(settings, tell=tell) as analyzer,
+        Analyzer(settings, tell=tell, enrolled=enrolled) as analyzer,
         leaving_at_once(),
     ):
         # A missing model is told once, not once for each file.

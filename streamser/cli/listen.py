@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -12,7 +13,17 @@ import typer
 
 from streamser.cli.console import complain, for_json, leaving_at_once, tell, warn
 from streamser.cli.export import ExportFiles, ExportSink, read_targets
-from streamser.cli.options import Common, Track, check_writable, open_file, takes_settings
+from streamser.cli.options import (
+    Common,
+    Enrolled,
+    ToldApart,
+    Track,
+    check_writable,
+    open_file,
+    read_enrolled,
+    speakers_flag,
+    takes_settings,
+)
 from streamser.cli.sinks import (
     JsonLines,
     PlainLines,
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
     from streamser.cli.follow import Streaming
     from streamser.settings import Settings
+    from streamser.speech.speakers import Voice
 
 NOTICE = (
     "Tell people that they are analysed. In the EU it is prohibited to infer emotions of people"
@@ -94,6 +106,8 @@ def listen(
     speaker: Annotated[
         str | None, typer.Option("--speaker", metavar="NAME", help="Who speaks, for the events.")
     ] = None,
+    told_apart: ToldApart = None,
+    enroll: Enrolled = None,
     server: Annotated[
         str | None,
         typer.Option("--server", metavar="URL", help="Send the sound there to be analysed."),
@@ -146,7 +160,10 @@ def listen(
     check_remote(common, server, remote_only)
     targets = read_targets(export or (), fresh=True)
     page = None if report is None else _read_page(report)
-    settings = common.load({"audio.device": device})
+    settings = common.load({"audio.device": device} | speakers_flag(told_apart))
+    if enroll and server is not None:
+        raise ConfigError("--enroll is for sound that is analysed here; leave out --server.")
+    enrolled = read_enrolled(enroll or (), settings)
     source = _open(
         settings,
         file,
@@ -161,7 +178,9 @@ def listen(
     with plugged_sinks(sink) as plugged:
         kept = Outputs(folder, exports, plugged, page)
         if server is None:
-            listen_to(source, settings, as_json=as_json, speaker=speaker, kept=kept)
+            listen_to(
+                source, settings, as_json=as_json, speaker=speaker, kept=kept, enrolled=enrolled
+            )
             return
         from streamser.cli.remote import Remote
 
@@ -171,6 +190,7 @@ def listen(
             channel=settings.audio.channel,
             patient=not source.live,
             speaker=speaker,
+            speakers=told_apart,
             meeting=meeting,
             language=settings.asr.language if "asr.language" in common.flags else None,
             token=token,
@@ -191,6 +211,7 @@ def listen_to(
     as_json: bool = False,
     speaker: str | None = None,
     kept: Outputs | None = None,
+    enrolled: Mapping[str, Sequence[Voice]] | None = None,
 ) -> None:
     """Follow a source on stdout: JSON lines, the live view on a terminal, else plain lines.
 
@@ -204,7 +225,7 @@ def listen_to(
         # People wait with their first words for a program that says no more than "loading".
         tell(f"listening; {line}" if line.startswith("loading ") else line)
 
-    with Analyzer(settings, tell=tell_listening) as analyzer, leaving_at_once():
+    with Analyzer(settings, tell=tell_listening, enrolled=enrolled) as analyzer, leaving_at_once():
         show(analyzer, source, as_json=as_json, speaker=speaker, kept=kept)
 
 

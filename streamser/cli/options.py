@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from streamser.audio.file import FileSource
     from streamser.export.records import Recording
     from streamser.settings import Settings
+    from streamser.speech.speakers import Voice
 
 P = ParamSpec("P")
 Track: TypeAlias = Annotated[
@@ -32,6 +33,20 @@ Track: TypeAlias = Annotated[
         min=0,
         metavar="N",
         help="Sound track of a file, from 0. [the default, or if it is silent the loudest]",
+    ),
+]
+ToldApart = Annotated[
+    str | None,
+    typer.Option(
+        "--speakers",
+        metavar="auto|off|N",
+        help="Tell voices at one microphone apart; N: so many people.",
+    ),
+]
+Enrolled = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--enroll", metavar="NAME=FILE", help="Know somebody by a recording of theirs; repeat."
     ),
 ]
 SessionFiles = Annotated[
@@ -143,6 +158,47 @@ def _common(
     }
     given = {key: value for key, value in flags.items() if value is not None}
     return Common(tuple(config or ()), given | read_assignments(assign or ()))
+
+
+def speakers_flag(asked: str | None) -> dict[str, Any]:
+    """Return the setting that ``--speakers`` stands for; raises ``ConfigError``."""
+    if asked is None:
+        return {}
+    if asked in ("auto", "off") or (asked.isascii() and asked.isdigit() and 0 < int(asked) <= 64):
+        return {"speakers.told_apart": asked}
+    raise ConfigError(f"--speakers {asked}: it is auto, off, or a number from 1 to 64.")
+
+
+def read_enrolled(pairs: Sequence[str], settings: Settings) -> dict[str, list[Voice]]:
+    """Describe the voices of people, each by a recording given as ``NAME=FILE``.
+
+    Raises ``ConfigError`` for what is written otherwise, or says nothing of a voice;
+    ``StreamserError`` for a file that cannot be read.
+    """
+    files: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, file = pair.partition("=")
+        if not (equals and file):
+            raise ConfigError(f"--enroll {pair}: write it as NAME=FILE, such as ann=ann.wav.")
+        name = read_name(name, f"--enroll {pair}")
+        if name in files:
+            raise ConfigError(f"--enroll {pair}: {name} is there already; one recording each.")
+        files[name] = file
+    if not files:
+        return {}
+    if settings.speakers.told_apart == "off":
+        raise ConfigError("--enroll is for voices that are told apart; leave out --speakers off.")
+    from streamser.speech.speakers import describe_voice, load_embedder
+    from streamser.training.sounds import read_clip
+
+    embedder = load_embedder(settings.speakers.embedder)
+    found = {}
+    for name, file in files.items():
+        voices = describe_voice(read_clip(Path(file)), embedder)
+        if not voices:
+            raise ConfigError(f"--enroll {name}={file}: no voice is heard in it; give another.")
+        found[name] = voices
+    return found
 
 
 def read_assignments(pairs: Sequence[str]) -> dict[str, str]:

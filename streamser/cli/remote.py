@@ -120,6 +120,7 @@ class Remote:
         channel: int | None = None,
         patient: bool = False,
         speaker: str | None = None,
+        speakers: str | None = None,
         meeting: str | None = None,
         language: str | None = None,
         token: str | None = None,
@@ -132,6 +133,7 @@ class Remote:
         self._channel = channel
         self._patient = patient
         self._speaker = speaker
+        self._speakers = speakers
         self._meeting = meeting
         self._language = language
         self._token = token or os.environ.get("STREAMSER_TOKEN") or None
@@ -202,6 +204,7 @@ class Remote:
         self._connection: AbstractAsyncContextManager[ClientSession] = connect(
             self._server,
             speaker=self._speaker,
+            speakers=self._speakers,
             meeting=self._meeting,
             language=self._language,
             token=self._token,

@@ -26,7 +26,7 @@ from streamser.cli.console import (
     warn,
 )
 from streamser.cli.export import ExportAs, read_formats
-from streamser.cli.options import Common, check_folder, takes_settings
+from streamser.cli.options import Common, ToldApart, check_folder, speakers_flag, takes_settings
 from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError
 from streamser.export.formats import is_format
@@ -89,6 +89,7 @@ def serve(
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve other machines without tokens or TLS.")
     ] = False,
+    told_apart: ToldApart = None,
     export: Annotated[
         str | None,
         typer.Option("--export", metavar="DIR", help="Keep the events of each session there."),
@@ -136,6 +137,7 @@ def serve(
             "server.tls_key": tls_key,
             "server.origins": origins,
             "server.insecure": True if insecure else None,
+            **speakers_flag(told_apart),
             "worker.processes": None if workers is None else _read_workers(workers),
         }
     )

@@ -234,6 +234,7 @@ async def connect(
     speaker: str | None = None,
     meeting: str | None = None,
     language: str | None = None,
+    speakers: str | int | None = None,
     token: str | None = None,
     ca: str | Path | None = None,
     ssl: SSLContext | None = None,
@@ -255,8 +256,9 @@ async def connect(
     under which a proxy has put the server, if it did. ``ca`` is a PEM file with the certificates
     to believe instead of the system's, ``ssl`` a context instead of that. ``proxy`` is the address
     of a proxy to go through; those of the environment are not used. ``language`` is the code of
-    what is spoken; ``None``: as the server has it. The sound is mono, ``rate`` frames a second of
-    ``encoding``. ``settings`` are those of ``ClientSession.update``.
+    what is spoken; ``None``: as the server has it. ``speakers``: whether the voices of several at
+    one microphone are told apart, ``"auto"``, ``"off"`` or how many there are. The sound is mono,
+    ``rate`` frames a second of ``encoding``. ``settings`` are those of ``ClientSession.update``.
 
     A broken connection is made again, for ``give_up_s`` at most, and the stream goes on where
     it was; with ``resume`` false it ends. ``keep_s`` seconds of sound are kept for that. A
@@ -281,6 +283,7 @@ async def connect(
         "speaker": speaker,
         "meeting": meeting,
         "language": language,
+        "speakers": None if speakers is None else str(speakers),
     }
     secret = secrets.token_urlsafe(24)
 

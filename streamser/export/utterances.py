@@ -129,8 +129,10 @@ class Utterances(list[Utterance]):
 
         For events of the one session that they are from; most change nothing.
         """
-        for place, spoken in enumerate(self):
-            self[place] = attributed(spoken, event)
+        if isinstance(event, SpeakersChanged) or (
+            isinstance(event, EmotionCompleted) and event.parts
+        ):
+            self[:] = (attributed(spoken, event) for spoken in self)
 
     def to_frame(self, *, parts: bool = False) -> pandas.DataFrame:
         """Return a row an utterance; the index ``file``, ``start``, ``end`` is audformat's.

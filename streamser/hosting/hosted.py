@@ -48,6 +48,12 @@ from streamser.pipeline.restart import RestartPoint, ResumableSession, Resumptio
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.speaker_state import (
+    AssignSpeaker,
+    ForgetVoices,
+    MergeSpeakers,
+    RenameSpeaker,
+)
 from streamser.pipeline.stream import SessionRunner
 from streamser.pipeline.worker import WorkerStats
 from streamser.speech.vad import Vad
@@ -209,6 +215,8 @@ class HostedSession:
                 self._config = config
                 self._runner.set_clock(_clock(config))
                 self._do(partial(session.configure, config))
+            case RenameSpeaker() | MergeSpeakers() | AssignSpeaker() | ForgetVoices():
+                self._do(partial(session.name_speakers, item))
             case Lapse(samples, all_heard):
                 self._do(partial(session.lapse, samples, all_heard=all_heard))
             case Expect(more):

@@ -16,6 +16,12 @@ from streamser.pipeline.engine import Abilities
 from streamser.pipeline.restart import RestartPoint, Resumption
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.speaker_state import (
+    AssignSpeaker,
+    ForgetVoices,
+    MergeSpeakers,
+    RenameSpeaker,
+)
 from streamser.pipeline.worker import BatchReport, WorkerStats
 
 # To a session
@@ -115,6 +121,10 @@ SessionInput: TypeAlias = (
     | TrustSound
     | WelcomeBack
     | Reconfigure
+    | RenameSpeaker
+    | MergeSpeakers
+    | AssignSpeaker
+    | ForgetVoices
     | Lapse
     | Expect
     | Flush

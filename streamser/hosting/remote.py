@@ -31,6 +31,7 @@ from streamser.hosting.records import (
 from streamser.pipeline.emitter import EventKey, key_of, server_error
 from streamser.pipeline.restart import RestartPoint, Resumption
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.speaker_state import ForgetVoices
 
 _SAMPLE_BYTES = 4
 _CHANCES = 3
@@ -103,6 +104,10 @@ class Journal:
         self.kept_bytes += entry.size
         self._inputs += 1
         self._position = entry.end
+        ends = isinstance(item, Reconfigure) and item.config.apart is None
+        if self._point is not None and (ends or isinstance(item, ForgetVoices)):
+            # At once, and not when the session next says from where to go on.
+            self._point = self._point.without_voices()
 
     def note(self, told: Told) -> None:
         """Take note of what the session has told."""

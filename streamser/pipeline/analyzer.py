@@ -6,7 +6,7 @@ import asyncio
 import sys
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from streamser.pipeline.speaker_state import SpeakerMemory
 from streamser.pipeline.stream import StreamContext, StreamOptions, Tap, run_stream
 from streamser.pipeline.worker import BatchReport, InferenceWorker, WorkerStats
 from streamser.settings import Settings
+from streamser.speech.speakers import Voice
 from streamser.speech.vad import Vad
 from streamser.text import printable
 
@@ -77,6 +78,7 @@ class Analyzer:
         watch: Callable[[BatchReport], None] | None = None,
         build: Callable[[], Runner] | None = None,
         timing: Timing = SYSTEM,
+        enrolled: Mapping[str, Sequence[Voice]] | None = None,
     ) -> None:
         self.settings = settings if settings is not None else Settings()
         # Before any model is loaded: settings that do not go together are no fault of a file.
@@ -87,6 +89,7 @@ class Analyzer:
         self._watch = watch
         self._build = build
         self._timing = timing
+        self._enrolled = enrolled or {}
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._told: set[str] = set()
@@ -139,7 +142,8 @@ class Analyzer:
 
         A ``whole`` stream is one utterance from end to end, in which no pauses are sought; after
         each five minutes another one begins. With a ``memory`` the ``speaker`` is judged against
-        what was learnt of them in streams before that had the same one.
+        what was learnt of them in streams before that had the same one. Where there is no
+        ``speaker``, voices are told apart unless ``speakers.told_apart`` is off.
 
         A live source is heard from the first moment on: while the models are loaded, its sound
         is kept, two minutes of it at most, and analysed as soon as they are there. What is lost
@@ -250,6 +254,7 @@ class Analyzer:
             speaker=asked.speaker,
             whole=asked.whole,
         )
+        session.speakers.enroll(self._enrolled)
         return StreamContext(
             session_id=session_id,
             session=session,

@@ -184,7 +184,9 @@ def build_session(
     Voices are told apart unless that is off, or the ``speaker`` is known.
     """
     if settings.speakers.told_apart is None:
-        settings = replace(settings, speakers=replace(settings.speakers, told_apart="auto"))
+        # What is one reading has one voice, as far as anybody asks.
+        usual: Literal["auto", "off"] = "off" if whole else "auto"
+        settings = replace(settings, speakers=replace(settings.speakers, told_apart=usual))
     profile = replace(
         build_session_config(
             settings, session_id, name_models(vad.name, abilities), abilities.modalities

@@ -20,11 +20,6 @@ class VoicesApart(msgspec.Struct, frozen=True, kw_only=True):
     likeness: float = 0.6
     telling: Telling = Telling()
 
-    @property
-    def place(self) -> tuple[str, float]:
-        """Return what voices of another must share to be compared."""
-        return self.embedder, self.likeness
-
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a session is set up to do; lengths in samples.

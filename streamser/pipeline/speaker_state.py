@@ -140,28 +140,26 @@ class SpeakerModels:
 
     def tell_apart(self, apart: VoicesApart | None) -> None:
         """Tell voices apart from here on, in this way or in another; with ``None`` forget them."""
+        self._apart = apart
         if apart is None:
-            self._diariser = None
-            self._drop_all()
-        elif self._diariser is None or self._apart is None or self._apart.place != apart.place:
-            self._drop_all()
+            self._forget()
+        elif self._diariser is None:
             self._diariser = Diariser(partial(_space_of, apart), apart.telling)
         else:
             self._diariser.telling = apart.telling
-        self._apart = apart
 
     def enroll(self, voices: Mapping[str, Sequence[Voice]]) -> None:
         """Know people by their voices before anybody speaks; raises ``ConfigError``.
 
         Where voices are not told apart, nothing is kept of them.
         """
-        if self._diariser is not None:
+        if self._apart is not None and self._diariser is not None:
             for name, heard in voices.items():
                 self._diariser.enroll(name, heard)
 
     def hear(self, spoken: Spoken) -> WhoSpoke:
         """Say whose the next utterance is, and whose earlier ones are after all."""
-        if self._diariser is None:
+        if self._apart is None or self._diariser is None:
             return WhoSpoke()
         self._retire(spoken.end - _KEPT)
         found = self._diariser.hear(spoken)
@@ -179,7 +177,7 @@ class SpeakerModels:
         self._common.adapt(features)
         if label is not None:
             self._of(label).adapt(features)
-        if self._diariser is not None:
+        if self._apart is not None:
             self._learnt.append(_Learnt(item, end, label, features))
 
     def follow(
@@ -190,9 +188,10 @@ class SpeakerModels:
         Raises ``ConfigError`` for what cannot be done.
         """
         diariser = self._diariser
-        if diariser is None:
-            if isinstance(order, ForgetVoices):
-                return {}, ()
+        if isinstance(order, ForgetVoices):
+            self._forget()
+            return {}, ()
+        if self._apart is None or diariser is None:
             raise ConfigError("voices are not told apart here: ask for it with session.speakers")
         match order:
             case RenameSpeaker(speaker, name):
@@ -206,10 +205,6 @@ class SpeakerModels:
                 changes = diariser.assign(_number(item_id, session_id), name)
                 self._reassign(changes)
                 return {}, changes
-            case ForgetVoices():
-                diariser.forget()
-                self._drop_all()
-                return {}, ()
 
     def snapshot(self) -> SessionSnapshot:
         """Return what was learnt at the microphone; labels mean nothing elsewhere."""
@@ -269,6 +264,11 @@ class SpeakerModels:
         if label not in self._own:
             self._own[label] = self._make()
         return self._own[label]
+
+    def _forget(self) -> None:
+        if self._diariser is not None:
+            self._diariser.forget()
+        self._drop_all()
 
     def _drop_all(self) -> None:
         self._own.clear()

@@ -16,6 +16,12 @@ from websockets.http11 import Request
 
 from streamser.events import ErrorBody, ErrorRaised, Event, Overload, encode_event
 from streamser.pipeline.emitter import client_error
+from streamser.pipeline.speaker_state import (
+    AssignSpeaker,
+    ForgetVoices,
+    MergeSpeakers,
+    RenameSpeaker,
+)
 from streamser.server.commands import (
     Append,
     Clear,
@@ -252,6 +258,8 @@ class StreamConnection:
                 stream.clear()
             case Mark(marker):
                 stream.mark(marker)
+            case RenameSpeaker() | MergeSpeakers() | AssignSpeaker() | ForgetVoices():
+                stream.name_speakers(command)
             case Configure(settings):
                 stream.configure(settings)
             case Refuse(error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,17 +12,20 @@ from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.hosting.records import Clear as Clear
 from streamser.hosting.records import Commit as Commit
 from streamser.hosting.records import Mark as Mark
+from streamser.pipeline.speaker_state import SpeakerOrder
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.speech.transcriber import known_language
 from streamser.text import read_name
 
 _MOST_TYPES: Final = 64
+MOST_SPEAKERS: Final = 64
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what one client has set up for its stream.
 
     ``manual``: utterances end where the client commits; nothing listens for pauses.
+    ``speakers``: whether voices are told apart, or how many people's.
     ``language`` is a code without a region; ``None``: as the server is set up.
     """
 
@@ -35,6 +38,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None = None
     ordered: bool = False
     speaker: str | None = None
+    speakers: Literal["auto", "off"] | int = "off"
 
 
 class LanguageSupport(msgspec.Struct, frozen=True):
@@ -150,7 +154,9 @@ class Hangup(msgspec.Struct, frozen=True):
     reason: str
 
 
-Command: TypeAlias = Append | Commit | Clear | Mark | Configure | Finish | Refuse | Hangup
+Command: TypeAlias = (
+    Append | Commit | Clear | Mark | SpeakerOrder | Configure | Finish | Refuse | Hangup
+)
 
 
 class Dialect(Protocol):
@@ -166,3 +172,14 @@ class Dialect(Protocol):
     def encode(self, event: Event) -> list[bytes]:
         """Word an event as text messages, UTF-8; none where the client would not understand."""
         ...
+
+
+def read_speakers(asked: str) -> Literal["auto", "off"] | int:
+    """Read how voices are to be told apart; raises ``ConfigError``."""
+    if asked in ("auto", "off"):
+        return "auto" if asked == "auto" else "off"
+    if not (asked.isascii() and asked.isdigit() and 1 <= int(asked[:9]) <= MOST_SPEAKERS):
+        raise ConfigError(
+            f"speakers is auto, off, or a number from 1 to {MOST_SPEAKERS}, not {asked[:40]!r}"
+        )
+    return int(asked)

@@ -18,6 +18,12 @@ from streamser.errors import ConfigError
 from streamser.events import PROTOCOL, AnyEvent, AudioFormat, ErrorBody, Event, Stamp, encode_event
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.emitter import client_error
+from streamser.pipeline.speaker_state import (
+    AssignSpeaker,
+    ForgetVoices,
+    MergeSpeakers,
+    RenameSpeaker,
+)
 from streamser.server.commands import (
     ANY_LANGUAGE,
     Append,
@@ -30,6 +36,7 @@ from streamser.server.commands import (
     Mark,
     Refuse,
     StreamSettings,
+    read_speakers,
 )
 from streamser.text import read_name
 
@@ -138,7 +145,14 @@ class SessionChange(ClientRecord, frozen=True, kw_only=True):
 
     type: Literal["transcription"] | None = "transcription"
     audio: AudioUpdate | None = AudioUpdate()
+    speakers: Annotated[
+        Literal["auto", "off"] | Annotated[float, Meta(ge=1, le=64)] | UnsetType | None,
+        Meta(description="Tell voices apart? Or how many people there are; `off` forgets them."),
+    ] = UNSET
     streamser: OwnUpdate | None = OwnUpdate()
+
+
+SpeakerName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=80)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -173,12 +187,46 @@ class MarkerMessage(Message, frozen=True, kw_only=True, tag="streamser.marker"):
     id: Annotated[str, Meta(min_length=1, max_length=200)]
 
 
+class RenameMessage(Message, frozen=True, kw_only=True, tag="streamser.speaker.rename"):
+    """Give a speaker a name; whoever has it already is the same person."""
+
+    speaker: SpeakerName
+    name: SpeakerName
+
+
+class MergeMessage(Message, frozen=True, kw_only=True, tag="streamser.speaker.merge"):
+    """Say that two speakers are one person, who keeps the name `into`."""
+
+    speaker: SpeakerName
+    into: SpeakerName
+
+
+class AssignMessage(Message, frozen=True, kw_only=True, tag="streamser.speaker.assign"):
+    """Say whose an utterance of the last two minutes is; a name that is new is a new speaker's."""
+
+    item_id: Annotated[str, Meta(min_length=1, max_length=200)]
+    name: SpeakerName
+
+
+class ForgetMessage(Message, frozen=True, kw_only=True, tag="streamser.speaker.forget"):
+    """Drop all voiceprints of the session at once; whoever speaks next is a stranger."""
+
+
 class FinishMessage(Message, frozen=True, kw_only=True, tag="streamser.finish"):
     """End the stream: its finals, `streamser.session.closed`, and close code 1000 follow."""
 
 
 ClientMessage: TypeAlias = (
-    UpdateMessage | AppendMessage | CommitMessage | ClearMessage | MarkerMessage | FinishMessage
+    UpdateMessage
+    | AppendMessage
+    | CommitMessage
+    | ClearMessage
+    | MarkerMessage
+    | RenameMessage
+    | MergeMessage
+    | AssignMessage
+    | ForgetMessage
+    | FinishMessage
 )
 
 
@@ -235,6 +283,8 @@ class RealtimeDialect:
                 return [Clear()]
             case MarkerMessage(id=marker):
                 return [Mark(marker)]
+            case RenameMessage() | MergeMessage() | AssignMessage() | ForgetMessage():
+                return [_order(message)]
             case FinishMessage():
                 return [Finish()]
             case UpdateMessage():
@@ -246,6 +296,10 @@ class RealtimeDialect:
         try:
             if change.audio is not None and change.audio.input is not None:
                 settings = self._with_audio(settings, change.audio.input)
+            if isinstance(change.speakers, float | str):
+                asked = change.speakers
+                told_apart = round(asked) if isinstance(asked, float) else asked
+                settings = replace(settings, speakers=told_apart)
             if change.streamser is not None:
                 settings = self._with_own(settings, change.streamser)
             endpointer_settings(settings.endpointing)
@@ -402,7 +456,24 @@ def parse_realtime(
         form = AudioFormat(type=form.type, rate=int(rate), encoding=form.encoding)
     if query.get("language"):
         settings = replace(settings, language=languages.wanted(query["language"][-1]))
+    if query.get("speakers"):
+        settings = replace(settings, speakers=read_speakers(query["speakers"][-1]))
     return replace(settings, format=usable(form), speaker=speaker), meeting
+
+
+def _order(message: RenameMessage | MergeMessage | AssignMessage | ForgetMessage) -> Command:
+    try:
+        match message:
+            case RenameMessage(event_id=event_id, speaker=speaker, name=name):
+                return RenameSpeaker(speaker, read_name(name, "name"), event_id)
+            case MergeMessage(event_id=event_id, speaker=speaker, into=into):
+                return MergeSpeakers(speaker, into, event_id)
+            case AssignMessage(event_id=event_id, item_id=item_id, name=name):
+                return AssignSpeaker(item_id, read_name(name, "name"), event_id)
+            case ForgetMessage(event_id=event_id):
+                return ForgetVoices(event_id)
+    except ConfigError as error:
+        return _refuse("invalid_value", str(error), message.event_id, "name")
 
 
 def _refuse(code: str, message: str, event_id: str | None, param: str) -> Refuse:

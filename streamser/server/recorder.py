@@ -273,7 +273,12 @@ def retention_html(own: ServerSettings, kept: Sequence[Retention]) -> str:
             "No sound is stored",
             f"by the server itself. Words and readings stay {memory}, and in this page until you"
             " leave it.",
-        )
+        ),
+        (
+            "Voiceprints are made",
+            "only where the voices at one microphone are told apart. They are biometric data: they"
+            " stay in memory, are gone with the session, and at once if it is told to forget them.",
+        ),
     ]
     points += [("What is kept:", f"{each.what} {each.how_long}") for each in kept]
     points += [

@@ -52,6 +52,7 @@ from streamser.hosting.records import (
 )
 from streamser.pipeline.build import build_session_config
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
+from streamser.pipeline.speaker_state import SpeakerOrder
 from streamser.server.commands import StreamSettings
 from streamser.server.limits import MessagePace
 from streamser.server.outgoing import MissedEvents
@@ -129,6 +130,7 @@ def stream_settings(settings: Settings) -> StreamSettings:
         format=usable(AudioFormat(type="audio/pcm")),
         endpointing=settings.endpointing,
         partial=settings.partial,
+        speakers=settings.speakers.told_apart or "off",
     )
 
 
@@ -249,6 +251,10 @@ class LiveStream:
         """Echo a marker once everything so far has been told."""
         self._apply(Mark(marker))
 
+    def name_speakers(self, order: SpeakerOrder) -> None:
+        """Follow what the client says of who speaks."""
+        self._apply(order)
+
     def report(self, code: str, message: str) -> None:
         """Tell the client of a fault that is not its own."""
         self._apply(Notify(code, message))
@@ -351,7 +357,12 @@ class LiveStream:
 
     def _session_config(self, asked: StreamSettings) -> SessionConfig:
         resources = self._resources
-        settings = replace(resources.settings, endpointing=asked.endpointing, partial=asked.partial)
+        settings = replace(
+            resources.settings,
+            endpointing=asked.endpointing,
+            partial=asked.partial,
+            speakers=replace(resources.settings.speakers, told_apart=asked.speakers),
+        )
         models = resources.models if asked.transcribe else replace(resources.models, asr=None)
         return replace(
             build_session_config(settings, self.session_id, models, resources.modalities),

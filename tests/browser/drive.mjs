@@ -265,14 +265,37 @@ const SCENARIOS = {
   /** Tick that several people share the microphone. */
   async several(page) {
     await page.check("#agree");
-    const before = await page.isVisible("#consent-voices");
     await page.check("#several");
     return {
-      before,
-      after: await page.isVisible("#consent-voices"),
       agreed: await page.isChecked("#agree"),
       name: await page.isDisabled("#speaker"),
-      text: await page.innerText("#consent-voices"),
+      text: await page.innerText(".consent"),
+    };
+  },
+
+  /** Share a microphone, name the first voice, and have the voices forgotten. */
+  async shared(page) {
+    const before = await page.isVisible("#forget");
+    await page.check("#several");
+    await page.check("#agree");
+    await page.click("#enter");
+    await waitUntil(page, "document.querySelector('#rows button.name') !== null", 60_000);
+    const label = await page.innerText("#rows button.name >> nth=0");
+    await page.focus("#people button.name");
+    await page.keyboard.press("Enter");
+    await page.keyboard.type("Ann");
+    await page.keyboard.press("Enter");
+    await waitUntil(page, "document.querySelector('#rows .name').textContent === 'Ann'");
+    await waitUntil(page, "document.querySelector('#people button.name').textContent === 'Ann'");
+    const forget = await page.isVisible("#forget");
+    await page.click("#forget");
+    await page.waitForTimeout(500);
+    return {
+      before,
+      label,
+      forget,
+      told: await page.innerText("#trouble span"),
+      names: (await page.evaluate(readRows)).map(({ speaker }) => speaker),
     };
   },
 

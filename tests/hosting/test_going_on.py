@@ -31,7 +31,9 @@ from streamser.pipeline.requests import Outcome
 from streamser.pipeline.restart import ResumableSession
 from streamser.pipeline.session import Output
 from streamser.pipeline.session_config import SessionConfig
+from streamser.pipeline.speaker_state import ForgetVoices, RenameSpeaker
 from tests.pipeline.doubles import (
+    APART,
     CountingListener,
     LevelVad,
     answer,
@@ -44,6 +46,10 @@ from tests.pipeline.doubles import (
 SOUND = speech(
     (0.4, 0), (1.2, 0.3), (0.9, 0), (0.5, 0.1), (0.8, 0), (5.2, 0.2), (0.7, 0), (1.0, 0.3), (6.5, 0)
 )
+TALK = speech(
+    (0.4, 0), (1.6, 0.5), (0.9, 0), (1.8, 0.2), (0.8, 0), (1.2, 0.5), (0.7, 0), (2.2, 0.2), (0.8, 0)
+)
+TALK = np.concatenate([TALK, TALK, TALK])
 IN_PASSING = (events.TranscriptPartial, events.TranscriptionDelta, events.EmotionDelta)
 
 
@@ -95,6 +101,8 @@ class Host:
                 return session.mark(name)
             case Reconfigure(config):
                 return session.configure(config)
+            case RenameSpeaker() | ForgetVoices():
+                return session.name_speakers(item)
             case Lapse(samples, all_heard):
                 return session.lapse(samples, all_heard=all_heard)
             case EndReplay():
@@ -258,6 +266,50 @@ def test_a_session_of_commits_goes_on_too(seed: int) -> None:
     items.append(Flush())
     calm = play(config, items, seed, losses=0)
     assert by_kind(play(config, items, seed, losses=3)) == by_kind(calm)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_who_speaks_at_a_microphone_is_known_elsewhere_too(seed: int) -> None:
+    """Labels, corrections of them, and what is usual for each voice."""
+    config = make_config(max_length_ms=2000, apart=APART, ordered=seed % 2 == 1)
+    items = [*pieces(seed, TALK), Flush()]
+    calm = play(config, items, seed, losses=0)
+    assert by_kind(play(config, items, seed, losses=1 + seed % 4)) == by_kind(calm)
+    finals = [event.emotion for event in calm if isinstance(event, events.EmotionCompleted)]
+    assert {body.speaker for body in finals} == {"speaker 1", "speaker 2"}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_speaker_who_was_named_keeps_the_name(seed: int) -> None:
+    """However often the session is lost; nobody is refused for what was done before."""
+    config = make_config(max_length_ms=2000, apart=APART)
+    items = pieces(seed, TALK)
+    items.insert(2 * len(items) // 3, RenameSpeaker("speaker 1", "Ann"))
+    items.append(Flush())
+    disturbed = play(config, items, seed, losses=4)
+    finals = [event.emotion for event in disturbed if isinstance(event, events.EmotionCompleted)]
+    labels = [body.speaker for body in finals]
+    assert set(labels) == {"speaker 1", "speaker 2", "Ann"}
+    assert "speaker 1" not in labels[labels.index("Ann") :]
+
+
+def test_voices_that_are_forgotten_are_forgotten_where_they_are_kept_too() -> None:
+    """At once: a session that is lost then goes on without them."""
+    config = make_config(max_length_ms=2000, apart=APART)
+    journal = Journal(config, None)
+    host = Host(journal.replay()[0], random.Random(1))
+    journal.note(host.first)
+    for item in pieces(1, TALK):
+        journal.give(item)
+        journal.note(host.apply(item))
+        journal.note(host.settle())
+    assert journal.point is not None
+    assert journal.point.speakers.voices is not None
+    assert len(journal.point.speakers.voices.voices) == 2
+    journal.give(ForgetVoices())
+    assert journal.point.speakers.own == {}
+    assert journal.point.speakers.voices.voices == {}
+    assert journal.point.speakers.voices.recent == ()
 
 
 def test_no_more_sound_is_kept_than_another_needs() -> None:

@@ -20,7 +20,8 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.pipeline.session import Session
-from streamser.pipeline.session_config import SessionSnapshot, SpeakerModels
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.pipeline.speaker_state import SpeakerModels
 from tests.pipeline.doubles import (
     CountingListener,
     LevelVad,

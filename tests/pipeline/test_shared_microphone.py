@@ -25,7 +25,6 @@ from streamser.events import (
     TranscriptionCompleted,
     encode_event,
 )
-from streamser.export.read import recall
 from streamser.pipeline.requests import EmotionRequest, Request
 from streamser.pipeline.session import Session
 from streamser.server.meeting import MeetingMood
@@ -39,7 +38,7 @@ from tests.pipeline.doubles import (
     requests_of,
     speech,
 )
-from tests.server.recalled import replay
+from tests.server.recalled import recall, replay
 
 DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 

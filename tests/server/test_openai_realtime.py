@@ -10,6 +10,12 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, ErrorBody
+from streamser.pipeline.speaker_state import (
+    AssignSpeaker,
+    ForgetVoices,
+    MergeSpeakers,
+    RenameSpeaker,
+)
 from streamser.server.commands import (
     Append,
     Clear,
@@ -69,6 +75,41 @@ def test_every_message_has_its_action() -> None:
     assert ask(dialect, "input_audio_buffer.clear") == Clear()
     assert ask(dialect, "streamser.marker", id="here") == Mark("here")
     assert ask(dialect, "streamser.finish") == Finish()
+
+
+def test_who_speaks_can_be_said() -> None:
+    """With the client's own name for the message, should it be refused."""
+    dialect = RealtimeDialect(USUAL)
+    renamed = ask(dialect, "streamser.speaker.rename", speaker="speaker 1", name=" Ann ")
+    assert renamed == RenameSpeaker("speaker 1", "Ann")
+    merged = ask(dialect, "streamser.speaker.merge", speaker="speaker 2", into="Ann", event_id="e")
+    assert merged == MergeSpeakers("speaker 2", "Ann", "e")
+    assigned = ask(dialect, "streamser.speaker.assign", item_id="item_s_1", name="Ann")
+    assert assigned == AssignSpeaker("item_s_1", "Ann")
+    assert ask(dialect, "streamser.speaker.forget") == ForgetVoices()
+    refused = ask(dialect, "streamser.speaker.rename", speaker="speaker 1", name=" ")
+    assert isinstance(refused, Refuse)
+    assert (refused.error.code, refused.error.param) == ("invalid_value", "name")
+
+
+@pytest.mark.parametrize("asked", ["auto", "off", 3, 3.0])
+def test_a_client_says_whether_voices_are_told_apart(asked: str | float) -> None:
+    """In a message or in the address; else it is as the server is set up."""
+    action = ask(RealtimeDialect(USUAL), "session.update", session={"speakers": asked})
+    assert isinstance(action, Configure)
+    assert action.settings.speakers == asked
+    told_apart, _ = parse_realtime({"speakers": [str(asked).removesuffix(".0")]}, USUAL)
+    assert told_apart.speakers == asked
+    assert parse_realtime({}, USUAL)[0].speakers == "off"
+
+
+@pytest.mark.parametrize("asked", ["many", 0, 65])
+def test_nonsense_about_voices_is_refused(asked: str | int) -> None:
+    """Wherever it stands."""
+    action = ask(RealtimeDialect(USUAL), "session.update", session={"speakers": asked})
+    assert isinstance(action, Refuse)
+    with pytest.raises(ConfigError, match="auto, off, or a number from 1 to 64"):
+        parse_realtime({"speakers": [str(asked)]}, USUAL)
 
 
 def test_settings_that_are_absent_stay() -> None:

@@ -15,6 +15,7 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.errors import ConfigError
 from streamser.speech.diarisation import (
     Diariser,
+    DiariserState,
     Part,
     Spoken,
     Telling,
@@ -45,6 +46,23 @@ class Told:
         """Return the label of an utterance of one part."""
         (part,) = self.parts[item]
         return part.label
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_another_goes_on_from_a_snapshot_and_tells_the_very_same(seed: int) -> None:
+    """As it crosses between processes, at any moment; 100 kB hold what is known."""
+    rng = np.random.default_rng(seed)
+    talk, one = Talk(seed), Diariser(SPACE)
+    for _ in range(60):
+        people = rng.integers(0, 4, rng.integers(1, 3)).tolist()
+        moved = float(rng.uniform(0, 0.6))
+        spoken = talk.says(*people, seconds=float(rng.uniform(0.4, 4)), moved=moved)
+        line = msgspec.msgpack.encode(one.snapshot())
+        assert len(line) < 150_000
+        other = Diariser(SPACE)
+        other.restore(msgspec.msgpack.decode(line, type=DiariserState))
+        assert other.hear(spoken) == one.hear(spoken)
+        assert other.labels == one.labels
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(0, 99))

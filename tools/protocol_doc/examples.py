@@ -53,14 +53,18 @@ from streamser.events import (
 )
 from streamser.server.openai_realtime import (
     AppendMessage,
+    AssignMessage,
     AudioInputUpdate,
     AudioUpdate,
     ClearMessage,
     ClientMessage,
     CommitMessage,
     FinishMessage,
+    ForgetMessage,
     FormatUpdate,
     MarkerMessage,
+    MergeMessage,
+    RenameMessage,
     ServerVad,
     SessionChange,
     UpdateMessage,
@@ -94,6 +98,10 @@ def message_examples() -> list[ClientMessage]:
         CommitMessage(event_id="message_7"),
         ClearMessage(),
         MarkerMessage(id="end of question 1"),
+        RenameMessage(speaker="speaker 1", name="Anna"),
+        MergeMessage(speaker="speaker 2", into="Anna"),
+        AssignMessage(item_id=_FIRST, name="Anna"),
+        ForgetMessage(),
         FinishMessage(),
     ]
 
