@@ -12,10 +12,14 @@ from msgspec import Meta
 
 from streamser.events.values import (
     PROTOCOL,
+    AudioEnd,
+    AudioStart,
     EmotionBody,
     ErrorBody,
     Finished,
+    ItemId,
     MeetingState,
+    PreviousItemId,
     SessionInfo,
     SessionState,
     SpeakerChange,
@@ -57,17 +61,6 @@ __all__ = [
     "TranscriptionFailed",
     "decode_event",
     "encode_event",
-]
-
-ItemId: TypeAlias = Annotated[str, Meta(description="The utterance; unique within the session.")]
-PreviousItemId: TypeAlias = Annotated[
-    str | None, Meta(description="The utterance before it, null for the first.")
-]
-AudioStart: TypeAlias = Annotated[
-    int, Meta(description="Where the utterance begins, pre-roll included, ms of audio.")
-]
-AudioEnd: TypeAlias = Annotated[
-    int, Meta(description="Where the utterance ends, trailing padding included, ms of audio.")
 ]
 
 

@@ -39,6 +39,18 @@ __all__ = [
 PROTOCOL = "streamser.v1"
 
 
+ItemId: TypeAlias = Annotated[str, Meta(description="The utterance; unique within the session.")]
+PreviousItemId: TypeAlias = Annotated[
+    str | None, Meta(description="The utterance before it, null for the first.")
+]
+AudioStart: TypeAlias = Annotated[
+    int, Meta(description="Where the utterance begins, pre-roll included, ms of audio.")
+]
+AudioEnd: TypeAlias = Annotated[
+    int, Meta(description="Where the utterance ends, trailing padding included, ms of audio.")
+]
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """A value inside events."""
 

@@ -39,7 +39,7 @@ _VOICES: Final = 64  # told apart in a session; no setting lets there be more
 _COUNTED: Final = 500  # utterances that may still turn out to be somebody else's
 
 
-class _Speaker:
+class _Participant:
     """Keep what is known of one name, or of one voice told apart in a session that has none.
 
     ``stream`` numbers the sessions that tell voices apart, from 1: what one calls ``speaker 1``
@@ -76,7 +76,7 @@ class _Speaker:
         state = self.mood.latest()
         self.body = None if state is None or self.is_nobody else _body(state)
 
-    def absorb(self, other: _Speaker) -> None:
+    def absorb(self, other: _Participant) -> None:
         """Be another as well, from the beginning."""
         self.mood.absorb(other.mood)
         self.speech_ms += other.speech_ms
@@ -102,7 +102,7 @@ class _Open(msgspec.Struct, frozen=True):
 class _Said(msgspec.Struct, frozen=True):
     """Hold whose speaking time an utterance was counted as, and how much."""
 
-    speaker: _Speaker
+    speaker: _Participant
     length_ms: int
 
 
@@ -113,11 +113,11 @@ class _Counted(msgspec.Struct, eq=False):
     """
 
     number: int
-    speaker: _Speaker
+    speaker: _Participant
     turn: MoodTurn | None
-    lengths: dict[_Speaker, int]
+    lengths: dict[_Participant, int]
 
-    def become(self, speaker: _Speaker, other: _Speaker) -> None:
+    def become(self, speaker: _Participant, other: _Participant) -> None:
         """Be of another who is the same person."""
         if self.speaker is speaker:
             self.speaker = other
@@ -130,7 +130,7 @@ class _Counted(msgspec.Struct, eq=False):
         for who, length in self.lengths.items():
             who.speech_ms -= length
 
-    def give(self, speaker: _Speaker, lengths: dict[_Speaker, int]) -> None:
+    def give(self, speaker: _Participant, lengths: dict[_Participant, int]) -> None:
         """Let it be somebody's."""
         self.speaker, self.lengths = speaker, lengths
         speaker.utterances += 1
@@ -141,7 +141,7 @@ class _Counted(msgspec.Struct, eq=False):
 class _Awaited(msgspec.Struct, frozen=True):
     """Hold what the voice alone said of an utterance whose final is on its way."""
 
-    speaker: _Speaker
+    speaker: _Participant
     emotion: events.EmotionBody
     at_ms: int
 
@@ -153,10 +153,10 @@ class _Session(msgspec.Struct, eq=False):
     told apart in it, by label; ``stream`` is its number as soon as there are any.
     """
 
-    speaker: _Speaker
+    speaker: _Participant
     open: _Open | None = None
     pending: dict[str, _Said] = msgspec.field(default_factory=dict)
-    voices: dict[str, _Speaker] = msgspec.field(default_factory=dict)
+    voices: dict[str, _Participant] = msgspec.field(default_factory=dict)
     stream: int = 0
 
 
@@ -180,8 +180,8 @@ class MeetingMood:
     def __init__(self, meeting: str, seconds: float = 30.0) -> None:
         self._meeting = meeting
         self._seconds = seconds
-        self._everybody = _Speaker(meeting, seconds)
-        self._speakers: dict[tuple[str, int], _Speaker] = {}
+        self._everybody = _Participant(meeting, seconds)
+        self._speakers: dict[tuple[str, int], _Participant] = {}
         self._gone: dict[tuple[str, int], None] = {}
         self._streams = 0
         self._sessions: dict[str, _Session] = {}
@@ -262,7 +262,7 @@ class MeetingMood:
         return session
 
     def _join(self, session_id: str, name: str | None) -> _Session:
-        fresh = _Speaker(session_id if name is None else name, self._seconds)
+        fresh = _Participant(session_id if name is None else name, self._seconds)
         speaker = self._speakers.setdefault(fresh.key, fresh)
         self._gone.pop(speaker.key, None)
         session = self._sessions.pop(session_id, None) or _Session(speaker)
@@ -283,7 +283,7 @@ class MeetingMood:
         for voice in session.voices.values():
             self._leave(voice)
 
-    def _leave(self, speaker: _Speaker) -> None:
+    def _leave(self, speaker: _Participant) -> None:
         """Note that a speaker has one session fewer."""
         if any(session.speaker is speaker for session in self._sessions.values()):
             return
@@ -323,7 +323,7 @@ class MeetingMood:
         end: int,
         place: int,
         emotion: events.EmotionBody | None = None,
-    ) -> _Speaker:
+    ) -> _Participant:
         """Count an utterance, from ``start`` to ``end`` of the audio, and say whose it was."""
         session = self._session(event.session_id)
         self._awaited.pop((event.session_id, event.item_id), None)
@@ -351,8 +351,8 @@ class MeetingMood:
         return speaker
 
     def _shared(
-        self, session: _Session, speaker: _Speaker, parts: tuple[SpeakerPart, ...], length: int
-    ) -> dict[_Speaker, int]:
+        self, session: _Session, speaker: _Participant, parts: tuple[SpeakerPart, ...], length: int
+    ) -> dict[_Participant, int]:
         """Share the length of an utterance out among those who speak in it."""
         whole = sum(part.end_ms - part.start_ms for part in parts)
         lengths = {speaker: length}
@@ -398,7 +398,7 @@ class MeetingMood:
             who.key: who for who in self._speakers.values() if who in here or who not in lost
         }
 
-    def _voice(self, session: _Session, label: str | None) -> _Speaker | None:
+    def _voice(self, session: _Session, label: str | None) -> _Participant | None:
         """Return the provisional speaker that a session means; ``None`` if it means too many."""
         label = UNCERTAIN if label is None else label
         if label not in session.voices:
@@ -407,7 +407,7 @@ class MeetingMood:
             if not session.stream:
                 self._streams += 1
                 session.stream = self._streams
-            voice = _Speaker(label, self._seconds, session.stream)
+            voice = _Participant(label, self._seconds, session.stream)
             session.voices[label] = self._speakers[voice.key] = voice
         return session.voices[label]
 
@@ -435,7 +435,9 @@ class MeetingMood:
         self._told += 1
         return f"event_meeting_{self._meeting}_{self._told}"
 
-    def _states(self, speakers: Iterable[_Speaker], total: int) -> tuple[events.SpeakerState, ...]:
+    def _states(
+        self, speakers: Iterable[_Participant], total: int
+    ) -> tuple[events.SpeakerState, ...]:
         speaking = {s.speaker.key for s in self._sessions.values() if s.open is not None}
         awaited: dict[tuple[str, int], list[_Awaited]] = {}
         for each in self._awaited.values():
@@ -453,7 +455,7 @@ class MeetingMood:
             for speaker in speakers
         )
 
-    def _listed(self) -> list[_Speaker]:
+    def _listed(self) -> list[_Participant]:
         """Return those present or heard last, no more than are told, as they joined."""
         everybody = list(self._speakers.values())
         if len(everybody) <= _LISTED:

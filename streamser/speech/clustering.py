@@ -21,6 +21,8 @@ import numpy.typing as npt
 
 from streamser.errors import ModelError
 
+Voice: TypeAlias = npt.NDArray[np.float32]
+"""What a voice sounds like: one vector, of length 1."""
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
 _NEVER: Final = -np.inf
@@ -97,14 +99,14 @@ class Evidence(msgspec.Struct, frozen=True, eq=False):
         return Evidence(self.weight, self.total - self.weight * offset, self.lively)
 
 
-class _Sums(msgspec.Struct, eq=False):
+class _GroupSums(msgspec.Struct, eq=False):
     """Keep evidence of many voices in arrays: [...], [..., d] and [...]."""
 
     weight: Numbers
     total: Numbers
     lively: Numbers
 
-    def gains(self, space: VoiceSpace, others: _Sums) -> Numbers:
+    def gains(self, space: VoiceSpace, others: _GroupSums) -> Numbers:
         """Return how much likelier, in nats, it is that both are one speaker's than two's.
 
         Shapes broadcast; nothing weighs nothing. However much was heard in one mood, it says
@@ -242,7 +244,7 @@ def _joined(
     alive = np.zeros(len(labels), bool)
     alive[labels] = True
     taken = np.array([owner is not None for owner in owners])
-    pairs = _Sums(sums.weight[:, None], sums.total[:, None], sums.lively[:, None])
+    pairs = _GroupSums(sums.weight[:, None], sums.total[:, None], sums.lively[:, None])
     gains = pairs.gains(space, sums)
     gains[taken[:, None] & taken] = _NEVER
     gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
@@ -258,7 +260,7 @@ def _joined(
         labels[labels == two] = one
         alive[two] = False
         taken[one] |= taken[two]
-        joined = _Sums(sums.weight[one], sums.total[one], sums.lively[one])
+        joined = _GroupSums(sums.weight[one], sums.total[one], sums.lively[one])
         fresh = joined.gains(space, sums)
         fresh[~alive] = _NEVER
         fresh[one] = _NEVER
@@ -269,8 +271,10 @@ def _joined(
     return labels
 
 
-def _summed(evidence: Sequence[Evidence], labels: npt.NDArray[np.int64], clusters: int) -> _Sums:
-    sums = _Sums(
+def _summed(
+    evidence: Sequence[Evidence], labels: npt.NDArray[np.int64], clusters: int
+) -> _GroupSums:
+    sums = _GroupSums(
         np.zeros(clusters), np.zeros((clusters, len(evidence[0].total))), np.zeros(clusters)
     )
     for label, each in zip(labels, evidence, strict=True):
@@ -291,12 +295,12 @@ def _refined(
     free = np.array([owner is None for owner in owners])
     each_of = np.arange(len(evidence))
     alone = _summed(evidence, each_of, len(evidence))
-    pieces = _Sums(alone.weight[:, None], alone.total[:, None], alone.lively[:, None])
+    pieces = _GroupSums(alone.weight[:, None], alone.total[:, None], alone.lively[:, None])
     for _ in range(_REFINED):
         member = numbered[:, None] == np.arange(len(names))
         sums = _summed(evidence, numbered, len(names))
         # What each cluster has without the piece itself, [pieces, clusters].
-        rest = _Sums(
+        rest = _GroupSums(
             np.maximum(sums.weight - member * pieces.weight, 0.0),
             sums.total - member[..., None] * pieces.total,
             sums.lively - member * pieces.lively,

@@ -18,8 +18,15 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE, to_samples
 from streamser.errors import ConfigError
-from streamser.speech.clustering import Evidence, Numbers, VoiceSpace, cluster, offset, runs
-from streamser.speech.speakers import Voice
+from streamser.speech.clustering import (
+    Evidence,
+    Numbers,
+    Voice,
+    VoiceSpace,
+    cluster,
+    offset,
+    runs,
+)
 
 __all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Relabelled", "Spoken"]
 __all__ += ["Telling", "VoiceWindow", "voice_windows"]

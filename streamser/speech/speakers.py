@@ -11,17 +11,14 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
+from streamser.speech.clustering import Voice as Voice
 from streamser.speech.clustering import VoiceSpace, plain_space, read_space
-
-Voice: TypeAlias = npt.NDArray[np.float32]
-"""What a voice sounds like: one vector, of length 1."""
 
 
 class SpeakerEmbedder(Protocol):
