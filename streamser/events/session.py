@@ -266,8 +266,7 @@ class SpeakersChanged(Event, frozen=True, kw_only=True, tag="streamser.speakers.
         Meta(description="Utterances that are somebody else's after all."),
     ] = ()
     renamed: Annotated[
-        dict[str, str],
-        Meta(description="What had one label, however long ago, has another from now on."),
+        dict[str, str], Meta(description="What had one label, ever, has another from now on.")
     ] = {}
 
 

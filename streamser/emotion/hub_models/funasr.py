@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
-from streamser.emotion.hub_models.labels import ModelPart, place_labels
+from streamser.emotion.hub_models.labels import HubPart, place_labels
 from streamser.emotion.hub_models.registry import HubModel
 from streamser.emotion.hub_models.torch_models import Given
 from streamser.errors import ModelError, first_line
@@ -38,12 +38,12 @@ class FunasrReader:
         self.ready = ready
         self._generate = generate
 
-    def read(self, given: Sequence[Given]) -> list[ModelPart]:
+    def read(self, given: Sequence[Given]) -> list[HubPart]:
         """Judge sounds; raises ``ModelError`` for an answer of another form, or unknown labels."""
         judge = self._scored if self.ready.kind == "emotion2vec" else self._tagged
         return [judge(_filled(item)) for item in given if not isinstance(item, str)]
 
-    def _scored(self, samples: Samples) -> ModelPart:
+    def _scored(self, samples: Samples) -> HubPart:
         answer = self._ask(samples, granularity="utterance", extract_embedding=False)
         labels, scores = answer.get("labels"), answer.get("scores")
         if not isinstance(labels, list) or not isinstance(scores, list):
@@ -53,22 +53,22 @@ class FunasrReader:
         # Bilingual labels end in the English name.
         names = [str(label).rpartition("/")[2] for label in labels]
         found, outside = place_labels(self.ready, names).gather(np.array(scores, np.float64))
-        return ModelPart(modality="audio", scores=found, outside=outside)
+        return HubPart(modality="audio", scores=found, outside=outside)
 
-    def _tagged(self, samples: Samples) -> ModelPart:
+    def _tagged(self, samples: Samples) -> HubPart:
         answer = self._ask(samples, cache={}, language="auto", use_itn=False)
         text = answer.get("text")
         if not isinstance(text, str):
             raise self._odd(answer)
         tags = [tag for tag in _TAG.findall(text) if tag in self.ready.labels]
         if not tags:
-            return ModelPart(modality="audio")
+            return HubPart(modality="audio")
         (place,) = place_labels(self.ready, tags[:1]).of
         if place < 0:
-            return ModelPart(modality="audio", scores=_even(), outside=1.0)
+            return HubPart(modality="audio", scores=_even(), outside=1.0)
         rest = (1.0 - _TAG_SHARE) / (len(CATEGORIES) - 1)
         scores = tuple(_TAG_SHARE if place == index else rest for index in range(len(CATEGORIES)))
-        return ModelPart(modality="audio", scores=scores)
+        return HubPart(modality="audio", scores=scores)
 
     def _ask(self, samples: Samples, **options: Any) -> Mapping[str, Any]:
         answers = self._generate(input=samples, fs=SAMPLE_RATE, **options)

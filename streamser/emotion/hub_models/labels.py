@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 _CERTAIN_OF_NOTHING: Final = 1e-12
 
 
-class ModelPart(msgspec.Struct, frozen=True):
+class HubPart(msgspec.Struct, frozen=True):
     """Hold what one model says of one clip.
 
     ``scores`` are probabilities of ``CATEGORIES`` that sum to 1, ``None`` where the model knows

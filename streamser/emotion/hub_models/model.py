@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.emotion.calibration import entropy
-from streamser.emotion.hub_models.labels import ModelPart
+from streamser.emotion.hub_models.labels import HubPart
 from streamser.emotion.hub_models.registry import HubModel, locate, named
 from streamser.emotion.hub_models.torch_models import Given, HubReader
 from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
@@ -83,7 +83,7 @@ def _reader(ready: HubModel, place: Path, device: str, precision: str) -> HubRea
 class HubFeatures(msgspec.Struct, frozen=True):
     """Hold what each model said of one clip; a model that lacked its modality said nothing."""
 
-    parts: tuple[ModelPart, ...]
+    parts: tuple[HubPart, ...]
 
 
 class HubEmotionModel:
@@ -105,7 +105,7 @@ class HubEmotionModel:
 
         Raises ``ModelError`` where memory runs out, or an answer is no number.
         """
-        found: list[list[ModelPart]] = [[] for _ in batch]
+        found: list[list[HubPart]] = [[] for _ in batch]
         for reader in self._readers:
             given = [(index, item) for index, item in enumerate(_of(reader, batch)) if len(item)]
             if not given:
@@ -122,7 +122,7 @@ class HubEmotionModel:
     def forget(self, session_id: str) -> None:
         """Forget nothing: no session leaves anything here."""
 
-    def _read(self, reader: HubReader, given: Sequence[Given]) -> list[ModelPart]:
+    def _read(self, reader: HubReader, given: Sequence[Given]) -> list[HubPart]:
         try:
             return reader.read(given)
         except RuntimeError as error:
@@ -198,7 +198,7 @@ class _Voice(msgspec.Struct, frozen=True):
     outside: float
 
 
-def join(parts: Sequence[ModelPart]) -> Joined:
+def join(parts: Sequence[HubPart]) -> Joined:
     """Join what models say into one judgement.
 
     Categories: the models of a modality are averaged in the logarithm (a geometric mean); the
@@ -232,7 +232,7 @@ def join(parts: Sequence[ModelPart]) -> Joined:
     )
 
 
-def _voice(parts: Sequence[ModelPart], modality: str) -> _Voice | None:
+def _voice(parts: Sequence[HubPart], modality: str) -> _Voice | None:
     """Average the models of a modality; ``None`` where none knows categories."""
     chosen = [part for part in parts if part.modality == modality and part.scores is not None]
     if not chosen:
@@ -249,7 +249,7 @@ def _probabilities(logs: Floats) -> Floats:
     return np.asarray(weights / weights.sum())
 
 
-def _dimensions(parts: Sequence[ModelPart]) -> Dimensions:
+def _dimensions(parts: Sequence[HubPart]) -> Dimensions:
     found = {}
     for name in DIMENSIONS:
         means = []

@@ -23,7 +23,7 @@ from streamser.emotion.fused.pretrained import (
 from streamser.emotion.fused.pretrained_encoders import PretrainedAcoustic, PretrainedText
 from streamser.emotion.hub_models.heads import FirstTokenHead, OdysseyHead, PooledHead, SuperbHead
 from streamser.emotion.hub_models.labels import (
-    ModelPart,
+    HubPart,
     Places,
     place_dimensions,
     place_labels,
@@ -44,7 +44,7 @@ class HubReader(Protocol):
 
     ready: HubModel
 
-    def read(self, given: Sequence[Given]) -> list[ModelPart]:
+    def read(self, given: Sequence[Given]) -> list[HubPart]:
         """Judge sounds, float32 [n] at 16 kHz with n > 0, or texts; one part for each, in order."""
         ...
 
@@ -81,7 +81,7 @@ class TorchReader:
         self._device, self._half = device, half
         return self
 
-    def read(self, given: Sequence[Given]) -> list[ModelPart]:
+    def read(self, given: Sequence[Given]) -> list[HubPart]:
         """Judge sounds or texts; raises ``ModelError`` where an answer is no number."""
         answers = self.raw(given)
         if not bool(torch.isfinite(answers).all()):
@@ -102,13 +102,13 @@ class TorchReader:
     def _scaled(self, item: Given) -> Given:
         return item if self._scale is None or isinstance(item, str) else self._scale(item)
 
-    def _part(self, row: Tensor) -> ModelPart:
+    def _part(self, row: Tensor) -> HubPart:
         if self._places is None:
             dimensions = place_dimensions(self._names, row.tolist())
-            return ModelPart(modality=self.ready.modality, dimensions=dimensions)
+            return HubPart(modality=self.ready.modality, dimensions=dimensions)
         likely = row.sigmoid() if self._places.multi_label else row.softmax(dim=0)
         scores, outside = self._places.gather(likely.numpy())
-        return ModelPart(modality=self.ready.modality, scores=scores, outside=outside)
+        return HubPart(modality=self.ready.modality, scores=scores, outside=outside)
 
 
 class SoundScale:

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from streamser.emotion.hub_models.labels import ModelPart
+from streamser.emotion.hub_models.labels import HubPart
 from streamser.emotion.hub_models.model import join
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 
-VOICE = ModelPart(modality="audio", scores=(0.1, 0.2, 0.1, 0.6))
-WORDS = ModelPart(modality="text", scores=(0.05, 0.85, 0.05, 0.05))
-FLAT = ModelPart(modality="text", scores=(0.25,) * 4)
+VOICE = HubPart(modality="audio", scores=(0.1, 0.2, 0.1, 0.6))
+WORDS = HubPart(modality="text", scores=(0.05, 0.85, 0.05, 0.05))
+FLAT = HubPart(modality="text", scores=(0.25,) * 4)
 
 
 def test_one_model_is_heard_as_it_is() -> None:
@@ -47,15 +47,15 @@ def test_two_models_of_the_voice_do_not_outvote_one_of_the_words() -> None:
 
 def test_nobody_may_veto() -> None:
     """A zero is as sure as a model can be, not more."""
-    never = ModelPart(modality="text", scores=(1.0, 0.0, 0.0, 0.0))
-    joined = join([never, ModelPart(modality="audio", scores=(0.0, 0.0, 0.0, 1.0))])
+    never = HubPart(modality="text", scores=(1.0, 0.0, 0.0, 0.0))
+    joined = join([never, HubPart(modality="audio", scores=(0.0, 0.0, 0.0, 1.0))])
     assert all(value > 0.0 for value in joined.scores.values())
     assert joined.scores["neutral"] == pytest.approx(joined.scores["angry"])
 
 
 def test_what_holds_another_emotion_likelier_is_believed_less_and_named_by_nobody() -> None:
     """Fear is not made to sadness."""
-    afraid = ModelPart(modality="audio", scores=(0.0, 0.1, 0.8, 0.1), outside=0.9)
+    afraid = HubPart(modality="audio", scores=(0.0, 0.1, 0.8, 0.1), outside=0.9)
     joined = join([afraid])
     assert joined.category == UNSURE
     assert joined.outside == pytest.approx(0.9)
@@ -68,9 +68,9 @@ def test_dimensions_are_means_of_the_modalities_means() -> None:
     """Each of those that have it."""
     joined = join(
         [
-            ModelPart(modality="audio", dimensions=Dimensions(valence=0.2, arousal=0.4)),
-            ModelPart(modality="audio", dimensions=Dimensions(valence=0.4)),
-            ModelPart(modality="text", dimensions=Dimensions(valence=-0.1)),
+            HubPart(modality="audio", dimensions=Dimensions(valence=0.2, arousal=0.4)),
+            HubPart(modality="audio", dimensions=Dimensions(valence=0.4)),
+            HubPart(modality="text", dimensions=Dimensions(valence=-0.1)),
             WORDS,
         ]
     )
@@ -81,9 +81,9 @@ def test_dimensions_are_means_of_the_modalities_means() -> None:
 
 
 @pytest.mark.parametrize(
-    "parts", [[], [ModelPart(modality="audio", dimensions=Dimensions(valence=0.5))]]
+    "parts", [[], [HubPart(modality="audio", dimensions=Dimensions(valence=0.5))]]
 )
-def test_without_categories_all_are_equally_likely(parts: list[ModelPart]) -> None:
+def test_without_categories_all_are_equally_likely(parts: list[HubPart]) -> None:
     """And unsure."""
     joined = join(parts)
     assert joined.category == UNSURE

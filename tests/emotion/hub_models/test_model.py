@@ -9,7 +9,7 @@ import torch
 
 from streamser.audio.clip import Samples
 from streamser.emotion.choose import choose_model
-from streamser.emotion.hub_models.labels import ModelPart
+from streamser.emotion.hub_models.labels import HubPart
 from streamser.emotion.hub_models.model import HubEmotionModel, load_hub_models
 from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.model import EmotionModel, Prediction, Segment
@@ -123,7 +123,7 @@ class Failing:
         self.ready = HUB_MODELS["superb-hubert-base"]
         self.error = error
 
-    def read(self, given: object) -> list[ModelPart]:
+    def read(self, given: object) -> list[HubPart]:
         """Fail."""
         raise self.error
 

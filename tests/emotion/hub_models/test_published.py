@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from streamser.audio.clip import Samples
-from streamser.emotion.hub_models.labels import ModelPart
+from streamser.emotion.hub_models.labels import HubPart
 from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.emotion.hub_models.torch_models import TorchReader, load_bare, load_reader
 from streamser.errors import ModelError
@@ -252,7 +252,7 @@ def test_labels_are_followed_by_name_not_by_place(copied: Copy, clips: list[Samp
     assert scores(followed) != pytest.approx(scores(before), abs=1e-3)
 
 
-def scores(parts: list[ModelPart]) -> list[float]:
+def scores(parts: list[HubPart]) -> list[float]:
     """Return the scores of a part."""
     assert parts[0].scores is not None
     return list(parts[0].scores)
