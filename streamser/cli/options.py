@@ -188,7 +188,8 @@ def read_enrolled(pairs: Sequence[str], settings: Settings) -> dict[str, list[Vo
         return {}
     if settings.speakers.told_apart == "off":
         raise ConfigError("--enroll is for voices that are told apart; leave out --speakers off.")
-    from streamser.speech.speakers import describe_voice, load_embedder
+    from streamser.pipeline.build import describe_voice
+    from streamser.speech.speakers import load_embedder
     from streamser.training.sounds import read_clip
 
     embedder = load_embedder(settings.speakers.embedder)

@@ -263,7 +263,7 @@ class SpeakersChanged(Event, frozen=True, kw_only=True, tag="streamser.speakers.
 
     changes: Annotated[
         tuple[SpeakerChange, ...],
-        Meta(description="Utterances that are somebody else's after all."),
+        Meta(description="Utterances that are another's after all."),
     ] = ()
     renamed: Annotated[
         dict[str, str], Meta(description="What had one label, ever, has another from now on.")

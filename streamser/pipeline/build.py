@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias
 
+import numpy as np
 from msgspec.structs import replace
 
-from streamser.audio.clip import to_samples
+from streamser.audio.clip import Samples, to_samples
 from streamser.emotion.model import EmotionModel, SpeakerModel
 from streamser.errors import ConfigError
 from streamser.events import ModelNames
@@ -19,14 +20,22 @@ from streamser.pipeline.session import Session
 from streamser.pipeline.session_config import SessionConfig, VoicesApart
 from streamser.pipeline.worker import InferenceWorker, WorkerStats
 from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
-from streamser.speech.diarisation import Telling
+from streamser.speech.diarisation import Telling, voice_windows
 from streamser.speech.endpointing import EndpointerSettings
-from streamser.speech.speakers import BUNDLED, LateEmbedder, SpeakerEmbedder, load_embedder
+from streamser.speech.speakers import (
+    BUNDLED,
+    GuardedEmbedder,
+    LateEmbedder,
+    SpeakerEmbedder,
+    Voice,
+    load_embedder,
+)
 from streamser.speech.vad import Vad
 
 Part: TypeAlias = Literal["words", "emotion", "all"]
 """Which models an engine holds: the recogniser, those of emotion and voices, or all of them."""
 
+_QUIET = 0.01
 MOST_WHOLE = to_samples(300_000)
 """Samples of a recording that is one utterance; more are another. Its cost grows with it."""
 
@@ -89,6 +98,19 @@ def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "
     check_together(engine.abilities, part)
     engine.warm()
     return engine
+
+
+def describe_voice(sound: Samples, embedder: SpeakerEmbedder) -> list[Voice]:
+    """Describe whoever speaks in a recording, float32 [n] at 16 kHz, window by window.
+
+    Windows that are 20 dB softer than the loudest are left out, and what cannot be described.
+    """
+    windows = [sound[start:end] for start, end in voice_windows(0, len(sound))]
+    powers = [float(np.mean(np.square(window))) for window in windows]
+    least = _QUIET * max(powers, default=0.0)
+    heard = [each for each, power in zip(windows, powers, strict=True) if 0.0 < power >= least]
+    voices = GuardedEmbedder(embedder).embed(heard)
+    return [voice for voice in voices if voice is not None]
 
 
 def check_together(abilities: Abilities, part: Part = "all") -> None:

@@ -44,7 +44,6 @@ BUNDLED = "campplus"
 """The embedder that comes with the program, as the setting names it."""
 SPACE = "space.npz"
 """Where its voices lie, beside its weights."""
-_QUIET = 0.01
 _OR_OFF = "or set speakers.told_apart to off"
 
 
@@ -105,21 +104,6 @@ def space_of(place: str, likeness: float) -> Callable[[int], VoiceSpace]:
         bundled = read_space(DIRECTORY / SPACE)
         return lambda size: bundled
     return partial(plain_space, likeness=likeness)
-
-
-def describe_voice(sound: Samples, embedder: SpeakerEmbedder) -> list[Voice]:
-    """Describe whoever speaks in a recording, float32 [n] at 16 kHz, window by window.
-
-    Windows that are 20 dB softer than the loudest are left out, and what cannot be described.
-    """
-    from streamser.speech.diarisation import voice_windows
-
-    windows = [sound[start:end] for start, end in voice_windows(0, len(sound))]
-    powers = [float(np.mean(np.square(window))) for window in windows]
-    least = _QUIET * max(powers, default=0.0)
-    heard = [each for each, power in zip(windows, powers, strict=True) if 0.0 < power >= least]
-    voices = GuardedEmbedder(embedder).embed(heard)
-    return [voice for voice in voices if voice is not None]
 
 
 class LateEmbedder:

@@ -20,7 +20,7 @@ def demo_events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     events = folder / "talk.jsonl"
     done = run(
         *("analyze", sound, "--asr", "whisper", "--partials", "--offline"),
-        *("--set", "asr.word_times=true"),
+        *("--set", "asr.word_times=true", "--speakers", "off"),
         *("--format", "csv", "--export", events),
     )
     assert done.exit_code == 0, done.stderr
