@@ -22,6 +22,7 @@ from streamser.pipeline.worker import InferenceWorker, WorkerStats
 from streamser.settings import ASR_ENGINES, EndpointingSettings, Settings, SpeakersSettings
 from streamser.speech.diarisation import Telling, voice_windows
 from streamser.speech.endpointing import EndpointerSettings
+from streamser.speech.overlap import load_segmentation
 from streamser.speech.speakers import (
     BUNDLED,
     GuardedEmbedder,
@@ -94,7 +95,7 @@ def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "
         model = build_model(settings, tell)
     if part != "emotion":
         transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
-    engine = Engine(transcriber, model, embedder)
+    engine = Engine(transcriber, model, embedder, load_segmentation)
     check_together(engine.abilities, part)
     engine.warm()
     return engine

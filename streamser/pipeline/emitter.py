@@ -29,7 +29,7 @@ from streamser.events import (
     Window,
     WordTiming,
 )
-from streamser.pipeline.requests import Fault
+from streamser.pipeline.requests import UNCERTAIN, Fault
 from streamser.pipeline.speaker_state import main_label
 from streamser.pipeline.utterance import Slot, TrackedUtterance
 from streamser.speech.diarisation import Change, Part
@@ -206,9 +206,21 @@ class EventBuilder:
         self._speaker = speaker
 
     def emotion(
-        self, prediction: Prediction, start: int, end: int, guess: str | None = None
+        self,
+        prediction: Prediction,
+        start: int,
+        end: int,
+        guess: str | None = None,
+        overlap: float = 0.0,
     ) -> EmotionBody:
-        """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them."""
+        """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them.
+
+        ``overlap`` is the share in which two speak at once: where it is much, nobody in particular.
+        """
+        evidence, uncertain = prediction.evidence, False
+        if overlap and self._speaker is None:
+            evidence = {**evidence, "overlap": round(overlap, _PLACES)}
+            uncertain = overlap >= UNCERTAIN
         return EmotionBody(
             category=prediction.category,
             confidence=round(prediction.confidence, _PLACES),
@@ -217,10 +229,10 @@ class EventBuilder:
             uncertainty=round(prediction.uncertainty, _PLACES),
             modalities=prediction.modalities,
             speaker=self._speaker if guess is None else guess,
-            speaker_provisional=guess is not None,
+            speaker_provisional=guess is not None or uncertain,
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
             model=self._model,
-            evidence=prediction.evidence,
+            evidence=evidence,
         )
 
     def parts(self, parts: Sequence[Part]) -> tuple[SpeakerPart, ...]:

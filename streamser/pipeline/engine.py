@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
 import numpy as np
 
-from streamser.audio.clip import SAMPLE_RATE, Clip
+from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.emotion.model import EmotionModel, Segment, SpeakerModel
 from streamser.errors import ModelError, StreamserError, first_line
 from streamser.pipeline.requests import (
@@ -24,6 +24,7 @@ from streamser.pipeline.requests import (
     memory_ran_out,
 )
 from streamser.speech.diarisation import VoiceWindow, voice_windows
+from streamser.speech.overlap import Segmentation
 from streamser.speech.speakers import GuardedEmbedder, SpeakerEmbedder
 from streamser.speech.transcriber import Transcriber, Transcript, guarded, plain_transcript
 
@@ -108,7 +109,8 @@ class Engine:
 
     A batch that fails is halved when memory ran out and else retried one by one, so that one
     bad item fails alone. What an ``embedder`` cannot describe does not fail at all: it is an
-    utterance of nobody in particular. Requests for a model that is not there fail.
+    utterance of nobody in particular. ``load_overlap`` loads what hears two at once, when voices
+    are first asked for. Requests for a model that is not there fail.
     """
 
     def __init__(
@@ -116,10 +118,13 @@ class Engine:
         transcriber: Transcriber | None,
         model: EmotionModel | None,
         embedder: SpeakerEmbedder | None = None,
+        load_overlap: Callable[[], Segmentation] | None = None,
     ) -> None:
         self.transcriber = transcriber
         self.model = model
         self._embedder = None if embedder is None else GuardedEmbedder(embedder)
+        self._load_overlap = load_overlap
+        self._overlap: Segmentation | None = None
         self.spent = Spent()
 
     @property
@@ -222,8 +227,8 @@ class Engine:
         finally:
             self._spend(judging_s=time.perf_counter() - began)
         # Last, as it cannot fail: what fails before is done again, item by item.
-        voices = self._embed(requests)
-        return [Observed(*found) for found in zip(found, voices, strict=True)]
+        voices, overlaps = self._embed(requests), self._overlaps(requests)
+        return [Observed(*each) for each in zip(found, voices, overlaps, strict=True)]
 
     def _embed(self, requests: Sequence[EmotionRequest]) -> list[tuple[VoiceWindow, ...] | None]:
         """Describe the voices in the windows of clips; ``None`` where nobody asked."""
@@ -253,10 +258,32 @@ class Engine:
             for request, found in zip(requests, described, strict=True)
         ]
 
+    def _overlaps(self, requests: Sequence[EmotionRequest]) -> list[float]:
+        """Return in which share of each clip two speak at once; 0 where nobody asked."""
+        shares = [0.0] * len(requests)
+        asked = [number for number, request in enumerate(requests) if request.embed]
+        if self._load_overlap is None or self._embedder is None or not asked:
+            return shares
+        began = time.perf_counter()
+        try:
+            if self._overlap is None:
+                self._overlap = self._load_overlap()
+            for number in asked:
+                shares[number] = _share_of_two(self._overlap, requests[number].clip.samples)
+        except StreamserError as error:
+            logger.warning("two at once are not heard: %s", error)
+        self._spend(embedding_s=time.perf_counter() - began)
+        return shares
+
     def _spend(
         self, transcribing_s: float = 0.0, judging_s: float = 0.0, embedding_s: float = 0.0
     ) -> None:
         self.spent += Spent(transcribing_s, judging_s, embedding_s)
+
+
+def _share_of_two(segmentation: Segmentation, samples: Samples) -> float:
+    spans = segmentation.hear(samples).overlaps()
+    return sum(span.end - span.start for span in spans) / max(1, len(samples))
 
 
 @contextmanager

@@ -83,14 +83,20 @@ class Cancel(msgspec.Struct, frozen=True):
     request_id: int
 
 
+UNCERTAIN = 0.2
+"""Share of an utterance in which two speak at once, from which on it is nobody's."""
+
+
 class Observed(msgspec.Struct, frozen=True, eq=False):
     """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voices`` are those of its windows that could be described; ``None``: nobody asked for them.
+    ``overlap`` is the share of the clip in which two speak at once, [0, 1].
     """
 
     features: Features
     voices: tuple[VoiceWindow, ...] | None = None
+    overlap: float = 0.0
 
 
 class Fault(msgspec.Struct, frozen=True):

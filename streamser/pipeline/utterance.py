@@ -15,6 +15,7 @@ import msgspec
 from streamser.audio.clip import Clip, Ring, is_pinned
 from streamser.emotion.model import Features
 from streamser.pipeline.requests import (
+    UNCERTAIN,
     Cancel,
     EmotionRequest,
     Fault,
@@ -41,11 +42,15 @@ class Slot(msgspec.Struct, eq=False):
 
 
 class Analysed(msgspec.Struct, frozen=True, eq=False):
-    """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked."""
+    """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked.
+
+    ``overlap`` is the share in which two speak at once; where that is much, no voice is known.
+    """
 
     transcript: Transcript | None
     features: Features
     voices: tuple[VoiceWindow, ...] = ()
+    overlap: float = 0.0
 
 
 class Partial(msgspec.Struct, eq=False):
@@ -259,7 +264,7 @@ class RequestTracker:
                 utterance.words_request, utterance.transcript = None, outcome
                 alone, words = utterance.alone, self._trusted(outcome)
                 if words is None and alone is not None:
-                    utterance.outcome = Analysed(outcome, alone.features, alone.voices or ())
+                    utterance.outcome = _analysed(outcome, alone.features, alone)
                     return FinalReady(utterance)
                 self._give_up_voice(utterance)
                 final = self._emotion(
@@ -267,10 +272,10 @@ class RequestTracker:
                 )
                 utterance.final_request = final.id
                 return None
-            case Observed(features=features, voices=voices):
+            case Observed(features=features):
                 alone = utterance.alone
-                known = voices if alone is None or alone.voices is None else alone.voices
-                utterance.outcome = Analysed(utterance.transcript, features, known or ())
+                heard = outcome if alone is None or alone.voices is None else alone
+                utterance.outcome = _analysed(utterance.transcript, features, heard)
             case Fault():
                 self._give_up_voice(utterance)
                 utterance.outcome = outcome
@@ -369,3 +374,9 @@ class RequestTracker:
     def _cancel(self, request_id: int | None) -> None:
         if request_id is not None and self._requests.pop(request_id, None) is not None:
             self._tasks.append(Cancel(session_id=self.config.session_id, request_id=request_id))
+
+
+def _analysed(transcript: Transcript | None, features: Features, heard: Observed) -> Analysed:
+    # Voices that are mixed are like nobody's, or like the wrong one's.
+    alone = heard.voices if heard.overlap < UNCERTAIN else None
+    return Analysed(transcript, features, alone or (), heard.overlap)

@@ -95,7 +95,7 @@ def environment(*folders: Path) -> dict[str, str]:
 def test_analyze_with_a_recogniser_a_model_and_a_sink(talk: Path, tmp_path: Path) -> None:
     """All three of another package, each by its name; the sink hears of every file."""
     diary = tmp_path / "diary.txt"
-    asked = (*BOTH, "--sink", f"diary={diary}", "--format", "jsonl")
+    asked = (*BOTH, "--sink", f"diary={diary}", "--format", "jsonl", "--speakers", "off")
     result = run("analyze", talk, talk, *asked)
     assert result.exit_code == 0, result.stderr
     assert result.stderr == ""

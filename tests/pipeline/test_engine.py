@@ -1,20 +1,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from streamser.audio.clip import Clip, Samples
+from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import Place, Segment
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import EmotionRequest, Fault, Observed, WordsRequest
+from streamser.speech.overlap import Segmentation, load_segmentation
 from streamser.speech.speakers import Voice
 from streamser.speech.transcriber import Transcript
+from streamser.training.sounds import read_clip
 from tests.pipeline.doubles import ForgetfulTranscriber, LoudnessModel, SpellingTranscriber, speech
+
+DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
 
 
 def request(
@@ -229,6 +234,45 @@ def test_only_requests_that_ask_for_it_have_their_voices_described() -> None:
     assert engine.spent.embedding_s > 0
     engine.run([request(1)])
     assert embedder.lengths == [[16_000]]
+
+
+def test_two_who_speak_at_once_are_heard_where_voices_are_asked_for() -> None:
+    """What hears them is loaded when it is first needed; where it cannot be, it is done without."""
+    loaded = []
+
+    def load() -> Segmentation:
+        loaded.append(1)
+        return load_segmentation()
+
+    def fail() -> Segmentation:
+        raise ModelError("the weights are damaged")
+
+    engine = Engine(None, LoudnessModel(), LengthEmbedder(), load)
+    engine.run([request(1)])
+    assert loaded == []
+    sound = two_at_once()
+    asked = replace(request(2), embed=True)
+    asked = replace(asked, clip=replace(asked.clip, samples=sound))
+    (alone, both) = engine.run([replace(request(3), embed=True), asked])
+    assert isinstance(alone, Observed)
+    assert isinstance(both, Observed)
+    assert (alone.overlap, loaded) == (0.0, [1])
+    assert 0.3 < both.overlap < 1.0
+    (without,) = Engine(None, LoudnessModel(), LengthEmbedder(), fail).run([asked])
+    assert isinstance(without, Observed)
+    assert (without.overlap, len(without.voices or ())) == (0.0, 4)
+
+
+def two_at_once() -> Samples:
+    """Let two of the bundled conversation speak at the same time."""
+    sound = read_clip(DEMO)
+    one, two = (
+        sound[to_samples(500) : to_samples(4_300)],
+        sound[to_samples(5_430) : to_samples(8_400)],
+    )
+    both = one.copy()
+    both[: len(two)] += two
+    return both
 
 
 def test_without_an_embedder_no_voice_is_described() -> None:

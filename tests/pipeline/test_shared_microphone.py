@@ -25,7 +25,7 @@ from streamser.events import (
     TranscriptionCompleted,
     encode_event,
 )
-from streamser.pipeline.requests import EmotionRequest, Request
+from streamser.pipeline.requests import EmotionRequest, Observed, Request
 from streamser.pipeline.session import Session
 from streamser.server.meeting import MeetingMood
 from streamser.settings import Settings
@@ -132,6 +132,26 @@ def test_a_voice_that_could_not_be_described_is_of_nobody() -> None:
     one, two, three = requests_of(session.push(in_turn(LOUD, LOUD, LOUD)))
     told = resolve(session, one) + resolve(session, two, deaf=True) + resolve(session, three)
     assert said_by(told) == [("speaker 1", True), (None, False), ("speaker 1", True)]
+
+
+def test_where_two_speak_at_once_it_is_nobody_in_particular() -> None:
+    """From a fifth of the utterance on; its emotion is told, and the share as evidence."""
+    session = make_session(apart=APART, partial_every_ms=0, words=False)
+    session.begin()
+    told = []
+    for share in (0.0, 0.19, 0.2, 0.0):
+        (request,) = requests_of(session.push(in_turn(LOUD)))
+        found = answer(request)
+        assert isinstance(found, Observed)
+        told += events_of(session.resolve(request.id, replace(found, overlap=share)))
+    assert said_by(told) == [
+        ("speaker 1", True),
+        ("speaker 1", True),
+        (None, True),
+        ("speaker 1", True),
+    ]
+    assert [body.evidence.get("overlap") for body in finals(told)] == [None, 0.19, 0.2, None]
+    assert known(told) == [0, 1, 2, 2]
 
 
 def test_labels_are_given_in_the_order_of_utterances() -> None:
