@@ -24,7 +24,8 @@ from streamser.server.telemetry import log_fault
 
 FINALS = 200
 """Finished utterances that are remembered of a meeting."""
-_VOICES = 256
+_VOICES = 64
+"""People of a meeting who have left and whose voices are remembered: 17 KB each."""
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""

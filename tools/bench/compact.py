@@ -175,7 +175,7 @@ def _goal_rows(report: CompactReport) -> Iterator[tuple[str, ...]]:
         ),
         ("5 s of voice and 17 words, p50", f"{total:.1f} ms", "both", total),
         (
-            "most memory of a session with Whisper tiny.en",
+            "most memory of a session with Whisper tiny.en, voices not told apart",
             f"{report.listen_mib:.0f} MiB",
             "memory",
             report.listen_mib,

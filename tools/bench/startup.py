@@ -103,10 +103,11 @@ def import_torch(name: str, tell: Tell) -> Loading:
 
 
 def hear_session(recording: str, tell: Tell) -> float:
-    """Analyse a recording with words; return the most memory that took, in MiB."""
+    """Analyse a recording with words, of one speaker; return the most memory it took, in MiB."""
     from streamser import Analyzer, load_settings
 
-    settings = load_settings("embedded", flags={"emotion.model": "compact"})
+    flags = {"emotion.model": "compact", "speakers.told_apart": "off"}
+    settings = load_settings("embedded", flags=flags)
     with Analyzer(settings) as analyzer:
         return max(resident_mib() or 0.0 for _ in analyzer.stream(recording))
 
