@@ -410,7 +410,7 @@ class _DeviceCollector(Collector):
         yield lost
         for name, about, value in (
             ("not_loaded", "Attempts to load models that failed.", stats.not_loaded),
-            ("retries", "Jobs tried again after a device thread was lost.", stats.retries),
+            ("retries", "Jobs tried again after a worker was lost.", stats.retries),
             ("faults", "Jobs that failed.", stats.faults),
         ):
             yield CounterMetricFamily(f"streamser_{name}", about, value)

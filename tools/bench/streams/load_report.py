@@ -48,8 +48,8 @@ _STEP_HEADS = (
     *("left out", "verdict"),
 )
 _COST_HEADS = (
-    *("streams", "server cores", "cost of a stream", "RSS MiB", "peak MiB", "real-time factor"),
-    *("batch mean", "generator cores"),
+    *("streams", "server cores", "front cores", "cost of a stream", "RSS MiB", "peak MiB"),
+    *("real-time factor", "batch mean", "generator cores"),
 )
 
 
@@ -244,6 +244,7 @@ def _cost_row(step: Step) -> tuple[str, ...]:
     return (
         str(step.streams),
         _number(use.cores, 2),
+        _number(use.front_cores, 2),
         _number(step.relative_cost, 2),
         _number(use.rss_mib, 0),
         _number(use.peak_mib, 0),

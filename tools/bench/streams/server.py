@@ -143,11 +143,13 @@ class Gauge(msgspec.Struct, frozen=True, kw_only=True):
 class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a server used in a step; ``None``: not measured.
 
-    ``cores`` is processor time over wall time. ``real_time_factor`` is the time its device
-    thread spent in models over the sound taken in. ``batch_mean`` counts jobs in a batch.
+    ``cores`` is processor time over wall time, ``front_cores`` that of the process that talks to
+    clients alone. ``real_time_factor`` is the time that workers spent in models over the sound
+    taken in. ``batch_mean`` counts jobs in a batch.
     """
 
     cores: float | None
+    front_cores: float | None = None
     rss_mib: float | None
     peak_mib: float | None
     real_time_factor: float | None
@@ -332,12 +334,17 @@ def read_metrics(text: str) -> dict[str, float]:
 
 def use_between(before: Gauge, after: Gauge) -> Use:
     """Say what was used between two readings."""
-    cores = None
+    cores = front_cores = None
     earlier, later = before.total("busy_s"), after.total("busy_s")
     if earlier is not None and later is not None and after.at > before.at:
-        cores = round((later - earlier) / (after.at - before.at), 3)
+        passed = after.at - before.at
+        cores = round((later - earlier) / passed, 3)
+        # A server's own process stands before those that it has started.
+        front = after.processes[0].busy_s - before.processes[0].busy_s
+        front_cores = round(front / passed, 3)
     return Use(
         cores=cores,
+        front_cores=front_cores,
         rss_mib=_rounded(after.total("rss_mib"), 1),
         peak_mib=_rounded(after.total("peak_mib"), 1),
         real_time_factor=_rounded(_ratio(before.metrics, after.metrics, *_FACTOR), 4),

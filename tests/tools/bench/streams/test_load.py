@@ -320,7 +320,12 @@ def test_what_a_server_used_is_what_has_grown_between_two_readings() -> None:
         Gauge(at=11.0, processes=(process(15.0, 60.0), process(5.0, 40.0)), metrics=after),
     )
     assert use == Use(
-        cores=1.5, rss_mib=100.0, peak_mib=120.0, real_time_factor=0.05, batch_mean=3.0
+        cores=1.5,
+        front_cores=1.0,
+        rss_mib=100.0,
+        peak_mib=120.0,
+        real_time_factor=0.05,
+        batch_mean=3.0,
     )
 
 
