@@ -7,7 +7,6 @@ busy with: no message could still be sent by one that is killed, or that hangs.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Final, Generic, Literal, TypeVar
@@ -23,17 +22,6 @@ def frame(message: msgspec.Struct) -> bytes:
     """Write a message with its length before it."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(_LENGTH, "big") + body
-
-
-def receive_all(link: socket.socket, size: int) -> bytes:
-    """Wait for so many bytes; raises ``EOFError`` where the other end is closed."""
-    data = bytearray()
-    while len(data) < size:
-        more = link.recv(size - len(data))
-        if not more:
-            raise EOFError("the other end is closed")
-        data += more
-    return bytes(data)
 
 
 class FrameProtocol(asyncio.Protocol, Generic[_M]):
@@ -92,9 +80,9 @@ class FrameProtocol(asyncio.Protocol, Generic[_M]):
 
 
 _ROOM: Final = 16 * 1024
-Bench = Literal["words", "emotion"]
-Station = Literal[Bench, "hearing"]
-_PLACES: Final[tuple[Station, ...]] = ("words", "emotion", "hearing")
+ModelKind = Literal["words", "emotion"]
+Activity = Literal[ModelKind, "hearing"]
+_PLACES: Final[tuple[Activity, ...]] = ("words", "emotion", "hearing")
 
 
 class InHand(msgspec.Struct, frozen=True):
@@ -109,18 +97,18 @@ class InHand(msgspec.Struct, frozen=True):
     stuck: str | None = None
 
 
-class BlameBoard:
+class ActivityBoard:
     """Note what models are busy with; each place is written by one thread of one process."""
 
     def __init__(self, context: BaseContext) -> None:
         self._memory: Any = context.RawArray("c", len(_PLACES) * _ROOM)
 
-    def note(self, station: Station, in_hand: InHand) -> None:
+    def note(self, activity: Activity, in_hand: InHand) -> None:
         """Write down what is begun; nothing, once it is done."""
         data = msgspec.msgpack.encode(in_hand)
         if len(data) > _ROOM - _LENGTH:
             data = msgspec.msgpack.encode(InHand(in_hand.utterances[:64], in_hand.stuck))
-        begin = _PLACES.index(station) * _ROOM
+        begin = _PLACES.index(activity) * _ROOM
         view = self._view()
         # The length last: who reads half of it reads what was there before.
         view[begin : begin + _LENGTH] = bytes(_LENGTH)

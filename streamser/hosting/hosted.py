@@ -80,11 +80,11 @@ class HostedSession:
         session: Session,
         workers: WorkerPair,
         changed: Callable[[HostedSession], None],
-        life: int = 0,
+        epoch: int = 0,
         at: Callable[[str], AbstractContextManager[None]] = nullcontext,  # type: ignore[assignment]
     ) -> None:
         self.session_id = config.session_id
-        self._life = life
+        self._epoch = epoch
         self._at = at
         self._config = config
         self._session = session
@@ -161,7 +161,7 @@ class HostedSession:
         """Return what has become of the session since the last time."""
         told = Told(
             session_id=self.session_id,
-            life=self._life,
+            epoch=self._epoch,
             events=self._events,
             refusals=self._refusals,
             position=self._session.position,

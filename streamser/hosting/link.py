@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from streamser.hosting.channel import BlameBoard, FrameProtocol, InHand
+from streamser.hosting.channel import ActivityBoard, FrameProtocol, InHand
 from streamser.hosting.process import STUCK, host_sessions
 from streamser.hosting.records import FromWorker, Hosted, NotLoaded, WorkerLoad
 from streamser.machine import use_one_blas_thread
@@ -54,7 +54,7 @@ class WorkerLink:
         self._on_end = on_end
         use_one_blas_thread()
         context = multiprocessing.get_context("spawn")
-        self._board = BlameBoard(context)
+        self._board = ActivityBoard(context)
         self._ours, theirs = socket.socketpair()
         self._process = context.Process(
             target=host_sessions,

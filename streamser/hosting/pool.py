@@ -189,7 +189,7 @@ class WorkerProcesses:
                 for session in self._sessions.values():
                     if session.link is None:
                         self._place(session)
-                self._relieve(link)
+                self._rebalance(link)
 
     def _on_end(self, link: WorkerLink) -> None:
         self._links.remove(link)
@@ -203,14 +203,14 @@ class WorkerProcesses:
                 if session_id in link.sessions and session_id in self._sessions:
                     self._sessions[session_id].blame(utterance)
         for session in lost:
-            session.link, session.homeless_at = None, time.monotonic()
+            session.link, session.unplaced_since = None, time.monotonic()
         if link.load is not None:
             self._lost_stats += link.load.stats
         if self._closing:
             self._ended.append(link)
             return
         for session in lost:
-            if session.is_hopeless:
+            if session.is_exhausted:
                 session.give_up("workers were lost over this stream, one after the other")
             else:
                 self._place(session)
@@ -237,12 +237,12 @@ class WorkerProcesses:
     def _place(self, session: RemoteSession) -> None:
         able = [link for link in self._links if link.hosted is not None]
         if not able:
-            session.homeless_at = session.homeless_at or time.monotonic()
+            session.unplaced_since = session.unplaced_since or time.monotonic()
             return
         link = min(able, key=lambda each: max(_IDLE, each.busy) + _SESSION * len(each.sessions))
-        self._settle(session, link)
+        self._attach(session, link)
 
-    def _relieve(self, newcomer: WorkerLink) -> None:
+    def _rebalance(self, newcomer: WorkerLink) -> None:
         """Let sessions of others go on with a worker that has just begun, until it has its share.
 
         After a loss all are with those who were left, and may stay for hours.
@@ -253,12 +253,12 @@ class WorkerProcesses:
             if len(fullest.sessions) - len(newcomer.sessions) < 2:
                 return
             session = self._sessions[next(iter(fullest.sessions))]
-            session.leave_home()
-            self._settle(session, newcomer)
+            session.detach()
+            self._attach(session, newcomer)
 
-    def _settle(self, session: RemoteSession, link: WorkerLink) -> None:
+    def _attach(self, session: RemoteSession, link: WorkerLink) -> None:
         link.sessions[session.session_id] = None
-        session.settle(link)
+        session.attach(link)
 
     def _let_go(self, session: RemoteSession) -> None:
         self._sessions.pop(session.session_id, None)
@@ -287,9 +287,9 @@ class WorkerProcesses:
                     link.kill()
             patience_s = worker.deadline_s or SILENT_S
             for session in list(self._sessions.values()):
-                homeless_at = session.homeless_at
-                if homeless_at is not None and now - homeless_at > patience_s:
-                    session.homeless_at = None
+                unplaced_since = session.unplaced_since
+                if unplaced_since is not None and now - unplaced_since > patience_s:
+                    session.unplaced_since = None
                     session.give_up("the models are not there any more")
 
     def _go(self, work: object) -> None:

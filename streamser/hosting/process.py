@@ -21,7 +21,7 @@ from typing import Final
 
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.hosting.channel import Bench, BlameBoard, FrameProtocol, InHand, frame
+from streamser.hosting.channel import ActivityBoard, FrameProtocol, InHand, ModelKind, frame
 from streamser.hosting.hosted import HostedSession
 from streamser.hosting.records import (
     Give,
@@ -55,7 +55,7 @@ _LAST_S: Final = 1.0
 """How long answers of models that are closed may take to be told."""
 
 
-def host_sessions(link: socket.socket, settings: Settings, board: BlameBoard) -> None:
+def host_sessions(link: socket.socket, settings: Settings, board: ActivityBoard) -> None:
     """Load the models, say so, and host sessions until the other end is closed.
 
     For the main thread of a child process. Signals that end a program well are left to the
@@ -91,7 +91,7 @@ class _SessionWorker:
         make_vad: Callable[[], Vad],
         workers: WorkerPair,
         batches: list[BatchReport],
-        board: BlameBoard,
+        board: ActivityBoard,
     ) -> None:
         self._make_vad = make_vad
         self._board = board
@@ -131,7 +131,7 @@ class _SessionWorker:
     def _open(self, asked: Open) -> None:
         config, workers = asked.config, self._workers
         session = ResumableSession(config, self._make_vad(), workers.new_speaker)
-        hosted = HostedSession(config, session, workers, self._note, asked.life, self._at)
+        hosted = HostedSession(config, session, workers, self._note, asked.epoch, self._at)
         self._sessions[config.session_id] = hosted
         with self._at(config.session_id):
             if asked.past is not None:
@@ -195,15 +195,15 @@ class _SessionWorker:
         self._over.set()
 
 
-class _Bench:
+class WatchedEngine:
     """Run the models of a part, and keep on the board what they are busy with.
 
     Models that hang cannot be let go of here: giving them up ends the process.
     """
 
-    def __init__(self, engine: Engine, bench: Bench, board: BlameBoard) -> None:
+    def __init__(self, engine: Engine, kind: ModelKind, board: ActivityBoard) -> None:
         self._engine = engine
-        self._bench: Bench = bench
+        self._kind: ModelKind = kind
         self._board = board
         self._in_hand = InHand()
         self.spent = Spent()
@@ -221,12 +221,12 @@ class _Bench:
         """Answer a batch of requests."""
         clips = (request.clip for request in requests)
         self._in_hand = InHand(tuple((clip.session_id, clip.utterance) for clip in clips))
-        self._board.note(self._bench, self._in_hand)
+        self._board.note(self._kind, self._in_hand)
         try:
             return self._engine.run(requests)
         finally:
             self.spent = self._engine.spent
-            self._board.note(self._bench, InHand())
+            self._board.note(self._kind, InHand())
 
     def forget(self, session_id: str) -> None:
         """Drop what the models keep for a session."""
@@ -239,19 +239,19 @@ class _Bench:
     def abandon(self) -> None:
         """End the process; any thread may."""
         why = "the models did not answer in time (worker.deadline_s)"
-        self._board.note(self._bench, InHand(self._in_hand.utterances, why))
+        self._board.note(self._kind, InHand(self._in_hand.utterances, why))
         os._exit(STUCK)
 
 
 def _hire(
     settings: Settings,
-    board: BlameBoard,
+    board: ActivityBoard,
     say: Callable[[str], None],
     watch: Callable[[BatchReport], None],
 ) -> WorkerPair:
-    def worker(bench: Bench) -> InferenceWorker:
+    def worker(kind: ModelKind) -> InferenceWorker:
         def build() -> Runner:
-            return _Bench(build_engine(settings, say, bench), bench, board)
+            return WatchedEngine(build_engine(settings, say, kind), kind, board)
 
         return InferenceWorker(build, settings.worker, watch)
 

@@ -138,7 +138,7 @@ SessionInput: TypeAlias = (
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Say what has become of a session since the last time.
 
-    ``life`` counts the places where it has lived: what a former one says does not count.
+    ``epoch`` counts the places where it has lived: what a former one says does not count.
     ``refusals`` are of inputs, by their number. ``position`` samples are over, ``pending`` finals
     are with the models.
     ``lapses`` are times that passed by themselves and ended something: each with the inputs that
@@ -147,7 +147,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     session_id: str
-    life: int = 0
+    epoch: int = 0
     events: list[SessionEvent] = []
     refusals: list[tuple[int, ErrorBody]] = []
     position: int = 0
@@ -239,7 +239,7 @@ class Open(msgspec.Struct, frozen=True, tag=True):
     config: SessionConfig
     voice: SessionSnapshot | None = None
     past: Resumption | None = None
-    life: int = 0
+    epoch: int = 0
 
 
 class Give(msgspec.Struct, frozen=True, tag=True):

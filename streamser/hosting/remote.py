@@ -238,8 +238,8 @@ class RemoteSession:
         self.session_id = config.session_id
         self.link: WorkerLink | None = None
         """Where it lives; ``None`` while it waits for a home."""
-        self.homeless_at: float | None = None
-        self._life = 0
+        self.unplaced_since: float | None = None
+        self._epoch = 0
         self._given_up: str | None = None
         self._losses = 0
         self._model = config.models.emotion
@@ -282,25 +282,25 @@ class RemoteSession:
             self.link.send(Leave(self.session_id))
         self._let_go(self)
 
-    def leave_home(self) -> None:
+    def detach(self) -> None:
         """Go on elsewhere; what is still told here does not count any more."""
         if self.link is not None:
             self.link.send(Leave(self.session_id))
             self.link.sessions.pop(self.session_id, None)
             self.link = None
 
-    def settle(self, link: WorkerLink) -> None:
+    def attach(self, link: WorkerLink) -> None:
         """Live there from here on, and go on where it was."""
-        self.link, self.homeless_at = link, None
+        self.link, self.unplaced_since = link, None
         begins, items = self._journal.replay()
-        self._life += 1
-        link.send(replace(begins, life=self._life))
+        self._epoch += 1
+        link.send(replace(begins, epoch=self._epoch))
         for item in items:
             link.send(Give(self.session_id, item))
 
     def note(self, told: Told) -> None:
         """Take note of what it has told, and pass it on."""
-        if told.life != self._life:
+        if told.epoch != self._epoch:
             return
         self._journal.note(told)
         if told.point is not None:
@@ -319,7 +319,7 @@ class RemoteSession:
             self._losses += 1
 
     @property
-    def is_hopeless(self) -> bool:
+    def is_exhausted(self) -> bool:
         """Return whether worker after worker was lost over it, with nothing told in between."""
         return self._losses >= _CHANCES
 
@@ -338,7 +338,7 @@ class RemoteSession:
                     audio_end_ms=0,
                 )
             )
-        told = Told(session_id=self.session_id, life=self._life, events=failed, fault=why)
+        told = Told(session_id=self.session_id, epoch=self._epoch, events=failed, fault=why)
         listener, self._listener = self._listener, None
         if listener is not None:
             listener(told)

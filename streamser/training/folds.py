@@ -16,7 +16,6 @@ from streamser.errors import ConfigError
 from streamser.training.manifest import SPLITS, Item, Split
 
 Scheme = Literal["speaker", "session", "groups", "own"]
-SCHEMES: Final = ("speaker", "session", "groups", "own")
 
 Speaker = tuple[str, str]
 """A corpus and a speaker's name in it."""
