@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.server.commands import StreamSettings
-from streamser.server.openai_realtime import parse_realtime
+from streamser.server.dialects.commands import StreamSettings
+from streamser.server.dialects.openai_realtime import parse_realtime
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.text import printable, read_name
 

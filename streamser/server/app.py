@@ -33,7 +33,7 @@ from streamser.server.clients import (
     close_socket,
     turn_away,
 )
-from streamser.server.commands import Interest, LanguageSupport
+from streamser.server.dialects.commands import Interest, LanguageSupport
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,

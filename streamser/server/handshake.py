@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from streamser.errors import ConfigError
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     ANY_LANGUAGE,
     Dialect,
     Interest,
@@ -23,9 +23,9 @@ from streamser.server.commands import (
     parse_events,
     read_after,
 )
-from streamser.server.deepgram import DeepgramDialect, parse_listen
+from streamser.server.dialects.deepgram import DeepgramDialect, parse_listen
+from streamser.server.dialects.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.server.limits import Admission, Refusal
-from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.settings import ServerSettings
 from streamser.text import read_name
 

@@ -32,6 +32,7 @@ from streamser.server.clients import (
     send_apology,
     turn_away,
 )
+from streamser.server.dialects.openai_realtime import protocol_json
 from streamser.server.handshake import (
     SOCKETS,
     ConnectRequest,
@@ -53,7 +54,6 @@ from streamser.server.limits import (
     Refusal,
     connection_bounds,
 )
-from streamser.server.openai_realtime import protocol_json
 from streamser.server.telemetry import (
     CONTENT_TYPE,
     SORRY,

@@ -16,7 +16,7 @@ import msgspec
 
 from streamser import events
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.commands import Interest
+from streamser.server.dialects.commands import Interest
 from streamser.server.finished import FairLog, FinishedLog
 from streamser.server.meeting import MeetingMood
 from streamser.server.outgoing import EncodedEvent, encode_stamped

@@ -16,7 +16,7 @@ from streamser.server.clients import (
     send_apology,
     turn_away,
 )
-from streamser.server.commands import Dialect
+from streamser.server.dialects.commands import Dialect
 from streamser.server.handshake import ListenGrant, Principal, SendGrant, same_secret
 from streamser.server.hub import Hub
 from streamser.server.limits import Admission, BurstBudget, MessagePace, Refusal

@@ -53,7 +53,7 @@ from streamser.hosting.records import (
 from streamser.pipeline.build import build_session_config
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
 from streamser.pipeline.speaker_state import SpeakerOrder
-from streamser.server.commands import StreamSettings
+from streamser.server.dialects.commands import StreamSettings
 from streamser.server.limits import MessagePace
 from streamser.server.outgoing import MissedEvents
 from streamser.settings import EndpointingSettings, Settings

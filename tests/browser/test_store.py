@@ -22,7 +22,7 @@ from streamser.events import (
     SpeechStopped,
     TranscriptPartial,
 )
-from streamser.server.commands import Interest
+from streamser.server.dialects.commands import Interest
 from streamser.server.hub import Hub, Subscription
 from streamser.server.meeting import MeetingMood
 from streamser.text import why_distrusted

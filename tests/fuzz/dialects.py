@@ -16,7 +16,7 @@ from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.emitter import RefusedError
 from streamser.pipeline.session import Output, Session
 from streamser.pipeline.session_config import SessionConfig
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     Append,
     Clear,
     Command,

@@ -16,7 +16,15 @@ from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import ConnectionLost, Envelope, SoundFormat, read_event
 from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.pipeline.build import endpointer_settings
-from streamser.server.commands import Append, Configure, Dialect, Hangup, Refuse, StreamSettings
+from streamser.server.dialects.commands import (
+    Append,
+    Configure,
+    Dialect,
+    Hangup,
+    Refuse,
+    StreamSettings,
+)
+from streamser.server.dialects.openai_realtime import RealtimeDialect
 from streamser.server.handshake import (
     ConnectRequest,
     Handshake,
@@ -27,7 +35,6 @@ from streamser.server.handshake import (
 )
 from streamser.server.limits import Admission, Refusal
 from streamser.server.meeting import MeetingMood
-from streamser.server.openai_realtime import RealtimeDialect
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text

@@ -13,10 +13,10 @@ from streamser.events import SpeechStarted
 from streamser.pipeline.session import Session
 from streamser.pipeline.stream import SessionRunner
 from streamser.server.app import EmotionServer
-from streamser.server.commands import Interest
-from streamser.server.deepgram import DeepgramDialect
+from streamser.server.dialects.commands import Interest
+from streamser.server.dialects.deepgram import DeepgramDialect
+from streamser.server.dialects.openai_realtime import RealtimeDialect
 from streamser.server.hub import Hub, Subscription
-from streamser.server.openai_realtime import RealtimeDialect
 from streamser.server.outgoing import Backlog, EncodedEvent, SendQueue
 from streamser.server.stream import LiveStream
 from tests.cli.samples import closed, created

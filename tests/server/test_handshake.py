@@ -9,8 +9,15 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat
-from streamser.server.commands import Command, Configure, LanguageSupport, Refuse, StreamSettings
-from streamser.server.deepgram import DeepgramDialect
+from streamser.server.dialects.commands import (
+    Command,
+    Configure,
+    LanguageSupport,
+    Refuse,
+    StreamSettings,
+)
+from streamser.server.dialects.deepgram import DeepgramDialect
+from streamser.server.dialects.openai_realtime import RealtimeDialect
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
@@ -22,7 +29,6 @@ from streamser.server.handshake import (
     read_tokens,
 )
 from streamser.server.limits import Admission, Refusal
-from streamser.server.openai_realtime import RealtimeDialect
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 
 USUAL = StreamSettings(

@@ -26,7 +26,7 @@ from streamser.events import (
     Window,
 )
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.commands import Interest
+from streamser.server.dialects.commands import Interest
 from streamser.server.hub import Hub, LiveMeeting, Subscription
 from streamser.server.outgoing import EncodedEvent
 from streamser.taxonomy import Dimensions

@@ -21,7 +21,7 @@ from streamser.events import (
     Stamp,
     encode_event,
 )
-from streamser.server.openai_realtime import ClientMessage
+from streamser.server.dialects.openai_realtime import ClientMessage
 from tools.protocol_doc.codes import (
     COMPACT_EVIDENCE,
     ERROR_CODES,

@@ -51,7 +51,7 @@ from streamser.events import (
     Window,
     WordTiming,
 )
-from streamser.server.openai_realtime import (
+from streamser.server.dialects.openai_realtime import (
     AppendMessage,
     AssignMessage,
     AudioInputUpdate,

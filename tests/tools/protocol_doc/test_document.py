@@ -25,7 +25,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.openai_realtime import ClientMessage
+from streamser.server.dialects.openai_realtime import ClientMessage
 from streamser.settings import EmotionSettings
 from tests.emotion.voices import speak
 from tools.protocol_doc.__main__ import main

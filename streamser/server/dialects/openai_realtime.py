@@ -24,7 +24,7 @@ from streamser.pipeline.speaker_state import (
     MergeSpeakers,
     RenameSpeaker,
 )
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     ANY_LANGUAGE,
     Append,
     Clear,

@@ -16,7 +16,7 @@ from streamser.pipeline.speaker_state import (
     MergeSpeakers,
     RenameSpeaker,
 )
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     Append,
     Clear,
     Commit,
@@ -27,7 +27,7 @@ from streamser.server.commands import (
     Refuse,
     StreamSettings,
 )
-from streamser.server.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.server.dialects.openai_realtime import RealtimeDialect, parse_realtime
 from streamser.settings import EndpointingSettings, PartialSettings
 
 USUAL = StreamSettings(

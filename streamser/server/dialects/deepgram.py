@@ -19,7 +19,7 @@ from streamser import __version__, events
 from streamser.audio.source import SENT_MAX_RATE, SENT_MIN_RATE, frame_bytes, rate_of, usable
 from streamser.errors import ConfigError
 from streamser.events import AudioFormat, EmotionBody, Event, Marker, WordTiming
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     ANY_LANGUAGE,
     Append,
     Command,

@@ -24,7 +24,7 @@ from streamser.events import (
     decode_event,
     encode_event,
 )
-from streamser.server.commands import (
+from streamser.server.dialects.commands import (
     Append,
     Commit,
     Finish,
@@ -33,7 +33,7 @@ from streamser.server.commands import (
     Mark,
     StreamSettings,
 )
-from streamser.server.deepgram import DeepgramDialect, ListenOptions, parse_listen
+from streamser.server.dialects.deepgram import DeepgramDialect, ListenOptions, parse_listen
 from streamser.settings import EndpointingSettings, PartialSettings
 from streamser.taxonomy import Dimensions
 from tests.cli.samples import ENVELOPE, closed, created, emotion, failed, felt, said, sounded

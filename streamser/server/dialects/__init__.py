@@ -1,0 +1,1 @@
+"""What clients say and are told, a protocol a file, each over the same commands and events."""
