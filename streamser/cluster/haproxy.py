@@ -49,9 +49,6 @@ def haproxy_config(
     servers = "\n".join(f"    server {backend.name} {backend.place} check" for backend in backends)
     return f"""\
 # Written by `streamser cluster haproxy`.
-global
-    maxconn 20000
-
 defaults
     mode http
     timeout connect 2s
