@@ -69,6 +69,7 @@ frontend streamser
     default_backend servers
 
 backend servers
+    http-response set-header X-Streamser-Server %s
     balance hash var(txn.place)
     hash-type consistent sdbm avalanche
     # One that is full or about to leave gets nobody new; who is there stays.

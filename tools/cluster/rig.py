@@ -25,7 +25,7 @@ TTL_S = 2.0
 _START_S = 60.0
 _SETTINGS = """\
 [worker]
-processes = 0
+processes = {workers}
 [server]
 speed = 50.0
 message_rate = 1000.0
@@ -126,10 +126,11 @@ class Node(Child):
 class Rig:
     """Keep the parts of a cluster of so many servers, each with room for ``most`` streams.
 
+    With ``workers`` each has so many processes for them besides its own.
     Raises ``StreamserError`` where a part cannot be had.
     """
 
-    def __init__(self, size: int, most: int = 64) -> None:
+    def __init__(self, size: int, most: int = 64, workers: int = 0) -> None:
         for program in ("redis-server", "haproxy"):
             if shutil.which(program) is None:
                 raise StreamserError(f"{program} is missing: apt install redis-server haproxy")
@@ -144,11 +145,13 @@ class Rig:
             self.folder / "redis.log",
         )
         settings = self.folder / "node.toml"
-        settings.write_text(_SETTINGS.format(ttl=TTL_S, most=most), encoding="utf-8")
+        settings.write_text(
+            _SETTINGS.format(ttl=TTL_S, most=most, workers=workers), encoding="utf-8"
+        )
         self._settings = settings
         self.nodes = [self._node("abcdefgh"[number]) for number in range(size)]
         self.port = free_port()
-        self._proxy: Child | None = None
+        self.proxy: Child | None = None
 
     @property
     def url(self) -> str:
@@ -166,7 +169,8 @@ class Rig:
         for node in self.nodes:
             node.start()
         await asyncio.gather(*(node.ready() for node in self.nodes))
-        await self.restart_proxy()
+        if self.nodes:
+            await self.restart_proxy()
         return self
 
     async def __aexit__(
@@ -176,7 +180,7 @@ class Rig:
         trace: TracebackType | None,
     ) -> None:
         """End everything."""
-        for child in (self._proxy, *self.nodes, self.redis):
+        for child in (self.proxy, *self.nodes, self.redis):
             if child is not None:
                 await child.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -195,16 +199,16 @@ class Rig:
         config = self.folder / "haproxy.cfg"
         backends = [Backend(node.name, node.place) for node in self.nodes]
         config.write_text(haproxy_config(backends, f"127.0.0.1:{self.port}"), encoding="utf-8")
-        old = self._proxy
+        old = self.proxy
         command = ["haproxy", "-f", str(config), "-db"]
         if old is not None and old.runs:
             command += ["-sf", str(old.pid)]
-        self._proxy = Child(command, self.folder / "haproxy.log")
-        self._proxy.start()
+        self.proxy = Child(command, self.folder / "haproxy.log")
+        self.proxy.start()
         async with asyncio.timeout(_START_S):
             while not await asyncio.to_thread(_answers, self.port):
-                if not self._proxy.runs:
-                    raise StreamserError(f"HAProxy does not start: {self._proxy.log.read_text()}")
+                if not self.proxy.runs:
+                    raise StreamserError(f"HAProxy does not start: {self.proxy.log.read_text()}")
                 await asyncio.sleep(0.05)
 
     def _node(self, name: str) -> Node:

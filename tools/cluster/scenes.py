@@ -20,7 +20,7 @@ from tools.cluster.rig import TTL_S, Node, Rig
 from tools.cluster.witness import Listener, Speaker, faults_of, middles, until
 from tools.talk import ASSETS
 
-__all__ = ["SCENES", "Scene", "Witnessed"]
+__all__ = ["SCENES", "Scene", "Witnessed", "expected", "home_of", "talk", "write"]
 
 _SPEED = 4.0
 _SETTLE_S = 3.0
@@ -84,7 +84,7 @@ async def a_server_is_killed() -> Witnessed:
         tasks = [asyncio.create_task(each.speak()) for each in speakers]
         listening = asyncio.create_task(listener.listen())
         await until(lambda: all(each.sent_ms > 15_000 for each in speakers), 60.0)
-        home = await _home_of(rig, "m")
+        home = await home_of(rig, "m")
         killed = time.monotonic()
         await home.kill()
         await until(lambda: all(len(each.offsets) > 1 for each in speakers), 30.0)
@@ -117,7 +117,7 @@ async def _redis(scene: str, *, frozen: bool) -> Witnessed:
         speaker = Speaker(rig.url, "m", "Ann", sound, 2.0)
         speaking = asyncio.create_task(speaker.speak())
         await until(lambda: speaker.sent_ms > 8_000, 60.0)
-        home = await _home_of(rig, "m")
+        home = await home_of(rig, "m")
         other = next(node for node in rig.nodes if node is not home)
         here, there = Listener(home.url, "m"), Listener(other.url, "m")
         listening = [asyncio.create_task(each.listen()) for each in (here, there)]
@@ -146,7 +146,6 @@ async def _redis(scene: str, *, frozen: bool) -> Witnessed:
         for task in listening:
             task.cancel()
         wrong += faults_of(speaker.finals, places, "Ann")
-        late = Listener(other.url, "m")
         told = await _history(rig, "m")
         if told != len(places):
             wrong.append(f"Redis has {told} finals, not {len(places)}")
@@ -154,7 +153,6 @@ async def _redis(scene: str, *, frozen: bool) -> Witnessed:
             known = listener.of(speaker)
             missed = [place for place in places if known and place > known[0].end_ms]
             wrong += faults_of(known, missed, f"a listener {whose}")
-        del late
     return Witnessed(scene=scene, wrong=tuple(wrong))
 
 
@@ -168,7 +166,7 @@ async def a_server_is_drained() -> Witnessed:
         speaking = asyncio.create_task(speaker.speak())
         listening = asyncio.create_task(listener.listen())
         await until(lambda: speaker.sent_ms > 8_000, 60.0)
-        home = await _home_of(rig, "m")
+        home = await home_of(rig, "m")
         asked = time.monotonic()
         store = ClusterStore(ClusterSettings(redis=rig.redis_url), "")
         for node in await store.nodes():
@@ -209,7 +207,8 @@ def _told(speakers: list[Speaker], listeners: list[Listener], places: list[int])
     return wrong
 
 
-async def _home_of(rig: Rig, meeting: str) -> Node:
+async def home_of(rig: Rig, meeting: str) -> Node:
+    """Return the server that has a meeting."""
     store = ClusterStore(ClusterSettings(redis=rig.redis_url), "")
     try:
         name = await store.home_of(meeting)

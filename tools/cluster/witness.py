@@ -12,7 +12,7 @@ from streamser import events
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.client import RetryTiming, connect, subscribe
 
-__all__ = ["Listener", "Span", "Speaker", "faults_of", "middles"]
+__all__ = ["Listener", "Span", "Speaker", "faults_of", "middles", "until"]
 
 _PIECE = SAMPLE_RATE // 10
 
@@ -33,8 +33,7 @@ class Speaker:
         self.finals: list[Span] = []
         self.offsets: dict[str, int] = {}
         """Where the clock of each of its sessions begins in its sound, ms."""
-        self.told_at: dict[str, float] = {}
-        self.gaps_s = 0.0
+        self.lags_ms: list[float] = []
         self.sent_ms = 0
 
     async def speak(self) -> None:
@@ -65,7 +64,8 @@ class Speaker:
             self.offsets[event.session_id] = offset_ms
         if (span := _span(event, offset_ms)) is not None:
             self.finals.append(span)
-            self.told_at[_item(event)] = time.monotonic()
+            if event.lag_ms is not None:
+                self.lags_ms.append(event.lag_ms)
 
 
 class Listener:
