@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 
@@ -72,6 +72,7 @@ class ClusterMember:
         self._store = ClusterStore(settings, name)
         self._node = node
         self._outbox = Outbox(_WAITING)
+        self._held: deque[tuple[int, asyncio.Event]] = deque()
         self._own: set[str] = set()
         self._there = asyncio.Event()
         self._filled = asyncio.Event()
@@ -117,11 +118,20 @@ class ClusterMember:
         await self._try(self._store.leave())
         await self._store.close()
 
-    def post(self, post: Post) -> None:
-        """Let something be written, soon."""
-        if self.away is None or post.event.stays:
-            self._outbox.put(post)
-            self._filled.set()
+    def post(self, post: Post, *, held: bool = False) -> asyncio.Event | None:
+        """Let something be written, soon.
+
+        Where it is ``held``, returns what is set once it is written, or Redis is found to be away.
+        """
+        if self.away is not None and not post.event.stays:
+            return None
+        self._outbox.put(post)
+        self._filled.set()
+        if not held or self.away is not None:
+            return None
+        written = asyncio.Event()
+        self._held.append((post.event.cursor, written))
+        return written
 
     # Where a meeting is
 
@@ -244,6 +254,8 @@ class ClusterMember:
                 self._lose(error)
                 continue
             self._outbox.written(len(posts))
+            while self._held and self._held[0][0] <= posts[-1].event.cursor:
+                self._held.popleft()[1].set()
 
     async def _keep_following(self) -> None:
         while True:
@@ -315,6 +327,8 @@ class ClusterMember:
         self.away = str(error)
         self._there.clear()
         self._outbox.drop_passing()
+        while self._held:
+            self._held.popleft()[1].set()
         self._written.set()
 
     async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:

@@ -175,25 +175,33 @@ class ClusterNode:
 
     # What the hub tells
 
-    def on_hub_told(self, told: ToldEvent, event: events.Event | events.ListenerEvent) -> None:
-        """Let the others have an event."""
+    def on_hub_told(
+        self, told: ToldEvent, event: events.Event | events.ListenerEvent
+    ) -> asyncio.Event | None:
+        """Let the others have an event; return what is set once they have it.
+
+        Nobody is told of a final before: where this server dies, either nobody knows of it, and
+        its sound is heard again elsewhere, or everybody will.
+        """
         match event:
             case events.EmotionCompleted() | events.TranscriptionFailed():
-                self.member.post(self._with_state(told, event))
-                return
+                return self.member.post(self._with_state(told, event), held=bool(told.meeting))
+            case events.TranscriptionCompleted() | events.SpeakersChanged() if told.meeting:
+                return self.member.post(Post(event=told), held=True)
             case events.SessionCreated() | events.SessionUpdated():
                 if told.meeting:
                     self.member.post(Post(event=told, session=event.session_id))
-                return
+                return None
             case events.SessionClosed():
                 self._streams.pop(event.session_id, None)
                 if told.meeting:
                     self.member.post(Post(event=told, session=event.session_id, ends=True))
                     # The hub counts it after it has told of it.
                     asyncio.get_running_loop().call_soon(self._let_go, told.meeting)
-                return
+                return None
         if told.meeting:
             self.member.post(Post(event=told))
+        return None
 
     def _with_state(
         self, told: ToldEvent, event: events.EmotionCompleted | events.TranscriptionFailed

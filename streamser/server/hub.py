@@ -5,6 +5,7 @@ What was finished is remembered longer, for whoever comes late.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from itertools import islice
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from streamser import events
 from streamser.cluster.records import MeetingPast, ToldEvent
@@ -40,6 +42,7 @@ _IDLE_ROOMS = 256
 _LOOSE = 10 * FINALS
 """Finished utterances that are remembered of all sessions without a meeting: fair shares."""
 
+OnTold: TypeAlias = Callable[[ToldEvent, events.Event | events.ListenerEvent], asyncio.Event | None]
 _Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
 
 
@@ -66,7 +69,8 @@ class Hub:
     ``now`` is seconds of any steady clock. Cursors begin at ``first_cursor``: give each hub a
     greater one than its predecessor ever reached, and a listener of that one is understood.
     ``playback`` is the speed at which a recording is played, and then ``now`` is its time.
-    ``on_told``, where it is set, gets every event with its place.
+    ``on_told``, where it is set, gets every event with its place; nobody is told of it before
+    what it returns is set.
     """
 
     def __init__(
@@ -77,8 +81,7 @@ class Hub:
         first_cursor: int,
         playback: float | None = None,
     ) -> None:
-        self.on_told: Callable[[ToldEvent, events.Event | events.ListenerEvent], None] | None
-        self.on_told = None
+        self.on_told: OnTold | None = None
         self._century_s: float | None = None
         self._most = keep
         self._meeting_keep_s = meeting_keep_s
@@ -350,7 +353,6 @@ class Hub:
         self._cursor += 1
         encoded = encode_stamped(event, self._cursor, meeting, at_ms)
         kept = kept_event(self._cursor, meeting, event, encoded, at_ms, elsewhere=elsewhere)
-        self._pass_on(kept, event)
         if (room := self._rooms.get(meeting or "")) is not None:
             room.newest = self._cursor
         if self.on_told is not None:
@@ -361,7 +363,10 @@ class Hub:
                 line=encoded.line,
                 stays=kept.stays and meeting is not None,
             )
-            self.on_told(told, event)
+            held_by = self.on_told(told, event)
+            encoded = replace(encoded, held_by=held_by)
+            kept = replace(kept, encoded=encoded)
+        self._pass_on(kept, event)
         return encoded
 
     def _pass_on(self, kept: KeptEvent, event: events.Event | events.ListenerEvent) -> None:

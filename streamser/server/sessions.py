@@ -66,7 +66,7 @@ class ManagedSession:
         encoded = self._registry.publish(self, event)
         late = self._registry.is_late(event, took_s)
         if self.connection is not None:
-            self.connection.send_event(event, encoded.line)
+            self.connection.send_event(event, encoded)
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
 
