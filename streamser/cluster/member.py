@@ -309,7 +309,9 @@ class ClusterMember:
             await self._try(self._store.release(meeting))
 
     async def _forget(self, feed: Feed, meeting: str) -> None:
-        await self._try(feed.unfollow(meeting))
+        # Somebody may have come meanwhile.
+        if meeting not in self._followed:
+            await self._try(feed.unfollow(meeting))
 
     async def _try(self, asked: Awaitable[T]) -> T | None:
         try:

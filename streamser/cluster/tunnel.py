@@ -71,9 +71,12 @@ async def _between(socket: ServerConnection, other: Connection) -> Ended:
         done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         if ways[1] in done:
             return ways[1].result()
-        # Who has left may leave the rest to be told to others; it is ended there as here.
         code, reason = ways[0].result()
-        await other.close(code if _can_be_sent(code) else 1001, reason)
+        if _can_be_sent(code):
+            await other.close(code, reason)
+        else:
+            # Who has vanished may come back, and is to be missed there as here.
+            other.transport.abort()
         return code, reason
     finally:
         for way in ways:

@@ -210,14 +210,17 @@ class Hub:
 
     def forget_elsewhere(self, meeting: str) -> None:
         """Forget a meeting that is elsewhere, and to which nobody listens here any more."""
-        here = [live for live in self._live.values() if live.info.meeting == meeting]
-        if all(live.elsewhere for live in here):
-            self._rooms.pop(meeting, None)
-            self._live = {
-                session_id: live
-                for session_id, live in self._live.items()
-                if live.info.meeting != meeting
-            }
+        room = self._rooms.get(meeting)
+        if room is None or not room.elsewhere:
+            return
+        del self._rooms[meeting]
+        for session_id in [each for each, live in self._live.items() if live.room is room]:
+            del self._live[session_id]
+        for among in (self._kept, self._echoes):
+            left = [kept for kept in among if kept.meeting != meeting]
+            among.clear()
+            among.extend(left)
+        self._size = sum(kept.encoded.size for kept in (*self._kept, *self._echoes))
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
