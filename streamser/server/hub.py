@@ -327,7 +327,7 @@ class Hub:
 
     def _advance(self, now: float) -> None:
         if self._century_s is not None:
-            self._cursor = max(self._cursor, round((now + self._century_s) * 1000))
+            self._cursor = max(self._cursor, round((now + self._century_s) * 1000) - 1)
 
     def _room(self, event: events.SessionCreated, now: float) -> MeetingRoom | None:
         name = event.session.meeting
