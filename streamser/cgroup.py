@@ -54,8 +54,8 @@ def _memories(system: Path) -> Iterator[tuple[int, int]]:
         limit, used = (_text(folder / name) for name in names[:2])
         if not _is_count(limit) or int(limit) >= _NO_MEMORY_LIMIT:
             continue
-        table = dict(line.split(" ", 1) for line in _text(folder / "memory.stat").splitlines())
-        kept = table.get(names[2], "0")
+        stat = _text(folder / "memory.stat").splitlines()
+        kept = {line.partition(" ")[0]: line.partition(" ")[2] for line in stat}.get(names[2], "")
         held = (int(used) if _is_count(used) else 0) - (int(kept) if _is_count(kept) else 0)
         yield int(limit), max(0, int(limit) - max(0, held))
 

@@ -138,6 +138,7 @@ def test_version_1_has_no_limit_of_memory_where_its_number_is_the_largest(tmp_pa
     inside = system(tmp_path, mounts=V1, groups="4:memory:/\n", files=files)
     assert memory_limit(inside) is None
     (tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes").write_text(f"{512 * MIB}")
+    (tmp_path / "sys/fs/cgroup/memory/memory.stat").write_text("\ngarbled\ntotal_inactive_file x\n")
     assert memory_limit(inside) == (512 * MIB, 512 * MIB - 5)
 
 
