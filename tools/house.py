@@ -47,6 +47,7 @@ FLOORS: Mapping[str, int] = {
     "training": 7,
     "api": 8,
     "client": 8,
+    "integrations": 8,
     "server": 8,
     "cli": 9,
 }

@@ -56,3 +56,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the whole conversation as raw s16le at 16 kHz."""
+    samples, rate = soundfile.read(DEMO, dtype="int16")
+    assert rate == 16_000
+    path: Path = tmp_path_factory.mktemp("talk") / "talk.raw"
+    path.write_bytes(samples.astype("<i2").tobytes())
+    return path
