@@ -19,7 +19,7 @@ import msgspec
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect, shift_times
 from streamser.integrations.notes import (
-    Reading,
+    UserReading,
     explain_note,
     find_emotion,
     readings_of,
@@ -54,7 +54,7 @@ _BEFORE_S: Final = 0.001
 _READINGS: Final = 64
 _HARMLESS: Final = "input_audio_buffer_commit_empty"
 _PASSING: Final = ("server_unreachable", "server_timeout", "idle_timeout", "session_expired")
-_STATUS: Final = {"unauthorized": 401, "invalid_token": 401, "forbidden": 403, "invalid_url": 404}
+_STATUS: Final = {"unauthorized": 401, "invalid_token": 401, "forbidden": 403, "not_found": 404}
 
 
 class EmotionContext(BaseModel):
@@ -79,7 +79,7 @@ class EmotionContext(BaseModel):
         return explain_note(self.note) if self.note else ""
 
 
-def make_context(readings: Sequence[Reading]) -> EmotionContext | None:
+def make_context(readings: Sequence[UserReading]) -> EmotionContext | None:
     """Return what readings of one turn say, the last one in full; ``None`` where there is none."""
     if not readings:
         return None
@@ -208,12 +208,13 @@ class EmotionStream(stt.RecognizeStream):
                 self._tell_final(event)
                 # Told after the words: whoever ends turns by it then has them.
                 self._end_speech(event.item_id)
-            case events.TranscriptionFailed(item_id=item):
-                self._end_speech(item)
+            case events.TranscriptionFailed(error=error):
+                self._emit_error(APIError(error.message), recoverable=True)
+                self._end_speech(event.item_id)
 
     def _tell_final(self, event: events.TranscriptionCompleted) -> None:
         emotion, text = event.emotion, event.transcript.strip()
-        self.context = make_context([Reading(text, emotion)])
+        self.context = make_context([UserReading(text, emotion)])
         if text:
             data = stt.SpeechData(
                 language=self._language(event.language),
@@ -256,7 +257,7 @@ class EmotionAgent(Agent):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._readings: deque[Reading] = deque(maxlen=_READINGS)
+        self._readings: deque[UserReading] = deque(maxlen=_READINGS)
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -293,7 +294,7 @@ class EmotionAgent(Agent):
         for data in event.alternatives[:1]:
             emotion = find_emotion(data.metadata)
             if emotion is not None:
-                self._readings.append(Reading(data.text, emotion))
+                self._readings.append(UserReading(data.text, emotion))
                 # The framework promises to copy this from the stream, and does not.
                 self.audio_recognition.stt_context = make_context([*self._readings])
 

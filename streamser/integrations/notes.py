@@ -18,7 +18,7 @@ from streamser.taxonomy import UNSURE
 
 __all__ = [
     "INSTRUCTIONS",
-    "Reading",
+    "UserReading",
     "explain_note",
     "find_emotion",
     "put_note",
@@ -46,14 +46,14 @@ _NOTE: Final = re.compile(r"\((?:\[[a-z_]+ [^\[\]()]*\],?)+\)\s*")
 _NO_NAME: Final = re.compile(r"[^\w-]+")
 
 
-class Reading(msgspec.Struct, frozen=True):
+class UserReading(msgspec.Struct, frozen=True):
     """Hold how somebody sounded, and the words it was; ``text`` is ``None`` where nobody knows."""
 
     text: str | None
     emotion: EmotionBody
 
 
-def write_note(readings: Sequence[Reading]) -> str:
+def write_note(readings: Sequence[UserReading]) -> str:
     """Write the note of readings of one message, or nothing where there is nothing to rely on.
 
     Each counts by its length. Left out are those that are ``unsure``; and all of them where
@@ -93,7 +93,7 @@ def explain_note(note: str) -> str:
     )
 
 
-def put_note(text: str, readings: Sequence[Reading]) -> str:
+def put_note(text: str, readings: Sequence[UserReading]) -> str:
     """Return a message with the note of these readings at its head, instead of any before."""
     bare = take_note(text)
     note = write_note(readings)
@@ -106,7 +106,7 @@ def take_note(text: str) -> str:
     return text[found.end() :] if found else text
 
 
-def readings_of(text: str, readings: Sequence[Reading]) -> list[Reading]:
+def readings_of(text: str, readings: Sequence[UserReading]) -> list[UserReading]:
     """Return the readings whose words stand in a message; those without words belong to any."""
     bare = take_note(text)
     return [each for each in readings if each.text is None or (each.text and each.text in bare)]

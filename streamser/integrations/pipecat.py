@@ -21,12 +21,12 @@ import msgspec
 import numpy as np
 
 from streamser import events
-from streamser.audio.fed import FedSource
 from streamser.client import ClientSession, ServerError, connect
 from streamser.errors import StreamserError
+from streamser.integrations.fed import FedSource
 from streamser.integrations.notes import (
     INSTRUCTIONS,
-    Reading,
+    UserReading,
     find_emotion,
     put_note,
     readings_of,
@@ -80,9 +80,9 @@ _CATEGORIES: Final = {
     "unauthorized": ErrorCategory.AUTHENTICATION,
     "invalid_token": ErrorCategory.AUTHENTICATION,
     "forbidden": ErrorCategory.AUTHORIZATION,
+    "not_found": ErrorCategory.INVALID_REQUEST,
     "server_unreachable": ErrorCategory.CONNECTIVITY,
     "untrusted_certificate": ErrorCategory.CONNECTIVITY,
-    "invalid_url": ErrorCategory.INVALID_REQUEST,
     "unsupported_language": ErrorCategory.INVALID_REQUEST,
     "overloaded": ErrorCategory.RATE_LIMIT,
 }
@@ -182,8 +182,7 @@ class _EmotionSTT(STTService):
                 async for event in told:
                     await self._tell(event)
         except StreamserError as fault:
-            category = _CATEGORIES.get(fault.code, ErrorCategory.SERVER)
-            await self._fail(str(fault), fault, category)
+            await self._fail(str(fault), fault, _category(fault.code))
         except Exception as fault:
             # A fault of ours must not leave an agent deaf without a word.
             await self._fail(f"{type(fault).__name__}: {fault}", fault, ErrorCategory.APPLICATION)
@@ -217,7 +216,8 @@ class _EmotionSTT(STTService):
                 await self.push_error(error.message, category=ErrorCategory.SERVER)
                 await self._end_turn(event.item_id)
             case events.ErrorRaised(error=error) if error.code not in (_HARMLESS, *_BEGIN_AGAIN):
-                await self.push_error(error.message, category=_CATEGORIES.get(error.code))
+                # None of it ends the stream, so it must not be of a kind that ends the service.
+                await self.push_error(error.message, category=ErrorCategory.SERVER)
 
     async def _tell_final(self, event: events.TranscriptionCompleted) -> None:
         text, emotion = event.transcript.strip(), event.emotion
@@ -434,13 +434,13 @@ class EmotionContextProcessor(FrameProcessor):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._readings: deque[Reading] = deque(maxlen=_UNATTACHED)
+        self._readings: deque[UserReading] = deque(maxlen=_UNATTACHED)
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Remember readings, and see to each context on its way to the LLM."""
         await super().process_frame(frame, direction)
         if isinstance(frame, EmotionFrame):
-            self._readings.append(Reading(frame.text, frame.emotion))
+            self._readings.append(UserReading(frame.text, frame.emotion))
         elif isinstance(frame, LLMContextFrame) and direction is FrameDirection.DOWNSTREAM:
             self._annotate(frame.context.get_messages())
         await self.push_frame(frame, direction)
@@ -477,6 +477,15 @@ def _rewrite(message: dict[str, Any], change: Any) -> None:
 def _plain(told: msgspec.Struct) -> dict[str, Any]:
     plain: dict[str, Any] = msgspec.to_builtins(told)
     return plain
+
+
+def _category(code: str) -> ErrorCategory:
+    """Return which of Pipecat's kinds of errors one of our codes is."""
+    if code.startswith("invalid_"):
+        return _CATEGORIES.get(code, ErrorCategory.INVALID_REQUEST)
+    if code.startswith("too_many_"):
+        return ErrorCategory.RATE_LIMIT
+    return _CATEGORIES.get(code, ErrorCategory.SERVER)
 
 
 def _language(code: str | None) -> Language | None:
