@@ -53,7 +53,9 @@ _RATE: Final = 16_000
 _BEFORE_S: Final = 0.001
 _READINGS: Final = 64
 _HARMLESS: Final = "input_audio_buffer_commit_empty"
-_PASSING: Final = ("server_unreachable", "server_timeout", "idle_timeout", "session_expired")
+_BEGIN_AGAIN: Final = ("idle_timeout", "session_expired")
+"""Why a server ends a stream that may be begun anew: a muted user, a very long call."""
+_PASSING: Final = ("server_unreachable", "server_timeout")
 _STATUS: Final = {"unauthorized": 401, "invalid_token": 401, "forbidden": 403, "not_found": 404}
 
 
@@ -171,24 +173,38 @@ class EmotionStream(stt.RecognizeStream):
         self._spoken: str | None = None
 
     async def _run(self) -> None:
-        try:
-            async with connect(self._url, rate=_RATE, **self._asked) as session:
-                sending = asyncio.create_task(self._send(session))
-                try:
-                    async for event in session:
-                        told = shift_times(event, session.offset_ms)
-                        assert isinstance(told, events.Event)
-                        self._tell(told)
-                finally:
-                    await utils.aio.cancel_and_wait(sending)
-        except ServerError as fault:
-            raise _api_error(fault) from fault
-        finally:
-            self._end_speech(self._spoken)
+        first: Any = None
+        while True:
+            try:
+                async with connect(self._url, rate=_RATE, **self._asked) as session:
+                    await self._converse(session, first)
+                return
+            except ServerError as fault:
+                if fault.code not in _BEGIN_AGAIN:
+                    raise _api_error(fault) from fault
+            finally:
+                self._end_speech(self._spoken)
+            # A muted user costs no stream: the next begins with sound.
+            try:
+                first = await self._input_ch.recv()
+            except utils.aio.ChanClosed:
+                return
 
-    async def _send(self, session: ClientSession) -> None:
+    async def _converse(self, session: ClientSession, first: Any) -> None:
+        sending = asyncio.create_task(self._send(session, first))
+        try:
+            async for event in session:
+                told = shift_times(event, session.offset_ms)
+                assert isinstance(told, events.Event)
+                self._tell(told)
+        finally:
+            await utils.aio.cancel_and_wait(sending)
+
+    async def _send(self, session: ClientSession, first: Any) -> None:
         # Why a stream ended is told to whoever reads it.
         with suppress(ServerError):
+            if isinstance(first, rtc.AudioFrame):
+                await session.send(bytes(first.data))
             async for given in self._input_ch:
                 if isinstance(given, rtc.AudioFrame):
                     await session.send(bytes(given.data))
@@ -211,6 +227,8 @@ class EmotionStream(stt.RecognizeStream):
             case events.TranscriptionFailed(error=error):
                 self._emit_error(APIError(error.message), recoverable=True)
                 self._end_speech(event.item_id)
+            case events.ErrorRaised(error=error) if error.code not in (_HARMLESS, *_BEGIN_AGAIN):
+                self._emit_error(APIError(error.message), recoverable=True)
 
     def _tell_final(self, event: events.TranscriptionCompleted) -> None:
         emotion, text = event.emotion, event.transcript.strip()

@@ -49,6 +49,7 @@ try:
         ServiceMetadataFrame,
         StartFrame,
         TranscriptionFrame,
+        UserStartedSpeakingFrame,
         VADUserStoppedSpeakingFrame,
     )
     from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
@@ -441,6 +442,10 @@ class EmotionContextProcessor(FrameProcessor):
         await super().process_frame(frame, direction)
         if isinstance(frame, EmotionFrame):
             self._readings.append(UserReading(frame.text, frame.emotion))
+        elif isinstance(frame, UserStartedSpeakingFrame):
+            # One without words that came too late for its message is not the next one's.
+            worded = [each for each in self._readings if each.text is not None]
+            self._readings = deque(worded, maxlen=_UNATTACHED)
         elif isinstance(frame, LLMContextFrame) and direction is FrameDirection.DOWNSTREAM:
             self._annotate(frame.context.get_messages())
         await self.push_frame(frame, direction)

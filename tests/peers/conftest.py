@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,22 @@ SECONDS = 17.9
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Serve with everything on board, and give the place as ``host:port``."""
+    with serving("asr.word_times=true") as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def hasty() -> Iterator[str]:
+    """Serve likewise, and send those away who say nothing for two seconds."""
+    with serving("server.idle_s=2") as place:
+        yield place
+
+
+@contextmanager
+def serving(setting: str) -> Iterator[str]:
+    """Serve with a setting, and see that the server ends well."""
     child = start(
-        *("serve", "--port", "0", "--config", "embedded", "--set", "asr.word_times=true"),
+        *("serve", "--port", "0", "--config", "embedded", "--set", setting),
         env=os.environ | {"STREAMSER_TOKENS": f"peers send {TOKEN}"},
     )
     assert child.stderr is not None

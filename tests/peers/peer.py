@@ -71,10 +71,9 @@ class Peer:
 
 
 def snippet(word: str) -> int:
-    """Return the number of the one Python snippet of the agents' document that makes a ``word``."""
+    """Return the number of the first Python snippet of the agents' document with this in it."""
     snippets = re.findall(r"```python\n(.*?)```", AGENTS.read_text("utf-8"), re.S)
-    (number,) = (n for n, each in enumerate(snippets) if re.search(rf"\b{word}\(", each))
-    return number
+    return next(number for number, each in enumerate(snippets) if word in each)
 
 
 def cut_after(size: int, server: str) -> str:

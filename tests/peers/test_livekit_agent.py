@@ -45,6 +45,14 @@ def test_the_language_model_is_told_how_its_user_sounded(
     assert not any("[emotion" in each for each in history["texts"])
 
 
+def test_a_muted_user_is_heard_again(client: Peer, hasty: str, talk: Path) -> None:
+    """The server has ended the stream meanwhile; another begins with sound, without a word."""
+    report = client.run(*agent(talk, HAPPY, url=f"ws://{hasty}", token=TOKEN), "muted")
+    assert report.code == 0, report.errors
+    assert report.of("error") == []
+    assert len(report.of("context")) == 2
+
+
 @pytest.mark.parametrize(
     ("url", "token", "kind", "line"),
     [

@@ -16,7 +16,7 @@ HAPPY = "17700-22400,25500-29000"
 """Good news, and another sentence of joy."""
 ONE = "17700-22400"
 NOTE = re.compile(r"\(\[emotion happy=(0\.\d\d).*\],\[arousal value=.*\],\[valence value=.*\]\) ")
-OURS, LOCAL = "StreamserSTTService", "StreamserAnalyzerService"
+OURS, LOCAL, VOICE = "StreamserSTTService", "StreamserAnalyzerService", "voice-only"
 
 
 def agent(name: str, sound: Path, spans: str, **options: Any) -> tuple[object, ...]:
@@ -69,15 +69,22 @@ def test_it_reads_the_same_without_a_server(talk: Path) -> None:
     assert len(report.of("context")) == 2
 
 
-@pytest.mark.parametrize(
-    ("name", "place"),
-    [("OpenAIRealtimeSTTService", "ws://{}"), ("DeepgramSTTService", "ws://{}")],
-)
+def test_it_reads_the_voice_beside_the_recogniser_of_another(server: str, talk: Path) -> None:
+    """What has no words belongs to the message of its turn; only the newest has a note."""
+    stt = {"api_key": TOKEN, "base_url": f"ws://{server}/v1/realtime"}
+    report = CLIENT.succeed(*agent(VOICE, talk, HAPPY, stt=stt))
+    contexts = [said_by_user(each) for each in report.of("context")]
+    assert len(contexts) == 2
+    assert any(texts[-1].startswith("([emotion ") for texts in contexts)
+    assert not any("[" in text for texts in contexts for text in texts[:-1])
+
+
+@pytest.mark.parametrize("name", ["OpenAIRealtimeSTTService", "DeepgramSTTService"])
 def test_pipecats_own_services_carry_the_emotion_unmodified(
-    name: str, place: str, server: str, talk: Path
+    name: str, server: str, talk: Path
 ) -> None:
     """It is inside the ``result`` of each transcription, from where a reader takes it."""
-    report = CLIENT.run(*agent(name, talk, HAPPY, url=place.format(server), token=TOKEN))
+    report = CLIENT.run(*agent(name, talk, HAPPY, url=f"ws://{server}", token=TOKEN))
     assert report.code == 0
     assert report.of("error") == []
     assert all(each["emotion"]["scores"] for each in report.of("transcription"))
@@ -89,7 +96,7 @@ def test_pipecats_own_services_carry_the_emotion_unmodified(
     [
         ("ws://{}", f"not-{TOKEN}", "authentication", "the token is not known"),
         ("ws://127.0.0.1:9", TOKEN, "connectivity", "nobody listens there"),
-        ("ws://{}/elsewhere", TOKEN, "invalid_request", "address"),
+        ("ws://{}/elsewhere", TOKEN, "invalid_request", "there is nothing at"),
         ("gopher://{}", TOKEN, "invalid_request", "ws://"),
     ],
 )
@@ -114,6 +121,14 @@ def test_a_server_that_goes_away_for_good_is_one_error_frame(server: str, talk: 
     assert (error["category"], error["usable"]) == ("connectivity", False)
     assert "given up after 1 s" in error["line"]
     assert report.seen[-1] == {"type": "end", "tasks": []}
+
+
+def test_a_muted_user_is_heard_again(hasty: str, talk: Path) -> None:
+    """The server has ended the stream meanwhile; another begins with sound, without a word."""
+    asked = agent(OURS, talk, HAPPY, url=f"ws://{hasty}", token=TOKEN)
+    report = CLIENT.succeed(*asked, "muted")
+    check_notes(report)
+    assert len(report.of("context")) == 2
 
 
 @pytest.mark.parametrize("name", [OURS, LOCAL])

@@ -15,7 +15,15 @@ from livekit import rtc
 from livekit.agents import llm
 from livekit.agents.voice import io
 
-from tests.peers.clients.scripted import FRAME, PATIENCE_S, RATE, agent_of, show, utterances
+from tests.peers.clients.scripted import (
+    FRAME,
+    MUTED_S,
+    PATIENCE_S,
+    RATE,
+    agent_of,
+    show,
+    utterances,
+)
 
 
 class Microphone(io.AudioInput):
@@ -108,6 +116,7 @@ async def main(document: str, number: str, sound: str, spans: str, options: str)
             each.cancel()
         if not done or failed.is_set():
             break
+        await asyncio.sleep(MUTED_S)
     else:
         history = [each.text_content for each in session.history.items if each.type == "message"]
         show(type="history", texts=history)

@@ -3,8 +3,9 @@
 Runs in Pipecat's own environment: ``python pipecat_agent.py DOCUMENT NUMBER SOUND SPANS OPTIONS``.
 ``NUMBER`` is that of the document's Python snippet, whose ``agent`` is taken; ``SOUND`` raw s16le
 at 16 kHz, mono; ``SPANS`` the utterances in it; ``OPTIONS`` what ``agent`` is given besides, as
-JSON. After each utterance it waits until the language model was asked. A last word ``cancel``
-ends the pipeline in the middle of the last utterance.
+JSON: ``stt`` in it is what a service of Pipecat's own is made with. After each utterance it waits
+until the language model was asked. A last word ``cancel`` ends the pipeline in the middle of the
+last utterance, ``muted`` leaves a while without sound behind each.
 """
 
 from __future__ import annotations
@@ -28,9 +29,18 @@ from pipecat.frames.frames import (
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.openai.stt import OpenAIRealtimeSTTService
 from pipecat.workers.runner import WorkerRunner
 
-from tests.peers.clients.scripted import FRAME, PATIENCE_S, RATE, agent_of, show, utterances
+from tests.peers.clients.scripted import (
+    FRAME,
+    MUTED_S,
+    PATIENCE_S,
+    RATE,
+    agent_of,
+    show,
+    utterances,
+)
 
 CANCELS = "cancel" in sys.argv
 
@@ -114,6 +124,7 @@ async def speak(
         await either(llm.asked, watcher.failed)
         if watcher.failed.is_set() or not llm.asked.is_set():
             break
+        await asyncio.sleep(MUTED_S)
     await worker.queue_frame(EndFrame())
 
 
@@ -128,7 +139,10 @@ async def either(*happened: asyncio.Event) -> None:
 async def main(document: str, number: str, sound: str, spans: str, options: str) -> None:
     """Run the agent of a document to its end, and show the tasks that are left."""
     llm, watcher = FakeLLM(), Watcher()
-    pipeline = agent_of(document, number)(Passing(), llm, Passing(), **json.loads(options))
+    given = json.loads(options)
+    if "stt" in given:
+        given["stt"] = OpenAIRealtimeSTTService(turn_detection=None, **given["stt"])
+    pipeline = agent_of(document, number)(Passing(), llm, Passing(), **given)
     worker = PipelineWorker(
         pipeline, observers=[watcher], enable_rtvi=False, cancel_on_idle_timeout=False
     )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["FRAME", "PATIENCE_S", "RATE", "agent_of", "show", "utterances"]
+__all__ = ["FRAME", "MUTED_S", "PATIENCE_S", "RATE", "agent_of", "show", "utterances"]
 
 RATE = 16_000
 FRAME = RATE // 50
 PATIENCE_S = 30
+MUTED_S = 4 if "muted" in sys.argv else 0
+"""How long a user who is muted between utterances sends nothing, as a last word asks for."""
 
 
 def show(**told: Any) -> None:
