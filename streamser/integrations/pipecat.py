@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 _TTFS_P99_S: Final = 1.0
-"""From the end of speech to the transcript, for strategies that wait: the pause and the models."""
+"""What strategies that wait for words allow from the end of speech on, unless they are told."""
 _KEEP_S: Final = 30
 _UNATTACHED: Final = 64
 _CATEGORIES: Final = {
@@ -90,6 +90,10 @@ _CATEGORIES: Final = {
 _BEGIN_AGAIN: Final = ("idle_timeout", "session_expired")
 """Why a server ends a stream that may be begun anew: a muted user, a very long call."""
 _HARMLESS: Final = "input_audio_buffer_commit_empty"
+_WORDLESS: Final = (
+    "This server recognises no words, so no turn ends by it: start it with a recogniser, or give"
+    " turns=False beside the STT service of another."
+)
 
 
 @dataclass
@@ -137,7 +141,10 @@ class _EmotionSTT(STTService):
         """Hear the last utterance to its end, ``finish_s`` at most, before the pipeline ends."""
         if self._following is not None:
             self._finish()
-            await asyncio.wait([self._following], timeout=self._finish_s)
+            _, late = await asyncio.wait([self._following], timeout=self._finish_s)
+            if late:
+                line = f"The last words did not come within {self._finish_s:g} s."
+                await self.push_error(line, category=ErrorCategory.SERVER)
         await self._abandon()
         await super().stop(frame)
 
@@ -198,6 +205,8 @@ class _EmotionSTT(STTService):
         match event:
             case events.SessionCreated(session=session):
                 self._transcribes = session.models.asr is not None
+                if self._turns and not self._transcribes:
+                    await self.push_error(_WORDLESS, category=ErrorCategory.APPLICATION)
             case events.SpeechStarted(item_id=item):
                 if self._turns and self._transcribes:
                     self._spoken = item
@@ -213,6 +222,8 @@ class _EmotionSTT(STTService):
                 await self._end_turn(event.item_id)
             case events.EmotionCompleted(emotion=emotion) if not self._transcribes:
                 await self.push_frame(EmotionFrame(None, emotion))
+            case events.Cleared():
+                await self._end_turn(self._spoken)
             case events.TranscriptionFailed(error=error):
                 await self.push_error(error.message, category=ErrorCategory.SERVER)
                 await self._end_turn(event.item_id)
