@@ -1,9 +1,7 @@
 """Emotion in a Pipecat pipeline: recognisers that carry it, and the note for an LLM.
 
 ``StreamserSTTService`` sends the user's sound to a server, ``StreamserAnalyzerService`` analyses
-it in this process. Behind the user's aggregator ``EmotionContextProcessor`` writes how the user
-sounded at the head of what they said. ``EmotionReader`` does for the services of others, pointed
-at our server, what ours do by themselves.
+it in this process; ``pipecat_context`` has what brings their readings to the LLM.
 """
 
 from __future__ import annotations
@@ -13,25 +11,16 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-import msgspec
 import numpy as np
 
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect
 from streamser.errors import StreamserError
 from streamser.integrations.fed import FedSource
-from streamser.integrations.notes import (
-    INSTRUCTIONS,
-    UserReading,
-    find_emotion,
-    put_note,
-    readings_of,
-    take_note,
-)
+from streamser.integrations.notes import INSTRUCTIONS
 from streamser.pipeline.analyzer import Analyzer
 from streamser.settings import Settings
 
@@ -39,26 +28,30 @@ try:
     from loguru import logger
     from pipecat.frames.frames import (
         CancelFrame,
-        DataFrame,
         EndFrame,
         Frame,
         InterimTranscriptionFrame,
-        LLMContextFrame,
         ProposedUserStartedSpeakingFrame,
         ProposedUserStoppedSpeakingFrame,
         ServiceMetadataFrame,
         StartFrame,
         TranscriptionFrame,
-        UserStartedSpeakingFrame,
         VADUserStoppedSpeakingFrame,
     )
-    from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+    from pipecat.processors.frame_processor import FrameDirection
     from pipecat.services.settings import STTSettings
     from pipecat.services.stt_service import STTService
     from pipecat.transcriptions.language import Language
     from pipecat.turns.user_turn_strategies import ExternalUserTurnStrategies
     from pipecat.utils.errors import ErrorCategory
     from pipecat.utils.time import time_now_iso8601
+
+    from streamser.integrations.pipecat_context import (
+        EmotionContextProcessor,
+        EmotionFrame,
+        EmotionReader,
+        as_builtins,
+    )
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "Pipecat is missing here: pip install 'streamser[pipecat]'", name=missing.name
@@ -76,7 +69,6 @@ __all__ = [
 _TTFS_P99_S: Final = 1.0
 """What strategies that wait for words allow from the end of speech on, unless they are told."""
 _KEEP_S: Final = 30
-_UNATTACHED: Final = 64
 _CATEGORIES: Final = {
     "unauthorized": ErrorCategory.AUTHENTICATION,
     "invalid_token": ErrorCategory.AUTHENTICATION,
@@ -94,18 +86,6 @@ _WORDLESS: Final = (
     "This server recognises no words, so no turn ends by it: start it with a recogniser, or give"
     " turns=False beside the STT service of another."
 )
-
-
-@dataclass
-class EmotionFrame(DataFrame):
-    """Tell how somebody sounded; it goes before the transcription of the same words.
-
-    ``text`` is ``None`` where no words are recognised. An interruption does not drop it.
-    """
-
-    text: str | None
-    emotion: events.EmotionBody
-    interruptible: bool = field(default=False, init=False)
 
 
 class _EmotionSTT(STTService):
@@ -214,7 +194,7 @@ class _EmotionSTT(STTService):
             case events.TranscriptPartial(text=text) if text.strip():
                 await self.push_frame(
                     InterimTranscriptionFrame(
-                        text, self._user_id, time_now_iso8601(), result=_plain(event)
+                        text, self._user_id, time_now_iso8601(), result=as_builtins(event)
                     )
                 )
             case events.TranscriptionCompleted():
@@ -242,10 +222,10 @@ class _EmotionSTT(STTService):
             self._user_id or emotion.speaker or "",
             time_now_iso8601(),
             _language(event.language),
-            result=_plain(event),
+            result=as_builtins(event),
             finalized=True,
         )
-        frame.metadata["emotion"] = _plain(emotion)
+        frame.metadata["emotion"] = as_builtins(emotion)
         await self.push_frame(frame)
 
     async def _end_turn(self, item: str | None) -> None:
@@ -418,81 +398,6 @@ class StreamserAnalyzerService(_EmotionSTT):
         async with aclosing(cast("AsyncGenerator[events.Event, None]", stream)) as told:
             async for event in told:
                 yield event
-
-
-class EmotionReader(FrameProcessor):
-    """Find the emotion in transcriptions that the services of others got from our server.
-
-    It stands between such a service and the user's aggregator.
-    """
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Send an ``EmotionFrame`` before each transcription that has one inside."""
-        await super().process_frame(frame, direction)
-        if isinstance(frame, TranscriptionFrame):
-            emotion = find_emotion(frame.result)
-            if emotion is not None:
-                frame.metadata["emotion"] = _plain(emotion)
-                await self.push_frame(EmotionFrame(frame.text.strip(), emotion), direction)
-        await self.push_frame(frame, direction)
-
-
-class EmotionContextProcessor(FrameProcessor):
-    """Write how the user sounded at the head of the newest message, and take older notes out.
-
-    It stands between the user's aggregator and the LLM. A reading belongs to the message in
-    which its words stand; what ``write_note`` leaves out is left out here.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._readings: deque[UserReading] = deque(maxlen=_UNATTACHED)
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Remember readings, and see to each context on its way to the LLM."""
-        await super().process_frame(frame, direction)
-        if isinstance(frame, EmotionFrame):
-            self._readings.append(UserReading(frame.text, frame.emotion))
-        elif isinstance(frame, UserStartedSpeakingFrame):
-            # One without words that came too late for its message is not the next one's.
-            worded = [each for each in self._readings if each.text is not None]
-            self._readings = deque(worded, maxlen=_UNATTACHED)
-        elif isinstance(frame, LLMContextFrame) and direction is FrameDirection.DOWNSTREAM:
-            self._annotate(frame.context.get_messages())
-        await self.push_frame(frame, direction)
-
-    def _annotate(self, messages: list[Any]) -> None:
-        said = [each for each in messages if isinstance(each, dict) and each.get("role") == "user"]
-        for old in said[:-1]:
-            _rewrite(old, take_note)
-        if said:
-            _rewrite(said[-1], self._noted)
-
-    def _noted(self, text: str) -> str:
-        own = readings_of(text, self._readings)
-        if not own:
-            # It has its note already, or nothing is known of it.
-            return text
-        while self._readings and self._readings.popleft() is not own[-1]:
-            pass
-        return put_note(text, own)
-
-
-def _rewrite(message: dict[str, Any], change: Any) -> None:
-    """Change the text of a message, or the first text among its parts."""
-    content = message.get("content")
-    if isinstance(content, str):
-        message["content"] = change(content)
-    elif isinstance(content, list):
-        texts = (part for part in content if isinstance(part, dict) and part.get("type") == "text")
-        for part in texts:
-            part["text"] = change(part["text"])
-            return
-
-
-def _plain(told: msgspec.Struct) -> dict[str, Any]:
-    plain: dict[str, Any] = msgspec.to_builtins(told)
-    return plain
 
 
 def _category(code: str) -> ErrorCategory:
