@@ -21,7 +21,8 @@ SECONDS = 17.9
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Serve with everything on board, and give the place as ``host:port``."""
-    with serving("asr.word_times=true") as place:
+    # No utterance may end by itself that a client has to end.
+    with serving("asr.word_times=true", "endpointing.no_sound_ms=30000") as place:
         yield place
 
 
@@ -33,10 +34,11 @@ def hasty() -> Iterator[str]:
 
 
 @contextmanager
-def serving(setting: str) -> Iterator[str]:
-    """Serve with a setting, and see that the server ends well."""
+def serving(*settings: str) -> Iterator[str]:
+    """Serve with these settings, and see that the server ends well."""
     child = start(
-        *("serve", "--port", "0", "--config", "embedded", "--set", setting),
+        *("serve", "--port", "0", "--config", "embedded"),
+        *(word for setting in settings for word in ("--set", setting)),
         env=os.environ | {"STREAMSER_TOKENS": f"peers send {TOKEN}"},
     )
     assert child.stderr is not None

@@ -69,6 +69,14 @@ def test_it_reads_the_same_without_a_server(talk: Path) -> None:
     assert len(report.of("context")) == 2
 
 
+def test_turns_may_be_those_of_a_detector_in_the_pipeline(server: str, talk: Path) -> None:
+    """So little silence is no pause to the server, which finishes all the same."""
+    asked = agent(OURS, talk, HAPPY, url=f"ws://{server}", token=TOKEN, turns=False)
+    report = CLIENT.succeed(*asked, "vad")
+    check_notes(report)
+    assert len(report.of("context")) == 2
+
+
 def test_it_reads_the_voice_beside_the_recogniser_of_another(server: str, talk: Path) -> None:
     """What has no words belongs to the message of its turn; only the newest has a note."""
     stt = {"api_key": TOKEN, "base_url": f"ws://{server}/v1/realtime"}

@@ -5,7 +5,8 @@ Runs in Pipecat's own environment: ``python pipecat_agent.py DOCUMENT NUMBER SOU
 at 16 kHz, mono; ``SPANS`` the utterances in it; ``OPTIONS`` what ``agent`` is given besides, as
 JSON: ``stt`` in it is what a service of Pipecat's own is made with. After each utterance it waits
 until the language model was asked. A last word ``cancel`` ends the pipeline in the middle of the
-last utterance, ``muted`` leaves a while without sound behind each.
+last utterance, ``muted`` leaves a while without sound behind each,
+``vad`` says where each begins and ends, and leaves out most of the silence.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pipecat.frames.frames import (
     LLMFullResponseStartFrame,
     LLMTextFrame,
     TranscriptionFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
 )
 from pipecat.observers.base_observer import BaseObserver, FramePushed
 from pipecat.pipeline.worker import PipelineWorker
@@ -43,6 +46,7 @@ from tests.peers.clients.scripted import (
 )
 
 CANCELS = "cancel" in sys.argv
+VAD = "vad" in sys.argv
 
 
 class Passing(FrameProcessor):
@@ -114,6 +118,9 @@ async def speak(
     for number, piece in enumerate(spoken, 1):
         llm.asked.clear()
         last = CANCELS and number == len(spoken)
+        if VAD:
+            await worker.queue_frame(VADUserStartedSpeakingFrame())
+            piece = piece[: -23 * RATE // 10]
         for start in range(0, len(piece) // (2 if last else 1) - 2 * FRAME + 1, 2 * FRAME):
             frame = InputAudioRawFrame(piece[start : start + 2 * FRAME], RATE, 1)
             await worker.queue_frame(frame)
@@ -121,6 +128,8 @@ async def speak(
         if last:
             await worker.cancel()
             return
+        if VAD:
+            await worker.queue_frame(VADUserStoppedSpeakingFrame(stop_secs=0.2))
         await either(llm.asked, watcher.failed)
         if watcher.failed.is_set() or not llm.asked.is_set():
             break
