@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,7 +23,7 @@ from streamser.integrations.notes import (
     take_note,
     write_note,
 )
-from tests.cli.samples import emotion
+from tests.cli.samples import emotion, said
 
 
 def reading(category: str = "happy", text: str | None = "We did it!", **how: int) -> UserReading:
@@ -119,6 +122,17 @@ def test_a_model_is_told_what_notes_mean() -> None:
     for told in (INSTRUCTIONS, explain_note(note)):
         assert "not as a fact" in told
         assert "0.5 in the middle" in told
+
+
+def test_the_document_shows_how_to_do_without_a_framework() -> None:
+    """Its last snippet makes the message of a transcription."""
+    text = (Path(__file__).parents[2] / "docs" / "agents.md").read_text("utf-8")
+    *_, snippet = re.findall(r"```python\n(.*?)```", text, re.S)
+    made: dict[str, Any] = {}
+    exec(snippet, made)
+    event = said("We did it!", emotion())
+    assert made["message"](event) == put_note("We did it!", [reading()])
+    assert INSTRUCTIONS in made["system"]
 
 
 @pytest.mark.parametrize("framework", ["pipecat", "livekit"])
