@@ -38,6 +38,7 @@ _BEARER: Final = re.compile(r"(?:bearer|token)\s+(\S+)", re.IGNORECASE)
 
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
 _SENDING: Final = ("/v1/realtime", "/v1/listen")
+REST: Final = ("/v1/audio/transcriptions", "/v1/models")
 _METRICS: Final = "/metrics"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
@@ -282,7 +283,7 @@ class Handshake:
 
     def authenticate(self, request: ConnectRequest) -> Principal | Refusal:
         """Say who calls, by name of the server, origin and token; or why they may not."""
-        if (stranger := self._check_origin(request)) is not None:
+        if (stranger := self.check_origin(request)) is not None:
             return stranger
         try:
             query = request.query
@@ -301,7 +302,8 @@ class Handshake:
                 message = f"the token of {principal.name!r} may not read the metrics"
                 return _forbidden(message).of(principal.name)
             return principal
-        role: Literal["send", "listen"] = "send" if request.path in _SENDING else "listen"
+        sends = request.path in _SENDING or request.path.startswith(REST)
+        role: Literal["send", "listen"] = "send" if sends else "listen"
         if role not in principal.roles:
             message = f"the token of {principal.name!r} may not {role}"
             return _forbidden(message).of(principal.name)
@@ -358,7 +360,8 @@ class Handshake:
             return Refusal(403, 4403, "wrong_host", message)
         return None
 
-    def _check_origin(self, request: ConnectRequest) -> Refusal | None:
+    def check_origin(self, request: ConnectRequest) -> Refusal | None:
+        """Return why a page may not ask here, or nobody by this name of the server, if so."""
         if (stranger := self.check_host(request)) is not None:
             return stranger
         origin = request.origin

@@ -10,9 +10,11 @@ import mimetypes
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
@@ -54,6 +56,7 @@ from streamser.server.limits import (
     Refusal,
     connection_bounds,
 )
+from streamser.server.rest.exchange import Exchange, FirstByte
 from streamser.server.telemetry import (
     CONTENT_TYPE,
     SORRY,
@@ -104,9 +107,9 @@ _TYPES: Final = {
 class Port:
     """Open one port for websockets and plain HTTP.
 
-    ``decide`` says what a request gets, ``attend`` serves who is let in until they leave. A
-    connection is asked every ``ping_s`` for a sign of life and given up where none comes in
-    ``pong_s``.
+    ``decide`` says what a request gets, ``attend`` serves who is let in until they leave;
+    ``uploads`` answers requests with a body, which are refused without it. A connection is asked
+    every ``ping_s`` for a sign of life and given up where none comes in ``pong_s``.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Port:
         metrics: Metrics,
         decide: Callable[[ConnectRequest], Decision],
         attend: Callable[[ClientSocket, SendGrant | ListenGrant], Awaitable[None]],
+        uploads: Callable[[Exchange], Coroutine[Any, Any, None]] | None = None,
         *,
         ping_s: float = 20.0,
         pong_s: float = 60.0,
@@ -127,6 +131,8 @@ class Port:
         self._metrics = metrics
         self._decide = decide
         self._attend = attend
+        self._uploads = uploads
+        self._outside: set[FirstByte | Exchange] = set()
         self._ping_s = ping_s
         self._pong_s = pong_s
         self._servers: list[Server] = []
@@ -187,6 +193,8 @@ class Port:
         # Whoever has not left by now does not read.
         for connection in self._connections():
             connection.transport.abort()
+        for other in list(self._outside):
+            other.abort()
         for server in self._servers:
             await server.wait_closed()
         if self._watching is not None:
@@ -196,7 +204,14 @@ class Port:
     def _connections(self) -> list[ServerConnection]:
         return [connection for server in self._servers for connection in server.connections]
 
-    def _accept(self, *given: Any, **options: Any) -> ClientSocket:
+    def _accept(self, *given: Any, **options: Any) -> ClientSocket | FirstByte:
+        websocket = partial(self._make_socket, *given, **options)
+        if self._uploads is None:
+            return websocket()
+        exchange = partial(Exchange, self._uploads, self._table, self._outside)
+        return FirstByte(given[0], websocket, exchange, self._outside)
+
+    def _make_socket(self, *given: Any, **options: Any) -> ClientSocket:
         socket = ClientSocket(*given, **options)
         socket.connections, socket.throttle = self._table, self._throttle
         socket.unreadable = lambda method: without_body(unreadable(method), method).serialize()
@@ -309,7 +324,7 @@ class Routes:
     tell how much is going on, to those who may listen or read them, and the ``meetings`` that are
     held to those who may listen, each of a bound token its own. ``is_whole`` says whether all was
     kept so far that is to be; ``statement`` is what the page says of the server before the consent
-    (HTML).
+    (HTML). ``others`` is asked for what is nowhere here.
     """
 
     def __init__(
@@ -320,8 +335,10 @@ class Routes:
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
         is_whole: Callable[[], bool] = lambda: True,
+        others: Callable[[ConnectRequest], Response | Refusal | None] = lambda _: None,
     ) -> None:
         self._is_whole = is_whole
+        self._others = others
         self._handshake = handshake
         self._admission = admission
         self._metrics = metrics
@@ -339,7 +356,7 @@ class Routes:
         path = request.path
         match path:
             case "/healthz":
-                return _respond(200, _TEXT, b"ok\n")
+                return respond(200, _TEXT, b"ok\n")
             case "/readyz":
                 return self._ready()
         if (stranger := self._handshake.check_host(request)) is not None:
@@ -350,11 +367,13 @@ class Routes:
             case "/v1/meetings":
                 return self._guarded(request, _JSON, self._list_meetings)
             case "/v1/protocol.json":
-                return _respond(200, _JSON, self._protocol)
+                return respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
+        if asset is None and (answer := self._others(request)) is not None:
+            return answer
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
-        return _respond(200, asset.media_type, asset.body, host=request.host)
+        return respond(200, asset.media_type, asset.body, host=request.host)
 
     def _list_meetings(self, principal: Principal) -> bytes:
         own = principal.meeting
@@ -368,7 +387,7 @@ class Routes:
         visitor = self._handshake.authenticate(request)
         if isinstance(visitor, Refusal):
             return visitor
-        return _respond(200, media_type, write(visitor))
+        return respond(200, media_type, write(visitor))
 
     def _ready(self) -> Response:
         admission = self._admission
@@ -379,16 +398,16 @@ class Routes:
             (admission.late, "overloaded"),
         ):
             if hindered:
-                return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
+                return respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
         # No reason to send clients elsewhere: who is there is heard and answered.
         ready = b"ready\n" if self._is_whole() else b"ready\nexport_incomplete\n"
-        return _respond(200, _TEXT, ready)
+        return respond(200, _TEXT, ready)
 
 
 def refuse(refusal: Refusal) -> Response:
     """Answer with a refusal, for programs."""
     body = json.dumps({"error": msgspec.to_builtins(refusal.error)}).encode() + b"\n"
-    return _respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
+    return respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
 
 
 def without_body(response: Response, method: str) -> Response:
@@ -398,31 +417,29 @@ def without_body(response: Response, method: str) -> Response:
     return response
 
 
-def _respond(
+def respond(
     status: int,
     media_type: str,
-    body: bytes,
+    body: bytes | None,
     *,
     retry_s: int | None = None,
     host: str | None = None,
+    allow: str | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
-    headers = Headers(
-        {
-            "Content-Type": media_type,
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-            **security(host),
-        }
-    )
+    """Make an answer, after which the connection ends; ``None``: its body is still to come."""
+    headers = Headers({"Content-Type": media_type, "Connection": "close", **security(host), **more})
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
     if retry_s is not None:
         headers["Retry-After"] = str(retry_s)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="streamser"'
     if status == 405:
-        headers["Allow"] = "GET, HEAD"
+        headers["Allow"] = allow or "GET, HEAD"
     if status == 426:
         headers["Upgrade"] = "websocket"
-    return Response(status, HTTPStatus(status).phrase, headers, body)
+    return Response(status, HTTPStatus(status).phrase, headers, body or b"")
 
 
 class Asset(msgspec.Struct, frozen=True):
