@@ -16,18 +16,7 @@ from streamser.export.records import UtteranceRecord
 from streamser.server.handshake import REST, ConnectRequest, Handshake, Principal
 from streamser.server.http import respond, unreadable
 from streamser.server.limits import Admission, Refusal
-from streamser.server.rest.answers import (
-    EVENTS,
-    JSON,
-    encode_body,
-    word_delta,
-    word_done,
-    word_error,
-    word_late_error,
-    word_model,
-    word_models,
-    word_transcription,
-)
+from streamser.server.rest import answers
 from streamser.server.rest.exchange import Exchange, RefusedUpload, RequestHead, refused
 from streamser.server.rest.form import (
     FORM_BYTES,
@@ -126,12 +115,12 @@ class UploadDoor:
             return _later(503, "not_ready", "the server is loading its models").refusal
         models = self.resources.models
         if not name:
-            body = word_models(self._created, models)
+            body = answers.word_models(self._created, models)
         elif (name := name[1:]) in MODELS:
-            body = word_model(name, self._created, models)
+            body = answers.word_model(name, self._created, models)
         else:
             return self._word(request, unknown_model(name))
-        return respond(200, JSON, encode_body(body), more=_shared_with(request))
+        return respond(200, answers.JSON, answers.encode_body(body), more=_shared_with(request))
 
     def disconnect(self, may_stay: Callable[[Principal], bool]) -> None:
         """End the requests of those who may stay no more."""
@@ -240,15 +229,17 @@ class UploadDoor:
         more = {"Access-Control-Allow-Methods": "GET, POST", "Access-Control-Max-Age": "600"}
         if _HEADERS.fullmatch(asked):
             more["Access-Control-Allow-Headers"] = asked
-        return respond(204, JSON, b"", more=more | _shared_with(request))
+        return respond(204, answers.JSON, b"", more=more | _shared_with(request))
 
     def _word(
         self, request: ConnectRequest, fault: RefusedUpload, *, allow: str | None = None
     ) -> Response:
         refusal = fault.refusal
         more = {} if refusal.code in ("wrong_origin", "wrong_host") else _shared_with(request)
-        body = encode_body(word_error(fault))
-        return respond(refusal.status, JSON, body, retry_s=refusal.retry_s, allow=allow, more=more)
+        body = answers.encode_body(answers.word_error(fault))
+        return respond(
+            refusal.status, answers.JSON, body, retry_s=refusal.retry_s, allow=allow, more=more
+        )
 
     def _refuse(self, exchange: Exchange, visit: _Visit, fault: RefusedUpload) -> int:
         """Say no, also where an answer has begun; write that down."""
@@ -266,7 +257,7 @@ class UploadDoor:
             reason=refusal.code,
         )
         if exchange.answered:
-            exchange.go_on(word_late_error(fault))
+            exchange.go_on(answers.word_late_error(fault))
             exchange.end_answer()
         else:
             exchange.answer(self._word(request, fault))
@@ -318,7 +309,7 @@ class _Answer:
         """Take an utterance."""
         if self._order.streamed:
             self._begin_stream()
-            self._exchange.go_on(word_delta(utterance, self._told))
+            self._exchange.go_on(answers.word_delta(utterance, self._told))
             self._told += 1
 
     def finish(self, heard: Heard) -> int:
@@ -328,12 +319,12 @@ class _Answer:
         if faults and len(faults) == len(utterances):
             raise refused(503, faults[0].code, faults[0].message, retry_s=_RETRY_S)
         if not self._order.streamed:
-            media_type, body = word_transcription(heard, self._order, self._models)
+            media_type, body = answers.word_transcription(heard, self._order, self._models)
             return self._exchange.answer(
                 respond(200, media_type, body, more=_shared_with(self._request))
             )
         self._begin_stream()
-        self._exchange.go_on(word_done(heard))
+        self._exchange.go_on(answers.word_done(heard))
         self._exchange.end_answer()
         return 200
 
@@ -341,7 +332,7 @@ class _Answer:
         # Only now: what is wrong with a file is told by a status, as long as that can be.
         if not self._exchange.answered:
             more = _shared_with(self._request)
-            self._exchange.begin_answer(respond(200, EVENTS, None, more=more))
+            self._exchange.begin_answer(respond(200, answers.EVENTS, None, more=more))
 
 
 _POST: Final = f"send a form by POST to {_TRANSCRIPTIONS}"

@@ -39,7 +39,7 @@ _READ_S: Final = 10.0
 _FORMAT: Final = AudioFormat(type="audio/pcm", rate=SAMPLE_RATE, encoding="f32le")
 
 
-class SoundFile:
+class DecodedFile:
     """Decode a file into mono samples at 16 kHz, some seconds at a time.
 
     Raises ``AudioError`` where there is no sound to be read. ``cut`` says why it ended early,
@@ -174,7 +174,7 @@ class UploadedSound:
         self, path: Path, most_s: float, has_company: Callable[[], bool]
     ) -> AudioError | None:
         """Give all the sound, and wait for the last of what comes of it; return why it was cut."""
-        sound = await run_beside(partial(SoundFile, path, most_s), "streamser-upload")
+        sound = await run_beside(partial(DecodedFile, path, most_s), "streamser-upload")
         self._stream.open(None)
         while len(samples := await run_beside(sound.read, "streamser-upload")):
             data = samples.tobytes()

@@ -540,7 +540,7 @@ def test_a_fault_after_the_first_words_ends_the_stream_of_events(
     def broken(heard: Any) -> bytes:
         raise ValueError("of ours")
 
-    monkeypatch.setattr("streamser.server.rest.door.word_done", broken)
+    monkeypatch.setattr("streamser.server.rest.answers.word_done", broken)
     answer = stage.play(transcribed(stage.server, wav(SPOKEN), stream="true"))
     assert answer.status == 200
     assert [each.get("type") for each in answer.events[:-1]] == ["transcript.text.delta"] * 2

@@ -18,7 +18,7 @@ from streamser.hosting.records import Flush, Listener, Push, SessionInput, Told
 from streamser.pipeline.session_config import SessionConfig, SessionSnapshot
 from streamser.server.rest.exchange import RefusedUpload
 from streamser.server.rest.form import TranscriptionOrder
-from streamser.server.rest.transcription import Heard, SoundFile, UploadedSound
+from streamser.server.rest.transcription import DecodedFile, Heard, UploadedSound
 from streamser.server.stream import StreamResources
 from tests.server.serving import patience, server_settings
 
@@ -152,7 +152,7 @@ def test_a_file_that_goes_on_for_too_long_is_read_no_further(
     with pytest.raises(RefusedUpload) as caught:
         analysed(host, file, TranscriptionOrder(model="streamser"), most_s=20.0)
     assert (caught.value.refusal.code, host.samples) == ("audio_too_long", 0)
-    sound = SoundFile(file, 30.0)
+    sound = DecodedFile(file, 30.0)
     monkeypatch.setattr(sound, "_chunks", iter([Gap(10**15, "dropped")]))
     assert len(sound.read()) == 0
     assert sound.too_long
