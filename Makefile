@@ -24,7 +24,7 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.installed)
+test-peers: $(DEV) $(foreach peer,openai livekit deepgram oruk,$(PEERS)/$(peer)/.installed)
 	$(BIN)/python -m pytest -m peers tests/peers
 
 # Needs node, npm and Chromium.

@@ -33,7 +33,8 @@ MOST_VERBS = 6
 # What a stream runs through; what trains models, and what runs them on torch, is apart.
 ROAD = ("events", "audio", "speech", "emotion", "pipeline", "server")
 # The words of Python and of the field, which everybody knows; the field of an event; and what each
-# model, and whatever stands before one, has by the interface of models.
+# model, and whatever stands before one, has by the interface of models, or each dialect by that of
+# dialects.
 COMMON = {
     "snapshot",
     "restore",
@@ -47,7 +48,7 @@ COMMON = {
     "clear",
     "clock_ms",
 }
-INTERFACE = {"forget", "new_speaker", "predict"}
+INTERFACE = {"encode", "forget", "new_speaker", "predict"}
 
 # What does not hold yet; each is taken out by who mends it.
 NOT_YET_LONG: set[str] = set()

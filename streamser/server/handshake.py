@@ -25,6 +25,7 @@ from streamser.server.dialects.commands import (
 )
 from streamser.server.dialects.deepgram import DeepgramDialect, parse_listen
 from streamser.server.dialects.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.server.dialects.oruk import ORUK, OrukDialect, PhraseSettings, phrase_stream
 from streamser.server.limits import Admission, Refusal
 from streamser.settings import ServerSettings
 from streamser.text import read_name
@@ -272,7 +273,7 @@ class Handshake:
         query = request.query
         try:
             if request.path in _SENDING:
-                decision = self._let_send(request.path, query, principal, request_id, now)
+                decision = self._let_send(request, query, principal, request_id, now)
             else:
                 decision = self._let_listen(query, principal)
         except ConfigError as error:
@@ -320,7 +321,7 @@ class Handshake:
 
     def _let_send(
         self,
-        path: str,
+        request: ConnectRequest,
         query: Mapping[str, list[str]],
         principal: Principal,
         request_id: str,
@@ -330,7 +331,7 @@ class Handshake:
             return stranger
         own = {"meeting": principal.meeting, "speaker": principal.speaker}
         query = {**query, **{key: [name] for key, name in own.items() if name is not None}}
-        if path == "/v1/listen":
+        if request.path == "/v1/listen":
             options = parse_listen(query, self._usual, self.languages)
             settings, meeting = parse_realtime(
                 {key: query[key] for key in ("speaker", "meeting") if key in query},
@@ -339,6 +340,10 @@ class Handshake:
             deepgram = DeepgramDialect(request_id, now, options)
             return SendGrant(principal, deepgram, settings, meeting, None, 0)
         settings, meeting = parse_realtime(query, self._usual, self.languages)
+        if ORUK in request.subprotocols:
+            usual = phrase_stream(settings, PhraseSettings(settings.language), self.languages)
+            oruk = OrukDialect(request_id, usual, self.languages)
+            return SendGrant(principal, oruk, usual, meeting, None, 0)
         secret, after = None, 0
         if query.get("stream"):
             secret = query["stream"][-1]

@@ -35,6 +35,7 @@ from streamser.server.clients import (
     turn_away,
 )
 from streamser.server.dialects.openai_realtime import protocol_json
+from streamser.server.dialects.oruk import ORUK
 from streamser.server.handshake import (
     SOCKETS,
     ConnectRequest,
@@ -301,7 +302,7 @@ def _select_subprotocol(
     connection: ServerConnection, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
     for name in offered:
-        if name in ("streamser.v1", "realtime", "token"):
+        if name in ("streamser.v1", "realtime", "token", ORUK):
             return name
     # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
     # A token is taken, but never said again: answers are written into logs on their way.
