@@ -7,12 +7,14 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from websockets.http11 import Response
 
 from streamser.errors import ModelError
 from streamser.export.records import UtteranceRecord
+from streamser.hosting.hosted import run_beside
 from streamser.server.handshake import REST, ConnectRequest, Handshake, Principal
 from streamser.server.http import respond, unreadable
 from streamser.server.limits import Admission, Refusal
@@ -199,7 +201,7 @@ class UploadDoor:
         finally:
             form.close()
         self._metrics.sound(visit.heard.seconds)
-        return answer.finish(visit.heard)
+        return await answer.finish(visit.heard)
 
     def _let_in(self, owner: str) -> StreamResources:
         """Return what a file is analysed with; raises ``RefusedUpload`` where it cannot be now."""
@@ -312,14 +314,15 @@ class _Answer:
             self._exchange.go_on(answers.word_delta(utterance, self._told))
             self._told += 1
 
-    def finish(self, heard: Heard) -> int:
+    async def finish(self, heard: Heard) -> int:
         """Answer, or end the answer; raises ``RefusedUpload`` where nothing could be analysed."""
         utterances = heard.timeline.utterances
         faults = [each.fault for each in utterances if each.fault is not None]
         if faults and len(faults) == len(utterances):
             raise refused(503, faults[0].code, faults[0].message, retry_s=_RETRY_S)
         if not self._order.streamed:
-            media_type, body = answers.word_transcription(heard, self._order, self._models)
+            wording = partial(answers.word_transcription, heard, self._order, self._models)
+            media_type, body = await run_beside(wording, "streamser-upload")
             return self._exchange.answer(
                 respond(200, media_type, body, more=_shared_with(self._request))
             )

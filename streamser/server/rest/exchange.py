@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable
 from contextlib import suppress
 from typing import Any, Final
@@ -25,12 +24,14 @@ _WRITERS: Final = frozenset(b"PDOCT")
 """How POST, PUT, PATCH, DELETE, OPTIONS, CONNECT and TRACE begin."""
 _HEAD_S: Final = 10.0
 _HEAD_BYTES: Final = 65_536
+_HEAD_LINES: Final = 128
+_END_OF_HEAD: Final = b"\r\n\r\n"
 _STILL_S: Final = 10.0
 """How long nothing may come of a body."""
 _UPLOAD_S: Final = 300.0
 """How long a body may take: 25 MiB at 0.7 Mbit/s."""
-_AHEAD: Final = 262_144
-"""Bytes of a body that may wait to be taken, before the socket is not read."""
+_SLICE: Final = 4096
+"""Bytes of a body that are parsed before others get their turn: they may be a thousand chunks."""
 _LINGER_S: Final = 5.0
 """How long what still comes after an answer is read, so that the answer is not lost with it."""
 _IGNORED_BYTES: Final = 32 << 20
@@ -139,8 +140,8 @@ class RequestHead:
 class Exchange(asyncio.Protocol):
     """Take one request, let ``serve`` answer it, and end the connection.
 
-    Of a body no more is read ahead than ``serve`` takes soon. Where the other side hangs up,
-    ``serve`` is cancelled. ``here`` holds it until it is gone.
+    Of a body nothing is parsed before ``serve`` asks for it, and little is read ahead of that.
+    Where the other side hangs up, ``serve`` is cancelled. ``here`` holds it until it is gone.
     """
 
     def __init__(
@@ -152,13 +153,12 @@ class Exchange(asyncio.Protocol):
         self._here = here
         self._serve = serve
         self._connections = connections
-        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_HEAD_BYTES)
+        self._parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_SLICE)
         self._loop = asyncio.get_running_loop()
         self._transport: Any = None
         self._task: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
-        self._body: deque[bytes] = deque()
-        self._waiting = 0
+        self._unread = bytearray()
         self._ignored = 0
         self._most_ignored = _IGNORED_BYTES
         self._arrived = asyncio.Event()
@@ -195,16 +195,13 @@ class Exchange(asyncio.Protocol):
             if self._ignored > self._most_ignored:
                 self._transport.abort()
             return
-        self._parser.receive_data(data)
-        try:
-            self._parse()
-        except h11.RemoteProtocolError as error:
-            status = error.error_status_hint or 400
-            self.fault = refused(status, "invalid_request", f"this is no HTTP/1.1: {error}")
-            self._begin(None)
-        self._arrived.set()
-        if self._waiting > _AHEAD:
+        searched = max(0, len(self._unread) - len(_END_OF_HEAD) + 1)
+        self._unread += data
+        if self._task is None:
+            self._take_head(searched)
+        else:
             self._transport.pause_reading()
+        self._arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop what was done for the other side."""
@@ -238,15 +235,14 @@ class Exchange(asyncio.Protocol):
             proceed = self._parser.send(h11.InformationalResponse(status_code=100, headers=[]))
             self._transport.write(proceed)
         until = time.monotonic() + _UPLOAD_S
-        while True:
-            while self._body:
-                piece = self._body.popleft()
-                self._waiting -= len(piece)
-                yield piece
-            if self.fault is not None:
-                raise self.fault
-            if self._complete:
-                return
+        while not self._complete:
+            if self._unread:
+                part = self._parse()
+                # Others have their turn.
+                await asyncio.sleep(0)
+                if part:
+                    yield part
+                continue
             self._arrived.clear()
             self._transport.resume_reading()
             try:
@@ -254,6 +250,8 @@ class Exchange(asyncio.Protocol):
                     await self._arrived.wait()
             except TimeoutError:
                 raise refused(408, "request_timeout", _too_slow()) from None
+        # To see whether it hangs up.
+        self._transport.resume_reading()
 
     def answer(self, response: Response) -> int:
         """Send an answer, and end the connection once it is read; returns its status."""
@@ -264,7 +262,7 @@ class Exchange(asyncio.Protocol):
     def begin_answer(self, response: Response) -> None:
         """Send an answer, or its beginning."""
         self._answered = True
-        self._body.clear()
+        self._unread.clear()
         self.go_on(response.serialize())
 
     def go_on(self, data: bytes) -> None:
@@ -294,18 +292,39 @@ class Exchange(asyncio.Protocol):
     def _ends(self) -> Hashable:
         return ends_of(self.remote_address, self._transport.get_extra_info("sockname"))
 
-    def _parse(self) -> None:
-        while True:
-            match self._parser.next_event():
-                case h11.Request() as head:
-                    self._begin(RequestHead(head))
-                case h11.Data(data=data):
-                    self._body.append(bytes(data))
-                    self._waiting += len(data)
-                case h11.EndOfMessage():
-                    self._complete = True
-                case _:
-                    return
+    def _take_head(self, searched: int) -> None:
+        """Begin once there is a whole head; what is behind it waits."""
+        at = self._unread.find(_END_OF_HEAD, searched)
+        end = len(self._unread) if at < 0 else at + len(_END_OF_HEAD)
+        if end > _HEAD_BYTES or self._unread.count(b"\n", 0, end) > _HEAD_LINES:
+            self.fault = refused(431, "invalid_request", "the head of the request is too long")
+            self._begin(None)
+        elif at >= 0:
+            head = bytes(self._unread[:end])
+            del self._unread[:end]
+            try:
+                self._parser.receive_data(head)
+                found = self._parser.next_event()
+                assert isinstance(found, h11.Request), "a whole head is a request, or none at all"
+                self._complete = isinstance(self._parser.next_event(), h11.EndOfMessage)
+                self._begin(RequestHead(found))
+            except h11.RemoteProtocolError as error:
+                self.fault = _no_http(error)
+                self._begin(None)
+
+    def _parse(self) -> bytes:
+        """Parse some of a body; raises ``RefusedUpload`` where it is none."""
+        part = bytes(self._unread[:_SLICE])
+        del self._unread[:_SLICE]
+        found = []
+        try:
+            self._parser.receive_data(part)
+            while isinstance(event := self._parser.next_event(), h11.Data):
+                found.append(bytes(event.data))
+        except h11.RemoteProtocolError as error:
+            raise _no_http(error) from None
+        self._complete = isinstance(event, h11.EndOfMessage)
+        return b"".join(found)
 
     def _begin(self, head: RequestHead | None) -> None:
         if self._task is None:
@@ -317,6 +336,11 @@ class Exchange(asyncio.Protocol):
     def _give_up_head(self) -> None:
         self.fault = refused(408, "request_timeout", f"a request has {_HEAD_S:g} s to come")
         self._begin(None)
+
+
+def _no_http(error: h11.RemoteProtocolError) -> RefusedUpload:
+    status = error.error_status_hint or 400
+    return refused(status, "invalid_request", f"this is no HTTP/1.1: {error}")
 
 
 def _too_slow() -> str:

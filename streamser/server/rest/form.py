@@ -29,8 +29,6 @@ _MOST_PARTS: Final = 64
 _FIELD_BYTES: Final = 65_536
 FORM_BYTES: Final = 262_144
 """What the fields, and what stands around them, may take beside the file."""
-_SLICE: Final = 16_384
-"""Bytes that are parsed before others get their turn."""
 _WRITTEN: Final = 1 << 20
 """Bytes of a file that are written at once."""
 _ENDINGS: Final = SOUNDS | {".mpga", ".mpeg", ".mp2"}
@@ -100,10 +98,9 @@ class UploadForm:
             self._taken += len(piece)
             if self._taken > self._most + FORM_BYTES:
                 raise too_long(self._most)
-            for start in range(0, len(piece), _SLICE):
-                self._feed(piece[start : start + _SLICE])
-                if len(self._held) >= _WRITTEN:
-                    await self._write()
+            self._feed(piece)
+            if len(self._held) >= _WRITTEN:
+                await self._write()
         if not self._whole:
             raise refused(400, "invalid_form", "the form breaks off, or has another boundary")
         if self._file is None:

@@ -146,7 +146,8 @@ class UploadedSound:
             if not self._stream.over:
                 self._stream.abandon()
         return Heard(
-            timeline=timeline_of(self._gathered.recording()),
+            # Of an hour it takes a while.
+            timeline=await run_beside(self._timeline, "streamser-upload"),
             seconds=self._stream.received_frames / SAMPLE_RATE,
             cut=None if cut is None else client_error(cut.code, _nameless(cut, path)),
         )
@@ -169,6 +170,9 @@ class UploadedSound:
         """End, as something has failed."""
         if not self._fault.done():
             self._fault.set_result(error)
+
+    def _timeline(self) -> Timeline:
+        return timeline_of(self._gathered.recording())
 
     async def _hear(
         self, path: Path, most_s: float, has_company: Callable[[], bool]

@@ -65,12 +65,13 @@ def stage() -> Iterator[Stage]:
         ),
         (form(b"sound"), {"Content-Length": "many"}, 400, "invalid_request"),
         (form(b"sound"), {"Host": ""}, 400, "invalid_request"),
-        (form(b"sound"), {"Padding": "x" * 700_000}, 431, "invalid_request"),
+        (form(b"sound"), {"Padding": "x" * 70_000}, 431, "invalid_request"),
+        (form(b"sound"), {f"Padding-{n}": "x" for n in range(130)}, 431, "invalid_request"),
     ],
     ids=[
         *("no file", "nothing", "no end", "another boundary", "no form", "two files"),
         *("many parts", "a long field", "no type", "another type", "no boundary"),
-        *("a long boundary", "an encoding", "no length", "no host", "a long head"),
+        *("a long boundary", "an encoding", "no length", "no host", "a long head", "many headers"),
     ],
 )
 def test_a_request_that_cannot_be_read_is_answered(
@@ -127,6 +128,59 @@ def test_who_does_not_go_on_is_answered(
     monkeypatch.setattr(exchange, name, 0.05)
     answer = stage.play(request(stage.server, sent))
     assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+
+
+def test_a_body_without_an_end_is_no_http(stage: Stage) -> None:
+    """Chunks whose lengths are no numbers; trailers without end."""
+    chunked = head(None, headers={"Transfer-Encoding": "chunked"})
+    for wrong in (b"zz\r\n", b"1\r\nab\r\n", b"0\r\n" + b"a: b\r\n" * 2000):
+        answer = stage.play(request(stage.server, chunked, wrong))
+        assert (answer.status // 100, answer.error["code"]) == (4, "invalid_request")
+
+
+def test_a_request_without_a_body_is_whole(stage: Stage) -> None:
+    """It is answered, and the connection closed at once: nothing more can come."""
+
+    async def scene() -> tuple[Answer, bool]:
+        async with wired(stage.server) as (reader, writer):
+            writer.write(head(None) + b"")
+            return await answer_of(reader), await closed(writer)
+
+    async def closed(writer: asyncio.StreamWriter) -> bool:
+        try:
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0)
+        except ConnectionError:
+            return True
+
+    answer, over = stage.play(scene())
+    assert (answer.status, answer.error["code"], over) == (400, "invalid_form", True)
+
+
+def test_one_byte_a_chunk_does_not_keep_others_waiting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is parsed in a turn of the loop is bounded, and of somebody unknown nothing is."""
+    parsed: list[int] = []
+    parse = exchange.Exchange._parse
+
+    def counted(self: exchange.Exchange) -> bytes:
+        before = len(self._unread)
+        found = parse(self)
+        parsed.append(before - len(self._unread))
+        return found
+
+    monkeypatch.setattr(exchange.Exchange, "_parse", counted)
+    drops = b"".join(b"1\r\n%c\r\n" % each for each in form(wav(0.5))) + b"0\r\n\r\n"
+    chunked = {"Transfer-Encoding": "chunked"}
+    stranger = head(None, headers={**chunked, "Origin": "https://evil.example"})
+    assert stage.play(request(stage.server, stranger + drops)).status == 403
+    assert parsed == []
+    assert stage.play(request(stage.server, head(None, headers=chunked) + drops)).status == 200
+    assert sum(parsed) == len(drops)
+    assert max(parsed) <= 4096
 
 
 def test_who_says_nothing_is_hung_up_on(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
