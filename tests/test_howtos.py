@@ -23,6 +23,7 @@ MANUALS = (
     "listen.md",
     "settings.md",
     "server.md",
+    "meeting-bots.md",
     "exports.md",
     "report.md",
     "loopback.md",

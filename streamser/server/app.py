@@ -28,27 +28,25 @@ from streamser.pipeline.scheduler import SYSTEM, Timing
 from streamser.server.clients import (
     CLOSE_S,
     Ending,
-    StreamConnection,
-    StreamLimits,
-    close_socket,
     turn_away,
 )
 from streamser.server.dialects.commands import Interest, LanguageSupport
+from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     SendGrant,
     Tokens,
-    read_origins,
     read_tokens,
-    refuse_to_expose,
-    tls_context,
 )
 from streamser.server.http import Port, Routes
 from streamser.server.hub import Hub, Subscription
-from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
+from streamser.server.ingest.connection import BotRegistry
+from streamser.server.limits import Admission, Refusal, shared_file, short_of_files
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html
 from streamser.server.sessions import SessionRegistry, SubscriberRegistry
@@ -119,6 +117,7 @@ class EmotionServer:
         _follow(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = _handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
+        self._bots: BotRegistry | None = None
         self._subscribers = SubscriberRegistry(own, self._hub, self._admission, self.metrics)
         self._kept: list[Retention] = []
         self._routes = Routes(
@@ -198,6 +197,7 @@ class EmotionServer:
             language=self._handshake.languages.usual(asr.language),
         )
         self._sessions = SessionRegistry(resources, self._hub, self._admission, self.metrics)
+        self._bots = BotRegistry(self._sessions, self._admission, self.metrics)
         self._admission.gives_way = self._sessions.gives_way
         self._admission.has_models = lambda: self._host.is_ready
         self._admission.waiting_s = lambda: self._host.load().oldest_final_s
@@ -253,8 +253,9 @@ class EmotionServer:
                 self._tell(warning)
             gone = Ending(1008, "unauthorized")
             self._subscribers.disconnect(self._tokens.knows, gone)
-            if self._sessions is not None:
+            if self._sessions is not None and self._bots is not None:
                 self._sessions.disconnect(self._tokens.knows, gone)
+                self._bots.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
@@ -281,6 +282,8 @@ class EmotionServer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
         self._subscribers.disconnect_all()
+        if self._bots is not None:
+            self._bots.disconnect(lambda _: False, Ending(1001, "the server is going away"))
         if self._sessions is not None:
             # A connection waits for its stream, and the port for its connections.
             self._sessions.abandon_all()
@@ -300,64 +303,32 @@ class EmotionServer:
 
     def _decide(self, request: ConnectRequest) -> Decision:
         decision = _decide(self._handshake, request)
-        if isinstance(decision, SendGrant) and (
-            self._sessions is None or self._sessions.find(decision) is None
-        ):
-            owner = decision.principal.name
-            refusal = self._refuse(owner)
-            return decision if refusal is None else refusal.of(owner)
-        return decision
+        if isinstance(decision, Refusal | ListenGrant):
+            return decision
+        owner = decision.principal.name
+        refusal = None
+        if self._sessions is None or self._bots is None:
+            refusal = self._admission.refuse_unready()
+        elif isinstance(decision, IngestGrant):
+            refusal = self._admission.refuse_unready() or self._bots.refuse_bot(owner)
+        elif self._sessions.find(decision) is None:
+            refusal = self._sessions.refuse_stream(owner)
+        return decision if refusal is None else refusal.of(owner)
 
-    def _refuse(self, owner: str) -> Refusal | None:
-        """Say why there is no room for a stream, also where one that waits gives way."""
-        refusal = self._admission.refuse_stream(owner)
-        lacking = refusal is not None and refusal.code in FULL
-        if lacking and self._sessions is not None and self._sessions.make_room(owner):
-            refusal = self._admission.refuse_stream(owner)
-        return refusal
-
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         if not self._tokens.knows(decision.principal):
             # Read anew while it was at the door.
             gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
             self.metrics.refused(gone.code)
             await turn_away(socket, gone)
         elif isinstance(decision, SendGrant):
-            await self._serve_stream(socket, decision)
+            assert self._sessions is not None, "nobody is let in before the models are loaded"
+            await self._sessions.serve(socket, decision)
+        elif isinstance(decision, IngestGrant):
+            assert self._bots is not None, "nobody is let in before the models are loaded"
+            await self._bots.serve(socket, decision)
         else:
             await self._subscribers.serve(socket, decision)
-
-    async def _serve_stream(self, socket: ClientSocket, decision: SendGrant) -> None:
-        sessions = self._sessions
-        assert sessions is not None, "nobody is let in before the models are loaded"
-        own = self._settings.server
-        limits = StreamLimits(own.idle_s, own.session_s, own.backlog_events)
-        session = sessions.find(decision)
-        if session is None:
-            # Others may have come in since the door was passed.
-            refusal = self._refuse(decision.principal.name)
-            if refusal is not None:
-                self.metrics.refused(refusal.code)
-                await turn_away(socket, refusal)
-                return
-        dialect = decision.dialect if session is None else session.dialect
-        connection = StreamConnection(socket, dialect, limits, self.metrics)
-        if session is None:
-            try:
-                session = sessions.open(decision, connection)
-            except Exception:
-                await connection.drop()
-                raise
-        else:
-            sessions.resume(session, decision, connection)
-        ending = Ending(1011, "internal_error")
-        try:
-            ending = await connection.run(session.stream)
-        finally:
-            sessions.release(session, connection, ending)
-        if ending.code == 1013:
-            self.metrics.lost_listener()
-        await close_socket(socket, ending)
 
 
 class ReplayServer:
@@ -432,9 +403,10 @@ class ReplayServer:
 
     def _decide(self, request: ConnectRequest) -> Decision:
         decision = _decide(self._handshake, request)
-        return _NO_STREAMS if isinstance(decision, SendGrant) else decision
+        sends = isinstance(decision, SendGrant | IngestGrant)
+        return _NO_STREAMS if sends else decision
 
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         assert isinstance(decision, ListenGrant), "nobody is let in to send"
         await self._subscribers.serve(socket, decision)
 

@@ -37,7 +37,9 @@ from streamser.server.handshake import (
     SOCKETS,
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     Principal,
     SendGrant,
@@ -116,7 +118,7 @@ class Port:
         routes: Routes,
         metrics: Metrics,
         decide: Callable[[ConnectRequest], Decision],
-        attend: Callable[[ClientSocket, SendGrant | ListenGrant], Awaitable[None]],
+        attend: Callable[[ClientSocket, Grant], Awaitable[None]],
         *,
         ping_s: float = 20.0,
         pong_s: float = 60.0,
@@ -269,7 +271,7 @@ class Port:
                 case Refusal() as refusal:
                     # It has never been through the door.
                     await turn_away(socket, refusal)
-                case SendGrant() | ListenGrant() as decision:
+                case SendGrant() | ListenGrant() | IngestGrant() as decision:
                     socket.settle()
                     await self._attend(socket, decision)
         except ConnectionClosed:
