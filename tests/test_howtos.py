@@ -24,6 +24,7 @@ MANUALS = (
     "settings.md",
     "server.md",
     "meeting-bots.md",
+    "mcp.md",
     "exports.md",
     "report.md",
     "loopback.md",

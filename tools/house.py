@@ -48,6 +48,7 @@ FLOORS: Mapping[str, int] = {
     "api": 8,
     "client": 8,
     "server": 8,
+    "integrations": 8,
     "cli": 9,
 }
 """The packages of the wheel from the ground up; single modules, but for these, are the ground."""

@@ -25,11 +25,7 @@ from streamser.pipeline.analyzer import Analyzer
 from streamser.pipeline.build import caveats_of, endpointer_settings, name_models
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.scheduler import SYSTEM, Timing
-from streamser.server.clients import (
-    CLOSE_S,
-    Ending,
-    turn_away,
-)
+from streamser.server.clients import CLOSE_S, Ending, turn_away
 from streamser.server.dialects.commands import Interest, LanguageSupport
 from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (

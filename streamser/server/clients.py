@@ -35,11 +35,7 @@ from streamser.server.dialects.commands import (
     Mark,
     Refuse,
 )
-from streamser.server.handshake import (
-    INGEST,
-    ConnectRequest,
-    Grant,
-)
+from streamser.server.handshake import INGEST, ConnectRequest, Grant
 from streamser.server.hub import Hub, Subscription
 from streamser.server.limits import MessagePace, Refusal
 from streamser.server.outgoing import (

@@ -7,17 +7,13 @@ from typing import Any
 
 import msgspec
 
+from streamser import events
 from streamser.events import (
-    Committed,
     EmotionBody,
     EmotionCompleted,
     Event,
     Finished,
-    Overload,
-    SessionClosed,
     SpeakersChanged,
-    SpeechStarted,
-    SpeechStopped,
     TranscriptionCompleted,
     TranscriptionFailed,
 )
@@ -173,12 +169,12 @@ class SessionProgress:
         """
         self._seq = event.seq
         match event:
-            case SpeechStarted():
+            case events.SpeechStarted():
                 self._starts = {event.item_id: event.audio_start_ms}
-            case SpeechStopped():
+            case events.SpeechStopped():
                 start = self._starts.pop(event.item_id, event.audio_end_ms)
                 self._speech_ms += event.audio_end_ms - start
-            case Committed():
+            case events.Committed():
                 self._utterances += 1
                 self._over[event.item_id] = now
             case EmotionCompleted():
@@ -186,14 +182,14 @@ class SessionProgress:
                 return now - self._over.pop(event.item_id, now)
             case TranscriptionFailed():
                 self._over.pop(event.item_id, None)
-            case Overload(kind="partials" | "audio"):
+            case events.Overload(kind="partials" | "audio"):
                 self._lost[event.kind] = event.total
         return None
 
-    def late_notice(self, event: Event) -> Overload:
+    def late_notice(self, event: Event) -> events.Overload:
         """Return what tells a client that this final of its stream came late."""
         self._late += 1
-        return Overload(
+        return events.Overload(
             event_id=f"event_{event.session_id}_{event.seq}_late",
             session_id=event.session_id,
             seq=event.seq,
@@ -204,9 +200,9 @@ class SessionProgress:
             reason="late",
         )
 
-    def closing_event(self, session_id: str, audio_ms: int) -> SessionClosed:
+    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
         """Return the last event: finals that were never told have failed."""
-        return SessionClosed(
+        return events.SessionClosed(
             event_id=f"event_{session_id}_{self._seq + 1}",
             session_id=session_id,
             seq=self._seq + 1,

@@ -13,17 +13,18 @@ from websockets.exceptions import ConnectionClosed
 from streamser.errors import ConfigError
 from streamser.server.clients import Ending, close_socket
 from streamser.server.handshake import IngestGrant, Principal
-from streamser.server.ingest import messages
-from streamser.server.ingest.attendee import read_attendee
+from streamser.server.ingest import attendee, messages, recall
 from streamser.server.ingest.meeting import BotMeeting
-from streamser.server.ingest.recall import read_recall
 from streamser.server.limits import Admission, MessagePace, Refusal
 from streamser.server.sessions import SessionRegistry
 from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of, supervised
 from streamser.server.transport import ClientSocket
 from streamser.text import read_name
 
-_READ: Final[dict[str, messages.ReadMessage]] = {"attendee": read_attendee, "recall": read_recall}
+_READ: Final[dict[str, messages.ReadMessage]] = {
+    "attendee": attendee.read_attendee,
+    "recall": recall.read_recall,
+}
 _LEFT: Final = (1000, 1001)
 """Close codes of a bot that has left of its own will."""
 _LOOK_S: Final = 1.0
