@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from streamser.server.app import EmotionServer
 from streamser.server.stream import LiveStream
 from streamser.server.telemetry import FIELDS
-from tests.server.guarding import LISTEN, SEND
+from tests.server.guarding import BOTH, LISTEN, SEND
 from tests.server.ingest.bots import Piece, attendee, pieces, presence, recall, send, together
 from tests.server.serving import (
     EMOTION,
@@ -485,5 +485,70 @@ def test_a_fault_in_one_session_costs_the_others_nothing(monkeypatch: pytest.Mon
             await wire.connection.close()
             events = await told_of(listener, 2)
             assert len(readings(apart(events)["participant 7"])) == 2
+
+    asyncio.run(patience(scene()))
+
+
+def test_a_token_that_has_gone_takes_its_bots_along(tmp_path: Path) -> None:
+    """What was said is still told."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"bots send {SEND}\nears listen {LISTEN}\n")
+
+    async def scene() -> None:
+        async with (
+            serving({"server.token_file": str(tokens)}) as server,
+            dial(server, "/v1/events", query=f"meeting={BOT}&token={LISTEN}") as listener,
+            dial(server, "/v1/ingest/attendee", query=f"token={SEND}") as wire,
+            dial(server, "/v1/ingest/recall", query=f"token={SEND}") as silent,
+        ):
+            await send(wire, *map(attendee, [*pieces("7", ANN)][:40]))
+            events = await until(listener, STARTED)
+            tokens.write_text(f"ears listen {LISTEN}\n")
+            await server.reload()
+            assert [await closed(wire), await closed(silent)] == [1008, 1008]
+            events += await told_of(listener, 1)
+            assert len(readings(events)) == 1
+
+    asyncio.run(patience(scene()))
+
+
+def test_a_bot_of_another_token_takes_nothing_over(token_file: str) -> None:
+    """Whatever it calls itself: it hears its own people, the first goes on with its own."""
+
+    async def scene() -> None:
+        async with (
+            serving({"server.token_file": token_file}) as server,
+            dial(server, "/v1/ingest/attendee", query=f"token={SEND}") as wire,
+            dial(server, "/v1/ingest/attendee", query=f"token={BOTH}") as other,
+            dial(server, "/v1/events", query=f"meeting={BOT}&token={LISTEN}") as listener,
+        ):
+            said = [*map(attendee, pieces("7", ANN))]
+            await send(wire, *said[:20])
+            events = await until(listener, CREATED)
+            await send(other, said[20])
+            events += await until(listener, CREATED)
+            await send(wire, *said[20:])
+            await wire.connection.close()
+            events += await told_of(listener, 1)
+            assert [event["audio_ms"] for event in of_kind(events, CLOSED)] == [7500]
+
+    asyncio.run(patience(scene()))
+
+
+def test_who_was_silent_longest_makes_room_where_too_many_are_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bot may hear hundreds in the course of a day, and some at a time."""
+    monkeypatch.setattr("streamser.server.ingest.meeting._AT_ONCE", 2)
+
+    async def scene() -> None:
+        async with serving() as server, meeting(server, BOT, "attendee") as (wire, listener):
+            said = [*pieces("1", ANN[:32_000]), *pieces("2", ANN[:32_000]), *pieces("3", ANN)]
+            await send(wire, *map(attendee, said))
+            events = await told_of(listener, 1)
+            assert list(apart(events)) == ["participant 1", "participant 2", "participant 3"]
+            assert of_kind(events, CLOSED)[0]["audio_ms"] == 1000
+            await wire.connection.close()
+            await told_of(listener, 2)
 
     asyncio.run(patience(scene()))
