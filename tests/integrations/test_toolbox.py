@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tools(folder: Path) -> Iterator[Toolbox]:
+    """Make tools whose models are loaded once."""
+    with closing(toolbox(folder)) as made:
+        yield made
+
+
 def toolbox(folder: Path, server: MeetingServer | None = None) -> Toolbox:
     """Make tools that may read one folder."""
     return Toolbox(SETTINGS, AllowedFolders([folder]), server, lambda line: None)
 
 
-def test_a_file_is_told_utterance_by_utterance_with_how_sure_each_is(folder: Path) -> None:
+def test_a_file_is_told_utterance_by_utterance_with_how_sure_each_is(tools: Toolbox) -> None:
     """When, who and what; the rest of many is had from a later time on."""
-    told = asyncio.run(toolbox(folder).analyze_file("talk.wav"))
+    told = asyncio.run(tools.analyze_file("talk.wav"))
     assert told["recording"] == "talk.wav"
     assert len(told["utterances"]) == 4
     for said in told["utterances"]:
@@ -50,23 +57,23 @@ def test_a_file_is_told_utterance_by_utterance_with_how_sure_each_is(folder: Pat
         assert -1 <= said["valence"] <= 1
         assert said["speaker"].startswith("speaker ")
     assert len(msgspec.json.encode(told)) < 2000
-    later = asyncio.run(toolbox(folder).analyze_file("talk.wav", begin_s=9.0))
+    later = asyncio.run(tools.analyze_file("talk.wav", begin_s=9.0))
     assert later["utterances"] == [u for u in told["utterances"] if u["end_s"] > 9]
 
 
-def test_a_long_recording_is_told_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_recording_is_told_in_parts(tools: Toolbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model has to read it all."""
     monkeypatch.setattr("streamser.integrations.toolbox._MOST", 3)
-    tools = toolbox(folder)
     first = asyncio.run(tools.analyze_file("talk.wav"))
     rest = asyncio.run(tools.analyze_file("talk.wav", first["more_from_s"]))
     assert [len(part["utterances"]) for part in (first, rest)] == [3, 1]
     assert "more_from_s" not in rest
 
 
-def test_a_session_is_summed_up_and_a_page_is_written_only_if_asked(folder: Path) -> None:
+def test_a_session_is_summed_up_and_a_page_is_written_only_if_asked(
+    tools: Toolbox, folder: Path
+) -> None:
     """Beside it, and never over what is there already."""
-    tools = toolbox(folder)
     told = asyncio.run(tools.report("kept.jsonl"))
     assert (told["recording"], told["length_s"]) == ("talk.wav", 15.2)
     assert sum(each["utterances"] for each in told["speakers"]) == 4

@@ -26,6 +26,8 @@ _AT_ONCE: Final = 32
 """Participants of a bot that are heard at a time; more than any kind of meeting sends."""
 _KEPT: Final = 1_000
 """Participants that are remembered, most of whom have nothing to say."""
+_MISSES_NOTHING: Final = 1 << 53
+"""The number of the last event that a bot knows: it is told none, and so misses none."""
 _AGAIN_S: Final = 5.0
 """After a refusal or a fault: until it is tried again to hear a participant."""
 
@@ -229,7 +231,9 @@ class BotMeeting:
         asked = replace(self._asked, format=_format(rate), speaker=name)
         # Nobody knows the secret, so nobody else comes back to the stream; nothing is worded.
         secret = uuid.uuid4().hex
-        grant = SendGrant(self._principal, RealtimeDialect(asked), asked, self.name, secret, 0)
+        grant = SendGrant(
+            self._principal, RealtimeDialect(asked), asked, self.name, secret, _MISSES_NOTHING
+        )
         participant.clock, participant.grant = ParticipantClock(), grant
         try:
             participant.session = self._sessions.open(grant, participant)
