@@ -51,7 +51,7 @@ def mcp(
     but the page that report is asked for.
     """
     with needs_extra("mcp", "streamser mcp"):
-        import mcp as _  # noqa: F401 - before anything else is loaded
+        from mcp.server import MCPServer as _  # noqa: F401 - before anything else is loaded
 
     from streamser.integrations.mcp import serve_http, serve_stdio
     from streamser.integrations.toolbox import AllowedFolders, MeetingServer, Toolbox
