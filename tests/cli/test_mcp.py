@@ -114,7 +114,7 @@ def test_without_the_package_one_line_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is an extra."""
-    monkeypatch.setitem(sys.modules, "mcp", None)
+    monkeypatch.setitem(sys.modules, "mcp.server", None)
     refuses(run("mcp"), 1, "pip install 'streamser[mcp]'")
 
 
