@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from streamser.cli.console import tell
+from streamser.cli.console import catching, leave_at_once, tell
 from streamser.cli.options import Common, needs_extra, takes_settings
 from streamser.errors import ConfigError
 
@@ -66,11 +67,17 @@ def mcp(
     toolbox = Toolbox(settings, folders, asked, tell)
     try:
         if place is None:
-            asyncio.run(serve_stdio(toolbox))
+            # A thread waits for the host's next line, which nothing but the host could end.
+            with catching(_leave, "SIGINT", "SIGTERM", "SIGHUP"):
+                asyncio.run(serve_stdio(toolbox))
         else:
             asyncio.run(serve_http(toolbox, *place, tell))
     finally:
         toolbox.close()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    leave_at_once(128 + number)
 
 
 def _read_place(text: str) -> tuple[str, int]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -108,6 +109,33 @@ def test_a_host_on_this_machine_uses_them_by_http(tmp_path: Path) -> None:
             with pytest.raises(urllib.error.HTTPError) as refused:
                 urllib.request.urlopen(asked, timeout=10)
             assert refused.value.code in (403, 421)
+
+
+def test_ctrl_c_ends_it_though_the_host_is_still_there() -> None:
+    """At once, and without a traceback."""
+    greeting = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "a host", "version": "1"},
+        },
+    }
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*PROGRAM, "mcp"], text=True, bufsize=1, stdin=pipe, stdout=pipe, stderr=pipe
+    ) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdin.write(json.dumps(greeting) + "\n")
+        answer = json.loads(program.stdout.readline())
+        assert answer["result"]["serverInfo"]["name"] == "streamser"
+        program.send_signal(signal.SIGINT)
+        assert program.wait(20) == 130
+        assert program.stderr.read() == ""
 
 
 def test_without_the_package_one_line_says_what_to_install(
