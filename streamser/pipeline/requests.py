@@ -10,6 +10,7 @@ import msgspec
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
 from streamser.emotion.model import Features, Place
+from streamser.emotion.tempo import Tempo
 from streamser.errors import StreamserError
 from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.transcriber import Transcript
@@ -35,7 +36,8 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
-    With ``embed`` what the voices sound like is asked for, too. The rest is as in ``WordsRequest``.
+    With ``embed`` what the voices sound like is asked for, too, with ``tempo`` how fast the whole
+    clip is spoken. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -47,6 +49,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     text: str | None = None
     certainty: float | None = None
     embed: bool = False
+    tempo: bool = False
 
     @property
     def heard_from(self) -> int:
@@ -91,12 +94,14 @@ class Observed(msgspec.Struct, frozen=True, eq=False):
     """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voices`` are those of its windows that could be described; ``None``: nobody asked for them.
-    ``overlap`` is the share of the clip in which two speak at once, [0, 1].
+    ``overlap`` is the share of the clip in which two speak at once, [0, 1], ``tempo`` how fast it
+    is spoken, where that was asked for and it is long enough to say.
     """
 
     features: Features
     voices: tuple[VoiceWindow, ...] | None = None
     overlap: float = 0.0
+    tempo: Tempo | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

@@ -461,7 +461,7 @@ class Session:
                 who = self.speakers.hear(Spoken(number, start, end, outcome.voices))
             prediction = self.speakers.predict(outcome.features, who.label)
             self.speakers.adapt(outcome.features, who.label, item=number, end=end)
-        return who, self._builder.emotion(prediction, start, end, who.label, outcome.overlap)
+        return who, self._builder.emotion(prediction, start, end, who.label, outcome)
 
     def _fail(self, utterance: TrackedUtterance, fault: Fault) -> None:
         self._counts.failed += 1

@@ -27,6 +27,10 @@ _READ: Final[dict[str, messages.ReadMessage]] = {
 }
 _LEFT: Final = (1000, 1001)
 """Close codes of a bot that has left of its own will."""
+NAMELESS: Final = Refusal(
+    400, 1008, "invalid_query", "where there are several servers a bot is given meeting=NAME"
+)
+"""Else nobody knows which of them has the meeting before its sound has come to one."""
 _LOOK_S: Final = 1.0
 _HOPELESS: Final = 50
 """Messages of which none can be used, after which a bot is not one for this address."""
@@ -34,10 +38,20 @@ _REASON: Final = 80
 
 
 class BotRegistry:
-    """Serve meeting bots, and know whom each of them hears."""
+    """Serve meeting bots, and know whom each of them hears.
 
-    def __init__(self, sessions: SessionRegistry, admission: Admission, metrics: Metrics) -> None:
+    ``refuse_stream`` says why an owner's stream cannot be taken in, if it cannot.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionRegistry,
+        admission: Admission,
+        refuse_stream: Callable[[str], Refusal | None],
+        metrics: Metrics,
+    ) -> None:
         self.metrics = metrics
+        self._refuse_stream = refuse_stream
         self._sessions = sessions
         self._admission = admission
         self._connections: dict[BotConnection, Principal] = {}
@@ -45,6 +59,8 @@ class BotRegistry:
 
     def refuse_bot(self, owner: str) -> Refusal | None:
         """Return why a bot of this owner cannot be let in, if it cannot."""
+        if (unready := self._admission.refuse_unready()) is not None:
+            return unready
         most = self._sessions.resources.settings.server.max_sessions
         share = self._admission.share(most)
         owned = sum(principal.name == owner for principal in self._connections.values())
@@ -73,9 +89,12 @@ class BotRegistry:
         key = (grant.principal, grant.kind, bot, name)
         if key not in self._meetings:
             self._meetings[key] = BotMeeting(
-                grant, name, self._sessions, self._admission, self.metrics
+                grant, name, self._sessions, self._refuse_participant, self.metrics
             )
         return self._meetings[key]
+
+    def _refuse_participant(self, owner: str) -> Refusal | None:
+        return self._admission.refuse_visit(owner) or self._refuse_stream(owner)
 
     def disconnect(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
         """Let the bots go whose owners may stay no more; what they have sent is still told."""

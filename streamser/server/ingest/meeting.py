@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from streamser.server.dialects.openai_realtime import RealtimeDialect
 from streamser.server.handshake import IngestGrant, SendGrant
 from streamser.server.ingest.messages import BotParticipant, BotSound
 from streamser.server.ingest.participants import LONGEST_GAP_S, ParticipantClock, Roster
-from streamser.server.limits import Admission
+from streamser.server.limits import Refusal
 from streamser.server.outgoing import EncodedEvent
 from streamser.server.sessions import ManagedSession, SessionRegistry
 from streamser.server.stream import LiveStream
@@ -69,7 +70,7 @@ class _ParticipantStream:
         bot = self._meeting.bot
         return None if bot is None else bot.peer
 
-    def send_event(self, event: Event, line: bytes | None = None) -> None:
+    def send_event(self, event: Event, told: EncodedEvent | None = None) -> None:
         return
 
     def refuse(self, session_id: str, error: ErrorBody) -> None:
@@ -93,20 +94,23 @@ class _ParticipantStream:
 
 
 class BotMeeting:
-    """Give everybody's sound to a session of theirs; ``name`` is the meeting's."""
+    """Give everybody's sound to a session of theirs; ``name`` is the meeting's.
+
+    ``refuse`` says why one more of an owner cannot be heard, if it cannot.
+    """
 
     def __init__(
         self,
         grant: IngestGrant,
         name: str,
         sessions: SessionRegistry,
-        admission: Admission,
+        refuse: Callable[[str], Refusal | None],
         metrics: Metrics,
     ) -> None:
         self.name = name
         self.bot: BotEnd | None = None
         self._principal, self._asked = grant.principal, grant.asked
-        self._sessions, self._admission, self._metrics = sessions, admission, metrics
+        self._sessions, self._refuse, self._metrics = sessions, refuse, metrics
         self._own = sessions.resources.settings.server
         self._participants: dict[str | None, _ParticipantStream] = {}
         self._roster = Roster()
@@ -221,9 +225,7 @@ class BotMeeting:
         if participant.key is not None:
             self._part(None)
         self._make_room()
-        owner = self._principal.name
-        refusal = self._admission.refuse_visit(owner) or self._sessions.refuse_stream(owner)
-        if refusal is not None:
+        if (refusal := self._refuse(self._principal.name)) is not None:
             participant.again_at = time.monotonic() + _AGAIN_S
             self._metrics.refused(refusal.code)
             self.bot.count("unheard", refusal.code, refusal.message)
