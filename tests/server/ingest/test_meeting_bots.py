@@ -552,3 +552,22 @@ def test_who_was_silent_longest_makes_room_where_too_many_are_heard(
             await told_of(listener, 2)
 
     asyncio.run(patience(scene()))
+
+
+def test_one_server_of_several_must_know_the_meeting_before_the_bot_speaks() -> None:
+    """Else it could not say which of them has it; with Redis away it serves the bot itself."""
+    cluster = {"cluster.redis": "redis://127.0.0.1:1/0", "cluster.address": "ws://127.0.0.1:1"}
+
+    async def scene() -> None:
+        async with serving(cluster) as server:
+            status, _, error = await refusal(server, "/v1/ingest/attendee")
+            assert (status, error["code"]) == (400, "invalid_query")
+            assert "meeting=NAME" in error["message"]
+            async with (
+                dial(server, "/v1/events", query="meeting=hall") as listener,
+                dial(server, "/v1/ingest/attendee", query="meeting=hall") as wire,
+            ):
+                await send(wire, *map(attendee, [*pieces("7", ANN)][:10]))
+                await until(listener, CREATED)
+
+    asyncio.run(patience(scene()))
