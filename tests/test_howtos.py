@@ -25,6 +25,7 @@ MANUALS = (
     "server.md",
     "meeting-bots.md",
     "mcp.md",
+    "agents.md",
     "exports.md",
     "report.md",
     "loopback.md",

@@ -13,10 +13,10 @@ from streamser.cluster.records import StreamState
 from streamser.server.clients import Ending
 from streamser.server.cluster import ClusterNode, Repeats, SharedStream
 from streamser.server.dialects.commands import Dialect
-from streamser.server.finished import SessionProgress
 from streamser.server.handshake import Principal, SendGrant, same_secret
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, BurstBudget, MessagePace
+from streamser.server.meetings.finished import SessionProgress
+from streamser.server.meetings.hub import Hub
 from streamser.server.outgoing import EncodedEvent, ReplayBuffer, encode_stamped
 from streamser.server.stream import LiveStream, StreamResources
 from streamser.server.telemetry import Metrics, log_fault, log_info

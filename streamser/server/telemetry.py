@@ -215,6 +215,12 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._uploads = Counter(
+            "streamser_uploads",
+            "Files that were let in, by the HTTP status of the answer; 499: hung up before it.",
+            ["status"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
         )
@@ -325,6 +331,10 @@ class Metrics:
     def bot_silence(self, seconds: float) -> None:
         """Note silence in the place of sound that a meeting bot has not sent."""
         self._bot_silence.inc(seconds)
+
+    def upload(self, status: int) -> None:
+        """Note what became of a file that was let in."""
+        self._uploads.labels(str(status)).inc()
 
     def late_final(self) -> None:
         """Note a final that was told too late."""

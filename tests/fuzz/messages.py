@@ -39,7 +39,7 @@ from streamser.server.ingest.messages import BotParticipant, BotSound, UnusableE
 from streamser.server.ingest.participants import LONGEST_GAP_S, ParticipantClock, Roster
 from streamser.server.ingest.recall import read_recall
 from streamser.server.limits import Admission, Refusal
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, BOTS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text

@@ -62,7 +62,7 @@ class BotRegistry:
         if (unready := self._admission.refuse_unready()) is not None:
             return unready
         most = self._sessions.resources.settings.server.max_sessions
-        share = self._admission.share(most)
+        share = self._admission.share_of(most)
         owned = sum(principal.name == owner for principal in self._connections.values())
         if len(self._connections) < most and owned < share:
             return None
