@@ -142,6 +142,14 @@ def read_recording(*paths: Path | str) -> Recording:
     return msgspec.structs.replace(recording, sessions=sessions, notes=tuple(notes))
 
 
+def without_folders(recording: Recording, files: Sequence[Path]) -> Recording:
+    """Leave out of its notes where the files lie: what is made of it is shown to others."""
+    notes = recording.notes
+    for file in files:
+        notes = tuple(note.replace(str(file), file.name) for note in notes)
+    return msgspec.structs.replace(recording, notes=notes)
+
+
 def choose_session(recording: Recording, session_ids: Sequence[str]) -> Recording:
     """Return a recording with these sessions alone; ``StreamserError`` where one is not in it."""
     known = [session.session_id for session in recording.sessions]

@@ -35,19 +35,20 @@ from streamser.server.clients import (
 )
 from streamser.server.cluster import Arrival, ClusterNode
 from streamser.server.dialects.commands import Interest, LanguageSupport
+from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     SendGrant,
     Tokens,
-    read_origins,
     read_tokens,
-    refuse_to_expose,
-    tls_context,
 )
 from streamser.server.http import Port, Routes
+from streamser.server.ingest.connection import NAMELESS, BotRegistry
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
 from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.meetings.rooms import LiveMeeting
@@ -122,6 +123,7 @@ class EmotionServer:
         follow_server(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
+        self._bots: BotRegistry | None = None
         self._subscribers = SubscriberRegistry(
             own, self._hub, self._admission, self.metrics, cluster=self._cluster
         )
@@ -212,6 +214,7 @@ class EmotionServer:
         self._sessions = SessionRegistry(
             resources, self._hub, self._admission, self.metrics, self._cluster
         )
+        self._bots = BotRegistry(self._sessions, self._admission, self._refuse, self.metrics)
         self._admission.gives_way = self._sessions.gives_way
         self._admission.has_models = lambda: self._host.is_ready
         self._admission.waiting_s = lambda: self._host.load().oldest_final_s
@@ -268,8 +271,9 @@ class EmotionServer:
             gone = Ending(1008, "unauthorized")
             self._subscribers.disconnect(self._tokens.knows, gone)
             self._uploads.disconnect(self._tokens.knows)
-            if self._sessions is not None:
+            if self._sessions is not None and self._bots is not None:
                 self._sessions.disconnect(self._tokens.knows, gone)
+                self._bots.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
@@ -300,6 +304,8 @@ class EmotionServer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
         self._subscribers.disconnect_all()
+        if self._bots is not None:
+            self._bots.disconnect(lambda _: False, Ending(1001, "the server is going away"))
         if self._cluster is not None:
             # Before the port is closed: clients that come back find what was told.
             await self._cluster.member.stop()
@@ -333,13 +339,17 @@ class EmotionServer:
 
     def _decide(self, request: ConnectRequest) -> Decision:
         decision = decide(self._handshake, request)
-        if isinstance(decision, SendGrant) and (
-            self._sessions is None or self._sessions.find(decision) is None
-        ):
-            owner = decision.principal.name
+        if isinstance(decision, Refusal | ListenGrant):
+            return decision
+        owner, refusal = decision.principal.name, None
+        if self._sessions is None or self._bots is None:
+            refusal = self._admission.refuse_unready()
+        elif isinstance(decision, IngestGrant):
+            nameless = self._cluster is not None and decision.meeting is None
+            refusal = NAMELESS if nameless else self._bots.refuse_bot(owner)
+        elif self._sessions.find(decision) is None:
             refusal = self._refuse(owner)
-            return decision if refusal is None else refusal.of(owner)
-        return decision
+        return decision if refusal is None else refusal.of(owner)
 
     def _refuse(self, owner: str) -> Refusal | None:
         """Say why there is no room for a stream, also where one that waits gives way."""
@@ -349,21 +359,22 @@ class EmotionServer:
             refusal = self._admission.refuse_stream(owner)
         return refusal
 
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         if not self._tokens.knows(decision.principal):
             # Read anew while it was at the door.
             gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
             self.metrics.refused(gone.code)
             await turn_away(socket, gone)
-        elif isinstance(decision, SendGrant):
-            await self._serve_stream(socket, decision)
-        else:
+        elif isinstance(decision, ListenGrant):
             await self._subscribers.serve(socket, decision)
+        else:
+            await self._serve_sender(socket, decision)
 
-    async def _serve_stream(self, socket: ClientSocket, decision: SendGrant) -> None:
+    async def _serve_sender(self, socket: ClientSocket, decision: SendGrant | IngestGrant) -> None:
         sessions, node = self._sessions, self._cluster
         assert sessions is not None, "nobody is let in before the models are loaded"
-        if node is None or sessions.find(decision) is not None:
+        known = isinstance(decision, SendGrant) and sessions.find(decision) is not None
+        if node is None or known:
             await self._serve_here(socket, decision, Arrival())
             return
         with node.attending(decision.meeting):
@@ -376,10 +387,14 @@ class EmotionServer:
             await close_socket(socket, Ending(code, why))
 
     async def _serve_here(
-        self, socket: ClientSocket, decision: SendGrant, arrival: Arrival
+        self, socket: ClientSocket, decision: SendGrant | IngestGrant, arrival: Arrival
     ) -> None:
-        sessions = self._sessions
+        sessions, bots = self._sessions, self._bots
         assert sessions is not None, "nobody is let in before the models are loaded"
+        assert bots is not None, "they come with the sessions"
+        if isinstance(decision, IngestGrant):
+            await bots.serve(socket, decision)
+            return
         own = self._settings.server
         limits = StreamLimits(own.idle_s, own.session_s, own.backlog_events)
         session = sessions.find(decision)

@@ -24,7 +24,7 @@ from streamser.cluster.records import (
 )
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.handshake import SendGrant
+from streamser.server.handshake import IngestGrant, SendGrant
 from streamser.server.limits import Admission
 from streamser.server.meetings.hub import Hub
 from streamser.server.meetings.rooms import LiveMeeting
@@ -119,7 +119,7 @@ class ClusterNode:
 
     # Streams
 
-    async def arrive(self, grant: SendGrant, *, carried: bool) -> Arrival:
+    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
         """Say where a stream is to be served; what is ``carried`` here already is served here."""
         meeting = grant.meeting
         state = None

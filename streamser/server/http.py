@@ -38,7 +38,9 @@ from streamser.server.handshake import (
     SOCKETS,
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     Principal,
     SendGrant,
@@ -110,7 +112,7 @@ class Port:
         routes: Routes,
         metrics: Metrics,
         decide: Callable[[ConnectRequest], Decision],
-        attend: Callable[[ClientSocket, SendGrant | ListenGrant], Awaitable[None]],
+        attend: Callable[[ClientSocket, Grant], Awaitable[None]],
         uploads: Callable[[Exchange], Coroutine[Any, Any, None]] | None = None,
         *,
         ping_s: float = 20.0,
@@ -275,7 +277,7 @@ class Port:
                 case Refusal() as refusal:
                     # It has never been through the door.
                     await turn_away(socket, refusal)
-                case SendGrant() | ListenGrant() as decision:
+                case SendGrant() | ListenGrant() | IngestGrant() as decision:
                     socket.settle()
                     await self._attend(socket, decision)
         except ConnectionClosed:

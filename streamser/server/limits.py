@@ -153,7 +153,7 @@ class Admission:
     def refuse_stream(self, owner: str) -> Refusal | None:
         """Return why a stream of this token's owner cannot be taken in, if it cannot."""
         settings = self._settings
-        if (unfit := self._unfit()) is not None:
+        if (unfit := self.refuse_unready()) is not None:
             return unfit
         if self.full:
             return _busy(
@@ -171,7 +171,7 @@ class Admission:
     def refuse_listener(self, owner: str) -> Refusal | None:
         """Return why a listener cannot be taken in, if it cannot."""
         if self.closing:
-            return self._unfit()
+            return self.refuse_unready()
         if self.listeners >= self._settings.max_listeners:
             most = self._settings.max_listeners
             return _busy("too_many_listeners", f"all places for listeners are taken ({most})")
@@ -209,7 +209,8 @@ class Admission:
         """Return how many of some places the tokens of one name may have."""
         return max(1, int(places * self._settings.token_share)) if self.shares else places
 
-    def _unfit(self) -> Refusal | None:
+    def refuse_unready(self) -> Refusal | None:
+        """Return why nobody is let in to send, if nobody is."""
         if self.leaving:
             return _busy("shutting_down", "the server is about to end")
         if not self.serving:

@@ -43,8 +43,9 @@ from streamser.events import (
     encode_event,
 )
 from streamser.taxonomy import Dimensions
+from tests.server.ingest.bots import attendee, pieces, presence, recall
 
-__all__ = ["ANSWERS", "EVENTS", "FORMATS", "REALTIME", "TARGETS"]
+__all__ = ["ANSWERS", "BOTS", "EVENTS", "FORMATS", "REALTIME", "TARGETS"]
 
 FORMATS = [
     AudioFormat(type="audio/pcm", rate=16_000),
@@ -245,4 +246,14 @@ ANSWERS = [
     ["503", "5", "too_many_sessions; retry in 5 s", _REFUSAL],
     ["1013", "", "too_many_sessions; retry in 5 s", ""],
     ["401", "Wed, 21 Oct 2026 07:28:00 GMT", "", _REFUSAL],
+]
+
+_PIECES = list(pieces("16778240", bytes(range(256)) * 50))
+BOTS = [
+    [json.dumps(attendee(piece, sequence=number)) for number, piece in enumerate(_PIECES)],
+    [
+        json.dumps(presence("join", "16778240", "Ann")),
+        *(json.dumps(recall(piece, "Ann")) for piece in _PIECES),
+        json.dumps(presence("leave", "16778240", None)),
+    ],
 ]

@@ -68,6 +68,8 @@ ERROR_CODES = {
     "session_over": "a client program went on sending after the stream had ended",
     "shutting_down": "the server is about to end",
     "skipped": "the final analysis of the utterance was left out",
+    "too_many_bots": "as many meeting bots are connected as there may be streams, or as the token"
+    " may have",
     "too_many_frames": "frames that are no messages came faster than allowed: it is closed",
     "too_many_listeners": "all places for listeners are taken",
     "too_many_listeners_of_token": "the token has as many listeners as it may",

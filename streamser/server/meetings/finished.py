@@ -1,4 +1,4 @@
-"""Remember finished utterances for whoever comes late."""
+"""Remember what was finished, for whoever comes late, and of a session how far it has come."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streamser import events
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
@@ -149,3 +150,66 @@ class FairLog:
             self._kept -= 1
             if not len(fullest):
                 del self._logs[session_id]
+
+
+class SessionProgress:
+    """Count what has been told of a session, should it be unable to say so itself."""
+
+    def __init__(self) -> None:
+        self._seq = self._utterances = self._completed = self._speech_ms = 0
+        self._lost = {"partials": 0, "audio": 0}
+        self._late = 0
+        self._starts: dict[str, int] = {}
+        self._over: dict[str, float] = {}
+
+    def count(self, event: Event, now: float) -> float | None:
+        """Count an event; return how long a final has taken since its utterance was over (s).
+
+        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
+        """
+        self._seq = event.seq
+        match event:
+            case events.SpeechStarted():
+                self._starts = {event.item_id: event.audio_start_ms}
+            case events.SpeechStopped():
+                start = self._starts.pop(event.item_id, event.audio_end_ms)
+                self._speech_ms += event.audio_end_ms - start
+            case events.Committed():
+                self._utterances += 1
+                self._over[event.item_id] = now
+            case EmotionCompleted():
+                self._completed += 1
+                return now - self._over.pop(event.item_id, now)
+            case TranscriptionFailed():
+                self._over.pop(event.item_id, None)
+            case events.Overload(kind="partials" | "audio"):
+                self._lost[event.kind] = event.total
+        return None
+
+    def late_notice(self, event: Event) -> events.Overload:
+        """Return what tells a client that this final of its stream came late."""
+        self._late += 1
+        return events.Overload(
+            event_id=f"event_{event.session_id}_{event.seq}_late",
+            session_id=event.session_id,
+            seq=event.seq,
+            kind="finals",
+            dropped=1,
+            total=self._late,
+            since_ms=event.clock_ms or 0,
+            reason="late",
+        )
+
+    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
+        """Return the last event: finals that were never told have failed."""
+        return events.SessionClosed(
+            event_id=f"event_{session_id}_{self._seq + 1}",
+            session_id=session_id,
+            seq=self._seq + 1,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._utterances - self._completed,
+            partials_dropped=self._lost["partials"],
+            audio_dropped_ms=self._lost["audio"],
+        )
