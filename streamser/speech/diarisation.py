@@ -21,6 +21,7 @@ from streamser.errors import ConfigError
 from streamser.speech.clustering import (
     Evidence,
     Numbers,
+    Telling,
     Voice,
     VoiceSpace,
     cluster,
@@ -38,29 +39,8 @@ SHORTEST: Final = to_samples(400)
 """Samples below which a voice says too little to be described."""
 
 _MEMORY: Final = 120 * SAMPLE_RATE
-_TOLD: Final = 10.0
-"""How much likelier one speaker must be where the number of people is known (in nats): who is one
-too many is joined by ``most`` anyway."""
 _FOUNDING: Final = to_samples(800)
 """Speech that a voice nobody knows must have said before it is a speaker of its own."""
-
-
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how voices are told apart; likelihoods are in nats.
-
-    ``link``: how much likelier one speaker must be than two before voices are joined. ``cut``:
-    how much likelier two must be before an utterance is cut. ``most`` speakers at most, or, where
-    ``exactly`` is set, so many are looked for. Raises ``ConfigError`` where ``most`` is below 1.
-    """
-
-    link: float = -11.0
-    cut: float = -3.0
-    most: int = 10
-    exactly: bool = False
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ConfigError(f"speakers: there must be room for one at least, not {self.most}")
 
 
 class VoiceWindow(msgspec.Struct, frozen=True, eq=False):
@@ -388,11 +368,9 @@ class Diariser:
                 owners.append(stretch.speaker if stretch.pinned else None)
         if not told:
             return
-        telling = self.telling
-        link = telling.link + (_TOLD if telling.exactly else 0.0)
         for _ in range(2):
             here = [each.moved(self._offset) for each in known]
-            labels = cluster(self._space, here, threshold=link, most=telling.most, known=owners)
+            labels = cluster(self._space, here, self.telling, owners)
             self._offset = offset(self._space, known, labels)
         speakers = self._matched(labels, owners, [*(None for _ in anchors), *told])
         for stretch, label in zip(told, labels[len(anchors) :], strict=True):
