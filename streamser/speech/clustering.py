@@ -79,8 +79,8 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
     spread: Numbers
     lively: Numbers
     alike: float = 0.1
-    moods: float = 0.13
-    excited: float = 0.3
+    moods: float = 0.08
+    excited: float = 0.8
     homes: float = 0.6
 
     def points(self, voices: Sequence[npt.ArrayLike]) -> Numbers:

@@ -20,15 +20,20 @@ __all__ = ["TRIALS"]
 Trial: TypeAlias = Callable[[Sequence[Spoken], SpaceOf], tuple[list[Told], list[Told]]]
 
 _NEVER: Final = 1e9
+_STANDS: Final = Telling()
+_SUMS: Final = Telling(brief=0.0, pieces=0.0)
 
 
 def _without(
-    heard: Sequence[Spoken], space_of: SpaceOf, **parts: float
+    heard: Sequence[Spoken],
+    space_of: SpaceOf,
+    telling: Telling = _STANDS,
+    **parts: float,
 ) -> tuple[list[Told], list[Told]]:
     def changed(size: int) -> VoiceSpace:
         return replace(space_of(size), **parts)
 
-    return diarise(heard, changed, Telling())
+    return diarise(heard, changed, telling)
 
 
 def _otherwise(
@@ -96,6 +101,8 @@ TRIALS: Final[dict[str, Trial]] = {
     "without excited": partial(_without, excited=0.0),
     "without excited and moods": partial(_without, excited=0.0, moods=0.0),
     "without homes": partial(_without, homes=_NEVER),
+    "sums alone, moods .13, excited .3": partial(_without, telling=_SUMS, moods=0.13, excited=0.3),
+    "moods .13, excited .3": partial(_without, moods=0.13, excited=0.3),
     "without brief": partial(_otherwise, brief=0.0),
     "without brief and pieces": partial(_otherwise, brief=0.0, pieces=0.0),
     "… but link -15": partial(_otherwise, brief=0.0, pieces=0.0, link=-15.0),
