@@ -29,6 +29,8 @@ _NEVER: Final = -np.inf
 _LEARNT: Final = ("mean", "directions", "spread", "lively")
 _REFINED: Final = 5
 """Rounds of moving single pieces of evidence between clusters; most need two."""
+_UNMOVED: Final = 0.13
+"""Of ``moods``, where nothing is known of how lively a voice is."""
 _TOLD: Final = 10.0
 """How much likelier one speaker must be where the number of people is known (in nats): who is one
 too many is joined by ``most`` anyway."""
@@ -188,6 +190,7 @@ def plain_space(size: int, likeness: float) -> VoiceSpace:
         directions=np.eye(size) * np.sqrt(size / (1.0 - likeness)),
         spread=np.full(size, likeness / (1.0 - likeness)),
         lively=np.zeros(size),
+        moods=_UNMOVED,
     )
 
 

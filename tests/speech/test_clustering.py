@@ -67,7 +67,7 @@ def test_a_moods_share_keeps_long_speech_from_being_too_sure() -> None:
 def test_a_voice_that_shouts_once_is_no_person_of_its_own(people: int) -> None:
     """Three windows far from all that was heard of somebody are theirs still; two stay two."""
     heard = [SPACE.points(voices(person, 40)) for person in range(people)]
-    shouted = heard[0][:3] + np.append(0.86 * SPACE.points(voices(5, 1))[0][:-1], 0.0)
+    shouted = heard[0][:3] + np.append(0.9 * SPACE.points(voices(5, 1))[0][:-1], 0.0)
     pieces = [
         SPACE.evidence(part)
         for part in (*(each[n : n + 4] for each in heard for n in range(0, 40, 4)), shouted)
@@ -83,9 +83,7 @@ def test_a_voice_that_shouts_once_is_no_person_of_its_own(people: int) -> None:
 def test_who_was_hardly_heard_becomes_somebody_by_saying_more() -> None:
     """What is too brief to be a person is one when there is enough of it."""
     known = [SPACE.points(voices(0, 40))[n : n + 4] for n in range(0, 40, 4)]
-    shouted = SPACE.points(voices(0, 40)) + np.append(
-        0.86 * SPACE.points(voices(5, 1))[0][:-1], 0.0
-    )
+    shouted = SPACE.points(voices(0, 40)) + np.append(0.9 * SPACE.points(voices(5, 1))[0][:-1], 0.0)
     counts = [
         len(set(cluster(SPACE, [SPACE.evidence(each) for each in (*known, *more)], Telling())))
         for more in ([shouted[:3]], [shouted[n : n + 4] for n in range(0, 40, 4)])
