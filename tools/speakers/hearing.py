@@ -14,7 +14,7 @@ from streamser.pipeline.hearing import VadTurnDetector
 from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Diariser, Spoken, Telling, VoiceWindow, voice_windows
 from streamser.speech.endpointing import Closed, EndpointerSettings
-from streamser.speech.speakers import SpeakerEmbedder
+from streamser.speech.speakers import SpeakerEmbedder, embed_windows
 from streamser.speech.vad import SileroModel
 from tools.speakers.meetings import Meeting
 from tools.speakers.scoring import Told
@@ -43,7 +43,7 @@ def hear(meeting: Meeting, silero: SileroModel, embedder: SpeakerEmbedder) -> tu
     heard = []
     for item, (start, end) in enumerate(utterances(meeting.samples, silero)):
         places = voice_windows(start, end)
-        voices = embedder.embed([meeting.samples[first:last] for first, last in places])
+        voices = embed_windows(embedder, meeting.samples, places)
         windows = (VoiceWindow(*place, voice) for place, voice in zip(places, voices, strict=True))
         heard.append(Spoken(item, start, end, tuple(windows)))
     return tuple(heard)
