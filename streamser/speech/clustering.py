@@ -106,6 +106,10 @@ class _GroupSums(msgspec.Struct, eq=False):
     total: Numbers
     lively: Numbers
 
+    def of(self, chosen: np.integer | npt.NDArray[np.bool_ | np.intp]) -> _GroupSums:
+        """Return one of them, or some."""
+        return _GroupSums(self.weight[chosen], self.total[chosen], self.lively[chosen])
+
     def gains(self, space: VoiceSpace, others: _GroupSums) -> Numbers:
         """Return how much likelier, in nats, it is that both are one speaker's than two's.
 
@@ -244,11 +248,14 @@ def _joined(
     alive = np.zeros(len(labels), bool)
     alive[labels] = True
     taken = np.array([owner is not None for owner in owners])
-    pairs = _GroupSums(sums.weight[:, None], sums.total[:, None], sums.lively[:, None])
-    gains = pairs.gains(space, sums)
+    gains = np.full((len(labels), len(labels)), _NEVER)
+    living = np.flatnonzero(alive)
+    # Row by row: what a row takes stays in the cache of a core, what all take does not.
+    for number, one in enumerate(living[:-1], start=1):
+        others = living[number:]
+        fresh = sums.of(one).gains(space, sums.of(others))
+        gains[one, others] = gains[others, one] = fresh
     gains[taken[:, None] & taken] = _NEVER
-    gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
-    np.fill_diagonal(gains, _NEVER)
     while (count := int(alive.sum())) > 1:
         one, two = sorted(np.unravel_index(int(gains.argmax()), gains.shape))
         best = gains[one, two]
@@ -260,9 +267,8 @@ def _joined(
         labels[labels == two] = one
         alive[two] = False
         taken[one] |= taken[two]
-        joined = _GroupSums(sums.weight[one], sums.total[one], sums.lively[one])
-        fresh = joined.gains(space, sums)
-        fresh[~alive] = _NEVER
+        fresh = np.full(len(labels), _NEVER)
+        fresh[alive] = sums.of(one).gains(space, sums.of(alive))
         fresh[one] = _NEVER
         if taken[one]:
             fresh[taken] = _NEVER
