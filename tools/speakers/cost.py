@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -21,7 +21,7 @@ from streamser.machine import cpu_name, resident_bytes
 from streamser.speech.campplus import CampPlus, kaldi_frames, load_campplus
 from streamser.speech.diarisation import Diariser, Spoken, VoiceWindow, voice_windows
 from streamser.speech.overlap import Segmentation, load_segmentation
-from streamser.speech.speakers import BUNDLED, space_of
+from streamser.speech.speakers import BUNDLED, Voice, space_of
 from streamser.speech.vad import load_silero
 
 __all__ = ["PARTS", "cost_tables", "cpu_seconds"]
@@ -77,12 +77,13 @@ def cpu_seconds(
     sounds = [
         conversation[start : start + size] for start in range(0, len(conversation) - size, size)
     ]
+    voices = [embedder.embed_windows(each, voice_windows(0, size)) for each in sounds]
     diariser = Diariser(space_of(BUNDLED, 0.0))
     before = round(_REMEMBERED_S / seconds)
     spent: dict[str, list[float]] = {name: [] for name in (*PARTS, _FRONT)}
     for number in range(before + rounds):
         sound = sounds[number % len(sounds)]
-        heard = _spoken(number, sound, embedder)
+        heard = _spoken(number, size, voices[number % len(sounds)])
         if number < before:
             diariser.hear(heard)
             continue
@@ -103,15 +104,10 @@ def _embed(embedder: CampPlus, sound: Samples) -> object:
     return embedder.embed_windows(sound, voice_windows(0, len(sound)))
 
 
-def _spoken(number: int, sound: Samples, embedder: CampPlus) -> Spoken:
-    start = number * len(sound)
-    places = voice_windows(0, len(sound))
-    voices = embedder.embed_windows(sound, places)
-    windows = (
-        VoiceWindow(start + first, start + last, voice)
-        for (first, last), voice in zip(places, voices, strict=True)
-    )
-    return Spoken(number, start, start + len(sound), tuple(windows))
+def _spoken(number: int, size: int, voices: Sequence[Voice]) -> Spoken:
+    start, end = number * size, (number + 1) * size
+    windows = zip(voice_windows(start, end), voices, strict=True)
+    return Spoken(number, start, end, tuple(VoiceWindow(*place, voice) for place, voice in windows))
 
 
 def _memory(
