@@ -21,7 +21,7 @@ from torch import nn
 from streamser.errors import ModelError
 from streamser.graphs import CONFIG, Parts, fingerprint
 from streamser.speech.campplus import BANDS
-from tools.speakers.network import CampPlusNetwork
+from tools.speakers.network import CampPlusNetwork, WholeSound
 from tools.speakers.segmentation import SegmentationNetwork
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "describe",
     "export_segmentation",
     "export_voice",
+    "export_whole_voice",
     "read_segmentation",
     "read_voice",
     "rounded",
@@ -74,6 +75,12 @@ def export_voice(network: CampPlusNetwork, path: Path, form: Format) -> None:
     }
     sizes = (1, 230, BANDS), (115, 2), (2, 115), (115, 3)
     _export(network, tuple(torch.zeros(size) for size in sizes), path, form, axes)
+
+
+def export_whole_voice(network: CampPlusNetwork, path: Path, form: Format) -> None:
+    """Write what others read: ``frames`` float32 [1, time, 80] to one ``voice`` [1, 192]."""
+    axes: dict[str, dict[int, str]] = {"frames": {1: "time"}, "voice": {}}
+    _export(WholeSound(network).eval(), (torch.zeros(1, 230, BANDS),), path, form, axes)
 
 
 def export_segmentation(network: SegmentationNetwork, path: Path, form: Format) -> None:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BANDS", "SIZE", "CampPlusNetwork"]
+__all__ = ["BANDS", "SIZE", "CampPlusNetwork", "WholeSound"]
 
 BANDS: Final = 80
 SIZE: Final = 192
 """Numbers that describe a voice."""
+_SEGMENT: Final = 100
 _GROWTH: Final = 32
 _NARROW: Final = 4 * _GROWTH
 _FIRST: Final = 128
@@ -63,6 +64,25 @@ class CampPlusNetwork(nn.Module):
             else:
                 x = part(x)
         return x
+
+
+class WholeSound(nn.Module):
+    """Be the network as it was published: frames [1, time, 80] to one voice [1, 192]."""
+
+    def __init__(self, network: CampPlusNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Describe the voice; there must be three frames at least."""
+        places = torch.ones_like(frames[0, ::2, 0])
+        segment = torch.floor((torch.cumsum(places, dim=0) - 1) / _SEGMENT)
+        numbers = torch.cumsum(torch.ones_like(places[::_SEGMENT]), dim=0) - 1
+        held = (segment[None] == numbers[:, None]).to(frames.dtype)
+        pooled = (places / places.sum())[:, None]
+        contexts = held.transpose(0, 1) / held.sum(dim=1) + pooled
+        found: Tensor = self.network(frames, contexts, held, pooled)
+        return found
 
 
 class _Residual(nn.Module):

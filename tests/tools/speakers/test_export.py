@@ -16,7 +16,13 @@ from streamser.graphs import open_graph, open_part
 from streamser.speech import overlap
 from streamser.speech.campplus import GRAPH, Means, whole_means, window_means
 from tools.speakers.__main__ import main
-from tools.speakers.export import Format, read_segmentation, read_voice, rounded
+from tools.speakers.export import (
+    Format,
+    export_whole_voice,
+    read_segmentation,
+    read_voice,
+    rounded,
+)
 from tools.speakers.network import CampPlusNetwork
 from tools.speakers.segmentation import SegmentationNetwork
 
@@ -38,10 +44,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_graph_answers_as_the_network_does(weights: Path, tmp_path: Path) -> None:
-    """At the edges of its segments of 100 frames, too; the folder tells what it holds."""
-    assert main(["export", "voice", str(weights), "--out", str(tmp_path), "--format", "float"]) == 0
-    graph = open_part(tmp_path, GRAPH, inputs=("frames", *Means._fields))
+@pytest.fixture(scope="module")
+def graph(weights: Path) -> Any:
+    """Export it, once; the folder tells what it holds."""
+    asked = ["export", "voice", str(weights), "--out", str(weights.parent), "--format", "float"]
+    assert main(asked) == 0
+    return open_part(weights.parent, GRAPH, inputs=("frames", *Means._fields))
+
+
+def test_the_graph_answers_as_the_network_does(weights: Path, graph: Any) -> None:
+    """At the edges of its segments of 100 places, too."""
     network = read_voice(weights)
     for length in (3, 10, 198, 199, 201, 400, 1_234):
         frames = RNG.normal(size=(1, length, 80)).astype(np.float32)
@@ -51,10 +63,22 @@ def test_the_graph_answers_as_the_network_does(weights: Path, tmp_path: Path) ->
         np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
 
 
-def test_windows_are_described_in_one_pass(weights: Path, tmp_path: Path) -> None:
+def test_the_graph_for_others_describes_a_sound_by_its_frames_alone(
+    weights: Path, tmp_path: Path
+) -> None:
+    """As ours does with the means of the whole, in segments of 100 places."""
+    network = read_voice(weights)
+    export_whole_voice(network, tmp_path / "whole.onnx", "float")
+    others = open_graph(tmp_path / "whole.onnx", inputs=("frames",))
+    for length in (10, 199, 400, 1_234):
+        frames = RNG.normal(size=(1, length, 80)).astype(np.float32)
+        (found,) = others.run(["voice"], {"frames": frames})
+        wanted = said(network, frames, whole_means((length + 1) // 2))
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_windows_are_described_in_one_pass(weights: Path, graph: Any) -> None:
     """And what is said of one does not depend on what others are asked for."""
-    assert main(["export", "voice", str(weights), "--out", str(tmp_path), "--format", "float"]) == 0
-    graph = open_part(tmp_path, GRAPH, inputs=("frames", *Means._fields))
     frames = RNG.normal(size=(1, 300, 80)).astype(np.float32)
     means = window_means(48_240, [(0, 24_000), (12_000, 36_000), (24_240, 48_240)])
     (found,) = graph.run(["voices"], {"frames": frames, **means._asdict()})
