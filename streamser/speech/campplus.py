@@ -59,7 +59,7 @@ _SILENT: Final = 1e-6  # of samples in [-1, 1]: below what 16 bits can hold
 class CampPlus:
     """Describe voices by 192 numbers; a ``WindowEmbedder``, for one thread.
 
-    ``graph`` takes ``frames`` float32 [1, time, 80] and the three of ``Means``, and gives
+    ``graph`` takes ``frames`` float32 [1, time, 80] and the three of ``TimeMeans``, and gives
     ``voices`` float32 [windows, 192].
     """
 
@@ -97,14 +97,14 @@ class CampPlus:
             heard, window_means(len(heard), [(a - start, b - start) for a, b in windows])
         )
 
-    def _describe(self, sound: Samples, means: Means) -> list[Voice]:
+    def _describe(self, sound: Samples, means: TimeMeans) -> list[Voice]:
         given = {"frames": kaldi_frames(sound)[None], **means._asdict()}
         (found,) = self._graph.run(["voices"], given)
         voices: Weights = found / np.linalg.norm(found, axis=1, keepdims=True)
         return list(voices)
 
 
-class Means(NamedTuple):
+class TimeMeans(NamedTuple):
     """Say over what the network takes means; there is a place each 20 ms.
 
     ``contexts`` float32 [places, masks]: the weight of each place in what a mask is made from, 2
@@ -117,7 +117,7 @@ class Means(NamedTuple):
     pooled: Weights
 
 
-def whole_means(places: int) -> Means:
+def whole_means(places: int) -> TimeMeans:
     """Return the means of the published network, for one window that is the whole sound.
 
     A mask is made from the whole and from a segment of 100 places, and holds in it.
@@ -125,10 +125,10 @@ def whole_means(places: int) -> Means:
     segments = np.arange(places) // _SEGMENT
     held = (segments == np.arange(segments[-1] + 1)[:, None]).astype(np.float32)
     contexts = held.T / held.sum(axis=1) + np.float32(1 / places)
-    return Means(contexts, held, np.full((places, 1), 1 / places, np.float32))
+    return TimeMeans(contexts, held, np.full((places, 1), 1 / places, np.float32))
 
 
-def window_means(length: int, windows: Sequence[Window]) -> Means:
+def window_means(length: int, windows: Sequence[Window]) -> TimeMeans:
     """Return the means for windows of a sound of so many samples, .1 s long or longer each.
 
     A mask is made from the 1.5 s around a stretch of .75 s, and holds in it: about what the network
@@ -147,12 +147,12 @@ def window_means(length: int, windows: Sequence[Window]) -> Means:
         start = min(max(0, (first + last - around) // 2), places - around)
         contexts[start : start + around, number] = 2 / around
         held[number, first:last] = 1
-    return Means(contexts, held, pooled)
+    return TimeMeans(contexts, held, pooled)
 
 
 def load_campplus(directory: Path = DIRECTORY) -> CampPlus:
     """Load the bundled embedder; raises ``ModelError`` where it is missing or damaged."""
-    return CampPlus(open_part(directory, GRAPH, inputs=("frames", *Means._fields)))
+    return CampPlus(open_part(directory, GRAPH, inputs=("frames", *TimeMeans._fields)))
 
 
 def kaldi_frames(samples: Samples) -> Frames:
@@ -162,7 +162,7 @@ def kaldi_frames(samples: Samples) -> Frames:
     out, pre-emphasis of .97, Povey's window, power spectrum of 512, triangles on the mel scale
     1127 ln(1 + f / 700) from 20 Hz to 8 kHz, natural logarithm. Then less the mean of each band.
     """
-    # In float32, as Kaldi does: the spectrum takes most of the time, and so half as long.
+    # In float32, as Kaldi does: it takes half the time.
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP]
     frames = frames - frames.mean(axis=1, keepdims=True)
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from streamser.errors import ModelError
 from streamser.graphs import open_graph, open_part
 from streamser.speech import overlap
-from streamser.speech.campplus import GRAPH, Means, whole_means, window_means
+from streamser.speech.campplus import GRAPH, TimeMeans, whole_means, window_means
 from tools.speakers.__main__ import main
 from tools.speakers.export import (
     Format,
@@ -49,7 +49,7 @@ def graph(weights: Path) -> Any:
     """Export it, once; the folder tells what it holds."""
     asked = ["export", "voice", str(weights), "--out", str(weights.parent), "--format", "float"]
     assert main(asked) == 0
-    return open_part(weights.parent, GRAPH, inputs=("frames", *Means._fields))
+    return open_part(weights.parent, GRAPH, inputs=("frames", *TimeMeans._fields))
 
 
 def test_the_graph_answers_as_the_network_does(weights: Path, graph: Any) -> None:
@@ -91,7 +91,7 @@ def test_windows_are_described_in_one_pass(weights: Path, graph: Any) -> None:
     np.testing.assert_allclose(alone[0], found[1], atol=1e-4 * np.abs(found).max())
 
 
-def said(network: CampPlusNetwork, frames: np.ndarray, means: Means) -> np.ndarray:
+def said(network: CampPlusNetwork, frames: np.ndarray, means: TimeMeans) -> np.ndarray:
     """Ask the network itself."""
     with torch.inference_mode():
         given = (torch.from_numpy(np.ascontiguousarray(each)) for each in (frames, *means))
