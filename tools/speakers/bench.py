@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             embedder = load_embedder(options.embedder)
             space = space_of(options.embedder, _LIKENESS)
             if options.trials:
-                tried = run_trials(bench, embedder, space, Kept(options.keep))
+                tried = run_trials(bench, embedder, space, Kept(options.keep, embedder))
                 page = Page(title="What was tried", sections=(trials_section(tried),))
                 publish(page, Files(markdown=options.markdown), None)
                 return 0
-            judged = run_bench(bench, embedder, space, Kept(options.keep))
+            judged = run_bench(bench, embedder, space, Kept(options.keep, embedder))
         report = SpeakersReport(
             command=shown_command(PROGRAM, given),
             seed=bench.seed,
