@@ -30,11 +30,11 @@ from streamser.pipeline.emitter import (
     server_error,
 )
 from streamser.pipeline.hearing import Hearing
+from streamser.pipeline.judging import identify, judge
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
 from streamser.pipeline.session_config import SessionConfig, describe
-from streamser.pipeline.speaker_state import SpeakerModels, SpeakerOrder, WhoSpoke
+from streamser.pipeline.speaker_state import SpeakerModels, SpeakerOrder
 from streamser.pipeline.utterance import (
-    Analysed,
     FinalReady,
     PartialReady,
     RequestTracker,
@@ -42,7 +42,6 @@ from streamser.pipeline.utterance import (
     VoiceReady,
 )
 from streamser.speech import endpointing
-from streamser.speech.diarisation import Spoken
 from streamser.speech.hypothesis import agree, committed_text, units
 from streamser.speech.vad import Vad
 
@@ -340,7 +339,8 @@ class Session:
             if isinstance(due, PartialReady):
                 self._partial(due)
             elif isinstance(due, TrackedUtterance):
-                self._complete(due)
+                if self._identify(due):
+                    self._complete(due)
             else:
                 self._close()
 
@@ -420,7 +420,9 @@ class Session:
             self._fail(utterance, outcome)
             return
         try:
-            who, emotion = self._judge(utterance, outcome)
+            guesses = self._config.guesses_speakers
+            judged = judge(utterance, outcome, self.speakers, self._builder, guesses=guesses)
+            emotion = judged.emotion
             # Of what is told, not of what was read: the events alone give the same mood again.
             window = emotion.window
             mood = self._mood.update(emotion, window.end_ms, window.end_ms - window.start_ms)
@@ -440,28 +442,27 @@ class Session:
                     **self._blank, item_id=item_id, **words, emotion=emotion
                 )
             )
-        parts = self._builder.parts(who.parts)
         self._events.emit(
-            events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion, parts=parts)
+            events.EmotionCompleted(
+                **self._blank, item_id=item_id, emotion=emotion, parts=judged.parts
+            )
         )
-        if who.changes:
-            changes = self._builder.changes(who.changes, self._config.session_id)
+        if judged.changes:
+            changes = self._builder.changes(judged.changes, self._config.session_id)
             self._events.emit(events.SpeakersChanged(**self._blank, changes=changes))
         self._events.emit(events.MoodUpdated(**self._blank, **mood_fields))
 
-    def _judge(
-        self, utterance: TrackedUtterance, outcome: Analysed
-    ) -> tuple[WhoSpoke, events.EmotionBody]:
+    def _identify(self, utterance: TrackedUtterance) -> bool:
+        """Find whose an utterance is; false where each who speaks in it is to be read first."""
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
-        number, start, end = utterance.number, utterance.start, utterance.end
-        who, prediction = WhoSpoke(), UNREADABLE
-        if not utterance.unreadable:
-            if self._config.guesses_speakers:
-                who = self.speakers.hear(Spoken(number, start, end, outcome.voices))
-            prediction = self.speakers.predict(outcome.features, who.label)
-            self.speakers.adapt(outcome.features, who.label, item=number, end=end)
-        return who, self._builder.emotion(prediction, start, end, who.label, outcome.overlap)
+        if utterance.heard or not self._config.guesses_speakers:
+            return True
+        if not self._tracker.ask_parts(utterance, identify(utterance, self.speakers)):
+            return True
+        assert utterance.slot is not None, "what is due has a place"
+        self._events.hold(utterance.slot, utterance)
+        return False
 
     def _fail(self, utterance: TrackedUtterance, fault: Fault) -> None:
         self._counts.failed += 1
@@ -482,18 +483,10 @@ class Session:
     def _close(self) -> None:
         self.closed = True
         # Here, since readings of what was open at the end may have been lost after it.
-        for dropped in (self._dropped_partials, self._dropped_audio):
-            report = dropped.rest(self.position)
+        dropped = self._dropped_partials, self._dropped_audio
+        for counter in dropped:
+            report = counter.rest(self.position)
             if report is not None:
                 self._events.emit(events.Overload(**self._blank, **report))
-        self._events.emit(
-            events.SessionClosed(
-                **self._blank,
-                audio_ms=to_ms(self.position),
-                speech_ms=to_ms(self._counts.speech),
-                utterances=self._counts.utterances,
-                failed=self._counts.failed,
-                partials_dropped=self._dropped_partials.total,
-                audio_dropped_ms=self._dropped_audio.total_ms,
-            )
-        )
+        counted = self._counts.summary(self.position, *dropped)
+        self._events.emit(events.SessionClosed(**self._blank, **counted))

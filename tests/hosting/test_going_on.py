@@ -50,6 +50,18 @@ TALK = speech(
     (0.4, 0), (1.6, 0.5), (0.9, 0), (1.8, 0.2), (0.8, 0), (1.2, 0.5), (0.7, 0), (2.2, 0.2), (0.8, 0)
 )
 TALK = np.concatenate([TALK, TALK, TALK])
+TOGETHER = speech(
+    (0.4, 0),
+    (1.6, 0.5),
+    (0.9, 0),
+    (2.2, 0.5),
+    (2.2, 0.2),
+    (0.8, 0),
+    (2.4, 0.2),
+    (2.2, 0.5),
+    (0.8, 0),
+)
+TOGETHER = np.concatenate([TOGETHER, TOGETHER])
 IN_PASSING = (events.TranscriptPartial, events.TranscriptionDelta, events.EmotionDelta)
 
 
@@ -277,6 +289,18 @@ def test_who_speaks_at_a_microphone_is_known_elsewhere_too(seed: int) -> None:
     assert by_kind(play(config, items, seed, losses=1 + seed % 4)) == by_kind(calm)
     finals = [event.emotion for event in calm if isinstance(event, events.EmotionCompleted)]
     assert {body.speaker for body in finals} == {"speaker 1", "speaker 2"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_several_in_one_utterance_are_read_the_same_elsewhere(seed: int) -> None:
+    """Each part, and what is usual for its speaker; also where it was lost while they were read."""
+    config = make_config(apart=APART, ordered=seed % 2 == 1)
+    items = [*pieces(seed, TOGETHER), Flush()]
+    calm = play(config, items, seed, losses=0)
+    assert by_kind(play(config, items, seed, losses=1 + seed % 4)) == by_kind(calm)
+    finals = [event.parts for event in calm if isinstance(event, events.EmotionCompleted)]
+    read = [part for parts in finals for part in parts if part.emotion is not None]
+    assert len(read) >= 6
 
 
 @pytest.mark.parametrize("seed", range(10))
