@@ -103,7 +103,7 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
     Raises ``StreamserError`` where its sessions cannot stand together in that format.
     ``one_clock``: see ``timeline_of``.
     """
-    from streamser.export.records import timeline_of
+    from streamser.export.timeline import timeline_of
 
     match form:
         case ExportFormat.CSV:
