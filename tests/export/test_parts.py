@@ -123,7 +123,7 @@ def test_words_without_times_stand_with_whoever_speaks_most() -> None:
 
 
 def test_a_part_that_was_not_read_has_no_emotion_and_no_problem() -> None:
-    """The whole's is no one's in particular; of parts none of which was read it is the speaker's."""
+    """The whole's is no one's in particular; where no part was read it is its speaker's."""
     script, _ = talk(parts_of("speaker 1", "speaker 2", categories=("angry", None)))
     recording = gathered(script.close())
     assert [row[3] for row in rows(recording)] == ["angry", ""]
