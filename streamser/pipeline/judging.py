@@ -16,7 +16,7 @@ from streamser.pipeline.utterance import Analysed, TrackedUtterance
 from streamser.speech.diarisation import Change, Spoken
 
 
-class Judged(msgspec.Struct, frozen=True):
+class UtteranceReading(msgspec.Struct, frozen=True):
     """Hold how an utterance sounds, and, where several speak in it, each of its parts.
 
     ``changes`` say whose earlier ones are after all.
@@ -54,7 +54,7 @@ def judge(
     builder: EventBuilder,
     *,
     guesses: bool,
-) -> Judged:
+) -> UtteranceReading:
     """Judge an utterance by what is usual for its speaker, and let that take it in.
 
     Where several speak, the whole is judged by what is usual for the one with most of its time,
@@ -63,7 +63,7 @@ def judge(
     """
     number, start, end = utterance.number, utterance.start, utterance.end
     if utterance.unreadable:
-        return Judged(builder.emotion(UNREADABLE, start, end, None, outcome.overlap))
+        return UtteranceReading(builder.emotion(UNREADABLE, start, end, None, outcome.overlap))
     who = speakers.whose(number, utterance.changes) if guesses else WhoSpoke()
     prediction = speakers.predict(outcome.features, who.label)
     found = [utterance.parts.get((part.start, part.end)) for part in who.parts]
@@ -78,4 +78,4 @@ def judge(
     ]
     speakers.adapt(outcome.features, who.label, item=number, start=start, end=end, parts=own)
     emotion = builder.emotion(prediction, start, end, who.label, outcome.overlap)
-    return Judged(emotion, builder.parts(who.parts, readings), who.changes)
+    return UtteranceReading(emotion, builder.parts(who.parts, readings), who.changes)

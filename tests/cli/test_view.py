@@ -381,6 +381,18 @@ def test_who_spoke_after_all_is_told_below_what_was_shown() -> None:
     assert "speaker 2: well" in screen.getvalue()
 
 
+def test_the_name_of_whoever_speaks_stands_out_from_the_words() -> None:
+    """It alone is bold."""
+    screen = io.StringIO()
+    live = LiveScreen(
+        "pulse", Console(file=screen, width=100, color_system="standard", force_terminal=True)
+    )
+    for event in (created(), *guess("a", 1000, "speaker 1")):
+        live.take(event)
+    live.close()
+    assert "\x1b[1mspeaker 1: \x1b[0mwell" in screen.getvalue()
+
+
 def test_each_who_speaks_in_an_utterance_is_told_below_it() -> None:
     """On a terminal as in a pipe; who said too little to be read, too."""
     body = emotion("sad")
