@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,6 +18,7 @@ from streamser.events import (
     SpeakersChanged,
 )
 from streamser.export.emotionml import to_emotionml
+from streamser.export.read import read_recording
 from streamser.export.records import Recording
 from streamser.export.subtitles import to_srt, to_vtt
 from streamser.export.tables import to_audformat, to_csv
@@ -23,7 +26,8 @@ from streamser.export.tiers import to_eaf, to_textgrid
 from streamser.export.timeline import timeline_of
 from streamser.export.utterances import Utterances, read_utterance
 from streamser.report.figures import figures_of
-from tests.export.script import Script, gathered
+from streamser.taxonomy import Dimensions
+from tests.export.script import Script, gathered, saved
 
 WORDS = ("you", "never", "listen.", "I", "do.")
 
@@ -162,3 +166,19 @@ def test_an_utterance_that_is_one_persons_after_all_is_one_row() -> None:
     script.tell(SpeakersChanged, changes=(change,))
     (row,) = rows(gathered(script.close()))
     assert row[2:4] == ("speaker 2", "happy")
+
+
+def test_readings_of_parts_that_cannot_be_are_passed_over(tmp_path: Path) -> None:
+    """As those of whole utterances: events may come from anybody."""
+    first, second = parts_of("speaker 1", "speaker 2")
+    assert second.emotion is not None
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"scores": {"happy": 7.0}}, "a share that is not between 0 and 1"),
+        ({"dimensions": Dimensions(valence=9.0)}, "a dimension that is not between -1 and 1"),
+    ]
+    for spoilt, why in cases:
+        emotion = msgspec.structs.replace(second.emotion, **spoilt)
+        script, _ = talk((first, msgspec.structs.replace(second, emotion=emotion)))
+        recording = read_recording(saved(tmp_path / "s.jsonl", script.close()))
+        assert recording.utterances[0].parts == ()
+        assert why in recording.notes[0]

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 from msgspec.structs import replace
 
 from streamser.audio.clip import Samples
+from streamser.emotion.model import Prediction, PredictorModel, Segment
 from streamser.events import EmotionCompleted, Event, SpeakerPart
-from streamser.pipeline.requests import EmotionRequest, Fault, Request
+from streamser.pipeline.requests import EmotionRequest, Fault, Observed, Request
 from streamser.pipeline.session import Session
 from streamser.pipeline.speaker_state import AssignSpeaker, ForgetVoices, RenameSpeaker
 from streamser.speech.transcriber import Transcript, Word, said_within
 from tests.pipeline.doubles import (
     APART,
+    CountingListener,
+    LevelVad,
     answer,
     answer_all,
     events_of,
+    make_config,
     make_session,
     requests_of,
     speech,
+    voices_of,
 )
 from tests.pipeline.test_shared_microphone import LOUD, QUIET, in_turn, known, run, said_by
 
@@ -165,6 +173,39 @@ def test_a_correction_moves_what_was_learnt_of_a_part() -> None:
     session.name_speakers(AssignSpeaker("item_s_3", "speaker 1"))
     told = hear(session, in_turn(LOUD))
     assert known(told) == [3]
+
+
+class Loudness:
+    """A model of one method."""
+
+    name = "loudness"
+    modalities: tuple[str, ...] = ("audio",)
+
+    def predict(self, segments: Sequence[Segment]) -> list[Prediction]:
+        """Judge loudness as arousal."""
+        return [
+            CountingListener().predict(float(np.quantile(np.abs(each.samples), 0.9)))
+            for each in segments
+        ]
+
+
+def test_a_model_of_one_method_judges_each_part_too() -> None:
+    """It is asked about the sound of the part, as about any clip."""
+    model = PredictorModel(Loudness())
+    config = make_config(apart=APART, partial_every_ms=0, words=False)
+    session = Session(config, LevelVad(), model.new_speaker)
+    output = [*session.begin(), *session.push(at_once(LOUD, QUIET))]
+    told = events_of(output)
+    while requests := requests_of(output):
+        output = []
+        for request in requests:
+            assert isinstance(request, EmotionRequest)
+            (found,) = model.extract([Segment(request.heard, None)])
+            voices = voices_of(request.clip) if request.embed else None
+            output += session.resolve(request.id, Observed(found, voices))
+        told += events_of(output)
+    ((loud, quiet),) = parts_of(told)
+    assert arousal(loud) > 2 * arousal(quiet) > 0
 
 
 def test_a_part_is_read_with_the_words_that_were_said_in_it() -> None:
