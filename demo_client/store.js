@@ -201,6 +201,7 @@ export class Store {
     for (const { session } of event.sessions) this.addSession(session, session.meeting);
     for (const finished of event.finals) {
       this.final({ ...finished, emotion: finished.emotion, past: true }, changed);
+      divide(this, finished);
     }
     for (const part of ["live", "people", "mood", "shifts", "utterances"]) changed.add(part);
   }

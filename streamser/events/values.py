@@ -377,6 +377,9 @@ class Finished(Record, frozen=True, kw_only=True):
         str | None, Meta(description="Why the recogniser's text was withheld, if it was.")
     ] = None
     emotion: Annotated[EmotionBody | None, Meta(description="null: it could not be analysed.")]
+    parts: Annotated[
+        tuple[SpeakerPart, ...], Meta(description="Who speaks when, where several do.")
+    ] = ()
     error: ErrorBody | None = None
 
 

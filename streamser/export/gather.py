@@ -188,6 +188,7 @@ class _GatheredSession:
         item.handed_over = item.final = True
         item.fields |= {"speaker": final.speaker, "transcript": final.transcript}
         item.fields |= {"distrusted": final.distrusted, "fault": final.error}
+        item.fields["parts"] = final.parts
         if final.emotion is not None:
             item.judge(final.emotion)
         item.lags["emotion"] = final.lag_ms

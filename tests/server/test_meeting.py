@@ -939,6 +939,30 @@ def worded(voice: Voice, item: str, end_ms: int) -> Timed:
     ), end_ms + 850
 
 
+def test_who_comes_late_learns_how_each_of_several_sounds() -> None:
+    """With the names that are known by then, and what was read once."""
+    voice, log = Voice("s1"), FinishedLog()
+    parts = tuple(
+        SpeakerPart(start_ms=start, end_ms=end, speaker=who, emotion=read(category))
+        for start, end, who, category in (
+            (0, 2_000, "speaker 1", "angry"),
+            (2_000, 3_000, "speaker 2", "sad"),
+        )
+    )
+    now = tuple(msgspec.structs.replace(part, emotion=None) for part in parts)
+    change = SpeakerChange(item_id="a", speaker="speaker 1", parts=now)
+    for event in (
+        worded(voice, "a", 3_000)[0],
+        msgspec.structs.replace(voice.is_read("a", (0, 3_000))[0], parts=parts),
+        voice.made(SpeakersChanged, changes=(change,), renamed={"speaker 2": "Ann"}),
+        voice.made(SpeakersChanged, renamed={"speaker 2": "Ben"}),
+    ):
+        log.take(event, None, None, 3_500)
+    (final,) = log.finals
+    assert [part.speaker for part in final.parts] == ["speaker 1", "Ben"]
+    assert [part.emotion and part.emotion.category for part in final.parts] == ["angry", "sad"]
+
+
 def test_words_and_emotion_of_an_utterance_are_one_record() -> None:
     """It is whole from the first of its two events on, so that no snapshot holds half of it."""
     voice, log = Voice("s1", "Anna"), FinishedLog()
