@@ -22,7 +22,7 @@ from streamser.export.read import read_recording
 from streamser.export.records import Recording
 from streamser.export.subtitles import to_srt, to_vtt
 from streamser.export.tables import to_audformat, to_csv
-from streamser.export.tiers import to_eaf, to_textgrid
+from streamser.export.tiers import to_eaf, to_rttm, to_textgrid
 from streamser.export.timeline import timeline_of
 from streamser.export.utterances import Utterances, read_utterance
 from streamser.report.figures import figures_of
@@ -108,6 +108,15 @@ def test_tiers_and_emotionml_are_cut_where_the_speaker_changes() -> None:
     language = to_emotionml(timeline)
     assert language.count("<emotion ") == 2
     assert 'speaker="speaker 2"' in language
+
+
+def test_rttm_has_a_line_for_each_turn() -> None:
+    """With blanks in names written as underscores, and no words at all."""
+    script, _ = talk(parts_of("speaker 1", None))
+    assert to_rttm(timeline_of(gathered(script.close()))).splitlines() == [
+        "SPEAKER s 1 1.000 3.000 <NA> <NA> speaker_1 <NA> <NA>",
+        "SPEAKER s 1 4.000 2.000 <NA> <NA> uncertain_speaker <NA> <NA>",
+    ]
 
 
 def test_a_report_counts_each_for_themselves() -> None:
