@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
+from streamser.cli.cluster import cluster_app
 from streamser.cli.config import config_app
 from streamser.cli.console import BROKEN_PIPE, INTERRUPTED, Stopped, complain, mend_streams, mute
 from streamser.cli.corpus import app as corpus_app
@@ -137,6 +138,7 @@ app.command()(crossval)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(cluster_app, name="cluster")
 
 
 def main() -> None:

@@ -109,6 +109,14 @@ def serve(
             help="Processes that host streams with their models; auto: one a core. [auto]",
         ),
     ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option("--redis", metavar="URL", help="Be one of several servers; their Redis."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="URL", help="How the other servers reach this one."),
+    ] = None,
     sink: SinkNames = None,
     log_format: LogAs = LogFormat.TEXT,
 ) -> None:
@@ -137,6 +145,8 @@ def serve(
             "server.tls_key": tls_key,
             "server.origins": origins,
             "server.insecure": True if insecure else None,
+            "cluster.redis": redis,
+            "cluster.address": address,
             **speakers_flag(told_apart),
             "worker.processes": None if workers is None else _read_workers(workers),
         }
@@ -285,7 +295,8 @@ async def _serve(
     on_signal("SIGINT", partial(stop, drain=False))
     on_signal("SIGTERM", partial(stop, drain=True))
     await server.start()
-    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
+    leaving = asyncio.ensure_future(server.leave_asked.wait())
+    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait()), leaving}
     loading = asyncio.create_task(server.load())
     if prune is not None:
         tasks.add(asyncio.create_task(prune()))
@@ -304,7 +315,7 @@ async def _serve(
         for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        if patient:
+        if patient or server.leave_asked.is_set():
             await server.drain()
         if serving:
             tell("Ending: what was said is still told.")

@@ -125,6 +125,11 @@ class ResendBuffer:
         return self._base * 1000 // self._rate
 
     @property
+    def begins_ms(self) -> int:
+        """Return where the clock of a session would begin that is introduced now."""
+        return max(self._settled, self._buffer.start) * 1000 // self._rate
+
+    @property
     def done(self) -> bool:
         """Return whether the server was told of the end and has told everything up to it."""
         # Places in ms are rounded, and resamplers give or take a sample.

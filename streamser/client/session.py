@@ -296,7 +296,10 @@ async def connect(
     secret = secrets.token_urlsafe(24)
 
     def target(seen: int) -> str:
-        back = {"stream": f"{secret}{buffer.restarts}", "after": str(seen) if seen else None}
+        # A server that does not know the stream may know how far it was told of elsewhere.
+        place = {"after": seen or None, "at": buffer.begins_ms or None}
+        told = {key: None if number is None else str(number) for key, number in place.items()}
+        back = {"stream": f"{secret}{buffer.restarts}", **told}
         return endpoint(url, REALTIME, query | back if resume else query)
 
     link = Reconnector(

@@ -102,7 +102,12 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     window: Annotated[Window, Meta(description="The sound that was judged.")]
     model: Annotated[str, Meta(description="What judged: `rules`, or a trained model by its name.")]
     evidence: Annotated[
-        dict[str, float], Meta(description="Named measurements behind the judgement.")
+        dict[str, float],
+        Meta(
+            description="Named measurements behind the judgement. In finals also how it was spoken:"
+            " `speech_rate`, syllables a second by the sound alone; `pause_share` and"
+            " `longest_pause_s`, of pauses of 0.2 s or more. They judge nothing."
+        ),
     ] = {}
 
 

@@ -14,6 +14,8 @@ from streamser.text import as_text, flat
 
 Cell: TypeAlias = str | float | None
 _Key: TypeAlias = tuple[str, str, str]
+TEMPO: Final = ("speech_rate", "pause_share", "longest_pause_s")
+"""What the evidence of a final says of how fast it is spoken."""
 _INDEX: Final = ("file", "start", "end")
 
 
@@ -36,6 +38,7 @@ def columns_of(recording: Recording) -> tuple[str, ...]:
         "language",
         "lag_ms",
         "problem",
+        *TEMPO,
     )
 
 
@@ -87,6 +90,7 @@ def _row(
         utterance.language,
         utterance.lag_ms,
         utterance.problem,
+        *(None if emotion is None else emotion.evidence.get(name) for name in TEMPO),
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from streamser import events
 from streamser.audio.clip import SAMPLE_RATE, to_ms, to_samples
@@ -31,7 +31,7 @@ from streamser.events import (
 )
 from streamser.pipeline.requests import UNCERTAIN, Fault
 from streamser.pipeline.speaker_state import joined, main_label
-from streamser.pipeline.utterance import Slot, TrackedUtterance
+from streamser.pipeline.utterance import Analysed, Slot, TrackedUtterance
 from streamser.speech.diarisation import Change, Part
 from streamser.speech.hypothesis import committed_text, revisable_text
 from streamser.speech.transcriber import Transcript, Word
@@ -227,16 +227,19 @@ class EventBuilder:
         start: int,
         end: int,
         guess: str | None = None,
-        overlap: float = 0.0,
+        found: Analysed | None = None,
     ) -> EmotionBody:
         """Word the emotion of samples from ``start`` to ``end``; ``guess`` is who spoke them.
 
-        ``overlap`` is the share in which two speak at once: where it is much, nobody in particular.
+        ``found`` is what else was found in a final: how fast it is spoken, and whether two speak
+        at once: where that is much, it is nobody's in particular.
         """
-        evidence, uncertain = prediction.evidence, False
-        if overlap and self._speaker is None:
-            evidence = {**evidence, "overlap": round(overlap, _PLACES)}
-            uncertain = overlap >= UNCERTAIN
+        evidence, uncertain = dict(prediction.evidence), False
+        if found is not None and found.tempo is not None and prediction.modalities:
+            evidence |= _rounded(asdict(found.tempo))
+        if found is not None and found.overlap and self._speaker is None:
+            evidence["overlap"] = round(found.overlap, _PLACES)
+            uncertain = found.overlap >= UNCERTAIN
         return EmotionBody(
             category=prediction.category,
             confidence=round(prediction.confidence, _PLACES),

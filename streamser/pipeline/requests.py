@@ -10,6 +10,7 @@ import msgspec
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
 from streamser.emotion.model import Features, Place
+from streamser.emotion.tempo import Tempo
 from streamser.errors import StreamserError
 from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.transcriber import Transcript
@@ -35,9 +36,9 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
-    With ``embed`` what the voices sound like is asked for, too. A ``part`` is of an utterance that
-    is over: nothing is kept for it, which would take the place of what is kept for one that goes
-    on. The rest is as in ``WordsRequest``.
+    With ``embed`` what the voices sound like is asked for, too, with ``tempo`` how fast the whole
+    clip is spoken. A ``part`` is of an utterance that is over: nothing is kept for it, which would
+    take the place of what is kept for one that goes on. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -50,6 +51,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     certainty: float | None = None
     embed: bool = False
     part: bool = False
+    tempo: bool = False
 
     @property
     def heard_from(self) -> int:
@@ -96,12 +98,14 @@ class Observed(msgspec.Struct, frozen=True, eq=False):
     """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voices`` are those of its windows that could be described; ``None``: nobody asked for them.
-    ``overlap`` is the share of the clip in which two speak at once, [0, 1].
+    ``overlap`` is the share of the clip in which two speak at once, [0, 1], ``tempo`` how fast it
+    is spoken, where that was asked for and it is long enough to say.
     """
 
     features: Features
     voices: tuple[VoiceWindow, ...] | None = None
     overlap: float = 0.0
+    tempo: Tempo | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

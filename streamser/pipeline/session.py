@@ -30,11 +30,11 @@ from streamser.pipeline.emitter import (
     server_error,
 )
 from streamser.pipeline.hearing import Hearing
-from streamser.pipeline.judging import identify, judge
 from streamser.pipeline.requests import Cancel, Fault, Outcome, Request, fault_of
 from streamser.pipeline.session_config import SessionConfig, describe
-from streamser.pipeline.speaker_state import SpeakerModels, SpeakerOrder
+from streamser.pipeline.speaker_state import SpeakerModels, SpeakerOrder, WhoSpoke
 from streamser.pipeline.utterance import (
+    Analysed,
     FinalReady,
     PartialReady,
     RequestTracker,
@@ -420,9 +420,7 @@ class Session:
             self._fail(utterance, outcome)
             return
         try:
-            guesses = self._config.guesses_speakers
-            judged = judge(utterance, outcome, self.speakers, self._builder, guesses=guesses)
-            emotion = judged.emotion
+            who, emotion, parts = self._judge(utterance, outcome)
             # Of what is told, not of what was read: the events alone give the same mood again.
             window = emotion.window
             mood = self._mood.update(emotion, window.end_ms, window.end_ms - window.start_ms)
@@ -443,14 +441,23 @@ class Session:
                 )
             )
         self._events.emit(
-            events.EmotionCompleted(
-                **self._blank, item_id=item_id, emotion=emotion, parts=judged.parts
-            )
+            events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion, parts=parts)
         )
-        if judged.changes:
-            changes = self._builder.changes(judged.changes, self._config.session_id)
+        if who.changes:
+            changes = self._builder.changes(who.changes, self._config.session_id)
             self._events.emit(events.SpeakersChanged(**self._blank, changes=changes))
         self._events.emit(events.MoodUpdated(**self._blank, **mood_fields))
+
+    def _judge(
+        self, utterance: TrackedUtterance, outcome: Analysed
+    ) -> tuple[WhoSpoke, events.EmotionBody, tuple[events.SpeakerPart, ...]]:
+        span = utterance.start, utterance.end
+        if utterance.unreadable:
+            return WhoSpoke(), self._builder.emotion(UNREADABLE, *span, found=outcome), ()
+        guesses = self._config.guesses_speakers
+        heard = self.speakers.judge(utterance, outcome.features, guesses=guesses)
+        emotion = self._builder.emotion(heard.prediction, *span, heard.who.label, outcome)
+        return heard.who, emotion, self._builder.parts(heard.who.parts, heard.readings)
 
     def _identify(self, utterance: TrackedUtterance) -> bool:
         """Find whose an utterance is; false where each who speaks in it is to be read first."""
@@ -458,7 +465,7 @@ class Session:
         # may have named its speaker in the meantime.
         if utterance.heard or not self._config.guesses_speakers:
             return True
-        if not self._tracker.ask_parts(utterance, identify(utterance, self.speakers)):
+        if not self._tracker.ask_parts(utterance, self.speakers.identify(utterance)):
             return True
         assert utterance.slot is not None, "what is due has a place"
         self._events.hold(utterance.slot, utterance)

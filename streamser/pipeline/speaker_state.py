@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.errors import ConfigError, ModelError
+from streamser.pipeline.requests import fault_of
 from streamser.pipeline.session_config import SessionSnapshot, VoicesApart
+from streamser.pipeline.utterance import Analysed, TrackedUtterance
 from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Change, Diariser, DiariserState, Part, Spoken
 from streamser.speech.speakers import Voice, space_of
@@ -107,6 +109,14 @@ class WhoSpoke(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
 
 
+class SpeakersHeard(msgspec.Struct, frozen=True, eq=False):
+    """Hold how an utterance sounds, whose it is, and how each of its parts sounds that was read."""
+
+    prediction: Prediction
+    who: WhoSpoke
+    readings: tuple[Prediction | None, ...]
+
+
 class HeardPart(msgspec.Struct, frozen=True, eq=False):
     """Hold what a model found in the part of an utterance that is of one speaker."""
 
@@ -188,6 +198,46 @@ class SpeakerModels:
         now = ((each, self._diariser.parts_of(each)) for each in changed)
         changes = tuple(Change(each, theirs) for each, theirs in now if theirs)
         return WhoSpoke(main_label(parts), joined(parts), changes)
+
+    def identify(self, utterance: TrackedUtterance) -> list[tuple[int, int]]:
+        """Find whose an utterance is, and what that changes of earlier ones; to be done once.
+
+        Returns which stretches of it are of one speaker each, in samples, where there are several.
+        Where that fails, as with voices of another size than before, so does the utterance.
+        """
+        outcome = utterance.outcome
+        if not isinstance(outcome, Analysed) or utterance.unreadable:
+            return []
+        try:
+            who = self.hear(
+                Spoken(utterance.number, utterance.start, utterance.end, outcome.voices)
+            )
+        except Exception as error:
+            utterance.outcome = fault_of(error)
+            return []
+        utterance.heard = True
+        utterance.changes = tuple(change.item for change in who.changes)
+        return [(part.start, part.end) for part in who.parts] if len(who.parts) > 1 else []
+
+    def judge(
+        self, utterance: TrackedUtterance, features: Features, *, guesses: bool
+    ) -> SpeakersHeard:
+        """Judge an utterance by what is usual for its speaker, and let that take it in.
+
+        Where several speak, the whole is judged by what is usual for the one with most of its
+        time, and each part that was asked about by what is usual for its own speaker, who takes in
+        no more. Unless it ``guesses`` who speaks: a client may have said it in the meantime.
+        """
+        number, start, end = utterance.number, utterance.start, utterance.end
+        who = self.whose(number, utterance.changes) if guesses else WhoSpoke()
+        prediction = self.predict(features, who.label)
+        found = [(part, utterance.parts.get((part.start, part.end))) for part in who.parts]
+        readings = tuple(
+            None if theirs is None else self.predict(theirs, part.label) for part, theirs in found
+        )
+        own = [HeardPart(part, theirs) for part, theirs in found if theirs is not None]
+        self.adapt(features, who.label, item=number, start=start, end=end, parts=own)
+        return SpeakersHeard(prediction, who, readings)
 
     def predict(self, features: Features, label: str | None = None) -> Prediction:
         """Judge features against what is usual for whoever has the label."""

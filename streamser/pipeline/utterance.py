@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import Clip, Ring, is_pinned, to_samples
 from streamser.emotion.model import Features
+from streamser.emotion.tempo import Tempo
 from streamser.pipeline.requests import (
     UNCERTAIN,
     Cancel,
@@ -49,12 +50,14 @@ class Analysed(msgspec.Struct, frozen=True, eq=False):
     """Hold all that was found in an utterance; ``transcript`` is ``None`` where none was asked.
 
     ``overlap`` is the share in which two speak at once; where that is much, no voice is known.
+    ``tempo`` is how fast it is spoken, where that can be said.
     """
 
     transcript: Transcript | None
     features: Features
     voices: tuple[VoiceWindow, ...] = ()
     overlap: float = 0.0
+    tempo: Tempo | None = None
 
 
 class Partial(msgspec.Struct, eq=False):
@@ -329,6 +332,8 @@ class RequestTracker:
             case Observed(features=features):
                 alone = utterance.alone
                 heard = outcome if alone is None or alone.voices is None else alone
+                if alone is not None and alone.tempo is not None:
+                    heard = replace(heard, tempo=alone.tempo)
                 utterance.outcome = _analysed(utterance.transcript, features, heard)
             case Fault():
                 self._give_up_voice(utterance)
@@ -369,7 +374,8 @@ class RequestTracker:
         droppable: bool = False,
         words: Transcript | None = None,
     ) -> EmotionRequest:
-        known = utterance.alone is not None and utterance.alone.voices is not None
+        alone = utterance.alone
+        known = alone is not None and alone.voices is not None
         request = EmotionRequest(
             id=self._next_id(),
             clip=clip,
@@ -380,6 +386,7 @@ class RequestTracker:
             text=None if words is None else words.text,
             certainty=None if words is None else words.confidence,
             embed=clip.final and self.config.guesses_speakers and not known,
+            tempo=clip.final and (alone is None or alone.tempo is None),
         )
         self._send(utterance, request)
         return request
@@ -433,4 +440,4 @@ class RequestTracker:
 def _analysed(transcript: Transcript | None, features: Features, heard: Observed) -> Analysed:
     # Voices that are mixed are like nobody's, or like the wrong one's.
     alone = heard.voices if heard.overlap < UNCERTAIN else None
-    return Analysed(transcript, features, alone or (), heard.overlap)
+    return Analysed(transcript, features, alone or (), heard.overlap, heard.tempo)

@@ -116,19 +116,24 @@ class StreamConnection:
         """Return whom it is connected to, as ``host:port``."""
         return peer_of(self._socket)
 
-    def send_event(self, event: Event, line: bytes | None = None) -> None:
+    def send_event(self, event: Event, told: EncodedEvent | None = None) -> None:
         """Send an event, in the client's dialect; a dialect that fails ends the connection.
 
-        ``line`` is the event as JSON, where others are told of it, too.
+        ``told`` is the event as others are told of it, if they are.
         """
         try:
-            plain = line is not None and self._dialect.tells_all
-            bodies = (line or b"",) if plain else tuple(self._dialect.encode(event))
+            plain = told is not None and self._dialect.tells_all
+            bodies = (told.line,) if plain and told else tuple(self._dialect.encode(event))
         except Exception as error:
             self.fail(error)
             return
         encoded = EncodedEvent(
-            event.session_id, event.seq, event.clock_ms or 0, can_be_left_out(event), bodies
+            event.session_id,
+            event.seq,
+            event.clock_ms or 0,
+            can_be_left_out(event),
+            bodies,
+            held_by=None if told is None else told.held_by,
         )
         self._queue.enqueue(encoded)
 

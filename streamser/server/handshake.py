@@ -212,7 +212,10 @@ class ConnectRequest(msgspec.Struct, frozen=True):
 
 
 class SendGrant(msgspec.Struct, frozen=True, eq=False):
-    """Let a client send; ``secret`` names a stream that may be resumed after event ``after``."""
+    """Let a client send; ``secret`` names a stream that may be resumed after event ``after``.
+
+    Where it is not known here, its sound goes on at ``at_ms``.
+    """
 
     principal: Principal
     dialect: Dialect
@@ -220,6 +223,7 @@ class SendGrant(msgspec.Struct, frozen=True, eq=False):
     meeting: str | None
     secret: str | None
     after: int
+    at_ms: int = 0
 
 
 class ListenGrant(msgspec.Struct, frozen=True):
@@ -337,14 +341,15 @@ class Handshake:
             deepgram = DeepgramDialect(request_id, now, options)
             return SendGrant(principal, deepgram, settings, meeting, None, 0)
         settings, meeting = parse_realtime(query, self._usual, self.languages)
-        secret, after = None, 0
+        secret, after, at_ms = None, 0, 0
         if query.get("stream"):
             secret = query["stream"][-1]
             if not _STREAM[0] <= len(secret) <= _STREAM[1]:
                 raise ConfigError(f"stream: a secret of {_STREAM[0]} to {_STREAM[1]} characters")
             after = read_after(query.get("after", ["0"])[-1] or "0")
+            at_ms = read_after(query.get("at", ["0"])[-1] or "0")
         dialect = RealtimeDialect(settings, self.languages, renames=principal.speaker is None)
-        return SendGrant(principal, dialect, settings, meeting, secret, after)
+        return SendGrant(principal, dialect, settings, meeting, secret, after, at_ms)
 
     def check_host(self, request: ConnectRequest) -> Refusal | None:
         """Return why a request by this name of the server is not answered, if it is not."""

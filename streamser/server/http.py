@@ -43,7 +43,6 @@ from streamser.server.handshake import (
     SendGrant,
     offered_token,
 )
-from streamser.server.hub import LiveMeeting
 from streamser.server.limits import (
     LATE_S,
     PERIOD_S,
@@ -54,6 +53,7 @@ from streamser.server.limits import (
     Refusal,
     connection_bounds,
 )
+from streamser.server.rooms import LiveMeeting
 from streamser.server.telemetry import (
     CONTENT_TYPE,
     SORRY,
@@ -308,7 +308,8 @@ class Routes:
     ``handshake`` says whose requests are answered; health is told to everybody, the metrics, which
     tell how much is going on, to those who may listen or read them, and the ``meetings`` that are
     held to those who may listen, each of a bound token its own. ``is_whole`` says whether all was
-    kept so far that is to be; ``statement`` is what the page says of the server before the consent
+    kept so far that is to be, ``cluster_away`` whether other servers hear nothing of this one;
+    ``statement`` is what the page says of the server before the consent
     (HTML).
     """
 
@@ -320,8 +321,10 @@ class Routes:
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
         is_whole: Callable[[], bool] = lambda: True,
+        cluster_away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._is_whole = is_whole
+        self._cluster_away = cluster_away
         self._handshake = handshake
         self._admission = admission
         self._metrics = metrics
@@ -381,8 +384,11 @@ class Routes:
             if hindered:
                 return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
         # No reason to send clients elsewhere: who is there is heard and answered.
-        ready = b"ready\n" if self._is_whole() else b"ready\nexport_incomplete\n"
-        return _respond(200, _TEXT, ready)
+        known = (
+            (not self._is_whole(), b"export_incomplete\n"),
+            (self._cluster_away(), b"redis_away\n"),
+        )
+        return _respond(200, _TEXT, b"ready\n" + b"".join(word for holds, word in known if holds))
 
 
 def refuse(refusal: Refusal) -> Response:

@@ -1,4 +1,4 @@
-"""Streams and listeners from their beginning to their end, whatever their connections do."""
+"""Streams from their beginning to their end, whatever their connections do."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ import uuid
 from collections.abc import Callable
 
 from streamser import events
+from streamser.cluster.records import StreamState
 from streamser.server.clients import (
     Ending,
-    ListenerConnection,
     StreamConnection,
-    close_socket,
-    send_apology,
-    turn_away,
 )
+from streamser.server.cluster import ClusterNode, Repeats, SharedStream
 from streamser.server.dialects.commands import Dialect
-from streamser.server.handshake import ListenGrant, Principal, SendGrant, same_secret
+from streamser.server.handshake import Principal, SendGrant, same_secret
 from streamser.server.hub import Hub
-from streamser.server.limits import Admission, BurstBudget, MessagePace, Refusal
-from streamser.server.outgoing import EncodedEvent, ReplayBuffer
+from streamser.server.limits import Admission, BurstBudget, MessagePace
+from streamser.server.outgoing import EncodedEvent, ReplayBuffer, encode_stamped
 from streamser.server.stream import LiveStream, StreamResources
-from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
-from streamser.server.transport import ClientSocket
-from streamser.settings import ServerSettings
+from streamser.server.telemetry import Metrics, log_fault, log_info
 
 
 class ManagedSession:
     """Keep a stream, what it speaks, and the connection that it has at the moment."""
 
-    def __init__(self, grant: SendGrant, session_id: str, registry: SessionRegistry) -> None:
+    def __init__(
+        self,
+        grant: SendGrant,
+        session_id: str,
+        registry: SessionRegistry,
+        repeats: Repeats | None = None,
+    ) -> None:
         self.owner = grant.principal.name
         self.principal = grant.principal
         self.secret = grant.secret
@@ -44,6 +46,7 @@ class ManagedSession:
         self.meeting = grant.meeting
         self.peer: str | None = None
         self.reason = ""
+        self.repeats = repeats
         self.progress = _Progress()
         may_come_back = grant.secret is not None and registry.resources.limits.resume_s > 0
         self.replay_buffer = ReplayBuffer() if may_come_back else None
@@ -63,7 +66,7 @@ class ManagedSession:
         encoded = self._registry.publish(self, event)
         late = self._registry.is_late(event, took_s)
         if self.connection is not None:
-            self.connection.send_event(event, encoded.line)
+            self.connection.send_event(event, encoded)
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
 
@@ -163,8 +166,10 @@ class SessionRegistry:
         hub: Hub,
         admission: Admission,
         metrics: Metrics,
+        cluster: ClusterNode | None = None,
     ) -> None:
         self.resources = resources
+        self._cluster = cluster
         self._hub = hub
         self._admission = admission
         self._metrics = metrics
@@ -186,16 +191,31 @@ class SessionRegistry:
                 found = session
         return found
 
-    def open(self, grant: SendGrant, connection: StreamConnection) -> ManagedSession:
-        """Begin a stream."""
+    def open(
+        self,
+        grant: SendGrant,
+        connection: StreamConnection,
+        left: StreamState | None = None,
+    ) -> ManagedSession:
+        """Begin a stream; ``left`` is what a server that is gone has left of it."""
         self._hub.tidy(time.monotonic())
-        session = ManagedSession(grant, f"sess_{uuid.uuid4().hex[:12]}", self)
+        repeats = None if left is None else Repeats(left.told_ms - grant.at_ms)
+        session = ManagedSession(grant, f"sess_{uuid.uuid4().hex[:12]}", self, repeats)
         session.connection, session.peer = connection, connection.peer
         self._sessions.add(session)
         self._admission.enter_stream(session.owner)
         session.log("opened", owner=session.owner)
+        if self._cluster is not None:
+            shared = SharedStream(
+                grant.secret,
+                grant.at_ms,
+                session.stream.voice,
+                lambda: session.stream.asked.speaker,
+            )
+            self._cluster.share(session.stream.session_id, shared)
         try:
-            session.stream.open(self._hub.known_voice(grant.meeting, grant.asked.speaker))
+            voice = self._hub.known_voice(grant.meeting, grant.asked.speaker)
+            session.stream.open(voice or (None if left is None else left.voice))
         except Exception:
             session.connection, session.reason = None, "internal_error"
             self._drop(session)
@@ -345,7 +365,10 @@ class SessionRegistry:
                 voice = None
             if voice is not None:
                 self._hub.keep_voice(event.session_id, voice)
-        encoded = self._hub.publish(event, time.monotonic())
+        if session.repeats is not None and session.repeats.covers(event):
+            encoded = encode_stamped(event, 0, None, 0)
+        else:
+            encoded = self._hub.publish(event, time.monotonic())
         if session.replay_buffer is not None:
             session.replay_buffer.add(event, encoded)
         self._metrics.event(event)
@@ -406,69 +429,3 @@ class SessionRegistry:
         self._free_place(session)
         if session.connection is None:
             session.log("closed", reason=session.reason)
-
-
-class SubscriberRegistry:
-    """Let listeners hear what a hub passes on; ``now`` is the clock by which that is told."""
-
-    def __init__(
-        self,
-        own: ServerSettings,
-        hub: Hub,
-        admission: Admission,
-        metrics: Metrics,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._own = own
-        self._hub = hub
-        self._admission = admission
-        self._metrics = metrics
-        self._now = now
-        self._listeners: dict[ListenerConnection, Principal] = {}
-
-    async def serve(self, socket: ClientSocket, grant: ListenGrant) -> None:
-        """Serve a listener until it is gone."""
-        refusal = self._admission.refuse_listener(grant.principal.name)
-        if refusal is not None:
-            self._metrics.refused(refusal.code)
-            await turn_away(socket, refusal)
-            return
-        interest = grant.interest
-        if interest.session is not None and not self._hub.knows_session(interest.session):
-            message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
-            await turn_away(socket, Refusal(404, 4404, "unknown_session", message))
-            return
-        own = self._own
-        pace = MessagePace(own.message_rate, own.message_burst)
-        listener = ListenerConnection(
-            socket, own.backlog_events, self._metrics.drops, self._now, pace
-        )
-        self._listeners[listener] = grant.principal
-        peer, owner = peer_of(socket), grant.principal.name
-        self._admission.enter_listener(owner)
-        to = {"meeting": interest.meeting, "session": interest.session}
-        log_info("listening", **to, peer=peer, owner=owner)
-        try:
-            ending = await listener.run(self._hub, interest, grant.after)
-        finally:
-            del self._listeners[listener]
-            self._admission.leave_listener(owner)
-        if ending.fault is not None:
-            log_fault(ending.fault, **to, peer=peer)
-            self._metrics.fault()
-            await send_apology(socket)
-        if ending.code == 1013:
-            self._metrics.lost_listener()
-        log_info("left", **to, peer=peer, owner=owner, code=ending.code, reason=ending.why)
-        await close_socket(socket, ending)
-
-    def disconnect(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
-        """Let those go who may stay no more."""
-        for listener, principal in list(self._listeners.items()):
-            if not may_stay(principal):
-                listener.end(ending)
-
-    def disconnect_all(self) -> None:
-        """Tell everybody that the server is going away."""
-        for listener in list(self._listeners):
-            listener.end(Ending(1001, "the server is going away"))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["COMPACT_EVIDENCE", "ERROR_CODES", "FUSED_EVIDENCE", "READY_EVIDENCE", "RULES_EVIDENCE"]
+__all__ = [
+    "COMPACT_EVIDENCE",
+    "ERROR_CODES",
+    "FINAL_EVIDENCE",
+    "FUSED_EVIDENCE",
+    "READY_EVIDENCE",
+    "RULES_EVIDENCE",
+]
 
 ERROR_CODES = {
     "audio_too_big": "sound is too long to be put into the page of `streamser report`",
@@ -75,6 +82,14 @@ ERROR_CODES = {
     "wrong_origin": "a page of another site may not connect",
 }
 """Every value of `error.code`, in alphabetical order, with what it says."""
+
+FINAL_EVIDENCE = {
+    "speech_rate": ("syllables/s", "how fast it is spoken, pauses included, by the sound alone"),
+    "pause_share": ("0 to 1", "share of the time in pauses of 0.2 s or more"),
+    "longest_pause_s": ("s", "the longest of them; 0: there is none"),
+    "overlap": ("0 to 1", "share in which two speak at once, where voices are told apart"),
+}
+"""Every key in the evidence of finals, whatever the model: unit or range, and meaning."""
 
 RULES_EVIDENCE = {
     "voiced_seconds": ("s", "voiced sound; below 0.3 s arousal is not judged"),
