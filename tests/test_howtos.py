@@ -23,6 +23,7 @@ MANUALS = (
     "listen.md",
     "settings.md",
     "server.md",
+    "agents.md",
     "exports.md",
     "report.md",
     "loopback.md",

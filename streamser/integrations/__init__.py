@@ -1,0 +1,1 @@
+"""Emotion where agents are built: a module for each framework, which alone imports it."""
