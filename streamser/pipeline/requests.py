@@ -21,7 +21,7 @@ class WordsRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``id`` is unique within the session. A ``droppable`` request may be left out under pressure; one
     that is ``refusable`` fails where too many wait already; a ``suspect``, over which models may
-    have been lost before, is run alone.
+    have been lost before, is run alone; one of the ``background`` when no other can be.
     """
 
     id: int
@@ -29,6 +29,7 @@ class WordsRequest(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     suspect: bool = False
+    background: bool = False
 
 
 class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
@@ -47,6 +48,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     suspect: bool = False
+    background: bool = False
     text: str | None = None
     certainty: float | None = None
     embed: bool = False

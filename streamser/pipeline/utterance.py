@@ -383,6 +383,7 @@ class RequestTracker:
             droppable=droppable,
             refusable=not self.config.patient,
             suspect=utterance.number in self.suspects,
+            background=self.config.background,
             text=None if words is None else words.text,
             certainty=None if words is None else words.confidence,
             embed=clip.final and self.config.guesses_speakers and not known,
@@ -401,6 +402,7 @@ class RequestTracker:
             droppable=droppable,
             refusable=refusable,
             suspect=utterance.number in self.suspects,
+            background=self.config.background,
         )
         self._send(utterance, request)
         return request

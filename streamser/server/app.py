@@ -48,11 +48,12 @@ from streamser.server.handshake import (
     tls_context,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub, Subscription
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html
-from streamser.server.rooms import LiveMeeting
+from streamser.server.rest.door import UploadDoor
 from streamser.server.sessions import SessionRegistry
 from streamser.server.stream import StreamResources, stream_settings
 from streamser.server.subscribers import SubscriberRegistry
@@ -124,6 +125,7 @@ class EmotionServer:
         self._subscribers = SubscriberRegistry(
             own, self._hub, self._admission, self.metrics, cluster=self._cluster
         )
+        self._uploads = UploadDoor(own, self._handshake, self._admission, self.metrics)
         self._kept: list[Retention] = []
         self._routes = Routes(
             self._admission,
@@ -133,6 +135,7 @@ class EmotionServer:
             self._live_meetings,
             self._is_whole,
             self._cluster_away,
+            self._uploads.read,
         )
         self._port = Port(
             own,
@@ -141,6 +144,7 @@ class EmotionServer:
             self.metrics,
             self._decide,
             self._attend,
+            self._uploads.serve,
             ping_s=options.ping_s,
             pong_s=options.pong_s,
         )
@@ -204,6 +208,7 @@ class EmotionServer:
             limits=limits,
             language=self._handshake.languages.usual(asr.language),
         )
+        self._uploads.resources = resources
         self._sessions = SessionRegistry(
             resources, self._hub, self._admission, self.metrics, self._cluster
         )
@@ -262,6 +267,7 @@ class EmotionServer:
                 self._tell(warning)
             gone = Ending(1008, "unauthorized")
             self._subscribers.disconnect(self._tokens.knows, gone)
+            self._uploads.disconnect(self._tokens.knows)
             if self._sessions is not None:
                 self._sessions.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
@@ -272,16 +278,19 @@ class EmotionServer:
         if self._sessions is not None:
             asked_s, usual_s = self.leave_s, self._settings.server.drain_s
             within_s = usual_s if asked_s is None else asked_s
-            if self._admission.streams and within_s:
+            if (self._admission.streams or self._uploads.uploads) and within_s:
                 self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sessions.wait_until_empty(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._sessions.wait_until_empty()
+                    await self._uploads.wait_until_empty()
 
     async def stop(self) -> None:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
         until = time.monotonic() + deadline
+        await self._uploads.stop()
         if self._sessions is not None:
             try:
                 await asyncio.wait_for(self._sessions.finish_all(), deadline)

@@ -36,8 +36,8 @@ from streamser.server.dialects.commands import (
     Refuse,
 )
 from streamser.server.handshake import ConnectRequest, ListenGrant, SendGrant
-from streamser.server.hub import Hub, Subscription
 from streamser.server.limits import MessagePace, Refusal
+from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.outgoing import (
     TOO_SLOW,
     EncodedEvent,

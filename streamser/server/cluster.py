@@ -25,9 +25,9 @@ from streamser.cluster.records import (
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.handshake import SendGrant
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission
-from streamser.server.rooms import LiveMeeting
+from streamser.server.meetings.hub import Hub
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.telemetry import log_fault
 from streamser.settings import Settings
 

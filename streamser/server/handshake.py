@@ -25,6 +25,7 @@ from streamser.server.dialects.commands import (
 )
 from streamser.server.dialects.deepgram import DeepgramDialect, parse_listen
 from streamser.server.dialects.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.server.dialects.oruk import ORUK, OrukDialect, PhraseSettings, phrase_stream
 from streamser.server.limits import Admission, Refusal
 from streamser.settings import ServerSettings
 from streamser.text import read_name
@@ -38,6 +39,7 @@ _BEARER: Final = re.compile(r"(?:bearer|token)\s+(\S+)", re.IGNORECASE)
 
 SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
 _SENDING: Final = ("/v1/realtime", "/v1/listen")
+REST: Final = ("/v1/audio/transcriptions", "/v1/models")
 _METRICS: Final = "/metrics"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
@@ -275,7 +277,7 @@ class Handshake:
         query = request.query
         try:
             if request.path in _SENDING:
-                decision = self._let_send(request.path, query, principal, request_id, now)
+                decision = self._let_send(request, query, principal, request_id, now)
             else:
                 decision = self._let_listen(query, principal)
         except ConfigError as error:
@@ -286,7 +288,7 @@ class Handshake:
 
     def authenticate(self, request: ConnectRequest) -> Principal | Refusal:
         """Say who calls, by name of the server, origin and token; or why they may not."""
-        if (stranger := self._check_origin(request)) is not None:
+        if (stranger := self.check_origin(request)) is not None:
             return stranger
         try:
             query = request.query
@@ -305,7 +307,8 @@ class Handshake:
                 message = f"the token of {principal.name!r} may not read the metrics"
                 return _forbidden(message).of(principal.name)
             return principal
-        role: Literal["send", "listen"] = "send" if request.path in _SENDING else "listen"
+        sends = request.path in _SENDING or request.path.startswith(REST)
+        role: Literal["send", "listen"] = "send" if sends else "listen"
         if role not in principal.roles:
             message = f"the token of {principal.name!r} may not {role}"
             return _forbidden(message).of(principal.name)
@@ -322,7 +325,7 @@ class Handshake:
 
     def _let_send(
         self,
-        path: str,
+        request: ConnectRequest,
         query: Mapping[str, list[str]],
         principal: Principal,
         request_id: str,
@@ -332,7 +335,7 @@ class Handshake:
             return stranger
         own = {"meeting": principal.meeting, "speaker": principal.speaker}
         query = {**query, **{key: [name] for key, name in own.items() if name is not None}}
-        if path == "/v1/listen":
+        if request.path == "/v1/listen":
             options = parse_listen(query, self._usual, self.languages)
             settings, meeting = parse_realtime(
                 {key: query[key] for key in ("speaker", "meeting") if key in query},
@@ -341,6 +344,10 @@ class Handshake:
             deepgram = DeepgramDialect(request_id, now, options)
             return SendGrant(principal, deepgram, settings, meeting, None, 0)
         settings, meeting = parse_realtime(query, self._usual, self.languages)
+        if ORUK in request.subprotocols:
+            usual = phrase_stream(settings, PhraseSettings(settings.language), self.languages)
+            oruk = OrukDialect(request_id, usual, self.languages)
+            return SendGrant(principal, oruk, usual, meeting, None, 0)
         secret, after, at_ms = None, 0, 0
         if query.get("stream"):
             secret = query["stream"][-1]
@@ -363,7 +370,8 @@ class Handshake:
             return Refusal(403, 4403, "wrong_host", message)
         return None
 
-    def _check_origin(self, request: ConnectRequest) -> Refusal | None:
+    def check_origin(self, request: ConnectRequest) -> Refusal | None:
+        """Return why a page may not ask here, or nobody by this name of the server, if so."""
         if (stranger := self.check_host(request)) is not None:
             return stranger
         origin = request.origin

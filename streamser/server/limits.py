@@ -159,7 +159,7 @@ class Admission:
             return _busy(
                 "too_many_sessions", f"all places for streams are taken ({settings.max_sessions})"
             )
-        most = self._share(settings.max_sessions)
+        most = self.share_of(settings.max_sessions)
         if self._streams[owner] >= most:
             message = f"the token {owner!r} has as many streams as it may ({most})"
             return _busy("too_many_sessions_of_token", message)
@@ -175,7 +175,7 @@ class Admission:
         if self.listeners >= self._settings.max_listeners:
             most = self._settings.max_listeners
             return _busy("too_many_listeners", f"all places for listeners are taken ({most})")
-        most = self._share(self._settings.max_listeners)
+        most = self.share_of(self._settings.max_listeners)
         if self._listeners[owner] >= most:
             message = f"the token {owner!r} has as many listeners as it may ({most})"
             return _busy("too_many_listeners_of_token", message)
@@ -205,7 +205,8 @@ class Admission:
         if not self._listeners[owner]:
             del self._listeners[owner]
 
-    def _share(self, places: int) -> int:
+    def share_of(self, places: int) -> int:
+        """Return how many of some places the tokens of one name may have."""
         return max(1, int(places * self._settings.token_share)) if self.shares else places
 
     def _unfit(self) -> Refusal | None:

@@ -17,8 +17,8 @@ from streamser.server.handshake import (
     refuse_to_expose,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, Refusal
+from streamser.server.meetings.hub import Hub
 from streamser.server.recorder import retention_html
 from streamser.server.subscribers import SubscriberRegistry
 from streamser.server.telemetry import Metrics

@@ -16,8 +16,8 @@ from streamser.server.clients import (
 from streamser.server.cluster import ClusterNode, Repeats, SharedStream
 from streamser.server.dialects.commands import Dialect
 from streamser.server.handshake import Principal, SendGrant, same_secret
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, BurstBudget, MessagePace
+from streamser.server.meetings.hub import Hub
 from streamser.server.outgoing import EncodedEvent, ReplayBuffer, encode_stamped
 from streamser.server.stream import LiveStream, StreamResources
 from streamser.server.telemetry import Metrics, log_fault, log_info

@@ -369,6 +369,7 @@ class LiveStream:
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,
+            background=asked.background,
             manual=asked.manual,
             speaker=asked.speaker,
             meeting=self._meeting,

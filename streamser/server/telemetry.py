@@ -215,6 +215,12 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._uploads = Counter(
+            "streamser_uploads",
+            "Files that were let in, by the HTTP status of the answer; 499: hung up before it.",
+            ["status"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
         )
@@ -305,6 +311,10 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def upload(self, status: int) -> None:
+        """Note what became of a file that was let in."""
+        self._uploads.labels(str(status)).inc()
 
     def late_final(self) -> None:
         """Note a final that was told too late."""

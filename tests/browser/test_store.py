@@ -26,8 +26,8 @@ from streamser.events import (
     TranscriptPartial,
 )
 from streamser.server.dialects.commands import Interest
-from streamser.server.hub import Hub, Subscription
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.text import why_distrusted
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, sounded
 from tests.export.script import Script

@@ -90,6 +90,14 @@ REALTIME = [
 
 _DEEPGRAM = ['{"type": "KeepAlive"}', '{"type": "Finalize"}', "\1abcd", '{"type": "CloseStream"}']
 
+_ORUK = [
+    json.dumps({"type": "session.update", "session": {
+        "model": "oruk-realtime", "language": "auto", "sample_rate": 16_000, "diarize": True,
+        "phrase_silence_ms": 600, "phrase_max_ms": 8000, "word_timestamps": False,
+    }}),
+    "\1abcd", _say("input_audio_buffer.append", audio="YWI="), _say("input_audio_buffer.commit"),
+]  # fmt: skip
+
 TARGETS = [
     [
         "/v1/realtime?speaker=Anna&meeting=Team%20A&rate=16000&encoding=s16le"
@@ -104,6 +112,8 @@ TARGETS = [
     ],
     ["/v1/listen?endpointing=false", "[::1]:8377", "https://example.com", "",
      "token, a-long-enough-token", *_DEEPGRAM],
+    ["/v1/realtime?model=oruk-realtime", "localhost:8377", "", "Bearer a-long-enough-token",
+     "oruk-realtime", *_ORUK],
     ["/v1/events?meeting=Team&types=error,streamser.marker&after=3&token=a-long-enough-token",
      "localhost", "null", "", "streamser.v1, streamser.token.a-long-enough-token"],
     ["/v1/events?all", "localhost", "", "", "openai-insecure-api-key.a-long-enough-token"],

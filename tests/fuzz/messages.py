@@ -34,7 +34,7 @@ from streamser.server.handshake import (
     Tokens,
 )
 from streamser.server.limits import Admission, Refusal
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
 from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text

@@ -43,8 +43,8 @@ from streamser.events import (
     Window,
     encode_event,
 )
-from streamser.server.finished import FinishedLog
-from streamser.server.meeting import MeetingEvent, MeetingMood
+from streamser.server.meetings.finished import FinishedLog
+from streamser.server.meetings.meeting import MeetingEvent, MeetingMood
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 from tests.server.recalled import recall, replay
 
