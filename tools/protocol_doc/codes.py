@@ -57,6 +57,7 @@ ERROR_CODES = {
     "output_failed": "`analyze -o` could not write its output",
     "overloaded": "too many utterances were waiting already, so this one was not analysed; or"
     " finals are late (`server.late_s`), and no stream is let in",
+    "redis_away": "the Redis of a cluster cannot be reached",
     "recording_failed": "`--record` could not write; the disk may be full",
     "replay": "a replay takes no sound: it only plays what was recorded",
     "request_timeout": "a request did not come in time",

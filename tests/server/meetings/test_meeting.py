@@ -48,7 +48,7 @@ from streamser.server.meetings.meeting import MeetingEvent, MeetingMood
 from streamser.taxonomy import CATEGORIES, UNSURE, Dimensions
 from tests.server.recalled import recall, replay
 
-DEMO = Path(__file__).parents[2] / "streamser" / "assets" / "demo.flac"
+DEMO = Path(__file__).parents[3] / "streamser" / "assets" / "demo.flac"
 
 Timed: TypeAlias = tuple[Event, int]
 
