@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-browser fuzz attack lint types docs bench bench-peers bench-speakers compact clean
+.PHONY: demo demo-web test test-slow test-peers test-cluster test-browser fuzz attack lint types docs bench bench-peers bench-speakers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -19,13 +19,17 @@ demo-web: $(DEMO)
 	$(BIN)/streamser demo --web
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not peers and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not peers and not browser and not cluster"
 
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-test-peers: $(DEV) $(foreach peer,openai livekit deepgram,$(PEERS)/$(peer)/.installed)
+test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram oruk pipecat,$(PEERS)/$(peer)/.installed)
 	$(BIN)/python -m pytest -m peers tests/peers
+
+# Needs redis-server and haproxy; under 3 minutes.
+test-cluster: $(DEV)
+	$(BIN)/python -m pytest -m cluster tests/cluster tests/tools/cluster
 
 # Needs node, npm and Chromium.
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from streamser.cgroup import SYSTEM, cpu_quota
 
 MARGIN: Final = 0.9
 """Share of the favourite's time that another may take at most to be preferred to it."""
@@ -21,9 +24,15 @@ def usable_cores() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else frozenset()
 
 
-def core_count() -> int:
-    """Return how many there are, 1 at least."""
-    return len(usable_cores()) or os.cpu_count() or 1
+def core_count(system: Path = SYSTEM) -> int:
+    """Return how many cores this process can keep busy, 1 at least.
+
+    A container's quota counts in whole cores: with one process more than it pays for, the kernel
+    stops all of them for the rest of each period. ``system`` is the folder that stands for ``/``.
+    """
+    there = len(usable_cores()) or os.cpu_count() or 1
+    quota = cpu_quota(system)
+    return there if quota is None else max(1, min(there, math.floor(quota)))
 
 
 def cpu_name() -> str:
@@ -199,7 +208,7 @@ _PACKAGES = (
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """Hold what a figure depends on; ``cores`` are those this process may use."""
+    """Hold what a figure depends on; ``cores`` are those this process can keep busy."""
 
     cpu: str
     cores: int

@@ -267,6 +267,13 @@ class ServerSettings(Section, frozen=True):
     late_s: Annotated[
         float, Meta(ge=0, description="While finals are so late no stream is let in. 0: however.")
     ] = 5.0
+    max_uploads: Annotated[int, Meta(ge=1, description="Uploaded files at the same time.")] = 4
+    max_upload_mib: Annotated[
+        int, Meta(ge=1, le=4096, description="Longest uploaded file, MiB.")
+    ] = 25
+    max_upload_s: Annotated[
+        float, Meta(gt=0, description="Longest sound of an uploaded file, s.")
+    ] = 3600.0
     max_message_kib: Annotated[
         int, Meta(ge=4, le=65_536, description="Longest message of a client, KiB.")
     ] = 2048
@@ -312,6 +319,33 @@ class ServerSettings(Section, frozen=True):
     ] = 600.0
 
 
+class ClusterSettings(Section, frozen=True):
+    """How servers that share meetings know of each other; without ``redis`` there is one."""
+
+    redis: Annotated[
+        str | None, Meta(description="Address of their Redis: redis://HOST:6379/0, or rediss://.")
+    ] = None
+    address: Annotated[
+        str | None,
+        Meta(description="How other servers reach this one: ws://HOST:8377 or wss://."),
+    ] = None
+    node: Annotated[
+        str, Meta(max_length=64, description="Name of this server; else that of its machine.")
+    ] = ""
+    prefix: Annotated[
+        str, Meta(min_length=1, max_length=64, description="With what keys in Redis begin.")
+    ] = "streamser"
+    ttl_s: Annotated[
+        float, Meta(ge=1, le=60, description="A server that says nothing for so long is gone.")
+    ] = 4.0
+    keep_s: Annotated[
+        int, Meta(ge=10, description="What was told of a meeting is kept there for so long.")
+    ] = 3600
+    keep_events: Annotated[
+        int, Meta(ge=100, description="Events of a meeting that are kept there, about.")
+    ] = 2000
+
+
 class Settings(Section, frozen=True):
     """Every setting of the program."""
 
@@ -326,3 +360,4 @@ class Settings(Section, frozen=True):
     speakers: SpeakersSettings = SpeakersSettings()
     worker: WorkerSettings = WorkerSettings()
     server: ServerSettings = ServerSettings()
+    cluster: ClusterSettings = ClusterSettings()

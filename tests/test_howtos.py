@@ -23,6 +23,9 @@ MANUALS = (
     "listen.md",
     "settings.md",
     "server.md",
+    "meeting-bots.md",
+    "mcp.md",
+    "agents.md",
     "exports.md",
     "report.md",
     "loopback.md",
@@ -83,6 +86,34 @@ def test_the_index_leads_to_every_document() -> None:
     """Nothing is written that nobody finds."""
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\(([a-z-]+\.md)", index)) == set(PAGES) - {"README.md"}
+
+
+def test_programs_that_read_documents_are_led_to_each_with_a_line_about_it() -> None:
+    """``llms.txt``: a title, what it is, links by section (llmstxt.org); all lead somewhere."""
+    title, empty, summary, *rest = (ROOT / "llms.txt").read_text("utf-8").splitlines()
+    assert (title, empty, summary[:2]) == ("# streamser", "", "> ")
+    listed = [line for line in rest if line.startswith("- ")]
+    parts = [re.fullmatch(r"- \[([^]]+)\]\(([^)#]+)\): (\S.+)", line) for line in listed]
+    assert all(parts), [line for line, part in zip(listed, parts, strict=True) if part is None]
+    names = [part[2] for part in parts if part is not None]
+    assert len(names) == len(set(names))
+    assert {f"docs/{page}" for page in PAGES} <= set(names)
+    for name in names:
+        assert (ROOT / name).is_file(), name
+
+
+def test_what_is_said_beside_others_is_what_the_readme_says() -> None:
+    """The figures of our own; each source that is named is listed, and each listed is named."""
+    text = (DOCS / "compared.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| streamser \| (UAR .*?) \|", text, re.M)
+    figures = re.findall(r"\.\d{3}", row)
+    assert len(figures) == 3
+    assert all(re.search(rf"\| {re.escape(figure)} \[", readme) for figure in figures)
+    claims, sources = text.split("## Sources")
+    listed = set(re.findall(r"^- \[([A-Z]\d)\]", sources, re.M))
+    named = set(re.findall(r"\b([HOP]\d)\b", claims))
+    assert named == listed
 
 
 def test_every_preset_is_in_the_tables_and_no_other() -> None:

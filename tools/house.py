@@ -44,9 +44,11 @@ FLOORS: Mapping[str, int] = {
     "report": 6,
     "hosting": 6,
     "replay": 7,
+    "cluster": 7,
     "training": 7,
     "api": 8,
     "client": 8,
+    "integrations": 8,
     "server": 8,
     "cli": 9,
 }

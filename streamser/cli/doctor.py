@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from streamser.cli.console import coloured, print_json, tell
+from streamser.cgroup import cpu_quota, memory_limit
+from streamser.cli.console import coloured, counted, print_json, tell
 from streamser.cli.demo import demo_recording
 from streamser.errors import AudioError, ModelError, StreamserError
 from streamser.machine import core_count
@@ -150,12 +151,13 @@ def _python(group: str, name: str) -> Iterator[Check]:
 
 
 def _processor(group: str, name: str) -> Iterator[Check]:
-    usable = core_count()
+    quota = cpu_quota()
+    limited = "" if quota is None else f" (the container's quota: {quota:.3g})"
     yield Check(
         group=group,
         name=name,
         status="works",
-        found=f"{usable or 1} cores for us, {platform.machine() or 'unknown'}",
+        found=f"{counted(core_count(), 'core')} for us{limited}, {platform.machine() or 'unknown'}",
     )
 
 
@@ -177,6 +179,14 @@ def _memory(group: str, name: str) -> Iterator[Check]:
 
 
 def _memory_bytes() -> tuple[int | None, int | None]:
+    total, free = _machine_memory()
+    limit = memory_limit()
+    if limit is None or total is None or limit[0] >= total:
+        return total, free
+    return limit[0], limit[1] if free is None else min(free, limit[1])
+
+
+def _machine_memory() -> tuple[int | None, int | None]:
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             table = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from streamser import __version__
 from streamser.cli.analyze import analyze
+from streamser.cli.cluster import cluster_app
 from streamser.cli.config import config_app
 from streamser.cli.console import BROKEN_PIPE, INTERRUPTED, Stopped, complain, mend_streams, mute
 from streamser.cli.corpus import app as corpus_app
@@ -21,6 +22,7 @@ from streamser.cli.evaluate import crossval, evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen
+from streamser.cli.mcp import mcp
 from streamser.cli.models import app as models_app
 from streamser.cli.replay import replay
 from streamser.cli.report import report
@@ -129,6 +131,7 @@ app.command()(report)
 app.command()(replay)
 app.command()(forget)
 app.command()(demo)
+app.command()(mcp)
 app.command()(devices)
 app.command()(doctor)
 app.command()(evaluate)
@@ -137,6 +140,7 @@ app.command()(crossval)
 app.add_typer(models_app, name="models")
 app.add_typer(config_app, name="config")
 app.add_typer(corpus_app, name="corpus")
+app.add_typer(cluster_app, name="cluster")
 
 
 def main() -> None:

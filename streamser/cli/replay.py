@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from streamser.cli.view_state import PlaybackView, ViewState
     from streamser.export.replay import Playback, Playlist
-    from streamser.server.app import ReplayServer
+    from streamser.server.replay import ReplayServer
     from streamser.settings import Settings
 
 _FRAME_S = 0.1
@@ -203,7 +203,7 @@ def serve_replay(settings: Settings, score: Playlist, speed: float, source: str)
 async def _serve(settings: Settings, score: Playlist, speed: float, source: str) -> None:
     import asyncio
 
-    from streamser.server.app import ReplayServer
+    from streamser.server.replay import ReplayServer
 
     asked, wish = asyncio.Event(), EndRequest()
 

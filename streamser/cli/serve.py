@@ -109,18 +109,27 @@ def serve(
             help="Processes that host streams with their models; auto: one a core. [auto]",
         ),
     ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option("--redis", metavar="URL", help="Be one of several servers; their Redis."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="URL", help="How the other servers reach this one."),
+    ] = None,
     sink: SinkNames = None,
     log_format: LogAs = LogFormat.TEXT,
 ) -> None:
     """Serve live streams and listeners on one port, with a page for meetings.
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
-    (Deepgram's); listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still
-    analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones in;
-    SIGHUP has tokens and certificate read anew. No sound is stored; what is told only with
-    --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is
-    over; where some of that is lost, the exit code is 1. The page says so before anybody's
-    microphone opens, and what server.purpose, server.responsible and server.contact are set to.
+    (Deepgram's), that of meeting bots to /v1/ingest/attendee or /v1/ingest/recall; listen at
+    /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still analysed and told. SIGTERM
+    first lets streams go on for server.drain_s, and no new ones in; SIGHUP has tokens and
+    certificate read anew. No sound is stored; what is told only with --export, as
+    DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over; where some
+    of that is lost, the exit code is 1. The page says so before anybody's microphone opens, and
+    what server.purpose, server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
@@ -137,6 +146,8 @@ def serve(
             "server.tls_key": tls_key,
             "server.origins": origins,
             "server.insecure": True if insecure else None,
+            "cluster.redis": redis,
+            "cluster.address": address,
             **speakers_flag(told_apart),
             "worker.processes": None if workers is None else _read_workers(workers),
         }
@@ -285,7 +296,8 @@ async def _serve(
     on_signal("SIGINT", partial(stop, drain=False))
     on_signal("SIGTERM", partial(stop, drain=True))
     await server.start()
-    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait())}
+    leaving = asyncio.ensure_future(server.leave_asked.wait())
+    tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(asked.wait()), leaving}
     loading = asyncio.create_task(server.load())
     if prune is not None:
         tasks.add(asyncio.create_task(prune()))
@@ -304,7 +316,7 @@ async def _serve(
         for task in (loading, *tasks):
             task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        if patient:
+        if patient or server.leave_asked.is_set():
             await server.drain()
         if serving:
             tell("Ending: what was said is still told.")

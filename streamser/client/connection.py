@@ -36,6 +36,8 @@ _PONG_S = 20.0
 _MESSAGES_AHEAD = 64
 _MESSAGE_BYTES = 4 * 1024 * 1024
 _TOO_BIG = 1009
+_ENDED = 4408
+"""The server's limits are reached; its reason is one of its codes."""
 _WRITE_BYTES = 65_536
 """What may wait in this process to be written; the system's own buffers come after."""
 
@@ -350,7 +352,8 @@ def judge_close(
         return ServerError(f"{server}: {_WITHDRAWN}", code=reason)
     advice = _CLOSE_ADVICE.get(code, f"the server closed the connection with code {code}")
     detail = said.message if said is not None else f"{advice} ({reason})" if reason else advice
-    return ServerError(f"{server}: {detail}", code=said.code if said is not None else None)
+    ended = reason if code == _ENDED else None
+    return ServerError(f"{server}: {detail}", code=said.code if said is not None else ended or None)
 
 
 def _passing(code: int) -> str:

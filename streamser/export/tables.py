@@ -8,11 +8,14 @@ from typing import Final, TypeAlias
 
 from streamser.errors import StreamserError
 from streamser.export.records import Recording, SessionRecord, UtteranceRecord, sound_of
+from streamser.export.timeline import turns_of
 from streamser.taxonomy import DIMENSIONS, UNSURE
 from streamser.text import as_text, flat
 
 Cell: TypeAlias = str | float | None
 _Key: TypeAlias = tuple[str, str, str]
+TEMPO: Final = ("speech_rate", "pause_share", "longest_pause_s")
+"""What the evidence of a final says of how fast it is spoken."""
 _INDEX: Final = ("file", "start", "end")
 
 
@@ -35,18 +38,21 @@ def columns_of(recording: Recording) -> tuple[str, ...]:
         "language",
         "lag_ms",
         "problem",
+        *TEMPO,
     )
 
 
 def rows_of(recording: Recording) -> Iterator[tuple[Cell, ...]]:
     """Yield a row an utterance, session by session; times in s of the session's audio.
 
+    Where several speak in one, a row each.
     ``None``: not known, or not measured. One that could not be analysed, or that the events
     end before, has its ``problem``.
     """
     for session in recording.sessions:
         for utterance in session.utterances:
-            yield _row(recording.categories, session, utterance)
+            for turn in turns_of(utterance):
+                yield _row(recording.categories, session, turn)
 
 
 def to_csv(recording: Recording) -> str:
@@ -84,6 +90,7 @@ def _row(
         utterance.language,
         utterance.lag_ms,
         utterance.problem,
+        *(None if emotion is None else emotion.evidence.get(name) for name in TEMPO),
     )
 
 
@@ -137,7 +144,7 @@ def _segments(recording: Recording) -> Iterator[tuple[_Key, UtteranceRecord]]:
         file = sound_of(session) or f"{session.session_id}.wav"
         # It stays the name of the same file, which an apostrophe would not leave it.
         file = file if as_text(file) == file else f"./{file}"
-        for utterance in session.utterances:
+        for utterance in (turn for each in session.utterances for turn in turns_of(each)):
             key = (file, _time(utterance.start_ms), _time(utterance.end_ms))
             if key in seen:
                 raise StreamserError(

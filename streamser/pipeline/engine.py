@@ -13,6 +13,7 @@ import numpy as np
 
 from streamser.audio.clip import SAMPLE_RATE, Clip, Samples
 from streamser.emotion.model import EmotionModel, Segment, SpeakerModel
+from streamser.emotion.tempo import measure_tempo
 from streamser.errors import ModelError, StreamserError, first_line
 from streamser.pipeline.requests import (
     EmotionRequest,
@@ -226,9 +227,10 @@ class Engine:
             )
         finally:
             self._spend(judging_s=time.perf_counter() - began)
+        tempos = [measure_tempo(each.clip.samples) if each.tempo else None for each in requests]
         # Last, as it cannot fail: what fails before is done again, item by item.
         voices, overlaps = self._embed(requests), self._overlaps(requests)
-        return [Observed(*each) for each in zip(found, voices, overlaps, strict=True)]
+        return [Observed(*each) for each in zip(found, voices, overlaps, tempos, strict=True)]
 
     def _embed(self, requests: Sequence[EmotionRequest]) -> list[tuple[VoiceWindow, ...] | None]:
         """Describe the voices in the windows of clips; ``None`` where nobody asked."""

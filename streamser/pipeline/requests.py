@@ -10,6 +10,7 @@ import msgspec
 from streamser.audio.clip import Clip, Samples
 from streamser.emotion.frontend import HOP
 from streamser.emotion.model import Features, Place
+from streamser.emotion.tempo import Tempo
 from streamser.errors import StreamserError
 from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.transcriber import Transcript
@@ -20,7 +21,7 @@ class WordsRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``id`` is unique within the session. A ``droppable`` request may be left out under pressure; one
     that is ``refusable`` fails where too many wait already; a ``suspect``, over which models may
-    have been lost before, is run alone.
+    have been lost before, is run alone; one of the ``background`` when no other can be.
     """
 
     id: int
@@ -28,6 +29,7 @@ class WordsRequest(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     suspect: bool = False
+    background: bool = False
 
 
 class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
@@ -35,7 +37,9 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
 
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
-    With ``embed`` what the voices sound like is asked for, too. The rest is as in ``WordsRequest``.
+    With ``embed`` what the voices sound like is asked for, too, with ``tempo`` how fast the whole
+    clip is spoken. A ``part`` is of an utterance that is over: nothing is kept for it, which would
+    take the place of what is kept for one that goes on. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -44,9 +48,12 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     droppable: bool
     refusable: bool = True
     suspect: bool = False
+    background: bool = False
     text: str | None = None
     certainty: float | None = None
     embed: bool = False
+    part: bool = False
+    tempo: bool = False
 
     @property
     def heard_from(self) -> int:
@@ -64,12 +71,14 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
         return self.clip.samples[self.heard_from - self.clip.start :]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Place | None:
         """Return where what is heard is from; it grows until the utterance is over.
 
         The voice of a final may be left out, and is its whole reading where there are no words.
         """
         clip = self.clip
+        if self.part:
+            return None
         return Place(clip.session_id, clip.utterance, self.heard_from, growing=not clip.final)
 
 
@@ -91,12 +100,14 @@ class Observed(msgspec.Struct, frozen=True, eq=False):
     """Hold what an emotion model found in a clip, for a model of its speaker to judge.
 
     ``voices`` are those of its windows that could be described; ``None``: nobody asked for them.
-    ``overlap`` is the share of the clip in which two speak at once, [0, 1].
+    ``overlap`` is the share of the clip in which two speak at once, [0, 1], ``tempo`` how fast it
+    is spoken, where that was asked for and it is long enough to say.
     """
 
     features: Features
     voices: tuple[VoiceWindow, ...] | None = None
     overlap: float = 0.0
+    tempo: Tempo | None = None
 
 
 class Fault(msgspec.Struct, frozen=True):

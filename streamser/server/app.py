@@ -1,4 +1,4 @@
-"""The server, live or of a recording: one port, from its first connection to the last final."""
+"""The server: one port, from its first connection to the last final."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import ssl
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
+from streamser.cluster.tunnel import carry, is_carried
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
-from streamser.export.replay import Playback, Playlist
 from streamser.hosting.hosted import LocalHost, run_beside
 from streamser.hosting.pool import WorkerProcesses, useful_workers
 from streamser.hosting.records import SessionHost
@@ -33,39 +33,36 @@ from streamser.server.clients import (
     close_socket,
     turn_away,
 )
+from streamser.server.cluster import Arrival, ClusterNode
 from streamser.server.dialects.commands import Interest, LanguageSupport
+from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     SendGrant,
     Tokens,
-    read_origins,
     read_tokens,
-    refuse_to_expose,
-    tls_context,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub, Subscription
+from streamser.server.ingest.connection import NAMELESS, BotRegistry
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html
-from streamser.server.sessions import SessionRegistry, SubscriberRegistry
+from streamser.server.rest.door import UploadDoor
+from streamser.server.sessions import SessionRegistry
 from streamser.server.stream import StreamResources, stream_settings
-from streamser.server.telemetry import Metrics
+from streamser.server.subscribers import SubscriberRegistry
+from streamser.server.telemetry import Metrics, log_info
 from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings, Settings
 
 _READ_S: Final = 10.0
-
-_AT_ONCE: Final = 64
-"""Events that are told before the listeners' connections get their turn."""
-_TOLD_EACH: Final = 4
-"""At most that many events are told for one of the recording: itself, moods and shifts."""
-_NO_STREAMS: Final = Refusal(
-    403, 1008, "replay", "a recording is played here: you can watch, but not take part"
-)
 
 
 class ServerOptions(msgspec.Struct, frozen=True, eq=False):
@@ -99,7 +96,7 @@ class EmotionServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._reloading = asyncio.Lock()
         self._reloads: set[asyncio.Task[None]] = set()
-        self._tokens, self._tls = _read_secrets(own)
+        self._tokens, self._tls = read_secrets(own)
         refuse_to_expose(own, self._tokens, self._tls)
         for warning in (shared_file(own.token_file), short_of_files(own), short_of_history(own)):
             if warning is not None:
@@ -116,18 +113,31 @@ class EmotionServer:
             settings.mood.time_constant_s,
             int(time.time() * 1000),
         )
-        _follow(self.metrics, self._admission, hub, self._is_whole)
-        self._handshake = _handshake(settings, self._tokens, self._admission)
+        self.leave_asked = asyncio.Event()
+        """Set once the cluster has asked this server to leave, within ``leave_s``."""
+        self.leave_s: float | None = None
+        self._cluster: ClusterNode | None = None
+        if settings.cluster.redis is not None:
+            hub.join_cluster(time.time() - time.monotonic())
+            self._cluster = ClusterNode(settings, hub, self._admission, self._on_leave_asked)
+        follow_server(self.metrics, self._admission, hub, self._is_whole)
+        self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
-        self._subscribers = SubscriberRegistry(own, self._hub, self._admission, self.metrics)
+        self._bots: BotRegistry | None = None
+        self._subscribers = SubscriberRegistry(
+            own, self._hub, self._admission, self.metrics, cluster=self._cluster
+        )
+        self._uploads = UploadDoor(own, self._handshake, self._admission, self.metrics)
         self._kept: list[Retention] = []
         self._routes = Routes(
             self._admission,
             self.metrics,
             self._handshake,
             retention_html(own, ()),
-            lambda: hub.live_meetings(time.monotonic()),
+            self._live_meetings,
             self._is_whole,
+            self._cluster_away,
+            self._uploads.read,
         )
         self._port = Port(
             own,
@@ -136,6 +146,7 @@ class EmotionServer:
             self.metrics,
             self._decide,
             self._attend,
+            self._uploads.serve,
             ping_s=options.ping_s,
             pong_s=options.pong_s,
         )
@@ -173,6 +184,8 @@ class EmotionServer:
         """Open the port; streams are refused until ``load`` is done. Raises ``ConfigError``."""
         self._loop = asyncio.get_running_loop()
         await self._port.open()
+        if self._cluster is not None:
+            await self._cluster.member.start()
 
     async def load(self) -> ModelNames:
         """Load the models and let streams in; raises ``ModelError`` where one cannot be had."""
@@ -197,7 +210,11 @@ class EmotionServer:
             limits=limits,
             language=self._handshake.languages.usual(asr.language),
         )
-        self._sessions = SessionRegistry(resources, self._hub, self._admission, self.metrics)
+        self._uploads.resources = resources
+        self._sessions = SessionRegistry(
+            resources, self._hub, self._admission, self.metrics, self._cluster
+        )
+        self._bots = BotRegistry(self._sessions, self._admission, self._refuse, self.metrics)
         self._admission.gives_way = self._sessions.gives_way
         self._admission.has_models = lambda: self._host.is_ready
         self._admission.waiting_s = lambda: self._host.load().oldest_final_s
@@ -231,7 +248,7 @@ class EmotionServer:
             return
         async with self._reloading:
             try:
-                reading = run_beside(partial(_read_secrets, own), "streamser-reloading")
+                reading = run_beside(partial(read_secrets, own), "streamser-reloading")
                 # A pipe, or a disk that hangs, must not keep the next time from being better.
                 async with asyncio.timeout(_READ_S):
                     tokens, tls = await reading
@@ -253,25 +270,31 @@ class EmotionServer:
                 self._tell(warning)
             gone = Ending(1008, "unauthorized")
             self._subscribers.disconnect(self._tokens.knows, gone)
-            if self._sessions is not None:
+            self._uploads.disconnect(self._tokens.knows)
+            if self._sessions is not None and self._bots is not None:
                 self._sessions.disconnect(self._tokens.knows, gone)
+                self._bots.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
         """Take no stream more in, and let those there are end by themselves, for a while."""
         self._admission.draining = True
         if self._sessions is not None:
-            within_s = self._settings.server.drain_s
-            if self._admission.streams and within_s:
+            asked_s, usual_s = self.leave_s, self._settings.server.drain_s
+            within_s = usual_s if asked_s is None else asked_s
+            if (self._admission.streams or self._uploads.uploads) and within_s:
                 self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sessions.wait_until_empty(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._sessions.wait_until_empty()
+                    await self._uploads.wait_until_empty()
 
     async def stop(self) -> None:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
         until = time.monotonic() + deadline
+        await self._uploads.stop()
         if self._sessions is not None:
             try:
                 await asyncio.wait_for(self._sessions.finish_all(), deadline)
@@ -281,6 +304,11 @@ class EmotionServer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
         self._subscribers.disconnect_all()
+        if self._bots is not None:
+            self._bots.disconnect(lambda _: False, Ending(1001, "the server is going away"))
+        if self._cluster is not None:
+            # Before the port is closed: clients that come back find what was told.
+            await self._cluster.member.stop()
         if self._sessions is not None:
             # A connection waits for its stream, and the port for its connections.
             self._sessions.abandon_all()
@@ -295,18 +323,33 @@ class EmotionServer:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._host.close(within_s), within_s + CLOSE_S)
 
+    def _on_leave_asked(self, within_s: float) -> None:
+        self.leave_s = within_s
+        self.leave_asked.set()
+
+    def _live_meetings(self) -> list[LiveMeeting]:
+        here = list(self._hub.live_meetings(time.monotonic()))
+        return here if self._cluster is None else here + self._cluster.meetings_elsewhere()
+
+    def _cluster_away(self) -> bool:
+        return self._cluster is not None and self._cluster.member.away is not None
+
     def _is_whole(self) -> bool:
         return all(is_whole() for is_whole in self._wholes)
 
     def _decide(self, request: ConnectRequest) -> Decision:
-        decision = _decide(self._handshake, request)
-        if isinstance(decision, SendGrant) and (
-            self._sessions is None or self._sessions.find(decision) is None
-        ):
-            owner = decision.principal.name
+        decision = decide(self._handshake, request)
+        if isinstance(decision, Refusal | ListenGrant):
+            return decision
+        owner, refusal = decision.principal.name, None
+        if self._sessions is None or self._bots is None:
+            refusal = self._admission.refuse_unready()
+        elif isinstance(decision, IngestGrant):
+            nameless = self._cluster is not None and decision.meeting is None
+            refusal = NAMELESS if nameless else self._bots.refuse_bot(owner)
+        elif self._sessions.find(decision) is None:
             refusal = self._refuse(owner)
-            return decision if refusal is None else refusal.of(owner)
-        return decision
+        return decision if refusal is None else refusal.of(owner)
 
     def _refuse(self, owner: str) -> Refusal | None:
         """Say why there is no room for a stream, also where one that waits gives way."""
@@ -316,20 +359,42 @@ class EmotionServer:
             refusal = self._admission.refuse_stream(owner)
         return refusal
 
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         if not self._tokens.knows(decision.principal):
             # Read anew while it was at the door.
             gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
             self.metrics.refused(gone.code)
             await turn_away(socket, gone)
-        elif isinstance(decision, SendGrant):
-            await self._serve_stream(socket, decision)
-        else:
+        elif isinstance(decision, ListenGrant):
             await self._subscribers.serve(socket, decision)
+        else:
+            await self._serve_sender(socket, decision)
 
-    async def _serve_stream(self, socket: ClientSocket, decision: SendGrant) -> None:
-        sessions = self._sessions
+    async def _serve_sender(self, socket: ClientSocket, decision: SendGrant | IngestGrant) -> None:
+        sessions, node = self._sessions, self._cluster
         assert sessions is not None, "nobody is let in before the models are loaded"
+        known = isinstance(decision, SendGrant) and sessions.find(decision) is not None
+        if node is None or known:
+            await self._serve_here(socket, decision, Arrival())
+            return
+        with node.attending(decision.meeting):
+            arrival = await node.arrive(decision, carried=is_carried(socket))
+            if arrival.home is None:
+                await self._serve_here(socket, decision, arrival)
+                return
+            log_info("carried", to=arrival.home.name, meeting=decision.meeting)
+            code, why = await carry(socket, arrival.home.address, node.member.name)
+            await close_socket(socket, Ending(code, why))
+
+    async def _serve_here(
+        self, socket: ClientSocket, decision: SendGrant | IngestGrant, arrival: Arrival
+    ) -> None:
+        sessions, bots = self._sessions, self._bots
+        assert sessions is not None, "nobody is let in before the models are loaded"
+        assert bots is not None, "they come with the sessions"
+        if isinstance(decision, IngestGrant):
+            await bots.serve(socket, decision)
+            return
         own = self._settings.server
         limits = StreamLimits(own.idle_s, own.session_s, own.backlog_events)
         session = sessions.find(decision)
@@ -344,7 +409,7 @@ class EmotionServer:
         connection = StreamConnection(socket, dialect, limits, self.metrics)
         if session is None:
             try:
-                session = sessions.open(decision, connection)
+                session = sessions.open(decision, connection, arrival.state)
             except Exception:
                 await connection.drop()
                 raise
@@ -360,86 +425,8 @@ class EmotionServer:
         await close_socket(socket, ending)
 
 
-class ReplayServer:
-    """Serve a score on one port: the page, and what listeners of a live server hear.
-
-    The hub goes by the recording's clock, so moods are those that were told live. No models are
-    loaded. ``now`` and ``sleep`` are the time that it is played by. Raises ``ConfigError`` as
-    ``EmotionServer`` does.
-    """
-
-    def __init__(
-        self,
-        settings: Settings,
-        score: Playlist,
-        speed: float,
-        now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    ) -> None:
-        own = settings.server
-        tokens, tls = _read_secrets(own)
-        refuse_to_expose(own, tokens, tls)
-        self._now = now
-        self._sleep = sleep
-        self._playback = playback = Playback(score, speed)
-        admission, metrics = Admission(own), Metrics()
-        admission.ready = True
-        admission.shares = tokens.owners > 1
-        self._hub = hub = Hub(
-            # Who comes late sees it from its beginning, with what is told of the meeting.
-            max(own.replay_events, _TOLD_EACH * len(score.cues)),
-            own.meeting_keep_s,
-            settings.mood.time_constant_s,
-            int(time.time() * 1000),
-            playback=speed,
-        )
-        _follow(metrics, admission, hub, lambda: True)
-        self._handshake = _handshake(settings, tokens, admission)
-        self._subscribers = SubscriberRegistry(
-            own, hub, admission, metrics, lambda: playback.at_ms / 1000.0
-        )
-        routes = Routes(
-            admission,
-            metrics,
-            self._handshake,
-            retention_html(own, ()),
-            lambda: hub.live_meetings(playback.at_ms / 1000.0),
-        )
-        self._port = Port(own, tls, routes, metrics, self._decide, self._attend)
-
-    @property
-    def url(self) -> str:
-        """Return the address of the page, with the port that was found."""
-        return self._port.url
-
-    async def start(self) -> None:
-        """Open the port; raises ``ConfigError``."""
-        await self._port.open()
-
-    async def play(self) -> None:
-        """Tell everything in its time; then the state stays for whoever still comes."""
-        began, playback = self._now(), self._playback
-        while not playback.is_over:
-            for cue in playback.advance(self._now() - began, _AT_ONCE):
-                self._hub.publish(cue.event, cue.at_ms / 1000.0)
-            if not playback.is_over:
-                await self._sleep(playback.wait_s(self._now() - began))
-
-    async def stop(self) -> None:
-        """Send everybody home, and close the port."""
-        self._subscribers.disconnect_all()
-        await self._port.close()
-
-    def _decide(self, request: ConnectRequest) -> Decision:
-        decision = _decide(self._handshake, request)
-        return _NO_STREAMS if isinstance(decision, SendGrant) else decision
-
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
-        assert isinstance(decision, ListenGrant), "nobody is let in to send"
-        await self._subscribers.serve(socket, decision)
-
-
-def _read_secrets(own: ServerSettings) -> tuple[Tokens, ssl.SSLContext | None]:
+def read_secrets(own: ServerSettings) -> tuple[Tokens, ssl.SSLContext | None]:
+    """Read tokens and certificate; raises ``ConfigError``."""
     return read_tokens(own.token_file, os.environ), tls_context(own.tls_cert, own.tls_key)
 
 
@@ -466,7 +453,10 @@ def _host(
     return WorkerProcesses(settings, size, tell, metrics.batch)
 
 
-def _follow(metrics: Metrics, admission: Admission, hub: Hub, is_whole: Callable[[], bool]) -> None:
+def follow_server(
+    metrics: Metrics, admission: Admission, hub: Hub, is_whole: Callable[[], bool]
+) -> None:
+    """Let metrics tell who is there, and what is kept."""
     metrics.follow(
         streams=lambda: admission.streams,
         listeners=lambda: admission.listeners,
@@ -477,7 +467,8 @@ def _follow(metrics: Metrics, admission: Admission, hub: Hub, is_whole: Callable
     )
 
 
-def _handshake(settings: Settings, tokens: Tokens, admission: Admission) -> Handshake:
+def make_handshake(settings: Settings, tokens: Tokens, admission: Admission) -> Handshake:
+    """Return what decides who may come in."""
     own = settings.server
     origins, hosts = read_origins(own.origins)
     names = (own.host, *hosts)
@@ -485,5 +476,6 @@ def _handshake(settings: Settings, tokens: Tokens, admission: Admission) -> Hand
     return Handshake(tokens, admission, stream_settings(settings), origins, known)
 
 
-def _decide(handshake: Handshake, request: ConnectRequest) -> Decision:
+def decide(handshake: Handshake, request: ConnectRequest) -> Decision:
+    """Decide about a request, now."""
     return handshake.decide(request, str(uuid.uuid4()), datetime.now(UTC).isoformat())

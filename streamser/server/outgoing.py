@@ -66,7 +66,7 @@ class EncodedEvent(msgspec.Struct, frozen=True):
 
     ``session_id`` is empty where it belongs to none; ``clock_ms`` is its place in the audio;
     ``stamp`` is what the last of its body was made of, with the closing brace. After one that
-    ``ends`` its session no other of it comes.
+    ``ends`` its session no other of it comes. It is sent once ``held_by`` is set, if it is given.
     """
 
     session_id: str
@@ -76,6 +76,7 @@ class EncodedEvent(msgspec.Struct, frozen=True):
     bodies: tuple[bytes, ...]
     stamp: bytes = b"}"
     ends: bool = False
+    held_by: asyncio.Event | None = None
 
     @property
     def line(self) -> bytes:
@@ -217,6 +218,8 @@ class SendQueue:
             while True:
                 await self._filled.wait()
                 while len(self._backlog):
+                    if (held_by := self._backlog.held_by) is not None:
+                        await held_by.wait()
                     bodies = self._backlog.dequeue()
                     self._sent += 1
                     for body in bodies:
@@ -290,6 +293,11 @@ class Backlog:
         if event.ends:
             self._totals.pop(event.session_id, None)
         return fits
+
+    @property
+    def held_by(self) -> asyncio.Event | None:
+        """Return what the first event waits for."""
+        return self._waiting[0].held_by if self._waiting else None
 
     def dequeue(self) -> tuple[bytes, ...]:
         """Remove and return the messages of the first event; only where there is one."""

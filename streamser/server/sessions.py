@@ -1,4 +1,4 @@
-"""Streams and listeners from their beginning to their end, whatever their connections do."""
+"""Streams from their beginning to their end, whatever their connections do."""
 
 from __future__ import annotations
 
@@ -6,36 +6,66 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from typing import Protocol
 
 from streamser import events
-from streamser.server.clients import (
-    Ending,
-    ListenerConnection,
-    StreamConnection,
-    close_socket,
-    send_apology,
-    turn_away,
-)
+from streamser.cluster.records import StreamState
+from streamser.server.clients import Ending
+from streamser.server.cluster import ClusterNode, Repeats, SharedStream
 from streamser.server.dialects.commands import Dialect
-from streamser.server.handshake import ListenGrant, Principal, SendGrant, same_secret
-from streamser.server.hub import Hub
-from streamser.server.limits import Admission, BurstBudget, MessagePace, Refusal
-from streamser.server.outgoing import EncodedEvent, ReplayBuffer
+from streamser.server.handshake import Principal, SendGrant, same_secret
+from streamser.server.limits import Admission, BurstBudget, MessagePace
+from streamser.server.meetings.finished import SessionProgress
+from streamser.server.meetings.hub import Hub
+from streamser.server.outgoing import EncodedEvent, ReplayBuffer, encode_stamped
 from streamser.server.stream import LiveStream, StreamResources
-from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
-from streamser.server.transport import ClientSocket
-from streamser.settings import ServerSettings
+from streamser.server.telemetry import Metrics, log_fault, log_info
+
+
+class StreamEnd(Protocol):
+    """Be the other end of a stream: a client's connection, or what stands for one."""
+
+    @property
+    def peer(self) -> str | None:
+        """Return who sends the sound, as ``host:port``."""
+        ...
+
+    def send_event(self, event: events.Event, told: EncodedEvent | None = None) -> None:
+        """Tell it of an event; ``told`` is that as others are told of it, if they are."""
+        ...
+
+    def refuse(self, session_id: str, error: events.ErrorBody) -> None:
+        """Tell it what cannot be done."""
+        ...
+
+    def replay(self, encoded: list[EncodedEvent]) -> None:
+        """Tell it what it has missed."""
+        ...
+
+    def end(self, ending: Ending) -> None:
+        """Let it end."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Let it end at once, as something of ours has failed."""
+        ...
 
 
 class ManagedSession:
     """Keep a stream, what it speaks, and the connection that it has at the moment."""
 
-    def __init__(self, grant: SendGrant, session_id: str, registry: SessionRegistry) -> None:
+    def __init__(
+        self,
+        grant: SendGrant,
+        session_id: str,
+        registry: SessionRegistry,
+        repeats: Repeats | None = None,
+    ) -> None:
         self.owner = grant.principal.name
         self.principal = grant.principal
         self.secret = grant.secret
         self.dialect: Dialect = grant.dialect
-        self.connection: StreamConnection | None = None
+        self.connection: StreamEnd | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.failed = False
         self.has_place = True
@@ -44,7 +74,8 @@ class ManagedSession:
         self.meeting = grant.meeting
         self.peer: str | None = None
         self.reason = ""
-        self.progress = _Progress()
+        self.repeats = repeats
+        self.progress = SessionProgress()
         may_come_back = grant.secret is not None and registry.resources.limits.resume_s > 0
         self.replay_buffer = ReplayBuffer() if may_come_back else None
         self._registry = registry
@@ -63,7 +94,7 @@ class ManagedSession:
         encoded = self._registry.publish(self, event)
         late = self._registry.is_late(event, took_s)
         if self.connection is not None:
-            self.connection.send_event(event, encoded.line)
+            self.connection.send_event(event, encoded)
             if late:
                 self.connection.send_event(self.progress.late_notice(event))
 
@@ -91,69 +122,6 @@ class ManagedSession:
             self._registry.fail(self, error)
 
 
-class _Progress:
-    """Count what has been told of a session, should it be unable to say so itself."""
-
-    def __init__(self) -> None:
-        self._seq = self._utterances = self._completed = self._speech_ms = 0
-        self._lost = {"partials": 0, "audio": 0}
-        self._late = 0
-        self._starts: dict[str, int] = {}
-        self._over: dict[str, float] = {}
-
-    def count(self, event: events.Event, now: float) -> float | None:
-        """Count an event; return how long a final has taken since its utterance was over (s).
-
-        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
-        """
-        self._seq = event.seq
-        match event:
-            case events.SpeechStarted():
-                self._starts = {event.item_id: event.audio_start_ms}
-            case events.SpeechStopped():
-                start = self._starts.pop(event.item_id, event.audio_end_ms)
-                self._speech_ms += event.audio_end_ms - start
-            case events.Committed():
-                self._utterances += 1
-                self._over[event.item_id] = now
-            case events.EmotionCompleted():
-                self._completed += 1
-                return now - self._over.pop(event.item_id, now)
-            case events.TranscriptionFailed():
-                self._over.pop(event.item_id, None)
-            case events.Overload(kind="partials" | "audio"):
-                self._lost[event.kind] = event.total
-        return None
-
-    def late_notice(self, event: events.Event) -> events.Overload:
-        """Return what tells a client that this final of its stream came late."""
-        self._late += 1
-        return events.Overload(
-            event_id=f"event_{event.session_id}_{event.seq}_late",
-            session_id=event.session_id,
-            seq=event.seq,
-            kind="finals",
-            dropped=1,
-            total=self._late,
-            since_ms=event.clock_ms or 0,
-            reason="late",
-        )
-
-    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
-        """Return the last event: finals that were never told have failed."""
-        return events.SessionClosed(
-            event_id=f"event_{session_id}_{self._seq + 1}",
-            session_id=session_id,
-            seq=self._seq + 1,
-            audio_ms=audio_ms,
-            speech_ms=self._speech_ms,
-            utterances=self._utterances,
-            failed=self._utterances - self._completed,
-            partials_dropped=self._lost["partials"],
-            audio_dropped_ms=self._lost["audio"],
-        )
-
-
 class SessionRegistry:
     """Open streams, hold those whose clients have vanished, and give them back."""
 
@@ -163,8 +131,10 @@ class SessionRegistry:
         hub: Hub,
         admission: Admission,
         metrics: Metrics,
+        cluster: ClusterNode | None = None,
     ) -> None:
         self.resources = resources
+        self._cluster = cluster
         self._hub = hub
         self._admission = admission
         self._metrics = metrics
@@ -186,16 +156,31 @@ class SessionRegistry:
                 found = session
         return found
 
-    def open(self, grant: SendGrant, connection: StreamConnection) -> ManagedSession:
-        """Begin a stream."""
+    def open(
+        self,
+        grant: SendGrant,
+        connection: StreamEnd,
+        left: StreamState | None = None,
+    ) -> ManagedSession:
+        """Begin a stream; ``left`` is what a server that is gone has left of it."""
         self._hub.tidy(time.monotonic())
-        session = ManagedSession(grant, f"sess_{uuid.uuid4().hex[:12]}", self)
+        repeats = None if left is None else Repeats(left.told_ms - grant.at_ms)
+        session = ManagedSession(grant, f"sess_{uuid.uuid4().hex[:12]}", self, repeats)
         session.connection, session.peer = connection, connection.peer
         self._sessions.add(session)
         self._admission.enter_stream(session.owner)
         session.log("opened", owner=session.owner)
+        if self._cluster is not None:
+            shared = SharedStream(
+                grant.secret,
+                grant.at_ms,
+                session.stream.voice,
+                lambda: session.stream.asked.speaker,
+            )
+            self._cluster.share(session.stream.session_id, shared)
         try:
-            session.stream.open(self._hub.known_voice(grant.meeting, grant.asked.speaker))
+            voice = self._hub.known_voice(grant.meeting, grant.asked.speaker)
+            session.stream.open(voice or (None if left is None else left.voice))
         except Exception:
             session.connection, session.reason = None, "internal_error"
             self._drop(session)
@@ -208,9 +193,7 @@ class SessionRegistry:
         at_once = self._bursts.grant(owner, time.monotonic())
         return MessagePace(own.message_rate, own.message_burst, at_once)
 
-    def resume(
-        self, session: ManagedSession, grant: SendGrant, connection: StreamConnection
-    ) -> None:
+    def resume(self, session: ManagedSession, grant: SendGrant, connection: StreamEnd) -> None:
         """Let a stream go on with a new connection, telling it what it has missed."""
         if session.expiry is not None:
             session.expiry.cancel()
@@ -233,9 +216,7 @@ class SessionRegistry:
         except Exception as error:
             connection.fail(error)
 
-    def release(
-        self, session: ManagedSession, connection: StreamConnection, ending: Ending
-    ) -> None:
+    def release(self, session: ManagedSession, connection: StreamEnd, ending: Ending) -> None:
         """Take note that a connection has ended: hold its stream for a while, or finish it."""
         if session.connection is not connection:
             which = {"session": session.stream.session_id, "meeting": session.meeting}
@@ -345,7 +326,10 @@ class SessionRegistry:
                 voice = None
             if voice is not None:
                 self._hub.keep_voice(event.session_id, voice)
-        encoded = self._hub.publish(event, time.monotonic())
+        if session.repeats is not None and session.repeats.covers(event):
+            encoded = encode_stamped(event, 0, None, 0)
+        else:
+            encoded = self._hub.publish(event, time.monotonic())
         if session.replay_buffer is not None:
             session.replay_buffer.add(event, encoded)
         self._metrics.event(event)
@@ -406,69 +390,3 @@ class SessionRegistry:
         self._free_place(session)
         if session.connection is None:
             session.log("closed", reason=session.reason)
-
-
-class SubscriberRegistry:
-    """Let listeners hear what a hub passes on; ``now`` is the clock by which that is told."""
-
-    def __init__(
-        self,
-        own: ServerSettings,
-        hub: Hub,
-        admission: Admission,
-        metrics: Metrics,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._own = own
-        self._hub = hub
-        self._admission = admission
-        self._metrics = metrics
-        self._now = now
-        self._listeners: dict[ListenerConnection, Principal] = {}
-
-    async def serve(self, socket: ClientSocket, grant: ListenGrant) -> None:
-        """Serve a listener until it is gone."""
-        refusal = self._admission.refuse_listener(grant.principal.name)
-        if refusal is not None:
-            self._metrics.refused(refusal.code)
-            await turn_away(socket, refusal)
-            return
-        interest = grant.interest
-        if interest.session is not None and not self._hub.knows_session(interest.session):
-            message = f"there is no session {interest.session[:80]!r}, or its events are forgotten"
-            await turn_away(socket, Refusal(404, 4404, "unknown_session", message))
-            return
-        own = self._own
-        pace = MessagePace(own.message_rate, own.message_burst)
-        listener = ListenerConnection(
-            socket, own.backlog_events, self._metrics.drops, self._now, pace
-        )
-        self._listeners[listener] = grant.principal
-        peer, owner = peer_of(socket), grant.principal.name
-        self._admission.enter_listener(owner)
-        to = {"meeting": interest.meeting, "session": interest.session}
-        log_info("listening", **to, peer=peer, owner=owner)
-        try:
-            ending = await listener.run(self._hub, interest, grant.after)
-        finally:
-            del self._listeners[listener]
-            self._admission.leave_listener(owner)
-        if ending.fault is not None:
-            log_fault(ending.fault, **to, peer=peer)
-            self._metrics.fault()
-            await send_apology(socket)
-        if ending.code == 1013:
-            self._metrics.lost_listener()
-        log_info("left", **to, peer=peer, owner=owner, code=ending.code, reason=ending.why)
-        await close_socket(socket, ending)
-
-    def disconnect(self, may_stay: Callable[[Principal], bool], ending: Ending) -> None:
-        """Let those go who may stay no more."""
-        for listener, principal in list(self._listeners.items()):
-            if not may_stay(principal):
-                listener.end(ending)
-
-    def disconnect_all(self) -> None:
-        """Tell everybody that the server is going away."""
-        for listener in list(self._listeners):
-            listener.end(Ending(1001, "the server is going away"))

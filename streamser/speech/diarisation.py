@@ -29,7 +29,7 @@ from streamser.speech.clustering import (
     runs,
 )
 
-__all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Relabelled", "Spoken"]
+__all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Spoken"]
 __all__ += ["Telling", "VoiceWindow", "voice_windows"]
 
 WINDOW: Final = to_samples(1_500)
@@ -80,13 +80,6 @@ class Change(msgspec.Struct, frozen=True):
 
     item: int
     parts: tuple[Part, ...]
-
-
-class Relabelled(msgspec.Struct, frozen=True):
-    """Say that whatever had one label, however long ago, has another from now on."""
-
-    before: str
-    after: str
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -196,6 +189,10 @@ class Diariser:
         """Return the labels of all speakers that are known, in the order they came."""
         return tuple(dict.fromkeys(each.label for _, each in sorted(self._speakers.items())))
 
+    def parts_of(self, item: int) -> tuple[Part, ...]:
+        """Return whose an utterance is by now; nothing where it is not remembered."""
+        return tuple(self._part(each) for each in self._recent if each.item == item)
+
     def hear(self, heard: Spoken) -> Outcome:
         """Say whose the next utterance is, and whose earlier ones are after all.
 
@@ -222,7 +219,7 @@ class Diariser:
         known = self._space.evidence(points)
         self._speakers[self._new_id()] = _Speaker(name, named=True, known=known)
 
-    def rename(self, label: str, name: str) -> Relabelled:
+    def rename(self, label: str, name: str) -> None:
         """Give a speaker a name; whoever has it already is the same person.
 
         Raises ``ConfigError`` where nobody has the label.
@@ -234,9 +231,8 @@ class Diariser:
         # Whoever is named is somebody: what is theirs is not joined with another's any more.
         for stretch in self._recent:
             stretch.pinned |= stretch.speaker in keys
-        return Relabelled(label, name)
 
-    def merge(self, label: str, into: str) -> Relabelled:
+    def merge(self, label: str, into: str) -> None:
         """Say that two speakers are one person, who keeps the label ``into`` and both voices.
 
         Raises ``ConfigError`` where nobody has one of the labels, or both are the same.
@@ -245,7 +241,7 @@ class Diariser:
             raise ConfigError(f"{label} is one speaker already: name two")
         for key in self._ids(into):
             self._speakers[key].named = True
-        return self.rename(label, into)
+        self.rename(label, into)
 
     def assign(self, item: int, name: str) -> tuple[Change, ...]:
         """Say whose an utterance is, all of it; a name that nobody has is a new speaker's.

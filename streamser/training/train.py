@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from streamser.emotion.fused.build import build_model
 from streamser.emotion.fused.checkpoint import load_checkpoint, save_checkpoint
 from streamser.emotion.fused.network import FusedModel
+from streamser.emotion.fused.running import use_threads
 from streamser.emotion.hub_models.torch_models import begin_encoder
 from streamser.errors import ConfigError
 from streamser.taxonomy import DIMENSIONS
@@ -430,8 +431,7 @@ def _model(
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
+    use_threads(count)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ import pytest
 from streamser.emotion.hub_models import registry
 from streamser.emotion.hub_models.registry import HUB_MODELS
 from streamser.events import EmotionCompleted, SessionCreated
+from streamser.export.tables import TEMPO
 from streamser.training.manifest import Item, write_manifest
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
@@ -76,7 +77,7 @@ def test_analyze_reads_emotion_with_public_models(talk: Path) -> None:
         assert event.emotion.modalities == ("audio",)
         assert sum(event.emotion.scores.values()) == pytest.approx(1, abs=1e-3)
         assert isinstance(event.emotion.dimensions.dominance, float)
-        assert set(event.emotion.evidence) == {"audio_weight", "outside"}
+        assert set(event.emotion.evidence) == {"audio_weight", "outside", *TEMPO}
     assert result.stderr.count("not for commercial use") == 1
     assert found[0].emotion == found[2].emotion
 

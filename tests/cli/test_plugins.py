@@ -13,6 +13,7 @@ import soundfile
 from websockets.sync.client import connect
 
 from streamser.events import EmotionCompleted, SessionCreated, TranscriptionCompleted
+from streamser.export.tables import TEMPO
 from tests.cli.running import DEMO, events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.cli.test_serve import serving
@@ -144,7 +145,7 @@ def test_serve_runs_plugins_in_the_process_of_the_models(example: Path, tmp_path
         server.wait(60)
         assert server.returncode == 0
     final = told[-1]["emotion"]
-    assert (final["model"], set(final["evidence"])) == ("loudness", {"above_usual_db"})
+    assert (final["model"], set(final["evidence"])) == ("loudness", {"above_usual_db", *TEMPO})
     assert any(str(event.get("transcript", "")).startswith("about ") for event in told)
     assert f"sounds {final['category']}" in diary.read_text()
 

@@ -14,6 +14,7 @@ import torch
 from msgspec.structs import replace
 
 from streamser.events import EmotionCompleted, SessionCreated
+from streamser.export.tables import TEMPO
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
@@ -54,7 +55,7 @@ def test_analyze_reads_emotion_with_a_trained_model(model: Path, talk: Path) -> 
         assert sum(emotion.scores.values()) == pytest.approx(1, abs=1e-3)
         assert isinstance(emotion.dimensions.valence, float)
         assert isinstance(emotion.dimensions.arousal, float)
-        assert set(emotion.evidence) == set(FUSED_EVIDENCE)
+        assert set(emotion.evidence) == {*FUSED_EVIDENCE, *TEMPO}
     assert finals(run("analyze", talk, *arguments).stdout)[0].emotion == found[0].emotion
 
 

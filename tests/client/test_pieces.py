@@ -138,6 +138,15 @@ def test_codes_that_stay(code: int) -> None:
     assert "the reason" in str(verdict)
 
 
+@pytest.mark.parametrize("reason", ["idle_timeout", "session_expired"])
+def test_a_stream_that_reached_a_limit_says_which(reason: str) -> None:
+    """By its code, so that a program may begin another; without a reason it is any fault."""
+    verdict = judge_close(4408, reason, None, "ws://h")
+    assert isinstance(verdict, ServerError)
+    assert verdict.code == reason
+    assert getattr(judge_close(4408, "", None, "ws://h"), "code", None) == "server_error"
+
+
 def test_a_plain_end_is_no_fault() -> None:
     """1000 is how a stream ends."""
     assert judge_close(1000, "", None, "ws://h") is None

@@ -41,6 +41,8 @@ def test_a_row_tells_all_of_an_utterance(demo: Recording) -> None:
         assert scores == pytest.approx(emotion.scores, abs=1e-4)
         assert row["transcript"] == (utterance.transcript or "")
         assert row["problem"] == ""
+        assert float(row["speech_rate"]) == emotion.evidence["speech_rate"] > 1.0
+        assert float(row["pause_share"]) == emotion.evidence["pause_share"]
 
 
 def test_the_columns_begin_with_those_of_analyze(demo: Recording, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,24 @@ SECONDS = 17.9
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """Serve with everything on board, and give the place as ``host:port``."""
+    # No utterance may end by itself that a client has to end.
+    with serving("asr.word_times=true", "endpointing.no_sound_ms=30000") as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def hasty() -> Iterator[str]:
+    """Serve likewise, and send those away who say nothing for two seconds."""
+    with serving("server.idle_s=2") as place:
+        yield place
+
+
+@contextmanager
+def serving(*settings: str) -> Iterator[str]:
+    """Serve with these settings, and see that the server ends well."""
     child = start(
-        *("serve", "--port", "0", "--config", "embedded", "--set", "asr.word_times=true"),
+        *("serve", "--port", "0", "--config", "embedded"),
+        *(word for setting in settings for word in ("--set", setting)),
         env=os.environ | {"STREAMSER_TOKENS": f"peers send {TOKEN}"},
     )
     assert child.stderr is not None
@@ -56,3 +73,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def talk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the whole conversation as raw s16le at 16 kHz."""
+    samples, rate = soundfile.read(DEMO, dtype="int16")
+    assert rate == 16_000
+    path: Path = tmp_path_factory.mktemp("talk") / "talk.raw"
+    path.write_bytes(samples.astype("<i2").tobytes())
+    return path

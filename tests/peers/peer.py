@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-__all__ = ["TOKEN", "Peer", "Report"]
+__all__ = ["AGENTS", "TOKEN", "Peer", "Report", "cut_after", "snippet"]
 
 TOKEN = "a-token-for-the-peers"
 _ROOT = Path(__file__).parents[2]
+AGENTS = _ROOT / "docs" / "agents.md"
 _CLIENTS = Path(__file__).parent / "clients"
 
 
@@ -36,6 +41,7 @@ class Peer:
     """
 
     def __init__(self, environment: str, script: str) -> None:
+        self.environment = environment
         self._python = _ROOT / ".venv-peers" / environment / "bin" / "python"
         self._script = _CLIENTS / script
         missing = f".venv-peers/{environment} is missing: `make test-peers` makes it"
@@ -51,6 +57,8 @@ class Peer:
             text=True,
             timeout=90,
             check=False,
+            # Ours where a peer imports it; and no greeting by theirs.
+            env=os.environ | {"PYTHONPATH": str(_ROOT), "LOGURU_LEVEL": "WARNING"},
         )
         seen = [json.loads(line) for line in done.stdout.splitlines()]
         return Report(seen, done.returncode, done.stderr)
@@ -60,3 +68,35 @@ class Peer:
         report = self.run(*arguments)
         assert (report.code, report.errors) == (0, "")
         return report
+
+
+def snippet(word: str) -> int:
+    """Return the number of the first Python snippet of the agents' document with this in it."""
+    snippets = re.findall(r"```python\n(.*?)```", AGENTS.read_text("utf-8"), re.S)
+    return next(number for number, each in enumerate(snippets) if word in each)
+
+
+def cut_after(size: int, server: str) -> str:
+    """Put a way in front of a server that breaks for good once so many bytes went in; its place."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def carry() -> None:
+        client, _ = listening.accept()
+        listening.close()
+        host, _, port = server.rpartition(":")
+        with client, socket.create_connection((host, int(port))) as beyond:
+            back = threading.Thread(target=_pipe, args=(beyond, client, None), daemon=True)
+            back.start()
+            _pipe(client, beyond, size)
+            for end in (client, beyond):
+                end.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    threading.Thread(target=carry, daemon=True).start()
+    return f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+def _pipe(source: socket.socket, sink: socket.socket, most: int | None) -> None:
+    while (most is None or most > 0) and (piece := source.recv(65_536)):
+        sink.sendall(piece)
+        most = None if most is None else most - len(piece)

@@ -10,6 +10,7 @@ import numpy as np
 
 from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import Prediction, Segment
+from streamser.emotion.tempo import Tempo
 from streamser.events import Event, ModelNames
 from streamser.pipeline.requests import (
     Cancel,
@@ -171,7 +172,8 @@ def answer(request: Request) -> Outcome:
     if isinstance(request, WordsRequest):
         return SpellingTranscriber().transcribe([request.clip])[0]
     finding = float(np.sqrt(np.mean(request.heard**2)))
-    return Observed(finding, voices_of(request.clip) if request.embed else None)
+    voices = voices_of(request.clip) if request.embed else None
+    return Observed(finding, voices, tempo=Tempo(4.0, 0.0, 0.0) if request.tempo else None)
 
 
 def answer_all(session: Session, output: Sequence[Output]) -> list[Event]:

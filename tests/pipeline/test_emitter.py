@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from streamser.emotion.model import Prediction
+from streamser.emotion.tempo import Tempo
 from streamser.events import Event, Marker
-from streamser.pipeline.emitter import EventEmitter
+from streamser.pipeline.emitter import UNREADABLE, EventBuilder, EventEmitter
+from streamser.pipeline.utterance import Analysed
+from streamser.taxonomy import CATEGORIES, Dimensions
 
 
 def marker(name: str) -> Marker:
@@ -56,3 +60,18 @@ def test_in_an_ordered_emitter_nothing_passes_anything() -> None:
     place.ready = True
     assert list(emitter.due()) == []
     assert names(emitter.collect()) == ["place", "after"]
+
+
+def test_how_fast_it_was_spoken_stands_beside_what_the_model_measured() -> None:
+    """In finals, whatever the model; not of sound in which nobody can be heard."""
+    scores = dict.fromkeys(CATEGORIES, 0.25)
+    read = Prediction(
+        "unsure", 0.25, scores, Dimensions(), 1.0, ("audio",), {"f0_median_hz": 120.0}
+    )
+    found = Analysed(None, 0.0, tempo=Tempo(4.25, 0.12345, 0.3))
+    builder = EventBuilder("rules", "Ann")
+    told = builder.emotion(read, 0, 16_000, None, found).evidence
+    tempo = {"speech_rate": 4.25, "pause_share": 0.1235, "longest_pause_s": 0.3}
+    assert told == {"f0_median_hz": 120.0, **tempo}
+    assert builder.emotion(read, 0, 16_000).evidence == read.evidence == {"f0_median_hz": 120.0}
+    assert builder.emotion(UNREADABLE, 0, 16_000, None, found).evidence == {}

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import Clip, Samples, to_samples
 from streamser.emotion.model import Place, Segment
+from streamser.emotion.tempo import measure_tempo
 from streamser.errors import ModelError
 from streamser.pipeline.engine import Engine
 from streamser.pipeline.requests import EmotionRequest, Fault, Observed, WordsRequest
@@ -261,6 +262,18 @@ def test_two_who_speak_at_once_are_heard_where_voices_are_asked_for() -> None:
     (without,) = Engine(None, LoudnessModel(), LengthEmbedder(), fail).run([asked])
     assert isinstance(without, Observed)
     assert (without.overlap, len(without.voices or ())) == (0.0, 4)
+
+
+def test_how_fast_it_is_spoken_is_measured_for_who_asks() -> None:
+    """Of the whole clip, however little of it emotion is read from."""
+    asked = replace(request(1), window=8000, tempo=True)
+    asked = replace(asked, clip=replace(asked.clip, samples=read_clip(DEMO)[: to_samples(4_300)]))
+    told, other = Engine(None, LoudnessModel()).run([asked, replace(asked, id=2, tempo=False)])
+    assert isinstance(told, Observed)
+    assert isinstance(other, Observed)
+    assert told.tempo is not None
+    assert told.tempo == measure_tempo(asked.clip.samples)
+    assert other.tempo is None
 
 
 def two_at_once() -> Samples:

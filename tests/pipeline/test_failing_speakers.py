@@ -110,7 +110,7 @@ def test_an_utterance_that_cannot_be_learnt_fails_alone() -> None:
     assert len(of(told, TranscriptionFailed)) == 1
     (final,) = of(told, EmotionCompleted)
     assert isinstance(final, EmotionCompleted)
-    assert final.emotion.evidence == {"learnt": 0.0}
+    assert final.emotion.evidence["learnt"] == 0.0
 
 
 @pytest.mark.parametrize("ordered", [False, True])

@@ -154,6 +154,19 @@ def test_a_voice_whose_words_are_late_is_told_of_alone_and_the_final_follows() -
     assert len(talk.of(EmotionProvisional)) == 1
 
 
+def test_how_fast_it_was_spoken_is_measured_once_and_told_with_the_final() -> None:
+    """With the voice alone, which comes first; no reading on the way asks."""
+    talk = Talk()
+    talk.hear(*UTTERANCE)
+    talk.understand()
+    (final,) = talk.of(EmotionCompleted)
+    asked = [each for each in talk.asked if isinstance(each, EmotionRequest)]
+    assert [each.tempo for each in asked if each.clip.final] == [True, False]
+    assert not any(each.tempo for each in asked if not each.clip.final)
+    assert isinstance(final, EmotionCompleted)
+    assert final.emotion.evidence["speech_rate"] == 4.0
+
+
 def test_a_voice_is_told_of_at_its_place_however_long_the_pieces_of_sound() -> None:
     """Before whatever is said after it."""
     talk = Talk()

@@ -27,7 +27,7 @@ from streamser.events import (
 )
 from streamser.pipeline.requests import EmotionRequest, Observed, Request
 from streamser.pipeline.session import Session
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.settings import Settings
 from tests.pipeline.doubles import (
     APART,

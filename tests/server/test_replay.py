@@ -13,7 +13,7 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.export.replay import Playlist, read_playlist
-from streamser.server.app import ReplayServer
+from streamser.server.replay import ReplayServer
 from streamser.settings_loader import load_settings
 from tests.export.script import Script, saved, stamped
 from tests.server.serving import (

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["COMPACT_EVIDENCE", "ERROR_CODES", "FUSED_EVIDENCE", "READY_EVIDENCE", "RULES_EVIDENCE"]
+__all__ = [
+    "COMPACT_EVIDENCE",
+    "ERROR_CODES",
+    "FINAL_EVIDENCE",
+    "FUSED_EVIDENCE",
+    "READY_EVIDENCE",
+    "RULES_EVIDENCE",
+]
 
 ERROR_CODES = {
     "audio_too_big": "sound is too long to be put into the page of `streamser report`",
+    "audio_too_long": "the sound of a file that was sent lasts longer than the server takes",
     "closed": "the analyser was closed while the utterance waited",
     "cuda_unavailable": "CUDA's libraries were not found or do not fit",
     "deadline": "the models did not answer for the utterance in time (`worker.deadline_s`)",
     "device_lost": "the microphone was unplugged or taken away; what was heard is still analysed",
     "device_unavailable": "the microphone is there but cannot be opened or started",
+    "field_too_long": "a field of a form is longer than 64 KiB",
     "file_not_found": "there is no such file or folder",
+    "file_too_big": "a file that was sent is longer than the server takes",
     "file_unreadable": "the file is there but may not or cannot be read",
     "forbidden": "the token may not do this: it lacks the role, or is for another meeting or"
     " speaker",
@@ -21,6 +31,7 @@ ERROR_CODES = {
     "invalid_audio": "a source of sound cannot be used, for a reason without a code of its own",
     "invalid_certificate": "the file of a certificate cannot be used, or not with this address",
     "invalid_config": "a setting, flag or preset cannot be used",
+    "invalid_form": "what was sent is no form, or breaks off",
     "invalid_json": "a message of a client is not a JSON object with a type",
     "invalid_proxy": "what was given as a proxy is none, or must not stand before this server",
     "invalid_query": "the address of a connection has a parameter that cannot be used",
@@ -29,8 +40,10 @@ ERROR_CODES = {
     "invalid_url": "an address is not that of a server",
     "invalid_value": "a field of a message, named by `param`, cannot be used",
     "message_too_big": "a server told of an event longer than a client takes: 4 MiB",
-    "method_not_allowed": "a request wants to write, and there is only reading here",
+    "method_not_allowed": "the address has another method: `Allow` says which one",
+    "missing_field": "a form lacks the field that `param` names",
     "mixed_sessions": "a file of events holds several sessions, and none was chosen",
+    "model_not_found": "no model of the server has that name",
     "model_unavailable": "a model is missing, cannot be loaded, or failed",
     "no_audio": "the source ended, or the file was empty, before any sound came",
     "no_input_device": "this machine has no sound input",
@@ -44,8 +57,10 @@ ERROR_CODES = {
     "output_failed": "`analyze -o` could not write its output",
     "overloaded": "too many utterances were waiting already, so this one was not analysed; or"
     " finals are late (`server.late_s`), and no stream is let in",
+    "redis_away": "the Redis of a cluster cannot be reached",
     "recording_failed": "`--record` could not write; the disk may be full",
     "replay": "a replay takes no sound: it only plays what was recorded",
+    "request_timeout": "a request did not come in time",
     "server_error": "a server, or the way to it, cannot be used; without a code of its own",
     "server_timeout": "a server did not tell the last events in time",
     "server_unreachable": "a server cannot be reached",
@@ -53,6 +68,8 @@ ERROR_CODES = {
     "session_over": "a client program went on sending after the stream had ended",
     "shutting_down": "the server is about to end",
     "skipped": "the final analysis of the utterance was left out",
+    "too_many_bots": "as many meeting bots are connected as there may be streams, or as the token"
+    " may have",
     "too_many_frames": "frames that are no messages came faster than allowed: it is closed",
     "too_many_listeners": "all places for listeners are taken",
     "too_many_listeners_of_token": "the token has as many listeners as it may",
@@ -61,6 +78,8 @@ ERROR_CODES = {
     "too_many_sessions": "all streams of the server are in use",
     "too_many_sessions_of_token": "the token has as many streams as it may",
     "too_many_visits": "the token connects again and again; try again in some seconds",
+    "too_many_uploads": "as many files are being read as may be at a time",
+    "too_many_uploads_of_token": "the token has as many files here as it may",
     "truncated_audio": "the sound broke off early; what came before is still analysed",
     "unauthorized": "a token is wanted, or the given one is not known",
     "unknown_device": "no input has that name or number, or more than one has",
@@ -68,6 +87,7 @@ ERROR_CODES = {
     "unknown_session": "there is no such session, or its events are forgotten",
     "unsupported_audio": "sound is of a format that browsers do not play in a page",
     "unsupported_language": "the recogniser does not know the language, or it is not a code of one",
+    "unsupported_media_type": "a request's body is of a type that is not taken here",
     "untrusted_certificate": "a server's certificate is signed by nobody who is believed",
     "websocket_expected": "this address is for websockets",
     "worker_died": "the thread of the models died over the utterance, twice",
@@ -75,6 +95,14 @@ ERROR_CODES = {
     "wrong_origin": "a page of another site may not connect",
 }
 """Every value of `error.code`, in alphabetical order, with what it says."""
+
+FINAL_EVIDENCE = {
+    "speech_rate": ("syllables/s", "how fast it is spoken, pauses included, by the sound alone"),
+    "pause_share": ("0 to 1", "share of the time in pauses of 0.2 s or more"),
+    "longest_pause_s": ("s", "the longest of them; 0: there is none"),
+    "overlap": ("0 to 1", "share in which two speak at once, where voices are told apart"),
+}
+"""Every key in the evidence of finals, whatever the model: unit or range, and meaning."""
 
 RULES_EVIDENCE = {
     "voiced_seconds": ("s", "voiced sound; below 0.3 s arousal is not judged"),

@@ -25,6 +25,7 @@ from streamser.server.dialects.openai_realtime import ClientMessage
 from tools.protocol_doc.codes import (
     COMPACT_EVIDENCE,
     ERROR_CODES,
+    FINAL_EVIDENCE,
     FUSED_EVIDENCE,
     READY_EVIDENCE,
     RULES_EVIDENCE,
@@ -80,6 +81,14 @@ _EVIDENCE = """\
 What `emotion.evidence` holds where `emotion.model` is `rules`. A key is absent where nothing was
 measured: without voiced sound there are no `f0_`, `intensity_` and `hf500_` keys, below 0.3 s of
 it no scores and weights, and without a transcript none of the last two.
+"""
+
+_FINAL_EVIDENCE = """\
+## Evidence of finals
+
+What `emotion.evidence` of a final holds beside what its model measured, whatever that is. The first
+three are absent where less than half a second of speech sounds, `overlap` where it is 0. They judge
+nothing; how right they are: [tempo.md](tempo.md).
 """
 
 _COMPACT_EVIDENCE = """\
@@ -139,6 +148,8 @@ def protocol_document() -> str:
         _table(
             ("code", "what it says"), ((f"`{code}`", says) for code, says in ERROR_CODES.items())
         ),
+        _FINAL_EVIDENCE,
+        _measurements(FINAL_EVIDENCE),
         _COMPACT_EVIDENCE,
         _measurements(COMPACT_EVIDENCE),
         _EVIDENCE,

@@ -223,12 +223,11 @@ def load_fused(
     one on the hub. ``"auto"`` tries for about a second, at the first load on a machine, which
     precision is the fastest here and answers alike, see ``choose_format``, keeps that choice for
     later ones, and writes it to the log. To be called on the
-    device thread, whose number of CPU threads it sets where ``threads`` is not 0. Raises
+    device thread, whose number of CPU threads it sets (``use_threads``). Raises
     ``ModelError`` for a checkpoint that cannot be used, a precision that the device does not
     have, or where there is no CUDA.
     """
-    if threads:
-        torch.set_num_threads(threads)
+    running.use_threads(threads)
     device = running.settled_device(device)
     checkpoint = load_checkpoint(where, offline=offline, device=device)
     chosen: running.Format = "float32" if precision == "auto" else precision

@@ -16,6 +16,7 @@ from torch.nn import functional
 from streamser.emotion.fused.interfaces import FusedInput
 from streamser.emotion.fused.network import FusedModel
 from streamser.errors import ModelError
+from streamser.machine import core_count
 
 
 def settled_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
@@ -29,6 +30,14 @@ def settled_device(asked: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cud
     if asked == "auto":
         return "cuda" if there else "cpu"
     return asked
+
+
+def use_threads(count: int) -> None:
+    """Have torch compute on so many threads; 0: as many as it likes, and can keep busy.
+
+    What it likes is as many as the machine has cores, whatever a container may use of them.
+    """
+    torch.set_num_threads(count or min(torch.get_num_threads(), core_count()))
 
 
 Format = Literal["float32", "bfloat16", "float16", "int8"]

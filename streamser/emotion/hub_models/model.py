@@ -40,12 +40,9 @@ def load_hub_models(settings: EmotionSettings, *, offline: bool = False) -> HubE
     wanted = named(settings.model)
     # All of them first: a missing file is better known before the first is loaded.
     places = [locate(ready, offline=offline) for ready in wanted]
-    import torch
+    from streamser.emotion.fused.running import settled_device, use_threads
 
-    from streamser.emotion.fused.running import settled_device
-
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     device = settled_device(settings.device)
     precision = _precision(settings.precision, device)
     return HubEmotionModel(

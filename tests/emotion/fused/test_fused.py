@@ -21,6 +21,7 @@ from streamser.emotion.fused.model import (
 )
 from streamser.emotion.model import EmotionModel, Prediction, Segment, SpeakerModel
 from streamser.errors import ModelError
+from streamser.machine import core_count
 from streamser.taxonomy import CATEGORIES, Dimensions
 from tests.emotion.fused.checkpoints import (
     CALIBRATIONS,
@@ -286,14 +287,19 @@ def test_cuda_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
     assert caught.value.code == "cuda_unavailable"
 
 
-def test_the_number_of_threads_is_set_where_it_is_asked_for(tmp_path: Path) -> None:
-    """And only there."""
+def test_the_number_of_threads_is_what_is_asked_for_or_what_can_be_kept_busy(
+    tmp_path: Path,
+) -> None:
+    """Where nobody asks, fewer stay fewer."""
     where = str(tiny_checkpoint(tmp_path / "tiny"))
     before = torch.get_num_threads()
     try:
         load_fused(where, threads=before + 1)
         assert torch.get_num_threads() == before + 1
         load_fused(where)
-        assert torch.get_num_threads() == before + 1
+        assert torch.get_num_threads() == min(before + 1, core_count())
+        torch.set_num_threads(1)
+        load_fused(where)
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

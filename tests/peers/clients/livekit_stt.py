@@ -12,9 +12,9 @@ import json
 import sys
 from pathlib import Path
 
-from livekit import rtc  # type: ignore[import-not-found]
-from livekit.agents import stt, utils  # type: ignore[import-not-found]
-from livekit.plugins import openai  # type: ignore[import-not-found]
+from livekit import rtc
+from livekit.agents import stt, utils
+from livekit.plugins import openai
 
 RATE = 24_000
 FRAME = RATE // 50

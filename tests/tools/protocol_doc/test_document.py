@@ -16,6 +16,7 @@ from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Segment
 from streamser.emotion.rules import RulesModel
+from streamser.emotion.tempo import Tempo
 from streamser.events import (
     AnyEvent,
     ErrorRaised,
@@ -29,7 +30,7 @@ from streamser.server.dialects.openai_realtime import ClientMessage
 from streamser.settings import EmotionSettings
 from tests.emotion.voices import speak
 from tools.protocol_doc.__main__ import main
-from tools.protocol_doc.codes import COMPACT_EVIDENCE, ERROR_CODES, RULES_EVIDENCE
+from tools.protocol_doc.codes import COMPACT_EVIDENCE, ERROR_CODES, FINAL_EVIDENCE, RULES_EVIDENCE
 from tools.protocol_doc.document import protocol_document
 from tools.protocol_doc.examples import examples, message_examples
 
@@ -43,6 +44,8 @@ CODE_FIRST = {
     "_refuse",
     "_busy",
 }
+# What takes it further on.
+CODE_LATER = {"Refusal": 2, "refused": 1, "_later": 1}
 PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
 
 
@@ -85,8 +88,8 @@ def codes_in(tree: ast.AST) -> set[str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in CODE_FIRST:
                 found += node.args[:1]
-            if name == "Refusal":
-                found += node.args[2:3]
+            if (place := CODE_LATER.get(name)) is not None:
+                found += node.args[place : place + 1]
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
             value = node.value
             found += [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
@@ -115,6 +118,14 @@ def test_the_protocol_examples_use_real_codes_and_reasons() -> None:
     assert {each.error.code for each in errors} <= set(ERROR_CODES)
     losses = [each for each in shown if isinstance(each, Overload)]
     assert [(loss.kind, loss.reason) for loss in losses] == [("partials", "full")]
+
+
+def test_the_protocol_document_explains_the_evidence_of_finals() -> None:
+    """What is measured whatever the model."""
+    document = protocol_document()
+    assert set(Tempo.__struct_fields__) < set(FINAL_EVIDENCE)
+    for key, (unit, meaning) in FINAL_EVIDENCE.items():
+        assert f"| `{key}` | {unit} | {meaning} |" in document
 
 
 def test_the_protocol_document_explains_the_evidence_of_rules() -> None:

@@ -5,6 +5,7 @@ What was finished is remembered longer, for whoever comes late.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,19 +14,23 @@ from itertools import islice
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from streamser import events
+from streamser.cluster.records import MeetingPast, ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
-from streamser.server.finished import FairLog, FinishedLog
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.finished import FairLog
+from streamser.server.meetings.rooms import (
+    FINALS,
+    KeptEvent,
+    LiveMeeting,
+    LiveSession,
+    MeetingRoom,
+    kept_event,
+)
 from streamser.server.outgoing import EncodedEvent, encode_stamped
 from streamser.server.telemetry import log_fault
-
-FINALS = 200
-"""Finished utterances that are remembered of a meeting."""
-_VOICES = 64
-"""People of a meeting who have left and whose voices are remembered: 17 KB each."""
 
 _BYTES = 64 * 2**20
 """Most that the kept events may take, however many they are."""
@@ -37,78 +42,8 @@ _IDLE_ROOMS = 256
 _LOOSE = 10 * FINALS
 """Finished utterances that are remembered of all sessions without a meeting: fair shares."""
 
+OnTold: TypeAlias = Callable[[ToldEvent, events.Event | events.ListenerEvent], asyncio.Event | None]
 _Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
-
-
-class LiveMeeting(msgspec.Struct, frozen=True):
-    """Say of a meeting what is to be known before one listens; ``at_ms``: its length so far."""
-
-    meeting: str
-    streams: int
-    at_ms: int
-
-
-class MeetingRoom:
-    """Keep a meeting from its first session until long after its last; pure."""
-
-    def __init__(self, name: str, now: float, mood_seconds: float) -> None:
-        self.name = name
-        self.began = now
-        self.mood = MeetingMood(name, mood_seconds)
-        self.finals = FinishedLog(FINALS)
-        self.voices: dict[str, SessionSnapshot] = {}
-        self._inside = 0
-        self._left = now
-
-    def enter(self) -> None:
-        """Count a session."""
-        self._inside += 1
-
-    def leave(self, now: float) -> None:
-        """Count a session no more."""
-        self._inside -= 1
-        self._left = now
-
-    @property
-    def left(self) -> float | None:
-        """Return when the last session has left; ``None`` while anybody is there."""
-        return None if self._inside else self._left
-
-    def is_over(self, now: float, keep_s: float) -> bool:
-        """Return whether everybody has left for longer than it is kept."""
-        return self._inside == 0 and now - self._left >= keep_s
-
-    def state(self, now: float) -> events.MeetingState:
-        """Return the meeting as it is now."""
-        return self.mood.state(round((now - self.began) * 1000))
-
-    def live(self, now: float) -> LiveMeeting:
-        """Return how many streams are in it, and for how long it has gone on."""
-        return LiveMeeting(self.name, self._inside, round((now - self.began) * 1000))
-
-    def keep_voice(self, speaker: str, voice: SessionSnapshot) -> None:
-        """Keep what was learnt of a speaker; the longest unheard is forgotten."""
-        self.voices.pop(speaker, None)
-        self.voices[speaker] = voice
-        if len(self.voices) > _VOICES:
-            del self.voices[next(iter(self.voices))]
-
-
-class _KeptEvent(msgspec.Struct, frozen=True):
-    cursor: int
-    meeting: str | None
-    kind: str
-    encoded: EncodedEvent
-
-    def is_for(self, interest: Interest) -> bool:
-        return interest.wants(self.encoded.session_id, self.meeting, self.kind)
-
-
-class _LiveSession(msgspec.Struct):
-    info: events.SessionInfo
-    seq: int
-    began: float
-    room: MeetingRoom | None
 
 
 class Subscription:
@@ -134,6 +69,8 @@ class Hub:
     ``now`` is seconds of any steady clock. Cursors begin at ``first_cursor``: give each hub a
     greater one than its predecessor ever reached, and a listener of that one is understood.
     ``playback`` is the speed at which a recording is played, and then ``now`` is its time.
+    ``on_told``, where it is set, gets every event with its place; nobody is told of it before
+    what it returns is set.
     """
 
     def __init__(
@@ -144,17 +81,19 @@ class Hub:
         first_cursor: int,
         playback: float | None = None,
     ) -> None:
+        self.on_told: OnTold | None = None
+        self._century_s: float | None = None
         self._most = keep
         self._meeting_keep_s = meeting_keep_s
         self._mood_seconds = mood_seconds
         self._playback = playback
         self._cursor = first_cursor
-        self._kept: deque[_KeptEvent] = deque()
-        self._echoes: deque[_KeptEvent] = deque()
+        self._kept: deque[KeptEvent] = deque()
+        self._echoes: deque[KeptEvent] = deque()
         self._size = 0
         self._lost_up_to = first_cursor
         self._rooms: dict[str, MeetingRoom] = {}
-        self._live: dict[str, _LiveSession] = {}
+        self._live: dict[str, LiveSession] = {}
         self._finals = FairLog(_LOOSE, FINALS)
         self._subscriptions: set[Subscription] = set()
 
@@ -170,13 +109,13 @@ class Hub:
 
     def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
         """Return the meetings in which somebody is, as they began."""
-        states = (room.live(now) for room in self._rooms.values())
+        states = (room.live(now) for room in self._rooms.values() if not room.elsewhere)
         return tuple(state for state in states if state.streams)
 
     def publish(self, event: events.Event, now: float) -> EncodedEvent:
         """Pass on a session's event, and what it changes in its meeting; return it as told."""
         if isinstance(event, events.SessionCreated):
-            self._live[event.session_id] = _LiveSession(
+            self._live[event.session_id] = LiveSession(
                 event.session, 0, now, self._room(event, now)
             )
         live = self._live[event.session_id]
@@ -187,7 +126,9 @@ class Hub:
         began = live.began if room is None else room.began
         at_ms = round((now - began) * 1000)
         meeting = live.info.meeting
-        encoded = self._deliver_all(event, meeting, at_ms)
+        self._advance(now)
+        live.count(event)
+        encoded = self._deliver_all(event, meeting, at_ms, elsewhere=live.elsewhere)
         finals = self._finals if room is None else room.finals
         finals.take(event, meeting, live.info.speaker, at_ms, self._cursor)
         if room is not None:
@@ -199,6 +140,87 @@ class Hub:
                 room.leave(now)
                 self._forget_idle()
         return encoded
+
+    # What other servers of a cluster tell
+
+    def join_cluster(self, century_s: float) -> None:
+        """Let cursors go on with the time, so that those of several servers follow each other.
+
+        ``century_s`` is what is to be added to ``now`` for the seconds of this century.
+        """
+        self._century_s = century_s
+
+    def learn_past(self, meeting: str, past: MeetingPast, now: float) -> None:
+        """Take in what was told of a meeting elsewhere, as if it had been told here."""
+        for line in past.sessions:
+            self._introduce(meeting, line, past, now)
+        for told in past.told:
+            self.relay(told, now)
+        if (room := self._rooms.get(meeting)) is not None:
+            room.lost_up_to = max(room.lost_up_to, past.lost_up_to)
+            for speaker, voice in past.voices.items():
+                if speaker not in room.voices:
+                    room.keep_voice(speaker, voice)
+
+    def relay(self, told: ToldEvent, now: float) -> None:
+        """Pass on what another server tells of a meeting, to those who listen to that one."""
+        room = self._rooms.get(told.meeting)
+        if room is not None and told.cursor <= room.newest:
+            return
+        try:
+            event = events.decode_event(told.line)
+        except msgspec.DecodeError:
+            # Of a newer server.
+            return
+        room = room or self._room_elsewhere(told)
+        room.newest = told.cursor
+        self._cursor = max(self._cursor, told.cursor)
+        if isinstance(event, events.Event):
+            self._follow_elsewhere(event, room, told, now)
+        encoded = encode_stamped(event, told.cursor, told.meeting, told.at_ms)
+        kept = kept_event(told.cursor, told.meeting, event, encoded, told.at_ms, elsewhere=True)
+        self._pass_on(kept, event)
+
+    def take_over(self, meeting: str, now: float) -> None:
+        """Go on with a meeting whose server is gone: the sessions that it had are over."""
+        if (room := self._rooms.get(meeting)) is not None:
+            room.elsewhere = False
+        for session_id, live in list(self._live.items()):
+            if live.elsewhere and live.info.meeting == meeting:
+                self.publish(live.closing(session_id), now)
+
+    def kept_of(self, meeting: str, after: int) -> list[ToldEvent]:
+        """Return what is kept of a meeting and stays, past a cursor, in order."""
+        return [
+            ToldEvent(
+                cursor=kept.cursor,
+                meeting=meeting,
+                at_ms=kept.at_ms,
+                line=kept.encoded.line,
+                stays=True,
+            )
+            for kept in merge(self._kept, self._echoes, key=_cursor)
+            if kept.meeting == meeting and kept.cursor > after and kept.stays
+        ]
+
+    def has_people(self, meeting: str) -> bool:
+        """Return whether anybody is in a meeting, wherever."""
+        room = self._rooms.get(meeting)
+        return room is not None and room.left is None
+
+    def forget_elsewhere(self, meeting: str) -> None:
+        """Forget a meeting that is elsewhere, and to which nobody listens here any more."""
+        room = self._rooms.get(meeting)
+        if room is None or not room.elsewhere:
+            return
+        del self._rooms[meeting]
+        for session_id in [each for each, live in self._live.items() if live.room is room]:
+            del self._live[session_id]
+        for among in (self._kept, self._echoes):
+            left = [kept for kept in among if kept.meeting != meeting]
+            among.clear()
+            among.extend(left)
+        self._size = sum(kept.encoded.size for kept in (*self._kept, *self._echoes))
 
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
@@ -256,12 +278,64 @@ class Hub:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
+    def _room_elsewhere(self, told: ToldEvent) -> MeetingRoom:
+        assert self._century_s is not None, "there are other servers in a cluster alone"
+        began = (told.cursor - told.at_ms) / 1000 - self._century_s
+        room = self._rooms[told.meeting] = MeetingRoom(told.meeting, began, self._mood_seconds)
+        room.elsewhere = True
+        return room
+
+    def _introduce(self, meeting: str, line: bytes, past: MeetingPast, now: float) -> None:
+        """Know a session elsewhere, of whose beginning nothing is kept."""
+        try:
+            event = events.decode_event(line)
+        except msgspec.DecodeError:
+            return
+        first = past.told[0] if past.told else None
+        if not isinstance(event, events.SessionCreated | events.SessionUpdated) or first is None:
+            return
+        if event.session_id not in self._live:
+            room = self._rooms.get(meeting) or self._room_elsewhere(first)
+            created = events.SessionCreated(
+                event_id=event.event_id,
+                session_id=event.session_id,
+                seq=event.seq,
+                session=event.session,
+            )
+            self._follow_elsewhere(created, room, first, now)
+
+    def _follow_elsewhere(
+        self, event: events.Event, room: MeetingRoom, told: ToldEvent, now: float
+    ) -> None:
+        if isinstance(event, events.SessionCreated) and event.session_id not in self._live:
+            self._live[event.session_id] = LiveSession(
+                event.session, 0, room.began, room, elsewhere=True
+            )
+            room.enter()
+        live = self._live.get(event.session_id)
+        if live is not None:
+            live.seq = event.seq
+            live.count(event)
+            if isinstance(event, events.SessionUpdated):
+                live.info = event.session
+        speaker = None if live is None else live.info.speaker
+        room.finals.take(event, told.meeting, speaker, told.at_ms, told.cursor)
+        room.mood.take(event, told.at_ms)
+        if isinstance(event, events.SessionClosed) and live is not None:
+            del self._live[event.session_id]
+            room.leave(now)
+
+    def _advance(self, now: float) -> None:
+        if self._century_s is not None:
+            self._cursor = max(self._cursor, round((now + self._century_s) * 1000) - 1)
+
     def _room(self, event: events.SessionCreated, now: float) -> MeetingRoom | None:
         name = event.session.meeting
         if name is None:
             return None
         if name not in self._rooms:
             self._rooms[name] = MeetingRoom(name, now, self._mood_seconds)
+        self._rooms[name].elsewhere = False
         self._rooms[name].enter()
         return self._rooms[name]
 
@@ -272,17 +346,37 @@ class Hub:
             del self._rooms[name]
 
     def _deliver_all(
-        self, event: events.Event | events.ListenerEvent, meeting: str | None, at_ms: int
+        self,
+        event: events.Event | events.ListenerEvent,
+        meeting: str | None,
+        at_ms: int,
+        *,
+        elsewhere: bool = False,
     ) -> EncodedEvent:
         self._cursor += 1
         encoded = encode_stamped(event, self._cursor, meeting, at_ms)
-        kind = str(type(event).__struct_config__.tag)
-        kept = _KeptEvent(self._cursor, meeting, kind, encoded)
+        kept = kept_event(self._cursor, meeting, event, encoded, at_ms, elsewhere=elsewhere)
+        if (room := self._rooms.get(meeting or "")) is not None:
+            room.newest = self._cursor
+        if self.on_told is not None:
+            told = ToldEvent(
+                cursor=kept.cursor,
+                meeting=meeting or "",
+                at_ms=at_ms,
+                line=encoded.line,
+                stays=kept.stays and meeting is not None,
+            )
+            held_by = self.on_told(told, event)
+            encoded = replace(encoded, held_by=held_by)
+            kept = replace(kept, encoded=encoded)
+        self._pass_on(kept, event)
+        return encoded
+
+    def _pass_on(self, kept: KeptEvent, event: events.Event | events.ListenerEvent) -> None:
         self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
             if kept.is_for(subscription.interest):
-                self._deliver(subscription, encoded)
-        return encoded
+                self._deliver(subscription, kept.encoded)
 
     def _deliver(self, subscription: Subscription, encoded: EncodedEvent) -> None:
         try:
@@ -293,8 +387,12 @@ class Hub:
             self.unsubscribe(subscription)
             subscription.fail(error)
 
-    def _keep(self, kept: _KeptEvent, among: deque[_KeptEvent]) -> None:
-        among.append(kept)
+    def _keep(self, kept: KeptEvent, among: deque[KeptEvent]) -> None:
+        if among and among[-1].cursor > kept.cursor:
+            # What comes from elsewhere comes later.
+            among.insert(bisect_right(among, kept.cursor, key=_cursor), kept)
+        else:
+            among.append(kept)
         self._size += kept.encoded.size
         while self._echoes and self._is_too_much(len(self._echoes), self._most // _ECHOES):
             # Nobody but who has asked for it misses it.
@@ -302,15 +400,17 @@ class Hub:
         while self._is_too_much(len(self._kept), self._most):
             oldest = self._kept.popleft()
             self._size -= oldest.encoded.size
-            self._lost_up_to = oldest.cursor
+            self._lost_up_to = max(self._lost_up_to, oldest.cursor)
+            if (room := self._rooms.get(oldest.meeting or "")) is not None:
+                room.lost_up_to = oldest.cursor
 
     def _is_too_much(self, count: int, most: int) -> bool:
         return count > most or self._size > _BYTES
 
-    def _since(self, interest: Interest, after: int) -> list[_KeptEvent]:
+    def _since(self, interest: Interest, after: int) -> list[KeptEvent]:
         """Return what is kept of any type; for thousands of events, as all wait meanwhile."""
         session, meeting = interest.session, interest.meeting
-        found: list[list[_KeptEvent]] = []
+        found: list[list[KeptEvent]] = []
         for kept in (self._kept, self._echoes):
             if session is not None:
                 found.append(
@@ -327,7 +427,10 @@ class Hub:
 
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
-            return not self._lost_up_to <= after <= self._cursor
+            room = self._rooms.get(interest.meeting or "")
+            shared = room is not None and self._century_s is not None
+            lost_up_to = room.lost_up_to if shared and room is not None else self._lost_up_to
+            return not lost_up_to <= after <= self._cursor
         of_it = (kept for kept in self._kept if kept.encoded.session_id == interest.session)
         if (first := next(of_it, None)) is not None:
             return first.encoded.seq > after + 1
@@ -336,6 +439,8 @@ class Hub:
 
     def _sessions_of(self, interest: Interest) -> Iterator[events.SessionState]:
         for session_id, live in self._live.items():
+            if live.elsewhere and interest.meeting is None:
+                continue
             if interest.session in (None, session_id) and interest.meeting in (
                 None,
                 live.info.meeting,
@@ -346,11 +451,16 @@ class Hub:
         if interest.session is not None:
             return
         for name, room in self._rooms.items():
-            if interest.meeting in (None, name):
+            if interest.meeting == name or (interest.meeting is None and not room.elsewhere):
                 yield room.state(now)
 
     def _finals_of(self, interest: Interest) -> tuple[events.Finished, ...]:
-        logs = [*self._finals.logs, *(room.finals for room in self._rooms.values())]
+        wanted = (
+            room
+            for room in self._rooms.values()
+            if not room.elsewhere or interest.meeting is not None
+        )
+        logs = [*self._finals.logs, *(room.finals for room in wanted)]
         latest = merge(*(log.latest() for log in logs), key=lambda each: each[0], reverse=True)
         chosen = (
             final
@@ -361,5 +471,5 @@ class Hub:
         return tuple(islice(chosen, FINALS))[::-1]
 
 
-def _cursor(kept: _KeptEvent) -> int:
+def _cursor(kept: KeptEvent) -> int:
     return kept.cursor

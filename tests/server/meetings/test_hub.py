@@ -27,7 +27,8 @@ from streamser.events import (
 )
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
-from streamser.server.hub import Hub, LiveMeeting, Subscription
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent
 from streamser.taxonomy import Dimensions
 

@@ -1,0 +1,1 @@
+"""Several servers as one: which has which meeting, and what all of them may be told of it."""

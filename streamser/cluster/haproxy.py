@@ -1,0 +1,81 @@
+"""Write the configuration of an HAProxy that brings every meeting to one server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streamser.errors import ConfigError
+
+__all__ = ["Backend", "haproxy_config", "read_backend"]
+
+
+class Backend(msgspec.Struct, frozen=True):
+    """Name a server, and where HAProxy finds it: host and port."""
+
+    name: str
+    place: str
+
+
+def read_backend(given: str) -> Backend:
+    """Read ``NAME=HOST:PORT``; raises ``ConfigError``."""
+    name, _, place = given.partition("=")
+    host, _, port = place.rpartition(":")
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if not (plain.isascii() and plain.isalnum() and host and port.isascii() and port.isdigit()):
+        raise ConfigError(f"--node {given[:80]}: write it like a=10.0.0.5:8377.")
+    if any(sign.isspace() for sign in host) or not 0 < int(port) < 65_536:
+        raise ConfigError(f"--node {given[:80]}: write it like a=10.0.0.5:8377.")
+    return Backend(name, place)
+
+
+def haproxy_config(
+    backends: Sequence[Backend], bind: str = ":8080", *, certificate: str | None = None
+) -> str:
+    """Return a configuration for HAProxy 2.6 or newer.
+
+    A connection is placed by its meeting: the query's ``meeting``, else the header
+    ``X-Streamser-Meeting``; without one by its stream's secret, else anywhere. Hashing is
+    consistent: a server more or less moves the meetings of one share. ``certificate`` is a PEM
+    file for TLS. Raises ``ConfigError`` where two servers have one name, or there is none.
+    """
+    names = [backend.name for backend in backends]
+    if not names:
+        raise ConfigError("give the servers: --node a=HOST:PORT --node b=HOST:PORT.")
+    if len(set(names)) < len(names):
+        raise ConfigError("each --node needs a name of its own.")
+    tls = f" ssl crt {certificate}" if certificate else ""
+    servers = "\n".join(f"    server {backend.name} {backend.place} check" for backend in backends)
+    return f"""\
+# Written by `streamser cluster haproxy`.
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 75s
+    timeout server 75s
+    # Websockets last for hours; each side asks the other for a sign of life every 20 s.
+    timeout tunnel 75s
+    timeout http-request 10s
+    option redispatch
+    retries 2
+
+frontend streamser
+    bind {bind}{tls}
+    http-request set-var(txn.place) url_param(meeting),url_dec(1)
+    http-request set-var(txn.place) req.hdr(X-Streamser-Meeting) if !{{ var(txn.place) -m found }}
+    http-request set-var(txn.place) url_param(stream) if !{{ var(txn.place) -m found }}
+    http-request set-var(txn.place) rand(1000000000) if !{{ var(txn.place) -m found }}
+    default_backend servers
+
+backend servers
+    http-response set-header X-Streamser-Server %s
+    balance hash var(txn.place)
+    hash-type consistent sdbm avalanche
+    # One that is full or about to leave gets nobody new; who is there stays.
+    option httpchk
+    http-check send meth GET uri /readyz
+    http-check expect status 200
+    default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 2
+{servers}
+"""

@@ -1,0 +1,88 @@
+"""Keep what is to be told to the cluster until it has it; pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from itertools import islice
+
+import msgspec
+
+from streamser.cluster.records import StreamState, ToldEvent
+from streamser.pipeline.session_config import SessionSnapshot
+
+__all__ = ["Outbox", "Post"]
+
+_PASSING = 2000
+"""Partials and the like that may wait: a second of a busy server."""
+
+
+class Post(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold an event on its way, and what is to be kept with it once it is there.
+
+    ``session`` is what it introduces, or ``ends``. ``stream`` names the stream that it ends an
+    utterance of; ``speaker`` whose ``voice`` it is, in a meeting.
+    """
+
+    event: ToldEvent
+    session: str | None = None
+    ends: bool = False
+    stream: str | None = None
+    state: StreamState | None = None
+    speaker: str | None = None
+    voice: SessionSnapshot | None = None
+
+
+class Outbox:
+    """Hold posts in their order, until they are written.
+
+    While Redis is away what stays is kept, up to ``most``: then the oldest is left out, and
+    counted. What only matters now is left out as soon as it is late.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._posts: deque[Post] = deque()
+        self._passing = 0
+        self.left_out = 0
+
+    def __len__(self) -> int:
+        return len(self._posts)
+
+    def put(self, post: Post) -> None:
+        """Add the newest."""
+        self._posts.append(post)
+        self._passing += not post.event.stays
+        if self._passing > _PASSING:
+            self.drop_passing()
+        while len(self._posts) - self._passing > self._most:
+            self._drop_oldest()
+
+    def batch(self, most: int) -> list[Post]:
+        """Return the oldest ones; they stay until ``written``."""
+        return list(islice(self._posts, most))
+
+    def written(self, count: int) -> None:
+        """Let go of the oldest ones."""
+        for _ in range(count):
+            self._passing -= not self._posts.popleft().event.stays
+
+    def drop_passing(self) -> None:
+        """Leave out what only matters at its time."""
+        self._posts = deque(post for post in self._posts if post.event.stays)
+        self._passing = 0
+
+    def put_again(self, posts: Iterable[Post]) -> None:
+        """Put posts before all others that were written once, and are lost there; in order."""
+        waiting = {(post.event.meeting, post.event.cursor) for post in self._posts}
+        again = [p for p in posts if (p.event.meeting, p.event.cursor) not in waiting]
+        self._posts.extendleft(reversed(again))
+        while len(self._posts) - self._passing > self._most:
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        oldest = self._posts.popleft()
+        if oldest.event.stays:
+            self.left_out += 1
+        else:
+            self._passing -= 1

@@ -1,0 +1,317 @@
+"""What is in Redis, under which keys, and how it is asked for: the edge where Redis is.
+
+Every call takes one round trip. All raise ``StoreAway`` where Redis cannot be reached, or does
+not do as it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from streamser.cluster.outbox import Post
+from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
+from streamser.errors import ConfigError
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.settings import ClusterSettings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.asyncio.client import PubSub
+
+__all__ = ["ClusterStore", "Feed", "StoreAway"]
+
+_ANSWER_S: Final = 1.0
+"""Redis answers in a millisecond; one that does not in a second is as good as away."""
+_NO_LATER: Final = "equal or smaller"
+# A meeting stays with the server that has it for as long as that one lives.
+_CLAIM: Final = """
+local home = redis.call('HGET', KEYS[1], ARGV[1])
+if home and home ~= ARGV[2] and redis.call('EXISTS', ARGV[3] .. home) == 1 then return home end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return ARGV[2]
+"""
+_RELEASE: Final = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+"""
+
+
+class StoreAway(Exception):  # noqa: N818 - a state of the network, no fault of ours
+    """Say that Redis is not there; what was asked for may or may not have been done."""
+
+
+class ClusterStore:
+    """Read and write what a cluster shares; ``node`` is the name of this server.
+
+    Raises ``ConfigError`` for an address that is none, or where the package is missing.
+    """
+
+    def __init__(self, settings: ClusterSettings, node: str) -> None:
+        assert settings.redis is not None, "without Redis there is no cluster"
+        self._settings = settings
+        self._prefix = settings.prefix
+        self._node = node
+        # What it says of its answers holds for any way to decode them.
+        self._redis: Any = _client(settings.redis)
+        self._claim = self._redis.register_script(_CLAIM)
+        self._release = self._redis.register_script(_RELEASE)
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._redis.aclose()
+
+    # Servers
+
+    async def beat(self, state: NodeState) -> str | None:
+        """Say that this server lives; return how long it may go on if it is to leave."""
+        ttl_ms = round(self._settings.ttl_s * 1000)
+        with _reaching():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(self._key("node", self._node), msgspec.json.encode(state), px=ttl_ms)
+                pipe.sadd(self._key("nodes"), self._node)
+                pipe.get(self._key("drain", self._node))
+                asked = (await pipe.execute())[2]
+        return None if asked is None else asked.decode()
+
+    async def leave(self) -> None:
+        """Say that this server is gone."""
+        with _reaching():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.delete(self._key("node", self._node), self._key("drain", self._node))
+                pipe.srem(self._key("nodes"), self._node)
+                await pipe.execute()
+
+    async def nodes(self) -> list[NodeState]:
+        """Return all servers that live, by their names; forget those that do not."""
+        with _reaching():
+            names = sorted(name.decode() for name in await self._redis.smembers(self._key("nodes")))
+            if not names:
+                return []
+            states = await self._redis.mget([self._key("node", name) for name in names])
+            gone = [name for name, state in zip(names, states, strict=True) if state is None]
+            if gone:
+                await self._redis.srem(self._key("nodes"), *gone)
+        return [msgspec.json.decode(state, type=NodeState) for state in states if state]
+
+    async def ask_to_leave(self, node: str, within_s: float) -> None:
+        """Let a server end its streams within some seconds, and itself."""
+        with _reaching():
+            await self._redis.set(self._key("drain", node), f"{within_s:g}", ex=3600)
+
+    # Meetings
+
+    async def claim(self, meeting: str) -> NodeState | None:
+        """Take a meeting, unless a server that lives has it: then return that one."""
+        keys, own = [self._key("homes")], self._node
+        with _reaching():
+            home = await self._claim(keys=keys, args=[meeting, own, self._key("node", "")])
+            if home.decode() == own:
+                return None
+            state = await self._redis.get(self._key("node", home.decode()))
+        return None if state is None else msgspec.json.decode(state, type=NodeState)
+
+    async def home_of(self, meeting: str) -> str | None:
+        """Return the name of the server that has a meeting, or had it last."""
+        with _reaching():
+            home = await self._redis.hget(self._key("homes"), meeting)
+        return None if home is None else home.decode()
+
+    async def release(self, meeting: str) -> None:
+        """Give a meeting back that is over."""
+        with _reaching():
+            await self._release(keys=[self._key("homes")], args=[meeting, self._node])
+
+    async def past(self, meeting: str, after: int = 0) -> MeetingPast:
+        """Return what is kept of a meeting, from past a cursor on, with its speakers' voices."""
+        key = self._key("events", meeting)
+        with _reaching():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xrange(key, min=f"({after}" if after else "-")
+                pipe.hgetall(self._key("voices", meeting))
+                pipe.xinfo_stream(key)
+                pipe.hvals(self._key("sessions", meeting))
+                entries, voices, about, sessions = await pipe.execute(raise_on_error=False)
+        for answer in (entries, voices, sessions):
+            _check(answer)
+        return MeetingPast(
+            sessions=tuple(sessions),
+            told=tuple(_read(meeting, number, fields) for number, fields in entries),
+            voices={
+                name.decode(): msgspec.msgpack.decode(voice, type=SessionSnapshot)
+                for name, voice in voices.items()
+            },
+            lost_up_to=_lost_up_to(about),
+        )
+
+    async def newest(self, meetings: Sequence[str]) -> dict[str, int]:
+        """Return the last cursor that is kept of each meeting; 0 where there is none."""
+        with _reaching():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for meeting in meetings:
+                    pipe.xrevrange(self._key("events", meeting), count=1)
+                newest = await pipe.execute()
+        cursors = (int(last[0][0].split(b"-")[0]) if last else 0 for last in newest)
+        return dict(zip(meetings, cursors, strict=True))
+
+    async def stream_state(self, stream: str) -> StreamState | None:
+        """Return what is known of a stream by its name."""
+        with _reaching():
+            state = await self._redis.get(self._key("stream", stream))
+        return None if state is None else msgspec.msgpack.decode(state, type=StreamState)
+
+    async def write(self, posts: Sequence[Post]) -> None:
+        """Write posts, and tell all servers that follow their meetings; once, also if repeated.
+
+        An event whose cursor is too small, as another server's clock is ahead, gets the next one.
+        """
+        with _reaching():
+            # The two finals of an utterance come together, or neither does.
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for post in posts:
+                    self._put(pipe, post)
+                answers = iter(await pipe.execute(raise_on_error=False))
+            for post in posts:
+                added = next(answers) if post.event.stays else None
+                for _ in range(_commands(post) - post.event.stays):
+                    _check(next(answers))
+                if isinstance(added, Exception):
+                    await self._put_late(post, added)
+
+    @asynccontextmanager
+    async def feed(self) -> AsyncIterator[Feed]:
+        """Give what is told of meetings elsewhere, as it is told."""
+        with _reaching():
+            async with self._redis.pubsub(ignore_subscribe_messages=False) as listening:
+                yield Feed(listening, self._prefix)
+
+    def _put(self, pipe: Any, post: Post) -> None:
+        event, keep_s = post.event, self._settings.keep_s
+        if event.stays:
+            key = self._key("events", event.meeting)
+            pipe.xadd(
+                key,
+                {"e": event.line, "m": event.at_ms},
+                id=f"{event.cursor}-0",
+                maxlen=self._settings.keep_events,
+                approximate=True,
+            )
+            pipe.expire(key, keep_s)
+        if post.session is not None:
+            key = self._key("sessions", event.meeting)
+            if post.ends:
+                pipe.hdel(key, post.session)
+            else:
+                pipe.hset(key, post.session, event.line)
+            pipe.expire(key, keep_s)
+        if post.stream is not None:
+            key = self._key("stream", post.stream)
+            pipe.set(key, msgspec.msgpack.encode(post.state), ex=keep_s)
+        if post.speaker is not None:
+            key = self._key("voices", event.meeting)
+            pipe.hset(key, post.speaker, msgspec.msgpack.encode(post.voice))
+            pipe.expire(key, keep_s)
+        if event.meeting:
+            pipe.publish(self._key("live", event.meeting), msgspec.msgpack.encode(event))
+
+    async def _put_late(self, post: Post, why: Exception) -> None:
+        if _NO_LATER not in str(why):
+            raise StoreAway(str(why)) from why
+        event = post.event
+        key = self._key("events", event.meeting)
+        number = f"{event.cursor}-0"
+        there = await self._redis.xrange(key, min=number, max=number)
+        if there and there[0][1][b"e"] == event.line:
+            return
+        newest = await self._redis.xrevrange(key, count=1)
+        cursor = int(newest[0][0].split(b"-")[0]) + 1
+        late = msgspec.structs.replace(event, cursor=cursor)
+        fields: dict[Any, Any] = {"e": event.line, "m": event.at_ms}
+        await self._redis.xadd(key, fields, id=f"{cursor}-0")
+        await self._redis.publish(self._key("live", event.meeting), msgspec.msgpack.encode(late))
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._prefix, *parts))
+
+
+class Feed:
+    """Receive what is told of some meetings."""
+
+    def __init__(self, listening: PubSub, prefix: str) -> None:
+        self._listening = listening
+        self._prefix = prefix
+
+    async def follow(self, meeting: str) -> None:
+        """Receive what is told of a meeting from now on: once ``next`` has said so."""
+        await self._listening.subscribe(f"{self._prefix}:live:{meeting}")
+
+    async def unfollow(self, meeting: str) -> None:
+        """Receive it no more."""
+        await self._listening.unsubscribe(f"{self._prefix}:live:{meeting}")
+
+    async def next(self, within_s: float) -> ToldEvent | str | None:
+        """Return the next event, the name of a meeting that is followed now, or nothing."""
+        with _reaching():
+            message = await self._listening.get_message(timeout=within_s)
+        if message is None:
+            return None
+        if message["type"] == "subscribe":
+            channel: str = message["channel"].decode()
+            return channel.removeprefix(f"{self._prefix}:live:")
+        if message["type"] != "message":
+            return None
+        return msgspec.msgpack.decode(message["data"], type=ToldEvent)
+
+
+def _client(url: str) -> Redis:
+    try:
+        from redis.asyncio import Redis
+    except ImportError:
+        raise ConfigError("cluster.redis: pip install 'streamser[cluster]' first") from None
+    try:
+        return Redis.from_url(
+            url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=None
+        )
+    except ValueError:
+        # Its words may hold the password.
+        raise ConfigError(
+            "cluster.redis: this is no address: write it like redis://HOST:6379/0"
+        ) from None
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    from redis.exceptions import RedisError
+
+    try:
+        yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise StoreAway(f"{type(error).__name__}: {error}") from error
+
+
+def _commands(post: Post) -> int:
+    twice = post.event.stays + (post.session is not None) + (post.speaker is not None)
+    return 2 * twice + (post.stream is not None) + bool(post.event.meeting)
+
+
+def _check(answer: object) -> None:
+    if isinstance(answer, Exception):
+        raise StoreAway(str(answer)) from answer
+
+
+def _read(meeting: str, number: bytes, fields: dict[bytes, bytes]) -> ToldEvent:
+    cursor = int(number.split(b"-")[0])
+    at_ms = int(fields[b"m"])
+    return ToldEvent(cursor=cursor, meeting=meeting, at_ms=at_ms, line=fields[b"e"], stays=True)
+
+
+def _lost_up_to(about: Any) -> int:
+    """Return before which cursor events were trimmed away."""
+    if isinstance(about, Exception) or not about.get("first-entry"):
+        return 0
+    added = about.get("entries-added", about["length"])
+    first = int(about["first-entry"][0].split(b"-")[0])
+    return first - 1 if added > about["length"] else 0

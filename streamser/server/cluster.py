@@ -1,0 +1,277 @@
+"""Be one server of several: what the hub tells goes out, what others tell comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import socket as sockets
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+
+from streamser import events
+from streamser.cluster.member import ClusterMember
+from streamser.cluster.outbox import Post
+from streamser.cluster.records import (
+    MeetingPast,
+    NodeState,
+    StreamState,
+    ToldEvent,
+    name_of_stream,
+)
+from streamser.errors import ConfigError
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.server.handshake import IngestGrant, SendGrant
+from streamser.server.limits import Admission
+from streamser.server.meetings.hub import Hub
+from streamser.server.meetings.rooms import LiveMeeting
+from streamser.server.telemetry import log_fault
+from streamser.settings import Settings
+
+__all__ = ["Arrival", "ClusterNode", "Repeats", "SharedStream"]
+
+_SLACK_MS = 150
+"""An utterance is cut anew within so much of where it was cut before."""
+
+
+class Arrival(msgspec.Struct, frozen=True):
+    """Say where a stream is to be served, if not here, and what was left of it elsewhere."""
+
+    home: NodeState | None = None
+    state: StreamState | None = None
+
+
+class SharedStream(msgspec.Struct, frozen=True, eq=False):
+    """Say of a stream what others need to go on with it.
+
+    Its session's clock begins at ``at_ms`` of its sound; ``voice`` and ``speaker`` are asked when
+    an utterance is finished.
+    """
+
+    secret: str | None
+    at_ms: int
+    voice: Callable[[], SessionSnapshot | None]
+    speaker: Callable[[], str | None]
+
+
+class Repeats:
+    """Know the utterances that listeners were told of by a server that is gone; pure.
+
+    Its client may not have heard of them, and has sent their sound again: they are told to it
+    alone. ``until_ms`` is how far of the session's clock all was told.
+    """
+
+    def __init__(self, until_ms: int) -> None:
+        self._until_ms = until_ms
+        self._items: set[str] = set()
+        self._over = until_ms <= 0
+
+    def covers(self, event: events.Event) -> bool:
+        """Return whether an event is of such an utterance."""
+        if self._over:
+            return False
+        item_id = getattr(event, "item_id", None)
+        if item_id is None:
+            return isinstance(event, events.MoodUpdated)
+        if item_id in self._items:
+            return True
+        start_ms = _start_of(event)
+        if start_ms is None:
+            return False
+        if start_ms + _SLACK_MS < self._until_ms:
+            self._items.add(item_id)
+            return True
+        self._over = True
+        return False
+
+
+class ClusterNode:
+    """Let a server take part in a cluster; ``on_drain`` is called where it is asked to leave.
+
+    Raises ``ConfigError`` where it cannot: others must know how to reach it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        admission: Admission,
+        on_drain: Callable[[float], None],
+    ) -> None:
+        own = settings.cluster
+        if own.address is None or not own.address.startswith(("ws://", "wss://")):
+            raise ConfigError(
+                "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377"
+            )
+        self._address = own.address
+        self._most_streams = settings.server.max_sessions
+        self._hub = hub
+        self._admission = admission
+        self._on_drain = on_drain
+        self._streams: dict[str, SharedStream] = {}
+        self._attending: Counter[str] = Counter()
+        name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
+        self.member = ClusterMember(own, name, self)
+        hub.on_told = self.on_hub_told
+
+    # Streams
+
+    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
+        """Say where a stream is to be served; what is ``carried`` here already is served here."""
+        meeting = grant.meeting
+        state = None
+        if meeting is not None:
+            known = self.member.has(meeting)
+            home = await self.member.place(meeting)
+            if home is not None and not carried:
+                return Arrival(home)
+            if home is None and not known:
+                self._hub.take_over(meeting, time.monotonic())
+        if grant.secret is not None:
+            state = await self.member.stream_state(name_of_stream(grant.secret))
+        return Arrival(None, state)
+
+    @contextmanager
+    def attending(self, meeting: str | None) -> Iterator[None]:
+        """Keep a meeting here while a client is there that sends, until the block ends."""
+        if meeting is None:
+            yield
+            return
+        self._attending[meeting] += 1
+        try:
+            yield
+        finally:
+            self._attending[meeting] -= 1
+            if not self._attending[meeting]:
+                del self._attending[meeting]
+            self._let_go(meeting)
+
+    def share(self, session_id: str, stream: SharedStream) -> None:
+        """Let others know of a stream, as far as they need to."""
+        self._streams[session_id] = stream
+
+    # Listeners
+
+    @asynccontextmanager
+    async def listening(self, meeting: str) -> AsyncIterator[None]:
+        """Have what is told of a meeting elsewhere, and was told before, until the block ends."""
+        try:
+            await self.member.follow(meeting)
+            yield
+        finally:
+            if not self.member.unfollow(meeting) and not self.member.has(meeting):
+                self._hub.forget_elsewhere(meeting)
+
+    def meetings_elsewhere(self) -> list[LiveMeeting]:
+        """Return the meetings that go on at other servers, as they were a moment ago."""
+        return [
+            LiveMeeting(name, streams, at_ms)
+            for node in self.member.list_others()
+            for name, streams, at_ms in node.meetings
+        ]
+
+    # What the hub tells
+
+    def on_hub_told(
+        self, told: ToldEvent, event: events.Event | events.ListenerEvent
+    ) -> asyncio.Event | None:
+        """Let the others have an event; return what is set once they have it.
+
+        Nobody is told of a final before: where this server dies, either nobody knows of it, and
+        its sound is heard again elsewhere, or everybody will.
+        """
+        match event:
+            case events.EmotionCompleted() | events.TranscriptionFailed():
+                return self.member.post(self._with_state(told, event), held=bool(told.meeting))
+            case events.TranscriptionCompleted() | events.SpeakersChanged() if told.meeting:
+                return self.member.post(Post(event=told), held=True)
+            case events.SessionCreated() | events.SessionUpdated():
+                if told.meeting:
+                    self.member.post(Post(event=told, session=event.session_id))
+                return None
+            case events.SessionClosed():
+                self._streams.pop(event.session_id, None)
+                if told.meeting:
+                    self.member.post(Post(event=told, session=event.session_id, ends=True))
+                    # The hub counts it after it has told of it.
+                    asyncio.get_running_loop().call_soon(self._let_go, told.meeting)
+                return None
+        if told.meeting:
+            self.member.post(Post(event=told))
+        return None
+
+    def _with_state(
+        self, told: ToldEvent, event: events.EmotionCompleted | events.TranscriptionFailed
+    ) -> Post:
+        stream = self._streams.get(event.session_id)
+        if stream is None:
+            return Post(event=told)
+        try:
+            voice = stream.voice()
+        except Exception as error:
+            # Worth less than the final: it is learnt anew.
+            log_fault(error, session=event.session_id)
+            voice = None
+        speaker = stream.speaker()
+        named = bool(told.meeting and speaker is not None and voice is not None)
+        name = None if stream.secret is None else name_of_stream(stream.secret)
+        return Post(
+            event=told,
+            stream=name,
+            state=None
+            if name is None
+            else StreamState(
+                told_ms=stream.at_ms + (event.clock_ms or 0), voice=None if named else voice
+            ),
+            speaker=speaker if named else None,
+            voice=voice if named else None,
+        )
+
+    def _let_go(self, meeting: str) -> None:
+        if not self._attending.get(meeting) and not self._hub.has_people(meeting):
+            self.member.release(meeting)
+
+    # What a member asks, and tells
+
+    def state(self) -> NodeState:
+        """Return how this server does."""
+        live = self._hub.live_meetings(time.monotonic())
+        return NodeState(
+            name=self.member.name,
+            address=self._address,
+            streams=self._admission.streams,
+            most_streams=self._most_streams,
+            listeners=self._admission.listeners,
+            draining=self._admission.leaving,
+            meetings=tuple((each.meeting, each.streams, each.at_ms) for each in live),
+        )
+
+    def kept(self, meeting: str, after: int) -> Sequence[Post]:
+        """Return what is kept of a meeting that is here."""
+        return [Post(event=told) for told in self._hub.kept_of(meeting, after)]
+
+    def on_past(self, meeting: str, past: MeetingPast) -> None:
+        """Take in what was told of a meeting elsewhere."""
+        self._hub.learn_past(meeting, past, time.monotonic())
+
+    def on_told(self, told: ToldEvent) -> None:
+        """Take in what is told of a meeting elsewhere."""
+        self._hub.relay(told, time.monotonic())
+
+    def on_drain(self, within_s: float) -> None:
+        """End all streams within some seconds, and the server."""
+        self._on_drain(within_s)
+
+
+def _start_of(event: events.Event) -> int | None:
+    match event:
+        case events.EmotionCompleted(emotion=emotion):
+            return emotion.window.start_ms
+        case (
+            events.SpeechStarted() | events.TranscriptionCompleted() | events.TranscriptionFailed()
+        ):
+            return event.audio_start_ms
+    return None

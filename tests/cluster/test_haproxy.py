@@ -1,0 +1,67 @@
+"""The configuration that brings every meeting to one server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from streamser.cluster.haproxy import Backend, haproxy_config, read_backend
+from streamser.errors import ConfigError
+from tests.cli.running import run
+
+TWO = [Backend("a", "10.0.0.1:8377"), Backend("b", "10.0.0.2:8377")]
+
+
+def test_every_server_is_there_with_its_health() -> None:
+    """And no session ends where one is full."""
+    config = haproxy_config(TWO, ":9000")
+    assert "bind :9000" in config
+    assert "server a 10.0.0.1:8377 check" in config
+    assert "server b 10.0.0.2:8377 check" in config
+    assert "uri /readyz" in config
+    assert "shutdown-sessions" not in config
+
+
+def test_tls_needs_one_file() -> None:
+    """Certificate and key."""
+    config = haproxy_config(TWO, ":443", certificate="/etc/streamser.pem")
+    assert "bind :443 ssl crt /etc/streamser.pem" in config
+
+
+@pytest.mark.parametrize("given", ["a", "a=", "a=host", "a=host:x", "a=host:0", "=h:1", "a b=h:1"])
+def test_a_server_is_written_as_name_and_place(given: str) -> None:
+    """Anything else is refused with the right form."""
+    with pytest.raises(ConfigError, match=r"a=10\.0\.0\.5:8377"):
+        read_backend(given)
+
+
+def test_names_are_told_apart() -> None:
+    """One name for two servers, or no server, is no cluster."""
+    with pytest.raises(ConfigError, match="name of its own"):
+        haproxy_config([TWO[0], TWO[0]])
+    with pytest.raises(ConfigError, match="--node"):
+        haproxy_config([])
+
+
+def test_the_command_prints_it() -> None:
+    """As HAProxy reads it, where there is one."""
+    done = run("cluster", "haproxy", "--node", "a=127.0.0.1:8377", "--bind", "127.0.0.1:8080")
+    assert done.exit_code == 0
+    assert "server a 127.0.0.1:8377 check" in done.stdout
+
+
+@pytest.mark.cluster
+def test_haproxy_reads_it(tmp_path: Path) -> None:
+    """Without a warning."""
+    haproxy = shutil.which("haproxy")
+    assert haproxy is not None, "apt install haproxy"
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(haproxy_config(TWO, "127.0.0.1:9000"), encoding="utf-8")
+    done = subprocess.run(
+        [haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "WARNING" not in done.stdout + done.stderr

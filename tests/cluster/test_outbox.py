@@ -1,0 +1,59 @@
+"""What waits for Redis."""
+
+from __future__ import annotations
+
+from streamser.cluster.outbox import Outbox, Post
+from streamser.cluster.records import ToldEvent
+
+
+def post(cursor: int, *, stays: bool = True, meeting: str = "m") -> Post:
+    """Make an event on its way."""
+    return Post(event=ToldEvent(cursor=cursor, meeting=meeting, at_ms=0, line=b"{}", stays=stays))
+
+
+def cursors(outbox: Outbox) -> list[int]:
+    """List what waits."""
+    return [each.event.cursor for each in outbox.batch(10_000)]
+
+
+def test_posts_leave_in_their_order_and_stay_until_they_are_written() -> None:
+    """Also where writing them has to be tried again."""
+    outbox = Outbox(10)
+    for cursor in (1, 2, 3):
+        outbox.put(post(cursor))
+    assert [each.event.cursor for each in outbox.batch(2)] == [1, 2]
+    assert cursors(outbox) == [1, 2, 3]
+    outbox.written(2)
+    assert cursors(outbox) == [3]
+
+
+def test_of_what_stays_the_oldest_is_left_out_and_counted() -> None:
+    """Partials do not count to it."""
+    outbox = Outbox(2)
+    for cursor in range(1, 5):
+        outbox.put(post(cursor))
+        outbox.put(post(cursor, stays=False))
+    assert outbox.left_out == 2
+    assert [each.event.cursor for each in outbox.batch(99) if each.event.stays] == [3, 4]
+
+
+def test_what_only_matters_at_its_time_is_not_kept() -> None:
+    """Neither once asked, nor where there is too much of it."""
+    outbox = Outbox(10)
+    outbox.put(post(1))
+    outbox.put(post(2, stays=False))
+    outbox.drop_passing()
+    assert cursors(outbox) == [1]
+    for cursor in range(3, 2100):
+        outbox.put(post(cursor, stays=False))
+    assert len(outbox) < 2000
+    assert cursors(outbox)[0] == 1
+
+
+def test_what_redis_has_lost_goes_first_and_once() -> None:
+    """What waits anyhow is not written twice."""
+    outbox = Outbox(10)
+    outbox.put(post(5))
+    outbox.put(post(6))
+    outbox.put_again([post(3), post(4), post(5)])
+    assert cursors(outbox) == [3, 4, 5, 6]
