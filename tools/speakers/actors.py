@@ -106,7 +106,8 @@ def _always(space: VoiceSpace, size: int) -> VoiceSpace:
 def _tried(
     data: Path, heard: Heard, folder: Path, count: int, seed: int
 ) -> Mapping[str, Sequence[Judged]]:
-    kept, silero, embedder = Kept(folder), load_silero(), load_campplus()
+    silero, embedder = load_silero(), load_campplus()
+    kept = Kept(folder, embedder)
     parted = halves(heard)
     people = _people(data, parted[0] | parted[1], folder, seed)
     corpora: dict[str, tuple[Person, ...]] = {}
