@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from streamser.machine import describe_machine
 from tools.reporting import MISSED, markdown
 from tools.speakers.bench import main
+from tools.speakers.emotions import WAYS, Recognised
 from tools.speakers.meetings import Cell
 from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
 from tools.speakers.scoring import Figures, Times
@@ -20,7 +21,15 @@ def judged(confused: float, *, emotions: bool) -> Judged:
     times = Times(100.0, 0.0, confused, 0.0)
     figures = Figures((times, times), 100.0, confused, 1, 1, 2, 2)
     cell = Cell("emodb", 2, emotions=emotions, noisy=False)
-    return Judged("", cell, 120.0, replace(figures, wrong_s=20.0), figures)
+    read = Recognised(
+        {way: counts(wrong) for way, wrong in zip(WAYS, (4, 2, 1, 1), strict=True)}, 3
+    )
+    return Judged("a", cell, 120.0, replace(figures, wrong_s=20.0), figures, read)
+
+
+def counts(wrong: int) -> tuple[tuple[int, ...], ...]:
+    """Return twenty utterances, ten neutral and ten angry, so many of these read as neutral."""
+    return ((10, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (wrong, 0, 0, 10 - wrong))
 
 
 def test_a_report_says_which_goals_were_missed() -> None:
@@ -40,6 +49,11 @@ def test_a_report_says_which_goals_were_missed() -> None:
     assert f"| emotions: DER after correction | 0.190 | ≤ 0.18 DER | {MISSED} |" in page
     assert "| neutral: emotion to the wrong one | 0.050 | ≤ 0.12 of speech read | met |" in page
     assert "2 meetings, 4 minutes" in page
+    assert (
+        f"| emotions: UAR below true speakers, at once | 0.050 | ≤ 0.03 of UAR | {MISSED} |" in page
+    )
+    assert "| emotions: UAR below true speakers, after | 0.000 | ≤ 0.03 of UAR | met |" in page
+    assert "| emotions, 2 to 4 people | 20 / 3 | 0.800 | 0.900 | 0.950 | 0.950 |" in page
 
 
 def test_what_was_tried_is_a_row_each() -> None:

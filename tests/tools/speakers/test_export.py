@@ -38,6 +38,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def random_segmentation(path: Path) -> None:
+    """Write random weights of the other network in the published form."""
+    torch.manual_seed(0)
+    network = SegmentationNetwork()
+    network.load_state_dict(_filters(network.state_dict()))
+    torch.save({"state_dict": network.state_dict()}, path)
+
+
 def test_the_graph_answers_as_the_network_does(weights: Path, tmp_path: Path) -> None:
     """At the edges of its segments of 100 frames, too; the folder tells what it holds."""
     assert main(["export", "voice", str(weights), "--out", str(tmp_path), "--format", "float"]) == 0
@@ -52,11 +60,8 @@ def test_the_graph_answers_as_the_network_does(weights: Path, tmp_path: Path) ->
 
 def test_the_segmentation_answers_as_the_network_does(tmp_path: Path) -> None:
     """Its filters become constants; sound may have any length from two frames on."""
-    torch.manual_seed(0)
-    network = SegmentationNetwork()
-    network.load_state_dict(_filters(network.state_dict()))
     path = tmp_path / "segmentation.pt"
-    torch.save({"state_dict": network.state_dict()}, path)
+    random_segmentation(path)
     asked = ["export", "segmentation", str(path), "--out", str(tmp_path), "--format", "float"]
     assert main(asked) == 0
     graph = open_part(tmp_path, overlap.GRAPH, inputs=("samples",))
