@@ -29,6 +29,7 @@ from tools.reporting import Files, Page, publish, shown_command
 from tools.speakers.emotions import KeptFeatures, read_emotions
 from tools.speakers.hearing import Kept, SpaceOf, diarise, hear
 from tools.speakers.meetings import Meeting, cells, make_meetings
+from tools.speakers.overlaps import Overlaps, alone
 from tools.speakers.peers.report import read_peers
 from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
 from tools.speakers.scoring import Told, judge
@@ -81,8 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with ending_soon():
             embedder = load_embedder(options.embedder)
             space = space_of(options.embedder, _LIKENESS)
+            kept, overlaps = Kept(options.keep), Overlaps(options.keep)
             if options.trials:
-                tried = run_trials(bench, embedder, space, Kept(options.keep))
+                tried = run_trials(bench, embedder, space, kept, overlaps)
                 page = Page(title="What was tried", sections=(trials_section(tried),))
                 publish(page, Files(markdown=options.markdown), None)
                 return 0
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 features=KeptFeatures(model, options.keep),
                 apart=VoicesApart(embedder=options.embedder, likeness=_LIKENESS),
             )
-            judged = run_bench(bench, embedder, space, Kept(options.keep), reading)
+            judged = run_bench(bench, embedder, space, kept, overlaps, reading)
         report = SpeakersReport(
             command=shown_command(PROGRAM, given),
             seed=bench.seed,
@@ -112,11 +114,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_bench(
-    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept, reading: Reading
+    bench: Bench,
+    embedder: SpeakerEmbedder,
+    space: SpaceOf,
+    kept: Kept,
+    overlaps: Overlaps,
+    reading: Reading,
 ) -> tuple[Judged, ...]:
     """Judge all meetings; raises ``ConfigError`` where ``bench.data`` lacks some recordings."""
     found = []
-    for name, meeting, heard in _heard(bench, embedder, kept):
+    for name, meeting, heard in _heard(bench, embedder, kept, overlaps):
         telling = Telling(most=meeting.people, exactly=True) if bench.told else Telling()
         judged = _scored(meeting, *diarise(heard, space, telling))
         features = reading.features.of(name, meeting, heard)
@@ -127,18 +134,18 @@ def run_bench(
 
 
 def run_trials(
-    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept
+    bench: Bench, embedder: SpeakerEmbedder, space: SpaceOf, kept: Kept, overlaps: Overlaps
 ) -> dict[str, tuple[Judged, ...]]:
     """Judge all meetings in each way that was tried; raises as ``run_bench`` does."""
     found: dict[str, list[Judged]] = {name: [] for name in TRIALS}
-    for _, meeting, heard in _heard(bench, embedder, kept):
+    for _, meeting, heard in _heard(bench, embedder, kept, overlaps):
         for name, trial in TRIALS.items():
             found[name].append(_scored(meeting, *trial(heard, space)))
     return {name: tuple(judged) for name, judged in found.items()}
 
 
 def _heard(
-    bench: Bench, embedder: SpeakerEmbedder, kept: Kept
+    bench: Bench, embedder: SpeakerEmbedder, kept: Kept, overlaps: Overlaps
 ) -> Iterator[tuple[str, Meeting, tuple[Spoken, ...]]]:
     silero = load_silero()
     number = bench.count * len(cells(bench.part))
@@ -149,7 +156,7 @@ def _heard(
         if heard is None:
             heard = hear(meeting, silero, embedder)
             kept.write(name, heard)
-        yield name, meeting, heard
+        yield name, meeting, alone(heard, overlaps.of(name, meeting, heard))
         if done % 10 == 0:
             tell(f"{done} of {number} meetings")
 
