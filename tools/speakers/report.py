@@ -20,7 +20,7 @@ from tools.speakers.emotions import (
     uar,
 )
 from tools.speakers.meetings import FEW, NOISE_DB, Cell
-from tools.speakers.peers.report import HEADS, PeersReport, peers_rows, row
+from tools.speakers.peers.report import PeersReport, compared, peers_rows, row
 from tools.speakers.scoring import Figures, total
 
 __all__ = ["GOALS", "Judged", "SpeakersReport", "speakers_page", "trials_section"]
@@ -63,6 +63,8 @@ _NOTES: Final = (
     " (pyannote.metrics); a collar of .25 leaves out a quarter of a second on either side of each"
     " boundary. Utterances are as the detector of speech finds them, with the sound before and"
     " after that belongs to them: with collar 0 that is invented speech.",
+    "An utterance in which two are heard at once in a fifth of its time or more is nobody's, as in"
+    " a session: its speech is missed.",
     "At once: the label that is told when the utterance is over. After: the label that stands at"
     " the end of the meeting. Count right: as many labels as people at its end.",
     "Emotion to the wrong one: of the speech that lies in some reading, the share whose reading"
@@ -79,6 +81,9 @@ _NOTES: Final = (
     " labels that stand at the end, each utterance by those before it; a session does not tell"
     " readings again. True: by who spoke. Below true: how much lower UAR is than with true"
     f" speakers; in brackets 95 % of {DRAWS} draws of as many meetings.",
+    "Programs of others: with the same two networks, unrounded; as it comes, or with settings tried"
+    " on the voices that ours were set by. diart tells as sound comes, .5 s late unless its latency"
+    " is named; sherpa-onnx and senko at the end of a meeting.",
 )
 
 
@@ -227,7 +232,8 @@ def _beside(report: SpeakersReport) -> tuple[Table, ...]:
         row("ours, after correction", [(each.cell, each.final) for each in chosen]),
         *peers_rows(report.peers, both.__contains__),
     )
-    return (Table(HEADS, rows, "Beside programs of others, same meetings", "lrrrrrrr"),)
+    cells = [each.cell for each in chosen]
+    return (compared(cells, rows, "Beside programs of others, same meetings"),)
 
 
 def _table(title: str, judged: Sequence[Judged], key: Callable[[Cell], str]) -> Table:

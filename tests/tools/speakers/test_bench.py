@@ -12,6 +12,8 @@ from tools.reporting import MISSED, markdown
 from tools.speakers.bench import main
 from tools.speakers.emotions import WAYS, Recognised
 from tools.speakers.meetings import Cell
+from tools.speakers.peers.answers import PeerJudged
+from tools.speakers.peers.report import PeersReport
 from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
 from tools.speakers.scoring import Figures, Times
 
@@ -32,9 +34,9 @@ def counts(wrong: int) -> tuple[tuple[int, ...], ...]:
     return ((10, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (wrong, 0, 0, 10 - wrong))
 
 
-def test_a_report_says_which_goals_were_missed() -> None:
-    """By kind of meeting, with the goal beside the figure."""
-    report = SpeakersReport(
+def report_of(*several: Judged) -> SpeakersReport:
+    """Return a report of meetings."""
+    return SpeakersReport(
         command="",
         seed=1,
         machine=describe_machine(),
@@ -42,8 +44,13 @@ def test_a_report_says_which_goals_were_missed() -> None:
         count=1,
         told=False,
         embedder="made",
-        judged=(judged(5.0, emotions=False), judged(19.0, emotions=True)),
+        judged=several,
     )
+
+
+def test_a_report_says_which_goals_were_missed() -> None:
+    """By kind of meeting, with the goal beside the figure."""
+    report = report_of(judged(5.0, emotions=False), judged(19.0, emotions=True))
     page = markdown(speakers_page(report))
     assert "| neutral: DER after correction | 0.050 | ≤ 0.1 DER | met |" in page
     assert f"| emotions: DER after correction | 0.190 | ≤ 0.18 DER | {MISSED} |" in page
@@ -54,6 +61,25 @@ def test_a_report_says_which_goals_were_missed() -> None:
     )
     assert "| emotions: UAR below true speakers, after | 0.000 | ≤ 0.03 of UAR | met |" in page
     assert "| emotions, 2 to 4 people | 20 / 3 | 0.800 | 0.900 | 0.950 | 0.950 |" in page
+
+
+def test_others_stand_beside_ours_over_the_same_meetings() -> None:
+    """What they alone have heard does not count."""
+    ours = (judged(5.0, emotions=False), judged(19.0, emotions=True))
+    told = [PeerJudged("other", "as it comes", name, ours[0].cell, ours[0].final) for name in "ab"]
+    peers = PeersReport(
+        command="",
+        seed=1,
+        machine=describe_machine(),
+        part="judge",
+        count=1,
+        versions={"other": "other 1"},
+        judged=tuple(told),
+    )
+    page = markdown(speakers_page(replace(report_of(*ours[:1]), peers=peers)))
+    figures = "1 | 0.050 / 0.050 | 1.00 | 1.00 |"
+    assert f"| ours, after correction | {figures}" in page
+    assert f"| other 1, as it comes | {figures}" in page
 
 
 def test_what_was_tried_is_a_row_each() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -13,10 +14,9 @@ from tools.speakers.meetings import FEW, Cell
 from tools.speakers.peers.answers import PeerJudged
 from tools.speakers.scoring import Figures, total
 
-__all__ = ["HEADS", "PeersReport", "peers_rows", "peers_section", "read_peers", "row"]
+__all__ = ["PeersReport", "compared", "peers_rows", "peers_section", "read_peers", "row"]
 
-HEADS = (
-    "two to four people",
+_HEADS: Final = (
     "meetings",
     "neutral: DER, collar 0 / .25",
     "count right",
@@ -52,7 +52,15 @@ def peers_section(report: PeersReport) -> Section:
     """Lay out what others told, of two to four people."""
     number = len({each.name for each in report.judged})
     facts = (*report.origin, f"{number} meetings; voices that {report.part}")
-    return Section(facts=facts, tables=(Table(HEADS, peers_rows(report), "", "lrrrrrrr"),))
+    cells = [each.cell for each in report.judged]
+    return Section(facts=facts, tables=(compared(cells, peers_rows(report), ""),))
+
+
+def compared(cells: Iterable[Cell], rows: Sequence[tuple[str, ...]], title: str) -> Table:
+    """Make a table of ``row``s; ``cells`` are those of the meetings."""
+    sizes = sorted({each.people for each in cells if each.people <= FEW})
+    head = f"{', '.join(map(str, sizes))} people"
+    return Table((head, *_HEADS), tuple(rows), title, "lrrrrrrr")
 
 
 def peers_rows(

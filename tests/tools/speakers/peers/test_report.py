@@ -12,7 +12,7 @@ from streamser.machine import describe_machine
 from tools.speakers.meetings import Cell
 from tools.speakers.peers.__main__ import PEERS, main
 from tools.speakers.peers.answers import PeerJudged
-from tools.speakers.peers.report import HEADS, PeersReport, peers_rows, read_peers
+from tools.speakers.peers.report import PeersReport, compared, peers_rows, read_peers
 from tools.speakers.scoring import Figures, Times
 
 
@@ -44,7 +44,9 @@ def report() -> PeersReport:
 def test_a_row_is_a_program_with_a_setting() -> None:
     """Neutral meetings, then those with emotions, of those that are asked for."""
     (row,) = peers_rows(report(), {"a", "b"}.__contains__)
-    assert len(row) == len(HEADS)
+    table = compared([each.cell for each in report().judged], [row], "")
+    assert table.heads[0] == "2 people"
+    assert len(table.heads) == len(row)
     assert row[:5] == ("other 1.0, as it comes", "2", "0.100 / 0.100", "0.00", "1.50")
     assert row[5] == "0.300 / 0.300"
 
