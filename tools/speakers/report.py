@@ -20,7 +20,7 @@ from tools.speakers.emotions import (
     uar,
 )
 from tools.speakers.meetings import FEW, NOISE_DB, Cell
-from tools.speakers.peers.report import PeersReport, compared, peers_rows, row
+from tools.speakers.peers.report import PeersReport, compared, heard_by_all, peers_rows, row
 from tools.speakers.scoring import Figures, total
 
 __all__ = ["GOALS", "Judged", "SpeakersReport", "speakers_page", "trials_section"]
@@ -191,7 +191,8 @@ def _emotions(report: SpeakersReport) -> Table:
         kind = f"{_kind(each.cell)}, {_size(each.cell)}"
         groups.setdefault(kind, []).append(each)
         if each.cell.people <= FEW:
-            groups.setdefault(f"{_kind(each.cell)}, {each.cell.corpus}", []).append(each)
+            name = f"{_kind(each.cell)}, 2 to {FEW}, {each.cell.corpus}"
+            groups.setdefault(name, []).append(each)
     # What is of all recordings first.
     names = sorted(groups, key=lambda name: "people" not in name)
     rows = []
@@ -224,8 +225,7 @@ def _beside(report: SpeakersReport) -> tuple[Table, ...]:
     """Lay out what others tell of the same meetings, and ours of those that they heard."""
     if report.peers is None:
         return ()
-    ours = {each.name for each in report.judged}
-    both = {each.name for each in report.peers.judged} & ours
+    both = heard_by_all(report.peers) & {each.name for each in report.judged}
     chosen = [each for each in report.judged if each.name in both]
     rows = (
         row("ours, at once", [(each.cell, each.once) for each in chosen]),

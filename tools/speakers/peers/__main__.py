@@ -65,8 +65,7 @@ PEERS: Final = {
     "sherpa": Peer(
         version="sherpa-onnx 2.0.1",
         script="run_sherpa.py",
-        tried=tuple({"threshold": each} for each in (0.8, 0.9)),
-        judged=({"threshold": 0.8},),
+        tried=tuple({"threshold": each} for each in (0.7, 0.8, 0.9)),
     ),
     "diart": Peer(
         version="diart 0.9.2",
@@ -125,7 +124,7 @@ def _heard(
         for each in made
         if any(kept.read(name, setting, key(each)) is None for setting in settings)
     ]
-    if missing:
+    if missing and not options.kept:
         networks = folder / "networks"
         if not networks.exists():
             export_for_peers(options.weights, networks)
@@ -172,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=1, metavar="N", help="what is drawn [1]")
     add("--tune", action="store_true", help="try settings, on the voices that ours were set by")
     few = tuple(each for each in PEOPLE if each <= FEW)
+    add("--kept", action="store_true", help="judge what is kept, and hear nothing more")
     add("--people", type=_numbers, default=few, metavar="N,N", help="of these sizes [2,3,4]")
     add("--peers", type=_names, default=tuple(PEERS), metavar="NAMES", help=",".join(PEERS))
     add("--places", type=Path, default=_ROOT / ".venv-peers", metavar="DIR", help="environments")

@@ -14,7 +14,15 @@ from tools.speakers.meetings import FEW, Cell
 from tools.speakers.peers.answers import PeerJudged
 from tools.speakers.scoring import Figures, total
 
-__all__ = ["PeersReport", "compared", "peers_rows", "peers_section", "read_peers", "row"]
+__all__ = [
+    "PeersReport",
+    "compared",
+    "heard_by_all",
+    "peers_rows",
+    "peers_section",
+    "read_peers",
+    "row",
+]
 
 _HEADS: Final = (
     "meetings",
@@ -61,6 +69,14 @@ def compared(cells: Iterable[Cell], rows: Sequence[tuple[str, ...]], title: str)
     sizes = sorted({each.people for each in cells if each.people <= FEW})
     head = f"{', '.join(map(str, sizes))} people"
     return Table((head, *_HEADS), tuple(rows), title, "lrrrrrrr")
+
+
+def heard_by_all(report: PeersReport) -> frozenset[str]:
+    """Return the names of the meetings that each program has heard with each setting."""
+    ways: dict[tuple[str, str], set[str]] = {}
+    for each in report.judged:
+        ways.setdefault((each.peer, each.setting), set()).add(each.name)
+    return frozenset(set.intersection(*ways.values())) if ways else frozenset()
 
 
 def peers_rows(

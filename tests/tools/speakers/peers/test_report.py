@@ -6,13 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from streamser.errors import ConfigError
 from streamser.machine import describe_machine
 from tools.speakers.meetings import Cell
 from tools.speakers.peers.__main__ import PEERS, main
 from tools.speakers.peers.answers import PeerJudged
-from tools.speakers.peers.report import PeersReport, compared, peers_rows, read_peers
+from tools.speakers.peers.report import PeersReport, compared, heard_by_all, peers_rows, read_peers
 from tools.speakers.scoring import Figures, Times
 
 
@@ -49,6 +50,15 @@ def test_a_row_is_a_program_with_a_setting() -> None:
     assert len(table.heads) == len(row)
     assert row[:5] == ("other 1.0, as it comes", "2", "0.100 / 0.100", "0.00", "1.50")
     assert row[5] == "0.300 / 0.300"
+
+
+def test_programs_are_compared_over_meetings_that_all_have_heard() -> None:
+    """Where a run was broken off, those of the one that is behind."""
+    (first, *_), whole = report().judged, report()
+    behind = replace(first, setting="threshold 0.5")
+    assert heard_by_all(whole) == {"a", "b", "c"}
+    assert heard_by_all(replace(whole, judged=(*whole.judged, behind))) == {"a"}
+    assert heard_by_all(replace(whole, judged=())) == frozenset()
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
