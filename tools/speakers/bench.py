@@ -29,7 +29,7 @@ from tools.reporting import Files, Page, publish, shown_command
 from tools.speakers.emotions import KeptFeatures, read_emotions
 from tools.speakers.hearing import Kept, SpaceOf, diarise, hear
 from tools.speakers.meetings import Meeting, cells, make_meetings
-from tools.speakers.overlaps import Overlaps, alone
+from tools.speakers.overlaps import Mixed, Overlaps, alone, mixed_of
 from tools.speakers.peers.report import read_peers
 from tools.speakers.report import Judged, SpeakersReport, speakers_page, trials_section
 from tools.speakers.scoring import Told, judge
@@ -123,13 +123,13 @@ def run_bench(
 ) -> tuple[Judged, ...]:
     """Judge all meetings; raises ``ConfigError`` where ``bench.data`` lacks some recordings."""
     found = []
-    for name, meeting, heard in _heard(bench, embedder, kept, overlaps):
+    for name, meeting, heard, mixed in _heard(bench, embedder, kept, overlaps):
         telling = Telling(most=meeting.people, exactly=True) if bench.told else Telling()
         judged = _scored(meeting, *diarise(heard, space, telling))
         features = reading.features.of(name, meeting, heard)
         apart = replace(reading.apart, telling=telling)
         read = read_emotions(meeting, heard, features, reading.features.new_speaker, apart)
-        found.append(replace(judged, read=read))
+        found.append(replace(judged, read=read, mixed=mixed))
     return tuple(found)
 
 
@@ -138,7 +138,7 @@ def run_trials(
 ) -> dict[str, tuple[Judged, ...]]:
     """Judge all meetings in each way that was tried; raises as ``run_bench`` does."""
     found: dict[str, list[Judged]] = {name: [] for name in TRIALS}
-    for _, meeting, heard in _heard(bench, embedder, kept, overlaps):
+    for _, meeting, heard, _ in _heard(bench, embedder, kept, overlaps):
         for name, trial in TRIALS.items():
             found[name].append(_scored(meeting, *trial(heard, space)))
     return {name: tuple(judged) for name, judged in found.items()}
@@ -146,7 +146,7 @@ def run_trials(
 
 def _heard(
     bench: Bench, embedder: SpeakerEmbedder, kept: Kept, overlaps: Overlaps
-) -> Iterator[tuple[str, Meeting, tuple[Spoken, ...]]]:
+) -> Iterator[tuple[str, Meeting, tuple[Spoken, ...], Mixed]]:
     silero = load_silero()
     number = bench.count * len(cells(bench.part))
     made = make_meetings(bench.data, bench.part, bench.count, bench.seed)
@@ -156,7 +156,8 @@ def _heard(
         if heard is None:
             heard = hear(meeting, silero, embedder)
             kept.write(name, heard)
-        yield name, meeting, alone(heard, overlaps.of(name, meeting, heard))
+        shares = overlaps.of(name, meeting, heard)
+        yield name, meeting, alone(heard, shares), mixed_of(meeting, heard, shares)
         if done % 10 == 0:
             tell(f"{done} of {number} meetings")
 

@@ -20,6 +20,7 @@ from tools.speakers.emotions import (
     uar,
 )
 from tools.speakers.meetings import FEW, NOISE_DB, Cell
+from tools.speakers.overlaps import Mixed
 from tools.speakers.peers.report import PeersReport, compared, heard_by_all, peers_rows, row
 from tools.speakers.scoring import Figures, total
 
@@ -63,8 +64,8 @@ _NOTES: Final = (
     " (pyannote.metrics); a collar of .25 leaves out a quarter of a second on either side of each"
     " boundary. Utterances are as the detector of speech finds them, with the sound before and"
     " after that belongs to them: with collar 0 that is invented speech.",
-    "An utterance in which two are heard at once in a fifth of its time or more is nobody's, as in"
-    " a session: its speech is missed.",
+    "Where two are heard at once in a fifth of an utterance or more, it is nobody's, as in a"
+    " session: its speech is missed.",
     "At once: the label that is told when the utterance is over. After: the label that stands at"
     " the end of the meeting. Count right: as many labels as people at its end.",
     "Emotion to the wrong one: of the speech that lies in some reading, the share whose reading"
@@ -96,6 +97,7 @@ class Judged(msgspec.Struct, frozen=True):
     once: Figures
     final: Figures
     read: Recognised = Recognised()
+    mixed: Mixed = Mixed()
 
 
 class SpeakersReport(Provenance, frozen=True, kw_only=True):
@@ -124,11 +126,16 @@ def speakers_page(report: SpeakersReport) -> Page:
     number = (
         "told how many people there are" if report.told else "not told how many people there are"
     )
+    two = sum(each.mixed.heard for each in judged)
+    true = sum(each.mixed.truly for each in judged)
+    missed = sum(each.mixed.missed for each in judged)
     section = Section(
         facts=(
             *report.origin,
             f"{len(judged)} meetings, {minutes:.0f} minutes; voices that {report.part};"
             f" {report.embedder}; {number}",
+            f"Two at once in a fifth of an utterance or more: heard in {two}, which are nobody's for"
+            f" it; true of {true} of these, and of {missed} others",
         ),
         tables=(_goals(report), _emotions(report), *_beside(report), *tables),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from streamser.audio.clip import SAMPLE_RATE
 from streamser.pipeline.requests import UNCERTAIN
 from tests.speech.voices import Talk
-from tools.speakers.meetings import Cell, Meeting
-from tools.speakers.overlaps import Overlaps, alone
+from tools.speakers.meetings import Cell, Meeting, Said
+from tools.speakers.overlaps import Mixed, Overlaps, alone, mixed_of, spoken_at_once
 
 
 def test_voices_that_are_mixed_are_left_out() -> None:
@@ -30,3 +32,20 @@ def test_what_was_heard_is_kept(tmp_path: Path) -> None:
     assert overlaps.of("a", Meeting("a", cell, silence, ()), heard) == [0.0]
     nothing = np.full_like(silence, np.nan)
     assert Overlaps(tmp_path).of("a", Meeting("a", cell, nothing, ()), heard) == [0.0]
+
+
+def test_what_is_heard_at_once_is_compared_with_what_is_said() -> None:
+    """Turns that meet for a second of three; in the next utterance nobody meets."""
+    second = SAMPLE_RATE
+    said = (
+        Said(0, 2 * second, "ann", "neutral"),
+        Said(second, 3 * second, "bob", "neutral"),
+        Said(4 * second, 7 * second, "ann", "neutral"),
+    )
+    assert spoken_at_once(said, 0, 3 * second) == pytest.approx(1 / 3)
+    talk = Talk()
+    heard = [talk.says(0), talk.says(0)]
+    cell = Cell("emodb", 2, emotions=False, noisy=False)
+    meeting = Meeting("a", cell, np.zeros(7 * second, np.float32), said)
+    assert mixed_of(meeting, heard, [0.5, 0.5]) == Mixed(heard=2, truly=1, missed=0)
+    assert mixed_of(meeting, heard, [0.0, 0.5]) == Mixed(heard=1, truly=0, missed=1)
