@@ -79,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = Files(json=options.json, markdown=options.markdown)
     try:
         files.check()
+        peers = None
+        if options.peers is not None:
+            peers = read_peers(options.peers, bench.part, bench.seed)
         with ending_soon():
             embedder = load_embedder(options.embedder)
             space = space_of(options.embedder, _LIKENESS)
@@ -88,7 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 page = Page(title="What was tried", sections=(trials_section(tried),))
                 publish(page, Files(markdown=options.markdown), None)
                 return 0
-            peers = None if options.peers is None else read_peers(options.peers)
             model = load_compact(ASSETS / "models" / "compact", "compact")
             reading = Reading(
                 features=KeptFeatures(model, options.keep),

@@ -44,16 +44,25 @@ class PeersReport(Provenance, frozen=True, kw_only=True):
     judged: tuple[PeerJudged, ...]
 
 
-def read_peers(file: Path) -> PeersReport:
-    """Read a report written by ``--json``; raises ``ConfigError`` for what is none."""
+def read_peers(file: Path, part: str, seed: int) -> PeersReport:
+    """Read a report written by ``--json``.
+
+    Raises ``ConfigError`` for what is none, or one of other voices or another seed.
+    """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=PeersReport)
+        found = msgspec.json.decode(file.read_bytes(), type=PeersReport)
     except OSError as error:
         raise ConfigError(f"--peers {file}: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise ConfigError(
             f"--peers {file}: no report of python -m tools.speakers.peers --json ({error})"
         ) from None
+    if (found.part, found.seed) != (part, seed):
+        raise ConfigError(
+            f"--peers {file}: of meetings that {found.part}, seed {found.seed}; these {part}, seed"
+            f" {seed}: make it anew with the same"
+        )
+    return found
 
 
 def peers_section(report: PeersReport) -> Section:

@@ -65,12 +65,14 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     """Anything else is refused in one line."""
     file = tmp_path / "peers.json"
     file.write_bytes(msgspec.json.encode(report()))
-    assert read_peers(file) == report()
+    assert read_peers(file, "judge", 1) == report()
+    with pytest.raises(ConfigError, match="these judge, seed 2"):
+        read_peers(file, "judge", 2)
     file.write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="no report of"):
-        read_peers(file)
+        read_peers(file, "judge", 1)
     with pytest.raises(ConfigError, match="No such file"):
-        read_peers(tmp_path / "none.json")
+        read_peers(tmp_path / "none.json", "judge", 1)
 
 
 def test_what_is_judged_was_tried_on_the_voices_that_tune() -> None:
