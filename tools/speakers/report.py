@@ -82,9 +82,10 @@ _NOTES: Final = (
     " labels that stand at the end, each utterance by those before it; a session does not tell"
     " readings again. True: by who spoke. Below true: how much lower UAR is than with true"
     f" speakers; in brackets 95 % of {DRAWS} draws of as many meetings.",
-    "Programs of others: with the same two networks, unrounded; as it comes, or with settings tried"
-    " on the voices that ours were set by. diart tells as sound comes, .5 s late unless its latency"
-    " is named; sherpa-onnx and senko at the end of a meeting.",
+    "Programs of others: with the same networks, unrounded (senko, on a CPU, with the same embedder"
+    " and silero); as it comes, or with settings tried on the voices that ours were set by. diart"
+    " tells as sound comes, .5 s late unless its latency is named; sherpa-onnx and senko at the end"
+    " of a meeting.",
 )
 
 

