@@ -66,7 +66,8 @@ PEERS: Final = {
     "sherpa": Peer(
         version="sherpa-onnx 2.0.1",
         script="run_sherpa.py",
-        tried=tuple({"threshold": each} for each in (0.7, 0.8, 0.9)),
+        tried=tuple({"threshold": each} for each in (0.8, 0.9)),
+        judged=({"threshold": 0.9},),
     ),
     "diart": Peer(
         version="diart 0.9.2",
@@ -120,11 +121,14 @@ def _heard(
     def key(meeting: Meeting) -> str:
         return f"{part} {options.seed} {meeting.name}"
 
-    missing = [
-        each
-        for each in made
-        if any(kept.read(name, setting, key(each)) is None for setting in settings)
-    ]
+    lacking = {
+        (meeting.name, setting)
+        for meeting in made
+        for setting in settings
+        if kept.read(name, setting, key(meeting)) is None
+    }
+    missing = [each for each in made if any(each.name == lacked for lacked, _ in lacking)]
+    wanted = {lacked: settings[lacked] for _, lacked in sorted(lacking)}
     if missing and not options.kept:
         networks = folder / "networks"
         if not networks.exists():
@@ -133,9 +137,9 @@ def _heard(
         python = options.places / name / "bin" / "python"
         script = Path(__file__).parent / peer.script
         by_name = {file.name: meeting for file, meeting in files.items()}
-        number = len(missing) * len(settings)
+        number = len(missing) * len(wanted)
         for done, answer in enumerate(
-            asked(python, script, networks, settings, list(files)), start=1
+            asked(python, script, networks, wanted, list(files)), start=1
         ):
             kept.write(name, key(by_name[answer.file]), answer)
             if done % 10 == 0:
