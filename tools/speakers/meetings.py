@@ -22,9 +22,11 @@ from streamser.training.augment.sound import (
 )
 from tools.speakers.voices import Part, Person, Piece, quietest, read_people
 
-__all__ = ["Cell", "Meeting", "Said", "cells", "make_meetings"]
+__all__ = ["FEW", "PEOPLE", "Cell", "Meeting", "Said", "cells", "make_meetings"]
 
 PEOPLE: Final = (2, 3, 4, 6)
+FEW: Final = 4
+"""People up to which the goals hold."""
 NOISE_DB: Final = 15.0
 
 _TURN_S: Final = (1.0, 8.0)

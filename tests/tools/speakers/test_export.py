@@ -44,6 +44,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def random_segmentation(path: Path) -> None:
+    """Write random weights of the other network in the published form."""
+    torch.manual_seed(0)
+    network = SegmentationNetwork()
+    network.load_state_dict(_filters(network.state_dict()))
+    torch.save({"state_dict": network.state_dict()}, path)
+
+
 @pytest.fixture(scope="module")
 def graph(weights: Path) -> Any:
     """Export it, once; the folder tells what it holds."""
@@ -100,11 +108,8 @@ def said(network: CampPlusNetwork, frames: np.ndarray, means: TimeMeans) -> np.n
 
 def test_the_segmentation_answers_as_the_network_does(tmp_path: Path) -> None:
     """Its filters become constants; sound may have any length from two frames on."""
-    torch.manual_seed(0)
-    network = SegmentationNetwork()
-    network.load_state_dict(_filters(network.state_dict()))
     path = tmp_path / "segmentation.pt"
-    torch.save({"state_dict": network.state_dict()}, path)
+    random_segmentation(path)
     asked = ["export", "segmentation", str(path), "--out", str(tmp_path), "--format", "float"]
     assert main(asked) == 0
     graph = open_part(tmp_path, overlap.GRAPH, inputs=("samples",))
