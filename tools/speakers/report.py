@@ -135,8 +135,8 @@ def speakers_page(report: SpeakersReport) -> Page:
             *report.origin,
             f"{len(judged)} meetings, {minutes:.0f} minutes; voices that {report.part};"
             f" {report.embedder}; {number}",
-            f"Two at once in three tenths of an utterance or more: heard in {two}, which are nobody's"
-            f" for it; true of {true} of these, and of {missed} others",
+            f"Two at once in three tenths of an utterance or more: heard in {two}, which are"
+            f" nobody's for it; true of {true} of these, and of {missed} others",
         ),
         tables=(_goals(report), _emotions(report), *_beside(report), *tables),
     )
