@@ -118,6 +118,7 @@ class EmotionServer:
         if settings.cluster.redis is not None:
             hub.join_cluster(time.time() - time.monotonic())
             self._cluster = ClusterNode(settings, hub, self._admission, self._on_leave_asked)
+            self.metrics.watch_cluster(self._cluster.figures)
         follow_server(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
@@ -435,6 +436,7 @@ def follow_server(
     """Let metrics tell who is there, and what is kept."""
     metrics.follow(
         streams=lambda: admission.streams,
+        places=lambda: admission.places,
         listeners=lambda: admission.listeners,
         meetings=lambda: hub.meetings,
         kept=lambda: hub.kept,

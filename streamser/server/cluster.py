@@ -28,7 +28,7 @@ from streamser.server.handshake import SendGrant
 from streamser.server.hub import Hub
 from streamser.server.limits import Admission
 from streamser.server.rooms import LiveMeeting
-from streamser.server.telemetry import log_fault
+from streamser.server.telemetry import ClusterFigures, log_fault
 from streamser.settings import Settings
 
 __all__ = ["Arrival", "ClusterNode", "Repeats", "SharedStream"]
@@ -107,15 +107,26 @@ class ClusterNode:
                 "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377"
             )
         self._address = own.address
-        self._most_streams = settings.server.max_sessions
         self._hub = hub
         self._admission = admission
         self._on_drain = on_drain
         self._streams: dict[str, SharedStream] = {}
         self._attending: Counter[str] = Counter()
+        self._taken_over = 0
+        self._carried = 0
         name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
         self.member = ClusterMember(own, name, self)
         hub.on_told = self.on_hub_told
+
+    def figures(self) -> ClusterFigures:
+        """Return how this server does as one of several."""
+        return ClusterFigures(
+            redis_away=self.member.away is not None,
+            waiting=self.member.waiting,
+            left_out=self.member.left_out,
+            taken_over=self._taken_over,
+            carried=self._carried,
+        )
 
     # Streams
 
@@ -127,9 +138,10 @@ class ClusterNode:
             known = self.member.has(meeting)
             home = await self.member.place(meeting)
             if home is not None and not carried:
+                self._carried += 1
                 return Arrival(home)
-            if home is None and not known:
-                self._hub.take_over(meeting, time.monotonic())
+            if home is None and not known and self._hub.take_over(meeting, time.monotonic()):
+                self._taken_over += 1
         if grant.secret is not None:
             state = await self.member.stream_state(name_of_stream(grant.secret))
         return Arrival(None, state)
@@ -243,7 +255,7 @@ class ClusterNode:
             name=self.member.name,
             address=self._address,
             streams=self._admission.streams,
-            most_streams=self._most_streams,
+            most_streams=self._admission.places,
             listeners=self._admission.listeners,
             draining=self._admission.leaving,
             meetings=tuple((each.meeting, each.streams, each.at_ms) for each in live),

@@ -110,6 +110,11 @@ class Admission:
         return self._streams.total()
 
     @property
+    def places(self) -> int:
+        """Return how many streams there may be."""
+        return self._settings.max_sessions
+
+    @property
     def listeners(self) -> int:
         """Return how many listeners there are."""
         return self._listeners.total()
@@ -142,7 +147,7 @@ class Admission:
     @property
     def full(self) -> bool:
         """Return whether no stream more can be taken in."""
-        return self.streams >= self._settings.max_sessions
+        return self.streams >= self.places
 
     def refuse_visit(self, owner: str) -> Refusal | None:
         """Return why a connection of this token's owner comes too soon, if it does."""

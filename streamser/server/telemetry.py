@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
+import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -169,6 +170,20 @@ class Device(Protocol):
         ...
 
 
+class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how a server does as one of several.
+
+    ``waiting`` events wait for Redis, ``left_out`` were too many. ``taken_over`` meetings go on
+    here whose server was gone, ``carried`` streams were carried on to that of their meeting.
+    """
+
+    redis_away: bool
+    waiting: int
+    left_out: int
+    taken_over: int
+    carried: int
+
+
 class Metrics:
     """Count and time what happens; a registry of its own, so that servers do not mix.
 
@@ -178,6 +193,9 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self._streams = Gauge("streamser_streams", "Streams open now.", registry=registry)
+        self._places = Gauge(
+            "streamser_places", "Streams that may be open at the same time.", registry=registry
+        )
         self._listeners = Gauge("streamser_listeners", "Listeners now.", registry=registry)
         self._meetings = Gauge("streamser_meetings", "Meetings known now.", registry=registry)
         self._kept = Gauge(
@@ -215,6 +233,9 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        # From the beginning: an alert sees how a figure grows, not that it appears.
+        for kind in ("partials", "audio_ms", "deltas", "listeners"):
+            self._drops.labels(kind)
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
         )
@@ -263,6 +284,10 @@ class Metrics:
         """Tell of the workers, and the real-time factor, when asked."""
         self.registry.register(_DeviceCollector(device, self._real_time_factor))
 
+    def watch_cluster(self, ask: Callable[[], ClusterFigures]) -> None:
+        """Tell of the cluster when asked."""
+        self.registry.register(_ClusterCollector(ask))
+
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -270,6 +295,7 @@ class Metrics:
     def follow(
         self,
         streams: Callable[[], int],
+        places: Callable[[], int],
         listeners: Callable[[], int],
         meetings: Callable[[], int],
         kept: Callable[[], int],
@@ -278,6 +304,7 @@ class Metrics:
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
+        self._places.set_function(places)
         self._listeners.set_function(listeners)
         self._meetings.set_function(meetings)
         self._kept.set_function(kept)
@@ -372,6 +399,29 @@ class Metrics:
 
     def _real_time_factor(self) -> float:
         return self._busy_s / self._audio_s if self._audio_s else 0.0
+
+
+class _ClusterCollector(Collector):
+    """Ask how it does as one of several only when somebody asks us."""
+
+    def __init__(self, ask: Callable[[], ClusterFigures]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures as they are now."""
+        now = self._ask()
+        yield GaugeMetricFamily(
+            "streamser_cluster_redis_away", "1 while Redis cannot be reached.", now.redis_away
+        )
+        yield GaugeMetricFamily(
+            "streamser_cluster_waiting_events", "Events that wait for Redis.", now.waiting
+        )
+        for name, about, value in (
+            ("left_out_events", "Events that Redis never got: too many waited.", now.left_out),
+            ("taken_over_meetings", "Meetings gone on with; their server died.", now.taken_over),
+            ("carried_connections", "Streams carried on to their meeting's server.", now.carried),
+        ):
+            yield CounterMetricFamily(f"streamser_cluster_{name}", about, value)
 
 
 class _DeviceCollector(Collector):
