@@ -260,14 +260,19 @@ def short_of_files(own: ServerSettings) -> str | None:
 
 
 def shared_file(path: str | None) -> str | None:
-    """Return a line for people where others on this machine may read a file of secrets."""
+    """Return a line for people where others on this machine may read a file of secrets.
+
+    One of somebody else's that its group may read was given to this program so, as
+    Kubernetes does.
+    """
     if path is None or os.name != "posix":
         return None
     try:
-        mode = Path(path).expanduser().stat().st_mode
+        found = Path(path).expanduser().stat()
     except OSError:
         return None
-    if not mode & 0o077:
+    given = found.st_uid != os.geteuid()
+    if not found.st_mode & (0o037 if given else 0o077):
         return None
     return f"server.token_file {path}: others on this machine may use it: chmod 600 {path}"
 
