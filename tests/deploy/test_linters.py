@@ -196,7 +196,7 @@ async def use(url: str) -> None:
         await store.leave()
     finally:
         await store.close()
-    raw = Redis.from_url(url)
+    raw: Any = Redis.from_url(url)
     try:
         # `past` goes on without it, and would not know what is lost.
         assert (await raw.xinfo_stream("streamser:events:m"))["length"] == 3
