@@ -23,6 +23,8 @@ MANUALS = (
     "listen.md",
     "settings.md",
     "server.md",
+    "meeting-bots.md",
+    "mcp.md",
     "agents.md",
     "exports.md",
     "report.md",

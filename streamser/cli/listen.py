@@ -163,6 +163,8 @@ def listen(
     settings = common.load({"audio.device": device} | speakers_flag(told_apart))
     if enroll and server is not None:
         raise ConfigError("--enroll is for sound that is analysed here; leave out --server.")
+    if enroll and speaker is not None:
+        raise ConfigError("--enroll is for several at one microphone; leave out --speaker.")
     enrolled = read_enrolled(enroll or (), settings)
     source = _open(
         settings,

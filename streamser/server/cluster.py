@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from streamser import events
 from streamser.cluster.member import ClusterMember
@@ -24,14 +26,21 @@ from streamser.cluster.records import (
 )
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.handshake import SendGrant
-from streamser.server.hub import Hub
+from streamser.server.handshake import IngestGrant, SendGrant
 from streamser.server.limits import Admission
-from streamser.server.rooms import LiveMeeting
-from streamser.server.telemetry import ClusterFigures, log_fault
+from streamser.server.meetings.hub import Hub
+from streamser.server.meetings.rooms import LiveMeeting
+from streamser.server.telemetry import log_fault
 from streamser.settings import Settings
 
-__all__ = ["Arrival", "ClusterNode", "Repeats", "SharedStream"]
+__all__ = [
+    "Arrival",
+    "ClusterCollector",
+    "ClusterFigures",
+    "ClusterNode",
+    "Repeats",
+    "SharedStream",
+]
 
 _SLACK_MS = 150
 """An utterance is cut anew within so much of where it was cut before."""
@@ -88,6 +97,43 @@ class Repeats:
         return False
 
 
+class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how a server does as one of several.
+
+    ``waiting`` events wait for Redis, ``left_out`` were too many. ``taken_over`` meetings go on
+    here whose server was gone, ``carried`` streams were carried on to that of their meeting.
+    """
+
+    redis_away: bool
+    waiting: int
+    left_out: int
+    taken_over: int
+    carried: int
+
+
+class ClusterCollector(Collector):
+    """Ask how it does as one of several only when somebody asks us."""
+
+    def __init__(self, ask: Callable[[], ClusterFigures]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures as they are now."""
+        now = self._ask()
+        yield GaugeMetricFamily(
+            "streamser_cluster_redis_away", "1 while Redis cannot be reached.", now.redis_away
+        )
+        yield GaugeMetricFamily(
+            "streamser_cluster_waiting_events", "Events that wait for Redis.", now.waiting
+        )
+        for name, about, value in (
+            ("left_out_events", "Events that Redis never got: too many waited.", now.left_out),
+            ("taken_over_meetings", "Meetings gone on with; their server died.", now.taken_over),
+            ("carried_connections", "Streams carried on to their meeting's server.", now.carried),
+        ):
+            yield CounterMetricFamily(f"streamser_cluster_{name}", about, value)
+
+
 class ClusterNode:
     """Let a server take part in a cluster; ``on_drain`` is called where it is asked to leave.
 
@@ -130,7 +176,7 @@ class ClusterNode:
 
     # Streams
 
-    async def arrive(self, grant: SendGrant, *, carried: bool) -> Arrival:
+    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
         """Say where a stream is to be served; what is ``carried`` here already is served here."""
         meeting = grant.meeting
         state = None

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, Protocol, TypeAlias
 
-import msgspec
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -170,20 +169,6 @@ class Device(Protocol):
         ...
 
 
-class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how a server does as one of several.
-
-    ``waiting`` events wait for Redis, ``left_out`` were too many. ``taken_over`` meetings go on
-    here whose server was gone, ``carried`` streams were carried on to that of their meeting.
-    """
-
-    redis_away: bool
-    waiting: int
-    left_out: int
-    taken_over: int
-    carried: int
-
-
 class Metrics:
     """Count and time what happens; a registry of its own, so that servers do not mix.
 
@@ -236,8 +221,26 @@ class Metrics:
         # From the beginning: an alert sees how a figure grows, not that it appears.
         for kind in ("partials", "audio_ms", "deltas", "listeners"):
             self._drops.labels(kind)
+        self._uploads = Counter(
+            "streamser_uploads",
+            "Files that were let in, by the HTTP status of the answer; 499: hung up before it.",
+            ["status"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
+        )
+        self._bot_messages = Counter(
+            "streamser_bot_messages",
+            "Messages of meeting bots: heard, event (who is there), late, unheard (no room), jumped"
+            " (with a clock that did), unusable.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._bot_silence = Counter(
+            "streamser_bot_silence_seconds",
+            "Silence for gaps in the sound of meeting bots.",
+            registry=registry,
         )
         self._faults = Counter(
             "streamser_server_faults",
@@ -284,10 +287,6 @@ class Metrics:
         """Tell of the workers, and the real-time factor, when asked."""
         self.registry.register(_DeviceCollector(device, self._real_time_factor))
 
-    def watch_cluster(self, ask: Callable[[], ClusterFigures]) -> None:
-        """Tell of the cluster when asked."""
-        self.registry.register(_ClusterCollector(ask))
-
     def render(self) -> bytes:
         """Write everything in Prometheus' text format."""
         return generate_latest(self.registry)
@@ -332,6 +331,18 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def bot_message(self, outcome: str) -> None:
+        """Note a message of a meeting bot."""
+        self._bot_messages.labels(outcome).inc()
+
+    def bot_silence(self, seconds: float) -> None:
+        """Note silence in the place of sound that a meeting bot has not sent."""
+        self._bot_silence.inc(seconds)
+
+    def upload(self, status: int) -> None:
+        """Note what became of a file that was let in."""
+        self._uploads.labels(str(status)).inc()
 
     def late_final(self) -> None:
         """Note a final that was told too late."""
@@ -399,29 +410,6 @@ class Metrics:
 
     def _real_time_factor(self) -> float:
         return self._busy_s / self._audio_s if self._audio_s else 0.0
-
-
-class _ClusterCollector(Collector):
-    """Ask how it does as one of several only when somebody asks us."""
-
-    def __init__(self, ask: Callable[[], ClusterFigures]) -> None:
-        self._ask = ask
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the figures as they are now."""
-        now = self._ask()
-        yield GaugeMetricFamily(
-            "streamser_cluster_redis_away", "1 while Redis cannot be reached.", now.redis_away
-        )
-        yield GaugeMetricFamily(
-            "streamser_cluster_waiting_events", "Events that wait for Redis.", now.waiting
-        )
-        for name, about, value in (
-            ("left_out_events", "Events that Redis never got: too many waited.", now.left_out),
-            ("taken_over_meetings", "Meetings gone on with; their server died.", now.taken_over),
-            ("carried_connections", "Streams carried on to their meeting's server.", now.carried),
-        ):
-            yield CounterMetricFamily(f"streamser_cluster_{name}", about, value)
 
 
 class _DeviceCollector(Collector):

@@ -19,7 +19,8 @@ from streamser.cluster.haproxy import Backend, haproxy_config
 from streamser.hosting.records import WorkerLoad
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.worker import WorkerStats
-from streamser.server.telemetry import ClusterFigures, Metrics
+from streamser.server.cluster import ClusterCollector, ClusterFigures
+from streamser.server.telemetry import Metrics
 from streamser.settings import ServerSettings, Settings
 from streamser.settings_loader import keys_of
 from tests.cli.running import run
@@ -92,9 +93,8 @@ def told_names() -> set[str]:
 
     metrics = Metrics()
     metrics.watch(Workers())
-    metrics.watch_cluster(
-        lambda: ClusterFigures(redis_away=False, waiting=0, left_out=0, taken_over=0, carried=0)
-    )
+    figures = ClusterFigures(redis_away=False, waiting=0, left_out=0, taken_over=0, carried=0)
+    metrics.registry.register(ClusterCollector(lambda: figures))
     endings = {"gauge": [""], "counter": ["_total"], "info": ["_info"]}
     return {
         family.name + ending

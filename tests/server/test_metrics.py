@@ -8,7 +8,8 @@ import msgspec
 
 import streamser
 from streamser.events import Event
-from streamser.server.telemetry import ClusterFigures, Metrics
+from streamser.server.cluster import ClusterCollector, ClusterFigures
+from streamser.server.telemetry import Metrics
 from tests.cli.samples import closed, failed, felt, sounded
 
 
@@ -55,7 +56,7 @@ def test_a_server_tells_how_it_does_as_one_of_several() -> None:
     metrics = Metrics()
     assert "streamser_cluster" not in metrics.render().decode()
     now = ClusterFigures(redis_away=True, waiting=7, left_out=2, taken_over=1, carried=3)
-    metrics.watch_cluster(lambda: now)
+    metrics.registry.register(ClusterCollector(lambda: now))
 
     def value(name: str) -> float | None:
         return metrics.registry.get_sample_value(f"streamser_cluster_{name}")
