@@ -16,6 +16,8 @@ from streamser.cli.export import ExportFiles, ExportSink, read_targets
 from streamser.cli.options import (
     Common,
     Enrolled,
+    ServerCertificate,
+    ServerToken,
     ToldApart,
     Track,
     check_writable,
@@ -115,14 +117,8 @@ def listen(
     meeting: Annotated[
         str | None, typer.Option("--meeting", metavar="NAME", help="With --server: join it.")
     ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
-    ] = None,
-    ca: Annotated[
-        str | None,
-        typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
-    ] = None,
+    token: ServerToken = None,
+    ca: ServerCertificate = None,
     proxy: Annotated[
         str | None,
         typer.Option("--proxy", metavar="URL", help="With --server: go through it, and only it."),

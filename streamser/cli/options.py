@@ -35,6 +35,14 @@ Track: TypeAlias = Annotated[
         help="Sound track of a file, from 0. [the default, or if it is silent the loudest]",
     ),
 ]
+ServerToken = Annotated[
+    str | None,
+    typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
+]
+ServerCertificate = Annotated[
+    str | None,
+    typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
+]
 ToldApart = Annotated[
     str | None,
     typer.Option(

@@ -92,7 +92,7 @@ class Cancel(msgspec.Struct, frozen=True):
     request_id: int
 
 
-UNCERTAIN = 0.2
+UNCERTAIN = 0.3
 """Share of an utterance in which two speak at once, from which on it is nobody's."""
 
 

@@ -64,7 +64,7 @@ _NOTES: Final = (
     " (pyannote.metrics); a collar of .25 leaves out a quarter of a second on either side of each"
     " boundary. Utterances are as the detector of speech finds them, with the sound before and"
     " after that belongs to them: with collar 0 that is invented speech.",
-    "Where two are heard at once in a fifth of an utterance or more, it is nobody's, as in a"
+    "Where two are heard at once in three tenths of an utterance or more, it is nobody's, as in a"
     " session: its speech is missed.",
     "At once: the label that is told when the utterance is over. After: the label that stands at"
     " the end of the meeting. Count right: as many labels as people at its end.",
@@ -135,8 +135,8 @@ def speakers_page(report: SpeakersReport) -> Page:
             *report.origin,
             f"{len(judged)} meetings, {minutes:.0f} minutes; voices that {report.part};"
             f" {report.embedder}; {number}",
-            f"Two at once in a fifth of an utterance or more: heard in {two}, which are nobody's"
-            f" for it; true of {true} of these, and of {missed} others",
+            f"Two at once in three tenths of an utterance or more: heard in {two}, which are"
+            f" nobody's for it; true of {true} of these, and of {missed} others",
         ),
         tables=(_goals(report), _emotions(report), *_beside(report), *tables),
     )
