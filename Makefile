@@ -24,7 +24,7 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram pipecat,$(PEERS)/$(peer)/.installed)
+test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram pipecat ray,$(PEERS)/$(peer)/.installed)
 	$(BIN)/python -m pytest -m peers tests/peers
 
 # Needs redis-server and haproxy; under 3 minutes.
