@@ -281,6 +281,13 @@ class ServerSettings(Section, frozen=True):
     late_s: Annotated[
         float, Meta(ge=0, description="While finals are so late no stream is let in. 0: however.")
     ] = 5.0
+    max_uploads: Annotated[int, Meta(ge=1, description="Uploaded files at the same time.")] = 4
+    max_upload_mib: Annotated[
+        int, Meta(ge=1, le=4096, description="Longest uploaded file, MiB.")
+    ] = 25
+    max_upload_s: Annotated[
+        float, Meta(gt=0, description="Longest sound of an uploaded file, s.")
+    ] = 3600.0
     max_message_kib: Annotated[
         int, Meta(ge=4, le=65_536, description="Longest message of a client, KiB.")
     ] = 2048

@@ -22,6 +22,7 @@ from streamser.cli.evaluate import crossval, evaluate
 from streamser.cli.export import export
 from streamser.cli.forget import forget
 from streamser.cli.listen import listen
+from streamser.cli.mcp import mcp
 from streamser.cli.models import app as models_app
 from streamser.cli.replay import replay
 from streamser.cli.report import report
@@ -130,6 +131,7 @@ app.command()(report)
 app.command()(replay)
 app.command()(forget)
 app.command()(demo)
+app.command()(mcp)
 app.command()(devices)
 app.command()(doctor)
 app.command()(evaluate)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +48,7 @@ def report(
     meeting become one page. An old page is replaced.
     """
     from streamser.export.formats import save
+    from streamser.export.read import without_folders
     from streamser.report.figures import figures_of
     from streamser.report.page import render_page
 
@@ -66,7 +66,9 @@ def report(
         check_plotting()
         options.check_folder("--plots", plots)
     recording = options.read_sessions(files, session, meeting)
-    figures = figures_of(_discreet(recording, files), one_clock=one_clock, title=files[0].stem)
+    figures = figures_of(
+        without_folders(recording, files), one_clock=one_clock, title=files[0].stem
+    )
     clips = _clips(recording, audio) if audio is not None or with_audio else []
     try:
         save(render_page(figures, clips), out, named=named)
@@ -80,16 +82,6 @@ def report(
 
         drawn = save_plots(figures, plots)
         tell(f"{plots}: {counted(len(drawn), 'file')}.")
-
-
-def _discreet(recording: Recording, files: Sequence[Path]) -> Recording:
-    """Leave out where the files lie: a page is shown to others."""
-    import msgspec
-
-    notes = recording.notes
-    for file in files:
-        notes = tuple(note.replace(str(file), file.name) for note in notes)
-    return msgspec.structs.replace(recording, notes=notes)
 
 
 def _clips(recording: Recording, audio: Path | None) -> list[SoundClip]:

@@ -10,7 +10,7 @@ import msgspec
 from streamser import events
 from streamser.export.replay import Playlist
 from streamser.export.utterances import Utterance, name_of, read_utterance
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.text import printable, visible
 
 if TYPE_CHECKING:

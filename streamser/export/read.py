@@ -7,7 +7,7 @@ import itertools
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
@@ -142,6 +142,14 @@ def read_recording(*paths: Path | str) -> Recording:
     return msgspec.structs.replace(recording, sessions=sessions, notes=tuple(notes))
 
 
+def without_folders(recording: Recording, files: Sequence[Path]) -> Recording:
+    """Leave out of its notes where the files lie: what is made of it is shown to others."""
+    notes = recording.notes
+    for file in files:
+        notes = tuple(note.replace(str(file), file.name) for note in notes)
+    return msgspec.structs.replace(recording, notes=notes)
+
+
 def choose_session(recording: Recording, session_ids: Sequence[str]) -> Recording:
     """Return a recording with these sessions alone; ``StreamserError`` where one is not in it."""
     known = [session.session_id for session in recording.sessions]
@@ -262,16 +270,22 @@ def _spans_of(event: AnyEvent) -> Iterator[tuple[float, float]]:
         yield start, end
 
 
+def _judged_in(event: AnyEvent) -> Iterator[Any]:
+    """Yield whatever in an event may have scores and dimensions."""
+    yield from (event, getattr(event, "emotion", None), getattr(event, "mood", None))
+    changed = (change.parts for change in getattr(event, "changes", ()))
+    for part in itertools.chain(getattr(event, "parts", ()), *changed):
+        yield part.emotion
+
+
 def _shares_of(event: AnyEvent) -> Iterator[float]:
-    emotion = getattr(event, "emotion", None)
-    for judged in (event, emotion, getattr(event, "mood", None)):
+    for judged in _judged_in(event):
         yield getattr(judged, "confidence", None) or 0.0
         yield from (getattr(judged, "scores", None) or {}).values()
 
 
 def _values_of(event: AnyEvent) -> Iterator[float]:
-    emotion = getattr(event, "emotion", None)
-    for judged in (event, emotion, getattr(event, "mood", None)):
+    for judged in _judged_in(event):
         dimensions = getattr(judged, "dimensions", None)
         for name in ("valence", "arousal", "dominance"):
             yield getattr(dimensions, name, None) or 0.0

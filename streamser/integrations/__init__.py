@@ -1,1 +1,1 @@
-"""Emotion where agents are built: a module for each framework, which alone imports it."""
+"""Doors to the programs of others: each a thin translator over our events."""

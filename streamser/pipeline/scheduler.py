@@ -1,4 +1,4 @@
-"""Which request is next: finals before partials, oldest first, and what is left out when late.
+"""Which request is next: finals, then partials, then what nobody waits for; what is left out.
 
 ``PendingRequests`` keeps the order and is pure; ``RequestQueue`` puts a lock around it: there
 sessions put their requests, and a worker finds them. ``sort_out`` and ``Backoff`` say what becomes
@@ -73,7 +73,7 @@ class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
 class QueueLoad(msgspec.Struct, frozen=True):
     """Count waiting requests by kind; ``oldest_s`` is how long the first of them has waited.
 
-    ``oldest_final_s`` is the same of finals alone.
+    ``oldest_final_s`` is the same of the finals that somebody waits for.
     """
 
     finals: int = 0
@@ -97,7 +97,8 @@ class PendingRequests:
     Droppable ones are next after all others, and a newer one of the same session and kind takes
     the place of one that still waits. Beyond the bounds the oldest droppable one is left out, and
     a refusable one that is not droppable fails: never silently. Suspects are first, and alone: one
-    that brings the device down again takes no other with it.
+    that brings the device down again takes no other with it. Those of the background are last, and
+    one by one: who speaks meanwhile waits for no more than that.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -105,17 +106,19 @@ class PendingRequests:
         self._max_firm = settings.max_finals
         self._firm: list[QueuedRequest] = []
         self._droppable: list[QueuedRequest] = []
+        self._background: list[QueuedRequest] = []
 
     def __len__(self) -> int:
-        return len(self._firm) + len(self._droppable)
+        return len(self._firm) + len(self._droppable) + len(self._background)
 
     def load(self, now: float) -> QueueLoad:
         """Say how much waits, and how long the oldest has."""
-        final, partial = (
+        final, partial, unhurried = (
             max((now - entry.since for entry in waiting), default=0.0)
-            for waiting in (self._firm, self._droppable)
+            for waiting in (self._firm, self._droppable, self._background)
         )
-        return QueueLoad(len(self._firm), len(self._droppable), max(final, partial), final)
+        finals = len(self._firm) + len(self._background)
+        return QueueLoad(finals, len(self._droppable), max(final, partial, unhurried), final)
 
     def push(self, entry: QueuedRequest) -> list[tuple[QueuedRequest, Outcome]]:
         """Take a request in; returns those that are over because of it, with their outcome."""
@@ -125,6 +128,8 @@ class PendingRequests:
                 return [(entry, Fault("overloaded", message))]
             if entry.suspect:
                 self.put_back([entry])
+            elif entry.request.background:
+                self._background.append(entry)
             else:
                 self._firm.append(entry)
             return []
@@ -141,7 +146,7 @@ class PendingRequests:
 
     @property
     def has_firm(self) -> bool:
-        """Return whether a request waits that is not droppable."""
+        """Return whether a request waits that is neither droppable nor of the background."""
         return bool(self._firm)
 
     def pop(self, most: int, *, droppable: bool = True) -> list[QueuedRequest]:
@@ -153,10 +158,10 @@ class PendingRequests:
             suspects = [place for place, entry in enumerate(self._firm) if entry.suspect]
             most = min([max(1, place) for place in suspects] + [most])
             batch, self._firm = self._firm[:most], self._firm[most:]
-        elif not droppable:
-            batch = []
-        else:
+        elif droppable and self._droppable:
             batch, self._droppable = self._droppable[:most], self._droppable[most:]
+        else:
+            batch, self._background = self._background[:1], self._background[1:]
         return batch
 
     def put_back(self, suspects: list[QueuedRequest]) -> None:
@@ -165,8 +170,8 @@ class PendingRequests:
 
     def clear(self) -> list[QueuedRequest]:
         """Remove and return all that waits."""
-        waiting = [*self._firm, *self._droppable]
-        self._firm, self._droppable = [], []
+        waiting = [*self._firm, *self._droppable, *self._background]
+        self._firm, self._droppable, self._background = [], [], []
         return waiting
 
     def withdraw(self, session_id: str, request_id: int | None = None) -> None:
@@ -178,6 +183,7 @@ class PendingRequests:
 
         self._firm = [entry for entry in self._firm if stays(entry)]
         self._droppable = [entry for entry in self._droppable if stays(entry)]
+        self._background = [entry for entry in self._background if stays(entry)]
 
 
 def _kind(entry: QueuedRequest) -> tuple[str, type[WordsRequest] | type[EmotionRequest], bool]:

@@ -30,7 +30,8 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     the voice alone is told of where words are not there ``patience`` after the end of an
     utterance, and the emotion model ``reads_voice``; and an utterance ends where for ``no_sound``
     nothing is heard at all, not even silence (0: never). Requests of a
-    ``patient`` session are never refused: its source waits while they do. In a ``manual`` one
+    ``patient`` session are never refused: its source waits while they do; those of one in the
+    ``background`` let all others go first. In a ``manual`` one
     utterances end where the client commits. Where there is no ``speaker``, ``apart`` says how
     voices are told apart, if they are. ``audio`` and ``limits`` are only told.
     """
@@ -47,6 +48,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     speculative: bool = True
     ordered: bool = False
     patient: bool = False
+    background: bool = False
     manual: bool = False
     source: str | None = None
     speaker: str | None = None

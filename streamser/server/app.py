@@ -35,24 +35,26 @@ from streamser.server.clients import (
 )
 from streamser.server.cluster import Arrival, ClusterNode
 from streamser.server.dialects.commands import Interest, LanguageSupport
+from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     SendGrant,
     Tokens,
-    read_origins,
     read_tokens,
-    refuse_to_expose,
-    tls_context,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub, Subscription
+from streamser.server.ingest.connection import NAMELESS, BotRegistry
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html
-from streamser.server.rooms import LiveMeeting
+from streamser.server.rest.door import UploadDoor
 from streamser.server.sessions import SessionRegistry
 from streamser.server.stream import StreamResources, stream_settings
 from streamser.server.subscribers import SubscriberRegistry
@@ -121,9 +123,11 @@ class EmotionServer:
         follow_server(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
+        self._bots: BotRegistry | None = None
         self._subscribers = SubscriberRegistry(
             own, self._hub, self._admission, self.metrics, cluster=self._cluster
         )
+        self._uploads = UploadDoor(own, self._handshake, self._admission, self.metrics)
         self._kept: list[Retention] = []
         self._routes = Routes(
             self._admission,
@@ -133,6 +137,7 @@ class EmotionServer:
             self._live_meetings,
             self._is_whole,
             self._cluster_away,
+            self._uploads.read,
         )
         self._port = Port(
             own,
@@ -141,6 +146,7 @@ class EmotionServer:
             self.metrics,
             self._decide,
             self._attend,
+            self._uploads.serve,
             ping_s=options.ping_s,
             pong_s=options.pong_s,
         )
@@ -204,9 +210,11 @@ class EmotionServer:
             limits=limits,
             language=self._handshake.languages.usual(asr.language),
         )
+        self._uploads.resources = resources
         self._sessions = SessionRegistry(
             resources, self._hub, self._admission, self.metrics, self._cluster
         )
+        self._bots = BotRegistry(self._sessions, self._admission, self._refuse, self.metrics)
         self._admission.gives_way = self._sessions.gives_way
         self._admission.has_models = lambda: self._host.is_ready
         self._admission.waiting_s = lambda: self._host.load().oldest_final_s
@@ -262,8 +270,10 @@ class EmotionServer:
                 self._tell(warning)
             gone = Ending(1008, "unauthorized")
             self._subscribers.disconnect(self._tokens.knows, gone)
-            if self._sessions is not None:
+            self._uploads.disconnect(self._tokens.knows)
+            if self._sessions is not None and self._bots is not None:
                 self._sessions.disconnect(self._tokens.knows, gone)
+                self._bots.disconnect(self._tokens.knows, gone)
             self._tell("Tokens and certificate are read anew.")
 
     async def drain(self) -> None:
@@ -272,16 +282,19 @@ class EmotionServer:
         if self._sessions is not None:
             asked_s, usual_s = self.leave_s, self._settings.server.drain_s
             within_s = usual_s if asked_s is None else asked_s
-            if self._admission.streams and within_s:
+            if (self._admission.streams or self._uploads.uploads) and within_s:
                 self._tell(f"No stream more is let in; those here may go on for {within_s:g} s.")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._sessions.wait_until_empty(), within_s)
+                async with asyncio.timeout(within_s):
+                    await self._sessions.wait_until_empty()
+                    await self._uploads.wait_until_empty()
 
     async def stop(self) -> None:
         """Take nobody more in, tell what is still to tell, close 1001; within the deadline."""
         self._admission.closing = True
         deadline = self._settings.server.shutdown_s
         until = time.monotonic() + deadline
+        await self._uploads.stop()
         if self._sessions is not None:
             try:
                 await asyncio.wait_for(self._sessions.finish_all(), deadline)
@@ -291,6 +304,8 @@ class EmotionServer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._sessions.finish_all(), CLOSE_S)
         self._subscribers.disconnect_all()
+        if self._bots is not None:
+            self._bots.disconnect(lambda _: False, Ending(1001, "the server is going away"))
         if self._cluster is not None:
             # Before the port is closed: clients that come back find what was told.
             await self._cluster.member.stop()
@@ -324,13 +339,17 @@ class EmotionServer:
 
     def _decide(self, request: ConnectRequest) -> Decision:
         decision = decide(self._handshake, request)
-        if isinstance(decision, SendGrant) and (
-            self._sessions is None or self._sessions.find(decision) is None
-        ):
-            owner = decision.principal.name
+        if isinstance(decision, Refusal | ListenGrant):
+            return decision
+        owner, refusal = decision.principal.name, None
+        if self._sessions is None or self._bots is None:
+            refusal = self._admission.refuse_unready()
+        elif isinstance(decision, IngestGrant):
+            nameless = self._cluster is not None and decision.meeting is None
+            refusal = NAMELESS if nameless else self._bots.refuse_bot(owner)
+        elif self._sessions.find(decision) is None:
             refusal = self._refuse(owner)
-            return decision if refusal is None else refusal.of(owner)
-        return decision
+        return decision if refusal is None else refusal.of(owner)
 
     def _refuse(self, owner: str) -> Refusal | None:
         """Say why there is no room for a stream, also where one that waits gives way."""
@@ -340,21 +359,22 @@ class EmotionServer:
             refusal = self._admission.refuse_stream(owner)
         return refusal
 
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         if not self._tokens.knows(decision.principal):
             # Read anew while it was at the door.
             gone = Refusal(401, 4401, "unauthorized", "the token is not known here any more")
             self.metrics.refused(gone.code)
             await turn_away(socket, gone)
-        elif isinstance(decision, SendGrant):
-            await self._serve_stream(socket, decision)
-        else:
+        elif isinstance(decision, ListenGrant):
             await self._subscribers.serve(socket, decision)
+        else:
+            await self._serve_sender(socket, decision)
 
-    async def _serve_stream(self, socket: ClientSocket, decision: SendGrant) -> None:
+    async def _serve_sender(self, socket: ClientSocket, decision: SendGrant | IngestGrant) -> None:
         sessions, node = self._sessions, self._cluster
         assert sessions is not None, "nobody is let in before the models are loaded"
-        if node is None or sessions.find(decision) is not None:
+        known = isinstance(decision, SendGrant) and sessions.find(decision) is not None
+        if node is None or known:
             await self._serve_here(socket, decision, Arrival())
             return
         with node.attending(decision.meeting):
@@ -367,10 +387,14 @@ class EmotionServer:
             await close_socket(socket, Ending(code, why))
 
     async def _serve_here(
-        self, socket: ClientSocket, decision: SendGrant, arrival: Arrival
+        self, socket: ClientSocket, decision: SendGrant | IngestGrant, arrival: Arrival
     ) -> None:
-        sessions = self._sessions
+        sessions, bots = self._sessions, self._bots
         assert sessions is not None, "nobody is let in before the models are loaded"
+        assert bots is not None, "they come with the sessions"
+        if isinstance(decision, IngestGrant):
+            await bots.serve(socket, decision)
+            return
         own = self._settings.server
         limits = StreamLimits(own.idle_s, own.session_s, own.backlog_events)
         session = sessions.find(decision)

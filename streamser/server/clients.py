@@ -35,9 +35,9 @@ from streamser.server.dialects.commands import (
     Mark,
     Refuse,
 )
-from streamser.server.handshake import ConnectRequest, ListenGrant, SendGrant
-from streamser.server.hub import Hub, Subscription
+from streamser.server.handshake import INGEST, ConnectRequest, Grant
 from streamser.server.limits import MessagePace, Refusal
+from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.outgoing import (
     TOO_SLOW,
     EncodedEvent,
@@ -396,12 +396,12 @@ def _encode_overload(overload: Overload, stamp: bytes) -> tuple[bytes, ...]:
 async def turn_away(socket: ClientSocket, refusal: Refusal) -> None:
     """Say no on a socket that is open already, and close it."""
     target = "" if socket.request is None else socket.request.path
-    if isinstance(socket.decision, SendGrant | ListenGrant):
+    if isinstance(socket.decision, Grant):
         refusal = refusal.of(socket.decision.principal.name)
     # Whoever is let in before it is turned away is not heard any more either.
     socket.decision = refusal
     log_refusal(socket, refusal, target)
-    if not _speaks_deepgram(socket):
+    if not _knows_no_events(socket):
         error = ErrorRaised(event_id="event_refused", session_id="", seq=0, error=refusal.error)
         await socket.send(encode_event(error), text=True)
     socket.start_closing()
@@ -410,7 +410,7 @@ async def turn_away(socket: ClientSocket, refusal: Refusal) -> None:
 
 async def send_apology(socket: ClientSocket, code: str = "internal_error") -> None:
     """Tell a client of a fault of ours, on a socket that is about to be closed."""
-    if _speaks_deepgram(socket):
+    if _knows_no_events(socket):
         return
     body = ErrorBody(type="server_error", code=code, message=SORRY)
     error = ErrorRaised(event_id="event_failed", session_id="", seq=0, error=body)
@@ -431,9 +431,10 @@ async def close_socket(socket: ClientSocket, ending: Ending) -> None:
     socket.transport.abort()
 
 
-def _speaks_deepgram(socket: ClientSocket) -> bool:
-    """Return whether the other side is a client of Deepgram's, who knows no such events."""
-    return socket.request is not None and connect_request(socket.request).path == "/v1/listen"
+def _knows_no_events(socket: ClientSocket) -> bool:
+    """Return whether the other side is a client of Deepgram's, or a bot."""
+    strangers = ("/v1/listen", *INGEST)
+    return socket.request is not None and connect_request(socket.request).path in strangers
 
 
 def log_refusal(socket: ClientSocket, refusal: Refusal, target: str) -> None:

@@ -24,10 +24,10 @@ from streamser.cluster.records import (
 )
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
-from streamser.server.handshake import SendGrant
-from streamser.server.hub import Hub
+from streamser.server.handshake import IngestGrant, SendGrant
 from streamser.server.limits import Admission
-from streamser.server.rooms import LiveMeeting
+from streamser.server.meetings.hub import Hub
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.telemetry import log_fault
 from streamser.settings import Settings
 
@@ -104,7 +104,7 @@ class ClusterNode:
         own = settings.cluster
         if own.address is None or not own.address.startswith(("ws://", "wss://")):
             raise ConfigError(
-                "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377"
+                "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377."
             )
         self._address = own.address
         self._most_streams = settings.server.max_sessions
@@ -119,7 +119,7 @@ class ClusterNode:
 
     # Streams
 
-    async def arrive(self, grant: SendGrant, *, carried: bool) -> Arrival:
+    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
         """Say where a stream is to be served; what is ``carried`` here already is served here."""
         meeting = grant.meeting
         state = None

@@ -1,11 +1,9 @@
-"""Who may come in: tokens, names, origins; and what must be there before others can reach us."""
+"""Who may come in: by tokens, names, origins."""
 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
-import ssl
 from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -25,8 +23,8 @@ from streamser.server.dialects.commands import (
 )
 from streamser.server.dialects.deepgram import DeepgramDialect, parse_listen
 from streamser.server.dialects.openai_realtime import RealtimeDialect, parse_realtime
+from streamser.server.dialects.oruk import ORUK, OrukDialect, PhraseSettings, phrase_stream
 from streamser.server.limits import Admission, Refusal
-from streamser.settings import ServerSettings
 from streamser.text import read_name
 
 ENVIRONMENT: Final = "STREAMSER_TOKENS"
@@ -36,13 +34,15 @@ _SHORTEST: Final = 16
 _SUBPROTOCOLS: Final = ("streamser.token.", "openai-insecure-api-key.")
 _BEARER: Final = re.compile(r"(?:bearer|token)\s+(\S+)", re.IGNORECASE)
 
-SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen")
-_SENDING: Final = ("/v1/realtime", "/v1/listen")
+INGEST: Final = {"/v1/ingest/attendee": "attendee", "/v1/ingest/recall": "recall"}
+"""Where meeting bots send, and what they are."""
+SOCKETS: Final = ("/v1/realtime", "/v1/events", "/v1/listen", *INGEST)
+_SENDING: Final = ("/v1/realtime", "/v1/listen", *INGEST)
+REST: Final = ("/v1/audio/transcriptions", "/v1/models")
 _METRICS: Final = "/metrics"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _STREAM: Final = (16, 128)
-
-_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+_OF_BOTS: Final[tuple[str, ...]] = ("meeting", "language", "speakers")
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -234,7 +234,18 @@ class ListenGrant(msgspec.Struct, frozen=True):
     after: int | None
 
 
-Decision: TypeAlias = SendGrant | ListenGrant | Refusal
+class IngestGrant(msgspec.Struct, frozen=True, eq=False):
+    """Let a meeting bot send; each participant is set up as ``asked``."""
+
+    principal: Principal
+    kind: str
+    asked: StreamSettings
+    meeting: str | None
+    secret: None = None
+
+
+Grant: TypeAlias = SendGrant | ListenGrant | IngestGrant
+Decision: TypeAlias = Grant | Refusal
 
 
 class Handshake:
@@ -275,7 +286,7 @@ class Handshake:
         query = request.query
         try:
             if request.path in _SENDING:
-                decision = self._let_send(request.path, query, principal, request_id, now)
+                decision = self._let_send(request, query, principal, request_id, now)
             else:
                 decision = self._let_listen(query, principal)
         except ConfigError as error:
@@ -286,7 +297,7 @@ class Handshake:
 
     def authenticate(self, request: ConnectRequest) -> Principal | Refusal:
         """Say who calls, by name of the server, origin and token; or why they may not."""
-        if (stranger := self._check_origin(request)) is not None:
+        if (stranger := self.check_origin(request)) is not None:
             return stranger
         try:
             query = request.query
@@ -305,7 +316,8 @@ class Handshake:
                 message = f"the token of {principal.name!r} may not read the metrics"
                 return _forbidden(message).of(principal.name)
             return principal
-        role: Literal["send", "listen"] = "send" if request.path in _SENDING else "listen"
+        sends = request.path in _SENDING or request.path.startswith(REST)
+        role: Literal["send", "listen"] = "send" if sends else "listen"
         if role not in principal.roles:
             message = f"the token of {principal.name!r} may not {role}"
             return _forbidden(message).of(principal.name)
@@ -322,7 +334,7 @@ class Handshake:
 
     def _let_send(
         self,
-        path: str,
+        request: ConnectRequest,
         query: Mapping[str, list[str]],
         principal: Principal,
         request_id: str,
@@ -332,7 +344,7 @@ class Handshake:
             return stranger
         own = {"meeting": principal.meeting, "speaker": principal.speaker}
         query = {**query, **{key: [name] for key, name in own.items() if name is not None}}
-        if path == "/v1/listen":
+        if request.path == "/v1/listen":
             options = parse_listen(query, self._usual, self.languages)
             settings, meeting = parse_realtime(
                 {key: query[key] for key in ("speaker", "meeting") if key in query},
@@ -340,7 +352,17 @@ class Handshake:
             )
             deepgram = DeepgramDialect(request_id, now, options)
             return SendGrant(principal, deepgram, settings, meeting, None, 0)
+        if request.path in INGEST:
+            if query.get("speaker"):
+                return _forbidden("a bot sends everybody's sound: it is no single speaker's")
+            known = {key: query[key] for key in _OF_BOTS if key in query}
+            settings, meeting = parse_realtime(known, self._usual, self.languages)
+            return IngestGrant(principal, INGEST[request.path], settings, meeting)
         settings, meeting = parse_realtime(query, self._usual, self.languages)
+        if ORUK in request.subprotocols:
+            usual = phrase_stream(settings, PhraseSettings(settings.language), self.languages)
+            oruk = OrukDialect(request_id, usual, self.languages)
+            return SendGrant(principal, oruk, usual, meeting, None, 0)
         secret, after, at_ms = None, 0, 0
         if query.get("stream"):
             secret = query["stream"][-1]
@@ -363,7 +385,8 @@ class Handshake:
             return Refusal(403, 4403, "wrong_host", message)
         return None
 
-    def _check_origin(self, request: ConnectRequest) -> Refusal | None:
+    def check_origin(self, request: ConnectRequest) -> Refusal | None:
+        """Return why a page may not ask here, or nobody by this name of the server, if so."""
         if (stranger := self.check_host(request)) is not None:
             return stranger
         origin = request.origin
@@ -418,75 +441,3 @@ def _unusable(message: str, code: str = ConfigError.code) -> Refusal:
     # A setting that does not fit is the client's here, and stands in its query.
     code = "invalid_query" if code == ConfigError.code else code
     return Refusal(400, 1008, code, message)
-
-
-def tls_context(cert: str | None, key: str | None) -> ssl.SSLContext | None:
-    """Load a certificate chain and its key, PEM files; raises ``ConfigError``."""
-    if cert is None and key is None:
-        return None
-    if cert is None or key is None:
-        raise ConfigError("server.tls_cert and server.tls_key belong together: give both.")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # A key with a password would have the terminal asked for it, where there is one.
-        context.load_cert_chain(cert, key, password="")
-    except ssl.SSLError as error:
-        raise ConfigError(
-            f"server.tls_cert {cert}, server.tls_key {key}: they are to be a certificate chain and"
-            f" its key, without a password, each a PEM file ({error.reason or 'not readable'})."
-        ) from None
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise ConfigError(f"server.tls_cert {cert}, server.tls_key {key}: {why}.") from None
-    return context
-
-
-def read_origins(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the origins in ``server.origins``, as browsers write them, and the hosts of these.
-
-    Raises ``ConfigError`` for what no browser would ever call one.
-    """
-    origins = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
-    hosts = []
-    for origin in origins:
-        try:
-            whole = _ORIGIN.fullmatch(origin) is not None
-            hosts.append(urlsplit(origin).hostname or "")
-        except ValueError:
-            whole = False
-        if not whole and origin not in ("*", "null"):
-            raise ConfigError(
-                f"server.origins: {origin!r} is no origin: write it like https://voice.example,"
-                " with :PORT where it has one, and no path."
-            )
-    return origins, tuple(hosts)
-
-
-def refuse_to_expose(own: ServerSettings, tokens: Tokens, tls: ssl.SSLContext | None) -> None:
-    """Raise ``ConfigError`` where other machines could listen in, or connect unasked."""
-    if is_loopback(own.host) or own.insecure:
-        return
-    lacking = [
-        name
-        for name, there in (
-            ("tokens (--token-file, or STREAMSER_TOKENS)", len(tokens)),
-            ("TLS (--tls-cert, --tls-key)", tls),
-        )
-        if not there
-    ]
-    if lacking:
-        raise ConfigError(
-            f"{own.host} can be reached from other machines: give {' and '.join(lacking)}, or"
-            " --insecure if something else protects it, such as a proxy."
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        # A name may begin like an address and be anybody's.
-        return False

@@ -6,13 +6,13 @@ import asyncio
 import errno
 import json
 import logging
-import mimetypes
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 import msgspec
@@ -33,11 +33,14 @@ from streamser.server.clients import (
     turn_away,
 )
 from streamser.server.dialects.openai_realtime import protocol_json
+from streamser.server.dialects.oruk import ORUK
 from streamser.server.handshake import (
     SOCKETS,
     ConnectRequest,
     Decision,
+    Grant,
     Handshake,
+    IngestGrant,
     ListenGrant,
     Principal,
     SendGrant,
@@ -53,7 +56,9 @@ from streamser.server.limits import (
     Refusal,
     connection_bounds,
 )
-from streamser.server.rooms import LiveMeeting
+from streamser.server.meetings.rooms import LiveMeeting
+from streamser.server.page import read_page, with_statement
+from streamser.server.rest.exchange import Exchange, FirstByte
 from streamser.server.telemetry import (
     CONTENT_TYPE,
     SORRY,
@@ -90,23 +95,14 @@ _SECURITY: Final = {
     "Cache-Control": "no-cache",
 }
 _HOST: Final = re.compile(r"[A-Za-z0-9_.-]{1,253}(:\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?")
-_STATED: Final = b"<!-- What this server keeps, where and how long: the server says it. -->"
-_TYPES: Final = {
-    ".js": "text/javascript; charset=utf-8",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".html": "text/html; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 
 
 class Port:
     """Open one port for websockets and plain HTTP.
 
-    ``decide`` says what a request gets, ``attend`` serves who is let in until they leave. A
-    connection is asked every ``ping_s`` for a sign of life and given up where none comes in
-    ``pong_s``.
+    ``decide`` says what a request gets, ``attend`` serves who is let in until they leave;
+    ``uploads`` answers requests with a body, which are refused without it. A connection is asked
+    every ``ping_s`` for a sign of life and given up where none comes in ``pong_s``.
     """
 
     def __init__(
@@ -116,7 +112,8 @@ class Port:
         routes: Routes,
         metrics: Metrics,
         decide: Callable[[ConnectRequest], Decision],
-        attend: Callable[[ClientSocket, SendGrant | ListenGrant], Awaitable[None]],
+        attend: Callable[[ClientSocket, Grant], Awaitable[None]],
+        uploads: Callable[[Exchange], Coroutine[Any, Any, None]] | None = None,
         *,
         ping_s: float = 20.0,
         pong_s: float = 60.0,
@@ -127,6 +124,8 @@ class Port:
         self._metrics = metrics
         self._decide = decide
         self._attend = attend
+        self._uploads = uploads
+        self._outside: set[FirstByte | Exchange] = set()
         self._ping_s = ping_s
         self._pong_s = pong_s
         self._servers: list[Server] = []
@@ -187,6 +186,8 @@ class Port:
         # Whoever has not left by now does not read.
         for connection in self._connections():
             connection.transport.abort()
+        for other in list(self._outside):
+            other.abort()
         for server in self._servers:
             await server.wait_closed()
         if self._watching is not None:
@@ -196,7 +197,14 @@ class Port:
     def _connections(self) -> list[ServerConnection]:
         return [connection for server in self._servers for connection in server.connections]
 
-    def _accept(self, *given: Any, **options: Any) -> ClientSocket:
+    def _accept(self, *given: Any, **options: Any) -> ClientSocket | FirstByte:
+        websocket = partial(self._make_socket, *given, **options)
+        if self._uploads is None:
+            return websocket()
+        exchange = partial(Exchange, self._uploads, self._table, self._outside)
+        return FirstByte(given[0], websocket, exchange, self._outside)
+
+    def _make_socket(self, *given: Any, **options: Any) -> ClientSocket:
         socket = ClientSocket(*given, **options)
         socket.connections, socket.throttle = self._table, self._throttle
         socket.unreadable = lambda method: without_body(unreadable(method), method).serialize()
@@ -269,7 +277,7 @@ class Port:
                 case Refusal() as refusal:
                     # It has never been through the door.
                     await turn_away(socket, refusal)
-                case SendGrant() | ListenGrant() as decision:
+                case SendGrant() | ListenGrant() | IngestGrant() as decision:
                     socket.settle()
                     await self._attend(socket, decision)
         except ConnectionClosed:
@@ -286,7 +294,7 @@ def _select_subprotocol(
     connection: ServerConnection, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
     for name in offered:
-        if name in ("streamser.v1", "realtime", "token"):
+        if name in ("streamser.v1", "realtime", "token", ORUK):
             return name
     # A browser gives up where it has offered some and none is taken; it knows this one anyhow.
     # A token is taken, but never said again: answers are written into logs on their way.
@@ -310,7 +318,7 @@ class Routes:
     held to those who may listen, each of a bound token its own. ``is_whole`` says whether all was
     kept so far that is to be, ``cluster_away`` whether other servers hear nothing of this one;
     ``statement`` is what the page says of the server before the consent
-    (HTML).
+    (HTML). ``others`` is asked for what is nowhere here.
     """
 
     def __init__(
@@ -322,9 +330,11 @@ class Routes:
         meetings: Callable[[], Sequence[LiveMeeting]],
         is_whole: Callable[[], bool] = lambda: True,
         cluster_away: Callable[[], bool] = lambda: False,
+        others: Callable[[ConnectRequest], Response | Refusal | None] = lambda _: None,
     ) -> None:
         self._is_whole = is_whole
         self._cluster_away = cluster_away
+        self._others = others
         self._handshake = handshake
         self._admission = admission
         self._metrics = metrics
@@ -342,7 +352,7 @@ class Routes:
         path = request.path
         match path:
             case "/healthz":
-                return _respond(200, _TEXT, b"ok\n")
+                return respond(200, _TEXT, b"ok\n")
             case "/readyz":
                 return self._ready()
         if (stranger := self._handshake.check_host(request)) is not None:
@@ -353,11 +363,13 @@ class Routes:
             case "/v1/meetings":
                 return self._guarded(request, _JSON, self._list_meetings)
             case "/v1/protocol.json":
-                return _respond(200, _JSON, self._protocol)
+                return respond(200, _JSON, self._protocol)
         asset = self._page.get(path)
+        if asset is None and (answer := self._others(request)) is not None:
+            return answer
         if asset is None:
             return refuse(Refusal(404, 1008, "not_found", f"there is nothing at {path[:80]}"))
-        return _respond(200, asset.media_type, asset.body, host=request.host)
+        return respond(200, asset.media_type, asset.body, host=request.host)
 
     def _list_meetings(self, principal: Principal) -> bytes:
         own = principal.meeting
@@ -371,7 +383,7 @@ class Routes:
         visitor = self._handshake.authenticate(request)
         if isinstance(visitor, Refusal):
             return visitor
-        return _respond(200, media_type, write(visitor))
+        return respond(200, media_type, write(visitor))
 
     def _ready(self) -> Response:
         admission = self._admission
@@ -382,19 +394,19 @@ class Routes:
             (admission.late, "overloaded"),
         ):
             if hindered:
-                return _respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
+                return respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
         # No reason to send clients elsewhere: who is there is heard and answered.
         known = (
             (not self._is_whole(), b"export_incomplete\n"),
             (self._cluster_away(), b"redis_away\n"),
         )
-        return _respond(200, _TEXT, b"ready\n" + b"".join(word for holds, word in known if holds))
+        return respond(200, _TEXT, b"ready\n" + b"".join(word for holds, word in known if holds))
 
 
 def refuse(refusal: Refusal) -> Response:
     """Answer with a refusal, for programs."""
     body = json.dumps({"error": msgspec.to_builtins(refusal.error)}).encode() + b"\n"
-    return _respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
+    return respond(refusal.status, _JSON, body, retry_s=refusal.retry_s)
 
 
 def without_body(response: Response, method: str) -> Response:
@@ -404,38 +416,29 @@ def without_body(response: Response, method: str) -> Response:
     return response
 
 
-def _respond(
+def respond(
     status: int,
     media_type: str,
-    body: bytes,
+    body: bytes | None,
     *,
     retry_s: int | None = None,
     host: str | None = None,
+    allow: str | None = None,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
-    headers = Headers(
-        {
-            "Content-Type": media_type,
-            "Content-Length": str(len(body)),
-            "Connection": "close",
-            **security(host),
-        }
-    )
+    """Make an answer, after which the connection ends; ``None``: its body is still to come."""
+    headers = Headers({"Content-Type": media_type, "Connection": "close", **security(host), **more})
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
     if retry_s is not None:
         headers["Retry-After"] = str(retry_s)
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="streamser"'
     if status == 405:
-        headers["Allow"] = "GET, HEAD"
+        headers["Allow"] = allow or "GET, HEAD"
     if status == 426:
         headers["Upgrade"] = "websocket"
-    return Response(status, HTTPStatus(status).phrase, headers, body)
-
-
-class Asset(msgspec.Struct, frozen=True):
-    """Hold a file as it is sent."""
-
-    media_type: str
-    body: bytes
+    return Response(status, HTTPStatus(status).phrase, headers, body or b"")
 
 
 def security(host: str | None = None) -> dict[str, str]:
@@ -447,38 +450,3 @@ def security(host: str | None = None) -> dict[str, str]:
     known = host is not None and _HOST.fullmatch(host)
     sockets = f" ws://{host} wss://{host}" if known else ""
     return {"Content-Security-Policy": _POLICY.format(sockets=sockets), **_SECURITY}
-
-
-def read_page() -> dict[str, Asset]:
-    """Read the page's files, by the path under which they are asked for; ``/`` is the page.
-
-    Only what was there at the start can be asked for, so no path leads anywhere else.
-    """
-    package = Path(__file__).parents[1]
-    packed = package / "demo_client"
-    # In a checkout the page stands beside the package.
-    folder = packed if packed.is_dir() else package.parent / "demo_client"
-    assets = {
-        f"/{path.relative_to(folder).as_posix()}": Asset(_type_of(path), path.read_bytes())
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    }
-    if "/index.html" in assets:
-        assets["/"] = assets["/index.html"]
-    return assets
-
-
-def with_statement(page: dict[str, Asset], statement: str) -> dict[str, Asset]:
-    """Return the page with what its server says of itself, HTML, before the consent."""
-    index = page.get("/index.html")
-    if index is None:
-        return page
-    assert index.body.count(_STATED) == 1, "the page has no place for what is kept"
-    body = index.body.replace(_STATED, statement.encode())
-    stated = Asset(index.media_type, body)
-    return {**page, "/": stated, "/index.html": stated}
-
-
-def _type_of(path: Path) -> str:
-    guessed = mimetypes.guess_type(path.name)[0]
-    return _TYPES.get(path.suffix, guessed or "application/octet-stream")

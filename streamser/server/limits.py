@@ -153,13 +153,13 @@ class Admission:
     def refuse_stream(self, owner: str) -> Refusal | None:
         """Return why a stream of this token's owner cannot be taken in, if it cannot."""
         settings = self._settings
-        if (unfit := self._unfit()) is not None:
+        if (unfit := self.refuse_unready()) is not None:
             return unfit
         if self.full:
             return _busy(
                 "too_many_sessions", f"all places for streams are taken ({settings.max_sessions})"
             )
-        most = self._share(settings.max_sessions)
+        most = self.share_of(settings.max_sessions)
         if self._streams[owner] >= most:
             message = f"the token {owner!r} has as many streams as it may ({most})"
             return _busy("too_many_sessions_of_token", message)
@@ -171,11 +171,11 @@ class Admission:
     def refuse_listener(self, owner: str) -> Refusal | None:
         """Return why a listener cannot be taken in, if it cannot."""
         if self.closing:
-            return self._unfit()
+            return self.refuse_unready()
         if self.listeners >= self._settings.max_listeners:
             most = self._settings.max_listeners
             return _busy("too_many_listeners", f"all places for listeners are taken ({most})")
-        most = self._share(self._settings.max_listeners)
+        most = self.share_of(self._settings.max_listeners)
         if self._listeners[owner] >= most:
             message = f"the token {owner!r} has as many listeners as it may ({most})"
             return _busy("too_many_listeners_of_token", message)
@@ -205,10 +205,12 @@ class Admission:
         if not self._listeners[owner]:
             del self._listeners[owner]
 
-    def _share(self, places: int) -> int:
+    def share_of(self, places: int) -> int:
+        """Return how many of some places the tokens of one name may have."""
         return max(1, int(places * self._settings.token_share)) if self.shares else places
 
-    def _unfit(self) -> Refusal | None:
+    def refuse_unready(self) -> Refusal | None:
+        """Return why nobody is let in to send, if nobody is."""
         if self.leaving:
             return _busy("shutting_down", "the server is about to end")
         if not self.serving:

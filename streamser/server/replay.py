@@ -9,16 +9,18 @@ from typing import Final
 
 from streamser.export.replay import Playback, Playlist
 from streamser.server.app import decide, follow_server, make_handshake, read_secrets
+from streamser.server.exposure import refuse_to_expose
 from streamser.server.handshake import (
     ConnectRequest,
     Decision,
+    Grant,
+    IngestGrant,
     ListenGrant,
     SendGrant,
-    refuse_to_expose,
 )
 from streamser.server.http import Port, Routes
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, Refusal
+from streamser.server.meetings.hub import Hub
 from streamser.server.recorder import retention_html
 from streamser.server.subscribers import SubscriberRegistry
 from streamser.server.telemetry import Metrics
@@ -106,8 +108,8 @@ class ReplayServer:
 
     def _decide(self, request: ConnectRequest) -> Decision:
         decision = decide(self._handshake, request)
-        return _NO_STREAMS if isinstance(decision, SendGrant) else decision
+        return _NO_STREAMS if isinstance(decision, SendGrant | IngestGrant) else decision
 
-    async def _attend(self, socket: ClientSocket, decision: SendGrant | ListenGrant) -> None:
+    async def _attend(self, socket: ClientSocket, decision: Grant) -> None:
         assert isinstance(decision, ListenGrant), "nobody is let in to send"
         await self._subscribers.serve(socket, decision)

@@ -6,21 +6,49 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from typing import Protocol
 
 from streamser import events
 from streamser.cluster.records import StreamState
-from streamser.server.clients import (
-    Ending,
-    StreamConnection,
-)
+from streamser.server.clients import Ending
 from streamser.server.cluster import ClusterNode, Repeats, SharedStream
 from streamser.server.dialects.commands import Dialect
 from streamser.server.handshake import Principal, SendGrant, same_secret
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, BurstBudget, MessagePace
+from streamser.server.meetings.finished import SessionProgress
+from streamser.server.meetings.hub import Hub
 from streamser.server.outgoing import EncodedEvent, ReplayBuffer, encode_stamped
 from streamser.server.stream import LiveStream, StreamResources
 from streamser.server.telemetry import Metrics, log_fault, log_info
+
+
+class StreamEnd(Protocol):
+    """Be the other end of a stream: a client's connection, or what stands for one."""
+
+    @property
+    def peer(self) -> str | None:
+        """Return who sends the sound, as ``host:port``."""
+        ...
+
+    def send_event(self, event: events.Event, told: EncodedEvent | None = None) -> None:
+        """Tell it of an event; ``told`` is that as others are told of it, if they are."""
+        ...
+
+    def refuse(self, session_id: str, error: events.ErrorBody) -> None:
+        """Tell it what cannot be done."""
+        ...
+
+    def replay(self, encoded: list[EncodedEvent]) -> None:
+        """Tell it what it has missed."""
+        ...
+
+    def end(self, ending: Ending) -> None:
+        """Let it end."""
+        ...
+
+    def fail(self, error: Exception) -> None:
+        """Let it end at once, as something of ours has failed."""
+        ...
 
 
 class ManagedSession:
@@ -37,7 +65,7 @@ class ManagedSession:
         self.principal = grant.principal
         self.secret = grant.secret
         self.dialect: Dialect = grant.dialect
-        self.connection: StreamConnection | None = None
+        self.connection: StreamEnd | None = None
         self.expiry: asyncio.TimerHandle | None = None
         self.failed = False
         self.has_place = True
@@ -47,7 +75,7 @@ class ManagedSession:
         self.peer: str | None = None
         self.reason = ""
         self.repeats = repeats
-        self.progress = _Progress()
+        self.progress = SessionProgress()
         may_come_back = grant.secret is not None and registry.resources.limits.resume_s > 0
         self.replay_buffer = ReplayBuffer() if may_come_back else None
         self._registry = registry
@@ -94,69 +122,6 @@ class ManagedSession:
             self._registry.fail(self, error)
 
 
-class _Progress:
-    """Count what has been told of a session, should it be unable to say so itself."""
-
-    def __init__(self) -> None:
-        self._seq = self._utterances = self._completed = self._speech_ms = 0
-        self._lost = {"partials": 0, "audio": 0}
-        self._late = 0
-        self._starts: dict[str, int] = {}
-        self._over: dict[str, float] = {}
-
-    def count(self, event: events.Event, now: float) -> float | None:
-        """Count an event; return how long a final has taken since its utterance was over (s).
-
-        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
-        """
-        self._seq = event.seq
-        match event:
-            case events.SpeechStarted():
-                self._starts = {event.item_id: event.audio_start_ms}
-            case events.SpeechStopped():
-                start = self._starts.pop(event.item_id, event.audio_end_ms)
-                self._speech_ms += event.audio_end_ms - start
-            case events.Committed():
-                self._utterances += 1
-                self._over[event.item_id] = now
-            case events.EmotionCompleted():
-                self._completed += 1
-                return now - self._over.pop(event.item_id, now)
-            case events.TranscriptionFailed():
-                self._over.pop(event.item_id, None)
-            case events.Overload(kind="partials" | "audio"):
-                self._lost[event.kind] = event.total
-        return None
-
-    def late_notice(self, event: events.Event) -> events.Overload:
-        """Return what tells a client that this final of its stream came late."""
-        self._late += 1
-        return events.Overload(
-            event_id=f"event_{event.session_id}_{event.seq}_late",
-            session_id=event.session_id,
-            seq=event.seq,
-            kind="finals",
-            dropped=1,
-            total=self._late,
-            since_ms=event.clock_ms or 0,
-            reason="late",
-        )
-
-    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
-        """Return the last event: finals that were never told have failed."""
-        return events.SessionClosed(
-            event_id=f"event_{session_id}_{self._seq + 1}",
-            session_id=session_id,
-            seq=self._seq + 1,
-            audio_ms=audio_ms,
-            speech_ms=self._speech_ms,
-            utterances=self._utterances,
-            failed=self._utterances - self._completed,
-            partials_dropped=self._lost["partials"],
-            audio_dropped_ms=self._lost["audio"],
-        )
-
-
 class SessionRegistry:
     """Open streams, hold those whose clients have vanished, and give them back."""
 
@@ -194,7 +159,7 @@ class SessionRegistry:
     def open(
         self,
         grant: SendGrant,
-        connection: StreamConnection,
+        connection: StreamEnd,
         left: StreamState | None = None,
     ) -> ManagedSession:
         """Begin a stream; ``left`` is what a server that is gone has left of it."""
@@ -228,9 +193,7 @@ class SessionRegistry:
         at_once = self._bursts.grant(owner, time.monotonic())
         return MessagePace(own.message_rate, own.message_burst, at_once)
 
-    def resume(
-        self, session: ManagedSession, grant: SendGrant, connection: StreamConnection
-    ) -> None:
+    def resume(self, session: ManagedSession, grant: SendGrant, connection: StreamEnd) -> None:
         """Let a stream go on with a new connection, telling it what it has missed."""
         if session.expiry is not None:
             session.expiry.cancel()
@@ -253,9 +216,7 @@ class SessionRegistry:
         except Exception as error:
             connection.fail(error)
 
-    def release(
-        self, session: ManagedSession, connection: StreamConnection, ending: Ending
-    ) -> None:
+    def release(self, session: ManagedSession, connection: StreamEnd, ending: Ending) -> None:
         """Take note that a connection has ended: hold its stream for a while, or finish it."""
         if session.connection is not connection:
             which = {"session": session.stream.session_id, "meeting": session.meeting}

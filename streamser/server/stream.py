@@ -300,11 +300,12 @@ class LiveStream:
     def abandon(self) -> None:
         """Drop what waits with the models; nothing is told any more."""
         self._ending = True
-        self._room.set()
         self._end()
 
     def _end(self) -> None:
         self._over.set()
+        # Who waits to give it sound may serve others besides.
+        self._room.set()
         # We would keep each other, and the sound, until somebody looks for such circles.
         self._owner = _NOBODY
         handle, self._handle = self._handle, None
@@ -369,6 +370,7 @@ class LiveStream:
             ordered=asked.ordered,
             # A stream is paced by not reading on, so its finals need never be refused.
             patient=True,
+            background=asked.background,
             manual=asked.manual,
             speaker=asked.speaker,
             meeting=self._meeting,

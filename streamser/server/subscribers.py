@@ -14,8 +14,8 @@ from streamser.server.clients import (
 )
 from streamser.server.cluster import ClusterNode
 from streamser.server.handshake import ListenGrant, Principal
-from streamser.server.hub import Hub
 from streamser.server.limits import Admission, MessagePace, Refusal
+from streamser.server.meetings.hub import Hub
 from streamser.server.telemetry import Metrics, log_fault, log_info, peer_of
 from streamser.server.transport import ClientSocket
 from streamser.settings import ServerSettings

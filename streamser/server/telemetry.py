@@ -215,8 +215,26 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self._uploads = Counter(
+            "streamser_uploads",
+            "Files that were let in, by the HTTP status of the answer; 499: hung up before it.",
+            ["status"],
+            registry=registry,
+        )
         self._refusals = Counter(
             "streamser_refusals", "Connections refused.", ["code"], registry=registry
+        )
+        self._bot_messages = Counter(
+            "streamser_bot_messages",
+            "Messages of meeting bots: heard, event (who is there), late, unheard (no room), jumped"
+            " (with a clock that did), unusable.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._bot_silence = Counter(
+            "streamser_bot_silence_seconds",
+            "Silence for gaps in the sound of meeting bots.",
+            registry=registry,
         )
         self._faults = Counter(
             "streamser_server_faults",
@@ -305,6 +323,18 @@ class Metrics:
     def refused(self, code: str) -> None:
         """Note a connection that was refused."""
         self._refusals.labels(code).inc()
+
+    def bot_message(self, outcome: str) -> None:
+        """Note a message of a meeting bot."""
+        self._bot_messages.labels(outcome).inc()
+
+    def bot_silence(self, seconds: float) -> None:
+        """Note silence in the place of sound that a meeting bot has not sent."""
+        self._bot_silence.inc(seconds)
+
+    def upload(self, status: int) -> None:
+        """Note what became of a file that was let in."""
+        self._uploads.labels(str(status)).inc()
 
     def late_final(self) -> None:
         """Note a final that was told too late."""

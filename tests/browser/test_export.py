@@ -16,7 +16,7 @@ from streamser.export.read import read_recording
 from streamser.export.tables import to_csv
 from streamser.report.figures import figures_of
 from streamser.server.dialects.commands import Interest
-from streamser.server.hub import Hub, Subscription
+from streamser.server.meetings.hub import Hub, Subscription
 from tests.export.script import ODD, Script
 from tests.server.serving import Told
 

@@ -13,7 +13,7 @@ from streamser.cli.replay import play_here
 from streamser.cli.view_state import Level, PlaybackView, ViewState
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
 from streamser.export.replay import Playback, Playlist, read_playlist
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from tests.cli.running import refuses, run, start
 from tests.export.script import Script, saved, stamped
 

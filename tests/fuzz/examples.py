@@ -43,8 +43,9 @@ from streamser.events import (
     encode_event,
 )
 from streamser.taxonomy import Dimensions
+from tests.server.ingest.bots import attendee, pieces, presence, recall
 
-__all__ = ["ANSWERS", "EVENTS", "FORMATS", "REALTIME", "TARGETS"]
+__all__ = ["ANSWERS", "BOTS", "EVENTS", "FORMATS", "REALTIME", "TARGETS"]
 
 FORMATS = [
     AudioFormat(type="audio/pcm", rate=16_000),
@@ -90,6 +91,14 @@ REALTIME = [
 
 _DEEPGRAM = ['{"type": "KeepAlive"}', '{"type": "Finalize"}', "\1abcd", '{"type": "CloseStream"}']
 
+_ORUK = [
+    json.dumps({"type": "session.update", "session": {
+        "model": "oruk-realtime", "language": "auto", "sample_rate": 16_000, "diarize": True,
+        "phrase_silence_ms": 600, "phrase_max_ms": 8000, "word_timestamps": False,
+    }}),
+    "\1abcd", _say("input_audio_buffer.append", audio="YWI="), _say("input_audio_buffer.commit"),
+]  # fmt: skip
+
 TARGETS = [
     [
         "/v1/realtime?speaker=Anna&meeting=Team%20A&rate=16000&encoding=s16le"
@@ -104,6 +113,8 @@ TARGETS = [
     ],
     ["/v1/listen?endpointing=false", "[::1]:8377", "https://example.com", "",
      "token, a-long-enough-token", *_DEEPGRAM],
+    ["/v1/realtime?model=oruk-realtime", "localhost:8377", "", "Bearer a-long-enough-token",
+     "oruk-realtime", *_ORUK],
     ["/v1/events?meeting=Team&types=error,streamser.marker&after=3&token=a-long-enough-token",
      "localhost", "null", "", "streamser.v1, streamser.token.a-long-enough-token"],
     ["/v1/events?all", "localhost", "", "", "openai-insecure-api-key.a-long-enough-token"],
@@ -235,4 +246,14 @@ ANSWERS = [
     ["503", "5", "too_many_sessions; retry in 5 s", _REFUSAL],
     ["1013", "", "too_many_sessions; retry in 5 s", ""],
     ["401", "Wed, 21 Oct 2026 07:28:00 GMT", "", _REFUSAL],
+]
+
+_PIECES = list(pieces("16778240", bytes(range(256)) * 50))
+BOTS = [
+    [json.dumps(attendee(piece, sequence=number)) for number, piece in enumerate(_PIECES)],
+    [
+        json.dumps(presence("join", "16778240", "Ann")),
+        *(json.dumps(recall(piece, "Ann")) for piece in _PIECES),
+        json.dumps(presence("leave", "16778240", None)),
+    ],
 ]

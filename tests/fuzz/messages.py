@@ -28,15 +28,20 @@ from streamser.server.dialects.openai_realtime import RealtimeDialect
 from streamser.server.handshake import (
     ConnectRequest,
     Handshake,
+    IngestGrant,
     ListenGrant,
     Principal,
     SendGrant,
     Tokens,
 )
+from streamser.server.ingest.attendee import read_attendee
+from streamser.server.ingest.messages import BotParticipant, BotSound, UnusableError
+from streamser.server.ingest.participants import LONGEST_GAP_S, ParticipantClock, Roster
+from streamser.server.ingest.recall import read_recall
 from streamser.server.limits import Admission, Refusal
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.settings import EndpointingSettings, PartialSettings, ServerSettings
-from tests.fuzz.examples import ANSWERS, EVENTS, FORMATS, REALTIME, TARGETS
+from tests.fuzz.examples import ANSWERS, BOTS, EVENTS, FORMATS, REALTIME, TARGETS
 from tests.fuzz.mutation import spoil_bytes, spoil_json, spoil_lines, spoil_text
 from tests.fuzz.target import Target, forbidding, require
 from tests.server.recalled import recall
@@ -113,12 +118,41 @@ def _knock(lines: list[str]) -> str:
                 require(400 <= decision.status < 600, "an HTTP status")
             case ListenGrant():
                 _ENCODER.encode(decision)
+            case IngestGrant(asked=asked):
+                _ENCODER.encode((asked, decision.kind, decision.meeting))
             case SendGrant(dialect=dialect, asked=asked):
                 _ENCODER.encode((asked, decision.meeting, decision.secret, decision.after))
                 usable(asked.format)
                 endpointer_settings(asked.endpointing)
                 _hear(dialect, messages)
     return type(decision).__name__
+
+
+def _bring(lines: list[str]) -> str:
+    """Let a bot send anything: what is heard of it has a name, and a place in bounded time."""
+    roster, clock = Roster(), ParticipantClock()
+    outcome = "nothing"
+    for line in lines:
+        for read in (read_attendee, read_recall):
+            try:
+                told = read(line)
+            except UnusableError as refused:
+                outcome = refused.code
+                require(len(str(refused)) < 500, "a reason is short")
+                continue
+            match told:
+                case BotSound(participant=participant, name=name):
+                    outcome = "sound"
+                    require(0 < len(roster.call(participant or "", name)) <= 80, "a name")
+                    before = clock.heard_s
+                    placed = clock.place(told)
+                    require(0 <= placed.silence_s <= LONGEST_GAP_S, "silence is bounded")
+                    heard_s = 0.0 if placed.late else placed.silence_s + told.seconds
+                    require(abs(clock.heard_s - before - heard_s) < 1e-6, "all is counted")
+                case BotParticipant(participant=participant, name=name):
+                    outcome = "participant"
+                    roster.call(participant, name)
+    return outcome
 
 
 def _check_error(error: ErrorBody) -> None:
@@ -228,6 +262,7 @@ _ENTRIES: tuple[tuple[str, Callable[[list[str]], str], list[list[str]]], ...] = 
     ("client", _follow, EVENTS),
     ("recall", _replay, EVENTS),
     ("verdict", _judge, ANSWERS),
+    ("bots", _bring, BOTS),
 )
 _LINES = [["\n".join(lines) for lines in seeds] for _, _, seeds in _ENTRIES]
 

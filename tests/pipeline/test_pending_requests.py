@@ -5,18 +5,23 @@ from msgspec.structs import replace
 
 from streamser.audio.clip import Clip
 from streamser.pipeline.requests import EmotionRequest, Fault, Outcome, Skipped, WordsRequest
-from streamser.pipeline.scheduler import PendingRequests, QueuedRequest
+from streamser.pipeline.scheduler import PendingRequests, QueuedRequest, QueueLoad
 from streamser.settings import WorkerSettings
 
 
 def entry(
-    request_id: int, session: str = "a", *, droppable: bool = False, refusable: bool = True
+    request_id: int,
+    session: str = "a",
+    *,
+    droppable: bool = False,
+    refusable: bool = True,
+    background: bool = False,
+    since: float = 0.0,
 ) -> QueuedRequest:
     """Make a waiting request."""
     clip = Clip(session, 1, 0, np.zeros(16, np.float32), final=not droppable)
-    return QueuedRequest(
-        EmotionRequest(request_id, clip, 16, droppable, refusable), lambda request, outcome: None
-    )
+    request = EmotionRequest(request_id, clip, 16, droppable, refusable, background=background)
+    return QueuedRequest(request, lambda request, outcome: None, since)
 
 
 def ids(entries: list[QueuedRequest]) -> list[int]:
@@ -70,6 +75,24 @@ def test_partials_can_be_made_to_wait_and_finals_cannot() -> None:
     queue.push(entry(2, "a"))
     assert ids(queue.pop(9, droppable=False)) == [2]
     assert ids(queue.pop(9)) == [1]
+
+
+def test_what_nobody_waits_for_goes_last_and_alone() -> None:
+    """Whoever speaks meanwhile waits for one of them at most; while partials rest it has its turn.
+
+    How long it waits is no sign that finals are late.
+    """
+    queue = PendingRequests(WorkerSettings())
+    for n in (1, 2, 3):
+        queue.push(entry(n, f"file {n}", background=True, since=float(n)))
+    queue.push(entry(4, "a", droppable=True, since=5.0))
+    queue.push(entry(5, "a", since=6.0))
+    assert queue.load(9.0) == QueueLoad(finals=4, partials=1, oldest_s=8.0, oldest_final_s=3.0)
+    assert ids(queue.pop(9)) == [5]
+    assert ids(queue.pop(9, droppable=False)) == [1]
+    assert ids(queue.pop(9)) == [4]
+    queue.withdraw("file 2")
+    assert (queue.has_firm, ids(queue.pop(9)), len(queue)) == (False, [3], 0)
 
 
 def test_beyond_the_bound_the_oldest_partial_is_left_out() -> None:

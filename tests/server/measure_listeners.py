@@ -30,7 +30,7 @@ from websockets.exceptions import ConnectionClosed
 
 from streamser.events import Event, Overload
 from streamser.server.app import EmotionServer
-from streamser.server.hub import Hub
+from streamser.server.meetings.hub import Hub
 from streamser.server.outgoing import Backlog
 from tests.server.serving import Narrow, address, demo, dial, encode, serving
 

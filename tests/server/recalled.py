@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from streamser.events import Event, decode_event
-from streamser.server.meeting import MeetingEvent, MeetingMood
+from streamser.server.meetings.meeting import MeetingEvent, MeetingMood
 
 _FARTHEST_MS = 2**53
 

@@ -15,9 +15,9 @@ from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.app import EmotionServer
 from streamser.server.cluster import Repeats
 from streamser.server.dialects.commands import Interest
-from streamser.server.hub import Hub
+from streamser.server.meetings.hub import Hub
+from tests.server.meetings.test_hub import Ear, Talk
 from tests.server.serving import server_settings
-from tests.server.test_hub import Ear, Talk
 
 CENTURY_S = 1_700_000_000.0
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
-from streamser.server.handshake import read_origins, tls_context
+from streamser.server.exposure import read_origins, tls_context
 from tests.certificates import self_signed
 from tests.server.serving import server_settings
 

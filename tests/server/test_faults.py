@@ -16,7 +16,7 @@ from streamser.server.app import EmotionServer
 from streamser.server.dialects.commands import Interest
 from streamser.server.dialects.deepgram import DeepgramDialect
 from streamser.server.dialects.openai_realtime import RealtimeDialect
-from streamser.server.hub import Hub, Subscription
+from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.outgoing import Backlog, EncodedEvent, SendQueue
 from streamser.server.stream import LiveStream
 from tests.cli.samples import closed, created

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamser.server.http import read_page, with_statement
+from streamser.server.page import read_page, with_statement
 from streamser.server.recorder import given_to_plugin, kept_in_files, retention_html
 from streamser.settings import ServerSettings
 

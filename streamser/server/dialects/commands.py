@@ -26,7 +26,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ``manual``: utterances end where the client commits; nothing listens for pauses.
     ``speakers``: whether voices are told apart, or how many people's.
-    ``language`` is a code without a region; ``None``: as the server is set up.
+    ``language`` is a code without a region; ``None``: as the server is set up. In the
+    ``background`` it never keeps another stream waiting.
     """
 
     format: AudioFormat
@@ -37,6 +38,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str | None = None
     language: str | None = None
     ordered: bool = False
+    background: bool = False
     speaker: str | None = None
     speakers: Literal["auto", "off"] | int = "off"
 

@@ -44,6 +44,8 @@ CODE_FIRST = {
     "_refuse",
     "_busy",
 }
+# What takes it further on.
+CODE_LATER = {"Refusal": 2, "refused": 1, "_later": 1}
 PROTOCOL_DOCUMENT = Path(streamser.__file__).parents[1] / "docs" / "protocol.md"
 
 
@@ -86,8 +88,8 @@ def codes_in(tree: ast.AST) -> set[str]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in CODE_FIRST:
                 found += node.args[:1]
-            if name == "Refusal":
-                found += node.args[2:3]
+            if (place := CODE_LATER.get(name)) is not None:
+                found += node.args[place : place + 1]
         elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "code":
             value = node.value
             found += [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]

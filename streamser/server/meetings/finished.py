@@ -1,4 +1,4 @@
-"""Remember finished utterances for whoever comes late."""
+"""Remember what was finished, for whoever comes late, and of a session how far it has come."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from streamser import events
 from streamser.events import (
     EmotionBody,
     EmotionCompleted,
@@ -16,7 +17,7 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionFailed,
 )
-from streamser.export.utterances import reassigned
+from streamser.export.utterances import reassigned, relabelled, reread
 
 
 class FinishedLog:
@@ -77,7 +78,11 @@ class FinishedLog:
         if told is not None and told.speaker_provisional:
             speaker = told.speaker
         key = (event.session_id, event.item_id)
+        parts = event.parts if isinstance(event, EmotionCompleted) else ()
         if key in self._finals:
+            before, known = self._finals[key]
+            if parts:
+                self._finals[key] = (before, msgspec.structs.replace(known, parts=parts))
             return
         final = Finished(
             session_id=event.session_id,
@@ -88,6 +93,7 @@ class FinishedLog:
             lag_ms=event.lag_ms,
             audio_start_ms=start_ms,
             audio_end_ms=end_ms,
+            parts=parts,
             **found,
         )
         self._finals[key] = (number, final)
@@ -101,15 +107,14 @@ class FinishedLog:
             if key[0] != event.session_id:
                 continue
             named = event.renamed.get(final.speaker or "", final.speaker)
-            emotion = final.emotion
+            emotion, parts = final.emotion, relabelled(final.parts, event.renamed)
             if emotion is not None and emotion.speaker in event.renamed:
                 emotion = reassigned(emotion, event.renamed[emotion.speaker])
             if (change := changes.get(final.item_id)) is not None:
-                named = change.speaker
+                named, parts = change.speaker, reread(change.parts, parts)
                 emotion = None if emotion is None else reassigned(emotion, change.speaker)
-            if (named, emotion) != (final.speaker, final.emotion):
-                revised = msgspec.structs.replace(final, speaker=named, emotion=emotion)
-                self._finals[key] = (number, revised)
+            revised = msgspec.structs.replace(final, speaker=named, emotion=emotion, parts=parts)
+            self._finals[key] = (number, revised)
 
 
 class FairLog:
@@ -149,3 +154,66 @@ class FairLog:
             self._kept -= 1
             if not len(fullest):
                 del self._logs[session_id]
+
+
+class SessionProgress:
+    """Count what has been told of a session, should it be unable to say so itself."""
+
+    def __init__(self) -> None:
+        self._seq = self._utterances = self._completed = self._speech_ms = 0
+        self._lost = {"partials": 0, "audio": 0}
+        self._late = 0
+        self._starts: dict[str, int] = {}
+        self._over: dict[str, float] = {}
+
+    def count(self, event: Event, now: float) -> float | None:
+        """Count an event; return how long a final has taken since its utterance was over (s).
+
+        Not since its sound came: a client may commit when it likes, fall silent, or vanish.
+        """
+        self._seq = event.seq
+        match event:
+            case events.SpeechStarted():
+                self._starts = {event.item_id: event.audio_start_ms}
+            case events.SpeechStopped():
+                start = self._starts.pop(event.item_id, event.audio_end_ms)
+                self._speech_ms += event.audio_end_ms - start
+            case events.Committed():
+                self._utterances += 1
+                self._over[event.item_id] = now
+            case EmotionCompleted():
+                self._completed += 1
+                return now - self._over.pop(event.item_id, now)
+            case TranscriptionFailed():
+                self._over.pop(event.item_id, None)
+            case events.Overload(kind="partials" | "audio"):
+                self._lost[event.kind] = event.total
+        return None
+
+    def late_notice(self, event: Event) -> events.Overload:
+        """Return what tells a client that this final of its stream came late."""
+        self._late += 1
+        return events.Overload(
+            event_id=f"event_{event.session_id}_{event.seq}_late",
+            session_id=event.session_id,
+            seq=event.seq,
+            kind="finals",
+            dropped=1,
+            total=self._late,
+            since_ms=event.clock_ms or 0,
+            reason="late",
+        )
+
+    def closing_event(self, session_id: str, audio_ms: int) -> events.SessionClosed:
+        """Return the last event: finals that were never told have failed."""
+        return events.SessionClosed(
+            event_id=f"event_{session_id}_{self._seq + 1}",
+            session_id=session_id,
+            seq=self._seq + 1,
+            audio_ms=audio_ms,
+            speech_ms=self._speech_ms,
+            utterances=self._utterances,
+            failed=self._utterances - self._completed,
+            partials_dropped=self._lost["partials"],
+            audio_dropped_ms=self._lost["audio"],
+        )

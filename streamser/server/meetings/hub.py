@@ -20,9 +20,8 @@ from streamser import events
 from streamser.cluster.records import MeetingPast, ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
-from streamser.server.finished import FairLog
-from streamser.server.outgoing import EncodedEvent, encode_stamped
-from streamser.server.rooms import (
+from streamser.server.meetings.finished import FairLog
+from streamser.server.meetings.rooms import (
     FINALS,
     KeptEvent,
     LiveMeeting,
@@ -30,6 +29,7 @@ from streamser.server.rooms import (
     MeetingRoom,
     kept_event,
 )
+from streamser.server.outgoing import EncodedEvent, encode_stamped
 from streamser.server.telemetry import log_fault
 
 _BYTES = 64 * 2**20

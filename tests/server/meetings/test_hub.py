@@ -27,9 +27,9 @@ from streamser.events import (
 )
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
-from streamser.server.hub import Hub, Subscription
+from streamser.server.meetings.hub import Hub, Subscription
+from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent
-from streamser.server.rooms import LiveMeeting
 from streamser.taxonomy import Dimensions
 
 FIRST = 1000

@@ -7,8 +7,8 @@ import msgspec
 from streamser import events
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
-from streamser.server.finished import FinishedLog
-from streamser.server.meeting import MeetingMood
+from streamser.server.meetings.finished import FinishedLog
+from streamser.server.meetings.meeting import MeetingMood
 from streamser.server.outgoing import EncodedEvent
 
 FINALS = 200

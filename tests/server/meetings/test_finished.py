@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamser.events import ErrorBody, TranscriptionFailed
-from streamser.server.finished import FairLog, FinishedLog
+from streamser.server.meetings.finished import FairLog, FinishedLog
 
 
 def final(session: str, item: int) -> TranscriptionFailed:

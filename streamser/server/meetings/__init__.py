@@ -1,0 +1,1 @@
+"""What is known of meetings while they go on: events in their places, finals, moods."""

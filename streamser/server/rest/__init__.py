@@ -1,0 +1,1 @@
+"""Requests with a body, on the port of the websockets: a file is uploaded, and answered."""
