@@ -1,7 +1,7 @@
 """When a model elsewhere pays: what the way costs beside what the model costs here.
 
     python -m tools.bench.random_checkpoint base /tmp/base
-    serve run streamser.emotion.remote.ray_serve:app model=/tmp/base &
+    serve run streamser.emotion.remote.serving:app model=/tmp/base &
     python -m tools.bench.remote --url http://127.0.0.1:8000/ --here compact --here /tmp/base
 
 Clips of the bundled conversation, cut to length, with a sentence of words.

@@ -61,7 +61,9 @@ class RemoteLink:
                 answer.set_result(self._exchange(body, within_s))
             except RemoteAwayError as away:
                 answer.set_exception(away)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            # Also what a connection raises that is cut meanwhile: an end that nobody is told of
+            # would be waited for ever.
+            except Exception as error:
                 self._drop()
                 answer.set_exception(RemoteAwayError(_reason(error)))
 

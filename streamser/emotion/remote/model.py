@@ -24,6 +24,8 @@ from streamser.emotion.model import (
 )
 from streamser.emotion.remote.link import RemoteAwayError, RemoteLink
 from streamser.emotion.remote.wire import (
+    MOST_BYTES,
+    MOST_CLIPS,
     WIRE,
     ModelCard,
     ReadClips,
@@ -52,6 +54,7 @@ class RemoteModel:
 
     Each reading says who made it. While the other end is away nobody waits for it: it is looked
     for beside the work, after 1 s, 2 s and so on to 30 s, by whoever is asked something then.
+    A batch that is too large to be sent is read here.
     ``expected`` is the name of the model there; without it the first that is found is.
 
     Raises ``ModelError`` where another model is there, or something else; where nothing is
@@ -110,10 +113,13 @@ class RemoteModel:
 
     def _ask(self, batch: Sequence[Segment]) -> list[Prediction] | None:
         self._look()
-        if not self._is_there or not batch:
+        if not self._is_there or not 0 < len(batch) <= MOST_CLIPS:
+            return None
+        question = to_bytes(ask_about(batch))
+        if len(question) > MOST_BYTES:
             return None
         try:
-            answer = self._link.wait_for(to_bytes(ask_about(batch)), self._within_s)
+            answer = self._link.wait_for(question, self._within_s)
             readings = self._readings(answer, len(batch))
         # Whatever it answers, the batch is read.
         except (RemoteAwayError, ModelError) as error:

@@ -8,10 +8,11 @@ light half can be done there, and who asks needs neither its weights nor torch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from streamser.emotion.model import Prediction, Segment
 from streamser.errors import ModelError, first_line
@@ -24,6 +25,8 @@ MOST_BYTES: Final = 64 * 2**20
 MOST_ANSWERED: Final = 2**20
 MOST_CLIPS: Final = 256
 
+ModelName = Annotated[str, Meta(min_length=1, max_length=200)]
+
 T = TypeVar("T")
 
 
@@ -31,7 +34,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     """Say which model is there, and what it reads."""
 
     wire: int
-    model: str
+    model: ModelName
     modalities: tuple[str, ...]
 
 
@@ -54,7 +57,7 @@ class ReadClips(msgspec.Struct, frozen=True):
     """Answer with a reading a clip, in order; ``took_ms`` is the time inside the model."""
 
     wire: int
-    model: str
+    model: ModelName
     readings: tuple[Prediction, ...]
     took_ms: float = 0.0
 

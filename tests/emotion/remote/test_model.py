@@ -194,6 +194,17 @@ def test_a_connection_that_was_closed_as_it_rested_is_no_loss(there: Deployment)
     assert readers(model) == ["big"]
 
 
+def test_a_batch_that_is_too_large_to_be_sent_is_read_here(there: Deployment) -> None:
+    """The other end is not given up for it."""
+    model = connect(there)
+    asked = there.asked
+    silence = Segment(np.zeros(0, np.float32), None)
+    found = model.extract([silence] * (MOST_CLIPS + 1))
+    assert all(each.reading is None for each in found)
+    assert there.asked == asked
+    assert readers(model) == ["big"]
+
+
 def with_readings(change: Callable[[ReadClips], ReadClips]) -> Callable[[bytes], bytes]:
     """Spoil a good answer."""
     return lambda data: to_bytes(change(from_bytes(data, ReadClips)))

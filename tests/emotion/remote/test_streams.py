@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from streamser.emotion.choose import choose_model
 from streamser.emotion.model import Segment
-from streamser.emotion.remote.ray_serve import DeployOptions, read_options
+from streamser.emotion.remote.serving import DeployOptions, read_options
 from streamser.errors import ConfigError
 from streamser.settings import (
     EmotionSettings,

@@ -10,7 +10,7 @@ import sys
 import ray
 from ray import serve
 
-from streamser.emotion.remote.ray_serve import app
+from streamser.emotion.remote.serving import app
 
 MEMORY = 100 * 2**20
 """Bytes of the object store: nothing goes through it."""
