@@ -55,7 +55,9 @@ def test_who_wants_to_write_is_told_that_there_is_only_reading() -> None:
     for status, head, body in told:
         assert status == "405"
         assert "Allow: GET, HEAD" in head
-        assert json.loads(body)["error"]["code"] == "method_not_allowed"
+        error = json.loads(body)["error"]
+        assert error["code"] == "method_not_allowed"
+        assert "POST /v1/audio/transcriptions" in error["message"]
 
 
 def test_what_is_no_request_is_answered_as_well() -> None:
