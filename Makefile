@@ -25,7 +25,7 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(BIN)/python -m pytest -m slow
 
-test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram oruk pipecat,$(PEERS)/$(peer)/.installed)
+test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram oruk pipecat ray,$(PEERS)/$(peer)/.installed)
 	$(BIN)/python -m pytest -m peers tests/peers
 
 # Needs redis-server and haproxy, and for deploy/ promtool and kubectl; under 3 minutes.

@@ -160,6 +160,20 @@ class EmotionSettings(Section, frozen=True):
     threads: Annotated[
         int, Meta(ge=0, le=1024, description="checkpoint: CPU threads; 0: as many as torch likes.")
     ] = 0
+    remote: Annotated[
+        str | None,
+        Meta(
+            description="Address of a big model elsewhere, http://HOST:8000/; while it is away,"
+            " `model` reads."
+        ),
+    ] = None
+    remote_model: Annotated[
+        str | None, Meta(description="Name of the model there; none: whichever it is.")
+    ] = None
+    remote_s: Annotated[
+        float,
+        Meta(gt=0, le=30, description="Longest that an answer from there is waited for."),
+    ] = 2.0
 
 
 class MoodSettings(Section, frozen=True):

@@ -19,11 +19,21 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 def choose_model(settings: EmotionSettings, *, offline: bool = False) -> EmotionModel:
-    """Load the emotion model that the settings ask for.
+    """Load the emotion model that the settings ask for; with ``remote``, one that asks there too.
 
-    Raises ``ConfigError`` for a name that no model has, ``ModelError`` for a checkpoint that
-    cannot be had or used, also where torch is not installed.
+    Raises ``ConfigError`` for a name that no model has and an address that is none, ``ModelError``
+    for a checkpoint that cannot be had or used, also where torch is not installed, and where
+    something else is at the address.
     """
+    local = _choose_local(settings, offline)
+    if settings.remote is None:
+        return local
+    from streamser.emotion.remote.model import connect_remote
+
+    return connect_remote(settings, local)
+
+
+def _choose_local(settings: EmotionSettings, offline: bool) -> EmotionModel:
     name = settings.model
     if name == RULES:
         from streamser.emotion.rules import RulesModel

@@ -69,7 +69,8 @@ class Prediction(msgspec.Struct, frozen=True):
     sums to 1; ``category`` is the likeliest, or ``"unsure"`` where the scores are flat;
     ``confidence`` is the likeliest one's probability; ``uncertainty`` is the normalised entropy
     of the scores in [0, 1]; ``modalities`` says what was used (``"audio"``, ``"text"``);
-    ``evidence`` names the measurements behind the judgement.
+    ``evidence`` names the measurements behind the judgement. ``model`` is who has judged, where
+    that may be another than the model that was asked.
     """
 
     category: str
@@ -79,6 +80,7 @@ class Prediction(msgspec.Struct, frozen=True):
     uncertainty: float
     modalities: tuple[str, ...]
     evidence: dict[str, float] = {}
+    model: str | None = None
 
 
 class SpeakerModel(Protocol):

@@ -78,7 +78,11 @@ def build_model(settings: Settings, tell: Callable[[str], None]) -> EmotionModel
 
     if loads_slowly(settings.emotion.model):
         tell(f"loading {settings.emotion.model} …")
-    return choose_model(settings.emotion, offline=settings.offline)
+    model = choose_model(settings.emotion, offline=settings.offline)
+    # Who reads, and from where, is known only once it was asked.
+    if (standing := getattr(model, "standing", None)) is not None:
+        tell(f"{standing}.")
+    return model
 
 
 def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "all") -> Engine:

@@ -250,7 +250,7 @@ class EventBuilder:
             speaker=self._speaker if guess is None else guess,
             speaker_provisional=guess is not None or uncertain,
             window=Window(start_ms=to_ms(start), end_ms=to_ms(end)),
-            model=self._model,
+            model=prediction.model or self._model,
             evidence=evidence,
         )
 

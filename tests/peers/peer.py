@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-__all__ = ["AGENTS", "TOKEN", "Peer", "Report", "cut_after", "snippet"]
+__all__ = ["AGENTS", "ROOT", "TOKEN", "Peer", "Report", "cut_after", "snippet"]
 
 TOKEN = "a-token-for-the-peers"
-_ROOT = Path(__file__).parents[2]
-AGENTS = _ROOT / "docs" / "agents.md"
+ROOT = Path(__file__).parents[2]
+AGENTS = ROOT / "docs" / "agents.md"
 _CLIENTS = Path(__file__).parent / "clients"
 
 
@@ -42,23 +42,23 @@ class Peer:
 
     def __init__(self, environment: str, script: str) -> None:
         self.environment = environment
-        self._python = _ROOT / ".venv-peers" / environment / "bin" / "python"
-        self._script = _CLIENTS / script
+        self.python = ROOT / ".venv-peers" / environment / "bin" / "python"
+        self.script = _CLIENTS / script
         missing = f".venv-peers/{environment} is missing: `make test-peers` makes it"
-        needed = pytest.mark.skipif(not self._python.exists(), reason=missing)
+        needed = pytest.mark.skipif(not self.python.exists(), reason=missing)
         self.marks = [pytest.mark.peers, needed]
 
     def run(self, *arguments: object) -> Report:
         """Run to the end, within a minute and a half."""
         done = subprocess.run(
-            [self._python, self._script, *map(str, arguments)],
+            [self.python, self.script, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=90,
             check=False,
             # Ours where a peer imports it; and no greeting by theirs.
-            env=os.environ | {"PYTHONPATH": str(_ROOT), "LOGURU_LEVEL": "WARNING"},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "LOGURU_LEVEL": "WARNING"},
         )
         seen = [json.loads(line) for line in done.stdout.splitlines()]
         return Report(seen, done.returncode, done.stderr)

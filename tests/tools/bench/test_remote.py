@@ -1,0 +1,31 @@
+"""What a question costs is measured where it is asked: the way apart from the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streamser.emotion.model import PredictorModel
+from streamser.emotion.remote.link import RemoteLink
+from tests.emotion.remote.deployment import Always, deployed
+from tools.bench.remote import clips, measure_here, measure_remote
+
+
+def test_clips_are_of_the_length_that_was_asked_for_and_differ() -> None:
+    """Eight at once are eight pieces of the conversation, with words."""
+    made = clips(2.0, 8)
+    assert {len(each.samples) for each in made} == {32_000}
+    assert not np.array_equal(made[0].samples, made[1].samples)
+    assert all(each.text for each in made)
+
+
+def test_the_way_is_what_the_model_there_did_not_take() -> None:
+    """More is sent of longer clips; a model here has no way at all."""
+    with deployed() as there:
+        link = RemoteLink(there.url)
+        short, long = (measure_remote(link, clips(each, 1), 3) for each in (0.5, 2.0))
+    assert short.inside < short.p50 <= short.p95
+    assert 31 < short.kib < 33
+    assert 125 < long.kib < 127
+    here = measure_here(PredictorModel(Always()), clips(0.5, 2), 3)
+    assert here.kib == 0.0
+    assert here.inside <= here.p50
