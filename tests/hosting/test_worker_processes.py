@@ -213,7 +213,8 @@ def test_an_utterance_that_models_are_lost_over_once_is_read_all_the_same(
 ) -> None:
     """It may not have been to blame; it is tried again, alone."""
     (troubled / "trouble").write_text(f"{what} 2 1")
-    flags = {**ONE, "emotion.model": "troubled", "worker.deadline_s": 2.0}
+    # A session is given up where no other worker is there for as long, too.
+    flags = {**ONE, "emotion.model": "troubled", "worker.deadline_s": 8.0}
     finals = asyncio.run(patience(played(flags)))
     if what == "loops":
         # One that hangs alone would hang again, and for as long.
