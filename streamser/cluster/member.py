@@ -253,7 +253,7 @@ class ClusterMember:
             except StoreAway as error:
                 self._lose(error)
                 continue
-            self._outbox.written(len(posts))
+            self._outbox.written(posts)
             while self._held and self._held[0][0] <= posts[-1].event.cursor:
                 self._held.popleft()[1].set()
 
