@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from streamser.cluster.outbox import Outbox, Post
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
@@ -32,6 +33,7 @@ _LISTED_S: Final = 60.0
 """Others' meetings are asked for as long as somebody has asked for them so lately."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class LocalNode(Protocol):
@@ -51,6 +53,10 @@ class LocalNode(Protocol):
 
     def on_told(self, told: ToldEvent) -> None:
         """Take in what is told of a meeting elsewhere."""
+        ...
+
+    def on_taken(self, meeting: str) -> None:
+        """Let go of a meeting that another server has now."""
         ...
 
     def on_drain(self, within_s: float) -> None:
@@ -74,6 +80,8 @@ class ClusterMember:
         self._outbox = Outbox(_WAITING)
         self._held: deque[tuple[int, asyncio.Event]] = deque()
         self._own: set[str] = set()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._held_at = time.monotonic()
         self._there = asyncio.Event()
         self._filled = asyncio.Event()
         self._followed: Counter[str] = Counter()
@@ -140,13 +148,16 @@ class ClusterMember:
 
         While Redis is away it is taken: whoever speaks is heard.
         """
+        if (leaving := self._leaving.get(meeting)) is not None:
+            # Else it would be given back after it is taken.
+            await asyncio.wait({leaving}, timeout=_PATIENCE_S)
         if meeting in self._own:
             return None
-        home = await self._try(self._store.claim(meeting))
+        home = await self._ask(self._store.claim, meeting)
         if home is not None:
             return home
         if self.away is None and meeting not in self._own:
-            past = await self._try(self._store.past(meeting, self._newest.get(meeting, 0)))
+            past = await self._ask(self._store.past, meeting, self._newest.get(meeting, 0))
             if past is not None and meeting not in self._own:
                 self._node.on_past(meeting, past)
         self._own.add(meeting)
@@ -160,11 +171,12 @@ class ClusterMember:
         """Give a meeting back that everybody has left."""
         if meeting in self._own:
             self._own.discard(meeting)
-            self._go(self._let_go(meeting))
+            leaving = self._leaving[meeting] = self._go(self._let_go(meeting))
+            leaving.add_done_callback(partial(self._has_left, meeting))
 
     async def stream_state(self, stream: str) -> StreamState | None:
         """Return what another server has left of a stream; ``None`` also while Redis is away."""
-        return await self._try(self._store.stream_state(stream))
+        return await self._ask(self._store.stream_state, stream)
 
     # What is told elsewhere
 
@@ -210,6 +222,7 @@ class ClusterMember:
         was_away = self.away
         try:
             asked = await self._store.beat(self._node.state())
+            await self._hold()
             if was_away is not None:
                 await self._heal()
             if time.monotonic() - self._listed_at < _LISTED_S:
@@ -224,15 +237,25 @@ class ClusterMember:
             logger.info("cluster: Redis is there; %d events to write", len(self._outbox))
         if asked is not None and not self._drained:
             self._drained = True
-            self._node.on_drain(float(asked))
+            self._node.on_drain(asked)
+
+    async def _hold(self) -> None:
+        """Keep the meetings that are here; let go of those that are elsewhere.
+
+        That happens to a server that stood still until it counted as gone, or where two have
+        taken one meeting while Redis was away: who is there goes on at the other.
+        """
+        own = sorted(self._own)
+        for meeting in await self._store.hold(own) if own else ():
+            if meeting in self._own:
+                logger.error("cluster: a meeting that was here is at another server now")
+                self._own.discard(meeting)
+                self._node.on_taken(meeting)
+        self._held_at = time.monotonic()
 
     async def _heal(self) -> None:
         """Write again what Redis has lost, or never got, of the meetings that are here."""
         own = sorted(self._own)
-        for meeting in own:
-            home = await self._store.claim(meeting)
-            if home is not None:
-                logger.error("cluster: a meeting that is here is at %s, too", home.name)
         newest = await self._store.newest(own) if own else {}
         again = [post for meeting in own for post in self._node.kept(meeting, newest[meeting])]
         again.sort(key=lambda post: post.event.cursor)
@@ -249,6 +272,10 @@ class ClusterMember:
                 self._written.set()
                 continue
             try:
+                if time.monotonic() - self._held_at > self._settings.ttl_s:
+                    # It may have stood still: others may have what was here.
+                    await self._hold()
+                    continue
                 await self._store.write(posts)
             except StoreAway as error:
                 self._lose(error)
@@ -313,6 +340,16 @@ class ClusterMember:
         if meeting not in self._followed:
             await self._try(feed.unfollow(meeting))
 
+    def _has_left(self, meeting: str, leaving: asyncio.Task[None]) -> None:
+        if self._leaving.get(meeting) is leaving:
+            del self._leaving[meeting]
+
+    async def _ask(
+        self, ask: Callable[P, Awaitable[T]], *args: P.args, **given: P.kwargs
+    ) -> T | None:
+        """Ask Redis, unless it is known to be away: nobody waits for that."""
+        return None if self.away is not None else await self._try(ask(*args, **given))
+
     async def _try(self, asked: Awaitable[T]) -> T | None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -341,7 +378,8 @@ class ClusterMember:
                 logger.exception("cluster: a task has failed, and begins again")
                 await asyncio.sleep(1.0)
 
-    def _go(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

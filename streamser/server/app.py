@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from streamser.cluster.tunnel import carry, is_carried
+from streamser.cluster.tunnel import carry
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.hosting.hosted import LocalHost, run_beside
@@ -378,7 +378,7 @@ class EmotionServer:
             await self._serve_here(socket, decision, Arrival())
             return
         with node.attending(decision.meeting):
-            arrival = await node.arrive(decision, carried=is_carried(socket))
+            arrival = await node.arrive(decision)
             if arrival.home is None:
                 await self._serve_here(socket, decision, arrival)
                 return

@@ -111,6 +111,8 @@ class ClusterNode:
         self._hub = hub
         self._admission = admission
         self._on_drain = on_drain
+        self.on_meeting_taken: Callable[[str], None] = lambda meeting: None
+        """Called with a meeting that was here, and that another server has now."""
         self._streams: dict[str, SharedStream] = {}
         self._attending: Counter[str] = Counter()
         name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
@@ -119,16 +121,16 @@ class ClusterNode:
 
     # Streams
 
-    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
-        """Say where a stream is to be served; what is ``carried`` here already is served here."""
+    async def arrive(self, grant: SendGrant | IngestGrant) -> Arrival:
+        """Say where a stream is to be served."""
         meeting = grant.meeting
         state = None
         if meeting is not None:
             known = self.member.has(meeting)
             home = await self.member.place(meeting)
-            if home is not None and not carried:
+            if home is not None:
                 return Arrival(home)
-            if home is None and not known:
+            if not known:
                 self._hub.take_over(meeting, time.monotonic())
         if grant.secret is not None:
             state = await self.member.stream_state(name_of_stream(grant.secret))
@@ -260,6 +262,10 @@ class ClusterNode:
     def on_told(self, told: ToldEvent) -> None:
         """Take in what is told of a meeting elsewhere."""
         self._hub.relay(told, time.monotonic())
+
+    def on_taken(self, meeting: str) -> None:
+        """Send those who speak to where their meeting is."""
+        self.on_meeting_taken(meeting)
 
     def on_drain(self, within_s: float) -> None:
         """End all streams within some seconds, and the server."""
