@@ -137,7 +137,7 @@ class Hub:
         if isinstance(event, events.SessionClosed):
             del self._live[event.session_id]
             if room is not None:
-                room.leave(now)
+                room.leave(now, here=not live.elsewhere)
                 self._forget_idle()
         return encoded
 
@@ -173,7 +173,9 @@ class Hub:
             # Of a newer server.
             return
         room = room or self._room_elsewhere(told)
-        room.newest = told.cursor
+        # It may have been here until everybody had left.
+        room.elsewhere = not room.here
+        room.newest, room.reached_ms = told.cursor, max(room.reached_ms, told.at_ms)
         self._cursor = max(self._cursor, told.cursor)
         if isinstance(event, events.Event):
             self._follow_elsewhere(event, room, told, now)
@@ -185,6 +187,8 @@ class Hub:
         """Go on with a meeting whose server is gone: the sessions that it had are over."""
         if (room := self._rooms.get(meeting)) is not None:
             room.elsewhere = False
+            # That server's clock may have been ahead; a meeting's never goes back.
+            room.began = min(room.began, now - room.reached_ms / 1000)
         for session_id, live in list(self._live.items()):
             if live.elsewhere and live.info.meeting == meeting:
                 self.publish(live.closing(session_id), now)
@@ -311,7 +315,7 @@ class Hub:
             self._live[event.session_id] = LiveSession(
                 event.session, 0, room.began, room, elsewhere=True
             )
-            room.enter()
+            room.enter(here=False)
         live = self._live.get(event.session_id)
         if live is not None:
             live.seq = event.seq
@@ -323,7 +327,7 @@ class Hub:
         room.mood.take(event, told.at_ms)
         if isinstance(event, events.SessionClosed) and live is not None:
             del self._live[event.session_id]
-            room.leave(now)
+            room.leave(now, here=not live.elsewhere)
 
     def _advance(self, now: float) -> None:
         if self._century_s is not None:
@@ -336,7 +340,7 @@ class Hub:
         if name not in self._rooms:
             self._rooms[name] = MeetingRoom(name, now, self._mood_seconds)
         self._rooms[name].elsewhere = False
-        self._rooms[name].enter()
+        self._rooms[name].enter(here=True)
         return self._rooms[name]
 
     def _forget_idle(self) -> None:
