@@ -70,12 +70,18 @@ class ClusterMember:
     ``away`` says why Redis is not there, as long as it is not.
     """
 
-    def __init__(self, settings: ClusterSettings, name: str, node: LocalNode) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        name: str,
+        node: LocalNode,
+        store: ClusterStore | None = None,
+    ) -> None:
         self.name = name
         self.away: str | None = "not asked yet"
         self.others: list[NodeState] = []
         self._settings = settings
-        self._store = ClusterStore(settings, name)
+        self._store = store or ClusterStore(settings, name)
         self._node = node
         self._outbox = Outbox(_WAITING)
         self._held: deque[tuple[int, asyncio.Event]] = deque()
