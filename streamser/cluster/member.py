@@ -129,6 +129,9 @@ class ClusterMember:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Nobody is left who would write: nobody must wait for it.
+        self.away = self.away or "this server has left"
+        self._let_all_go()
         await self._try(self._store.leave())
         await self._store.close()
 
@@ -372,9 +375,12 @@ class ClusterMember:
         self.away = str(error)
         self._there.clear()
         self._outbox.drop_passing()
+        self._let_all_go()
+        self._written.set()
+
+    def _let_all_go(self) -> None:
         while self._held:
             self._held.popleft()[1].set()
-        self._written.set()
 
     async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from streamser.cluster.member import ClusterMember
 from streamser.cluster.outbox import Post
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
-from streamser.cluster.store import ClusterStore, StoreAway
+from streamser.cluster.store import ClusterStore, Feed, StoreAway
 from streamser.settings import ClusterSettings
+
+FINAL = Post(event=ToldEvent(cursor=1, meeting="m", at_ms=0, line=b"{}", stays=True))
 
 
 class Store:
@@ -62,14 +65,28 @@ class Store:
         return None
 
     async def write(self, posts: Sequence[Post]) -> None:
-        """Write all."""
+        """Write all, slowly."""
+        await self.slow.wait()
         await self._note("write")
+
+    @asynccontextmanager
+    async def feed(self) -> AsyncIterator[Feed]:
+        """Tell nothing."""
+        yield cast(Feed, _Silent())
 
     async def leave(self) -> None:
         """Be left."""
 
     async def close(self) -> None:
         """Be closed."""
+
+
+class _Silent:
+    async def follow(self, meeting: str) -> None:
+        pass
+
+    async def next(self, within_s: float) -> None:
+        await asyncio.Event().wait()
 
 
 class Server:
@@ -138,7 +155,7 @@ def test_a_server_that_stood_still_looks_before_it_writes() -> None:
 
     async def scene(member: ClusterMember, store: Store, server: Server) -> None:
         await member.place("m")
-        member.post(Post(event=ToldEvent(cursor=1, meeting="m", at_ms=0, line=b"{}", stays=True)))
+        member.post(FINAL)
         member._held_at -= 60.0
         store.asked.clear()
         writing = asyncio.create_task(member._keep_writing())
@@ -180,5 +197,20 @@ def test_who_comes_as_a_meeting_is_given_back_takes_it_after_that() -> None:
         store.slow.set()
         await coming
         assert store.asked == ["release", "claim"]
+
+    in_a_cluster(scene)
+
+
+def test_nobody_waits_for_a_server_that_has_left() -> None:
+    """Neither for what it could not write in time, nor for what is told after that."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        await member.start()
+        store.slow.clear()
+        waits = member.post(FINAL, held=True)
+        assert waits is not None
+        await member.stop(0.01)
+        assert waits.is_set()
+        assert member.post(FINAL, held=True) is None
 
     in_a_cluster(scene)
