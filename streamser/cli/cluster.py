@@ -101,6 +101,26 @@ def drain(
     tell(f"{node.name} leaves within {within:g} s; {node.streams} streams are there.")
 
 
+@cluster_app.command("forget")
+@takes_settings
+def forget(
+    common: Common,
+    meeting: Annotated[str, typer.Argument(metavar="MEETING", help="Its name.")],
+    redis: Redis = None,
+) -> None:
+    """Delete at once what Redis keeps of a meeting: words, readings, what is usual for speakers.
+
+    While it goes on it is kept anew from here on.
+    """
+
+    async def ask(store: ClusterStore) -> bool:
+        return await store.forget(meeting)
+
+    if not _ask(common, redis, ask):
+        raise StreamserError(f"nothing is kept of a meeting {meeting[:80]!r}.")
+    tell(f"Redis keeps nothing of {meeting[:80]!r} any more.")
+
+
 def named(name: str, living: Sequence[NodeState]) -> NodeState:
     """Return the one server that is called so, with or without what tells its starts apart.
 

@@ -158,6 +158,12 @@ class ClusterStore:
         with _reaching():
             await self._release(keys=[self._key("homes")], args=[meeting, self._node])
 
+    async def forget(self, meeting: str) -> bool:
+        """Delete what is kept of a meeting; return whether there was anything."""
+        keys = [self._key(what, meeting) for what in ("events", "sessions", "voices")]
+        with _reaching():
+            return bool(await self._redis.delete(*keys))
+
     async def past(self, meeting: str, after: int = 0) -> MeetingPast:
         """Return what is kept of a meeting, from past a cursor on, with its speakers' voices.
 

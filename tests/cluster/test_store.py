@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from streamser.cluster.outbox import Post
-from streamser.cluster.records import NodeState, ToldEvent
+from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
 from streamser.cluster.store import ClusterStore
+from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
 from tools.cluster.rig import Child, free_port
 
@@ -124,5 +126,21 @@ def test_a_server_that_is_asked_to_leave_knows_for_how_long(url: str) -> None:
         assert await store.beat(state) == 3.5
         await store._redis.set("streamser:drain:a", "soon")
         assert await store.beat(state) is None
+
+    with_store(url, scene)
+
+
+def test_a_meeting_can_be_forgotten_at_once(url: str) -> None:
+    """With what was learnt of its speakers; others stay."""
+
+    async def scene(store: ClusterStore) -> None:
+        voice = SessionSnapshot("compact", b"state")
+        await store.write([msgspec.structs.replace(told(5), speaker="Ann", voice=voice)])
+        await store.write([told(6, "n")])
+        assert (await store.past("m")).voices == {"Ann": voice}
+        assert await store.forget("m")
+        assert await store.past("m") == MeetingPast()
+        assert len((await store.past("n")).told) == 1
+        assert not await store.forget("m")
 
     with_store(url, scene)
