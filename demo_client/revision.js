@@ -17,15 +17,42 @@ export function revise(store, event) {
   }
   rename(store, moved, meeting);
   const touched = new Set();
-  for (const { item_id: item, speaker } of changes) {
+  for (const { item_id: item, speaker, parts = [] } of changes) {
     const utterance = store.utterances.find(({ key }) => key === itemKey({ session_id: id, item_id: item }));
     if (!utterance) continue;
     touched.add(utterance.speaker);
     utterance.speaker = store.speaker(meeting, store.labelOf(meeting, id, speaker ?? UNCERTAIN));
     utterance.guessed = true;
     touched.add(utterance.speaker);
+    for (const part of utterance.parts) touched.add(part.speaker);
+    utterance.parts = placed(store, meeting, id, utterance, parts);
+    for (const part of utterance.parts) touched.add(part.speaker);
   }
   for (const person of touched) recount(store, person);
+}
+
+/** Let an utterance be of several, each with their own reading; returns whether it is. */
+export function divide(store, event) {
+  const { session_id: id, parts = [] } = event;
+  const utterance = parts.length ? store.utterances.findLast(({ key }) => key === itemKey(event)) : null;
+  if (!utterance) return false;
+  const meeting = event.meeting ?? store.sessions.get(id)?.meeting ?? null;
+  utterance.parts = placed(store, meeting, id, utterance, parts);
+  for (const person of new Set([utterance, ...utterance.parts].map(({ speaker }) => speaker))) recount(store, person);
+  return true;
+}
+
+/** Put parts on the page's clock; each keeps what was read of most of it before. */
+function placed(store, meeting, id, utterance, parts) {
+  const shift = utterance.end - utterance.audioEnd;
+  return parts.map((part) => {
+    const [start, end] = [part.start_ms + shift, part.end_ms + shift];
+    const shared = (old) => Math.min(old.end, end) - Math.max(old.start, start);
+    const before = [...utterance.parts].sort((a, b) => shared(b) - shared(a))[0];
+    const emotion = part.emotion ?? before?.emotion ?? null;
+    const speaker = store.speaker(meeting, store.labelOf(meeting, id, part.speaker ?? UNCERTAIN));
+    return { speaker, start, end, emotion };
+  });
 }
 
 /** Let people be called otherwise, all at once; two of one name are one person. */
@@ -50,7 +77,8 @@ function rename(store, moved, meeting) {
   }
   for (const [person, key] of lines) store.log.rename(`moving ${key}`, into.get(person).key);
   store.people = new Map(people.filter((each) => (into.get(each) ?? each) === each).map((each) => [each.key, each]));
-  for (const each of [...store.utterances, ...store.live.values(), ...store.shifts]) {
+  const parts = store.utterances.flatMap((each) => each.parts);
+  for (const each of [...store.utterances, ...parts, ...store.live.values(), ...store.shifts]) {
     each.speaker = into.get(each.speaker) ?? each.speaker;
   }
   for (const [person, other] of into) {
@@ -64,12 +92,14 @@ function rename(store, moved, meeting) {
 /** Sum up anew what somebody has said; who has said nothing after all was nobody. */
 function recount(store, person) {
   const said = store.utterances.filter(({ speaker }) => speaker === person);
+  const beside = store.utterances.filter(({ parts }) => parts.some(({ speaker }) => speaker === person));
   person.categories = new Map();
   person.trail = [];
   person.heardBy = new Set(said.filter(({ guessed }) => guessed).map(({ session }) => session));
-  for (const utterance of said) store.countReading(utterance);
-  person.vacated = !said.length && ![...store.sessions.values()].some(({ key }) => key === person.key);
-  if (!said.length) person.mood = null;
+  for (const utterance of new Set([...said, ...beside])) store.countReading(utterance, person);
+  const silent = !said.length && !beside.length;
+  person.vacated = silent && ![...store.sessions.values()].some(({ key }) => key === person.key);
+  if (silent) person.mood = null;
   // Only where no meeting tells it better.
   if (person.meeting) return;
   if (person.vacated) {
@@ -77,6 +107,8 @@ function recount(store, person) {
     store.log.series.delete(person.key);
   }
   person.count = said.length;
-  person.speechMs = said.reduce((all, { start, end }) => all + end - start, 0);
+  const spans = store.utterances.flatMap((each) => (each.parts.length ? each.parts : [each]));
+  const spoken = spans.filter(({ speaker }) => speaker === person);
+  person.speechMs = spoken.reduce((all, { start, end }) => all + end - start, 0);
   store.shareOut();
 }

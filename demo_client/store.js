@@ -8,7 +8,7 @@
 import { Clocks } from "./clocks.js";
 import { median } from "./format.js";
 import { MoodLog } from "./moodlog.js";
-import { UNCERTAIN, itemKey, keyOf, revise } from "./revision.js";
+import { UNCERTAIN, divide, itemKey, keyOf, revise } from "./revision.js";
 
 const LAGS = 20;
 const TRAIL = 14;
@@ -137,6 +137,8 @@ export class Store {
         guessed: Boolean(emotion?.speaker_provisional),
         start: end - length,
         end,
+        audioEnd: event.audio_end_ms,
+        parts: [], // who speaks when in it, where several do, and how each sounds
         transcript: event.transcript ?? null,
         distrusted: event.distrusted ?? null,
         emotion,
@@ -150,9 +152,11 @@ export class Store {
   emotionCompleted(event, changed) {
     // Where words are recognised, the transcript's own final says it all.
     const session = this.sessions.get(event.session_id);
-    if (this.known.has(itemKey(event)) || session?.transcribed !== false) return;
-    const { start_ms, end_ms } = event.emotion.window;
-    this.final({ ...event, audio_start_ms: start_ms, audio_end_ms: end_ms }, changed);
+    if (!this.known.has(itemKey(event)) && session?.transcribed === false) {
+      const { start_ms, end_ms } = event.emotion.window;
+      this.final({ ...event, audio_start_ms: start_ms, audio_end_ms: end_ms }, changed);
+    }
+    if (divide(this, event)) changed.add("utterances").add("people");
   }
 
   speakersChanged(event, changed) {
@@ -197,6 +201,7 @@ export class Store {
     for (const { session } of event.sessions) this.addSession(session, session.meeting);
     for (const finished of event.finals) {
       this.final({ ...finished, emotion: finished.emotion, past: true }, changed);
+      divide(this, finished);
     }
     for (const part of ["live", "people", "mood", "shifts", "utterances"]) changed.add(part);
   }
@@ -347,7 +352,16 @@ export class Store {
     changed.add("utterances").add("mood");
   }
 
-  countReading({ speaker, emotion, start, end }) {
+  /** Count how somebody sounds in an utterance; how each does in their parts of it, if that is known. */
+  countReading(utterance, person = null) {
+    const { speaker: whole, emotion, start, end } = utterance;
+    const read = utterance.parts.filter((part) => part.emotion);
+    for (const one of read.length ? read : [{ speaker: whole, emotion, start, end }]) {
+      if (!person || one.speaker === person) this.countOne(one);
+    }
+  }
+
+  countOne({ speaker, emotion, start, end }) {
     if (!emotion) return;
     const { category, dimensions } = emotion;
     const { valence, arousal } = dimensions;

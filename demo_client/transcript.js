@@ -52,7 +52,8 @@ export class Transcript {
       const utterance = shown[n];
       keys.add(utterance.key);
       const known = this.rows.get(utterance.key);
-      const whose = `${utterance.speaker.key} ${utterance.speaker.index} ${this.mayName(utterance)}`;
+      const of = [utterance, ...utterance.parts].map(({ speaker }) => `${speaker.key} ${speaker.index}`);
+      const whose = `${of.join(" ")} ${this.mayName(utterance)}`;
       const same = this.shown.get(utterance.key) === whose;
       if (known && same) {
         before = known.previousElementSibling;
@@ -179,8 +180,26 @@ function makeRow(utterance) {
   text.dir = "auto"; // as what is said has it
   const body = element("div");
   body.append(head, text);
+  if (utterance.parts.length) body.append(makeParts(utterance.parts));
   row.append(speakerSign(speaker), body);
   return row;
+}
+
+/** Make the line that says how each of several sounds in an utterance. */
+function makeParts(parts) {
+  const line = element("ul", "parts");
+  for (const { speaker, start, end, emotion } of parts) {
+    const item = element("li");
+    item.append(element("bdi", "who", speaker.name), ` ${((end - start) / 1000).toFixed(1)} s `);
+    if (emotion) {
+      const badge = categoryBadge(emotion.category);
+      badge.append(element("b", "", percent(emotion.confidence)));
+      badge.title = describe(emotion, end - start);
+      item.append(badge);
+    } else item.append("too short to be read");
+    line.append(item);
+  }
+  return line;
 }
 
 /** Colour a row by its reading, as much as that is sure. */

@@ -26,6 +26,7 @@ MANUALS = (
     "meeting-bots.md",
     "mcp.md",
     "agents.md",
+    "cluster.md",
     "exports.md",
     "report.md",
     "loopback.md",
@@ -47,7 +48,7 @@ def commands(name: str) -> list[list[str]]:
             words = shlex.split(line, comments=True)
             if "streamser" in words:
                 own = words[words.index("streamser") + 1 :]
-                found.append(list(takewhile(lambda word: word not in (">", "|"), own)))
+                found.append(list(takewhile(lambda word: word not in (">", "|", "&"), own)))
     return found
 
 

@@ -43,7 +43,6 @@ FLOORS: Mapping[str, int] = {
     "export": 6,
     "report": 6,
     "hosting": 6,
-    "replay": 7,
     "cluster": 7,
     "training": 7,
     "api": 8,

@@ -160,6 +160,8 @@ def analyze(
     exports = None if export is None else FileExports(export, export_as, files, given)
     chosen = {"--channel": settings.audio.channel, "--track": track}
     only = [f"{option} {number}" for option, number in chosen.items() if number is not None]
+    if enroll and speakers_from is not None:
+        raise ConfigError("--enroll is for several in one file; leave out --speakers-from.")
     enrolled = read_enrolled(enroll or (), settings)
     # Before models are loaded, which takes longer.
     readable = find_readable(tasks, track)

@@ -149,7 +149,9 @@ def _ask(common: Common, redis: str | None, ask: Callable[[ClusterStore], Awaita
         try:
             return await ask(store)
         except StoreAway as away:
-            raise StreamserError(f"Redis is away: {away}", code="redis_away") from None
+            why = f"{away}".rstrip(".")
+            told = f"Redis is away: {why}. See that it runs, and that --redis is its address."
+            raise StreamserError(told, code="redis_away") from None
         finally:
             await store.close()
 

@@ -16,6 +16,8 @@ from streamser.cli.export import ExportFiles, ExportSink, read_targets
 from streamser.cli.options import (
     Common,
     Enrolled,
+    ServerCertificate,
+    ServerToken,
     ToldApart,
     Track,
     check_writable,
@@ -115,14 +117,8 @@ def listen(
     meeting: Annotated[
         str | None, typer.Option("--meeting", metavar="NAME", help="With --server: join it.")
     ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
-    ] = None,
-    ca: Annotated[
-        str | None,
-        typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
-    ] = None,
+    token: ServerToken = None,
+    ca: ServerCertificate = None,
     proxy: Annotated[
         str | None,
         typer.Option("--proxy", metavar="URL", help="With --server: go through it, and only it."),
@@ -163,6 +159,8 @@ def listen(
     settings = common.load({"audio.device": device} | speakers_flag(told_apart))
     if enroll and server is not None:
         raise ConfigError("--enroll is for sound that is analysed here; leave out --server.")
+    if enroll and speaker is not None:
+        raise ConfigError("--enroll is for several at one microphone; leave out --speaker.")
     enrolled = read_enrolled(enroll or (), settings)
     source = _open(
         settings,

@@ -198,7 +198,7 @@ def _footer(state: ViewState, width: int) -> list[Text]:
 
 def _words(spoken: Utterance) -> Text:
     said = _said(spoken)
-    return Text(f"{spoken.speaker}: ", style="bold") + said if spoken.speaker else said
+    return Text.assemble((f"{spoken.speaker}: ", "bold"), said) if spoken.speaker else said
 
 
 def _said(spoken: Utterance) -> Text:

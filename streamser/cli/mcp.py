@@ -11,7 +11,13 @@ from typing import Annotated
 import typer
 
 from streamser.cli.console import catching, leave_at_once, tell
-from streamser.cli.options import Common, needs_extra, takes_settings
+from streamser.cli.options import (
+    Common,
+    ServerCertificate,
+    ServerToken,
+    needs_extra,
+    takes_settings,
+)
 from streamser.errors import ConfigError
 
 
@@ -36,14 +42,8 @@ def mcp(
         str | None,
         typer.Option("--server", metavar="URL", help="The server whose meetings are asked about."),
     ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
-    ] = None,
-    ca: Annotated[
-        str | None,
-        typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
-    ] = None,
+    token: ServerToken = None,
+    ca: ServerCertificate = None,
 ) -> None:
     """Offer tools to a language model's host (Model Context Protocol).
 

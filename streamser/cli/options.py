@@ -35,6 +35,14 @@ Track: TypeAlias = Annotated[
         help="Sound track of a file, from 0. [the default, or if it is silent the loudest]",
     ),
 ]
+ServerToken = Annotated[
+    str | None,
+    typer.Option("--token", metavar="T", help="With --server: as in STREAMSER_TOKEN."),
+]
+ServerCertificate = Annotated[
+    str | None,
+    typer.Option("--ca", metavar="FILE", help="With --server wss://: certificate to believe."),
+]
 ToldApart = Annotated[
     str | None,
     typer.Option(
@@ -172,8 +180,8 @@ def speakers_flag(asked: str | None) -> dict[str, Any]:
 def read_enrolled(pairs: Sequence[str], settings: Settings) -> dict[str, list[Voice]]:
     """Describe the voices of people, each by a recording given as ``NAME=FILE``.
 
-    Raises ``ConfigError`` for what is written otherwise, or says nothing of a voice;
-    ``StreamserError`` for a file that cannot be read.
+    Raises ``ConfigError`` for what is written otherwise, cannot be read, is shorter than a
+    second, or says nothing of a voice.
     """
     files: dict[str, str] = {}
     for pair in pairs:
@@ -188,6 +196,7 @@ def read_enrolled(pairs: Sequence[str], settings: Settings) -> dict[str, list[Vo
         return {}
     if settings.speakers.told_apart == "off":
         raise ConfigError("--enroll is for voices that are told apart; leave out --speakers off.")
+    from streamser.audio.clip import SAMPLE_RATE
     from streamser.pipeline.build import describe_voice
     from streamser.speech.speakers import load_embedder
     from streamser.training.sounds import read_clip
@@ -195,9 +204,19 @@ def read_enrolled(pairs: Sequence[str], settings: Settings) -> dict[str, list[Vo
     embedder = load_embedder(settings.speakers.embedder)
     found = {}
     for name, file in files.items():
-        voices = describe_voice(read_clip(Path(file)), embedder)
+        option = f"--enroll {name}={file}"
+        try:
+            sound = read_clip(Path(file))
+        except StreamserError as error:
+            raise ConfigError(f"{option}: {error}") from None
+        if len(sound) < SAMPLE_RATE:
+            raise ConfigError(
+                f"{option}: {len(sound) / SAMPLE_RATE:.1f} s are too short to know a voice by; give"
+                " some seconds in which nobody else speaks."
+            )
+        voices = describe_voice(sound, embedder)
         if not voices:
-            raise ConfigError(f"--enroll {name}={file}: no voice is heard in it; give another.")
+            raise ConfigError(f"{option}: no voice is heard in it; give another.")
         found[name] = voices
     return found
 

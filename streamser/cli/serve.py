@@ -123,13 +123,13 @@ def serve(
     """Serve live streams and listeners on one port, with a page for meetings.
 
     Send sound to /v1/realtime (OpenAI's Realtime transcription protocol) or /v1/listen
-    (Deepgram's), that of meeting bots to /v1/ingest/attendee or /v1/ingest/recall; listen at
-    /v1/events. SIGTERM or Ctrl-C ends it well: what was said is still analysed and told. SIGTERM
-    first lets streams go on for server.drain_s, and no new ones in; SIGHUP has tokens and
-    certificate read anew. No sound is stored; what is told only with --export, as
-    DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over; where some
-    of that is lost, the exit code is 1. The page says so before anybody's microphone opens, and
-    what server.purpose, server.responsible and server.contact are set to.
+    (Deepgram's), that of meeting bots to /v1/ingest/attendee or /v1/ingest/recall; post files to
+    /v1/audio/transcriptions; listen at /v1/events. SIGTERM or Ctrl-C ends it well: what was said is
+    still analysed and told. SIGTERM first lets streams go on for server.drain_s, and no new ones
+    in; SIGHUP has tokens and certificate read anew. No sound is stored; what is told only with
+    --export, as DIR/TIME_MEETING_SPEAKER_ID.jsonl and in the other formats once a session is over;
+    where some of that is lost, the exit code is 1. The page says so before anybody's microphone
+    opens, and what server.purpose, server.responsible and server.contact are set to.
     """
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")

@@ -16,10 +16,14 @@ from streamser.cli.console import clock, complain, counted, signed, tell, warn
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import (
     Advice,
+    EmotionBody,
+    EmotionCompleted,
     ErrorRaised,
     Event,
     Overload,
+    PartEmotion,
     SessionCreated,
+    SpeakerPart,
     SpeakersChanged,
     encode_event,
 )
@@ -103,11 +107,12 @@ class PlainLines:
         if isinstance(event, SessionCreated):
             self._transcribed = event.session.models.asr is not None
         spoken = read_utterance(event, transcribed=self._transcribed)
-        lines = self._shown.lines(event)
+        lines = []
         if spoken is not None:
             spoken = with_voice(spoken)
             self._shown.add(spoken)
             lines.append(plain_line(spoken))
+        lines += self._shown.lines(event)
         self._out.writelines(f"{line}\n" for line in lines)
         self._out.flush()
         advise(event)
@@ -167,7 +172,9 @@ class Shown:
             del self._said[next(iter(self._said))]
 
     def lines(self, event: Event) -> list[str]:
-        """Follow an event; return what it changes, in lines for people."""
+        """Follow an event; return what it changes or adds, in lines for people."""
+        if isinstance(event, EmotionCompleted):
+            return [part_line(part) for part in event.parts]
         if not isinstance(event, SpeakersChanged):
             return []
         lines = [f"after all: {old} is {new}" for old, new in event.renamed.items()]
@@ -182,6 +189,21 @@ class Shown:
         return lines
 
 
+def part_line(part: SpeakerPart) -> str:
+    """Write what is read of one who speaks in an utterance beside others."""
+    length = (part.end_ms - part.start_ms) / 1000
+    who = f"    {part.speaker or UNCERTAIN}, {length:.1f} s of it"
+    if part.emotion is None:
+        return f"{who}: too short to be read"
+    return f"{who}: {part.emotion.category} {part.emotion.confidence:.0%}  {_figures(part.emotion)}"
+
+
+def _figures(emotion: EmotionBody | PartEmotion) -> str:
+    dimensions = emotion.dimensions
+    values = (f"{name[0].upper()} {signed(getattr(dimensions, name))}" for name in DIMENSIONS)
+    return " ".join(values)
+
+
 def plain_line(spoken: Utterance) -> str:
     """Write an utterance without colour or layout."""
     span = f"{clock(spoken.start_ms)}-{clock(spoken.end_ms)}"
@@ -190,10 +212,7 @@ def plain_line(spoken: Utterance) -> str:
     if spoken.emotion is None:
         return f"{span}  not analysed: {spoken.fault}"
     emotion = spoken.emotion
-    values = [
-        f"{name[0].upper()} {signed(getattr(emotion.dimensions, name))}" for name in DIMENSIONS
-    ]
-    parts = [span, f"{emotion.category} {emotion.confidence:.0%}", " ".join(values)]
+    parts = [span, f"{emotion.category} {emotion.confidence:.0%}", _figures(emotion)]
     if spoken.lag_ms is not None:
         parts.append(f"{spoken.lag_ms:.0f} ms")
     if spoken.transcript:

@@ -29,8 +29,14 @@ RequestKind: TypeAlias = Literal[
     "input_audio_buffer.clear",
     "streamser.marker",
     "streamser.finish",
+    "streamser.speaker.rename",
+    "streamser.speaker.merge",
+    "streamser.speaker.assign",
+    "streamser.speaker.forget",
 ]
 _BOUND_TO_SOUND: tuple[RequestKind, ...] = ("input_audio_buffer.commit", "input_audio_buffer.clear")
+_OF_SPEAKERS = "streamser.speaker."
+"""How requests begin that speak of one session's labels and utterances."""
 _GROUPS = ("audio", "input", "streamser")
 """What lies below, such as ``turn_detection``, is replaced as a whole."""
 
@@ -264,6 +270,8 @@ class ResendBuffer:
                 self._requests.answered("input_audio_buffer.commit")
             case events.Cleared():
                 self._requests.answered("input_audio_buffer.clear")
+            case events.SpeakersChanged():
+                self._requests.answered_by(event)
             case events.Marker() if event.id.startswith(_PROBE):
                 self._settle(event.audio_ms - self._onset_ms)
             case events.Marker():
@@ -370,6 +378,13 @@ class UnsettledRequests:
                 return True
         return False
 
+    def answered_by(self, event: events.SpeakersChanged) -> None:
+        """Note that the oldest open request about speakers was answered, if this is its answer."""
+        of_speakers = (each for each in self._all if each.kind.startswith(_OF_SPEAKERS))
+        oldest = next((each for each in of_speakers if each.sent), None)
+        if oldest is not None and _is_answer(event, oldest.body):
+            self._close(oldest)
+
     def refused(self, event_id: str | None) -> bool:
         """Note that a request was refused; return whether that is news to the user."""
         for request in self._all:
@@ -397,7 +412,8 @@ class UnsettledRequests:
             again.append(self._request("session.update", {"session": self._settings}, frame))
         for request in self._all:
             over = request.kind in _BOUND_TO_SOUND and request.sent and request.at <= frame
-            if over:
+            # Labels begin anew there: what was said of one would be of somebody else.
+            if over or request.kind.startswith(_OF_SPEAKERS):
                 continue
             request.at = max(request.at, frame)
             request.repeated |= request.answered
@@ -416,6 +432,15 @@ class UnsettledRequests:
         self._all.remove(request)
         if request.kind == "session.update":
             self._settings = _joined(self._settings, request.body["session"])
+
+
+def _is_answer(event: events.SpeakersChanged, asked: Mapping[str, Any]) -> bool:
+    """Return whether an event answers what was said of speakers, and is no correction besides."""
+    if not event.renamed and not event.changes:
+        # A session that corrects itself has something to say.
+        return True
+    named = asked.get("speaker") in event.renamed
+    return named or any(change.item_id == asked.get("item_id") for change in event.changes)
 
 
 def _joined(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

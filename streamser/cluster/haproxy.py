@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from streamser.cluster.tunnel import CARRIED
 from streamser.errors import ConfigError
 
 __all__ = ["Backend", "haproxy_config", "read_backend"]
@@ -62,6 +63,8 @@ defaults
 
 frontend streamser
     bind {bind}{tls}
+    # Servers alone may say so, to each other.
+    http-request del-header {CARRIED}
     http-request set-var(txn.place) url_param(meeting),url_dec(1)
     http-request set-var(txn.place) req.hdr(X-Streamser-Meeting) if !{{ var(txn.place) -m found }}
     http-request set-var(txn.place) url_param(stream) if !{{ var(txn.place) -m found }}

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 _WAITING: Final = 20_000
 """Events that may wait for Redis: of a busy server, an hour's finals."""
 _AT_ONCE: Final = 256
+"""Events that are written in one round trip."""
 _RETRY_S: Final = 0.25
+"""After so long a Redis that is away is asked again."""
 _PATIENCE_S: Final = 1.5
 """How long a newcomer waits for what Redis has to say."""
 _LISTED_S: Final = 60.0

@@ -313,7 +313,9 @@ def _client(url: str) -> Redis:
     try:
         from redis.asyncio import Redis
     except ImportError:
-        raise ConfigError("cluster.redis: pip install 'streamser[cluster]' first") from None
+        raise ConfigError(
+            "cluster.redis needs what is not installed: run pip install 'streamser[cluster]'."
+        ) from None
     try:
         return Redis.from_url(
             url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=None
@@ -321,7 +323,7 @@ def _client(url: str) -> Redis:
     except ValueError:
         # Its words may hold the password.
         raise ConfigError(
-            "cluster.redis: this is no address: write it like redis://HOST:6379/0"
+            "cluster.redis: this is no address: write it like redis://HOST:6379/0."
         ) from None
 
 

@@ -21,6 +21,7 @@ _OPEN_S: Final = 5.0
 _MESSAGE_BYTES: Final = 2**26
 """The other server has its own limit."""
 _AHEAD: Final = 4
+"""Messages of the other server that are read before the client has taken those before them."""
 
 Ended: TypeAlias = tuple[int, str]
 """How a connection is to be closed: code and reason."""

@@ -246,7 +246,7 @@ class EmotionCompleted(Event, frozen=True, kw_only=True, tag="streamser.emotion.
     emotion: EmotionBody
     parts: Annotated[
         tuple[SpeakerPart, ...],
-        Meta(description="Who speaks when, where several people do; the emotion is of all of it."),
+        Meta(description="Who speaks when, where several do; `emotion` above is of all of it."),
     ] = ()
 
     @property

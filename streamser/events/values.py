@@ -21,6 +21,7 @@ __all__ = [
     "MeetingState",
     "ModelNames",
     "MoodBody",
+    "PartEmotion",
     "Record",
     "Scale",
     "SessionInfo",
@@ -110,12 +111,32 @@ class EmotionBody(Record, frozen=True, kw_only=True):
     ] = {}
 
 
-class SpeakerPart(Record, frozen=True, kw_only=True):
+class PartEmotion(Record, frozen=True, kw_only=True):
+    """What is read of one who speaks in an utterance, beside others: fields as in EmotionBody."""
+
+    category: str
+    confidence: float
+    scores: dict[str, float]
+    dimensions: Dimensions
+    uncertainty: float
+    modalities: Annotated[
+        tuple[str, ...], Meta(description="`text`: words with times that were said in the part.")
+    ]
+
+
+class SpeakerPart(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Whose a stretch of an utterance is, in ms of audio."""
 
     start_ms: int
     end_ms: int
     speaker: Annotated[str | None, Meta(description="A guess by the voice; null: nobody can tell.")]
+    emotion: Annotated[
+        PartEmotion | None,
+        Meta(
+            description="Of the part alone, against what is usual for its speaker; not of parts"
+            " under 1 s, and not told again where speakers change."
+        ),
+    ] = None
 
 
 class SpeakerChange(Record, frozen=True, kw_only=True):
@@ -361,6 +382,9 @@ class Finished(Record, frozen=True, kw_only=True):
         str | None, Meta(description="Why the recogniser's text was withheld, if it was.")
     ] = None
     emotion: Annotated[EmotionBody | None, Meta(description="null: it could not be analysed.")]
+    parts: Annotated[
+        tuple[SpeakerPart, ...], Meta(description="Who speaks when, where several do.")
+    ] = ()
     error: ErrorBody | None = None
 
 

@@ -28,6 +28,7 @@ _MADE: Final = {
     ".emotionml.xml": ExportFormat.EMOTIONML,
     ".textgrid": ExportFormat.TEXTGRID,
     ".eaf": ExportFormat.EAF,
+    ".rttm": ExportFormat.RTTM,
     ".audformat": ExportFormat.AUDFORMAT,
 }
 _PAGE: Final = ".html"

@@ -42,6 +42,7 @@ class ExportFormat(StrEnum):
     EMOTIONML = "emotionml"
     TEXTGRID = "textgrid"
     EAF = "eaf"
+    RTTM = "rttm"
     AUDFORMAT = "audformat"
 
     @property
@@ -103,7 +104,7 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
     Raises ``StreamserError`` where its sessions cannot stand together in that format.
     ``one_clock``: see ``timeline_of``.
     """
-    from streamser.export.records import timeline_of
+    from streamser.export.timeline import timeline_of
 
     match form:
         case ExportFormat.CSV:
@@ -134,6 +135,10 @@ def render(form: ExportFormat, recording: Recording, *, one_clock: bool = False)
             from streamser.export.tiers import to_eaf
 
             return to_eaf(timeline_of(recording, one_clock=one_clock))
+        case ExportFormat.RTTM:
+            from streamser.export.tiers import to_rttm
+
+            return to_rttm(timeline_of(recording, one_clock=one_clock))
         case ExportFormat.JSONL:
             raise ValueError("events are written as they come")
 

@@ -16,7 +16,7 @@ from streamser.export.records import (
     SessionRecord,
     UtteranceRecord,
 )
-from streamser.export.utterances import reassigned, relabelled
+from streamser.export.utterances import reassigned, relabelled, reread
 
 
 class LineStamp(msgspec.Struct, frozen=True):
@@ -71,7 +71,8 @@ class _Item(msgspec.Struct, eq=False):
         emotion = self.fields.get("emotion")
         if emotion is not None:
             self.judge(reassigned(emotion, change.speaker))
-        self.fields |= {"speaker": change.speaker, "parts": change.parts}
+        parts = reread(change.parts, self.fields.get("parts", ()))
+        self.fields |= {"speaker": change.speaker, "parts": parts}
 
     def record(self, session_id: str) -> UtteranceRecord:
         """Return what is known by now."""
@@ -187,6 +188,7 @@ class _GatheredSession:
         item.handed_over = item.final = True
         item.fields |= {"speaker": final.speaker, "transcript": final.transcript}
         item.fields |= {"distrusted": final.distrusted, "fault": final.error}
+        item.fields["parts"] = final.parts
         if final.emotion is not None:
             item.judge(final.emotion)
         item.lags["emotion"] = final.lag_ms

@@ -7,7 +7,7 @@ import itertools
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
@@ -270,16 +270,22 @@ def _spans_of(event: AnyEvent) -> Iterator[tuple[float, float]]:
         yield start, end
 
 
+def _judged_in(event: AnyEvent) -> Iterator[Any]:
+    """Yield whatever in an event may have scores and dimensions."""
+    yield from (event, getattr(event, "emotion", None), getattr(event, "mood", None))
+    changed = (change.parts for change in getattr(event, "changes", ()))
+    for part in itertools.chain(getattr(event, "parts", ()), *changed):
+        yield part.emotion
+
+
 def _shares_of(event: AnyEvent) -> Iterator[float]:
-    emotion = getattr(event, "emotion", None)
-    for judged in (event, emotion, getattr(event, "mood", None)):
+    for judged in _judged_in(event):
         yield getattr(judged, "confidence", None) or 0.0
         yield from (getattr(judged, "scores", None) or {}).values()
 
 
 def _values_of(event: AnyEvent) -> Iterator[float]:
-    emotion = getattr(event, "emotion", None)
-    for judged in (event, emotion, getattr(event, "mood", None)):
+    for judged in _judged_in(event):
         dimensions = getattr(judged, "dimensions", None)
         for name in ("valence", "arousal", "dominance"):
             yield getattr(dimensions, name, None) or 0.0

@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from streamser.errors import StreamserError
 from streamser.export.records import Recording, SessionRecord, UtteranceRecord, sound_of
+from streamser.export.timeline import turns_of
 from streamser.taxonomy import DIMENSIONS, UNSURE
 from streamser.text import as_text, flat
 
@@ -44,12 +45,14 @@ def columns_of(recording: Recording) -> tuple[str, ...]:
 def rows_of(recording: Recording) -> Iterator[tuple[Cell, ...]]:
     """Yield a row an utterance, session by session; times in s of the session's audio.
 
+    Where several speak in one, a row each.
     ``None``: not known, or not measured. One that could not be analysed, or that the events
     end before, has its ``problem``.
     """
     for session in recording.sessions:
         for utterance in session.utterances:
-            yield _row(recording.categories, session, utterance)
+            for turn in turns_of(utterance):
+                yield _row(recording.categories, session, turn)
 
 
 def to_csv(recording: Recording) -> str:
@@ -141,7 +144,7 @@ def _segments(recording: Recording) -> Iterator[tuple[_Key, UtteranceRecord]]:
         file = sound_of(session) or f"{session.session_id}.wav"
         # It stays the name of the same file, which an apostrophe would not leave it.
         file = file if as_text(file) == file else f"./{file}"
-        for utterance in session.utterances:
+        for utterance in (turn for each in session.utterances for turn in turns_of(each)):
             key = (file, _time(utterance.start_ms), _time(utterance.end_ms))
             if key in seen:
                 raise StreamserError(

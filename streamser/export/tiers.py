@@ -1,4 +1,4 @@
-"""Who speaks, the words and the emotions as tiers of intervals: Praat's TextGrid, ELAN's EAF."""
+"""Who speaks, words and emotions as intervals: Praat's TextGrid, ELAN's EAF, NIST's RTTM."""
 
 from __future__ import annotations
 
@@ -121,6 +121,27 @@ def to_eaf(timeline: Timeline) -> str:
     ET.indent(document)
     body = ET.tostring(document, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def to_rttm(timeline: Timeline) -> str:
+    """Write who speaks when as RTTM, NIST's format for scoring of diarisation, times in s.
+
+    A line a turn: ``SPEAKER``, file, channel, onset, duration, speaker, and ``<NA>`` for the rest.
+    Fields have no blanks, which are written as ``_``.
+    """
+    sound = timeline.sound or next((each.session_id for each in timeline.sessions), "")
+    file = _field(Path(sound.replace("\\", "/")).stem)
+    lines = []
+    for each in timeline.utterances:
+        start, end = _span(each)
+        place = f"{start / 1000:.3f} {(end - start) / 1000:.3f}"
+        speaker = _field(each.speaker or "speaker")
+        lines.append(f"SPEAKER {file} 1 {place} <NA> <NA> {speaker} <NA> <NA>\n")
+    return "".join(lines)
+
+
+def _field(text: str) -> str:
+    return "_".join(flat(text).split()) or "_"
 
 
 def _address(sound: str) -> str:

@@ -140,7 +140,8 @@ class Utterances(list[Utterance]):
         Columns are ``label``, ``score``, ``valence``, ``arousal``, ``dominance``,
         ``uncertainty``, ``text``, ``speaker``, ``problem`` and ``score_CATEGORY`` for each
         category; what was not measured is missing. With ``parts`` also a column of them: tuples
-        of start and end in s of audio, and a speaker, where several speak in one utterance.
+        of start and end in s of audio, a speaker, and the label of their own emotion, if it was
+        read, where several speak in one utterance.
         Raises ``ModuleNotFoundError`` without pandas.
         """
         pandas = needs_pandas("to_frame()")
@@ -159,7 +160,15 @@ class Utterances(list[Utterance]):
             table[f"score_{category}"] = [each.scores.get(category) for each in self]
         if parts:
             table["parts"] = [
-                tuple((one.start_ms / 1000, one.end_ms / 1000, one.speaker) for one in each.parts)
+                tuple(
+                    (
+                        one.start_ms / 1000,
+                        one.end_ms / 1000,
+                        one.speaker,
+                        None if one.emotion is None else one.emotion.category,
+                    )
+                    for one in each.parts
+                )
                 for each in self
             ]
         return pandas.DataFrame(table, index=index)
@@ -209,6 +218,24 @@ def relabelled(
     )
 
 
+def reread(
+    parts: tuple[SpeakerPart, ...], told: tuple[SpeakerPart, ...]
+) -> tuple[SpeakerPart, ...]:
+    """Return parts of an utterance with what was read of them before their speakers changed.
+
+    Each has the reading of what was told as one part with most of it.
+    """
+    if not told:
+        return parts
+
+    def before(part: SpeakerPart) -> SpeakerPart:
+        return max(
+            told, key=lambda old: min(old.end_ms, part.end_ms) - max(old.start_ms, part.start_ms)
+        )
+
+    return tuple(msgspec.structs.replace(part, emotion=before(part).emotion) for part in parts)
+
+
 def attributed(spoken: Utterance, event: Event) -> Utterance:
     """Return an utterance as whose an event of its session, told after it, says it is."""
     if isinstance(event, EmotionCompleted) and event.item_id == spoken.item_id:
@@ -223,7 +250,7 @@ def attributed(spoken: Utterance, event: Event) -> Utterance:
             emotion = reassigned(emotion, event.renamed[emotion.speaker])
     for change in event.changes:
         if change.item_id == spoken.item_id:
-            speaker, parts = change.speaker, change.parts
+            speaker, parts = change.speaker, reread(change.parts, parts)
             emotion = None if emotion is None else reassigned(emotion, speaker)
     return msgspec.structs.replace(spoken, emotion=emotion, speaker=speaker, parts=parts)
 

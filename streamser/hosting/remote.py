@@ -104,8 +104,7 @@ class Journal:
         self.kept_bytes += entry.size
         self._inputs += 1
         self._position = entry.end
-        ends = isinstance(item, Reconfigure) and item.config.apart is None
-        if self._point is not None and (ends or isinstance(item, ForgetVoices)):
+        if self._point is not None and _forgets(item):
             # At once, and not when the session next says from where to go on.
             self._point = self._point.without_voices()
 
@@ -210,7 +209,9 @@ class Journal:
                 self._suspects.pop(int(item_id.rpartition("_")[2]), None)
 
     def _forget_before(self, point: RestartPoint) -> None:
-        self._point = point
+        # It may have been said before the session heard that voices are to be forgotten.
+        late = any(_forgets(each.item) for each in self._entries if each.index >= point.named)
+        self._point = point.without_voices() if late else point
         while self._entries and self._is_over(self._entries[0], point):
             self.kept_bytes -= self._entries.popleft().size
         since = [told for told in self._told if told[0] > point.seq]
@@ -220,6 +221,13 @@ class Journal:
         if isinstance(entry.item, Push):
             return entry.end <= point.needs_from
         return entry.index < point.boundary.inputs
+
+
+def _forgets(item: SessionInput) -> bool:
+    """Return whether nobody's voice may be known after an input."""
+    if isinstance(item, Reconfigure):
+        return item.config.apart is None
+    return isinstance(item, ForgetVoices)
 
 
 class RemoteSession:

@@ -106,11 +106,11 @@ def describe_voice(sound: Samples, embedder: SpeakerEmbedder) -> list[Voice]:
 
     Windows that are 20 dB softer than the loudest are left out, and what cannot be described.
     """
-    windows = [sound[start:end] for start, end in voice_windows(0, len(sound))]
-    powers = [float(np.mean(np.square(window))) for window in windows]
+    windows = voice_windows(0, len(sound))
+    powers = [float(np.mean(np.square(sound[start:end]))) for start, end in windows]
     least = _QUIET * max(powers, default=0.0)
     heard = [each for each, power in zip(windows, powers, strict=True) if 0.0 < power >= least]
-    voices = GuardedEmbedder(embedder).embed(heard)
+    voices = GuardedEmbedder(embedder).embed_windows([(sound, heard)])
     return [voice for voice in voices if voice is not None]
 
 

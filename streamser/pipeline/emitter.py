@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -23,6 +22,7 @@ from streamser.events import (
     EmotionBody,
     ErrorBody,
     Event,
+    PartEmotion,
     SpeakerChange,
     SpeakerPart,
     Usage,
@@ -30,7 +30,7 @@ from streamser.events import (
     WordTiming,
 )
 from streamser.pipeline.requests import UNCERTAIN, Fault
-from streamser.pipeline.speaker_state import main_label
+from streamser.pipeline.speaker_state import joined, main_label
 from streamser.pipeline.utterance import Analysed, Slot, TrackedUtterance
 from streamser.speech.diarisation import Change, Part
 from streamser.speech.hypothesis import committed_text, revisable_text
@@ -85,6 +85,17 @@ class Counts(msgspec.Struct):
     utterances: int = 0
     failed: int = 0
     speech: int = 0
+
+    def summary(self, position: int, partials: DropCounter, audio: DropCounter) -> dict[str, Any]:
+        """Word what there was in a session that ends at a sample, and what was dropped."""
+        return {
+            "audio_ms": to_ms(position),
+            "speech_ms": to_ms(self.speech),
+            "utterances": self.utterances,
+            "failed": self.failed,
+            "partials_dropped": partials.total,
+            "audio_dropped_ms": audio.total_ms,
+        }
 
 
 def key_of(event: events.Event, *, ordered: bool) -> EventKey | None:
@@ -178,6 +189,11 @@ class EventEmitter:
         """Return whether nothing waits in the order."""
         return not self._order
 
+    def hold(self, slot: Slot, content: object) -> None:
+        """Put content that was due back at the head of the order, until its slot is ready."""
+        slot.content, slot.ready = content, False
+        self._order.appendleft(slot)
+
     def due(self) -> Iterator[object]:
         """Yield the contents that stand ready at the head of the order; events leave by themselves.
 
@@ -238,14 +254,24 @@ class EventBuilder:
             evidence=evidence,
         )
 
-    def parts(self, parts: Sequence[Part]) -> tuple[SpeakerPart, ...]:
-        """Word who speaks when in an utterance; nothing where that is one speaker."""
-        found = []
-        for label, group in groupby(parts, lambda part: part.label):
-            theirs = list(group)
-            start_ms, end_ms = to_ms(theirs[0].start), to_ms(theirs[-1].end)
-            found.append(SpeakerPart(start_ms=start_ms, end_ms=end_ms, speaker=label))
-        return tuple(found) if len(found) > 1 else ()
+    def parts(
+        self, parts: Sequence[Part], readings: Sequence[Prediction | None] = ()
+    ) -> tuple[SpeakerPart, ...]:
+        """Word who speaks when in an utterance, and what is read there; nothing of one part.
+
+        ``readings`` are those of the parts, if there are any.
+        """
+        if len(parts) < 2:
+            return ()
+        return tuple(
+            SpeakerPart(
+                start_ms=to_ms(part.start),
+                end_ms=to_ms(part.end),
+                speaker=part.label,
+                emotion=None if reading is None else _part_emotion(reading),
+            )
+            for part, reading in zip(parts, readings or [None] * len(parts), strict=True)
+        )
 
     def changes(self, changes: Sequence[Change], session_id: str) -> tuple[SpeakerChange, ...]:
         """Word whose earlier utterances are after all."""
@@ -253,7 +279,7 @@ class EventBuilder:
             SpeakerChange(
                 item_id=f"item_{session_id}_{change.item}",
                 speaker=main_label(change.parts),
-                parts=self.parts(change.parts),
+                parts=self.parts(joined(change.parts)),
             )
             for change in changes
         )
@@ -304,6 +330,17 @@ class EventBuilder:
             "audio_start_ms": to_ms(utterance.start),
             "audio_end_ms": to_ms(utterance.end),
         }
+
+
+def _part_emotion(prediction: Prediction) -> PartEmotion:
+    return PartEmotion(
+        category=prediction.category,
+        confidence=round(prediction.confidence, _PLACES),
+        scores=_rounded(prediction.scores),
+        dimensions=_rounded_dimensions(prediction.dimensions),
+        uncertainty=round(prediction.uncertainty, _PLACES),
+        modalities=prediction.modalities,
+    )
 
 
 def _timing(word: Word) -> WordTiming:

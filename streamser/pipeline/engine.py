@@ -241,15 +241,14 @@ class Engine:
             voice_windows(request.clip.start, request.clip.end) if request.embed else ()
             for request in requests
         ]
-        voices = iter(
-            self._embedder.embed(
-                [
-                    request.clip.samples[start - request.clip.start : end - request.clip.start]
-                    for request, windows in zip(requests, places, strict=True)
-                    for start, end in windows
-                ]
+        sounds = [
+            (
+                request.clip.samples,
+                [(a - request.clip.start, b - request.clip.start) for a, b in windows],
             )
-        )
+            for request, windows in zip(requests, places, strict=True)
+        ]
+        voices = iter(self._embedder.embed_windows(sounds))
         self._spend(embedding_s=time.perf_counter() - began)
         described = [
             [VoiceWindow(*place, voice) for place in windows if (voice := next(voices)) is not None]

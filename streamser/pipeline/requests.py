@@ -38,7 +38,8 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     ``window`` is the number of samples at the clip's end that emotion is read from at most.
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
     With ``embed`` what the voices sound like is asked for, too, with ``tempo`` how fast the whole
-    clip is spoken. The rest is as in ``WordsRequest``.
+    clip is spoken. A ``part`` is of an utterance that is over: nothing is kept for it, which would
+    take the place of what is kept for one that goes on. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -51,6 +52,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     text: str | None = None
     certainty: float | None = None
     embed: bool = False
+    part: bool = False
     tempo: bool = False
 
     @property
@@ -69,12 +71,14 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
         return self.clip.samples[self.heard_from - self.clip.start :]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> Place | None:
         """Return where what is heard is from; it grows until the utterance is over.
 
         The voice of a final may be left out, and is its whole reading where there are no words.
         """
         clip = self.clip
+        if self.part:
+            return None
         return Place(clip.session_id, clip.utterance, self.heard_from, growing=not clip.final)
 
 
@@ -88,7 +92,7 @@ class Cancel(msgspec.Struct, frozen=True):
     request_id: int
 
 
-UNCERTAIN = 0.2
+UNCERTAIN = 0.3
 """Share of an utterance in which two speak at once, from which on it is nobody's."""
 
 

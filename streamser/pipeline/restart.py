@@ -7,6 +7,7 @@ not told twice: ``ToldEvents`` knows it by what it says, since numbers and times
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import msgspec
@@ -26,6 +27,8 @@ from streamser.pipeline.speaker_state import SpeakerOrder, SpeakersState
 from streamser.pipeline.utterance import TrackedUtterance
 from streamser.speech.endpointing import Closed, EndpointEvent
 from streamser.speech.vad import Vad
+
+logger = logging.getLogger(__name__)
 
 
 class OpenUtterance(msgspec.Struct, frozen=True):
@@ -125,7 +128,8 @@ class ResumableSession(Session):
         self.inputs = 0
         self._boundaries: dict[str, Boundary] = {}
         self._settled: tuple[Boundary, int, tuple[EventKey, ...]] | None = None
-        self._replaying = False
+        self._before: RestartPoint | None = None
+        self._replaying = self._held = False
         self._named = 0
         self._texts: dict[str, str] = {}
         # The first is where nothing was heard yet.
@@ -137,13 +141,22 @@ class ResumableSession(Session):
         That is where the last utterance told of had closed, or, after a while in which nothing
         was to be told, here. Raises what a speaker model raises.
         """
-        settled, self._settled = self._settled, None
-        if settled is None:
+        if self._held:
+            point, self._before = self._before, None
+            return point
+        if self._settled is None:
             far = self.position - self._point_at >= _POINT_EVERY
             busy = self._open is not None or not self._hearing.idle or not self._events.is_empty
             if busy or not far or self._ending or self._replaying:
                 return None
-            settled = self._boundary(), self._events.seq, self._expected
+            self._settled = self._boundary(), self._events.seq, self._expected
+        return self._settled_point()
+
+    def _settled_point(self) -> RestartPoint | None:
+        """Return where the last utterance told of had closed, with what is known by now."""
+        settled, self._settled = self._settled, None
+        if settled is None:
+            return None
         at, seq, expected = settled
         self._point_at = at.hearing.turns.position
         return RestartPoint(
@@ -236,6 +249,17 @@ class ResumableSession(Session):
             utterance.readings = utterance.speech // every if every else 0
         else:
             super()._ask_partial(end)
+
+    def _identify(self, utterance: TrackedUtterance) -> bool:
+        if self._config.guesses_speakers and not utterance.heard:
+            # One whose parts are still to be read comes again: nobody may have heard it before.
+            self._before = None
+            try:
+                self._before = self._settled_point()
+            except Exception as error:
+                logger.error("no point to go on from", exc_info=error)
+        self._held = not super()._identify(utterance)
+        return not self._held
 
     def _complete(self, utterance: TrackedUtterance) -> None:
         super()._complete(utterance)

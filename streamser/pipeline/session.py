@@ -42,7 +42,6 @@ from streamser.pipeline.utterance import (
     VoiceReady,
 )
 from streamser.speech import endpointing
-from streamser.speech.diarisation import Spoken
 from streamser.speech.hypothesis import agree, committed_text, units
 from streamser.speech.vad import Vad
 
@@ -340,7 +339,8 @@ class Session:
             if isinstance(due, PartialReady):
                 self._partial(due)
             elif isinstance(due, TrackedUtterance):
-                self._complete(due)
+                if self._identify(due):
+                    self._complete(due)
             else:
                 self._close()
 
@@ -420,7 +420,7 @@ class Session:
             self._fail(utterance, outcome)
             return
         try:
-            who, emotion = self._judge(utterance, outcome)
+            who, emotion, parts = self._judge(utterance, outcome)
             # Of what is told, not of what was read: the events alone give the same mood again.
             window = emotion.window
             mood = self._mood.update(emotion, window.end_ms, window.end_ms - window.start_ms)
@@ -440,7 +440,6 @@ class Session:
                     **self._blank, item_id=item_id, **words, emotion=emotion
                 )
             )
-        parts = self._builder.parts(who.parts)
         self._events.emit(
             events.EmotionCompleted(**self._blank, item_id=item_id, emotion=emotion, parts=parts)
         )
@@ -451,17 +450,26 @@ class Session:
 
     def _judge(
         self, utterance: TrackedUtterance, outcome: Analysed
-    ) -> tuple[WhoSpoke, events.EmotionBody]:
+    ) -> tuple[WhoSpoke, events.EmotionBody, tuple[events.SpeakerPart, ...]]:
+        span = utterance.start, utterance.end
+        if utterance.unreadable:
+            return WhoSpoke(), self._builder.emotion(UNREADABLE, *span, found=outcome), ()
+        guesses = self._config.guesses_speakers
+        heard = self.speakers.judge(utterance, outcome.features, guesses=guesses)
+        emotion = self._builder.emotion(heard.prediction, *span, heard.who.label, outcome)
+        return heard.who, emotion, self._builder.parts(heard.who.parts, heard.readings)
+
+    def _identify(self, utterance: TrackedUtterance) -> bool:
+        """Find whose an utterance is; false where each who speaks in it is to be read first."""
         # Here, and not when it came: labels are given in the order of utterances. And the client
         # may have named its speaker in the meantime.
-        number, start, end = utterance.number, utterance.start, utterance.end
-        who, prediction = WhoSpoke(), UNREADABLE
-        if not utterance.unreadable:
-            if self._config.guesses_speakers:
-                who = self.speakers.hear(Spoken(number, start, end, outcome.voices))
-            prediction = self.speakers.predict(outcome.features, who.label)
-            self.speakers.adapt(outcome.features, who.label, item=number, end=end)
-        return who, self._builder.emotion(prediction, start, end, who.label, outcome)
+        if utterance.heard or not self._config.guesses_speakers:
+            return True
+        if not self._tracker.ask_parts(utterance, self.speakers.identify(utterance)):
+            return True
+        assert utterance.slot is not None, "what is due has a place"
+        self._events.hold(utterance.slot, utterance)
+        return False
 
     def _fail(self, utterance: TrackedUtterance, fault: Fault) -> None:
         self._counts.failed += 1
@@ -482,18 +490,10 @@ class Session:
     def _close(self) -> None:
         self.closed = True
         # Here, since readings of what was open at the end may have been lost after it.
-        for dropped in (self._dropped_partials, self._dropped_audio):
-            report = dropped.rest(self.position)
+        dropped = self._dropped_partials, self._dropped_audio
+        for counter in dropped:
+            report = counter.rest(self.position)
             if report is not None:
                 self._events.emit(events.Overload(**self._blank, **report))
-        self._events.emit(
-            events.SessionClosed(
-                **self._blank,
-                audio_ms=to_ms(self.position),
-                speech_ms=to_ms(self._counts.speech),
-                utterances=self._counts.utterances,
-                failed=self._counts.failed,
-                partials_dropped=self._dropped_partials.total,
-                audio_dropped_ms=self._dropped_audio.total_ms,
-            )
-        )
+        counted = self._counts.summary(self.position, *dropped)
+        self._events.emit(events.SessionClosed(**self._blank, **counted))

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import TypeAlias
 
 import msgspec
@@ -14,7 +15,9 @@ from msgspec.structs import replace
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.emotion.model import Features, Prediction, SpeakerModel
 from streamser.errors import ConfigError, ModelError
+from streamser.pipeline.requests import fault_of
 from streamser.pipeline.session_config import SessionSnapshot, VoicesApart
+from streamser.pipeline.utterance import Analysed, TrackedUtterance
 from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Change, Diariser, DiariserState, Part, Spoken
 from streamser.speech.speakers import Voice, space_of
@@ -97,7 +100,8 @@ SpeakerOrder: TypeAlias = RenameSpeaker | MergeSpeakers | AssignSpeaker | Forget
 class WhoSpoke(msgspec.Struct, frozen=True):
     """Say whose an utterance is, in which parts, and what is known better of earlier ones.
 
-    ``label`` is the one with most of its time; ``None``: nobody can tell.
+    ``label`` is the one with most of its time; ``None``: nobody can tell. Of neighbouring
+    ``parts`` no two have one label.
     """
 
     label: str | None = None
@@ -105,10 +109,26 @@ class WhoSpoke(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...] = ()
 
 
+class SpeakersHeard(msgspec.Struct, frozen=True, eq=False):
+    """Hold how an utterance sounds, whose it is, and how each of its parts sounds that was read."""
+
+    prediction: Prediction
+    who: WhoSpoke
+    readings: tuple[Prediction | None, ...]
+
+
+class HeardPart(msgspec.Struct, frozen=True, eq=False):
+    """Hold what a model found in the part of an utterance that is of one speaker."""
+
+    part: Part
+    features: Features
+
+
 class _Learnt(msgspec.Struct, eq=False):
-    """Keep what a model was taught of late: an utterance, its end, and whose it is."""
+    """Keep what a model was taught of late: an utterance or a part of it, and whose it is."""
 
     item: int
+    start: int
     end: int
     label: str | None
     features: Features
@@ -121,7 +141,8 @@ class SpeakerModels:
     model adapts to all of them: it judges what is still going on and what has no label.
     Where no voices are told apart (no ``apart``) it is the only one. What turns out to be
     somebody else's within two minutes is taken out of the one model and into the other; not where
-    the session has moved to another process meanwhile.
+    the session has moved to another process meanwhile. Where several speak in an utterance the
+    model of each takes in their own parts of it.
     """
 
     def __init__(
@@ -164,21 +185,85 @@ class SpeakerModels:
         self._retire(spoken.end - _KEPT)
         found = self._diariser.hear(spoken)
         self._reassign(found.changes)
-        return WhoSpoke(main_label(found.parts), found.parts, found.changes)
+        return WhoSpoke(main_label(found.parts), joined(found.parts), found.changes)
+
+    def whose(self, item: int, changed: Sequence[int] = ()) -> WhoSpoke:
+        """Say whose an utterance that was heard is by now, and others that it has ``changed``.
+
+        A client may have named somebody since, or let all be forgotten.
+        """
+        if self._diariser is None:
+            return WhoSpoke()
+        parts = self._diariser.parts_of(item)
+        now = ((each, self._diariser.parts_of(each)) for each in changed)
+        changes = tuple(Change(each, theirs) for each, theirs in now if theirs)
+        return WhoSpoke(main_label(parts), joined(parts), changes)
+
+    def identify(self, utterance: TrackedUtterance) -> list[tuple[int, int]]:
+        """Find whose an utterance is, and what that changes of earlier ones; to be done once.
+
+        Returns which stretches of it are of one speaker each, in samples, where there are several.
+        Where that fails, as with voices of another size than before, so does the utterance.
+        """
+        outcome = utterance.outcome
+        if not isinstance(outcome, Analysed) or utterance.unreadable:
+            return []
+        try:
+            who = self.hear(
+                Spoken(utterance.number, utterance.start, utterance.end, outcome.voices)
+            )
+        except Exception as error:
+            utterance.outcome = fault_of(error)
+            return []
+        utterance.heard = True
+        utterance.changes = tuple(change.item for change in who.changes)
+        return [(part.start, part.end) for part in who.parts] if len(who.parts) > 1 else []
+
+    def judge(
+        self, utterance: TrackedUtterance, features: Features, *, guesses: bool
+    ) -> SpeakersHeard:
+        """Judge an utterance by what is usual for its speaker, and let that take it in.
+
+        Where several speak, the whole is judged by what is usual for the one with most of its
+        time, and each part that was asked about by what is usual for its own speaker, who takes in
+        no more. Unless it ``guesses`` who speaks: a client may have said it in the meantime.
+        """
+        number, start, end = utterance.number, utterance.start, utterance.end
+        who = self.whose(number, utterance.changes) if guesses else WhoSpoke()
+        prediction = self.predict(features, who.label)
+        found = [(part, utterance.parts.get((part.start, part.end))) for part in who.parts]
+        readings = tuple(
+            None if theirs is None else self.predict(theirs, part.label) for part, theirs in found
+        )
+        own = [HeardPart(part, theirs) for part, theirs in found if theirs is not None]
+        self.adapt(features, who.label, item=number, start=start, end=end, parts=own)
+        return SpeakersHeard(prediction, who, readings)
 
     def predict(self, features: Features, label: str | None = None) -> Prediction:
         """Judge features against what is usual for whoever has the label."""
         return self._of(label).predict(features)
 
     def adapt(
-        self, features: Features, label: str | None = None, *, item: int = 0, end: int = 0
+        self,
+        features: Features,
+        label: str | None = None,
+        *,
+        item: int = 0,
+        start: int = 0,
+        end: int = 0,
+        parts: Sequence[HeardPart] = (),
     ) -> None:
-        """Take in a finished utterance of whoever has the label; ``end`` is a sample."""
+        """Take in a finished utterance of whoever has the label; ``start`` and ``end`` are samples.
+
+        Of several speakers each has what was found in their ``parts``, if that is known.
+        """
         self._common.adapt(features)
-        if label is not None:
-            self._of(label).adapt(features)
-        if self._apart is not None:
-            self._learnt.append(_Learnt(item, end, label, features))
+        for each in parts or (HeardPart(Part(start, end, label), features),):
+            place, found = each.part, each.features
+            if place.label is not None:
+                self._of(place.label).adapt(found)
+            if self._apart is not None:
+                self._learnt.append(_Learnt(item, place.start, place.end, place.label, found))
 
     def follow(
         self, order: SpeakerOrder, session_id: str
@@ -277,10 +362,12 @@ class SpeakerModels:
 
     def _reassign(self, changes: Sequence[Change]) -> None:
         """Let the models follow utterances that are somebody else's after all."""
-        now = {change.item: main_label(change.parts) for change in changes}
+        now = {change.item: change.parts for change in changes}
         touched: set[str] = set()
         for kept in self._learnt:
-            label = now.get(kept.item, kept.label)
+            label = kept.label
+            if (parts := now.get(kept.item)) is not None:
+                label = main_label(_within(parts, kept.start, kept.end))
             touched |= {each for each in (kept.label, label) if each and label != kept.label}
             kept.label = label
         self._relearn(touched)
@@ -350,6 +437,18 @@ def main_label(parts: Sequence[Part]) -> str | None:
         if part.label is not None:
             spoken[part.label] += part.end - part.start
     return max(spoken, key=spoken.__getitem__, default=None)
+
+
+def joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return parts of which no two neighbours have one label."""
+    together = (list(group) for _, group in groupby(parts, lambda part: part.label))
+    return tuple(Part(each[0].start, each[-1].end, each[0].label) for each in together)
+
+
+def _within(parts: Sequence[Part], start: int, end: int) -> list[Part]:
+    """Return what of parts lies between two samples."""
+    cut = (Part(max(each.start, start), min(each.end, end), each.label) for each in parts)
+    return [each for each in cut if each.start < each.end]
 
 
 def _space_of(apart: VoicesApart, size: int) -> VoiceSpace:

@@ -8,12 +8,13 @@ waits for the words of the very same sound, so that nothing depends on timing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
-from streamser.audio.clip import Clip, Ring, is_pinned
+from streamser.audio.clip import Clip, Ring, is_pinned, to_samples
 from streamser.emotion.model import Features
 from streamser.emotion.tempo import Tempo
 from streamser.pipeline.requests import (
@@ -30,8 +31,10 @@ from streamser.pipeline.requests import (
 from streamser.pipeline.session_config import SessionConfig
 from streamser.speech.diarisation import VoiceWindow
 from streamser.speech.hypothesis import Stable
-from streamser.speech.transcriber import Transcript
+from streamser.speech.transcriber import Transcript, said_within
 
+_READABLE = to_samples(1000)
+"""Samples of one speaker in an utterance of several, below which they have no reading."""
 _CHANCES = 2
 """How often models may be lost over an utterance before it fails."""
 
@@ -78,7 +81,10 @@ class TrackedUtterance(msgspec.Struct, kw_only=True, eq=False):
     together; ``transcript``, ``alone`` and ``outcome`` are what has come of them. ``slot`` is
     its place among the session's events once the utterance is closed, and ``patience_ends``
     where on the session's clock its voice alone is told of, if words are still missing.
-    ``unreadable``: in the sound asked about last no voice can be heard.
+    ``unreadable``: in the sound asked about last no voice can be heard. Where voices are told
+    apart ``clip`` is the sound of the final; ``heard`` is set once it is known whose it is, and
+    which others that ``changes``, by number; and ``parts`` are its stretches of one
+    speaker that were asked about for themselves, by samples, ``part_requests`` those on their way.
     """
 
     number: int
@@ -100,6 +106,11 @@ class TrackedUtterance(msgspec.Struct, kw_only=True, eq=False):
     slot: Slot | None = None
     patience_ends: int = 0
     unreadable: bool = False
+    clip: Clip | None = None
+    heard: bool = False
+    changes: tuple[int, ...] = ()
+    parts: dict[tuple[int, int], Features] = {}
+    part_requests: dict[int, tuple[int, int]] = {}
 
     @property
     def is_asked(self) -> bool:
@@ -186,6 +197,7 @@ class RequestTracker:
             utterance.outcome = Fault("worker_died", "the models were lost over this utterance")
             return given_up
         clip = self._clip(utterance, end, final=True)
+        utterance.clip = clip if self.config.guesses_speakers else None
         if not self._transcribes:
             utterance.final_request = self._emotion(utterance, clip, len(clip.samples)).id
             return given_up
@@ -194,6 +206,36 @@ class RequestTracker:
             alone = self._emotion(utterance, clip, len(clip.samples), droppable=True)
             utterance.voice_request = alone.id
         return given_up
+
+    def ask_parts(self, utterance: TrackedUtterance, spans: Sequence[tuple[int, int]]) -> bool:
+        """Ask for the emotion of stretches of an utterance that is over, in samples.
+
+        Those that are too short to be read, or over which models may be lost, are not asked about.
+        Returns whether anything is: the answer to the last of them is ``FinalReady`` once more.
+        """
+        clip, utterance.clip = utterance.clip, None
+        outcome = utterance.outcome
+        if clip is None or not isinstance(outcome, Analysed) or utterance.number in self.suspects:
+            return False
+        words = None if outcome.transcript is None else self._trusted(outcome.transcript)
+        for start, end in spans:
+            if end - start < _READABLE:
+                continue
+            request = EmotionRequest(
+                id=self._next_id(),
+                clip=replace(
+                    clip, start=start, samples=clip.samples[start - clip.start : end - clip.start]
+                ),
+                window=end - start,
+                droppable=False,
+                refusable=not self.config.patient,
+                text=None if words is None else said_within(words, start, end),
+                certainty=None if words is None else words.confidence,
+                part=True,
+            )
+            self._send(utterance, request)
+            utterance.part_requests[request.id] = start, end
+        return bool(utterance.part_requests)
 
     def withdraw_final(self, utterance: TrackedUtterance) -> None:
         """Take the final back: the utterance goes on."""
@@ -224,6 +266,8 @@ class RequestTracker:
             return self._take_partial(utterance, request, outcome)
         if request_id == utterance.voice_request:
             return self._take_voice(utterance, outcome)
+        if request_id in utterance.part_requests:
+            return self._take_part(utterance, request_id, outcome)
         return self._take_final(utterance, request, outcome)
 
     # Answers
@@ -259,6 +303,15 @@ class RequestTracker:
             return None
         utterance.alone = outcome
         return VoiceReady(utterance)
+
+    def _take_part(
+        self, utterance: TrackedUtterance, request_id: int, outcome: Outcome
+    ) -> Answer | None:
+        span = utterance.part_requests.pop(request_id)
+        # One that fails goes without: there is the reading of the whole.
+        if isinstance(outcome, Observed):
+            utterance.parts[span] = outcome.features
+        return None if utterance.part_requests else FinalReady(utterance)
 
     def _take_final(
         self, utterance: TrackedUtterance, request: Request, outcome: Outcome

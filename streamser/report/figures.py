@@ -12,8 +12,8 @@ from streamser.export.records import (
     SessionRecord,
     Timeline,
     UtteranceRecord,
-    timeline_of,
 )
+from streamser.export.timeline import timeline_of
 from streamser.report import measures
 
 

@@ -104,7 +104,7 @@ class ClusterNode:
         own = settings.cluster
         if own.address is None or not own.address.startswith(("ws://", "wss://")):
             raise ConfigError(
-                "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377"
+                "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377."
             )
         self._address = own.address
         self._most_streams = settings.server.max_sessions

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from streamser.errors import ModelError
+from streamser.errors import ConfigError, ModelError
 
 Voice: TypeAlias = npt.NDArray[np.float32]
 """What a voice sounds like: one vector, of length 1."""
@@ -29,6 +29,39 @@ _NEVER: Final = -np.inf
 _LEARNT: Final = ("mean", "directions", "spread", "lively")
 _REFINED: Final = 5
 """Rounds of moving single pieces of evidence between clusters; most need two."""
+_UNMOVED: Final = 0.13
+"""Of ``moods``, where nothing is known of how lively a voice is."""
+_TOLD: Final = 10.0
+"""How much likelier one speaker must be where the number of people is known (in nats): who is one
+too many is joined by ``most`` anyway."""
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how voices are told apart; likelihoods are in nats.
+
+    ``link``: how much likelier one speaker must be than two before voices are joined. ``pieces``:
+    what the mean over pairs of their single pieces counts beside their sums. ``brief``: so much,
+    by what the lesser weighs, speaks against a voice that was hardly heard. ``cut``: how much
+    likelier two must be before an utterance is cut. ``most`` speakers at most, or, where
+    ``exactly`` is set, so many are looked for, and ``pieces`` and ``brief`` are left out: both are
+    about how many there are. Raises ``ConfigError`` where ``most`` is below 1.
+    """
+
+    link: float = -11.0
+    pieces: float = 1.0
+    brief: float = 40.0
+    cut: float = -3.0
+    most: int = 10
+    exactly: bool = False
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ConfigError(f"speakers: there must be room for one at least, not {self.most}")
+
+    @property
+    def threshold(self) -> float:
+        """Return from where on voices are joined."""
+        return self.link + (_TOLD if self.exactly else 0.0)
 
 
 class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
@@ -48,8 +81,8 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
     spread: Numbers
     lively: Numbers
     alike: float = 0.1
-    moods: float = 0.13
-    excited: float = 0.3
+    moods: float = 0.08
+    excited: float = 0.8
     homes: float = 0.6
 
     def points(self, voices: Sequence[npt.ArrayLike]) -> Numbers:
@@ -106,6 +139,10 @@ class _GroupSums(msgspec.Struct, eq=False):
     total: Numbers
     lively: Numbers
 
+    def pairs(self) -> _GroupSums:
+        """Return the same with an axis more, so that each meets all of another."""
+        return _GroupSums(self.weight[:, None], self.total[:, None], self.lively[:, None])
+
     def gains(self, space: VoiceSpace, others: _GroupSums) -> Numbers:
         """Return how much likelier, in nats, it is that both are one speaker's than two's.
 
@@ -153,6 +190,7 @@ def plain_space(size: int, likeness: float) -> VoiceSpace:
         directions=np.eye(size) * np.sqrt(size / (1.0 - likeness)),
         spread=np.full(size, likeness / (1.0 - likeness)),
         lively=np.zeros(size),
+        moods=_UNMOVED,
     )
 
 
@@ -189,21 +227,19 @@ def _gain(space: VoiceSpace, one: Evidence, two: Evidence) -> float:
 def cluster(
     space: VoiceSpace,
     evidence: Sequence[Evidence],
-    *,
-    threshold: float,
-    most: int,
+    telling: Telling,
     known: Sequence[int | None] | None = None,
 ) -> list[int]:
     """Say which pieces of evidence are one speaker's; a number a piece, in no order.
 
-    Two are joined, likeliest first, while that is likelier by ``threshold`` (in nats) than that
-    they are two people; and on, while there are more than ``most``. ``known`` is a number for
+    Two are joined, likeliest first, while that is likelier by ``telling.link`` than that they are
+    two people; and on, while there are more than ``telling.most``. ``known`` is a number for
     whose speaker is known: the same are joined first, and different ones never are. Then single
     pieces whose speaker is not known move to where they fit better.
     """
     owners = list(known) if known is not None else [None] * len(evidence)
     labels = _joined_known(owners)
-    labels = _joined(space, evidence, labels, owners, threshold, most)
+    labels = _joined(space, evidence, labels, owners, telling)
     return _refined(space, evidence, labels, owners)
 
 
@@ -236,24 +272,32 @@ def _joined(
     evidence: Sequence[Evidence],
     labels: npt.NDArray[np.int64],
     owners: Sequence[int | None],
-    threshold: float,
-    most: int,
+    telling: Telling,
 ) -> npt.NDArray[np.int64]:
     labels = labels.copy()
     sums = _summed(evidence, labels, len(labels))
     alive = np.zeros(len(labels), bool)
     alive[labels] = True
     taken = np.array([owner is not None for owner in owners])
-    pairs = _GroupSums(sums.weight[:, None], sums.total[:, None], sums.lively[:, None])
-    gains = pairs.gains(space, sums)
+    pieces, brief = (0.0, 0.0) if telling.exactly else (telling.pieces, telling.brief)
+    gains = sums.pairs().gains(space, sums)
+    likeness = pieces * _likeness(space, evidence, labels, gains)
+
+    def doubt(weight: npt.ArrayLike) -> Numbers:
+        return brief / np.maximum(np.minimum(weight, sums.weight), 1e-9)
+
+    gains += likeness + doubt(sums.weight[:, None])
     gains[taken[:, None] & taken] = _NEVER
     gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
     np.fill_diagonal(gains, _NEVER)
     while (count := int(alive.sum())) > 1:
         one, two = sorted(np.unravel_index(int(gains.argmax()), gains.shape))
         best = gains[one, two]
-        if best == _NEVER or (best < threshold and count <= most):
+        if best == _NEVER or (best < telling.threshold and count <= telling.most):
             break
+        share = sums.weight[one] / (sums.weight[one] + sums.weight[two])
+        likeness[one] = share * likeness[one] + (1 - share) * likeness[two]
+        likeness[:, one] = likeness[one]
         sums.weight[one] += sums.weight[two]
         sums.total[one] += sums.total[two]
         sums.lively[one] += sums.lively[two]
@@ -261,7 +305,7 @@ def _joined(
         alive[two] = False
         taken[one] |= taken[two]
         joined = _GroupSums(sums.weight[one], sums.total[one], sums.lively[one])
-        fresh = joined.gains(space, sums)
+        fresh = joined.gains(space, sums) + likeness[one] + doubt(joined.weight)
         fresh[~alive] = _NEVER
         fresh[one] = _NEVER
         if taken[one]:
@@ -269,6 +313,23 @@ def _joined(
         gains[one], gains[:, one] = fresh, fresh
         gains[two], gains[:, two] = _NEVER, _NEVER
     return labels
+
+
+def _likeness(
+    space: VoiceSpace,
+    evidence: Sequence[Evidence],
+    labels: npt.NDArray[np.int64],
+    gains: Numbers,
+) -> Numbers:
+    """Return the mean gains, by weight, of pairs of single pieces between clusters, [n, n]."""
+    each_of = np.arange(len(evidence))
+    if (labels == each_of).all():
+        return gains.copy()
+    alone = _summed(evidence, each_of, len(evidence))
+    shares = (labels[:, None] == each_of) * alone.weight[:, None]
+    shares /= np.maximum(shares.sum(axis=0), 1e-9)
+    found: Numbers = shares.T @ alone.pairs().gains(space, alone) @ shares
+    return found
 
 
 def _summed(
@@ -295,7 +356,7 @@ def _refined(
     free = np.array([owner is None for owner in owners])
     each_of = np.arange(len(evidence))
     alone = _summed(evidence, each_of, len(evidence))
-    pieces = _GroupSums(alone.weight[:, None], alone.total[:, None], alone.lively[:, None])
+    pieces = alone.pairs()
     for _ in range(_REFINED):
         member = numbered[:, None] == np.arange(len(names))
         sums = _summed(evidence, numbered, len(names))

@@ -21,6 +21,7 @@ from streamser.errors import ConfigError
 from streamser.speech.clustering import (
     Evidence,
     Numbers,
+    Telling,
     Voice,
     VoiceSpace,
     cluster,
@@ -28,7 +29,7 @@ from streamser.speech.clustering import (
     runs,
 )
 
-__all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Relabelled", "Spoken"]
+__all__ = ["Change", "Diariser", "DiariserState", "Outcome", "Part", "Spoken"]
 __all__ += ["Telling", "VoiceWindow", "voice_windows"]
 
 WINDOW: Final = to_samples(1_500)
@@ -38,29 +39,8 @@ SHORTEST: Final = to_samples(400)
 """Samples below which a voice says too little to be described."""
 
 _MEMORY: Final = 120 * SAMPLE_RATE
-_TOLD: Final = 10.0
-"""How much likelier one speaker must be where the number of people is known (in nats): who is one
-too many is joined by ``most`` anyway."""
 _FOUNDING: Final = to_samples(800)
 """Speech that a voice nobody knows must have said before it is a speaker of its own."""
-
-
-class Telling(msgspec.Struct, frozen=True, kw_only=True):
-    """Say how voices are told apart; likelihoods are in nats.
-
-    ``link``: how much likelier one speaker must be than two before voices are joined. ``cut``:
-    how much likelier two must be before an utterance is cut. ``most`` speakers at most, or, where
-    ``exactly`` is set, so many are looked for. Raises ``ConfigError`` where ``most`` is below 1.
-    """
-
-    link: float = -11.0
-    cut: float = -3.0
-    most: int = 10
-    exactly: bool = False
-
-    def __post_init__(self) -> None:
-        if self.most < 1:
-            raise ConfigError(f"speakers: there must be room for one at least, not {self.most}")
 
 
 class VoiceWindow(msgspec.Struct, frozen=True, eq=False):
@@ -100,13 +80,6 @@ class Change(msgspec.Struct, frozen=True):
 
     item: int
     parts: tuple[Part, ...]
-
-
-class Relabelled(msgspec.Struct, frozen=True):
-    """Say that whatever had one label, however long ago, has another from now on."""
-
-    before: str
-    after: str
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -216,6 +189,10 @@ class Diariser:
         """Return the labels of all speakers that are known, in the order they came."""
         return tuple(dict.fromkeys(each.label for _, each in sorted(self._speakers.items())))
 
+    def parts_of(self, item: int) -> tuple[Part, ...]:
+        """Return whose an utterance is by now; nothing where it is not remembered."""
+        return tuple(self._part(each) for each in self._recent if each.item == item)
+
     def hear(self, heard: Spoken) -> Outcome:
         """Say whose the next utterance is, and whose earlier ones are after all.
 
@@ -242,7 +219,7 @@ class Diariser:
         known = self._space.evidence(points)
         self._speakers[self._new_id()] = _Speaker(name, named=True, known=known)
 
-    def rename(self, label: str, name: str) -> Relabelled:
+    def rename(self, label: str, name: str) -> None:
         """Give a speaker a name; whoever has it already is the same person.
 
         Raises ``ConfigError`` where nobody has the label.
@@ -254,9 +231,8 @@ class Diariser:
         # Whoever is named is somebody: what is theirs is not joined with another's any more.
         for stretch in self._recent:
             stretch.pinned |= stretch.speaker in keys
-        return Relabelled(label, name)
 
-    def merge(self, label: str, into: str) -> Relabelled:
+    def merge(self, label: str, into: str) -> None:
         """Say that two speakers are one person, who keeps the label ``into`` and both voices.
 
         Raises ``ConfigError`` where nobody has one of the labels, or both are the same.
@@ -265,7 +241,7 @@ class Diariser:
             raise ConfigError(f"{label} is one speaker already: name two")
         for key in self._ids(into):
             self._speakers[key].named = True
-        return self.rename(label, into)
+        self.rename(label, into)
 
     def assign(self, item: int, name: str) -> tuple[Change, ...]:
         """Say whose an utterance is, all of it; a name that nobody has is a new speaker's.
@@ -388,11 +364,9 @@ class Diariser:
                 owners.append(stretch.speaker if stretch.pinned else None)
         if not told:
             return
-        telling = self.telling
-        link = telling.link + (_TOLD if telling.exactly else 0.0)
         for _ in range(2):
             here = [each.moved(self._offset) for each in known]
-            labels = cluster(self._space, here, threshold=link, most=telling.most, known=owners)
+            labels = cluster(self._space, here, self.telling, owners)
             self._offset = offset(self._space, known, labels)
         speakers = self._matched(labels, owners, [*(None for _ in anchors), *told])
         for stretch, label in zip(told, labels[len(anchors) :], strict=True):

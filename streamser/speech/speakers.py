@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from streamser.audio.clip import Samples
 from streamser.errors import ConfigError, ModelError
 from streamser.speech.clustering import Voice as Voice
 from streamser.speech.clustering import VoiceSpace, plain_space, read_space
+
+Windows: TypeAlias = Sequence[tuple[int, int]]
+"""Stretches of a sound, in order: the first sample of each, and the one after its last."""
 
 
 class SpeakerEmbedder(Protocol):
@@ -35,6 +38,15 @@ class SpeakerEmbedder(Protocol):
 
         All are of one size, and independent of their neighbours.
         """
+        ...
+
+
+@runtime_checkable
+class WindowEmbedder(SpeakerEmbedder, Protocol):
+    """Describe voices, and those in windows of one sound together, for less than one by one."""
+
+    def embed_windows(self, sound: Samples, windows: Windows) -> list[Voice]:
+        """Describe the voice in each window, in order; windows may overlap."""
         ...
 
 
@@ -106,6 +118,16 @@ def space_of(place: str, likeness: float) -> Callable[[int], VoiceSpace]:
     return partial(plain_space, likeness=likeness)
 
 
+def embed_windows(embedder: SpeakerEmbedder, sound: Samples, windows: Windows) -> list[Voice]:
+    """Describe the voice in each window of a sound: together, or as a batch.
+
+    Raises whatever the embedder does.
+    """
+    if isinstance(embedder, WindowEmbedder):
+        return embedder.embed_windows(sound, windows)
+    return embedder.embed(_cut(sound, windows))
+
+
 class LateEmbedder:
     """Be an embedder that is loaded once it is asked: where maybe nobody will."""
 
@@ -115,9 +137,17 @@ class LateEmbedder:
 
     def embed(self, batch: Sequence[Samples]) -> list[Voice]:
         """Describe a batch; raises what ``load_embedder`` raises, every time."""
+        return self._embedder.embed(batch)
+
+    def embed_windows(self, sound: Samples, windows: Windows) -> list[Voice]:
+        """Describe windows of a sound; raises as ``embed`` does."""
+        return embed_windows(self._embedder, sound, windows)
+
+    @property
+    def _embedder(self) -> SpeakerEmbedder:
         if self._loaded is None:
             self._loaded = load_embedder(self.name)
-        return self._loaded.embed(batch)
+        return self._loaded
 
 
 class GuardedEmbedder:
@@ -140,8 +170,25 @@ class GuardedEmbedder:
 
     def embed(self, batch: Sequence[Samples]) -> list[Voice | None]:
         """Describe a batch; ``None`` for what cannot be described, which is logged in one line."""
+        return self._guarded(batch, partial(self._embed, batch))
+
+    def embed_windows(self, sounds: Sequence[tuple[Samples, Windows]]) -> list[Voice | None]:
+        """Describe the voices in windows of sounds, one list for all; ``None`` as in ``embed``."""
+        if not isinstance(self._embedder, WindowEmbedder):
+            return self.embed([window for each in sounds for window in _cut(*each)])
+        return [voice for each in sounds if each[1] for voice in self._embed_sound(*each)]
+
+    def _embed_sound(self, sound: Samples, windows: Windows) -> list[Voice | None]:
+        def describe() -> list[Voice]:
+            return self._checked(embed_windows(self._embedder, sound, windows), len(windows))
+
+        return self._guarded(_cut(sound, windows), describe)
+
+    def _guarded(
+        self, batch: Sequence[Samples], describe: Callable[[], list[Voice]]
+    ) -> list[Voice | None]:
         try:
-            return list(self._embed(batch))
+            return list(describe())
         except Exception as error:
             name, count = self._embedder.name, len(batch)
             logger.warning("%s failed on a batch of %d (%s)", name, count, _reason(error))
@@ -155,12 +202,14 @@ class GuardedEmbedder:
             return None
 
     def _embed(self, batch: Sequence[Samples]) -> list[Voice]:
-        found = self._embedder.embed(batch)
-        if len(found) != len(batch):
-            raise ValueError(f"it gave {len(found)} vectors for {len(batch)} sounds")
-        return [self._checked(vector) for vector in found]
+        return self._checked(self._embedder.embed(batch), len(batch))
 
-    def _checked(self, vector: Any) -> Voice:
+    def _checked(self, found: Sequence[Any], count: int) -> list[Voice]:
+        if len(found) != count:
+            raise ValueError(f"it gave {len(found)} vectors for {count} sounds")
+        return [self._one_checked(vector) for vector in found]
+
+    def _one_checked(self, vector: Any) -> Voice:
         # A copy: an embedder may use its memory again.
         voice = np.array(vector, np.float32)
         if voice.ndim != 1 or not np.isfinite(voice).all() or not voice.any():
@@ -170,6 +219,10 @@ class GuardedEmbedder:
         if len(voice) != self._size:
             raise ValueError(f"it gave a vector of {len(voice)} numbers after one of {self._size}")
         return voice
+
+
+def _cut(sound: Samples, windows: Windows) -> list[Samples]:
+    return [sound[start:end] for start, end in windows]
 
 
 def _import(module: str) -> Any:

@@ -63,6 +63,23 @@ class Transcript(msgspec.Struct, frozen=True):
     distrust: str = ""
 
 
+def said_within(transcript: Transcript, start: int, end: int) -> str | None:
+    """Return the words whose middle lies from sample ``start`` to just before ``end``.
+
+    As the text has them, with what stands between. ``None`` where there are none, or words have
+    no times, or are not those of the text.
+    """
+    first = last = place = 0
+    for word in transcript.words:
+        found = transcript.text.find(word.text, place)
+        if found < 0:
+            return None
+        place = found + len(word.text)
+        if start <= (word.start + word.end) // 2 < end:
+            first, last = (first if last else found), place
+    return transcript.text[first:last] or None
+
+
 class Transcriber(Protocol):
     """Turn clips into text; lives on the worker thread and is never called from two threads.
 

@@ -26,6 +26,9 @@ const seen = JSON.parse(readFileSync(0, "utf8")).map(({ now: moment, event }) =>
       transcript,
       category: emotion?.category ?? null,
     })),
+    parts: store.utterances.map(({ parts }) =>
+      parts.map(({ speaker, start, end, emotion }) => [speaker.name, end - start, emotion?.category ?? null]),
+    ),
     whose: store.utterances.map(({ speaker }) => speaker.name),
     people: [...store.people.values()].map(({ name, count, categories, trail, index }) => ({
       name,

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 
 from streamser.events import (
+    EmotionCompleted,
     Event,
     ListenerEvent,
+    PartEmotion,
     SpeakerChange,
+    SpeakerPart,
     SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
@@ -331,6 +334,42 @@ def people(view: dict[str, Any]) -> list[tuple[str, int, dict[str, float]]]:
         for each in view["people"]
         if each["count"]
     ]
+
+
+def test_each_who_speaks_in_an_utterance_has_their_own_reading() -> None:
+    """Below its words; a correction says whose a part is, and what was read of it stays."""
+    parts = tuple(
+        SpeakerPart(
+            start_ms=start,
+            end_ms=end,
+            speaker=who,
+            emotion=PartEmotion(
+                **{name: getattr(body, name) for name in PartEmotion.__struct_fields__}
+            ),
+        )
+        for start, end, who, body in (
+            (1000, 2200, "speaker 1", emotion("angry")),
+            (2200, 3000, "speaker 2", emotion("sad")),
+        )
+    )
+    words = guessed("a", 3000, "speaker 1")
+    body = getattr(words, "emotion")  # noqa: B009 - of whichever final it is
+    final = EmotionCompleted(**ENVELOPE, item_id="a", emotion=body, parts=parts)
+    now = tuple(msgspec.structs.replace(part, speaker="Ann", emotion=None) for part in parts[1:])
+    change = SpeakerChange(item_id="a", speaker="speaker 1", parts=(parts[0], *now))
+    before, after, renamed = seen(
+        (0, created()),
+        (3000, words),
+        (3001, final),
+        (9000, SpeakersChanged(**ENVELOPE, changes=(change,))),
+        (9001, revised({"Ann": "Zoe"})),
+    )[-3:]
+    assert before["parts"] == [[["speaker 1", 1200, "angry"], ["speaker 2", 800, "sad"]]]
+    assert after["parts"] == [[["speaker 1", 1200, "angry"], ["Ann", 800, "sad"]]]
+    assert renamed["parts"] == [[["speaker 1", 1200, "angry"], ["Zoe", 800, "sad"]]]
+    felt_by = {each["name"]: each["categories"] for each in renamed["people"]}
+    assert (felt_by["speaker 1"], felt_by["Zoe"]) == ({"angry": 1200}, {"sad": 800})
+    assert "speaker 2" not in felt_by
 
 
 def test_an_utterance_goes_over_to_whose_it_is_after_all() -> None:

@@ -15,11 +15,14 @@ from streamser.cli.sinks import PlainLines
 from streamser.cli.view_state import Level, ViewState, hear, update
 from streamser.events import (
     Committed,
+    EmotionCompleted,
     EmotionDelta,
     Event,
     MoodUpdated,
     Overload,
+    PartEmotion,
     SpeakerChange,
+    SpeakerPart,
     SpeakersChanged,
     SpeechStarted,
     SpeechStopped,
@@ -376,6 +379,43 @@ def test_who_spoke_after_all_is_told_below_what_was_shown() -> None:
         line.rstrip() for line in screen.getvalue().splitlines() if "after" in line
     ] == after_all
     assert "speaker 2: well" in screen.getvalue()
+
+
+def test_the_name_of_whoever_speaks_stands_out_from_the_words() -> None:
+    """It alone is bold."""
+    screen = io.StringIO()
+    live = LiveScreen(
+        "pulse", Console(file=screen, width=100, color_system="standard", force_terminal=True)
+    )
+    for event in (created(), *guess("a", 1000, "speaker 1")):
+        live.take(event)
+    live.close()
+    assert "\x1b[1mspeaker 1: \x1b[0mwell" in screen.getvalue()
+
+
+def test_each_who_speaks_in_an_utterance_is_told_below_it() -> None:
+    """On a terminal as in a pipe; who said too little to be read, too."""
+    body = emotion("sad")
+    read = PartEmotion(**{name: getattr(body, name) for name in PartEmotion.__struct_fields__})
+    parts = (
+        SpeakerPart(start_ms=1000, end_ms=2200, speaker="speaker 1", emotion=read),
+        SpeakerPart(start_ms=2200, end_ms=3000, speaker=None),
+    )
+    words, final = guess("a", 1000, "speaker 1")
+    assert isinstance(final, EmotionCompleted)
+    pipe, screen = io.StringIO(), io.StringIO()
+    lines = PlainLines(pipe)
+    live = LiveScreen("pulse", Console(file=screen, width=100, legacy_windows=False))
+    for event in (created(), words, msgspec.structs.replace(final, parts=parts)):
+        lines.take(event)
+        live.take(event)
+    live.close()
+    below = [
+        "    speaker 1, 1.2 s of it: sad 68%  V +0.50 A -0.50 D –",
+        "    uncertain speaker, 0.8 s of it: too short to be read",
+    ]
+    assert pipe.getvalue().splitlines()[1:] == below
+    assert [line.rstrip() for line in screen.getvalue().splitlines() if " of it" in line] == below
 
 
 def test_nobody_is_named_where_nobody_can_tell_whose_voice_it_is() -> None:

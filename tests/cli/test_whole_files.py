@@ -73,7 +73,7 @@ def test_a_long_file_is_read_in_parts_and_that_is_said(tmp_path: Path) -> None:
 def test_whole_files_go_into_every_format(talks: Path, tmp_path: Path) -> None:
     """With a set of files for each recording of a folder, one utterance in each."""
     out = tmp_path / "out"
-    forms = "jsonl,csv,srt,vtt,emotionml,textgrid,eaf,audformat"
+    forms = "jsonl,csv,srt,vtt,emotionml,textgrid,eaf,rttm,audformat"
     done = run("analyze", talks / "ann", "--whole", *QUIET, "--export", out, "--export-as", forms)
     assert done.exit_code == 0
     assert len(list(out.iterdir())) == 2 * len(forms.split(","))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,8 @@ from streamser.events import (
     SessionCreated,
     SessionEvent,
     SessionResumed,
+    SpeakerChange,
+    SpeakersChanged,
     TranscriptionCompleted,
 )
 from tests.client.pretend import FRAMES_A_MS, RATE, PretendSession, numbered
@@ -498,3 +501,63 @@ def test_a_gap_in_the_numbers_is_noticed() -> None:
     assert wire.buffer.missing == 0
     wire.tell(Marker(event_id="e", session_id="first", seq=seen + 6, id="m", audio_ms=0))
     assert wire.buffer.missing == 2
+
+
+# What is said of speakers
+
+
+def told_of_speakers(seq: int, **fields: Any) -> SpeakersChanged:
+    """Make the event of who spoke after all."""
+    return SpeakersChanged(event_id=f"e{seq}", session_id="s1", seq=seq, **fields)
+
+
+def said(buffer: ResendBuffer) -> list[str]:
+    """Return the types of all messages that are to be sent now, sound left out."""
+    types = []
+    while (message := buffer.next_message()) is not None:
+        if isinstance(message, str):
+            types.append(msgspec.json.decode(message)["type"])
+    return types
+
+
+def begun() -> ResendBuffer:
+    """Return the buffer of a session that has introduced itself."""
+    buffer = ResendBuffer(SOUND)
+    for event in PretendSession("s1").events:
+        buffer.on_event(cast("SessionEvent", event))
+    return buffer
+
+
+def test_what_was_said_of_speakers_is_said_again_until_it_is_answered() -> None:
+    """A correction of the session's own is no answer; one that came while we were away is."""
+    buffer = begun()
+    seq = buffer.seen
+    buffer.request("streamser.speaker.rename", {"speaker": "speaker 1", "name": "Ann"})
+    buffer.request("streamser.speaker.forget")
+    kinds = ["streamser.speaker.rename", "streamser.speaker.forget"]
+    assert said(buffer) == kinds
+    own = (SpeakerChange(item_id="i", speaker="speaker 2"),)
+    buffer.on_event(told_of_speakers(seq + 1, changes=own))
+    buffer.disconnected()
+    resumed = SessionResumed(event_id="r", session_id="s1", seq=seq + 2, received_frames=0)
+    buffer.on_event(resumed)
+    assert said(buffer) == kinds
+    buffer.disconnected()
+    buffer.on_event(told_of_speakers(seq + 3, renamed={"speaker 1": "Ann"}))
+    buffer.on_event(msgspec.structs.replace(resumed, seq=seq + 4))
+    assert said(buffer) == kinds[1:]
+    buffer.on_event(told_of_speakers(seq + 5))
+    buffer.disconnected()
+    buffer.on_event(msgspec.structs.replace(resumed, seq=seq + 6))
+    assert said(buffer) == []
+
+
+def test_what_was_said_of_speakers_is_not_said_to_a_session_that_knows_others() -> None:
+    """Its labels begin anew, and its utterances have other names."""
+    buffer = begun()
+    buffer.request("streamser.speaker.assign", {"item_id": "item_s1_1", "name": "Ann"})
+    buffer.disconnected()
+    buffer.forget_session()
+    for event in PretendSession("s2").events:
+        buffer.on_event(cast("SessionEvent", event))
+    assert said(buffer) == []

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamser.cluster.haproxy import Backend, haproxy_config, read_backend
+from streamser.cluster.tunnel import CARRIED
 from streamser.errors import ConfigError
 from tests.cli.running import run
 
@@ -23,6 +24,11 @@ def test_every_server_is_there_with_its_health() -> None:
     assert "server b 10.0.0.2:8377 check" in config
     assert "uri /readyz" in config
     assert "shutdown-sessions" not in config
+
+
+def test_no_client_may_say_that_a_server_carries_it() -> None:
+    """Such a connection is served where it comes to, whoever has its meeting."""
+    assert f"http-request del-header {CARRIED}" in haproxy_config(TWO)
 
 
 def test_tls_needs_one_file() -> None:

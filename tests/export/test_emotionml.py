@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from streamser.events import EmotionCompleted
 from streamser.export.emotionml import to_emotionml
-from streamser.export.records import Recording, replace_audio, timeline_of
+from streamser.export.records import Recording, replace_audio
+from streamser.export.timeline import timeline_of
 from streamser.text import flat
 from tests.export.emotionml_rules import EML, check
 from tests.export.script import ODD, Script, gathered, odd_texts

@@ -19,10 +19,10 @@ from streamser.events import (
 )
 from streamser.export.forget import Person, Traces
 from streamser.export.read import EventFile, read_recording
-from streamser.export.records import timeline_of
 from streamser.export.subtitles import to_vtt
 from streamser.export.tables import to_csv
 from streamser.export.tiers import to_textgrid
+from streamser.export.timeline import timeline_of
 from streamser.export.utterances import UNCERTAIN, Utterances, read_utterance
 from streamser.report.figures import figures_of
 from tests.export.script import Script, gathered, saved, stamped
@@ -172,7 +172,7 @@ def test_parts_are_a_column_only_where_asked_for() -> None:
     assert spoken is not None
     said.append(spoken)
     assert "parts" not in said.to_frame().columns
-    assert list(said.to_frame(parts=True)["parts"]) == [((1.0, 1.8, "speaker 1"),)]
+    assert list(said.to_frame(parts=True)["parts"]) == [((1.0, 1.8, "speaker 1", None),)]
 
 
 def test_who_is_forgotten_is_so_under_the_label_that_became_their_name(tmp_path: Path) -> None:

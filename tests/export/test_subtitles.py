@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 
 from streamser.events import Event
-from streamser.export.records import Recording, timeline_of
+from streamser.export.records import Recording
 from streamser.export.subtitles import cues_of, to_srt, to_vtt, width
+from streamser.export.timeline import timeline_of
 from streamser.text import flat
 from tests.export.parsers import Shown, parse_srt, parse_vtt
 from tests.export.script import Script, gathered, odd_texts

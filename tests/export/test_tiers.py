@@ -8,8 +8,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 
-from streamser.export.records import Recording, replace_audio, timeline_of
+from streamser.export.records import Recording, replace_audio
 from streamser.export.tiers import tiers_of, to_eaf, to_textgrid
+from streamser.export.timeline import timeline_of
 from streamser.text import flat
 from tests.export.parsers import GridTier, parse_textgrid
 from tests.export.script import Script, gathered, odd_texts

@@ -8,7 +8,7 @@ import pytest
 
 from streamser.errors import StreamserError
 from streamser.export.read import read_recording
-from streamser.export.records import timeline_of
+from streamser.export.timeline import timeline_of
 from tests.export.script import Script, gathered, saved, stamped
 
 

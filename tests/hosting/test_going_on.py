@@ -50,6 +50,18 @@ TALK = speech(
     (0.4, 0), (1.6, 0.5), (0.9, 0), (1.8, 0.2), (0.8, 0), (1.2, 0.5), (0.7, 0), (2.2, 0.2), (0.8, 0)
 )
 TALK = np.concatenate([TALK, TALK, TALK])
+TOGETHER = speech(
+    (0.4, 0),
+    (1.6, 0.5),
+    (0.9, 0),
+    (2.2, 0.5),
+    (2.2, 0.2),
+    (0.8, 0),
+    (2.4, 0.2),
+    (2.2, 0.5),
+    (0.8, 0),
+)
+TOGETHER = np.concatenate([TOGETHER, TOGETHER])
 IN_PASSING = (events.TranscriptPartial, events.TranscriptionDelta, events.EmotionDelta)
 
 
@@ -279,6 +291,18 @@ def test_who_speaks_at_a_microphone_is_known_elsewhere_too(seed: int) -> None:
     assert {body.speaker for body in finals} == {"speaker 1", "speaker 2"}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_several_in_one_utterance_are_read_the_same_elsewhere(seed: int) -> None:
+    """Each part, and what is usual for its speaker; also where it was lost while they were read."""
+    config = make_config(apart=APART, ordered=seed % 2 == 1)
+    items = [*pieces(seed, TOGETHER), Flush()]
+    calm = play(config, items, seed, losses=0)
+    assert by_kind(play(config, items, seed, losses=1 + seed % 4)) == by_kind(calm)
+    finals = [event.parts for event in calm if isinstance(event, events.EmotionCompleted)]
+    read = [part for parts in finals for part in parts if part.emotion is not None]
+    assert len(read) >= 6
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_speaker_who_was_named_keeps_the_name(seed: int) -> None:
     """However often the session is lost; nobody is refused for what was done before."""
@@ -306,10 +330,16 @@ def test_voices_that_are_forgotten_are_forgotten_where_they_are_kept_too() -> No
     assert journal.point is not None
     assert journal.point.speakers.voices is not None
     assert len(journal.point.speakers.voices.voices) == 2
+    late = journal.point
     journal.give(ForgetVoices())
-    assert journal.point.speakers.own == {}
-    assert journal.point.speakers.voices.voices == {}
-    assert journal.point.speakers.voices.recent == ()
+    # What was on its way by then comes after it.
+    for told in (None, Told(session_id="s", position=host.session.position, point=late)):
+        if told is not None:
+            journal.note(told)
+        assert journal.point.speakers.own == {}
+        assert journal.point.speakers.voices is not None
+        assert journal.point.speakers.voices.voices == {}
+        assert journal.point.speakers.voices.recent == ()
 
 
 def test_no_more_sound_is_kept_than_another_needs() -> None:

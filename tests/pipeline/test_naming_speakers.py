@@ -175,6 +175,18 @@ def test_only_two_minutes_of_features_are_kept() -> None:
     assert counts["Ann"] >= 1
 
 
+def test_what_was_said_before_a_move_to_another_process_keeps_its_place_in_baselines() -> None:
+    """Its label may change all the same: only sums of what was learnt cross."""
+    lost, other = opened(), opened()
+    hear(lost, LOUD, QUIET, LOUD)
+    other.speakers.go_on(lost.speakers.state())
+    order = AssignSpeaker("item_s_1", "Ann")
+    assert [change.item_id for change in tell(other, order).changes] == ["item_s_1", "item_s_3"]
+    assert other.speakers.state().own == {"speaker 2": b"1"}
+    assert tell(lost, order).changes
+    assert lost.speakers.state().own == {"Ann": b"2", "speaker 2": b"1"}
+
+
 def test_a_model_that_cannot_be_taught_anew_costs_nobody_a_label(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -144,6 +144,22 @@ def expected_answers(script: list[Step]) -> list[Step]:
     return steps
 
 
+def _paired(steps: list[Step], answers: list[Told]) -> tuple[list[Step], list[Told]]:
+    """Bring refusals, each in the order of refusals, to the steps that they name."""
+    refusals = [answer for answer in answers if answer["type"] == "error"]
+    others = [answer for answer in answers if answer["type"] != "error"]
+    ordered = []
+    for step in steps:
+        named = refusals and refusals[0]["error"]["event_id"] == step.event_id
+        refused = named and (step.answers == ("error",) or not _fits(others, step))
+        ordered.append(refusals.pop(0) if refused or not others else others.pop(0))
+    return steps, [*ordered, *refusals, *others]
+
+
+def _fits(others: list[Told], step: Step) -> bool:
+    return bool(others) and others[0]["type"] in step.answers
+
+
 def check(world: World, script: list[Step], ending: str, query: dict[str, str]) -> None:
     """Play a script beside a neighbour and assert everything that must hold."""
 
@@ -172,7 +188,11 @@ def check(world: World, script: list[Step], ending: str, query: dict[str, str]) 
         if event["type"] in (UPDATED, CLEARED, "error")
         or (event["type"] == STOPPED and event["reason"] == "commit")
     ]
-    for step, answer in zip(expected_answers(script), answers, strict=True):
+    steps = expected_answers(script)
+    if any(step.ordered for step in script):
+        # An ordered session tells a refusal at once, and everything else in its place.
+        steps, answers = _paired(steps, answers)
+    for step, answer in zip(steps, answers, strict=True):
         assert answer["type"] in step.answers, (step, answer)
         if answer["type"] == "error":
             error = answer["error"]

@@ -12,7 +12,15 @@ import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
 from streamser.errors import AudioError, ModelError
-from streamser.speech.campplus import DIRECTORY, GRAPH, CampPlus, kaldi_frames, load_campplus
+from streamser.speech.campplus import (
+    DIRECTORY,
+    GRAPH,
+    CampPlus,
+    kaldi_frames,
+    load_campplus,
+    window_means,
+)
+from streamser.speech.diarisation import voice_windows
 from streamser.speech.speakers import GuardedEmbedder, Voice, load_embedder
 from tools.speakers.reference import sounds
 
@@ -100,6 +108,63 @@ def test_a_voice_does_not_depend_on_its_neighbours_or_its_loudness(embedder: Cam
     np.testing.assert_array_equal(alone, company[1])
     (softer,) = embedder.embed([first * np.float32(0.1)])
     assert cosine(alone, softer) > 0.99
+
+
+def test_windows_of_a_sound_are_described_in_one_pass(embedder: CampPlus) -> None:
+    """Nearly as each would be alone: far nearer to that than to another voice."""
+    spoken, _ = soundfile.read(DEMO, dtype="float32")
+    windows = voice_windows(0, 10 * SAMPLE_RATE)
+    found = np.stack(embedder.embed_windows(spoken, windows))
+    alone = np.stack(embedder.embed([spoken[first:last] for first, last in windows]))
+    assert len(windows) == 12
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert np.mean(np.sum(found * alone, axis=1)) > 0.9
+    # Carl speaks to 4.2 s, then Ben.
+    carl, ben = found[:4], found[7:10]
+    assert (carl @ carl.T).min() > (carl @ ben.T).max()
+
+
+def test_one_window_is_described_as_a_sound_is(embedder: CampPlus) -> None:
+    """The same bits; and without any, nothing is said."""
+    sound = sounds()[1]
+    (found,) = embedder.embed_windows(sound, [(8_000, 32_000)])
+    np.testing.assert_array_equal(found, embedder.embed([sound[8_000:32_000]])[0])
+    assert embedder.embed_windows(sound, []) == []
+
+
+def test_a_long_sound_is_heard_in_passes() -> None:
+    """Of six seconds at most, as memory grows with them; no window is parted or left out."""
+    graph = Listening()
+    windows = voice_windows(0, 30 * SAMPLE_RATE)
+    assert len(CampPlus(graph).embed_windows(noise(30.0), windows)) == len(windows)
+    assert max(graph.seconds) <= 6.0
+    assert sum(graph.seconds) < 36.0
+
+
+class Listening:
+    """Be a graph that notes how many seconds it was asked to hear."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def run(self, _: list[str], given: dict[str, np.ndarray]) -> tuple[np.ndarray]:
+        self.seconds.append(given["frames"].shape[1] / 100)
+        return (np.ones((given["pooled"].shape[1], 192), np.float32),)
+
+
+@pytest.mark.parametrize("length", [1_600, 16_000, 48_000, 96_001])
+def test_means_are_means(length: int) -> None:
+    """Masks hold everywhere, one at a time; weights of a window are on its own sound, 1 in sum."""
+    windows = [(0, length), (length // 3, length // 3 + 1_600)][: 1 + (length > 1_600)]
+    contexts, held, pooled = window_means(length, windows)
+    np.testing.assert_array_equal(held.sum(axis=0), 1)
+    np.testing.assert_allclose(contexts.sum(axis=0), 2, rtol=1e-5)
+    np.testing.assert_allclose(pooled.sum(axis=0), 1, rtol=1e-5)
+    for (start, end), weights in zip(windows, pooled.T, strict=True):
+        chosen = np.flatnonzero(weights)
+        assert start <= chosen[0] * 320 < start + 320
+        assert end - 320 < chosen[-1] * 320 + 400 <= end
+    assert len(pooled) == len(contexts) == 1 + (length - 400) // 320
 
 
 def test_it_is_had_by_its_name() -> None:

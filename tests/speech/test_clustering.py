@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamser.errors import ModelError
-from streamser.speech.clustering import cluster, plain_space, read_space, runs
+from streamser.speech.clustering import Telling, cluster, plain_space, read_space, runs
 from streamser.speech.speakers import BUNDLED, space_of
 
 SPACE = plain_space(64, 0.6)
@@ -25,8 +25,8 @@ def voices(person: int, count: int) -> list[np.ndarray]:
 def test_evidence_adds_up_in_any_order() -> None:
     """Clusters are found whatever order their pieces come in."""
     pieces = [SPACE.evidence(SPACE.points(voices(person, 3))) for person in (0, 1, 0, 2, 1)]
-    labels = cluster(SPACE, pieces, threshold=-11.0, most=10)
-    turned = cluster(SPACE, pieces[::-1], threshold=-11.0, most=10)[::-1]
+    labels = cluster(SPACE, pieces, Telling())
+    turned = cluster(SPACE, pieces[::-1], Telling())[::-1]
     for found in (labels, turned):
         assert [found.index(label) for label in found] == [0, 1, 0, 3, 1]
 
@@ -34,9 +34,9 @@ def test_evidence_adds_up_in_any_order() -> None:
 def test_whose_speaker_is_known_stays_theirs() -> None:
     """Two whom somebody told apart are never joined, and what is theirs is, however unlike."""
     same = [SPACE.evidence(SPACE.points(voices(0, 3))) for _ in range(2)]
-    assert len(set(cluster(SPACE, same, threshold=-11.0, most=1, known=[1, 2]))) == 2
+    assert len(set(cluster(SPACE, same, Telling(most=1), [1, 2]))) == 2
     other = [SPACE.evidence(SPACE.points(voices(person, 3))) for person in (0, 1)]
-    assert len(set(cluster(SPACE, other, threshold=-11.0, most=9, known=[1, 1]))) == 1
+    assert len(set(cluster(SPACE, other, Telling(), [1, 1]))) == 1
 
 
 def test_an_utterance_is_parted_where_the_voice_changes() -> None:
@@ -59,8 +59,36 @@ def test_a_moods_share_keeps_long_speech_from_being_too_sure() -> None:
     for moods in (0.0, 1.0):
         space = plain_space(64, 0.6)
         space = type(space)(space.mean, space.directions, space.spread, space.lively, moods=moods)
-        counts.append(len(set(cluster(space, pieces, threshold=-11.0, most=10))))
+        counts.append(len(set(cluster(space, pieces, Telling()))))
     assert counts == [2, 1]
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_a_voice_that_shouts_once_is_no_person_of_its_own(people: int) -> None:
+    """Three windows far from all that was heard of somebody are theirs still; two stay two."""
+    heard = [SPACE.points(voices(person, 40)) for person in range(people)]
+    shouted = heard[0][:3] + np.append(0.9 * SPACE.points(voices(5, 1))[0][:-1], 0.0)
+    pieces = [
+        SPACE.evidence(part)
+        for part in (*(each[n : n + 4] for each in heard for n in range(0, 40, 4)), shouted)
+    ]
+    labels = cluster(SPACE, pieces, Telling())
+    assert len(set(labels)) == people
+    assert labels[-1] == labels[0]
+    # What it takes: without either, by sums of evidence alone, it was one too many.
+    alone = cluster(SPACE, pieces, Telling(pieces=0.0, brief=0.0))
+    assert len(set(alone)) == people + 1
+
+
+def test_who_was_hardly_heard_becomes_somebody_by_saying_more() -> None:
+    """What is too brief to be a person is one when there is enough of it."""
+    known = [SPACE.points(voices(0, 40))[n : n + 4] for n in range(0, 40, 4)]
+    shouted = SPACE.points(voices(0, 40)) + np.append(0.9 * SPACE.points(voices(5, 1))[0][:-1], 0.0)
+    counts = [
+        len(set(cluster(SPACE, [SPACE.evidence(each) for each in (*known, *more)], Telling())))
+        for more in ([shouted[:3]], [shouted[n : n + 4] for n in range(0, 40, 4)])
+    ]
+    assert counts == [1, 2]
 
 
 def test_voices_of_another_size_are_refused() -> None:

@@ -116,6 +116,42 @@ def test_a_batch_that_fails_is_tried_one_by_one_and_logged_once(
     assert script.batches[5:] == [1]
 
 
+def test_windows_of_several_sounds_are_one_batch_to_whoever_knows_no_windows() -> None:
+    """Each is cut out of its sound."""
+    script = Scripted({1: [1.0, 0.0], 2: [0.0, 1.0]})
+    one, other = sounds(9, 5)
+    found = GuardedEmbedder(script).embed_windows([(one, [(0, 1), (7, 9)]), (other, [(4, 5)])])
+    assert [None if each is None else list(each) for each in found] == [
+        [1.0, 0.0],
+        [0.0, 1.0],
+        [1.0, 0.0],
+    ]
+    assert script.batches == [3]
+
+
+def test_a_sound_whose_windows_fail_together_costs_no_other_sound_anything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its windows are described one by one; what others have heard in a pass stays."""
+
+    class Together(Scripted):
+        def embed_windows(self, sound: Samples, windows: Sequence[tuple[int, int]]) -> list[Any]:
+            if len(sound) == 9:
+                raise RuntimeError("silence in it")
+            return [[0.6, 0.8] for _ in windows]
+
+    guarded = GuardedEmbedder(Together({1: [1.0, 0.0], 2: RuntimeError("silence")}))
+    bad, good = sounds(9, 5)
+    with caplog.at_level(logging.WARNING):
+        found = guarded.embed_windows([(bad, [(0, 1), (7, 9)]), (good, []), (good, [(0, 5)])])
+    assert found[1] is None
+    assert [list(each) for each in found if each is not None] == [
+        pytest.approx([1.0, 0.0]),
+        pytest.approx([0.6, 0.8]),
+    ]
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     "vector",
     [[0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0], [], 3.0, [[1.0, 2.0]], [1.0, 2.0, 3.0], "a", {}],

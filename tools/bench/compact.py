@@ -219,7 +219,7 @@ def measure_growing(model: EmotionModel, sound: Samples, runs: int) -> Growing:
     )
 
 
-def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
+def _clips(sound: Samples) -> list[tuple[Samples, Place | None]]:
     step = to_samples(EVERY_MS)
     clips = []
     for end in (*range(step, len(sound), step), len(sound)):
@@ -232,7 +232,11 @@ def _clips(sound: Samples) -> list[tuple[Samples, Place]]:
 
 
 def _ask(
-    model: EmotionModel, listener: SpeakerModel, clips: list[tuple[Samples, Place]], *, placed: bool
+    model: EmotionModel,
+    listener: SpeakerModel,
+    clips: list[tuple[Samples, Place | None]],
+    *,
+    placed: bool,
 ) -> tuple[float, float]:
     """Return the CPU seconds that ``extract`` and ``predict`` took together."""
     clock: Callable[[], float] = time.process_time

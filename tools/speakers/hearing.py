@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -9,17 +10,17 @@ from typing import TypeAlias
 import msgspec
 import numpy as np
 
-from streamser.audio.clip import Ring, Samples
+from streamser.audio.clip import SAMPLE_RATE, Ring, Samples
 from streamser.pipeline.hearing import VadTurnDetector
 from streamser.speech.clustering import VoiceSpace
 from streamser.speech.diarisation import Diariser, Spoken, Telling, VoiceWindow, voice_windows
 from streamser.speech.endpointing import Closed, EndpointerSettings
-from streamser.speech.speakers import SpeakerEmbedder
+from streamser.speech.speakers import SpeakerEmbedder, embed_windows
 from streamser.speech.vad import SileroModel
 from tools.speakers.meetings import Meeting
 from tools.speakers.scoring import Told
 
-__all__ = ["Kept", "SpaceOf", "diarise", "hear", "utterances"]
+__all__ = ["Kept", "SpaceOf", "diarise", "hear", "said_by", "utterances"]
 
 _CHUNK = 4096
 SpaceOf: TypeAlias = Callable[[int], VoiceSpace]
@@ -43,7 +44,7 @@ def hear(meeting: Meeting, silero: SileroModel, embedder: SpeakerEmbedder) -> tu
     heard = []
     for item, (start, end) in enumerate(utterances(meeting.samples, silero)):
         places = voice_windows(start, end)
-        voices = embedder.embed([meeting.samples[first:last] for first, last in places])
+        voices = embed_windows(embedder, meeting.samples, places)
         windows = (VoiceWindow(*place, voice) for place, voice in zip(places, voices, strict=True))
         heard.append(Spoken(item, start, end, tuple(windows)))
     return tuple(heard)
@@ -66,6 +67,15 @@ def diarise(
     return at_once, [told for item in sorted(final) for told in final[item]]
 
 
+def said_by(embedder: SpeakerEmbedder) -> str:
+    """Return a name for what an embedder says, another for one that says something else."""
+    sound = np.random.default_rng(1).normal(scale=0.05, size=4 * SAMPLE_RATE).astype(np.float32)
+    voices = embed_windows(embedder, sound, voice_windows(0, len(sound)))
+    # Coarse: another machine computes a little differently.
+    said = np.round(10 * np.stack(voices)).astype(np.int8).tobytes()
+    return f"{embedder.name}-{hashlib.sha256(said).hexdigest()[:8]}".replace("/", "-")
+
+
 class _Window(msgspec.Struct, frozen=True):
     start: int
     end: int
@@ -82,13 +92,14 @@ class _Spoken(msgspec.Struct, frozen=True):
 class Kept:
     """Keep what was heard in a folder, a file a meeting: embedding takes most of the time.
 
-    The folder must be used with one ``--data`` and one embedder only; names of files hold the rest.
+    The folder must be used with one ``--data`` only; names of files and of the folder inside it
+    hold the rest: what another embedder said, or this one before it was changed, is not read.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path | None, embedder: SpeakerEmbedder) -> None:
+        self._folder = None if folder is None else folder / said_by(embedder)
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
 
     def read(self, name: str) -> tuple[Spoken, ...] | None:
         """Return what was kept under a name; ``None`` where nothing was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +22,11 @@ from streamser.training.augment.sound import (
 )
 from tools.speakers.voices import Part, Person, Piece, quietest, read_people
 
-__all__ = ["Cell", "Meeting", "Said", "cells", "make_meetings"]
+__all__ = ["FEW", "PEOPLE", "Cell", "Meeting", "Said", "cells", "make_meetings"]
 
 PEOPLE: Final = (2, 3, 4, 6)
+FEW: Final = 4
+"""People up to which the goals hold."""
 NOISE_DB: Final = 15.0
 
 _TURN_S: Final = (1.0, 8.0)
@@ -95,26 +97,31 @@ def cells(part: Part) -> list[Cell]:
 
 
 def make_meetings(
-    data: Path, part: Part, count: int, seed: int, chosen: Sequence[Cell] | None = None
+    data: Path,
+    part: Part,
+    count: int,
+    seed: int,
+    chosen: Sequence[Cell] | None = None,
+    people: Mapping[str, tuple[Person, ...]] | None = None,
 ) -> Iterator[Meeting]:
     """Make ``count`` meetings of each kind; each is drawn by its own name and the seed alone.
 
-    Nothing that anybody says is heard twice in a meeting. Raises ``ConfigError`` where ``data``
-    lacks what is needed.
+    ``people`` are those of a corpus that is none of ``CORPORA``. Nothing that anybody says is
+    heard twice in a meeting. Raises ``ConfigError`` where ``data`` lacks what is needed.
     """
     sounds = data / "noise_rir" / "audio"
     noises = tuple(each for each in list_noises(sounds) if not each.path.name.startswith("rir"))
     rooms = tuple(each for each in list_rooms(sounds) if each.path.name.startswith("rir"))
-    people: dict[str, tuple[Person, ...]] = {}
+    known = dict(people or {})
     for cell in cells(part) if chosen is None else chosen:
-        if cell.corpus not in people:
-            people[cell.corpus] = read_people(data, cell.corpus, part)
+        if cell.corpus not in known:
+            known[cell.corpus] = read_people(data, cell.corpus, part)
         for number in range(1, count + 1):
             kind = "emotions" if cell.emotions else "neutral"
             where = "room" if cell.noisy else "clean"
             name = f"{cell.corpus} {cell.people} {kind} {where} {number}"
             rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-            yield _meeting(name, cell, people[cell.corpus], noises, rooms, rng)
+            yield _meeting(name, cell, known[cell.corpus], noises, rooms, rng)
 
 
 def _meeting(

@@ -1,8 +1,9 @@
 """CAM++ in torch, by the names of its published weights, in a form that can be exported.
 
 H. Wang et al., *CAM++: A Fast and Efficient Network for Speaker Verification Using Context-Aware
-Masking* (2023, arXiv 2303.00332); the layout is that of 3D-Speaker (Apache-2.0). Only the pooling
-of segments is written otherwise: by sums over whole segments, for sound of any length.
+Masking* (2023, arXiv 2303.00332); the layout is that of 3D-Speaker (Apache-2.0). Only where means
+are taken over time is written otherwise: by matrices that are given, for sound of any length, and
+for several stretches of it in one pass.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["BANDS", "SIZE", "CampPlusNetwork"]
+__all__ = ["BANDS", "SIZE", "CampPlusNetwork", "WholeSound"]
 
 BANDS: Final = 80
 SIZE: Final = 192
@@ -28,7 +29,13 @@ _BLOCKS: Final = ((12, 1), (24, 2), (16, 2))
 
 
 class CampPlusNetwork(nn.Module):
-    """Turn frames [batch, time, 80] into voices [batch, 192], not yet of length 1."""
+    """Turn frames [1, time, 80] into voices [stretches, 192], not yet of length 1.
+
+    Past its head a sound has ``places = (time + 1) // 2``. What is given beside the frames:
+    ``contexts`` [places, masks], the weight of each place in what a mask is made from (in the
+    published network its share of the whole and of its segment, added); ``held`` [masks, places],
+    1 where a mask holds; ``pooled`` [places, stretches], the weight of each place in a voice.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,14 +52,37 @@ class CampPlusNetwork(nn.Module):
         self.xvector.add_module("stats", _Statistics())
         self.xvector.add_module("dense", _Last(2 * width))
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Describe the voice of each item; there must be three frames at least."""
+    def forward(self, frames: Tensor, contexts: Tensor, held: Tensor, pooled: Tensor) -> Tensor:
+        """Describe the voice of each stretch; of two places at least, where others hear any."""
         first, *parts = self.xvector.children()
         x: Tensor = first(self.head(frames.transpose(1, 2)))
-        segments = _segments(x)
         for part in parts:
-            x = part(x, segments) if isinstance(part, _Dense) else part(x)
+            if isinstance(part, _Dense):
+                x = part(x, contexts, held)
+            elif isinstance(part, _Statistics):
+                x = part(x, pooled)
+            else:
+                x = part(x)
         return x
+
+
+class WholeSound(nn.Module):
+    """Be the network as it was published: frames [1, time, 80] to one voice [1, 192]."""
+
+    def __init__(self, network: CampPlusNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Describe the voice; there must be three frames at least."""
+        places = torch.ones_like(frames[0, ::2, 0])
+        segment = torch.floor((torch.cumsum(places, dim=0) - 1) / _SEGMENT)
+        numbers = torch.cumsum(torch.ones_like(places[::_SEGMENT]), dim=0) - 1
+        held = (segment[None] == numbers[:, None]).to(frames.dtype)
+        pooled = (places / places.sum())[:, None]
+        contexts = held.transpose(0, 1) / held.sum(dim=1) + pooled
+        found: Tensor = self.network(frames, contexts, held, pooled)
+        return found
 
 
 class _Residual(nn.Module):
@@ -110,12 +140,9 @@ class _Masked(nn.Module):
         self.linear1 = nn.Conv1d(_NARROW, _NARROW // 2, 1)
         self.linear2 = nn.Conv1d(_NARROW // 2, _GROWTH, 1)
 
-    def forward(self, x: Tensor, segments: Tensor) -> Tensor:
-        within = segments / segments.sum(dim=1, keepdim=True)
-        context = x.mean(dim=2, keepdim=True) + x @ within
-        mask = torch.sigmoid(self.linear2(functional.relu(self.linear1(context))))
-        # One mask a segment, repeated over its frames.
-        found: Tensor = self.linear_local(x) * (mask @ segments.transpose(1, 2))
+    def forward(self, x: Tensor, contexts: Tensor, held: Tensor) -> Tensor:
+        mask = torch.sigmoid(self.linear2(functional.relu(self.linear1(x @ contexts))))
+        found: Tensor = self.linear_local(x) * (mask @ held)
         return found
 
 
@@ -127,9 +154,9 @@ class _Layer(nn.Module):
         self.nonlinear2 = _rectified(_NARROW)
         self.cam_layer = _Masked(dilation)
 
-    def forward(self, x: Tensor, segments: Tensor) -> Tensor:
+    def forward(self, x: Tensor, contexts: Tensor, held: Tensor) -> Tensor:
         narrow = self.nonlinear2(self.linear1(self.nonlinear1(x)))
-        found: Tensor = self.cam_layer(narrow, segments)
+        found: Tensor = self.cam_layer(narrow, contexts, held)
         return found
 
 
@@ -140,9 +167,9 @@ class _Dense(nn.Module):
         for number, name in enumerate(self._names):
             self.add_module(name, _Layer(width + number * _GROWTH, dilation))
 
-    def forward(self, x: Tensor, segments: Tensor) -> Tensor:
+    def forward(self, x: Tensor, contexts: Tensor, held: Tensor) -> Tensor:
         for name in self._names:
-            x = torch.cat([x, self.get_submodule(name)(x, segments)], dim=1)
+            x = torch.cat([x, self.get_submodule(name)(x, contexts, held)], dim=1)
         return x
 
 
@@ -158,10 +185,14 @@ class _Transit(nn.Module):
 
 
 class _Statistics(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        mean = x.mean(dim=2, keepdim=True)
-        variance = (x - mean).square().sum(dim=2) / (x.shape[2] - 1)
-        return torch.cat([mean[:, :, 0], variance.sqrt()], dim=1)
+    def forward(self, x: Tensor, pooled: Tensor) -> Tensor:
+        # Around the middle of all: squares of what is far from 0 would lose digits.
+        x, middle = x - x.mean(dim=2, keepdim=True), x.mean(dim=2, keepdim=True)
+        mean = x @ pooled
+        variance = functional.relu(x.square() @ pooled - mean.square())
+        # Of n places of one weight, n / (n - 1).
+        unbiased = variance / (1 - pooled.square().sum(dim=0))
+        return torch.cat([mean + middle, unbiased.sqrt()], dim=1)
 
 
 class _Last(nn.Module):
@@ -172,16 +203,8 @@ class _Last(nn.Module):
         self.nonlinear.add_module("batchnorm", nn.BatchNorm1d(SIZE, affine=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.nonlinear(self.linear(x[:, :, None]))
-        return found[:, :, 0]
-
-
-def _segments(x: Tensor) -> Tensor:
-    """Say which segment of 100 frames each frame is in, [1, time, segments] of 0 and 1."""
-    frames = torch.cumsum(torch.ones_like(x[0, 0]), dim=0) - 1
-    numbers = torch.cumsum(torch.ones_like(x[0, 0, ::_SEGMENT]), dim=0) - 1
-    found = torch.floor(frames / _SEGMENT)[:, None] == numbers[None]
-    return found.to(x.dtype)[None]
+        found: Tensor = self.nonlinear(self.linear(x))
+        return found[0].transpose(0, 1)
 
 
 def _rectified(width: int) -> nn.Sequential:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.errors import ModelError
@@ -14,8 +15,9 @@ from tools.speakers.meetings import Meeting, Said
 
 if TYPE_CHECKING:
     from pyannote.core import Annotation
+    from pyannote.metrics.diarization import DiarizationErrorRate
 
-__all__ = ["COLLARS_S", "Figures", "Told", "judge", "total"]
+__all__ = ["COLLARS_S", "Figures", "Told", "figured", "judge", "total"]
 
 COLLARS_S: Final = (0.0, 0.25)
 """What is left out on *either* side of each boundary between turns, as NIST's scorer does."""
@@ -78,21 +80,22 @@ def judge(meeting: Meeting, told: Sequence[Told]) -> Figures:
 
     What is told must not overlap. Raises ``ModelError`` without ``pyannote.metrics``.
     """
-    try:
-        from pyannote.metrics.diarization import DiarizationErrorRate
-    except ImportError:
-        raise ModelError(
-            "judging needs pyannote.metrics: run pip install pyannote.metrics"
-        ) from None
-    reference = _annotation((each.start, each.end, each.person) for each in meeting.said)
-    named = [each for each in told if each.label is not None and each.end > each.start]
-    # What nobody is said to have spoken is missed, and its emotion is credited to nobody.
-    guess = _annotation((each.start, each.end, str(each.label)) for each in named)
+    found = figured(meeting, told)
+    reference, guess = _annotations(meeting, told)
+    mapping = _metric(0.0).optimal_mapping(reference, guess, uem=_whole(meeting))
+    read, wrong = _credited(meeting.said, told, mapping)
+    return replace(found, read_s=read, wrong_s=wrong)
+
+
+def figured(meeting: Meeting, told: Sequence[Told]) -> Figures:
+    """Compare what was told with who spoke by time and by count alone: it may overlap.
+
+    Raises ``ModelError`` without ``pyannote.metrics``.
+    """
+    reference, guess = _annotations(meeting, told)
     times = []
     for collar in COLLARS_S:
-        # pyannote's collar is the width of the whole, half of it before a boundary.
-        metric = DiarizationErrorRate(collar=2 * collar)
-        parts = metric(reference, guess, detailed=True, uem=_whole(meeting))
+        parts = _metric(collar)(reference, guess, detailed=True, uem=_whole(meeting))
         times.append(
             Times(
                 parts["total"],
@@ -101,12 +104,8 @@ def judge(meeting: Meeting, told: Sequence[Told]) -> Figures:
                 parts["false alarm"],
             )
         )
-    mapping = DiarizationErrorRate().optimal_mapping(reference, guess, uem=_whole(meeting))
-    read, wrong = _credited(meeting.said, told, mapping)
-    labels = len({each.label for each in named})
-    return Figures(
-        tuple(times), read, wrong, 1, int(labels == meeting.people), labels, meeting.people
-    )
+    labels = len(guess.labels())
+    return Figures(tuple(times), 0.0, 0.0, 1, int(labels == meeting.people), labels, meeting.people)
 
 
 def total(figures: Iterable[Figures]) -> Figures:
@@ -146,6 +145,26 @@ def _credited(
         if mapping.get(reading[0].label or "") not in speaking:
             wrong += end - start
     return read / SAMPLE_RATE, wrong / SAMPLE_RATE
+
+
+def _metric(collar: float) -> DiarizationErrorRate:
+    try:
+        from pyannote.metrics.diarization import DiarizationErrorRate
+    except ImportError:
+        raise ModelError(
+            "judging needs pyannote.metrics: run pip install pyannote.metrics"
+        ) from None
+    # pyannote's collar is the width of the whole, half of it before a boundary.
+    return DiarizationErrorRate(collar=2 * collar)
+
+
+def _annotations(meeting: Meeting, told: Sequence[Told]) -> tuple[Annotation, Annotation]:
+    """Return who spoke, and who was said to: what nobody is said to have spoken is missed."""
+    named = [each for each in told if each.label is not None and each.end > each.start]
+    return (
+        _annotation((each.start, each.end, each.person) for each in meeting.said),
+        _annotation((each.start, each.end, str(each.label)) for each in named),
+    )
 
 
 def _annotation(spans: Iterable[tuple[int, int, str]]) -> Annotation:

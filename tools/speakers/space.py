@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -41,7 +42,7 @@ from streamser.training.sounds import Frames, read_archive
 from tools.speakers.meetings import NOISE_DB
 from tools.speakers.voices import FRAME, loud
 
-__all__ = ["Learnt", "audible", "learn", "main"]
+__all__ = ["Heard", "Learnt", "audible", "learn", "main", "read_clips", "read_heard"]
 
 KEPT: Final = 80
 """Directions that are kept; docs/speakers.md says what others did."""
@@ -116,7 +117,9 @@ def learn(
     )
 
 
-class _Heard(NamedTuple):
+class Heard(NamedTuple):
+    """Hold what the embedder said: voices [n, D], whose, in which sound, and how aroused, [n]."""
+
     voices: npt.NDArray[np.float32]
     people: npt.NDArray[np.str_]
     sounds: npt.NDArray[np.str_]
@@ -174,7 +177,11 @@ def _begun(sound: Samples) -> slice:
     return slice(start, start + WINDOW)
 
 
-def _described(data: Path, seed: int) -> _Heard:
+def read_clips(data: Path) -> tuple[list[dict[str, str]], Frames]:
+    """Read of whom and of what CREMA-D's clips of train and dev are, and all spectrograms.
+
+    Raises ``ConfigError`` where ``data`` lacks them.
+    """
     folder = data / "cremad_mel"
     try:
         with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
@@ -184,6 +191,20 @@ def _described(data: Path, seed: int) -> _Heard:
     archive = read_archive(folder / "cremad_logmel128_dt_u8.npz").wide
     if archive is None:
         raise ConfigError(f"--data {data}: cremad_mel has no spectrograms of 128 bands")
+    return rows, archive
+
+
+def read_heard(path: Path) -> Heard:
+    """Read what ``--keep`` has kept; raises ``ConfigError`` where it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return Heard(**{name: kept[name] for name in Heard._fields})
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ConfigError(f"{path} is no file of tools.speakers.space --keep: {error}") from None
+
+
+def _described(data: Path, seed: int) -> Heard:
+    rows, archive = read_clips(data)
     rng = np.random.default_rng(seed)
     kinds: dict[tuple[str, str], list[dict[str, str]]] = {}
     for row in rows:
@@ -212,7 +233,7 @@ def _described(data: Path, seed: int) -> _Heard:
         if number % 100 == 0:
             tell(f"{number} of {len(chosen)} clips")
     people, sounds = (np.array(column) for column in zip(*told, strict=True))
-    return _Heard(np.stack(voices), people, sounds, np.array(arousal))
+    return Heard(np.stack(voices), people, sounds, np.array(arousal))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -226,8 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.keep is not None and options.keep.exists():
-            with np.load(options.keep) as kept:
-                heard = _Heard(**{name: kept[name] for name in _Heard._fields})
+            heard = read_heard(options.keep)
         else:
             heard = _described(options.data, options.seed)
             if options.keep is not None:

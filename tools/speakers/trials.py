@@ -20,26 +20,33 @@ __all__ = ["TRIALS"]
 Trial: TypeAlias = Callable[[Sequence[Spoken], SpaceOf], tuple[list[Told], list[Told]]]
 
 _NEVER: Final = 1e9
+_STANDS: Final = Telling()
+_SUMS: Final = Telling(brief=0.0, pieces=0.0)
 
 
 def _without(
-    heard: Sequence[Spoken], space_of: SpaceOf, **parts: float
+    heard: Sequence[Spoken],
+    space_of: SpaceOf,
+    telling: Telling = _STANDS,
+    **parts: float,
 ) -> tuple[list[Told], list[Told]]:
     def changed(size: int) -> VoiceSpace:
         return replace(space_of(size), **parts)
 
-    return diarise(heard, changed, Telling())
+    return diarise(heard, changed, telling)
 
 
-def _uncut(heard: Sequence[Spoken], space_of: SpaceOf) -> tuple[list[Told], list[Told]]:
-    return diarise(heard, space_of, Telling(cut=_NEVER))
+def _otherwise(
+    heard: Sequence[Spoken], space_of: SpaceOf, **parts: float
+) -> tuple[list[Told], list[Told]]:
+    return diarise(heard, space_of, replace(Telling(), **parts))
 
 
 def _plain(heard: Sequence[Spoken], space_of: SpaceOf) -> tuple[list[Told], list[Told]]:
     def plain(size: int) -> VoiceSpace:
         return replace(plain_space(size, 0.4), alike=0.5, moods=0.0, excited=0.0, homes=_NEVER)
 
-    return diarise(heard, plain, Telling(link=0.0, cut=0.0))
+    return diarise(heard, plain, Telling(link=0.0, cut=0.0, pieces=0.0, brief=0.0))
 
 
 def _leader(
@@ -94,7 +101,12 @@ TRIALS: Final[dict[str, Trial]] = {
     "without excited": partial(_without, excited=0.0),
     "without excited and moods": partial(_without, excited=0.0, moods=0.0),
     "without homes": partial(_without, homes=_NEVER),
-    "never cut": _uncut,
+    "sums alone, moods .13, excited .3": partial(_without, telling=_SUMS, moods=0.13, excited=0.3),
+    "moods .13, excited .3": partial(_without, moods=0.13, excited=0.3),
+    "without brief": partial(_otherwise, brief=0.0),
+    "without brief and pieces": partial(_otherwise, brief=0.0, pieces=0.0),
+    "… but link -15": partial(_otherwise, brief=0.0, pieces=0.0, link=-15.0),
+    "never cut": partial(_otherwise, cut=_NEVER),
     "windows of an utterance count as one": partial(_without, alike=1.0),
     "nothing learnt": _plain,
 }

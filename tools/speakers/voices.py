@@ -23,6 +23,7 @@ __all__ = [
     "loud",
     "quietest",
     "read_people",
+    "scaled",
     "trimmed",
 ]
 
@@ -99,12 +100,16 @@ def loud(samples: Samples) -> npt.NDArray[np.bool_]:
     return found
 
 
-def _person(folder: Path, name: str, rows: Sequence[Mapping[str, str]]) -> Person:
-    pieces = [piece for row in rows for piece in _pieces(folder, row)]
+def scaled(name: str, pieces: Sequence[Piece]) -> Person:
+    """Return a person who says pieces, all scaled by the factor that makes their mean level .05."""
     spoken = sum(len(piece.samples) for piece in pieces)
     energy = sum(float(np.sum(np.square(each.samples, dtype=np.float64))) for each in pieces)
     scale = np.float32(_LEVEL / np.sqrt(energy / spoken))
     return Person(name, tuple(Piece(each.samples * scale, each.emotion) for each in pieces))
+
+
+def _person(folder: Path, name: str, rows: Sequence[Mapping[str, str]]) -> Person:
+    return scaled(name, [piece for row in rows for piece in _pieces(folder, row)])
 
 
 def _pieces(folder: Path, row: Mapping[str, str]) -> Iterator[Piece]:

@@ -3,7 +3,8 @@
 Their libraries make nothing of a message of a type they do not know, so emotion comes inside the
 final ``Results``: whole as ``emotion``, and as the ``sentiment`` of Deepgram's recordings API.
 What the voice alone says before that is not told: interim ``Results`` replace each other, and one
-without words would wipe those that were already shown.
+without words would wipe those that were already shown. Who spoke after all is not told either:
+there is no such message, and a number once given stays.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
 from streamser import __version__, events
 from streamser.audio.source import SENT_MAX_RATE, SENT_MIN_RATE, frame_bytes, rate_of, usable
 from streamser.errors import ConfigError
-from streamser.events import AudioFormat, EmotionBody, Event, Marker, WordTiming
+from streamser.events import AudioFormat, EmotionBody, Event, Marker, SpeakerPart, WordTiming
 from streamser.server.dialects.commands import (
     ANY_LANGUAGE,
     Append,
@@ -48,13 +49,14 @@ class ListenOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what a client asks for in its query.
 
     ``endpointing``: a pause is called the end of speech; ``named``: the encoding was, so that
-    samples will come, and not a file.
+    samples will come, and not a file; ``diarize``: words have the number of who speaks them.
     """
 
     settings: StreamSettings
     named: bool = True
     interim_results: bool = False
     vad_events: bool = False
+    diarize: bool = False
     endpointing: bool = True
     utterance_end_ms: int | None = None
 
@@ -88,10 +90,12 @@ def parse_listen(
             format=form,
             endpointing=endpointing,
             language=languages.wanted(given.get("language")),
+            speakers=_speakers(given, base),
         ),
         named="encoding" in given,
         interim_results=_flag(given, "interim_results"),
         vad_events=_flag(given, "vad_events"),
+        diarize=_flag(given, "diarize"),
         endpointing=pause not in ("false", "0"),
         utterance_end_ms=_number(given, "utterance_end_ms", 0, 0, 60_000) or None,
     )
@@ -117,6 +121,9 @@ class DeepgramDialect:
         self._silent_until: int | None = None
         self._silent_mark = ""
         self._last_word_end = 0.0
+        # Words wait for who spoke them, which the very next event of theirs says.
+        self._worded: events.TranscriptionCompleted | None = None
+        self._numbers: dict[str, int] = {}
 
     def receive(self, message: str | bytes) -> list[Command]:
         """Say what a message asks for; an empty binary one ends the stream, as it used to."""
@@ -168,6 +175,11 @@ class DeepgramDialect:
             case events.TranscriptPartial() if self._options.interim_results:
                 span = (event.audio_start_ms, event.audio_end_ms)
                 return [self._results(*span, _alternative(event.text))]
+            case events.TranscriptionCompleted() if self._options.diarize:
+                self._worded = event
+            case events.EmotionCompleted() if self._worded is not None:
+                worded, self._worded = self._worded, None
+                return [self._attributed(worded, event.parts)]
             case events.TranscriptionCompleted(emotion=emotion):
                 said = _alternative(event.transcript, event.confidence, event.words, emotion)
                 span = (event.audio_start_ms, event.audio_end_ms)
@@ -187,6 +199,23 @@ class DeepgramDialect:
             case events.SessionClosed():
                 return [self._metadata(event.audio_ms)]
         return []
+
+    def _attributed(
+        self, worded: events.TranscriptionCompleted, parts: tuple[SpeakerPart, ...]
+    ) -> Body:
+        """Word a final with the numbers of its speakers, from 0 as they come."""
+        emotion = worded.emotion
+        said = _alternative(worded.transcript, worded.confidence, worded.words, emotion)
+        for timed, word in zip(said["words"], worded.words, strict=True):
+            middle = (word.start_ms + word.end_ms) / 2
+            of_it = (part.speaker for part in parts if part.start_ms <= middle < part.end_ms)
+            label = next(of_it, emotion.speaker)
+            # Of whom nobody can tell there is no number.
+            if label is not None:
+                timed["speaker"] = self._numbers.setdefault(label, len(self._numbers))
+        span = (worded.audio_start_ms, worded.audio_end_ms)
+        more: Body = {"parts": parts} if parts else {}
+        return self._final(worded.item_id, *span, said, emotion=emotion, **more)
 
     def _pass(self, marker: Marker) -> list[Body]:
         if marker.id == _FINALIZED:
@@ -251,6 +280,15 @@ def _timed(word: WordTiming, sure: float) -> Body:
     sure = sure if word.confidence is None else word.confidence
     place = {"start": word.start_ms / 1000, "end": word.end_ms / 1000}
     return {"word": word.word, **place, "confidence": sure, "punctuated_word": word.word}
+
+
+def _speakers(given: Mapping[str, str], base: StreamSettings) -> Literal["auto", "off"] | int:
+    """Return how voices are told apart: as the server has it where the client does not say."""
+    if "diarize" not in given:
+        return base.speakers
+    if not _flag(given, "diarize"):
+        return "off"
+    return "auto" if base.speakers == "off" else base.speakers
 
 
 def _number(given: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -272,7 +271,7 @@ class RealtimeDialect:
             case AppendMessage(audio=audio):
                 try:
                     data = base64.b64decode(audio, validate=True)
-                except (binascii.Error, ValueError):
+                except ValueError:
                     fault = "audio is not valid base64"
                     return [_refuse("invalid_audio", fault, message.event_id, "audio")]
                 self._heard = self._heard or bool(data)

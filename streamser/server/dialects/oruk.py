@@ -9,7 +9,6 @@ as long as may be, is a phrase: an utterance of ours. Each is told as an
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -112,7 +111,7 @@ class OrukDialect:
             case _Append(audio=audio):
                 try:
                     return self._hear(base64.b64decode(audio, validate=True))
-                except (binascii.Error, ValueError):
+                except ValueError:
                     wrong = "audio is not valid base64"
                     return [Refuse(client_error("invalid_audio", wrong, param="audio"))]
         if not self._heard:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
@@ -79,7 +78,7 @@ def read_sound(text: str) -> bytes:
     """Read samples in base64; raises ``UnusableError``."""
     try:
         data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         raise UnusableError("invalid_base64", "its sound is not base64") from None
     if not data:
         raise UnusableError("no_sound", "there is no sound in it")

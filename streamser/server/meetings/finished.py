@@ -17,7 +17,7 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionFailed,
 )
-from streamser.export.utterances import reassigned
+from streamser.export.utterances import reassigned, relabelled, reread
 
 
 class FinishedLog:
@@ -78,7 +78,11 @@ class FinishedLog:
         if told is not None and told.speaker_provisional:
             speaker = told.speaker
         key = (event.session_id, event.item_id)
+        parts = event.parts if isinstance(event, EmotionCompleted) else ()
         if key in self._finals:
+            before, known = self._finals[key]
+            if parts:
+                self._finals[key] = (before, msgspec.structs.replace(known, parts=parts))
             return
         final = Finished(
             session_id=event.session_id,
@@ -89,6 +93,7 @@ class FinishedLog:
             lag_ms=event.lag_ms,
             audio_start_ms=start_ms,
             audio_end_ms=end_ms,
+            parts=parts,
             **found,
         )
         self._finals[key] = (number, final)
@@ -102,15 +107,14 @@ class FinishedLog:
             if key[0] != event.session_id:
                 continue
             named = event.renamed.get(final.speaker or "", final.speaker)
-            emotion = final.emotion
+            emotion, parts = final.emotion, relabelled(final.parts, event.renamed)
             if emotion is not None and emotion.speaker in event.renamed:
                 emotion = reassigned(emotion, event.renamed[emotion.speaker])
             if (change := changes.get(final.item_id)) is not None:
-                named = change.speaker
+                named, parts = change.speaker, reread(change.parts, parts)
                 emotion = None if emotion is None else reassigned(emotion, change.speaker)
-            if (named, emotion) != (final.speaker, final.emotion):
-                revised = msgspec.structs.replace(final, speaker=named, emotion=emotion)
-                self._finals[key] = (number, revised)
+            revised = msgspec.structs.replace(final, speaker=named, emotion=emotion, parts=parts)
+            self._finals[key] = (number, revised)
 
 
 class FairLog:

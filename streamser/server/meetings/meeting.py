@@ -15,7 +15,6 @@ import msgspec
 from streamser import events
 from streamser.emotion.mood import MoodState, MoodTurn, RevisableMood, turn_of
 from streamser.events import (
-    EmotionBody,
     EmotionCompleted,
     MeetingUpdated,
     MoodBody,
@@ -23,7 +22,7 @@ from streamser.events import (
     SpeakerPart,
     SpeakersChanged,
 )
-from streamser.export.utterances import UNCERTAIN
+from streamser.export.utterances import UNCERTAIN, reread
 from streamser.report.measures import Overlap
 from streamser.taxonomy import Dimensions
 
@@ -66,8 +65,8 @@ class _Participant:
         """Return whether it stands for all of whom nobody can tell who they are: no one's mood."""
         return self.provisional and self.key[0] == UNCERTAIN
 
-    def update(self, emotion: EmotionBody, at_ms: int, number: int) -> MoodState:
-        state = self.mood.add(number, turn_of(*_heard(emotion, at_ms)))
+    def update(self, turn: MoodTurn | None, number: int) -> MoodState:
+        state = self.mood.add(number, turn)
         self.body = None if self.is_nobody else _body(state)
         return state
 
@@ -107,15 +106,19 @@ class _Said(msgspec.Struct, frozen=True):
 
 
 class _Counted(msgspec.Struct, eq=False):
-    """Hold whose an utterance was counted as: its turn in a mood, and the speaking time of each.
+    """Hold whose an utterance was counted as: their turns in moods, and speaking times.
 
-    ``number`` is that of its turn; ``turn`` is ``None`` where it could not be read.
+    ``number`` is that of all these turns; ``turn`` is that of the whole, ``None`` where it could
+    not be read. ``parts`` are as they were told; ``shift_ms`` moves them to the meeting's clock.
     """
 
     number: int
     speaker: _Participant
     turn: MoodTurn | None
-    lengths: dict[_Participant, int]
+    parts: tuple[SpeakerPart, ...]
+    shift_ms: int
+    lengths: dict[_Participant, int] = {}
+    turns: dict[_Participant, MoodTurn] = {}
 
     def become(self, speaker: _Participant, other: _Participant) -> None:
         """Be of another who is the same person."""
@@ -123,19 +126,27 @@ class _Counted(msgspec.Struct, eq=False):
             self.speaker = other
         if speaker in self.lengths:
             self.lengths[other] = self.lengths.get(other, 0) + self.lengths.pop(speaker)
+        if speaker in self.turns:
+            self.turns[other] = self.turns.pop(speaker)
 
     def take_away(self) -> None:
         """Let it be nobody's."""
         self.speaker.utterances -= 1
         for who, length in self.lengths.items():
             who.speech_ms -= length
+        for who in self.turns:
+            who.mood.remove(self.number)
+            who.revise()
 
-    def give(self, speaker: _Participant, lengths: dict[_Participant, int]) -> None:
-        """Let it be somebody's."""
-        self.speaker, self.lengths = speaker, lengths
-        speaker.utterances += 1
+    def give(
+        self, lengths: dict[_Participant, int], turns: dict[_Participant, MoodTurn]
+    ) -> list[tuple[_Participant, MoodState]]:
+        """Let it be its speaker's, and theirs who speak in it besides; return their moods."""
+        self.lengths, self.turns = lengths, turns
+        self.speaker.utterances += 1
         for who, length in lengths.items():
             who.speech_ms += length
+        return [(who, who.update(turn, self.number)) for who, turn in turns.items()]
 
 
 class _Awaited(msgspec.Struct, frozen=True):
@@ -221,14 +232,8 @@ class MeetingMood:
                 return [self._updated(at_ms)]
             case events.EmotionCompleted(emotion=emotion):
                 window = emotion.window
-                speaker = self._count(event, window.start_ms, window.end_ms, place, emotion)
-                moods = [
-                    (name, who.update(emotion, place, self._turns))
-                    for name, who in ((speaker.name, speaker), (None, self._everybody))
-                ]
-                self._everybody.mood.settle(self._turns)
-                shifts = moods[speaker.is_nobody :]
-                return [self._updated(at_ms), *self._shifted(shifts, at_ms)]
+                moods = self._count(event, window.start_ms, window.end_ms, place, emotion)
+                return [self._updated(at_ms), *self._shifted(moods, at_ms)]
             case events.SpeakersChanged() if event.session_id in self._sessions:
                 self._revise(event)
                 return [self._updated(at_ms)]
@@ -323,8 +328,8 @@ class MeetingMood:
         end: int,
         place: int,
         emotion: events.EmotionBody | None = None,
-    ) -> _Participant:
-        """Count an utterance, from ``start`` to ``end`` of the audio, and say whose it was."""
+    ) -> list[tuple[_Participant, MoodState]]:
+        """Count an utterance, from ``start`` to ``end`` of the audio; return whose moods moved."""
         session = self._session(event.session_id)
         self._awaited.pop((event.session_id, event.item_id), None)
         said = session.pending.pop(event.item_id, None)
@@ -333,22 +338,36 @@ class MeetingMood:
             said = _Said(session.speaker, max(0, end - start))
             said.speaker.speech_ms += said.length_ms
             self._overlap.add(said.speaker.name, place - said.length_ms, place)
-        speaker, turn = said.speaker, None
-        if emotion is not None:
-            turn = turn_of(*_heard(emotion, place))
-            if emotion.speaker_provisional:
-                speaker = self._voice(session, emotion.speaker) or speaker
+        speaker = said.speaker
+        turn = None if emotion is None else turn_of(*_heard(emotion, place))
+        if emotion is not None and emotion.speaker_provisional:
+            speaker = self._voice(session, emotion.speaker) or speaker
         parts = event.parts if isinstance(event, EmotionCompleted) else ()
         said.speaker.speech_ms -= said.length_ms
         self._turns += 1
-        counted = _Counted(self._turns, speaker, turn, {})
-        counted.give(speaker, self._shared(session, speaker, parts, said.length_ms))
+        counted = _Counted(self._turns, speaker, turn, parts, place - end)
+        moods = self._give(session, counted, parts, said.length_ms)
+        if emotion is not None:
+            moods.append((self._everybody, self._everybody.update(turn, self._turns)))
+            self._everybody.mood.settle(self._turns)
         speaker.heard_ms = place
         self._counted[event.session_id, event.item_id] = counted
         if len(self._counted) > _COUNTED:
             settled = self._counted.pop(next(iter(self._counted)))
-            settled.speaker.mood.settle(settled.number)
-        return speaker
+            for who in settled.turns:
+                who.mood.settle(settled.number)
+        return moods
+
+    def _give(
+        self, session: _Session, counted: _Counted, parts: tuple[SpeakerPart, ...], length: int
+    ) -> list[tuple[_Participant, MoodState]]:
+        """Share an utterance out among those who speak in it: of each the longest that was read."""
+        turns = {} if counted.turn is None else {counted.speaker: counted.turn}
+        for part in sorted(parts, key=lambda each: each.end_ms - each.start_ms):
+            length_ms, at_ms = part.end_ms - part.start_ms, part.end_ms + counted.shift_ms
+            if part.emotion is not None and (turn := turn_of(part.emotion, at_ms, length_ms)):
+                turns[self._voice(session, part.speaker) or counted.speaker] = turn
+        return counted.give(self._shared(session, counted.speaker, parts, length), turns)
 
     def _shared(
         self, session: _Session, speaker: _Participant, parts: tuple[SpeakerPart, ...], length: int
@@ -382,14 +401,10 @@ class MeetingMood:
             if counted is None:
                 continue
             length = sum(counted.lengths.values())
-            speaker = self._voice(session, change.speaker) or session.speaker
             lost |= {who for who in counted.lengths if who.provisional}
-            counted.speaker.mood.remove(counted.number)
-            counted.speaker.revise()
             counted.take_away()
-            counted.give(speaker, self._shared(session, speaker, change.parts, length))
-            speaker.mood.add(counted.number, counted.turn)
-            speaker.revise()
+            counted.speaker = self._voice(session, change.speaker) or session.speaker
+            self._give(session, counted, reread(change.parts, counted.parts), length)
         for label, voice in list(voices.items()):
             if voice in lost and not (voice.speech_ms or voice.utterances):
                 del voices[label]
@@ -418,15 +433,15 @@ class MeetingMood:
         return events.MeetingUpdated(event_id=self._event_id(), **now)
 
     def _shifted(
-        self, moods: Iterable[tuple[str | None, MoodState]], at_ms: int
+        self, moods: Iterable[tuple[_Participant, MoodState]], at_ms: int
     ) -> Iterator[events.MoodShifted]:
-        for speaker, mood in moods:
-            if mood.shift and mood.previous is not None:
+        for who, mood in moods:
+            if mood.shift and mood.previous is not None and not who.is_nobody:
                 yield events.MoodShifted(
                     event_id=self._event_id(),
                     meeting=self._meeting,
                     at_ms=at_ms,
-                    speaker=speaker,
+                    speaker=None if who is self._everybody else who.name,
                     category=mood.category,
                     previous=mood.previous,
                 )

@@ -26,7 +26,8 @@ from streamser.audio.source import Frames, Gap
 from streamser.errors import AudioError
 from streamser.events import AudioFormat, ErrorBody, Event
 from streamser.export.gather import Gatherer
-from streamser.export.records import Timeline, UtteranceRecord, timeline_of
+from streamser.export.records import Timeline, UtteranceRecord
+from streamser.export.timeline import timeline_of
 from streamser.hosting.hosted import run_beside
 from streamser.pipeline.emitter import client_error
 from streamser.server.limits import MessagePace

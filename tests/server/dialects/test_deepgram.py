@@ -10,12 +10,14 @@ import pytest
 from streamser.errors import ConfigError
 from streamser.events import (
     AudioFormat,
+    EmotionCompleted,
     ErrorBody,
     ErrorRaised,
     Event,
     Marker,
     MoodUpdated,
     Overload,
+    SpeakerPart,
     SpeechStarted,
     SpeechStopped,
     TranscriptionDelta,
@@ -185,6 +187,7 @@ def test_endpointing_is_a_pause_or_a_yes_or_no(
         ({"utterance_end_ms": "-1"}, "utterance_end_ms must be a whole number"),
         ({"interim_results": "1"}, "interim_results must be true or false, not '1'"),
         ({"vad_events": ""}, "vad_events must be true or false"),
+        ({"diarize": "yes"}, "diarize must be true or false, not 'yes'"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line(query: dict[str, str], line: str) -> None:
@@ -283,6 +286,56 @@ def test_final_has_words_emotion_and_sentiment_in_seconds() -> None:
         "channel": {"alternatives": [alternative]},
         "emotion": json.loads(msgspec.json.encode(body)),
     }
+
+
+def guessed(text: str, speaker: str | None, item: str) -> tuple[Event, EmotionCompleted]:
+    """Make the finals of an utterance, its words half a second each, by whom it is taken for."""
+    body = msgspec.structs.replace(emotion(), speaker=speaker, speaker_provisional=True)
+    words = tuple(
+        WordTiming(word=word, start_ms=1000 + 500 * n, end_ms=1500 + 500 * n)
+        for n, word in enumerate(text.split())
+    )
+    final = msgspec.structs.replace(said(text, body), words=words, item_id=item)
+    return final, msgspec.structs.replace(felt(body), item_id=item)
+
+
+def spoken(result: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Return the words of a result and the numbers of their speakers."""
+    (best,) = result["channel"]["alternatives"]
+    return [(word["word"], word.get("speaker")) for word in best["words"]]
+
+
+def test_words_have_the_number_of_who_speaks_them_where_asked() -> None:
+    """From 0 in the order in which they come; of whom nobody can tell none. Numbers stay."""
+    parts = (
+        SpeakerPart(start_ms=1000, end_ms=2000, speaker="speaker 2"),
+        SpeakerPart(start_ms=2000, end_ms=3000, speaker="speaker 5"),
+    )
+    words, final = guessed("you never listen", "speaker 2", "b")
+    several = [words, msgspec.structs.replace(final, parts=parts)]
+    talk = (*guessed("well", "speaker 2", "a"), *several, *guessed("oh", None, "c"))
+    results = told(dialect(diarize="true"), *talk)
+    assert [spoken(result) for result in results] == [
+        [("well", 0)],
+        [("you", 0), ("never", 0), ("listen", 1)],
+        [("oh", None)],
+    ]
+    assert [part["speaker"] for part in results[1]["parts"]] == ["speaker 2", "speaker 5"]
+    (plain,) = told(dialect(), *guessed("well", "speaker 2", "a"))
+    assert spoken(plain) == [("well", None)]
+
+
+def test_voices_are_told_apart_where_asked() -> None:
+    """Who says nothing has it as the server does; a number of people that it knows stands."""
+    shared = msgspec.structs.replace(BASE, speakers=3)
+    for base, query, speakers in (
+        (BASE, {}, "off"),
+        (BASE, {"diarize": ["true"]}, "auto"),
+        (shared, {}, 3),
+        (shared, {"diarize": ["true"]}, 3),
+        (shared, {"diarize": ["false"]}, "off"),
+    ):
+        assert parse_listen(query, base).settings.speakers == speakers
 
 
 @pytest.mark.parametrize(

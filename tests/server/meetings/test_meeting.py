@@ -26,6 +26,7 @@ from streamser.events import (
     ModelNames,
     MoodShifted,
     MoodUpdated,
+    PartEmotion,
     SessionClosed,
     SessionCreated,
     SessionInfo,
@@ -871,6 +872,49 @@ def test_speaking_time_of_an_utterance_of_several_is_shared_out() -> None:
     assert [s.mood is None for s in state.speakers] == [True, True, False]
 
 
+def read(category: str) -> PartEmotion:
+    """Return what was read of a part."""
+    whole = judged(0, 1_000, category=category)
+    names = PartEmotion.__struct_fields__
+    return PartEmotion(**{name: getattr(whole, name) for name in names})
+
+
+def test_each_who_speaks_in_an_utterance_has_their_own_reading_in_their_mood() -> None:
+    """The meeting's has that of the whole; what turns out to be another's goes over to them."""
+    room = Voice("s1")
+    spans = ((0, 3_000, "speaker 1", "happy"), (3_000, 5_000, "speaker 2", "angry"))
+    parts = tuple(
+        SpeakerPart(start_ms=start, end_ms=end, speaker=who, emotion=read(category))
+        for start, end, who, category in spans
+    )
+    final = room.says("a", 0, 5_000, speaker="speaker 1", speaker_provisional=True, category="sad")
+    told = [
+        (
+            msgspec.structs.replace(event, parts=parts)
+            if isinstance(event, EmotionCompleted)
+            else event,
+            at_ms,
+        )
+        for event, at_ms in final
+    ]
+    state = after([room.joins()], told)
+    assert called(state) == {"speaker 1": "happy", "speaker 2": "angry"}
+    assert state.mood is not None
+    assert state.mood.category == "sad"
+    now = tuple(
+        SpeakerPart(start_ms=part.start_ms, end_ms=part.end_ms, speaker=who)
+        for part, who in zip(parts, ("speaker 3", "speaker 1"), strict=True)
+    )
+    change = SpeakerChange(item_id="a", speaker="speaker 3", parts=now)
+    state = after([room.joins()], told, [(room.made(SpeakersChanged, changes=(change,)), 6_000)])
+    assert called(state) == {"speaker 3": "happy", "speaker 1": "angry"}
+
+
+def called(state: MeetingState) -> dict[str, str]:
+    """Return what the mood of each speaker is called."""
+    return {each.speaker: each.mood.category for each in state.speakers if each.mood is not None}
+
+
 def test_what_is_long_gone_or_never_was_is_passed_over() -> None:
     """It is told of the meeting as it is."""
     room = Voice("s1")
@@ -893,6 +937,30 @@ def worded(voice: Voice, item: str, end_ms: int) -> Timed:
         emotion=judged(0, end_ms),
         lag_ms=850.0,
     ), end_ms + 850
+
+
+def test_who_comes_late_learns_how_each_of_several_sounds() -> None:
+    """With the names that are known by then, and what was read once."""
+    voice, log = Voice("s1"), FinishedLog()
+    parts = tuple(
+        SpeakerPart(start_ms=start, end_ms=end, speaker=who, emotion=read(category))
+        for start, end, who, category in (
+            (0, 2_000, "speaker 1", "angry"),
+            (2_000, 3_000, "speaker 2", "sad"),
+        )
+    )
+    now = tuple(msgspec.structs.replace(part, emotion=None) for part in parts)
+    change = SpeakerChange(item_id="a", speaker="speaker 1", parts=now)
+    for event in (
+        worded(voice, "a", 3_000)[0],
+        msgspec.structs.replace(voice.is_read("a", (0, 3_000))[0], parts=parts),
+        voice.made(SpeakersChanged, changes=(change,), renamed={"speaker 2": "Ann"}),
+        voice.made(SpeakersChanged, renamed={"speaker 2": "Ben"}),
+    ):
+        log.take(event, None, None, 3_500)
+    (final,) = log.finals
+    assert [part.speaker for part in final.parts] == ["speaker 1", "Ben"]
+    assert [part.emotion and part.emotion.category for part in final.parts] == ["angry", "sad"]
 
 
 def test_words_and_emotion_of_an_utterance_are_one_record() -> None:

@@ -14,9 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 from streamser.errors import ModelError
 from streamser.graphs import open_graph, open_part
 from streamser.speech import overlap
-from streamser.speech.campplus import GRAPH
+from streamser.speech.campplus import GRAPH, TimeMeans, whole_means, window_means
 from tools.speakers.__main__ import main
-from tools.speakers.export import Format, read_segmentation, read_voice, rounded
+from tools.speakers.export import (
+    Format,
+    export_whole_voice,
+    read_segmentation,
+    read_voice,
+    rounded,
+)
 from tools.speakers.network import CampPlusNetwork
 from tools.speakers.segmentation import SegmentationNetwork
 
@@ -38,25 +44,72 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_graph_answers_as_the_network_does(weights: Path, tmp_path: Path) -> None:
-    """At the edges of its segments of 100 frames, too; the folder tells what it holds."""
-    assert main(["export", "voice", str(weights), "--out", str(tmp_path), "--format", "float"]) == 0
-    graph, network = open_part(tmp_path, GRAPH, inputs=("frames",)), read_voice(weights)
+def random_segmentation(path: Path) -> None:
+    """Write random weights of the other network in the published form."""
+    torch.manual_seed(0)
+    network = SegmentationNetwork()
+    network.load_state_dict(_filters(network.state_dict()))
+    torch.save({"state_dict": network.state_dict()}, path)
+
+
+@pytest.fixture(scope="module")
+def graph(weights: Path) -> Any:
+    """Export it, once; the folder tells what it holds."""
+    asked = ["export", "voice", str(weights), "--out", str(weights.parent), "--format", "float"]
+    assert main(asked) == 0
+    return open_part(weights.parent, GRAPH, inputs=("frames", *TimeMeans._fields))
+
+
+def test_the_graph_answers_as_the_network_does(weights: Path, graph: Any) -> None:
+    """At the edges of its segments of 100 places, too."""
+    network = read_voice(weights)
     for length in (3, 10, 198, 199, 201, 400, 1_234):
         frames = RNG.normal(size=(1, length, 80)).astype(np.float32)
-        (found,) = graph.run(["voice"], {"frames": frames})
-        with torch.inference_mode():
-            wanted = network(torch.from_numpy(frames)).numpy()
+        means = whole_means((length + 1) // 2)
+        (found,) = graph.run(["voices"], {"frames": frames, **means._asdict()})
+        wanted = said(network, frames, means)
         np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_the_graph_for_others_describes_a_sound_by_its_frames_alone(
+    weights: Path, tmp_path: Path
+) -> None:
+    """As ours does with the means of the whole, in segments of 100 places."""
+    network = read_voice(weights)
+    export_whole_voice(network, tmp_path / "whole.onnx", "float")
+    others = open_graph(tmp_path / "whole.onnx", inputs=("frames",))
+    for length in (10, 199, 400, 1_234):
+        frames = RNG.normal(size=(1, length, 80)).astype(np.float32)
+        (found,) = others.run(["voice"], {"frames": frames})
+        wanted = said(network, frames, whole_means((length + 1) // 2))
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_windows_are_described_in_one_pass(weights: Path, graph: Any) -> None:
+    """And what is said of one does not depend on what others are asked for."""
+    frames = RNG.normal(size=(1, 300, 80)).astype(np.float32)
+    means = window_means(48_240, [(0, 24_000), (12_000, 36_000), (24_240, 48_240)])
+    (found,) = graph.run(["voices"], {"frames": frames, **means._asdict()})
+    wanted = said(read_voice(weights), frames, means)
+    assert found.shape == (3, 192)
+    np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+    (alone,) = graph.run(
+        ["voices"], {"frames": frames, **means._replace(pooled=means.pooled[:, 1:2])._asdict()}
+    )
+    np.testing.assert_allclose(alone[0], found[1], atol=1e-4 * np.abs(found).max())
+
+
+def said(network: CampPlusNetwork, frames: np.ndarray, means: TimeMeans) -> np.ndarray:
+    """Ask the network itself."""
+    with torch.inference_mode():
+        given = (torch.from_numpy(np.ascontiguousarray(each)) for each in (frames, *means))
+        return np.asarray(network(*given))
 
 
 def test_the_segmentation_answers_as_the_network_does(tmp_path: Path) -> None:
     """Its filters become constants; sound may have any length from two frames on."""
-    torch.manual_seed(0)
-    network = SegmentationNetwork()
-    network.load_state_dict(_filters(network.state_dict()))
     path = tmp_path / "segmentation.pt"
-    torch.save({"state_dict": network.state_dict()}, path)
+    random_segmentation(path)
     asked = ["export", "segmentation", str(path), "--out", str(tmp_path), "--format", "float"]
     assert main(asked) == 0
     graph = open_part(tmp_path, overlap.GRAPH, inputs=("samples",))
@@ -80,10 +133,8 @@ def test_a_segment_is_masked_by_its_own_mean(weights: Path) -> None:
         context = narrow.mean(dim=2) + narrow[:, :, first:last].mean(dim=2)
         mask = masked.linear2(torch.relu(masked.linear1(context[:, :, None]))).sigmoid()
         wanted = (masked.linear_local(narrow) * mask)[:, :, first:last]
-        segments = torch.zeros(1, 250, 3)
-        for number in range(3):
-            segments[:, 100 * number : 100 * (number + 1), number] = 1
-        found = layer(frames, segments)[:, :, first:last]
+        contexts, held, _ = map(torch.from_numpy, whole_means(250))
+        found = layer(frames, contexts, held)[:, :, first:last]
         np.testing.assert_allclose(found.detach(), wanted.detach(), atol=1e-5)
 
 

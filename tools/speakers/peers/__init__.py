@@ -1,0 +1,1 @@
+"""Programs of others that tell speakers apart, on the same made meetings and networks."""
