@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
     from websockets.asyncio.server import ServerConnection
 
-__all__ = ["Ended", "carry"]
+__all__ = ["CARRIED", "Ended", "carry"]
 
-_CARRIED: Final = "X-Streamser-Carried"
+CARRIED: Final = "X-Streamser-Carried"
 """A request with this header is carried no further, so that nothing goes in circles."""
 _OPEN_S: Final = 5.0
 _MESSAGE_BYTES: Final = 2**26
@@ -36,7 +36,7 @@ async def carry(socket: ServerConnection, address: str, node: str) -> Ended:
     """
     request = socket.request
     assert request is not None, "it has been let in"
-    if _CARRIED in request.headers:
+    if CARRIED in request.headers:
         return 1013, "this meeting moves to another server: retry in 1 s"
     offered = [
         Subprotocol(name.strip())
@@ -49,7 +49,7 @@ async def carry(socket: ServerConnection, address: str, node: str) -> Ended:
         async with connect(
             address.rstrip("/") + request.path,
             subprotocols=offered or None,
-            additional_headers={**headers, _CARRIED: node},
+            additional_headers={**headers, CARRIED: node},
             user_agent_header=None,
             compression=None,
             open_timeout=_OPEN_S,
