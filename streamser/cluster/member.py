@@ -31,6 +31,8 @@ _RETRY_S: Final = 0.25
 """After so long a Redis that is away is asked again."""
 _PATIENCE_S: Final = 1.5
 """How long a newcomer waits for what Redis has to say."""
+_SURE_S: Final = 1.0
+"""For so long Redis is asked all the same, when it has not answered once."""
 _LISTED_S: Final = 60.0
 """Others' meetings are asked for as long as somebody has asked for them so lately."""
 
@@ -89,7 +91,7 @@ class ClusterMember:
         self._held: deque[tuple[int, asyncio.Event]] = deque()
         self._own: set[str] = set()
         self._leaving: dict[str, asyncio.Task[None]] = {}
-        self._held_at = time.monotonic()
+        self._held_at = self._lost_at = time.monotonic()
         self._there = asyncio.Event()
         self._filled = asyncio.Event()
         self._followed: Counter[str] = Counter()
@@ -167,7 +169,7 @@ class ClusterMember:
         home = await self._ask(self._store.claim, meeting)
         if home is not None:
             return home
-        if self.away is None and meeting not in self._own:
+        if meeting not in self._own:
             past = await self._ask(self._store.past, meeting, self._newest.get(meeting, 0))
             if past is not None and meeting not in self._own:
                 self._node.on_past(meeting, past)
@@ -358,8 +360,21 @@ class ClusterMember:
     async def _ask(
         self, ask: Callable[P, Awaitable[T]], *args: P.args, **given: P.kwargs
     ) -> T | None:
-        """Ask Redis, unless it is known to be away: nobody waits for that."""
-        return None if self.away is not None else await self._try(ask(*args, **given))
+        """Ask Redis, twice if need be: it may have been this server that was late.
+
+        Nobody waits for one that has been away for a while.
+        """
+        for _ in range(2):
+            if self.away is not None and time.monotonic() - self._lost_at > _SURE_S:
+                return None
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    return await ask(*args, **given)
+            except StoreAway as error:
+                self._lose(error)
+            except TimeoutError:
+                self._lose(StoreAway("it does not answer"))
+        return None
 
     async def _try(self, asked: Awaitable[T]) -> T | None:
         try:
@@ -374,6 +389,7 @@ class ClusterMember:
     def _lose(self, error: StoreAway) -> None:
         if self.away is None:
             logger.error("cluster: Redis is away: %s", error)
+            self._lost_at = time.monotonic()
         self.away = str(error)
         self._there.clear()
         self._outbox.drop_passing()
