@@ -88,6 +88,22 @@ def test_who_comes_back_at_another_server_goes_on_where_it_was() -> None:
     ]
 
 
+def test_who_comes_back_before_the_past_is_learnt_is_told_nothing_twice() -> None:
+    """Redis was away, or slow: what they have missed comes late, and only that."""
+    home, other = hub(), hub(100.0)
+    wire = Wire(home)
+    here = Ear(home, Interest(meeting="m"))
+    ann = Talk(home, "a", meeting="m", speaker="Ann")
+    ann.utter(10.0, "i1")
+    known = here.heard[-1]["cursor"]
+    ann.utter(20.0, "i2")
+    back = Ear(other, Interest(meeting="m"), after=known)
+    other.learn_past("m", wire.kept(), 120.0)
+    assert [e["item_id"] for e in back.heard if e["type"] == "streamser.emotion.completed"] == [
+        "i2"
+    ]
+
+
 def test_what_is_too_old_is_told_to_be_lost() -> None:
     """Redis has let the beginning go."""
     home, other = hub(), hub()

@@ -61,6 +61,8 @@ class Subscription:
         self.interest = interest
         self.deliver = deliver
         self.fail = fail
+        self.after = 0
+        """What another server has told up to this cursor is known: it may be learnt here late."""
 
 
 class Hub:
@@ -262,6 +264,7 @@ class Hub:
         and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
+        subscription.after = 0 if after is None or interest.session is not None else after
         missed = [] if after is None else self._since(interest, after)
         snapshot = events.Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
@@ -379,7 +382,8 @@ class Hub:
     def _pass_on(self, kept: KeptEvent, event: events.Event | events.ListenerEvent) -> None:
         self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
-            if kept.is_for(subscription.interest):
+            known = kept.elsewhere and kept.cursor <= subscription.after
+            if not known and kept.is_for(subscription.interest):
                 self._deliver(subscription, kept.encoded)
 
     def _deliver(self, subscription: Subscription, encoded: EncodedEvent) -> None:
