@@ -11,7 +11,7 @@ RUN python3 -m venv /opt/streamser
 WORKDIR /src
 # What it needs, before what changes from day to day.
 COPY pyproject.toml ./
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['words'], sep='\n')" > requirements.txt \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['words'], *p['optional-dependencies']['cluster'], sep='\n')" > requirements.txt \
  && /opt/streamser/bin/pip install --no-cache-dir -r requirements.txt
 COPY README.md LICENSE ./
 COPY configs configs

@@ -7,6 +7,7 @@ DEV := $(VENV)/.dev-installed
 # The programs of others, each in an environment of its own.
 PEERS := .venv-peers
 BROWSER := .venv-browser
+LINTERS := .venv-linters
 # Atheris, beside the environment of the development.
 FUZZ := .venv-fuzz
 
@@ -27,9 +28,10 @@ test-slow: $(DEV)
 test-peers: $(DEV) $(foreach peer,openai livekit livekit2 deepgram oruk pipecat,$(PEERS)/$(peer)/.installed)
 	$(BIN)/python -m pytest -m peers tests/peers
 
-# Needs redis-server and haproxy; under 3 minutes.
-test-cluster: $(DEV)
-	$(BIN)/python -m pytest -m cluster tests/cluster tests/tools/cluster
+# Needs redis-server and haproxy, and for deploy/ promtool and kubectl; under 3 minutes.
+test-cluster: $(DEV) $(LINTERS)/.installed
+	PATH="$(CURDIR)/$(LINTERS)/bin:$$PATH" $(BIN)/python -m pytest -m cluster \
+	  tests/cluster tests/tools/cluster tests/deploy
 
 # Needs node, npm and Chromium.
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
@@ -94,7 +96,7 @@ compact: $(DEV)
 	  --data $(DATA) --parts $(OUT)/words --out $(OUT)/model --seed 1
 
 clean:
-	rm -rf $(VENV) $(PEERS) $(BROWSER) $(FUZZ)
+	rm -rf $(VENV) $(PEERS) $(BROWSER) $(LINTERS) $(FUZZ)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -142,6 +144,11 @@ $(PEERS)/diart/.installed: tools/speakers/peers/requirements-diart.txt
 $(PEERS)/%/.installed: tests/peers/requirements-%.txt
 	$(PYTHON) -m venv $(PEERS)/$*
 	$(PEERS)/$*/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(LINTERS)/.installed:
+	$(PYTHON) -m venv $(LINTERS)
+	$(LINTERS)/bin/python -m pip install --quiet kubernetes-validate yamllint
 	@touch $@
 
 $(BROWSER)/node_modules/playwright-core:

@@ -45,9 +45,9 @@ const DISTRUSTED = {
 };
 
 /** Write what there is to say of an utterance in place of words. */
-export function wordless({ error, distrusted }) {
+export function wordless({ error, distrusted, transcript }) {
   if (error) return `Not analysed: ${error.message}`;
-  if (!distrusted) return "no words understood";
+  if (!distrusted) return transcript === null ? "not transcribed" : "no words understood";
   const known = Object.hasOwn(DISTRUSTED, distrusted);
   return `words withheld: ${known ? DISTRUSTED[distrusted] : distrusted.replaceAll("_", " ")}`;
 }

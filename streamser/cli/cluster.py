@@ -41,12 +41,16 @@ def haproxy(
     certificate: Annotated[
         Path | None, typer.Option("--tls", metavar="F", help="Certificate and key, one PEM file.")
     ] = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Look hosts up anew: of containers, of pods.")
+    ] = False,
 ) -> None:
     """Print the configuration of an HAProxy that brings every meeting to one server."""
     from streamser.cluster.haproxy import haproxy_config, read_backend
 
     tls = None if certificate is None else str(certificate)
-    typer.echo(haproxy_config(list(map(read_backend, node)), bind, certificate=tls), nl=False)
+    backends = list(map(read_backend, node))
+    typer.echo(haproxy_config(backends, bind, certificate=tls, resolve=resolve), nl=False)
 
 
 @cluster_app.command("nodes")

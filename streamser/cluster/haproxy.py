@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import msgspec
@@ -10,6 +11,24 @@ from streamser.cluster.tunnel import CARRIED
 from streamser.errors import ConfigError
 
 __all__ = ["Backend", "haproxy_config", "read_backend"]
+
+
+_RESOLVERS = """
+resolvers names
+    parse-resolv-conf
+    accepted_payload_size 8192
+    resolve_retries 3
+    timeout resolve 1s
+    timeout retry 1s
+    hold valid 1s
+    # A name server that is away for a while takes nobody with it.
+    hold timeout 60s
+    hold refused 60s
+    hold other 60s
+    # But a server that is gone is gone.
+    hold nx 5s
+    hold obsolete 5s
+"""
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -32,22 +51,33 @@ def read_backend(given: str) -> Backend:
 
 
 def haproxy_config(
-    backends: Sequence[Backend], bind: str = ":8080", *, certificate: str | None = None
+    backends: Sequence[Backend],
+    bind: str = ":8080",
+    *,
+    certificate: str | None = None,
+    resolve: bool = False,
 ) -> str:
     """Return a configuration for HAProxy 2.6 or newer.
 
     A connection is placed by its meeting: the query's ``meeting``, else the header
     ``X-Streamser-Meeting``; without one by its stream's secret, else anywhere. Hashing is
-    consistent: a server more or less moves the meetings of one share. ``certificate`` is a PEM
-    file for TLS. Raises ``ConfigError`` where two servers have one name, or there is none.
+    consistent: a server more or less moves the meetings of one share. It goes by the servers'
+    names: neither their order nor their addresses matter, and all HAProxies agree.
+    ``certificate`` is a PEM file for TLS. With ``resolve`` hosts are looked up anew all the time:
+    one whose name nobody knows is not there yet. Raises ``ConfigError`` where two servers have one
+    name, or there is none.
     """
     names = [backend.name for backend in backends]
     if not names:
         raise ConfigError("give the servers: --node a=HOST:PORT --node b=HOST:PORT.")
-    if len(set(names)) < len(names):
-        raise ConfigError("each --node needs a name of its own.")
+    if len({_number_of(name) for name in names}) < len(names):
+        raise ConfigError("each --node needs a name of its own: call one of them otherwise.")
     tls = f" ssl crt {certificate}" if certificate else ""
-    servers = "\n".join(f"    server {backend.name} {backend.place} check" for backend in backends)
+    servers = "\n".join(
+        f"    server {backend.name} {backend.place} id {_number_of(backend.name)} check"
+        for backend in backends
+    )
+    found = " resolvers names init-addr none resolve-prefer ipv4" if resolve else ""
     return f"""\
 # Written by `streamser cluster haproxy`.
 defaults
@@ -60,7 +90,7 @@ defaults
     timeout http-request 10s
     option redispatch
     retries 2
-
+{_RESOLVERS if resolve else ""}
 frontend streamser
     bind {bind}{tls}
     # Servers alone may say so, to each other.
@@ -74,11 +104,17 @@ frontend streamser
 backend servers
     http-response set-header X-Streamser-Server %s
     balance hash var(txn.place)
+    # By the servers' ids, which are made of their names.
     hash-type consistent sdbm avalanche
     # One that is full or about to leave gets nobody new; who is there stays.
     option httpchk
     http-check send meth GET uri /readyz
     http-check expect status 200
-    default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 2
+    default-server inter 1s fastinter 250ms downinter 500ms fall 2 rise 2 weight 16{found}
 {servers}
 """
+
+
+def _number_of(name: str) -> int:
+    """Return a server's id: 1 to 2^20 - 1, of which HAProxy's hash uses every bit."""
+    return zlib.crc32(name.encode()) % (2**20 - 1) + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import deque
 from collections.abc import AsyncIterable, Sequence
 from contextlib import suppress
@@ -105,6 +106,7 @@ class STT(stt.STT):
     ``url``, ``token``, ``speaker``, ``meeting``, ``language``, ``speakers``, ``ca`` and ``proxy``
     are those of ``streamser.connect``. A broken connection is made again, for ``give_up_s`` at
     most, and no final is lost; a stream that cannot go on raises one of LiveKit's ``APIError``s.
+    What becomes of the connection is a warning of this module's logger.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class STT(stt.STT):
             "ca": ca,
             "proxy": proxy,
             "give_up_s": give_up_s,
+            "tell": logging.getLogger(__name__).warning,
         }
 
     @property

@@ -18,6 +18,7 @@ import msgspec
 from streamser import events
 from streamser.audio.file import FileSource
 from streamser.client.listener import Stamped, subscribe
+from streamser.client.wire import page_url
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import save
 from streamser.export.gather import Gatherer
@@ -68,17 +69,29 @@ class AllowedFolders:
                 " with --allow DIR for another folder.",
                 code="forbidden",
             )
-        if not found.is_file():
+        try:
+            is_file = found.is_file()
+        except OSError:
+            # A name that is too long, or a folder whose inside may not be seen.
+            is_file = False
+        if not is_file:
             raise StreamserError(f"{path[:200]!r}: there is no such file.", code="file_not_found")
         return found
 
 
 class MeetingServer(msgspec.Struct, frozen=True):
-    """Say which server is asked about meetings; ``ca`` is a certificate to believe."""
+    """Say which server is asked about meetings; ``ca`` is a certificate to believe.
+
+    Raises ``ServerError`` for an address that is none.
+    """
 
     url: str
     token: str | None = None
     ca: str | None = None
+
+    def __post_init__(self) -> None:
+        # A host starts us with an address out of a file, long before a model asks.
+        page_url(self.url)
 
     async def snapshot(self, meeting: str | None = None) -> events.Snapshot:
         """Return how a meeting, or everything, is now; raises ``ServerError``."""

@@ -33,7 +33,7 @@ from streamser.server.clients import (
     close_socket,
     turn_away,
 )
-from streamser.server.cluster import Arrival, ClusterNode
+from streamser.server.cluster import Arrival, ClusterCollector, ClusterNode
 from streamser.server.dialects.commands import Interest, LanguageSupport
 from streamser.server.exposure import read_origins, refuse_to_expose, tls_context
 from streamser.server.handshake import (
@@ -122,6 +122,7 @@ class EmotionServer:
             hub.join_cluster(time.time() - time.monotonic())
             self._cluster = ClusterNode(settings, hub, self._admission, self._on_leave_asked)
             self._kept.append(shared_by_redis(settings.cluster.keep_s))
+            self.metrics.registry.register(ClusterCollector(self._cluster.figures))
         follow_server(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
@@ -460,6 +461,7 @@ def follow_server(
     """Let metrics tell who is there, and what is kept."""
     metrics.follow(
         streams=lambda: admission.streams,
+        places=lambda: admission.places,
         listeners=lambda: admission.listeners,
         meetings=lambda: hub.meetings,
         kept=lambda: hub.kept,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from streamser import events
 from streamser.cluster.member import ClusterMember
@@ -31,7 +33,14 @@ from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.telemetry import log_fault
 from streamser.settings import Settings
 
-__all__ = ["Arrival", "ClusterNode", "Repeats", "SharedStream"]
+__all__ = [
+    "Arrival",
+    "ClusterCollector",
+    "ClusterFigures",
+    "ClusterNode",
+    "Repeats",
+    "SharedStream",
+]
 
 _SLACK_MS = 150
 """An utterance is cut anew within so much of where it was cut before."""
@@ -88,6 +97,43 @@ class Repeats:
         return False
 
 
+class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how a server does as one of several.
+
+    ``waiting`` events wait for Redis, ``left_out`` were too many. ``taken_over`` meetings go on
+    here whose server was gone, ``carried`` streams were carried on to that of their meeting.
+    """
+
+    redis_away: bool
+    waiting: int
+    left_out: int
+    taken_over: int
+    carried: int
+
+
+class ClusterCollector(Collector):
+    """Ask how it does as one of several only when somebody asks us."""
+
+    def __init__(self, ask: Callable[[], ClusterFigures]) -> None:
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures as they are now."""
+        now = self._ask()
+        yield GaugeMetricFamily(
+            "streamser_cluster_redis_away", "1 while Redis cannot be reached.", now.redis_away
+        )
+        yield GaugeMetricFamily(
+            "streamser_cluster_waiting_events", "Events that wait for Redis.", now.waiting
+        )
+        for name, about, value in (
+            ("left_out_events", "Events that Redis never got: too many waited.", now.left_out),
+            ("taken_over_meetings", "Meetings gone on with; their server died.", now.taken_over),
+            ("carried_connections", "Streams carried on to their meeting's server.", now.carried),
+        ):
+            yield CounterMetricFamily(f"streamser_cluster_{name}", about, value)
+
+
 class ClusterNode:
     """Let a server take part in a cluster; ``on_drain`` is called where it is asked to leave.
 
@@ -107,7 +153,6 @@ class ClusterNode:
                 "cluster.address: say how other servers reach this one, such as ws://10.0.0.5:8377."
             )
         self._address = own.address
-        self._most_streams = settings.server.max_sessions
         self._hub = hub
         self._admission = admission
         self._on_drain = on_drain
@@ -115,9 +160,21 @@ class ClusterNode:
         """Called with a meeting that was here, and that another server has now."""
         self._streams: dict[str, SharedStream] = {}
         self._attending: Counter[str] = Counter()
+        self._taken_over = 0
+        self._carried = 0
         name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
         self.member = ClusterMember(own, name, self)
         hub.on_told = self.on_hub_told
+
+    def figures(self) -> ClusterFigures:
+        """Return how this server does as one of several."""
+        return ClusterFigures(
+            redis_away=self.member.away is not None,
+            waiting=self.member.waiting,
+            left_out=self.member.left_out,
+            taken_over=self._taken_over,
+            carried=self._carried,
+        )
 
     # Streams
 
@@ -129,9 +186,10 @@ class ClusterNode:
             known = self.member.has(meeting)
             home = await self.member.place(meeting)
             if home is not None:
+                self._carried += 1
                 return Arrival(home)
-            if not known:
-                self._hub.take_over(meeting, time.monotonic())
+            if not known and self._hub.take_over(meeting, time.monotonic()):
+                self._taken_over += 1
         if grant.secret is not None:
             state = await self.member.stream_state(name_of_stream(grant.secret))
         return Arrival(None, state)
@@ -245,7 +303,7 @@ class ClusterNode:
             name=self.member.name,
             address=self._address,
             streams=self._admission.streams,
-            most_streams=self._most_streams,
+            most_streams=self._admission.places,
             listeners=self._admission.listeners,
             draining=self._admission.leaving,
             meetings=tuple((each.meeting, each.streams, each.at_ms) for each in live),

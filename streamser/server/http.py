@@ -35,6 +35,7 @@ from streamser.server.clients import (
 from streamser.server.dialects.openai_realtime import protocol_json
 from streamser.server.dialects.oruk import ORUK
 from streamser.server.handshake import (
+    REST,
     SOCKETS,
     ConnectRequest,
     Decision,
@@ -306,8 +307,8 @@ def unreadable(method: str) -> Response:
     """Answer a request that is not a plain one to read something."""
     if method in ("GET", "HEAD"):
         return refuse(Refusal(400, 1002, "invalid_request", "send plain HTTP/1.1, and no body"))
-    why = "there is only reading here (GET); sound is sent by websocket"
-    return refuse(Refusal(405, 1002, "method_not_allowed", why))
+    told = f"there is only reading here (GET): files go to POST {REST[0]}, live sound by websocket"
+    return refuse(Refusal(405, 1002, "method_not_allowed", told))
 
 
 class Routes:

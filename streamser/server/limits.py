@@ -110,6 +110,11 @@ class Admission:
         return self._streams.total()
 
     @property
+    def places(self) -> int:
+        """Return how many streams there may be."""
+        return self._settings.max_sessions
+
+    @property
     def listeners(self) -> int:
         """Return how many listeners there are."""
         return self._listeners.total()
@@ -142,7 +147,7 @@ class Admission:
     @property
     def full(self) -> bool:
         """Return whether no stream more can be taken in."""
-        return self.streams >= self._settings.max_sessions
+        return self.streams >= self.places
 
     def refuse_visit(self, owner: str) -> Refusal | None:
         """Return why a connection of this token's owner comes too soon, if it does."""
@@ -257,14 +262,19 @@ def short_of_files(own: ServerSettings) -> str | None:
 
 
 def shared_file(path: str | None) -> str | None:
-    """Return a line for people where others on this machine may read a file of secrets."""
+    """Return a line for people where others on this machine may read a file of secrets.
+
+    One of somebody else's that its group may read was given to this program so, as
+    Kubernetes does.
+    """
     if path is None or os.name != "posix":
         return None
     try:
-        mode = Path(path).expanduser().stat().st_mode
+        found = Path(path).expanduser().stat()
     except OSError:
         return None
-    if not mode & 0o077:
+    given = found.st_uid != os.geteuid()
+    if not found.st_mode & (0o037 if given else 0o077):
         return None
     return f"server.token_file {path}: others on this machine may use it: chmod 600 {path}"
 

@@ -178,6 +178,9 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self._streams = Gauge("streamser_streams", "Streams open now.", registry=registry)
+        self._places = Gauge(
+            "streamser_places", "Streams that may be open at the same time.", registry=registry
+        )
         self._listeners = Gauge("streamser_listeners", "Listeners now.", registry=registry)
         self._meetings = Gauge("streamser_meetings", "Meetings known now.", registry=registry)
         self._kept = Gauge(
@@ -215,6 +218,9 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        # From the beginning: an alert sees how a figure grows, not that it appears.
+        for kind in ("partials", "audio_ms", "deltas", "listeners"):
+            self._drops.labels(kind)
         self._uploads = Counter(
             "streamser_uploads",
             "Files that were let in, by the HTTP status of the answer; 499: hung up before it.",
@@ -288,6 +294,7 @@ class Metrics:
     def follow(
         self,
         streams: Callable[[], int],
+        places: Callable[[], int],
         listeners: Callable[[], int],
         meetings: Callable[[], int],
         kept: Callable[[], int],
@@ -296,6 +303,7 @@ class Metrics:
     ) -> None:
         """Ask these how many there are, whenever somebody asks us."""
         self._streams.set_function(streams)
+        self._places.set_function(places)
         self._listeners.set_function(listeners)
         self._meetings.set_function(meetings)
         self._kept.set_function(kept)

@@ -265,6 +265,16 @@ def test_words_that_were_not_understood_and_failures_are_said_so() -> None:
     ]
 
 
+def test_where_no_words_are_recognised_none_are_missed() -> None:
+    """To who is there and to who comes late."""
+    told = (created(asr=None), felt())
+    assert seen(*((6000, event) for event in told))[-1]["wordless"] == ["not transcribed"]
+    hub = Hub(1000, 600.0, 30.0, 1000)
+    for event in told:
+        hub.publish(event, 6.0)
+    assert drawn([(9000, held(hub, None)[0])])[-1]["wordless"] == ["not transcribed"]
+
+
 def test_words_of_a_script_without_spaces_join_as_they_are() -> None:
     """Settled or not, nothing comes between them."""
     view = seen((0, created()), (1300, started()), (2000, partial("今日は", "いい天気")))[-1]

@@ -159,3 +159,8 @@ def test_without_the_package_one_line_says_what_to_install(
 def test_what_cannot_be_is_told_in_one_line(arguments: tuple[str, ...], said: str) -> None:
     """Before anything is served."""
     refuses(run("mcp", *arguments), 2, said)
+
+
+def test_a_server_that_has_no_address_is_told_before_a_model_asks() -> None:
+    """It stands in a file of the host's, where nobody sees what a tool answers."""
+    refuses(run("mcp", "--server", "127.0.0.1:8377"), 1, "is no address of a server")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,8 +21,8 @@ def test_every_server_is_there_with_its_health() -> None:
     """And no session ends where one is full."""
     config = haproxy_config(TWO, ":9000")
     assert "bind :9000" in config
-    assert "server a 10.0.0.1:8377 check" in config
-    assert "server b 10.0.0.2:8377 check" in config
+    assert re.search(r"server a 10\.0\.0\.1:8377 id \d+ check\n", config)
+    assert re.search(r"server b 10\.0\.0\.2:8377 id \d+ check\n", config)
     assert "uri /readyz" in config
     assert "shutdown-sessions" not in config
 
@@ -56,16 +57,32 @@ def test_the_command_prints_it() -> None:
     """As HAProxy reads it, where there is one."""
     done = run("cluster", "haproxy", "--node", "a=127.0.0.1:8377", "--bind", "127.0.0.1:8080")
     assert done.exit_code == 0
-    assert "server a 127.0.0.1:8377 check" in done.stdout
+    assert "server a 127.0.0.1:8377 id " in done.stdout
+    assert "resolvers" not in done.stdout
+    again = run("cluster", "haproxy", "--node", "a=a:8377", "--resolve")
+    assert again.stdout == haproxy_config([Backend("a", "a:8377")], resolve=True)
+
+
+def test_a_server_is_placed_by_its_name_alone() -> None:
+    """Whatever its address, and whoever else is there."""
+
+    def numbers(*backends: Backend) -> dict[str, str]:
+        return dict(re.findall(r"server (\S+) \S+ id (\d+)", haproxy_config(backends)))
+
+    both = numbers(*TWO)
+    assert len(set(both.values())) == 2
+    assert numbers(*TWO[::-1]) == both
+    assert numbers(Backend("b", "10.0.0.9:8377")) == {"b": both["b"]}
 
 
 @pytest.mark.cluster
-def test_haproxy_reads_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resolve", [False, True])
+def test_haproxy_reads_it(tmp_path: Path, *, resolve: bool) -> None:
     """Without a warning."""
     haproxy = shutil.which("haproxy")
     assert haproxy is not None, "apt install haproxy"
     file = tmp_path / "haproxy.cfg"
-    file.write_text(haproxy_config(TWO, "127.0.0.1:9000"), encoding="utf-8")
+    file.write_text(haproxy_config(TWO, "127.0.0.1:9000", resolve=resolve), encoding="utf-8")
     done = subprocess.run(
         [haproxy, "-c", "-f", str(file)], capture_output=True, text=True, check=False
     )

@@ -82,3 +82,4 @@ def test_a_server_that_goes_away_is_tried_again_and_given_up(
     assert {each["kind"] for each in (*tried, last)} == {"APIConnectionError"}
     assert all(each["recoverable"] for each in tried)
     assert not last["recoverable"]
+    assert "trying again" in report.errors

@@ -131,7 +131,7 @@ def test_a_meeting_goes_on_at_another_server_with_its_clock_and_moods() -> None:
     other.learn_past("m", wire.kept(), 30.0)
     after = Wire(other)
     there = Ear(other, Interest(meeting="m"))
-    other.take_over("m", 30.0)
+    assert other.take_over("m", 30.0)
     back = Talk(other, "b", meeting="m", speaker="Ann")
     back.utter(40.0, "i2", "angry")
     closed = next(e for e in there.heard if e["type"] == "streamser.session.closed")
@@ -142,6 +142,31 @@ def test_a_meeting_goes_on_at_another_server_with_its_clock_and_moods() -> None:
     assert [(s.speaker, s.utterances) for s in state.speakers] == [("Ann", 2)]
     cursors = [told.cursor for told in (*wire.told, *after.told)]
     assert cursors == sorted(set(cursors))
+
+
+def test_a_meeting_that_nobody_was_in_is_not_taken_over() -> None:
+    """It is new, or its last server has ended it well."""
+    home, other = hub(), hub(3.0)
+    wire = Wire(home)
+    assert not other.take_over("n", 20.0)
+    ann = Talk(home, "a", meeting="m", speaker="Ann")
+    ann.utter(10.0, "i1")
+    ann.close(20.0)
+    other.learn_past("m", wire.kept(), 30.0)
+    assert not other.take_over("m", 30.0)
+
+
+def test_a_server_of_several_tells_of_redis_and_of_its_places() -> None:
+    """As figures that an alert can ask for."""
+    flags = {
+        "cluster.redis": "redis://127.0.0.1:1/0",
+        "cluster.address": "ws://127.0.0.1:1",
+        "server.max_sessions": 9,
+    }
+    server = EmotionServer(server_settings(flags), lambda line: None)
+    told = server.metrics.render().decode()
+    assert "streamser_cluster_redis_away 1.0" in told
+    assert "streamser_places 9.0" in told
 
 
 def test_who_listens_to_everything_listens_to_one_server() -> None:

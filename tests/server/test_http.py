@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.http import _select_subprotocol
+from streamser.server.limits import shared_file
 from streamser.server.telemetry import FIELDS
 from tests.server.serving import Narrow, dial, patience, server_settings, serving
 
@@ -55,7 +56,9 @@ def test_who_wants_to_write_is_told_that_there_is_only_reading() -> None:
     for status, head, body in told:
         assert status == "405"
         assert "Allow: GET, HEAD" in head
-        assert json.loads(body)["error"]["code"] == "method_not_allowed"
+        error = json.loads(body)["error"]
+        assert error["code"] == "method_not_allowed"
+        assert "POST /v1/audio/transcriptions" in error["message"]
 
 
 def test_what_is_no_request_is_answered_as_well() -> None:
@@ -267,6 +270,19 @@ def test_a_token_file_that_others_may_read_is_told_of(tmp_path: Path) -> None:
         EmotionServer(server_settings({"server.token_file": str(tokens)}), said.append)
         assert len(said) == lines
     assert said[0].endswith(f"chmod 600 {tokens}")
+
+
+def test_a_token_file_given_to_the_servers_group_is_not_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another owner, as Kubernetes mounts a secret; one that all may read is."""
+    tokens = tmp_path / "tokens"
+    tokens.write_text("hall send,listen 0123456789abcdef\n")
+    other = tokens.stat().st_uid + 1
+    monkeypatch.setattr("os.geteuid", lambda: other)
+    for mode, told in ((0o440, False), (0o460, True), (0o444, True)):
+        tokens.chmod(mode)
+        assert (shared_file(str(tokens)) is not None) == told
 
 
 def test_a_name_that_begins_like_an_address_is_not_this_machine() -> None:

@@ -8,6 +8,7 @@ import msgspec
 
 import streamser
 from streamser.events import Event
+from streamser.server.cluster import ClusterCollector, ClusterFigures
 from streamser.server.telemetry import Metrics
 from tests.cli.samples import closed, failed, felt, sounded
 
@@ -48,3 +49,29 @@ def test_the_build_and_the_process_are_told_too() -> None:
     assert "python_info{" in told
     # Where the system tells of processes.
     assert ("process_resident_memory_bytes" in told) == Path("/proc/self/stat").exists()
+
+
+def test_a_server_tells_how_it_does_as_one_of_several() -> None:
+    """Asked anew each time; a server alone tells nothing of it."""
+    metrics = Metrics()
+    assert "streamser_cluster" not in metrics.render().decode()
+    now = ClusterFigures(redis_away=True, waiting=7, left_out=2, taken_over=1, carried=3)
+    metrics.registry.register(ClusterCollector(lambda: now))
+
+    def value(name: str) -> float | None:
+        return metrics.registry.get_sample_value(f"streamser_cluster_{name}")
+
+    assert value("redis_away") == 1
+    assert value("waiting_events") == 7
+    assert value("left_out_events_total") == 2
+    assert value("taken_over_meetings_total") == 1
+    assert value("carried_connections_total") == 3
+    now = msgspec.structs.replace(now, redis_away=False)
+    assert value("redis_away") == 0
+
+
+def test_what_may_be_given_up_is_counted_from_nothing() -> None:
+    """An alert sees figures that grow, not those that appear."""
+    told = Metrics().render().decode()
+    for kind in ("partials", "audio_ms", "deltas", "listeners"):
+        assert f'streamser_drops_total{{kind="{kind}"}} 0.0' in told

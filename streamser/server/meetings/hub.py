@@ -185,15 +185,21 @@ class Hub:
         kept = kept_event(told.cursor, told.meeting, event, encoded, told.at_ms, elsewhere=True)
         self._pass_on(kept, event)
 
-    def take_over(self, meeting: str, now: float) -> None:
-        """Go on with a meeting whose server is gone: the sessions that it had are over."""
+    def take_over(self, meeting: str, now: float) -> bool:
+        """Go on with a meeting whose server is gone: the sessions that it had are over.
+
+        Returns whether it had any.
+        """
+        had_some = False
         if (room := self._rooms.get(meeting)) is not None:
             room.elsewhere = False
             # That server's clock may have been ahead; a meeting's never goes back.
             room.began = min(room.began, now - room.reached_ms / 1000)
         for session_id, live in list(self._live.items()):
             if live.elsewhere and live.info.meeting == meeting:
+                had_some = True
                 self.publish(live.closing(session_id), now)
+        return had_some
 
     def kept_of(self, meeting: str, after: int) -> list[ToldEvent]:
         """Return what is kept of a meeting and stays, past a cursor, in order."""
