@@ -262,7 +262,10 @@ class ClusterMember:
         for meeting in await self._store.hold(own) if own else ():
             if meeting in self._own:
                 logger.error("cluster: a meeting that was here is at another server now")
+                # Listeners here are told what was told there meanwhile.
+                past = await self._store.past(meeting, self._newest.get(meeting, 0))
                 self._own.discard(meeting)
+                self._node.on_past(meeting, past)
                 self._node.on_taken(meeting)
         self._held_at = time.monotonic()
 

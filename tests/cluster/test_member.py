@@ -145,7 +145,10 @@ def test_a_meeting_that_another_server_has_taken_is_let_go_of() -> None:
         await member.place("m")
         await member.place("n")
         store.taken = {"m"}
+        store.asked.clear()
         await member._beat()
+        # Who listens here is told what was told there meanwhile.
+        assert store.asked == ["beat", "hold", "past"]
         assert server.gone == ["m"]
         assert (member.has("m"), member.has("n")) == (False, True)
 

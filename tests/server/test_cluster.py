@@ -213,7 +213,12 @@ def test_who_speaks_here_stays_though_a_meeting_is_told_of_elsewhere() -> None:
     """For as long as two servers have it."""
     home, other = hub(), hub(5.0)
     wire = Wire(other)
+    own = Wire(home)
     ann = Talk(home, "a", meeting="m")
+    ann.utter(2.0)
+    other.learn_past("m", own.kept(), 9.0)
+    # It tells that Ann has left.
+    other.take_over("m", 9.0)
     Talk(other, "b", meeting="m").utter(10.0)
     for told in wire.told:
         home.relay(told, 10.0)

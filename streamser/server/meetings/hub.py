@@ -174,6 +174,10 @@ class Hub:
         except msgspec.DecodeError:
             # Of a newer server.
             return
+        live = self._live.get(event.session_id) if isinstance(event, events.Event) else None
+        if live is not None and not live.elsewhere:
+            # Where two have a meeting, the other says of those here that they have left.
+            return
         room = room or self._room_elsewhere(told)
         # It may have been here until everybody had left.
         room.elsewhere = not room.here
