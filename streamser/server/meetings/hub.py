@@ -111,7 +111,7 @@ class Hub:
 
     def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
         """Return the meetings in which somebody is, as they began."""
-        states = (room.live(now) for room in self._rooms.values() if not room.elsewhere)
+        states = (room.live(now) for room in self._rooms.values() if room.here)
         return tuple(state for state in states if state.streams)
 
     def publish(self, event: events.Event, now: float) -> EncodedEvent:
