@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -97,17 +97,47 @@ def drain(
     """
 
     async def ask(store: ClusterStore) -> list[NodeState]:
-        living = await store.nodes()
-        meant = [node for node in living if name in (node.name, node.name.rpartition("-")[0])]
-        for node in meant:
-            await store.ask_to_leave(node.name, within)
-        return meant
+        meant = named(name, await store.nodes())
+        await store.ask_to_leave(meant.name, within)
+        return [meant]
 
-    meant = _ask(common, redis, ask)
-    if not meant:
+    (node,) = _ask(common, redis, ask)
+    tell(f"{node.name} leaves within {within:g} s; {node.streams} streams are there.")
+
+
+@cluster_app.command("forget")
+@takes_settings
+def forget(
+    common: Common,
+    meeting: Annotated[str, typer.Argument(metavar="MEETING", help="Its name.")],
+    redis: Redis = None,
+) -> None:
+    """Delete at once what Redis keeps of a meeting: words, readings, what is usual for speakers.
+
+    While it goes on it is kept anew from here on.
+    """
+
+    async def ask(store: ClusterStore) -> bool:
+        return await store.forget(meeting)
+
+    if not _ask(common, redis, ask):
+        raise StreamserError(f"nothing is kept of a meeting {meeting[:80]!r}.")
+    tell(f"Redis keeps nothing of {meeting[:80]!r} any more.")
+
+
+def named(name: str, living: Sequence[NodeState]) -> NodeState:
+    """Return the one server that is called so, with or without what tells its starts apart.
+
+    Raises ``ConfigError`` where there is none, or where there are several: one must not let all
+    leave by the name of their machine.
+    """
+    found = [node for node in living if name in (node.name, node.name.rpartition("-")[0])]
+    if not found:
         raise ConfigError(f"no server {name[:80]} lives: see `streamser cluster nodes`.")
-    for node in meant:
-        tell(f"{node.name} leaves within {within:g} s; {node.streams} streams are there.")
+    if len(found) > 1:
+        names = ", ".join(node.name for node in found)
+        raise ConfigError(f"{len(found)} servers are called {name[:80]}: say which of {names}.")
+    return found[0]
 
 
 def _ask(common: Common, redis: str | None, ask: Callable[[ClusterStore], Awaitable[T]]) -> T:

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from streamser.cluster.outbox import Outbox, Post
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
@@ -30,10 +31,13 @@ _RETRY_S: Final = 0.25
 """After so long a Redis that is away is asked again."""
 _PATIENCE_S: Final = 1.5
 """How long a newcomer waits for what Redis has to say."""
+_SURE_S: Final = 1.0
+"""For so long Redis is asked all the same, when it has not answered once."""
 _LISTED_S: Final = 60.0
 """Others' meetings are asked for as long as somebody has asked for them so lately."""
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class LocalNode(Protocol):
@@ -55,6 +59,10 @@ class LocalNode(Protocol):
         """Take in what is told of a meeting elsewhere."""
         ...
 
+    def on_taken(self, meeting: str) -> None:
+        """Let go of a meeting that another server has now."""
+        ...
+
     def on_drain(self, within_s: float) -> None:
         """End all streams within some seconds, and the server."""
         ...
@@ -66,16 +74,24 @@ class ClusterMember:
     ``away`` says why Redis is not there, as long as it is not.
     """
 
-    def __init__(self, settings: ClusterSettings, name: str, node: LocalNode) -> None:
+    def __init__(
+        self,
+        settings: ClusterSettings,
+        name: str,
+        node: LocalNode,
+        store: ClusterStore | None = None,
+    ) -> None:
         self.name = name
         self.away: str | None = "not asked yet"
         self.others: list[NodeState] = []
         self._settings = settings
-        self._store = ClusterStore(settings, name)
+        self._store = store or ClusterStore(settings, name)
         self._node = node
         self._outbox = Outbox(_WAITING)
         self._held: deque[tuple[int, asyncio.Event]] = deque()
         self._own: set[str] = set()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._held_at = self._lost_at = time.monotonic()
         self._there = asyncio.Event()
         self._filled = asyncio.Event()
         self._followed: Counter[str] = Counter()
@@ -117,6 +133,9 @@ class ClusterMember:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Nobody is left who would write: nobody must wait for it.
+        self.away = self.away or "this server has left"
+        self._let_all_go()
         await self._try(self._store.leave())
         await self._store.close()
 
@@ -142,13 +161,16 @@ class ClusterMember:
 
         While Redis is away it is taken: whoever speaks is heard.
         """
+        if (leaving := self._leaving.get(meeting)) is not None:
+            # Else it would be given back after it is taken.
+            await asyncio.wait({leaving}, timeout=_PATIENCE_S)
         if meeting in self._own:
             return None
-        home = await self._try(self._store.claim(meeting))
+        home = await self._ask(self._store.claim, meeting)
         if home is not None:
             return home
-        if self.away is None and meeting not in self._own:
-            past = await self._try(self._store.past(meeting, self._newest.get(meeting, 0)))
+        if meeting not in self._own:
+            past = await self._ask(self._store.past, meeting, self._newest.get(meeting, 0))
             if past is not None and meeting not in self._own:
                 self._node.on_past(meeting, past)
         self._own.add(meeting)
@@ -162,11 +184,12 @@ class ClusterMember:
         """Give a meeting back that everybody has left."""
         if meeting in self._own:
             self._own.discard(meeting)
-            self._go(self._let_go(meeting))
+            leaving = self._leaving[meeting] = self._go(self._let_go(meeting))
+            leaving.add_done_callback(partial(self._has_left, meeting))
 
     async def stream_state(self, stream: str) -> StreamState | None:
         """Return what another server has left of a stream; ``None`` also while Redis is away."""
-        return await self._try(self._store.stream_state(stream))
+        return await self._ask(self._store.stream_state, stream)
 
     # What is told elsewhere
 
@@ -212,6 +235,7 @@ class ClusterMember:
         was_away = self.away
         try:
             asked = await self._store.beat(self._node.state())
+            await self._hold()
             if was_away is not None:
                 await self._heal()
             if time.monotonic() - self._listed_at < _LISTED_S:
@@ -226,15 +250,28 @@ class ClusterMember:
             logger.info("cluster: Redis is there; %d events to write", len(self._outbox))
         if asked is not None and not self._drained:
             self._drained = True
-            self._node.on_drain(float(asked))
+            self._node.on_drain(asked)
+
+    async def _hold(self) -> None:
+        """Keep the meetings that are here; let go of those that are elsewhere.
+
+        That happens to a server that stood still until it counted as gone, or where two have
+        taken one meeting while Redis was away: who is there goes on at the other.
+        """
+        own = sorted(self._own)
+        for meeting in await self._store.hold(own) if own else ():
+            if meeting in self._own:
+                logger.error("cluster: a meeting that was here is at another server now")
+                # Listeners here are told what was told there meanwhile.
+                past = await self._store.past(meeting, self._newest.get(meeting, 0))
+                self._own.discard(meeting)
+                self._node.on_past(meeting, past)
+                self._node.on_taken(meeting)
+        self._held_at = time.monotonic()
 
     async def _heal(self) -> None:
         """Write again what Redis has lost, or never got, of the meetings that are here."""
         own = sorted(self._own)
-        for meeting in own:
-            home = await self._store.claim(meeting)
-            if home is not None:
-                logger.error("cluster: a meeting that is here is at %s, too", home.name)
         newest = await self._store.newest(own) if own else {}
         again = [post for meeting in own for post in self._node.kept(meeting, newest[meeting])]
         again.sort(key=lambda post: post.event.cursor)
@@ -251,11 +288,15 @@ class ClusterMember:
                 self._written.set()
                 continue
             try:
+                if time.monotonic() - self._held_at > self._settings.ttl_s:
+                    # It may have stood still: others may have what was here.
+                    await self._hold()
+                    continue
                 await self._store.write(posts)
             except StoreAway as error:
                 self._lose(error)
                 continue
-            self._outbox.written(len(posts))
+            self._outbox.written(posts)
             while self._held and self._held[0][0] <= posts[-1].event.cursor:
                 self._held.popleft()[1].set()
 
@@ -315,6 +356,29 @@ class ClusterMember:
         if meeting not in self._followed:
             await self._try(feed.unfollow(meeting))
 
+    def _has_left(self, meeting: str, leaving: asyncio.Task[None]) -> None:
+        if self._leaving.get(meeting) is leaving:
+            del self._leaving[meeting]
+
+    async def _ask(
+        self, ask: Callable[P, Awaitable[T]], *args: P.args, **given: P.kwargs
+    ) -> T | None:
+        """Ask Redis, twice if need be: it may have been this server that was late.
+
+        Nobody waits for one that has been away for a while.
+        """
+        for _ in range(2):
+            if self.away is not None and time.monotonic() - self._lost_at > _SURE_S:
+                return None
+            try:
+                async with asyncio.timeout(_PATIENCE_S):
+                    return await ask(*args, **given)
+            except StoreAway as error:
+                self._lose(error)
+            except TimeoutError:
+                self._lose(StoreAway("it does not answer"))
+        return None
+
     async def _try(self, asked: Awaitable[T]) -> T | None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
@@ -328,12 +392,16 @@ class ClusterMember:
     def _lose(self, error: StoreAway) -> None:
         if self.away is None:
             logger.error("cluster: Redis is away: %s", error)
+            self._lost_at = time.monotonic()
         self.away = str(error)
         self._there.clear()
         self._outbox.drop_passing()
+        self._let_all_go()
+        self._written.set()
+
+    def _let_all_go(self) -> None:
         while self._held:
             self._held.popleft()[1].set()
-        self._written.set()
 
     async def _supervised(self, work: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -343,7 +411,8 @@ class ClusterMember:
                 logger.exception("cluster: a task has failed, and begins again")
                 await asyncio.sleep(1.0)
 
-    def _go(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
+    def _go(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task

@@ -62,10 +62,13 @@ class Outbox:
         """Return the oldest ones; they stay until ``written``."""
         return list(islice(self._posts, most))
 
-    def written(self, count: int) -> None:
-        """Let go of the oldest ones."""
-        for _ in range(count):
-            self._passing -= not self._posts.popleft().event.stays
+    def written(self, posts: Iterable[Post]) -> None:
+        """Let go of a ``batch``, as far as it is still there; nothing else goes with it."""
+        for post in posts:
+            # Meanwhile some may have been left out, or others put before them.
+            if self._posts and self._posts[0] is post:
+                self._posts.popleft()
+                self._passing -= not post.event.stays
 
     def drop_passing(self) -> None:
         """Leave out what only matters at its time."""

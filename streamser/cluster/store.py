@@ -6,9 +6,10 @@ not do as it is told.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -24,15 +25,35 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterStore", "Feed", "StoreAway"]
 
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_NODE: Final = msgspec.json.Decoder(NodeState).decode
+_VOICE: Final = msgspec.msgpack.Decoder(SessionSnapshot).decode
+_STREAM: Final = msgspec.msgpack.Decoder(StreamState).decode
+_TOLD: Final = msgspec.msgpack.Decoder(ToldEvent).decode
 _ANSWER_S: Final = 1.0
 """Redis answers in a millisecond; one that does not in a second is as good as away."""
 _NO_LATER: Final = "equal or smaller"
+_NOT_OURS: Final = "WRONGTYPE"
 # A meeting stays with the server that has it for as long as that one lives.
 _CLAIM: Final = """
 local home = redis.call('HGET', KEYS[1], ARGV[1])
 if home and home ~= ARGV[2] and redis.call('EXISTS', ARGV[3] .. home) == 1 then return home end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return ARGV[2]
+"""
+_HOLD: Final = """
+local lost = {}
+for at = 3, #ARGV do
+  local home = redis.call('HGET', KEYS[1], ARGV[at])
+  if home and home ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. home) == 1 then
+    lost[#lost + 1] = ARGV[at]
+  elseif home ~= ARGV[1] then
+    redis.call('HSET', KEYS[1], ARGV[at], ARGV[1])
+  end
+end
+return lost
 """
 _RELEASE: Final = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
@@ -58,6 +79,7 @@ class ClusterStore:
         # What it says of its answers holds for any way to decode them.
         self._redis: Any = _client(settings.redis)
         self._claim = self._redis.register_script(_CLAIM)
+        self._hold = self._redis.register_script(_HOLD)
         self._release = self._redis.register_script(_RELEASE)
 
     async def close(self) -> None:
@@ -66,7 +88,7 @@ class ClusterStore:
 
     # Servers
 
-    async def beat(self, state: NodeState) -> str | None:
+    async def beat(self, state: NodeState) -> float | None:
         """Say that this server lives; return how long it may go on if it is to leave."""
         ttl_ms = round(self._settings.ttl_s * 1000)
         with _reaching():
@@ -75,7 +97,10 @@ class ClusterStore:
                 pipe.sadd(self._key("nodes"), self._node)
                 pipe.get(self._key("drain", self._node))
                 asked = (await pipe.execute())[2]
-        return None if asked is None else asked.decode()
+        try:
+            return None if asked is None else float(asked)
+        except ValueError:
+            return None
 
     async def leave(self) -> None:
         """Say that this server is gone."""
@@ -95,7 +120,8 @@ class ClusterStore:
             gone = [name for name, state in zip(names, states, strict=True) if state is None]
             if gone:
                 await self._redis.srem(self._key("nodes"), *gone)
-        return [msgspec.json.decode(state, type=NodeState) for state in states if state]
+        read = (_readable(_NODE, state) for state in states if state)
+        return [state for state in read if state is not None]
 
     async def ask_to_leave(self, node: str, within_s: float) -> None:
         """Let a server end its streams within some seconds, and itself."""
@@ -112,7 +138,14 @@ class ClusterStore:
             if home.decode() == own:
                 return None
             state = await self._redis.get(self._key("node", home.decode()))
-        return None if state is None else msgspec.json.decode(state, type=NodeState)
+        return None if state is None else _readable(_NODE, state)
+
+    async def hold(self, meetings: Sequence[str]) -> list[str]:
+        """Keep meetings that are here, or take them anew; return those that a server has taken."""
+        args = [self._node, self._key("node", ""), *meetings]
+        with _reaching():
+            lost = await self._hold(keys=[self._key("homes")], args=args)
+        return [meeting.decode() for meeting in lost]
 
     async def home_of(self, meeting: str) -> str | None:
         """Return the name of the server that has a meeting, or had it last."""
@@ -125,8 +158,17 @@ class ClusterStore:
         with _reaching():
             await self._release(keys=[self._key("homes")], args=[meeting, self._node])
 
+    async def forget(self, meeting: str) -> bool:
+        """Delete what is kept of a meeting; return whether there was anything."""
+        keys = [self._key(what, meeting) for what in ("events", "sessions", "voices")]
+        with _reaching():
+            return bool(await self._redis.delete(*keys))
+
     async def past(self, meeting: str, after: int = 0) -> MeetingPast:
-        """Return what is kept of a meeting, from past a cursor on, with its speakers' voices."""
+        """Return what is kept of a meeting, from past a cursor on, with its speakers' voices.
+
+        What cannot be read is left out: it is of a newer server, or of somebody else.
+        """
         key = self._key("events", meeting)
         with _reaching():
             async with self._redis.pipeline(transaction=False) as pipe:
@@ -135,15 +177,15 @@ class ClusterStore:
                 pipe.xinfo_stream(key)
                 pipe.hvals(self._key("sessions", meeting))
                 entries, voices, about, sessions = await pipe.execute(raise_on_error=False)
-        for answer in (entries, voices, sessions):
-            _check(answer)
+        told = (_read(meeting, number, fields) for number, fields in _usable(entries) or ())
+        learnt = (
+            (name.decode("utf-8", "replace"), _readable(_VOICE, voice))
+            for name, voice in (_usable(voices) or {}).items()
+        )
         return MeetingPast(
-            sessions=tuple(sessions),
-            told=tuple(_read(meeting, number, fields) for number, fields in entries),
-            voices={
-                name.decode(): msgspec.msgpack.decode(voice, type=SessionSnapshot)
-                for name, voice in voices.items()
-            },
+            sessions=tuple(_usable(sessions) or ()),
+            told=tuple(each for each in told if each is not None),
+            voices={name: voice for name, voice in learnt if voice is not None},
             lost_up_to=_lost_up_to(about),
         )
 
@@ -153,15 +195,15 @@ class ClusterStore:
             async with self._redis.pipeline(transaction=False) as pipe:
                 for meeting in meetings:
                     pipe.xrevrange(self._key("events", meeting), count=1)
-                newest = await pipe.execute()
-        cursors = (int(last[0][0].split(b"-")[0]) if last else 0 for last in newest)
+                newest = await pipe.execute(raise_on_error=False)
+        cursors = (int(last[0][0].split(b"-")[0]) if last else 0 for last in map(_usable, newest))
         return dict(zip(meetings, cursors, strict=True))
 
     async def stream_state(self, stream: str) -> StreamState | None:
         """Return what is known of a stream by its name."""
         with _reaching():
             state = await self._redis.get(self._key("stream", stream))
-        return None if state is None else msgspec.msgpack.decode(state, type=StreamState)
+        return None if state is None else _readable(_STREAM, state)
 
     async def write(self, posts: Sequence[Post]) -> None:
         """Write posts, and tell all servers that follow their meetings; once, also if repeated.
@@ -177,7 +219,7 @@ class ClusterStore:
             for post in posts:
                 added = next(answers) if post.event.stays else None
                 for _ in range(_commands(post) - post.event.stays):
-                    _check(next(answers))
+                    _usable(next(answers))
                 if isinstance(added, Exception):
                     await self._put_late(post, added)
 
@@ -219,7 +261,8 @@ class ClusterStore:
 
     async def _put_late(self, post: Post, why: Exception) -> None:
         if _NO_LATER not in str(why):
-            raise StoreAway(str(why)) from why
+            _usable(why)
+            return
         event = post.event
         key = self._key("events", event.meeting)
         number = f"{event.cursor}-0"
@@ -263,7 +306,7 @@ class Feed:
             return channel.removeprefix(f"{self._prefix}:live:")
         if message["type"] != "message":
             return None
-        return msgspec.msgpack.decode(message["data"], type=ToldEvent)
+        return _readable(_TOLD, message["data"])
 
 
 def _client(url: str) -> Redis:
@@ -299,15 +342,32 @@ def _commands(post: Post) -> int:
     return 2 * twice + (post.stream is not None) + bool(post.event.meeting)
 
 
-def _check(answer: object) -> None:
-    if isinstance(answer, Exception):
+def _usable(answer: Any) -> Any:
+    """Return an answer; ``None`` where a key holds what is not ours, which harms that key alone."""
+    if not isinstance(answer, Exception):
+        return answer
+    if not str(answer).startswith(_NOT_OURS):
         raise StoreAway(str(answer)) from answer
+    logger.error("cluster: a key of cluster.prefix is not ours: %s", answer)
+    return None
 
 
-def _read(meeting: str, number: bytes, fields: dict[bytes, bytes]) -> ToldEvent:
+def _readable(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    """Decode what a server has written; ``None`` where this one cannot."""
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, ValueError) as error:
+        logger.warning("cluster: what another server has written is passed over: %s", error)
+        return None
+
+
+def _read(meeting: str, number: bytes, fields: dict[bytes, bytes]) -> ToldEvent | None:
     cursor = int(number.split(b"-")[0])
-    at_ms = int(fields[b"m"])
-    return ToldEvent(cursor=cursor, meeting=meeting, at_ms=at_ms, line=fields[b"e"], stays=True)
+    try:
+        at_ms, line = int(fields[b"m"]), fields[b"e"]
+    except (KeyError, ValueError):
+        return None
+    return ToldEvent(cursor=cursor, meeting=meeting, at_ms=at_ms, line=line, stays=True)
 
 
 def _lost_up_to(about: Any) -> int:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
     from websockets.asyncio.server import ServerConnection
 
-__all__ = ["CARRIED", "Ended", "carry", "is_carried"]
+__all__ = ["CARRIED", "Ended", "carry"]
 
 CARRIED: Final = "X-Streamser-Carried"
-"""A request with this header is served where it has come to, so that nothing goes in circles."""
+"""A request with this header is carried no further, so that nothing goes in circles."""
 _OPEN_S: Final = 5.0
 _MESSAGE_BYTES: Final = 2**26
 """The other server has its own limit."""
@@ -27,19 +27,17 @@ Ended: TypeAlias = tuple[int, str]
 """How a connection is to be closed: code and reason."""
 
 
-def is_carried(socket: ServerConnection) -> bool:
-    """Return whether another server carries this connection here."""
-    return socket.request is not None and CARRIED in socket.request.headers
-
-
 async def carry(socket: ServerConnection, address: str, node: str) -> Ended:
     """Carry all messages between a client and the server at ``address``; return how it ended.
 
     ``node`` is the name of this server. A server that does not let the client in closes with what
-    it said, one that cannot be reached with 1013: the client is to come again.
+    it said, one that cannot be reached with 1013: the client is to come again. So is
+    one that was carried here already, as its meeting has just moved on.
     """
     request = socket.request
     assert request is not None, "it has been let in"
+    if CARRIED in request.headers:
+        return 1013, "this meeting moves to another server: retry in 1 s"
     offered = [
         Subprotocol(name.strip())
         for header in request.headers.get_all("Sec-WebSocket-Protocol")

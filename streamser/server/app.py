@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from streamser.cluster.tunnel import carry, is_carried
+from streamser.cluster.tunnel import carry
 from streamser.errors import ConfigError
 from streamser.events import Limits, ModelNames
 from streamser.hosting.hosted import LocalHost, run_beside
@@ -53,7 +53,7 @@ from streamser.server.limits import FULL, Admission, Refusal, shared_file, short
 from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.meetings.rooms import LiveMeeting
 from streamser.server.outgoing import EncodedEvent, short_of_history
-from streamser.server.recorder import Retention, retention_html
+from streamser.server.recorder import Retention, retention_html, shared_by_redis
 from streamser.server.rest.door import UploadDoor
 from streamser.server.sessions import SessionRegistry
 from streamser.server.stream import StreamResources, stream_settings
@@ -113,6 +113,7 @@ class EmotionServer:
             settings.mood.time_constant_s,
             int(time.time() * 1000),
         )
+        self._kept: list[Retention] = []
         self.leave_asked = asyncio.Event()
         """Set once the cluster has asked this server to leave, within ``leave_s``."""
         self.leave_s: float | None = None
@@ -120,6 +121,7 @@ class EmotionServer:
         if settings.cluster.redis is not None:
             hub.join_cluster(time.time() - time.monotonic())
             self._cluster = ClusterNode(settings, hub, self._admission, self._on_leave_asked)
+            self._kept.append(shared_by_redis(settings.cluster.keep_s))
             self.metrics.registry.register(ClusterCollector(self._cluster.figures))
         follow_server(self.metrics, self._admission, hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
@@ -129,12 +131,11 @@ class EmotionServer:
             own, self._hub, self._admission, self.metrics, cluster=self._cluster
         )
         self._uploads = UploadDoor(own, self._handshake, self._admission, self.metrics)
-        self._kept: list[Retention] = []
         self._routes = Routes(
             self._admission,
             self.metrics,
             self._handshake,
-            retention_html(own, ()),
+            retention_html(own, self._kept),
             self._live_meetings,
             self._is_whole,
             self._cluster_away,
@@ -379,7 +380,7 @@ class EmotionServer:
             await self._serve_here(socket, decision, Arrival())
             return
         with node.attending(decision.meeting):
-            arrival = await node.arrive(decision, carried=is_carried(socket))
+            arrival = await node.arrive(decision)
             if arrival.home is None:
                 await self._serve_here(socket, decision, arrival)
                 return

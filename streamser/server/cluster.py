@@ -156,6 +156,8 @@ class ClusterNode:
         self._hub = hub
         self._admission = admission
         self._on_drain = on_drain
+        self.on_meeting_taken: Callable[[str], None] = lambda meeting: None
+        """Called with a meeting that was here, and that another server has now."""
         self._streams: dict[str, SharedStream] = {}
         self._attending: Counter[str] = Counter()
         self._taken_over = 0
@@ -176,17 +178,17 @@ class ClusterNode:
 
     # Streams
 
-    async def arrive(self, grant: SendGrant | IngestGrant, *, carried: bool) -> Arrival:
-        """Say where a stream is to be served; what is ``carried`` here already is served here."""
+    async def arrive(self, grant: SendGrant | IngestGrant) -> Arrival:
+        """Say where a stream is to be served."""
         meeting = grant.meeting
         state = None
         if meeting is not None:
             known = self.member.has(meeting)
             home = await self.member.place(meeting)
-            if home is not None and not carried:
+            if home is not None:
                 self._carried += 1
                 return Arrival(home)
-            if home is None and not known and self._hub.take_over(meeting, time.monotonic()):
+            if not known and self._hub.take_over(meeting, time.monotonic()):
                 self._taken_over += 1
         if grant.secret is not None:
             state = await self.member.stream_state(name_of_stream(grant.secret))
@@ -318,6 +320,10 @@ class ClusterNode:
     def on_told(self, told: ToldEvent) -> None:
         """Take in what is told of a meeting elsewhere."""
         self._hub.relay(told, time.monotonic())
+
+    def on_taken(self, meeting: str) -> None:
+        """Send those who speak to where their meeting is."""
+        self.on_meeting_taken(meeting)
 
     def on_drain(self, within_s: float) -> None:
         """End all streams within some seconds, and the server."""

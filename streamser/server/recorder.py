@@ -257,6 +257,15 @@ def kept_in_files(formats: Sequence[str], days: int | None) -> Retention:
     )
 
 
+def shared_by_redis(keep_s: int) -> Retention:
+    """Say that several servers share what is told of a meeting."""
+    return Retention(
+        "This server shares words and readings, with your name and the meeting’s, and what is usual"
+        " for each speaker, with others by way of a database (Redis).",
+        f"They are gone {keep_s} s after the meeting’s last event.",
+    )
+
+
 def given_to_plugin(name: str) -> Retention:
     """Say that a plug-in gets all events."""
     return Retention(

@@ -139,6 +139,8 @@ class SessionRegistry:
         self._admission = admission
         self._metrics = metrics
         self._sessions: set[ManagedSession] = set()
+        if cluster is not None:
+            cluster.on_meeting_taken = self.hand_over
         own = resources.settings.server
         self._bursts = BurstBudget(own.message_burst, own.max_sessions)
 
@@ -271,6 +273,21 @@ class SessionRegistry:
             else:
                 session.reason = ending.why
                 self._finish(session)
+
+    def hand_over(self, meeting: str) -> None:
+        """Let the streams of a meeting go on at the server that has it now.
+
+        Who can come back sends again what had no final: that is told there, and not here, too.
+        """
+        moved = Ending(1001, "this meeting is at another server now")
+        for session in [each for each in self._sessions if each.meeting == meeting]:
+            connection, session.reason = session.connection, moved.why
+            if session.secret is not None:
+                if session.expiry is not None:
+                    session.expiry.cancel()
+                self._drop(session)
+            if connection is not None:
+                connection.end(moved)
 
     async def wait_until_empty(self) -> None:
         """Wait until every stream there is has ended, or has lost its client for good."""

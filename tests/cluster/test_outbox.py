@@ -23,7 +23,7 @@ def test_posts_leave_in_their_order_and_stay_until_they_are_written() -> None:
         outbox.put(post(cursor))
     assert [each.event.cursor for each in outbox.batch(2)] == [1, 2]
     assert cursors(outbox) == [1, 2, 3]
-    outbox.written(2)
+    outbox.written(outbox.batch(2))
     assert cursors(outbox) == [3]
 
 
@@ -57,3 +57,20 @@ def test_what_redis_has_lost_goes_first_and_once() -> None:
     outbox.put(post(6))
     outbox.put_again([post(3), post(4), post(5)])
     assert cursors(outbox) == [3, 4, 5, 6]
+
+
+def test_what_is_written_takes_nothing_else_along() -> None:
+    """Also where some of it was left out while it was on its way, or more was put before it."""
+    outbox = Outbox(10)
+    outbox.put(post(1, stays=False))
+    outbox.put(post(2))
+    under_way = outbox.batch(2)
+    outbox.put(post(3))
+    outbox.drop_passing()
+    outbox.written(under_way)
+    assert cursors(outbox) == [3]
+    under_way = outbox.batch(1)
+    outbox.put_again([post(1)])
+    outbox.written(under_way)
+    # Written twice does no harm; not at all does.
+    assert cursors(outbox) == [1, 3]

@@ -88,6 +88,22 @@ def test_who_comes_back_at_another_server_goes_on_where_it_was() -> None:
     ]
 
 
+def test_who_comes_back_before_the_past_is_learnt_is_told_nothing_twice() -> None:
+    """Redis was away, or slow: what they have missed comes late, and only that."""
+    home, other = hub(), hub(100.0)
+    wire = Wire(home)
+    here = Ear(home, Interest(meeting="m"))
+    ann = Talk(home, "a", meeting="m", speaker="Ann")
+    ann.utter(10.0, "i1")
+    known = here.heard[-1]["cursor"]
+    ann.utter(20.0, "i2")
+    back = Ear(other, Interest(meeting="m"), after=known)
+    other.learn_past("m", wire.kept(), 120.0)
+    assert [e["item_id"] for e in back.heard if e["type"] == "streamser.emotion.completed"] == [
+        "i2"
+    ]
+
+
 def test_what_is_too_old_is_told_to_be_lost() -> None:
     """Redis has let the beginning go."""
     home, other = hub(), hub()
@@ -177,6 +193,52 @@ def test_what_is_elsewhere_is_forgotten_once_nobody_listens() -> None:
     own.close(20.0)
     other.forget_elsewhere("n")
     assert other.meetings == 1
+
+
+def test_a_meeting_that_moves_on_is_listed_by_one_server() -> None:
+    """It was here, everybody left, and it goes on elsewhere while somebody listens here."""
+    home, other = hub(), hub(6.0)
+    wire = Wire(other)
+    Talk(home, "a", meeting="m").close(5.0)
+    Talk(other, "b", meeting="m").utter(10.0)
+    for told in wire.told:
+        home.relay(told, 10.0)
+    assert home.live_meetings(12.0) == ()
+    assert Ear(home, Interest(meeting="m")).snapshot.sessions[0].session.id == "b"
+    home.forget_elsewhere("m")
+    assert home.meetings == 0
+
+
+def test_who_speaks_here_stays_though_a_meeting_is_told_of_elsewhere() -> None:
+    """For as long as two servers have it."""
+    home, other = hub(), hub(5.0)
+    wire = Wire(other)
+    own = Wire(home)
+    ann = Talk(home, "a", meeting="m")
+    ann.utter(2.0)
+    other.learn_past("m", own.kept(), 9.0)
+    # It tells that Ann has left.
+    other.take_over("m", 9.0)
+    Talk(other, "b", meeting="m").utter(10.0)
+    for told in wire.told:
+        home.relay(told, 10.0)
+    home.forget_elsewhere("m")
+    ann.utter(20.0)
+    assert [each.meeting for each in home.live_meetings(20.0)] == ["m"]
+
+
+def test_a_meetings_clock_does_not_go_back_at_a_server_whose_own_is_behind() -> None:
+    """By two seconds here; and what is told has later places, too."""
+    home, other = hub(2.0), hub(0.0)
+    home.join_cluster(CENTURY_S + 2.0)
+    wire = Wire(home)
+    Talk(home, "a", meeting="m", speaker="Ann").utter(10.0, "i1")
+    other.learn_past("m", wire.kept(), 10.1)
+    after = Wire(other)
+    other.take_over("m", 10.1)
+    Talk(other, "b", meeting="m", speaker="Ann").utter(10.2, "i2")
+    assert after.told[0].at_ms >= wire.told[-1].at_ms
+    assert after.told[0].cursor > wire.kept().told[-1].cursor
 
 
 def test_voices_come_along() -> None:

@@ -396,3 +396,28 @@ def test_a_held_stream_is_told_to_its_end_when_the_server_stops() -> None:
     events = asyncio.run(patience(scene()))
     assert kinds(events)[-1] == CLOSED
     assert len(of_kind(events, EMOTION)) == 1
+
+
+def test_a_stream_whose_meeting_is_at_another_server_is_told_there_and_not_here() -> None:
+    """Who can come back is sent away at once, and sends again what had no final."""
+
+    async def scene() -> tuple[int | None, list[Told], list[Told]]:
+        async with serving() as server:
+            query = f"rate=16000&meeting=m&stream={SECRET}"
+            async with (
+                dial(server, "/v1/events", query="meeting=m") as listener,
+                dial(server, query=query) as wire,
+            ):
+                before = await ordered(wire)
+                await wire.sound(PCM16K[: 7 * SECOND])
+                before += await wire.until(EMOTION)
+                assert server._sessions is not None
+                server._sessions.hand_over("m")
+                after = await wire.rest()
+                heard = await listener.until(CLOSED)
+                return wire.code, before + after, heard
+
+    code, told, heard = asyncio.run(patience(scene()))
+    assert code == 1001
+    assert CLOSED not in kinds(told)
+    assert len(finals_of(heard)) == len(finals_of(told))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from streamser.server.page import read_page, with_statement
-from streamser.server.recorder import given_to_plugin, kept_in_files, retention_html
+from streamser.server.recorder import (
+    given_to_plugin,
+    kept_in_files,
+    retention_html,
+    shared_by_redis,
+)
 from streamser.settings import ServerSettings
 
 
@@ -26,6 +31,13 @@ def test_a_server_that_keeps_words_says_what_where_and_how_long() -> None:
     assert "until its operator removes them" in retention_html(
         ServerSettings(), [kept_in_files([], None)]
     )
+
+
+def test_servers_that_share_meetings_say_that_they_do() -> None:
+    """It is not in their memory alone, then."""
+    text = retention_html(ServerSettings(), [shared_by_redis(3600)])
+    assert "by way of a database (Redis)" in text
+    assert "gone 3600 s after the meeting’s last event" in text
 
 
 def test_the_operator_has_a_word_of_their_own() -> None:

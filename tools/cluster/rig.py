@@ -22,7 +22,7 @@ __all__ = ["TTL_S", "Child", "Node", "Rig", "free_port"]
 
 TTL_S = 2.0
 """After so long without a sign of life a server counts as gone."""
-_START_S = 60.0
+_START_S = 120.0
 _SETTINGS = """\
 [worker]
 processes = {workers}

@@ -186,6 +186,39 @@ async def a_server_is_drained() -> Witnessed:
     )
 
 
+async def a_server_stands_still() -> Witnessed:
+    """Let a server count as gone and come back: its meeting is at one server again."""
+    sound = talk(60.0)
+    async with Rig(2) as rig:
+        places = await expected(rig, sound)
+        ann = Speaker(rig.url, "m", "Ann", sound, 2.0)
+        tasks = [asyncio.create_task(ann.speak())]
+        await until(lambda: ann.sent_ms > 8_000, 60.0)
+        home = await home_of(rig, "m")
+        other = next(node for node in rig.nodes if node is not home)
+        home.signal(signal.SIGSTOP)
+        await asyncio.sleep(TTL_S + 0.5)
+        # They take the meeting to the other server.
+        listener = Listener(other.url, "m")
+        listening = asyncio.create_task(listener.listen())
+        bob = Speaker(other.url, "m", "Bob", sound, 4.0)
+        tasks.append(asyncio.create_task(bob.speak()))
+        await until(lambda: len(bob.finals) > 1, 30.0)
+        home.signal(signal.SIGCONT)
+        await until(lambda: len(ann.offsets) > 1, 30.0)
+        streams = await _streams_of(rig, "m")
+        await asyncio.gather(*tasks)
+        await until(lambda: len(listener.of(bob)) >= len(places), _SETTLE_S)
+        listening.cancel()
+        wrong = _told([ann, bob], [], places) + _told([bob], [listener], places)
+        known = listener.of(ann)
+        missed = [place for place in places if known and place > known[0].end_ms]
+        wrong += faults_of(known, missed, "a listener of Ann")
+        if streams != [2]:
+            wrong.append(f"the meeting has streams {streams}, not [2]")
+    return Witnessed(scene="a_server_stands_still", wrong=tuple(wrong))
+
+
 SCENES: dict[str, Scene] = {
     scene.__name__: scene
     for scene in (
@@ -194,6 +227,7 @@ SCENES: dict[str, Scene] = {
         redis_is_away,
         redis_begins_anew,
         a_server_is_drained,
+        a_server_stands_still,
     )
 }
 

@@ -61,6 +61,8 @@ class Subscription:
         self.interest = interest
         self.deliver = deliver
         self.fail = fail
+        self.after = 0
+        """What another server has told up to this cursor is known: it may be learnt here late."""
 
 
 class Hub:
@@ -109,7 +111,7 @@ class Hub:
 
     def live_meetings(self, now: float) -> tuple[LiveMeeting, ...]:
         """Return the meetings in which somebody is, as they began."""
-        states = (room.live(now) for room in self._rooms.values() if not room.elsewhere)
+        states = (room.live(now) for room in self._rooms.values() if room.here)
         return tuple(state for state in states if state.streams)
 
     def publish(self, event: events.Event, now: float) -> EncodedEvent:
@@ -137,7 +139,7 @@ class Hub:
         if isinstance(event, events.SessionClosed):
             del self._live[event.session_id]
             if room is not None:
-                room.leave(now)
+                room.leave(now, here=not live.elsewhere)
                 self._forget_idle()
         return encoded
 
@@ -172,8 +174,14 @@ class Hub:
         except msgspec.DecodeError:
             # Of a newer server.
             return
+        live = self._live.get(event.session_id) if isinstance(event, events.Event) else None
+        if live is not None and not live.elsewhere:
+            # Where two have a meeting, the other says of those here that they have left.
+            return
         room = room or self._room_elsewhere(told)
-        room.newest = told.cursor
+        # It may have been here until everybody had left.
+        room.elsewhere = not room.here
+        room.newest, room.reached_ms = told.cursor, max(room.reached_ms, told.at_ms)
         self._cursor = max(self._cursor, told.cursor)
         if isinstance(event, events.Event):
             self._follow_elsewhere(event, room, told, now)
@@ -189,6 +197,8 @@ class Hub:
         had_some = False
         if (room := self._rooms.get(meeting)) is not None:
             room.elsewhere = False
+            # That server's clock may have been ahead; a meeting's never goes back.
+            room.began = min(room.began, now - room.reached_ms / 1000)
         for session_id, live in list(self._live.items()):
             if live.elsewhere and live.info.meeting == meeting:
                 had_some = True
@@ -264,6 +274,7 @@ class Hub:
         and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
+        subscription.after = 0 if after is None or interest.session is not None else after
         missed = [] if after is None else self._since(interest, after)
         snapshot = events.Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
@@ -317,7 +328,7 @@ class Hub:
             self._live[event.session_id] = LiveSession(
                 event.session, 0, room.began, room, elsewhere=True
             )
-            room.enter()
+            room.enter(here=False)
         live = self._live.get(event.session_id)
         if live is not None:
             live.seq = event.seq
@@ -329,7 +340,7 @@ class Hub:
         room.mood.take(event, told.at_ms)
         if isinstance(event, events.SessionClosed) and live is not None:
             del self._live[event.session_id]
-            room.leave(now)
+            room.leave(now, here=not live.elsewhere)
 
     def _advance(self, now: float) -> None:
         if self._century_s is not None:
@@ -342,7 +353,7 @@ class Hub:
         if name not in self._rooms:
             self._rooms[name] = MeetingRoom(name, now, self._mood_seconds)
         self._rooms[name].elsewhere = False
-        self._rooms[name].enter()
+        self._rooms[name].enter(here=True)
         return self._rooms[name]
 
     def _forget_idle(self) -> None:
@@ -381,7 +392,8 @@ class Hub:
     def _pass_on(self, kept: KeptEvent, event: events.Event | events.ListenerEvent) -> None:
         self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
         for subscription in list(self._subscriptions):
-            if kept.is_for(subscription.interest):
+            known = kept.elsewhere and kept.cursor <= subscription.after
+            if not known and kept.is_for(subscription.interest):
                 self._deliver(subscription, kept.encoded)
 
     def _deliver(self, subscription: Subscription, encoded: EncodedEvent) -> None:

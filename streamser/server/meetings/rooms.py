@@ -36,19 +36,25 @@ class MeetingRoom:
         self.voices: dict[str, SessionSnapshot] = {}
         self.newest = 0
         """The last cursor that another server has told of it."""
+        self.reached_ms = 0
+        """How far it has gone there."""
         self.lost_up_to = 0
         self.elsewhere = False
         """Whether another server has it."""
+        self.here = 0
+        """How many of its sessions are at this one."""
         self._inside = 0
         self._left = now
 
-    def enter(self) -> None:
-        """Count a session."""
+    def enter(self, *, here: bool) -> None:
+        """Count a session, at this server or another."""
         self._inside += 1
+        self.here += here
 
-    def leave(self, now: float) -> None:
+    def leave(self, now: float, *, here: bool) -> None:
         """Count a session no more."""
         self._inside -= 1
+        self.here -= here
         self._left = now
 
     @property

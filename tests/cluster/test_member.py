@@ -1,0 +1,235 @@
+"""A server among others: what it holds, gives back and asks for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from streamser.cluster.member import ClusterMember
+from streamser.cluster.outbox import Post
+from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
+from streamser.cluster.store import ClusterStore, Feed, StoreAway
+from streamser.settings import ClusterSettings
+
+FINAL = Post(event=ToldEvent(cursor=1, meeting="m", at_ms=0, line=b"{}", stays=True))
+
+
+class Store:
+    """Stand for Redis: note what is asked, in order; ``taken`` are meetings that are elsewhere."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.taken: set[str] = set()
+        self.away = self.late = False
+        self.slow = asyncio.Event()
+        self.slow.set()
+
+    async def _note(self, what: str) -> None:
+        self.asked.append(what)
+        if self.away or self.late:
+            self.late = False
+            raise StoreAway("nobody answers")
+
+    async def beat(self, state: NodeState) -> float | None:
+        """Note a sign of life."""
+        await self._note("beat")
+        return None
+
+    async def hold(self, meetings: Sequence[str]) -> list[str]:
+        """Say which are elsewhere."""
+        await self._note("hold")
+        return [meeting for meeting in meetings if meeting in self.taken]
+
+    async def newest(self, meetings: Sequence[str]) -> dict[str, int]:
+        """Keep nothing."""
+        return dict.fromkeys(meetings, 0)
+
+    async def claim(self, meeting: str) -> NodeState | None:
+        """Give a meeting to whoever asks."""
+        await self._note("claim")
+        return None
+
+    async def release(self, meeting: str) -> None:
+        """Take a meeting back, slowly."""
+        await self.slow.wait()
+        await self._note("release")
+
+    async def past(self, meeting: str, after: int = 0) -> MeetingPast:
+        """Know nothing."""
+        await self._note("past")
+        return MeetingPast()
+
+    async def stream_state(self, stream: str) -> StreamState | None:
+        """Know nothing."""
+        await self._note("stream_state")
+        return None
+
+    async def write(self, posts: Sequence[Post]) -> None:
+        """Write all, slowly."""
+        await self.slow.wait()
+        await self._note("write")
+
+    @asynccontextmanager
+    async def feed(self) -> AsyncIterator[Feed]:
+        """Tell nothing."""
+        yield cast(Feed, _Silent())
+
+    async def leave(self) -> None:
+        """Be left."""
+
+    async def close(self) -> None:
+        """Be closed."""
+
+
+class _Silent:
+    async def follow(self, meeting: str) -> None:
+        pass
+
+    async def next(self, within_s: float) -> None:
+        await asyncio.Event().wait()
+
+
+class Server:
+    """Stand for the server: note which meetings it is to let go of."""
+
+    def __init__(self) -> None:
+        self.gone: list[str] = []
+
+    def state(self) -> NodeState:
+        """Be well."""
+        return NodeState(name="a", address="ws://a")
+
+    def kept(self, meeting: str, after: int) -> Sequence[Post]:
+        """Keep nothing."""
+        return ()
+
+    def on_past(self, meeting: str, past: MeetingPast) -> None:
+        """Learn nothing."""
+
+    def on_told(self, told: ToldEvent) -> None:
+        """Hear nothing."""
+
+    def on_taken(self, meeting: str) -> None:
+        """Let go of a meeting."""
+        self.gone.append(meeting)
+
+    def on_drain(self, within_s: float) -> None:
+        """Stay."""
+
+
+def member_of(store: Store, server: Server) -> ClusterMember:
+    """Make a member that has not started."""
+    settings = ClusterSettings(redis="redis://127.0.0.1:1/0")
+    return ClusterMember(settings, "a", server, cast(ClusterStore, store))
+
+
+def in_a_cluster(scene: Any) -> Any:
+    """Run a scene with what it needs."""
+
+    async def run() -> Any:
+        store, server = Store(), Server()
+        member = member_of(store, server)
+        async with asyncio.timeout(10):
+            await member._beat()
+            return await scene(member, store, server)
+
+    return asyncio.run(run())
+
+
+def test_a_meeting_that_another_server_has_taken_is_let_go_of() -> None:
+    """As it is found when this one says that it lives; what is its own stays."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        await member.place("m")
+        await member.place("n")
+        store.taken = {"m"}
+        store.asked.clear()
+        await member._beat()
+        # Who listens here is told what was told there meanwhile.
+        assert store.asked == ["beat", "hold", "past"]
+        assert server.gone == ["m"]
+        assert (member.has("m"), member.has("n")) == (False, True)
+
+    in_a_cluster(scene)
+
+
+def test_a_server_that_stood_still_looks_before_it_writes() -> None:
+    """Others may have what was here."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        await member.place("m")
+        member.post(FINAL)
+        member._held_at -= 60.0
+        store.asked.clear()
+        writing = asyncio.create_task(member._keep_writing())
+        while "write" not in store.asked:
+            await asyncio.sleep(0)
+        writing.cancel()
+        assert store.asked == ["hold", "write"]
+
+    in_a_cluster(scene)
+
+
+def test_who_comes_while_redis_is_away_does_not_wait_for_it() -> None:
+    """The first has found out, and whoever speaks is heard."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        store.away = True
+        assert await member.place("m") is None
+        member._lost_at -= 60.0
+        store.asked.clear()
+        assert await member.place("n") is None
+        assert await member.stream_state("s") is None
+        assert store.asked == []
+        assert member.has("m")
+        assert member.has("n")
+
+    in_a_cluster(scene)
+
+
+def test_who_comes_as_a_meeting_is_given_back_takes_it_after_that() -> None:
+    """Else it would be given back though somebody is there."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        await member.place("m")
+        store.asked.clear()
+        store.slow.clear()
+        member.release("m")
+        coming = asyncio.create_task(member.place("m"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        store.slow.set()
+        await coming
+        assert store.asked == ["release", "claim", "past"]
+
+    in_a_cluster(scene)
+
+
+def test_nobody_waits_for_a_server_that_has_left() -> None:
+    """Neither for what it could not write in time, nor for what is told after that."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        await member.start()
+        store.slow.clear()
+        waits = member.post(FINAL, held=True)
+        assert waits is not None
+        await member.stop(0.01)
+        assert waits.is_set()
+        assert member.post(FINAL, held=True) is None
+
+    in_a_cluster(scene)
+
+
+def test_who_comes_as_redis_seems_away_for_once_gets_what_is_known() -> None:
+    """Often it is this server that was late: a meeting would begin anew, and be told twice."""
+
+    async def scene(member: ClusterMember, store: Store, server: Server) -> None:
+        store.late = True
+        store.asked.clear()
+        assert await member.place("m") is None
+        assert await member.stream_state("s") is None
+        assert store.asked == ["claim", "claim", "past", "stream_state"]
+
+    in_a_cluster(scene)

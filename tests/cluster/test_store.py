@@ -1,0 +1,146 @@
+"""What is in Redis, also where something else is in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamser.cluster.outbox import Post
+from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
+from streamser.cluster.store import ClusterStore
+from streamser.pipeline.session_config import SessionSnapshot
+from streamser.settings import ClusterSettings
+from tools.cluster.rig import Child, free_port
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
+
+Scene = Callable[[ClusterStore], Awaitable[None]]
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """Run a Redis."""
+    port = str(free_port())
+    redis = Child(["redis-server", "--port", port, "--save", ""], tmp_path / "redis.log")
+    redis.start()
+    yield f"redis://127.0.0.1:{port}/0"
+    asyncio.run(redis.kill())
+
+
+def told(cursor: int, meeting: str = "m") -> Post:
+    """Make an event that stays."""
+    event = ToldEvent(cursor=cursor, meeting=meeting, at_ms=5, line=b"{}", stays=True)
+    return Post(event=event)
+
+
+def with_store(url: str, scene: Scene, name: str = "a") -> None:
+    """Run a scene with the store of a server, once Redis answers."""
+
+    async def run() -> None:
+        store = ClusterStore(ClusterSettings(redis=url), name)
+        try:
+            async with asyncio.timeout(20):
+                while not await _answers(store):
+                    await asyncio.sleep(0.02)
+                await scene(store)
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+
+
+async def _answers(store: ClusterStore) -> bool:
+    try:
+        return bool(await store._redis.ping())
+    except OSError:
+        return False
+    except Exception as error:
+        if type(error).__name__ in ("ConnectionError", "BusyLoadingError"):
+            return False
+        raise
+
+
+def test_what_cannot_be_read_harms_nothing_else(url: str) -> None:
+    """Voices, events and servers of a newer version, or of somebody else."""
+
+    async def scene(store: ClusterStore) -> None:
+        await store.write([told(5)])
+        await store._redis.xadd("streamser:events:m", {"other": "thing"}, id="6-0")
+        await store._redis.hset("streamser:voices:m", "Ann", b"\xc1")
+        await store._redis.set("streamser:stream:s", b"\xc1")
+        await store.beat(NodeState(name="a", address="ws://a"))
+        await store._redis.set("streamser:node:b", b"{")
+        await store._redis.sadd("streamser:nodes", "b")
+        past = await store.past("m")
+        assert [each.cursor for each in past.told] == [5]
+        assert past.voices == {}
+        assert await store.stream_state("s") is None
+        assert [node.name for node in await store.nodes()] == ["a"]
+
+    with_store(url, scene)
+
+
+def test_a_key_of_another_kind_harms_its_meeting_alone(url: str) -> None:
+    """Redis is not taken for away, and what is told of others is written."""
+
+    async def scene(store: ClusterStore) -> None:
+        await store._redis.set("streamser:events:m", "no stream")
+        await store.write([told(5), told(6, "n")])
+        assert (await store.past("m")).told == ()
+        assert [each.cursor for each in (await store.past("n")).told] == [6]
+        assert await store.newest(["m", "n"]) == {"m": 0, "n": 6}
+
+    with_store(url, scene)
+
+
+def test_a_server_is_told_which_of_its_meetings_another_has(url: str) -> None:
+    """One that lives; of one that is gone they are taken."""
+
+    async def scene(store: ClusterStore) -> None:
+        other = ClusterStore(ClusterSettings(redis=url), "b")
+        await other.claim("m")
+        await other.claim("odd: * name")
+        await store.claim("n")
+        assert await store.hold(["m", "n", "odd: * name"]) == []
+        assert await store.home_of("odd: * name") == "a"
+        await store.beat(NodeState(name="a", address="ws://a"))
+        assert await other.hold(["m", "x"]) == ["m"]
+        await other.beat(NodeState(name="b", address="ws://b"))
+        assert await store.hold(["x", "m"]) == ["x"]
+        await other.close()
+
+    with_store(url, scene)
+
+
+def test_a_server_that_is_asked_to_leave_knows_for_how_long(url: str) -> None:
+    """What is no number is passed over."""
+
+    async def scene(store: ClusterStore) -> None:
+        state = NodeState(name="a", address="ws://a")
+        assert await store.beat(state) is None
+        await store.ask_to_leave("a", 3.5)
+        assert await store.beat(state) == 3.5
+        await store._redis.set("streamser:drain:a", "soon")
+        assert await store.beat(state) is None
+
+    with_store(url, scene)
+
+
+def test_a_meeting_can_be_forgotten_at_once(url: str) -> None:
+    """With what was learnt of its speakers; others stay."""
+
+    async def scene(store: ClusterStore) -> None:
+        voice = SessionSnapshot("compact", b"state")
+        await store.write([msgspec.structs.replace(told(5), speaker="Ann", voice=voice)])
+        await store.write([told(6, "n")])
+        assert (await store.past("m")).voices == {"Ann": voice}
+        assert await store.forget("m")
+        assert await store.past("m") == MeetingPast()
+        assert len((await store.past("n")).told) == 1
+        assert not await store.forget("m")
+
+    with_store(url, scene)
