@@ -21,6 +21,7 @@ __all__ = ["a_server_joins", "listeners_elsewhere", "many_meetings", "two_beside
 
 _NAMES = 1000
 _MEETINGS = 10_000
+_APART_S = 0.1
 
 
 async def a_server_joins() -> Witnessed:
@@ -111,7 +112,12 @@ async def two_beside_one(streams: int = 64, seconds: float = 60.0) -> Witnessed:
                 Speaker(rig.url, f"m{n // 2}", f"speaker {n}", sound, 1.0) for n in range(streams)
             ]
             before = _cpu_s(rig)
-            await asyncio.gather(*(each.speak() for each in speakers))
+            # A server hangs up on more than 32 of one address at once, and a proxy has one.
+            speaking = []
+            for each in speakers:
+                speaking.append(asyncio.create_task(each.speak()))
+                await asyncio.sleep(_APART_S)
+            await asyncio.gather(*speaking)
             used = _cpu_s(rig) - before
         lags = sorted(lag for each in speakers for lag in each.lags_ms)
         figures[f"p95_ms_{size}"] = round(lags[int(0.95 * len(lags))], 1)

@@ -114,7 +114,7 @@ async def _redis(scene: str, *, frozen: bool) -> Witnessed:
     sound = talk(60.0)
     async with Rig(2) as rig:
         places = await expected(rig, sound)
-        speaker = Speaker(rig.url, "m", "Ann", sound, 2.0)
+        speaker = Speaker(rig.url, "m", "Ann", sound, 3.0)
         speaking = asyncio.create_task(speaker.speak())
         await until(lambda: speaker.sent_ms > 8_000, 60.0)
         home = await home_of(rig, "m")
@@ -158,10 +158,10 @@ async def _redis(scene: str, *, frozen: bool) -> Witnessed:
 
 async def a_server_is_drained() -> Witnessed:
     """Let a server leave within a time: its streams go on elsewhere."""
-    sound = talk(60.0)
+    sound = talk(45.0)
     async with Rig(2) as rig:
         places = await expected(rig, sound)
-        speaker = Speaker(rig.url, "m", "Ann", sound, 2.0)
+        speaker = Speaker(rig.url, "m", "Ann", sound, 3.0)
         listener = Listener(rig.url, "m")
         speaking = asyncio.create_task(speaker.speak())
         listening = asyncio.create_task(listener.listen())
@@ -188,10 +188,10 @@ async def a_server_is_drained() -> Witnessed:
 
 async def a_server_stands_still() -> Witnessed:
     """Let a server count as gone and come back: its meeting is at one server again."""
-    sound = talk(60.0)
+    sound = talk(45.0)
     async with Rig(2) as rig:
         places = await expected(rig, sound)
-        ann = Speaker(rig.url, "m", "Ann", sound, 2.0)
+        ann = Speaker(rig.url, "m", "Ann", sound, 3.0)
         tasks = [asyncio.create_task(ann.speak())]
         await until(lambda: ann.sent_ms > 8_000, 60.0)
         home = await home_of(rig, "m")
