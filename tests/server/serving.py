@@ -416,7 +416,8 @@ def check_stream(events: Sequence[Told], *, closed: bool = True) -> None:
     # late, as on a slow machine.
     numbered = (event for event in events if event.get("kind") != "finals")
     events = [event for event in numbered if event["seq"] or event["type"] != "error"]
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    numbers = [(event["seq"], event["type"]) for event in events]
+    assert [number for number, _ in numbers] == list(range(1, len(events) + 1)), numbers
     assert len({event["event_id"] for event in events}) == len(events)
     assert len({event["session_id"] for event in events}) == 1
     stopped = of_kind(events, "input_audio_buffer.speech_stopped")
