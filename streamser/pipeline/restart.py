@@ -130,10 +130,14 @@ class ResumableSession(Session):
         self._settled: tuple[Boundary, int, tuple[EventKey, ...]] | None = None
         self._before: RestartPoint | None = None
         self._replaying = self._held = False
-        self._named = 0
+        self._named = self._point_at = 0
         self._texts: dict[str, str] = {}
-        # The first is where nothing was heard yet.
-        self._point_at = -_POINT_EVERY
+
+    def begin(self) -> list[Output]:
+        """Introduce the session, from where another can go on whatever has been heard by then."""
+        begun = super().begin()
+        self._settled = self._boundary(), self._events.seq, self._expected
+        return begun
 
     def restart_point(self) -> RestartPoint | None:
         """Return where another could go on from, if that has moved since it was last asked.

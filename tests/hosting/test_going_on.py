@@ -66,10 +66,16 @@ IN_PASSING = (events.TranscriptPartial, events.TranscriptionDelta, events.Emotio
 
 
 class Host:
-    """Drive one session with doubles; what is asked is answered when the dice say so."""
+    """Drive one session with doubles; what is asked is answered when the dice say so.
 
-    def __init__(self, begins: Open, dice: random.Random) -> None:
+    A ``busy`` one tells of much at once, as a worker does to which much has come at once.
+    """
+
+    def __init__(self, begins: Open, dice: random.Random, *, busy: bool = False) -> None:
         self._dice = dice
+        self._busy = busy
+        self._untold: list[Output] = []
+        self._told_to = 0
         self.session = ResumableSession(begins.config, LevelVad(), CountingListener)
         self._waiting: list[tuple[int, Outcome]] = []
         self._applied = 0
@@ -126,6 +132,11 @@ class Host:
     def _take(self, output: list[Output], *, asked: bool = False) -> Told:
         if not asked:
             self._ask(output)
+        self._untold += output
+        if self._busy and not asked and not self.session.closed and self._dice.random() < 0.9:
+            return Told(session_id="s", events=[], position=self._told_to, closed=False)
+        output, self._untold = self._untold, []
+        self._told_to = self.session.position
         told = Told(
             session_id="s",
             events=cast("list[events.SessionEvent]", events_of(output)),
@@ -141,7 +152,12 @@ class Host:
 
 
 def play(
-    config: SessionConfig, items: Sequence[SessionInput], seed: int, losses: int
+    config: SessionConfig,
+    items: Sequence[SessionInput],
+    seed: int,
+    losses: int,
+    *,
+    busy: bool = False,
 ) -> list[events.SessionEvent]:
     """Play a session that is lost now and then; return all its events."""
     dice = random.Random(seed)
@@ -155,7 +171,7 @@ def play(
     def begin() -> Host:
         begins, again = journal.replay()
         # As it crosses between processes.
-        host = Host(msgpack.decode(msgpack.encode(begins), type=Open), dice)
+        host = Host(msgpack.decode(msgpack.encode(begins), type=Open), dice, busy=busy)
         note(host.first)
         for item in again:
             note(host.apply(item))
@@ -224,6 +240,17 @@ def test_a_live_session_tells_the_same_however_often_it_is_lost(seed: int) -> No
     assert [event.seq for event in disturbed] == list(range(1, len(disturbed) + 1))
     finals = [event for event in disturbed if isinstance(event, events.EmotionCompleted)]
     assert len(finals) >= 6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_session_of_a_busy_worker_tells_the_same_however_often_it_is_lost(seed: int) -> None:
+    """Also before its first events have said from where another can go on."""
+    config = make_config(max_length_ms=2000)
+    items = [*pieces(seed), Flush()]
+    calm = play(config, items, seed, losses=0)
+    disturbed = play(config, items, seed, losses=1 + seed % 4, busy=True)
+    assert by_kind(disturbed) == by_kind(calm)
+    assert [event.seq for event in disturbed] == list(range(1, len(disturbed) + 1))
 
 
 @pytest.mark.parametrize("seed", range(25))
