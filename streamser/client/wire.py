@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 import msgspec
@@ -46,6 +46,11 @@ _SILENCE: dict[Encoding, bytes] = {
 _PIECE_S = 0.25
 _G711_RATE = 8000
 _RAW = (bytes, bytearray, memoryview)
+
+BEGIN_AGAIN: Final = ("idle_timeout", "session_expired")
+"""Codes with which a server ends a stream that may be begun anew: a muted user, a long call."""
+HARMLESS: Final = "input_audio_buffer_commit_empty"
+"""Code of a commit for which there was nothing: who asks at every pause need not know."""
 
 _TIMES = ("audio_start_ms", "audio_end_ms", "audio_ms", "since_ms")
 

@@ -19,6 +19,7 @@ import msgspec
 
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect, shift_times
+from streamser.client.wire import BEGIN_AGAIN, HARMLESS
 from streamser.integrations.notes import (
     UserReading,
     explain_note,
@@ -53,9 +54,6 @@ __all__ = ["STT", "EmotionAgent", "EmotionContext", "EmotionStream"]
 _RATE: Final = 16_000
 _BEFORE_S: Final = 0.001
 _READINGS: Final = 64
-_HARMLESS: Final = "input_audio_buffer_commit_empty"
-_BEGIN_AGAIN: Final = ("idle_timeout", "session_expired")
-"""Why a server ends a stream that may be begun anew: a muted user, a very long call."""
 _PASSING: Final = ("server_unreachable", "server_timeout")
 _STATUS: Final = {"unauthorized": 401, "invalid_token": 401, "forbidden": 403, "not_found": 404}
 
@@ -183,7 +181,7 @@ class EmotionStream(stt.RecognizeStream):
                     await self._converse(session, first)
                 return
             except ServerError as fault:
-                if fault.code not in _BEGIN_AGAIN:
+                if fault.code not in BEGIN_AGAIN:
                     raise _api_error(fault) from fault
             finally:
                 self._end_speech(self._spoken)
@@ -230,7 +228,7 @@ class EmotionStream(stt.RecognizeStream):
             case events.TranscriptionFailed(error=error):
                 self._emit_error(APIError(error.message), recoverable=True)
                 self._end_speech(event.item_id)
-            case events.ErrorRaised(error=error) if error.code not in (_HARMLESS, *_BEGIN_AGAIN):
+            case events.ErrorRaised(error=error) if error.code not in (HARMLESS, *BEGIN_AGAIN):
                 self._emit_error(APIError(error.message), recoverable=True)
 
     def _tell_final(self, event: events.TranscriptionCompleted) -> None:

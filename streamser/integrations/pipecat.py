@@ -18,6 +18,7 @@ import numpy as np
 
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect
+from streamser.client.wire import BEGIN_AGAIN, HARMLESS
 from streamser.errors import StreamserError
 from streamser.integrations.fed import FedSource
 from streamser.integrations.notes import INSTRUCTIONS
@@ -79,9 +80,6 @@ _CATEGORIES: Final = {
     "unsupported_language": ErrorCategory.INVALID_REQUEST,
     "overloaded": ErrorCategory.RATE_LIMIT,
 }
-_BEGIN_AGAIN: Final = ("idle_timeout", "session_expired")
-"""Why a server ends a stream that may be begun anew: a muted user, a very long call."""
-_HARMLESS: Final = "input_audio_buffer_commit_empty"
 _WORDLESS: Final = (
     "This server recognises no words, so no turn ends by it: start it with a recogniser, or give"
     " turns=False beside the STT service of another."
@@ -207,7 +205,7 @@ class _EmotionSTT(STTService):
             case events.TranscriptionFailed(error=error):
                 await self.push_error(error.message, category=ErrorCategory.SERVER)
                 await self._end_turn(event.item_id)
-            case events.ErrorRaised(error=error) if error.code not in (_HARMLESS, *_BEGIN_AGAIN):
+            case events.ErrorRaised(error=error) if error.code not in (HARMLESS, *BEGIN_AGAIN):
                 # None of it ends the stream, so it must not be of a kind that ends the service.
                 await self.push_error(error.message, category=ErrorCategory.SERVER)
 
@@ -322,7 +320,7 @@ class StreamserSTTService(_EmotionSTT):
                         await self.cancel_task(sending)
                 return
             except ServerError as fault:
-                if fault.code not in _BEGIN_AGAIN or self._finishing:
+                if fault.code not in BEGIN_AGAIN or self._finishing:
                     raise
                 # A muted user costs no stream: the next begins with sound.
                 while not self._waiting and not self._finishing:

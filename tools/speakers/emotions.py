@@ -22,6 +22,7 @@ from streamser.pipeline.speaker_state import SpeakerModels, main_label
 from streamser.speech.diarisation import Spoken
 from streamser.taxonomy import CATEGORIES
 from streamser.training.evaluation.metrics import confusion, recalls
+from tools.speakers.keeping import KeptRecords
 from tools.speakers.meetings import Meeting, Said
 
 __all__ = ["AFTER", "APART", "DRAWS", "ONE", "TRUE", "WAYS", "KeptFeatures", "Recognised"]
@@ -196,7 +197,7 @@ class KeptFeatures:
 
     def __init__(self, model: CompactModel, folder: Path | None) -> None:
         self._model = model
-        self._folder = folder
+        self._kept = KeptRecords(folder, "features", _Kept)
 
     def new_speaker(self) -> SpeakerModel:
         """Return a speaker model that has heard nobody yet."""
@@ -205,10 +206,10 @@ class KeptFeatures:
     def of(self, name: str, meeting: Meeting, heard: Sequence[Spoken]) -> list[CompactFeatures]:
         """Return the features of utterances, read where they were kept."""
         places = [(each.start, each.end) for each in heard]
-        kept = self._read(name)
+        kept = self._kept.read(name)
         if [(each.start, each.end) for each in kept] != places:
             kept = [self._measured(meeting, *place) for place in places]
-            self._write(name, kept)
+            self._kept.write(name, kept)
         return [
             CompactFeatures(Measured(np.frombuffer(k.values, np.float32), k.speech_seconds), None)
             for k in kept
@@ -220,20 +221,3 @@ class KeptFeatures:
         return _Kept(
             start, end, measured.values.astype(np.float32).tobytes(), measured.speech_seconds
         )
-
-    def _read(self, name: str) -> list[_Kept]:
-        file = self._file(name)
-        if file is None or not file.exists():
-            return []
-        return msgspec.msgpack.decode(file.read_bytes(), type=list[_Kept])
-
-    def _write(self, name: str, kept: Sequence[_Kept]) -> None:
-        file = self._file(name)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(msgspec.msgpack.encode(kept))
-
-    def _file(self, name: str) -> Path | None:
-        if self._folder is None:
-            return None
-        return self._folder / f"{name.replace(' ', '-')}.features.msgpack"

@@ -14,6 +14,7 @@ from streamser.audio.clip import Samples
 from streamser.pipeline.requests import UNCERTAIN
 from streamser.speech.diarisation import Spoken
 from streamser.speech.overlap import Segmentation, load_segmentation
+from tools.speakers.keeping import KeptRecords
 from tools.speakers.meetings import Meeting, Said
 
 __all__ = ["Mixed", "Overlaps", "alone", "mixed_of", "spoken_at_once"]
@@ -65,17 +66,17 @@ class Overlaps:
     """Hear in which share of each utterance two speak at once; keep that, a file a meeting."""
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+        self._kept = KeptRecords(folder, "overlaps", _Share)
 
     def of(self, name: str, meeting: Meeting, heard: Sequence[Spoken]) -> list[float]:
         """Return the shares, [0, 1], read where they were kept for the same utterances."""
-        kept = self._read(name)
+        kept = self._kept.read(name)
         if [(each.start, each.end) for each in kept] != [(each.start, each.end) for each in heard]:
             kept = [
                 _Share(each.start, each.end, self._share(meeting.samples[each.start : each.end]))
                 for each in heard
             ]
-            self._write(name, kept)
+            self._kept.write(name, kept)
         return [each.share for each in kept]
 
     @cached_property
@@ -85,20 +86,3 @@ class Overlaps:
     def _share(self, samples: Samples) -> float:
         spans = self._segmentation.hear(samples).overlaps()
         return sum(span.end - span.start for span in spans) / max(1, len(samples))
-
-    def _read(self, name: str) -> list[_Share]:
-        file = self._file(name)
-        if file is None or not file.exists():
-            return []
-        return msgspec.msgpack.decode(file.read_bytes(), type=list[_Share])
-
-    def _write(self, name: str, kept: Sequence[_Share]) -> None:
-        file = self._file(name)
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(msgspec.msgpack.encode(kept))
-
-    def _file(self, name: str) -> Path | None:
-        if self._folder is None:
-            return None
-        return self._folder / f"{name.replace(' ', '-')}.overlaps.msgpack"
