@@ -75,26 +75,33 @@ class Repeats:
 
     def __init__(self, until_ms: int) -> None:
         self._until_ms = until_ms
-        self._items: set[str] = set()
-        self._over = until_ms <= 0
+        self._open: set[str] = set()
+        """Known utterances whose finals are still to come: others may have begun by then."""
+        self._beyond = until_ms <= 0
+        self._last_known = not self._beyond
 
     def covers(self, event: events.Event) -> bool:
-        """Return whether an event is of such an utterance."""
-        if self._over:
-            return False
+        """Return whether an event is of such an utterance; a mood is that of the last final's."""
+        if isinstance(event, events.MoodUpdated):
+            return self._last_known
         item_id = getattr(event, "item_id", None)
         if item_id is None:
-            return isinstance(event, events.MoodUpdated)
-        if item_id in self._items:
-            return True
-        start_ms = _start_of(event)
+            return False
+        known = item_id in self._open or self._is_known(event)
+        if isinstance(event, events.EmotionCompleted | events.TranscriptionFailed):
+            self._last_known = known
+            self._open.discard(item_id)
+        elif known:
+            self._open.add(item_id)
+        return known
+
+    def _is_known(self, event: events.Event) -> bool:
+        """Say it of an utterance of which this is the first event with its place."""
+        start_ms = None if self._beyond else _start_of(event)
         if start_ms is None:
             return False
-        if start_ms + _SLACK_MS < self._until_ms:
-            self._items.add(item_id)
-            return True
-        self._over = True
-        return False
+        self._beyond = start_ms + _SLACK_MS >= self._until_ms
+        return not self._beyond
 
 
 class ClusterFigures(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from streamser.server.app import EmotionServer
 from streamser.server.cluster import Repeats
 from streamser.server.dialects.commands import Interest
 from streamser.server.meetings.hub import Hub
+from streamser.taxonomy import Dimensions
 from tests.server.meetings.test_hub import Ear, Talk
 from tests.server.serving import server_settings
 
@@ -280,6 +281,23 @@ def started(at: int, item: str) -> events.SpeechStarted:
     )
 
 
+def mood() -> events.MoodUpdated:
+    """Make a session's mood after a final."""
+    return events.MoodUpdated(
+        event_id="e",
+        session_id="s",
+        seq=1,
+        category="happy",
+        scores={},
+        dimensions=Dimensions(),
+        shift=False,
+        previous=None,
+        speaker=None,
+        speaker_provisional=False,
+        audio_end_ms=0,
+    )
+
+
 def test_an_utterance_that_listeners_know_is_told_to_its_client_alone() -> None:
     """All its events; the next is everybody's again, and from then on nothing is looked at."""
     repeats = Repeats(until_ms=3000)
@@ -288,6 +306,17 @@ def test_an_utterance_that_listeners_know_is_told_to_its_client_alone() -> None:
     assert not repeats.covers(started(3100, "i2"))
     assert not repeats.covers(final(3100, 4000, "i2"))
     assert not repeats.covers(final(100, 200, "i3"))
+
+
+def test_a_known_utterance_is_still_read_while_the_next_has_begun() -> None:
+    """Sound that is sent again comes fast, and readings after it; its mood is nobody's news."""
+    repeats = Repeats(until_ms=3000)
+    assert repeats.covers(started(500, "i1"))
+    assert not repeats.covers(started(3100, "i2"))
+    assert repeats.covers(final(500, 2900, "i1"))
+    assert repeats.covers(mood())
+    assert not repeats.covers(final(3100, 4000, "i2"))
+    assert not repeats.covers(mood())
 
 
 def test_an_utterance_cut_a_little_elsewhere_is_not_taken_for_a_known_one() -> None:
