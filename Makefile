@@ -35,7 +35,7 @@ test-cluster: $(DEV) $(LINTERS)/.installed
 
 # Needs node, npm and Chromium.
 test-browser: $(DEV) $(BROWSER)/node_modules/playwright-core
-	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest -m browser tests/browser
+	STREAMSER_PLAYWRIGHT=$(CURDIR)/$(BROWSER) $(BIN)/python -m pytest tests/browser
 
 # What parses foreign bytes: TARGET is messages, dialects (whole connections), client (a hostile
 # server), recordings, audio, checkpoints or config. Failing cases go to /tmp/streamser-fuzz. Without atheris (it comes for Linux) the cases are made blindly.

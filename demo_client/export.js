@@ -1,6 +1,10 @@
 /** What was told, as files that the command line reads and writes alike; made in the page, sent nowhere. */
 
+import { reread, turnsOf } from "./turns.js";
+
 const DIMENSIONS = ["valence", "arousal", "dominance"];
+/** What the evidence of a final says of how fast it is spoken. */
+const TEMPO = ["speech_rate", "pause_share", "longest_pause_s"];
 const TYPES = { csv: "text/csv", jsonl: "application/x-ndjson" };
 const MARK = "\ufeff"; // table programs know UTF-8 by it
 /** So many events are kept whole; of more, those that only mattered until the next are left out. */
@@ -36,7 +40,10 @@ export function toJsonl(events) {
   return events.map((event) => `${JSON.stringify(event)}\n`).join("");
 }
 
-/** Make the text of a CSV file: a row an utterance, as `streamser export` writes it. */
+/**
+ * Make the text of a CSV file, as `streamser export` writes it: a row an utterance, and where several
+ * speak in one a row each.
+ */
 export function toCsv(events) {
   const sessions = gather(events);
   const scores = [...new Set(sessions.flatMap(({ categories }) => categories))];
@@ -57,11 +64,13 @@ export function toCsv(events) {
     "language",
     "lag_ms",
     "problem",
+    ...TEMPO,
   ];
   const rows = sessions.flatMap((session) =>
     [...session.items.values()]
       .sort((a, b) => a.start - b.start)
-      .map((item) => row(session, item, scores)),
+      .flatMap(turnsOf)
+      .map((turn) => row(session, turn, scores)),
   );
   return MARK + [header, ...rows].map((cells) => `${cells.map(written).join(",")}\n`).join("");
 }
@@ -97,6 +106,7 @@ function row(session, item, scores) {
     item.language,
     item.lag,
     problemOf(item),
+    ...TEMPO.map((name) => emotion?.evidence?.[name]),
   ];
 }
 
@@ -141,7 +151,8 @@ function inform(session, info) {
 function recall(session, final) {
   if (session.items.has(final.item_id)) return;
   const { audio_start_ms: start, audio_end_ms: end, transcript, speaker, error, lag_ms } = final;
-  const item = { start, end, transcript, speaker, error, final: true, lag: lag_ms };
+  const { parts = [] } = final;
+  const item = { start, end, transcript, speaker, error, parts, final: true, lag: lag_ms };
   session.items.set(final.item_id, item);
   if (final.emotion) judge(item, final.emotion);
 }
@@ -169,12 +180,14 @@ function take(session, event) {
   item.final = item.kept = true;
   item.start = Math.min(item.start, start);
   if (type === SAID) {
-    Object.assign(item, { transcript: event.transcript, language: event.language });
+    const { transcript, language, words = [] } = event;
+    Object.assign(item, { transcript, language, words });
     item.lag = event.lag_ms;
     item.worded = event.lag_ms !== null && event.lag_ms !== undefined;
   } else if (!item.worded) {
     item.lag = event.lag_ms;
   }
+  if (type === FELT) item.parts = event.parts ?? [];
   if (type === FAILED) item.error = event.error;
   if (emotion) judge(item, emotion);
 }
@@ -187,9 +200,12 @@ function judge(item, emotion) {
 /** Let what was told before be whose it is after all. */
 function revise(session, { renamed = {}, changes = [] }) {
   const names = new Map(Object.entries(renamed));
-  for (const item of session.items.values()) item.speaker = names.get(item.speaker) ?? item.speaker;
-  for (const { item_id: id, speaker } of changes) {
-    if (session.items.has(id)) session.items.get(id).speaker = speaker;
+  const named = (each) => ({ ...each, speaker: names.get(each.speaker) ?? each.speaker });
+  for (const item of session.items.values())
+    Object.assign(item, named(item), { parts: item.parts?.map(named) });
+  for (const { item_id: id, speaker, parts = [] } of changes) {
+    const item = session.items.get(id);
+    if (item) Object.assign(item, { speaker, parts: reread(parts, item.parts ?? []) });
   }
 }
 

@@ -307,6 +307,7 @@ const SCENARIOS = {
         key: String(index),
         speaker: { name, index },
         transcript,
+        parts: [],
         ...times,
       }));
       new Transcript({ utterances, live: new Map() }).draw();
@@ -428,6 +429,6 @@ const SCENARIOS = {
 };
 
 run().catch((error) => {
-  process.stderr.write(`${error.stack}\n`);
-  process.exitCode = 1;
+  // Whoever asked for it still holds our stdin open.
+  process.stderr.write(`${error.stack}\n`, () => process.exit(1));
 });

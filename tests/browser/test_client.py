@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 SCRIPT = Path(__file__).with_name("sound.mjs")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_sound_is_lost_whatever_breaks(seed: int) -> None:
     """Random breaks and restarts: each frame is settled, or heard by the last server."""
@@ -25,7 +24,6 @@ def test_no_sound_is_lost_whatever_breaks(seed: int) -> None:
     assert done.stdout.strip() == "500"
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
     """It is tried again every second, not ever more rarely, and then all is sent."""
     script = SCRIPT.with_name("loading.mjs")
@@ -37,7 +35,6 @@ def test_what_is_said_to_a_server_that_loads_its_models_is_kept() -> None:
     assert told == {"waits": [1000] * 6, "loading": 6, "said": 800, "whole": True}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_what_a_server_cannot_tell_again_is_told() -> None:
     """Gaps in the numbers, but for what an overload stands for, and the server's own count."""
     script = SCRIPT.with_name("missed.mjs")
@@ -49,7 +46,6 @@ def test_what_a_server_cannot_tell_again_is_told() -> None:
     assert json.loads(done.stdout) == {"told": told, "stats": told[-1]}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("how", ["connect", "subscribe"])
 def test_where_there_is_no_websocket_it_is_told(how: str) -> None:
     """Older versions of Node have none: an error says so at once, and nothing keeps running."""

@@ -14,10 +14,7 @@ from streamser.audio.clip import Samples
 from streamser.audio.reader import Mixer
 from streamser.audio.source import Frames
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 SCRIPT = Path(__file__).with_name("mixing.mjs")
 RATE = 16_000

@@ -33,10 +33,7 @@ from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said, so
 from tests.export.script import Script
 from tests.server.serving import Told
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed"),
-]
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 SCRIPT = Path(__file__).with_name("store.mjs")
 BEGAN = 1_700_000_000_000
