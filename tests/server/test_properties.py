@@ -144,20 +144,43 @@ def expected_answers(script: list[Step]) -> list[Step]:
     return steps
 
 
-def _paired(steps: list[Step], answers: list[Told]) -> tuple[list[Step], list[Told]]:
-    """Bring refusals, each in the order of refusals, to the steps that they name."""
+def pair(steps: list[Step], answers: list[Told]) -> list[Told]:
+    """Bring refusals, which come in their own order, to steps that they fit, and so the others.
+
+    Where that cannot be done the answers stay as they came.
+    """
     refusals = [answer for answer in answers if answer["type"] == "error"]
     others = [answer for answer in answers if answer["type"] != "error"]
-    ordered = []
-    for step in steps:
-        named = refusals and refusals[0]["error"]["event_id"] == step.event_id
-        refused = named and (step.answers == ("error",) or not _fits(others, step))
-        ordered.append(refusals.pop(0) if refused or not others else others.pop(0))
-    return steps, [*ordered, *refusals, *others]
+    # How many refusals may stand among the first steps, and which of them came last.
+    reached: list[dict[int, bool]] = [{0: False}]
+    for number, step in enumerate(steps):
+        fitting: dict[int, bool] = {}
+        for refused in reached[-1]:
+            if refused < len(refusals) and fits(step, refusals[refused]):
+                fitting[refused + 1] = True
+            there = number - refused
+            if there < len(others) and fits(step, others[there]):
+                fitting.setdefault(refused, False)
+        reached.append(fitting)
+    if len(answers) != len(steps) or len(refusals) not in reached[-1]:
+        return answers
+    found, refused = [], len(refusals)
+    for number in range(len(steps), 0, -1):
+        was_refused = reached[number][refused]
+        refused -= was_refused
+        found.append(refusals[refused] if was_refused else others[number - 1 - refused])
+    return found[::-1]
 
 
-def _fits(others: list[Told], step: Step) -> bool:
-    return bool(others) and others[0]["type"] in step.answers
+def fits(step: Step, answer: Told) -> bool:
+    """Tell whether an answer may be that to a step."""
+    if answer["type"] not in step.answers:
+        return False
+    if answer["type"] != "error":
+        return True
+    error = answer["error"]
+    named: bool = error["event_id"] == step.event_id
+    return named and (error["code"] == EMPTY) == (STOPPED in step.answers)
 
 
 def check(world: World, script: list[Step], ending: str, query: dict[str, str]) -> None:
@@ -191,7 +214,7 @@ def check(world: World, script: list[Step], ending: str, query: dict[str, str]) 
     steps = expected_answers(script)
     if any(step.ordered for step in script):
         # An ordered session tells a refusal at once, and everything else in its place.
-        steps, answers = _paired(steps, answers)
+        answers = pair(steps, answers)
     for step, answer in zip(steps, answers, strict=True):
         assert answer["type"] in step.answers, (step, answer)
         if answer["type"] == "error":
