@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from streamser.cli.analyze import Tables
 from streamser.cli.console import complain, tell, warn
-from streamser.cli.live_view import LiveScreen
-from streamser.cli.sinks import PlainLines
-from streamser.cli.view_state import PlaybackView
+from streamser.cli.files.analyze import Tables
+from streamser.cli.live.live_view import LiveScreen
+from streamser.cli.live.sinks import PlainLines
+from streamser.cli.live.view_state import PlaybackView
 from streamser.events import (
     ErrorBody,
     ErrorRaised,

@@ -21,9 +21,9 @@ from streamser.cli.console import (
     tell,
     warn,
 )
-from streamser.cli.export import ExportAs, read_formats
+from streamser.cli.files.export import ExportAs, read_formats
+from streamser.cli.live.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.options import Common, ToldApart, check_folder, speakers_flag, takes_settings
-from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import is_format
 from streamser.logs import LogFormat, logs
@@ -178,7 +178,7 @@ def run_server(
     Returns whether all was kept that is to be. ``export`` is where what sessions leave is kept;
     ``plugged`` gets the events of all.
     """
-    from streamser.cli.listen import NOTICE
+    from streamser.cli.live.listen import NOTICE
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)

@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from streamser.cli.demo import split_speakers
+from streamser.cli.live.demo import split_speakers
 from streamser.errors import AudioError
 from tests.cli.running import DEMO, ended, refuses, run, start
 from tests.plugged import write_package
