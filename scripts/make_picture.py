@@ -19,9 +19,9 @@ from rich.console import Console
 from streamser import Analyzer, load_settings
 from streamser.audio.clip import Samples
 from streamser.audio.file import FileSource
-from streamser.cli.demo import demo_recording
-from streamser.cli.live_view import legend, render, render_utterance
-from streamser.cli.view_state import Level, ViewState, hear, update
+from streamser.cli.live.demo import demo_recording
+from streamser.cli.live.live_view import legend, render, render_utterance
+from streamser.cli.live.view_state import Level, ViewState, hear, update
 from streamser.events import TranscriptPartial
 
 _WIDTH = 116

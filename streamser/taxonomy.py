@@ -1,13 +1,16 @@
-"""Emotion categories, dimensions, their scales, and the foreign names they go by."""
+"""Emotion categories, dimensions, their scales, the foreign names they go by, and their means."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 CATEGORIES: Final = ("neutral", "happy", "sad", "angry")
 UNSURE: Final = "unsure"
+LEAD: Final = 0.1
+"""Probability by which a category must be ahead of all others to name several readings."""
 DIMENSIONS: Final = ("valence", "arousal", "dominance")
 _ALIASES: Final = {
     "neutral": ("neu", "n", "calm", "neutrality"),
@@ -43,6 +46,13 @@ class Dimensions(msgspec.Struct, frozen=True):
     valence: float | None = None
     arousal: float | None = None
     dominance: float | None = None
+
+
+def weighted_mean(weighted: Iterable[tuple[float | None, float]]) -> float | None:
+    """Return the mean of the values that are known, by their weights; ``None`` without any."""
+    known = [(value, weight) for value, weight in weighted if value is not None]
+    total = sum(weight for _, weight in known)
+    return sum(value * weight for value, weight in known) / total if total else None
 
 
 def canonical_category(label: str) -> str:

@@ -149,6 +149,18 @@ def flat(text: str) -> str:
     return " ".join(kept.split())
 
 
+def read_place(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT``; the brackets of an IPv6 address are left out.
+
+    Raises ``ValueError``, also for a port that is none: 0 to 65535 are.
+    """
+    host, _, port = text.rpartition(":")
+    number = int(port[:6]) if port.isascii() and port.isdigit() else -1
+    if not host or any(sign.isspace() for sign in host) or not 0 <= number < 65_536:
+        raise ValueError("no place on a network")
+    return host.strip("[]"), number
+
+
 def as_text(text: str) -> str:
     """Return text that no table program takes for a formula: an apostrophe before what looks so.
 

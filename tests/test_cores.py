@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streamser.cgroup import cpu_quota, memory_limit
 from streamser.cli import doctor
-from streamser.machine import core_count
+from streamser.machine import core_count, cpu_quota, memory_limit
 
 MIB = 1024**2
 V2 = "30 23 0:28 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"

@@ -8,12 +8,11 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from streamser.cli.analyze import Tables
 from streamser.cli.console import complain, tell, warn
-from streamser.cli.live_view import LiveScreen
-from streamser.cli.serve import LogFormat, logs
-from streamser.cli.sinks import PlainLines
-from streamser.cli.view_state import PlaybackView
+from streamser.cli.files.analyze import Tables
+from streamser.cli.live.live_view import LiveScreen
+from streamser.cli.live.sinks import PlainLines
+from streamser.cli.live.view_state import PlaybackView
 from streamser.events import (
     ErrorBody,
     ErrorRaised,
@@ -25,6 +24,7 @@ from streamser.events import (
 )
 from streamser.export.replay import Playlist
 from streamser.export.utterances import Utterance
+from streamser.logs import LogFormat, logs
 from streamser.text import printable, visible
 from tests.cli.samples import ENVELOPE, created, emotion, failed, felt, said
 

@@ -5,6 +5,7 @@ Bytes of another kind than raw sound is said to be make loud noise: ``SoundCheck
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streamser.audio.clip import Samples
-from streamser.errors import ConfigError
+from streamser.errors import AudioError, ConfigError
 from streamser.events import AudioFormat
 
 Frames = npt.NDArray[np.float32]
@@ -43,6 +44,14 @@ SENT_MAX_RATE: Final = 192_000
 """Some sound cards give browsers no less than 96 or 192 kHz."""
 PHONE_RATE: Final = 8_000
 """Frames a second of G.711, whatever else is said."""
+
+
+def decode_base64(text: str) -> bytes:
+    """Read sound that was sent inside a text; raises ``AudioError``."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise AudioError("audio is not valid base64") from None
 
 
 class Gap(msgspec.Struct, frozen=True):

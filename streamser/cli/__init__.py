@@ -1,5 +1,5 @@
-"""The command line: one file a command, nothing heavy before it is needed.
+"""The command line: nothing heavy before it is needed.
 
-``main`` lists the commands; ``options`` has what several share, ``sinks`` and ``live_view`` where
-events go, ``console`` and ``signals`` how people are told and how it ends.
+``main`` lists the commands; ``live`` has those of sessions as they happen, ``files`` those of
+files. ``options`` has what several share, ``console`` how people are told and how it ends.
 """

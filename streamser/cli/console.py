@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import queue
 import shutil
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 import typer
 
+from streamser.logs import JsonStream
 from streamser.text import printable
 
 if TYPE_CHECKING:
@@ -48,17 +50,17 @@ _ECHO_S = 1.0
 
 def tell(line: str) -> None:
     """Say something that is good to know; dim on a terminal."""
-    _say(line, dim=True)
+    _say(logging.INFO, line, dim=True)
 
 
 def warn(line: str) -> None:
     """Say that something is not as it should be, while the work goes on."""
-    _say(f"streamser: {line}", fg="yellow")
+    _say(logging.WARNING, line, "streamser: ", fg="yellow")
 
 
 def complain(line: str) -> None:
     """Say why the work cannot be done."""
-    _say(f"streamser: error: {line}", fg="red")
+    _say(logging.ERROR, line, "streamser: error: ", fg="red")
 
 
 def clock(ms: float) -> str:
@@ -87,9 +89,12 @@ def coloured(stream: TextIO) -> bool:
     return stream.isatty() and not refused
 
 
-def _say(line: str, **style: Any) -> None:
+def _say(level: int, line: str, before: str = "", **style: Any) -> None:
+    if isinstance(sys.stderr, JsonStream):
+        sys.stderr.say(level, line)
+        return
     # Not typer.secho: it writes past the proxy by which a live display keeps out of the way.
-    line = printable(line)
+    line = printable(before + line)
     if sys.stderr.isatty():
         # A terminal breaks rows wherever they end; what is longer than one stays to be copied.
         width = max(1, shutil.get_terminal_size().columns)

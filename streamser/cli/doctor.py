@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
-from streamser.cgroup import cpu_quota, memory_limit
 from streamser.cli.console import coloured, counted, print_json, tell
-from streamser.cli.demo import demo_recording
+from streamser.cli.live.demo import demo_recording
 from streamser.errors import AudioError, ModelError, StreamserError
-from streamser.machine import core_count
+from streamser.machine import core_count, cpu_quota, memory_limit
 from streamser.settings import AsrSettings, EmotionSettings, Settings
 from streamser.settings_loader import load_settings
 from streamser.text import printable
@@ -339,7 +338,7 @@ def _try_emotion(group: str, settings: Settings) -> Check:
 
 
 def _plugins(group: str, name: str) -> Iterator[Check]:
-    from streamser.cli.models import check_plugins
+    from streamser.cli.choices import check_plugins
     from streamser.plugins import KINDS
 
     found = [looked for kind in KINDS for looked in check_plugins(kind)]

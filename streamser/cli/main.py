@@ -11,21 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from streamser import __version__
-from streamser.cli.analyze import analyze
+from streamser.cli.choices import config_app, models_app
 from streamser.cli.cluster import cluster_app
-from streamser.cli.config import config_app
 from streamser.cli.console import BROKEN_PIPE, INTERRUPTED, Stopped, complain, mend_streams, mute
 from streamser.cli.corpus import app as corpus_app
-from streamser.cli.demo import demo
 from streamser.cli.doctor import devices, doctor
 from streamser.cli.evaluate import crossval, evaluate
-from streamser.cli.export import export
-from streamser.cli.forget import forget
-from streamser.cli.listen import listen
+from streamser.cli.files.analyze import analyze
+from streamser.cli.files.export import export
+from streamser.cli.files.recordings import forget, report
+from streamser.cli.live.demo import demo
+from streamser.cli.live.listen import listen
+from streamser.cli.live.replay import replay
 from streamser.cli.mcp import mcp
-from streamser.cli.models import app as models_app
-from streamser.cli.replay import replay
-from streamser.cli.report import report
 from streamser.cli.serve import serve
 from streamser.cli.train import train
 from streamser.errors import ConfigError, StreamserError

@@ -19,6 +19,7 @@ from streamser.cli.options import (
     takes_settings,
 )
 from streamser.errors import ConfigError
+from streamser.text import read_place
 
 
 @takes_settings
@@ -80,8 +81,8 @@ def _leave(number: int, frame: FrameType | None) -> None:
     leave_at_once(128 + number)
 
 
-def _read_place(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not (host and port.isascii() and port.isdigit() and int(port[:6]) < 65_536):
-        raise ConfigError(f"--http {text}: give HOST:PORT, such as 127.0.0.1:8378.")
-    return host.strip("[]"), int(port)
+def _read_place(given: str) -> tuple[str, int]:
+    try:
+        return read_place(given)
+    except ValueError:
+        raise ConfigError(f"--http {given}: give HOST:PORT, such as 127.0.0.1:8378.") from None

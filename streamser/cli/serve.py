@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import enum
-import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -25,12 +21,12 @@ from streamser.cli.console import (
     tell,
     warn,
 )
-from streamser.cli.export import ExportAs, read_formats
+from streamser.cli.files.export import ExportAs, read_formats
+from streamser.cli.live.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.options import Common, ToldApart, check_folder, speakers_flag, takes_settings
-from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
-from streamser.errors import ConfigError
+from streamser.errors import ConfigError, StreamserError
 from streamser.export.formats import is_format
-from streamser.text import printable
+from streamser.logs import LogFormat, logs
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,13 +37,7 @@ if TYPE_CHECKING:
     from streamser.server.recorder import SessionRecorder
     from streamser.settings import Settings
 
-
-class LogFormat(enum.Enum):
-    """Name how a line of the log is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
+logger = logging.getLogger(__name__)
 
 LogAs = Annotated[
     LogFormat,
@@ -66,6 +56,7 @@ class Exports(NamedTuple):
 @takes_settings
 def serve(
     common: Common,
+    context: typer.Context,
     host: Annotated[
         str | None, typer.Option("--host", metavar="HOST", help="Address to listen on.")
     ] = None,
@@ -131,6 +122,8 @@ def serve(
     where some of that is lost, the exit code is 1. The page says so before anybody's microphone
     opens, and what server.purpose, server.responsible and server.contact are set to.
     """
+    # To the very end: what went wrong is told last.
+    context.find_root().with_resource(logs(log_format))
     if export is None and export_as is not None:
         raise ConfigError("--export-as goes with --export DIR: add it.")
     if export is None and keep_days is not None:
@@ -152,12 +145,26 @@ def serve(
             "worker.processes": None if workers is None else _read_workers(workers),
         }
     )
-    with logs(log_format), plugged_sinks(sink) as plugged:
+    with _faults_told(log_format), plugged_sinks(sink) as plugged:
         exports = None if keep is None else Exports(keep, formats, keep_days)
         whole = run_server(settings, export=exports, plugged=plugged)
     # What sinks have not taken shows once they are closed.
     if not (whole and plugged.complete):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _faults_told(form: LogFormat) -> Iterator[None]:
+    """Log a fault of our own as a line, where a traceback would be none of the log."""
+    try:
+        yield
+    except (StreamserError, OSError):
+        raise
+    except Exception as error:
+        if form is LogFormat.TEXT:
+            raise
+        logger.critical("the server has ended by a fault of its own", exc_info=error)
+        raise typer.Exit(1) from None
 
 
 def run_server(
@@ -171,7 +178,7 @@ def run_server(
     Returns whether all was kept that is to be. ``export`` is where what sessions leave is kept;
     ``plugged`` gets the events of all.
     """
-    from streamser.cli.listen import NOTICE
+    from streamser.cli.live.listen import NOTICE
     from streamser.server.app import EmotionServer
 
     server = EmotionServer(settings, tell)
@@ -324,52 +331,3 @@ async def _serve(
     for result in results:
         if isinstance(result, Exception):
             raise result
-
-
-@contextmanager
-def logs(form: LogFormat) -> Iterator[None]:
-    """Write what the program logs, from INFO on, to stderr until the block ends."""
-    logger = logging.getLogger("streamser")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if form is LogFormat.JSON else _Text())
-    before = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(before)
-
-
-class _Text(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        fault = _fault(record)
-        told = record.getMessage() + ("" if fault is None else f": {fault}")
-        return f"{_time(record)} {record.levelname} {printable(told)}"
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        from streamser.server.telemetry import FIELDS
-
-        fields: dict[str, Any] = {"time": _time(record), "level": record.levelname.lower()}
-        own = getattr(record, FIELDS, None)
-        fields |= {"event": "log", "message": record.getMessage()} if own is None else own
-        if (fault := _fault(record)) is not None:
-            fields["reason"] = fault
-        return json.dumps(fields)
-
-
-def _time(record: logging.LogRecord) -> str:
-    at = datetime.fromtimestamp(record.created, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _fault(record: logging.LogRecord) -> str | None:
-    # Never the traceback: its last line may quote a header, or what people say.
-    if record.exc_info is None or record.exc_info[1] is None:
-        return None
-    from streamser.errors import describe
-
-    return describe(record.exc_info[1])

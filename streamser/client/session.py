@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from streamser import events
 from streamser.client.connection import Reconnector, RetryTiming
@@ -30,6 +30,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from streamser.audio.source import AudioSource
+
+
+class ConnectOptions(TypedDict, total=False):
+    """Hold what ``connect`` is told besides where, and what sound it is to send."""
+
+    speaker: str | None
+    meeting: str | None
+    language: str | None
+    speakers: str | int | None
+    token: str | None
+    ca: str | Path | None
+    proxy: str | None
+    give_up_s: float
+    finish_s: float
+    tell: Callable[[str], None]
 
 
 class ClientSession:

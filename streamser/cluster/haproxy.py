@@ -9,6 +9,7 @@ import msgspec
 
 from streamser.cluster.tunnel import CARRIED
 from streamser.errors import ConfigError
+from streamser.text import read_place
 
 __all__ = ["Backend", "haproxy_config", "read_backend"]
 
@@ -41,11 +42,12 @@ class Backend(msgspec.Struct, frozen=True):
 def read_backend(given: str) -> Backend:
     """Read ``NAME=HOST:PORT``; raises ``ConfigError``."""
     name, _, place = given.partition("=")
-    host, _, port = place.rpartition(":")
     plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not (plain.isascii() and plain.isalnum() and host and port.isascii() and port.isdigit()):
-        raise ConfigError(f"--node {given[:80]}: write it like a=10.0.0.5:8377.")
-    if any(sign.isspace() for sign in host) or not 0 < int(port) < 65_536:
+    try:
+        usable = plain.isascii() and plain.isalnum() and read_place(place)[1] > 0
+    except ValueError:
+        usable = False
+    if not usable:
         raise ConfigError(f"--node {given[:80]}: write it like a=10.0.0.5:8377.")
     return Backend(name, place)
 

@@ -27,14 +27,13 @@ from typing import Final, Protocol
 
 import msgspec
 
-from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
+from streamser.taxonomy import CATEGORIES, DIMENSIONS, LEAD, UNSURE, Dimensions
 
 _HALF_LIFE: Final = 1.5  # turns: the newest is .37 of all evidence, the last three .75
 _FULL_SECONDS: Final = 1.0  # 63 % of a turn's weight: a longer one gains little
 _CALM: Final = "neutral"
 _KEPT: Final = 16  # turns; all older ones together would be less than a thousandth
 _ALIKE: Final = 3  # sure turns that name a mood, whatever they weigh
-_LEAD: Final = 0.10  # of probability, before a mood gets another name by its scores
 _FLAT: Final = 0.30  # below it not even the likeliest category means much; uniform is .25
 
 
@@ -315,9 +314,9 @@ def _called(turns: Sequence[str], held: str) -> str | None:
 def _leading(scores: Mapping[str, float], held: str) -> str:
     """Name the category that leads all others clearly, else the one held while it keeps up."""
     first, second = sorted(scores, key=scores.__getitem__, reverse=True)[:2]
-    if scores[first] - scores[second] >= _LEAD:
+    if scores[first] - scores[second] >= LEAD:
         return first
-    if held == UNSURE or scores[first] < _FLAT or scores[first] - scores[held] >= _LEAD:
+    if held == UNSURE or scores[first] < _FLAT or scores[first] - scores[held] >= LEAD:
         return UNSURE
     return held
 

@@ -1,17 +1,25 @@
-"""What connects two processes: messages over a socket, and a board in shared memory.
+"""What connects two processes: messages over a socket, a board in shared memory, lines of a log.
 
 Messages are MessagePack, each after its length. The board says what the models of a process are
-busy with: no message could still be sent by one that is killed, or that hangs.
+busy with: no message could still be sent by one that is killed, or that hangs. What a process logs
+has a way of its own, on which nothing is waited for, and is written by the one that has the log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import socket
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
+
+from streamser.logs import fault_of, log_line, log_thread_fault
 
 _LENGTH: Final = 4
 
@@ -132,3 +140,90 @@ class ActivityBoard:
 
     def _view(self) -> memoryview:
         return memoryview(self._memory).cast("B")
+
+
+_RECORD: Final = b"\x1e"
+"""Before a line that was logged, as JSON; any other was written to stderr by whomever."""
+_LONGEST_LINE: Final = 65_536
+_STDERR: Final = 2
+
+
+class LoggedLine(msgspec.Struct, frozen=True):
+    """Hold a line that a process has logged, ``created`` s since 1970."""
+
+    name: str
+    level: int
+    created: float
+    message: str
+    reason: str | None = None
+
+
+def send_logs(link: socket.socket, *, with_stderr: bool) -> None:
+    """Send what this process logs to the other end from now on, and what libraries warn of.
+
+    ``with_stderr``: what anybody in it writes to stderr as well, where the platform can do that.
+    """
+    logging.getLogger().addHandler(_LinkHandler(link))
+    logging.getLogger("streamser").setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    threading.excepthook = log_thread_fault
+    if with_stderr and os.name == "posix":
+        os.dup2(link.fileno(), _STDERR)
+
+
+class _LinkHandler(logging.Handler):
+    def __init__(self, link: socket.socket) -> None:
+        super().__init__()
+        self._link = link
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = record.getMessage()
+        line = LoggedLine(record.name, record.levelno, record.created, told, fault_of(record))
+        # Who has the log may be gone.
+        with suppress(OSError):
+            self._link.sendall(_RECORD + msgspec.json.encode(line) + b"\n")
+
+
+class LogProtocol(asyncio.Protocol):
+    """Write what the worker process ``number`` has logged as lines of the log of this one."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._decoder = msgspec.json.Decoder(LoggedLine)
+        self._data = bytearray()
+        self.over = asyncio.Event()
+        """Set once there can be no more."""
+
+    def data_received(self, data: bytes) -> None:
+        """Log the lines that are complete."""
+        *lines, rest = (self._data + data).split(b"\n")
+        for line in lines:
+            self._log(line)
+        self._data = rest
+        if len(rest) > _LONGEST_LINE:
+            self._log(rest)
+            self._data = bytearray()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Log what is left."""
+        self._log(self._data)
+        self.over.set()
+
+    def _log(self, data: bytearray) -> None:
+        raw, mark, record = data.partition(_RECORD)
+        if text := raw.decode("utf-8", "replace").strip():
+            log_line(__name__, logging.WARNING, text, worker=self._number)
+        if not mark:
+            return
+        try:
+            line = self._decoder.decode(record)
+        except msgspec.DecodeError:
+            # Somebody has written into its midst.
+            log_line(__name__, logging.WARNING, record.decode("utf-8", "replace"))
+            return
+        log_line(
+            *(line.name, line.level, line.message),
+            reason=line.reason,
+            created=line.created,
+            worker=self._number,
+        )

@@ -7,15 +7,17 @@ import logging
 import multiprocessing
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import msgspec
 
-from streamser.hosting.channel import ActivityBoard, FrameProtocol, InHand
+from streamser.hosting.channel import ActivityBoard, FrameProtocol, InHand, LogProtocol
 from streamser.hosting.process import STUCK, host_sessions
 from streamser.hosting.records import FromWorker, Hosted, NotLoaded, WorkerLoad
+from streamser.logs import JsonStream
 from streamser.machine import use_one_blas_thread
 from streamser.settings import Settings
 
@@ -56,16 +58,21 @@ class WorkerLink:
         context = multiprocessing.get_context("spawn")
         self._board = ActivityBoard(context)
         self._ours, theirs = socket.socketpair()
+        self._log_end, log = socket.socketpair()
+        # People may want to see what libraries draw on a terminal.
+        all_logged = isinstance(sys.stderr, JsonStream)
         self._process = context.Process(
             target=host_sessions,
-            args=(theirs, settings, self._board),
+            args=(theirs, settings, self._board, log, all_logged),
             name=f"streamser-worker-{number}",
             daemon=True,
         )
         with _signals_held():
             self._process.start()
         theirs.close()
+        log.close()
         self._protocol: FrameProtocol[FromWorker] = FrameProtocol(FromWorker, self._hear, self._end)
+        self._logged = LogProtocol(number)
 
     @property
     def pid(self) -> int | None:
@@ -74,8 +81,10 @@ class WorkerLink:
 
     async def connect(self) -> None:
         """Begin to listen to it."""
-        self._ours.setblocking(False)
         loop = asyncio.get_running_loop()
+        self._log_end.setblocking(False)
+        await loop.create_connection(lambda: self._logged, sock=self._log_end)
+        self._ours.setblocking(False)
         await loop.create_connection(lambda: self._protocol, sock=self._ours)
 
     def send(self, message: msgspec.Struct) -> None:
@@ -111,6 +120,10 @@ class WorkerLink:
         if self._process.exitcode is None:
             self._process.kill()
             await asyncio.to_thread(self._process.join, _LEAVE_S)
+        # What it has written last; a process that it leaves behind may hold the other end for long.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                await self._logged.over.wait()
         code = self._process.exitcode
         stuck = [each.stuck for each in self._board.read() if each.stuck]
         if self.was_stuck and stuck:

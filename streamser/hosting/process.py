@@ -21,7 +21,14 @@ from typing import Final
 
 from streamser.emotion.model import SpeakerModel
 from streamser.errors import ConfigError, ModelError, StreamserError
-from streamser.hosting.channel import ActivityBoard, FrameProtocol, InHand, ModelKind, frame
+from streamser.hosting.channel import (
+    ActivityBoard,
+    FrameProtocol,
+    InHand,
+    ModelKind,
+    frame,
+    send_logs,
+)
 from streamser.hosting.hosted import HostedSession
 from streamser.hosting.records import (
     Give,
@@ -45,9 +52,10 @@ from streamser.speech.vad import Vad
 
 logger = logging.getLogger(__name__)
 
+FAULTY: Final = 1
 ORPHANED: Final = 3
 STUCK: Final = 4
-"""Exit codes: the parent is gone; the models did not answer in time."""
+"""Exit codes: a fault of ours; the parent is gone; the models did not answer in time."""
 
 _LOAD_EVERY_S: Final = 1.0
 _LOOK_S: Final = 0.01
@@ -55,12 +63,20 @@ _LAST_S: Final = 1.0
 """How long answers of models that are closed may take to be told."""
 
 
-def host_sessions(link: socket.socket, settings: Settings, board: ActivityBoard) -> None:
+def host_sessions(
+    link: socket.socket,
+    settings: Settings,
+    board: ActivityBoard,
+    log: socket.socket,
+    all_logged: bool,
+) -> None:
     """Load the models, say so, and host sessions until the other end is closed.
 
     For the main thread of a child process. Signals that end a program well are left to the
-    parent: it still has finals to tell.
+    parent: it still has finals to tell. It writes ``log``, too, with ``all_logged`` all that is
+    written to stderr here.
     """
+    send_logs(log, with_stderr=all_logged)
     _leave_signals_to_parent()
     threading.Thread(target=_end_with_parent, name="parent's end", daemon=True).start()
     use_one_blas_thread()
@@ -78,7 +94,11 @@ def host_sessions(link: socket.socket, settings: Settings, board: ActivityBoard)
         link.sendall(frame(NotLoaded(ModelError.code, why, False)))
         return
     link.sendall(frame(hosted))
-    asyncio.run(_SessionWorker(make_vad, workers, batches, board).run(link))
+    try:
+        asyncio.run(_SessionWorker(make_vad, workers, batches, board).run(link))
+    except Exception as error:
+        logger.critical("a worker has ended by a fault of its own", exc_info=error)
+        os._exit(FAULTY)
     # Models that hang must not keep the process.
     os._exit(0)
 

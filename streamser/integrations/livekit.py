@@ -19,6 +19,7 @@ import msgspec
 
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect, shift_times
+from streamser.client.session import ConnectOptions
 from streamser.client.wire import BEGIN_AGAIN, HARMLESS
 from streamser.integrations.notes import (
     UserReading,
@@ -126,17 +127,17 @@ class STT(stt.STT):
             )
         )
         self._url = url
-        self._asked: dict[str, Any] = {
-            "token": token,
-            "speaker": speaker,
-            "meeting": meeting,
-            "language": language,
-            "speakers": speakers,
-            "ca": ca,
-            "proxy": proxy,
-            "give_up_s": give_up_s,
-            "tell": logging.getLogger(__name__).warning,
-        }
+        self._asked = ConnectOptions(
+            token=token,
+            speaker=speaker,
+            meeting=meeting,
+            language=language,
+            speakers=speakers,
+            ca=ca,
+            proxy=proxy,
+            give_up_s=give_up_s,
+            tell=logging.getLogger(__name__).warning,
+        )
 
     @property
     def model(self) -> str:
@@ -155,7 +156,9 @@ class STT(stt.STT):
         conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
     ) -> EmotionStream:
         """Begin a stream; ``language`` takes the place of the one that was said."""
-        asked = self._asked | ({"language": language} if utils.is_given(language) else {})
+        asked = self._asked.copy()
+        if utils.is_given(language):
+            asked["language"] = language
         return EmotionStream(self, self._url, asked, conn_options)
 
     async def _recognize_impl(self, *args: Any, **options: Any) -> stt.SpeechEvent:
@@ -166,7 +169,7 @@ class EmotionStream(stt.RecognizeStream):
     """Yield what is said, and how it sounded in ``metadata["emotion"]`` of each final."""
 
     def __init__(
-        self, own: STT, url: str, asked: dict[str, Any], conn_options: APIConnectOptions
+        self, own: STT, url: str, asked: ConnectOptions, conn_options: APIConnectOptions
     ) -> None:
         super().__init__(stt=own, conn_options=conn_options, sample_rate=_RATE)
         self._url = url
@@ -265,7 +268,7 @@ class EmotionStream(stt.RecognizeStream):
             )
 
     def _language(self, detected: str | None) -> LanguageCode:
-        return LanguageCode(detected or self._asked["language"] or "")
+        return LanguageCode(detected or self._asked.get("language") or "")
 
 
 class EmotionAgent(Agent):

@@ -73,6 +73,8 @@ async def serve_http(toolbox: Toolbox, host: str, port: int, tell: Callable[[str
             listening.bind((host, port))
         except OSError as error:
             raise ConfigError(f"--http {host}:{port}: {error.strerror or error}.") from None
+        # Before anybody is told where it is.
+        listening.listen()
         shown = f"[{host}]" if ":" in host else host
         names = [f"{name}:*" for name in ("127.0.0.1", "localhost", "[::1]")]
         app = build_server(toolbox).streamable_http_app(

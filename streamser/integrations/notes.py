@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from streamser.events import EmotionBody
-from streamser.taxonomy import UNSURE
+from streamser.taxonomy import UNSURE, weighted_mean
 
 __all__ = [
     "INSTRUCTIONS",
@@ -62,24 +62,22 @@ def write_note(readings: Sequence[UserReading]) -> str:
     sure = [each.emotion for each in readings if each.emotion.category != UNSURE]
     if not sure or len({each.speaker for each in sure}) > 1:
         return ""
-    lengths = [max(1, each.window.end_ms - each.window.start_ms) for each in sure]
+    told = [(each, max(1, each.window.end_ms - each.window.start_ms)) for each in sure]
     names = dict.fromkeys(name for each in sure for name in each.scores)
-    scores = {name: _mean([each.scores.get(name, 0.0) for each in sure], lengths) for name in names}
+    scores = {
+        name: weighted_mean((each.scores.get(name, 0.0), length) for each, length in told) or 0.0
+        for name in names
+    }
     likeliest = sorted(scores, key=lambda name: -scores[name])
-    told = [
+    likely = [
         f"{_NO_NAME.sub('_', name)}={scores[name]:.2f}"
         for name in likeliest
         if scores[name] >= _LEAST
     ]
-    parts = [f"[emotion {', '.join(told)}]"] if told else []
+    parts = [f"[emotion {', '.join(likely)}]"] if likely else []
     for name in _DIMENSIONS:
-        measured = [
-            (value, length)
-            for each, length in zip(sure, lengths, strict=True)
-            if (value := getattr(each.dimensions, name)) is not None
-        ]
-        if measured:
-            value = _mean(*zip(*measured, strict=True))
+        value = weighted_mean((getattr(each.dimensions, name), length) for each, length in told)
+        if value is not None:
             # Ours go from -1 to 1.
             parts.append(f"[{name} value={(value + 1) / 2:.2f}]")
     return f"({','.join(parts)})" if parts else ""
@@ -125,7 +123,3 @@ def find_emotion(result: Any) -> EmotionBody | None:
         return msgspec.convert(told, EmotionBody)
     except msgspec.ValidationError:
         return None
-
-
-def _mean(values: Sequence[float], weights: Sequence[float]) -> float:
-    return sum(map(float.__mul__, map(float, values), map(float, weights))) / sum(weights)

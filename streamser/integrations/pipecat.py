@@ -18,6 +18,7 @@ import numpy as np
 
 from streamser import events
 from streamser.client import ClientSession, ServerError, connect
+from streamser.client.session import ConnectOptions
 from streamser.client.wire import BEGIN_AGAIN, HARMLESS
 from streamser.errors import StreamserError
 from streamser.integrations.fed import FedSource
@@ -269,18 +270,18 @@ class StreamserSTTService(_EmotionSTT):
     ) -> None:
         super().__init__(turns=turns, finish_s=finish_s, **options)
         self._url = url
-        self._asked: dict[str, Any] = {
-            "token": token,
-            "speaker": speaker,
-            "meeting": meeting,
-            "language": language,
-            "speakers": speakers,
-            "ca": ca,
-            "proxy": proxy,
-            "give_up_s": give_up_s,
-            "finish_s": finish_s,
-            "tell": logger.warning,
-        }
+        self._asked = ConnectOptions(
+            token=token,
+            speaker=speaker,
+            meeting=meeting,
+            language=language,
+            speakers=speakers,
+            ca=ca,
+            proxy=proxy,
+            give_up_s=give_up_s,
+            finish_s=finish_s,
+            tell=logger.warning,
+        )
         self._waiting: deque[bytes] = deque()
         self._changed = asyncio.Event()
         self._committing = self._finishing = False

@@ -15,6 +15,7 @@ from streamser.export.records import (
 )
 from streamser.export.timeline import timeline_of
 from streamser.report import measures
+from streamser.taxonomy import weighted_mean
 
 
 class TracePoint(Record, frozen=True, kw_only=True):
@@ -204,19 +205,11 @@ def _talker(
         share=speech_ms / total_ms if total_ms else 0.0,
         utterances=len(mine),
         words=sum(len(each.text.split()) for each in mine),
-        valence=_mean([(each.valence, each.length_ms) for each in mine]),
-        arousal=_mean([(each.arousal, each.length_ms) for each in mine]),
+        valence=weighted_mean((each.valence, each.length_ms) for each in mine),
+        arousal=weighted_mean((each.arousal, each.length_ms) for each in mine),
         categories=measures.share_out((each.category, each.length_ms) for each in mine),
         line=line,
     )
-
-
-def _mean(weighed: Sequence[tuple[float | None, int]]) -> float | None:
-    known = [(value, weight) for value, weight in weighed if value is not None]
-    total = sum(weight for _, weight in known)
-    if not total:
-        return None
-    return sum(value * weight for value, weight in known) / total
 
 
 def _latencies(timeline: Timeline) -> list[measures.Spread]:

@@ -38,11 +38,9 @@ from streamser.events import (
     TranscriptionFailed,
 )
 from streamser.hosting.records import WorkerLoad
+from streamser.logs import FIELDS
 from streamser.pipeline.scheduler import QueueLoad
 from streamser.pipeline.worker import BatchReport, WorkerStats
-
-FIELDS: Final = "streamser_fields"
-"""Attribute of a record with its fields, for those who format it."""
 
 SORRY: Final = "the server has met a fault of its own; the connection ends, begin a new stream"
 """What a client is told, whatever it was."""

@@ -22,8 +22,8 @@ from streamser.events import Event, SpeakerChange, SpeakersChanged
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.browser.live import LiveServer, drive, missing_tool
 from tests.browser.proxy import Wire
+from tests.cli.live.test_remote import Served
 from tests.cli.samples import ENVELOPE, emotion, said
-from tests.cli.test_remote import Served
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 

@@ -175,7 +175,7 @@ INTERRUPTED_IMPORT = """
 import os, signal, sys, importlib.abc
 class Interrupt(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "streamser.cli.analyze":
+        if name == "streamser.cli.files.analyze":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Interrupt())
 from streamser.__main__ import main

@@ -14,13 +14,14 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from streamser.cli.demo import split_speakers
+from streamser.cli.live.demo import split_speakers
 from streamser.errors import AudioError
 from tests.cli.running import DEMO, ended, refuses, run, start
 from tests.plugged import write_package
@@ -33,6 +34,42 @@ import os, sys, threading
 def make(*arguments, **options):
     print("hanging", os.getpid(), file=sys.stderr, flush=True)
     threading.Event().wait()
+"""
+
+CHATTERS = """
+import logging, os, sys, threading, warnings
+
+from streamser.emotion.model import Prediction
+from streamser.taxonomy import Dimensions
+
+
+class Chatters:
+    name = "chatters"
+    modalities = ("audio",)
+
+    def predict(self, segments):
+        scores = {"happy": 1.0, "neutral": 0.0, "sad": 0.0, "angry": 0.0}
+        told = Prediction("happy", 1.0, scores, Dimensions(), 0.0, ("audio",), {})
+        return [told for _ in segments]
+
+
+def lose():
+    raise ValueError("my words")
+
+
+def make(*arguments, **options):
+    print("printed by", os.getpid(), file=sys.stderr, flush=True)
+    os.write(2, b"written\\n")
+    warnings.warn("warned of")
+    logging.getLogger("theirs").error("logged by %s", "others")
+    thread = threading.Thread(target=lose, name="lost")
+    thread.start()
+    thread.join()
+    try:
+        lose()
+    except ValueError:
+        logging.getLogger("streamser.ours").info("logged by us", exc_info=True)
+    return Chatters()
 """
 
 REFUSES = """
@@ -214,7 +251,7 @@ def test_ctrl_c_ends_a_server_that_nobody_uses_at_once() -> None:
 
 
 def test_a_server_logs_its_sessions_as_json_if_asked() -> None:
-    """A line each at the beginning and at the end, beside the lines for people."""
+    """A line each at the beginning and at the end, beside what is said to people."""
     with serving("serve", *QUIET, "--log-format", "json") as (server, url):
         with connect(f"ws{url.removeprefix('http')}/v1/realtime?meeting=ops") as client:
             session_id = json.loads(client.recv(timeout=60))["session_id"]
@@ -223,14 +260,70 @@ def test_a_server_logs_its_sessions_as_json_if_asked() -> None:
                 continue
         server.send_signal(signal.SIGTERM)
         _, said = server.communicate(timeout=60)
-    told = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in said.splitlines()]
+    assert [line["message"] for line in told if line["event"] == "log"] == [
+        "Ending: what was said is still told."
+    ]
     # A machine with much else to do is told of as well.
-    lines = [line for line in told if line["event"] != "loop_late"]
+    lines = [line for line in told if line["event"] not in ("log", "loop_late")]
     assert [line["event"] for line in lines] == ["opened", "closed"]
     for line in lines:
         assert (line["session"], line["meeting"], line["level"]) == (session_id, "ops", "info")
         assert line["peer"].startswith("127.0.0.1:")
     assert lines[1]["reason"] == "finished"
+
+
+def test_whatever_workers_write_is_json_if_asked(tmp_path: Path) -> None:
+    """Logged, warned, printed, written by C code, or said of one that is lost; and whose it is."""
+    point = {"emotion_models/chatters": "chatters:make"}
+    package = write_package(tmp_path, "chatters", point, CHATTERS)
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    server = start(
+        *("serve", *QUIET, "--model", "chatters", "--workers", "2", "--log-format", "json"),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+    )
+    lines: list[dict[str, Any]] = []
+
+    def read_until(message: str, times: int) -> None:
+        assert server.stderr is not None
+        while sum(str(line.get("message")).startswith(message) for line in lines) < times:
+            lines.append(json.loads(server.stderr.readline()))
+
+    try:
+        read_until("Serving http", 1)
+        read_until("logged by us", 2)
+        pid = next(line["message"] for line in lines if line.get("worker") == 1).split()[-1]
+        os.kill(int(pid), signal.SIGKILL)
+        read_until("the process of the models ended, signal 9", 1)
+        read_until("logged by us", 3)
+        server.send_signal(signal.SIGTERM)
+        _, rest = server.communicate(timeout=60)
+        lines += map(json.loads, rest.splitlines())
+        assert server.returncode == 0
+    finally:
+        server.kill()
+        server.communicate()
+    assert "my words" not in str(lines)
+    for worker in (0, 1):
+        # Of two in one place: the second is the one that took the place of the lost.
+        own = [line for line in lines if line.get("worker") == worker][:6]
+        levels = ["warning", "warning", "warning", "error", "error", "info"]
+        assert [line["level"] for line in own] == levels
+        printed, written, warned, logged, lost, ours = (line["message"] for line in own)
+        assert printed.startswith("printed by ")
+        assert (written, logged, ours) == ("written", "logged by others", "logged by us")
+        assert "UserWarning: warned of" in warned
+        assert lost == "lost has ended by a fault"
+        assert all("ValueError at chatters.py:" in line["reason"] for line in own[-2:])
+
+
+def test_what_ends_a_server_is_json_if_asked() -> None:
+    """The last line as all others."""
+    result = run("serve", *QUIET, "--log-format", "json", "--tls-key", "/nowhere/key.pem")
+    assert result.exit_code == 2
+    (line,) = map(json.loads, result.stderr.splitlines())
+    assert (line["level"], line["event"]) == ("error", "log")
+    assert "tls_cert" in line["message"]
 
 
 def test_a_server_says_what_it_keeps_before_anybody_consents(tmp_path: Path) -> None:

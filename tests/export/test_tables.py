@@ -47,7 +47,7 @@ def test_a_row_tells_all_of_an_utterance(demo: Recording) -> None:
 
 def test_the_columns_begin_with_those_of_analyze(demo: Recording, tmp_path: Path) -> None:
     """`analyze --format csv` and an export can be read by the same script."""
-    from streamser.cli.analyze import CSV_COLUMNS
+    from streamser.cli.files.analyze import CSV_COLUMNS
 
     assert columns_of(demo)[: len(CSV_COLUMNS)] == CSV_COLUMNS
 

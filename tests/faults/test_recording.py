@@ -126,7 +126,7 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(tmp_path: Path) -> Non
 FULL = """
 import resource, sys
 from pathlib import Path
-from streamser.cli.sinks import RecordSink
+from streamser.cli.live.sinks import RecordSink
 from streamser.events import SpeechStarted
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 recording = RecordSink(Path(sys.argv[1]))

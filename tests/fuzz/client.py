@@ -7,10 +7,10 @@ import io
 from pathlib import Path
 from random import Random
 
-from streamser.cli.follow import Tally
-from streamser.cli.live_view import render
-from streamser.cli.sinks import JsonLines, PlainLines
-from streamser.cli.view_state import Level, ViewState, update
+from streamser.cli.live.follow import Tally
+from streamser.cli.live.live_view import render
+from streamser.cli.live.sinks import JsonLines, PlainLines
+from streamser.cli.live.view_state import Level, ViewState, update
 from streamser.client.listener import ListenPosition
 from streamser.client.resend import FinalsLost, ResendBuffer, UnknownSession
 from streamser.client.wire import Envelope, SoundFormat, read_event

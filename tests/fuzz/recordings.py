@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from streamser.cli.live_view import render, render_utterance
-from streamser.cli.sinks import plain_line
-from streamser.cli.view_state import Level, PlaybackView
+from streamser.cli.live.live_view import render, render_utterance
+from streamser.cli.live.sinks import plain_line
+from streamser.cli.live.view_state import Level, PlaybackView
 from streamser.errors import StreamserError
 from streamser.export.formats import ExportFormat
 from streamser.export.formats import render as export

@@ -16,10 +16,10 @@ from websockets.protocol import Protocol
 from websockets.typing import Subprotocol
 
 from streamser.errors import ConfigError
+from streamser.logs import FIELDS
 from streamser.server.app import EmotionServer
 from streamser.server.http import _select_subprotocol
 from streamser.server.limits import shared_file
-from streamser.server.telemetry import FIELDS
 from tests.server.serving import Narrow, dial, patience, server_settings, serving
 
 HEAD = "HTTP/1.1\r\nHost: localhost\r\n"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from streamser.cli.serve import LogFormat, logs
-from streamser.server.telemetry import FIELDS, log_fault, log_info
+from streamser.logs import FIELDS, LogFormat, logs
+from streamser.server.telemetry import log_fault, log_info
 from tests.server.serving import dial, patience, refusal, serving
 from tests.server.test_limits import turned_away
 

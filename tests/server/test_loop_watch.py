@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from streamser.logs import FIELDS
 from streamser.server.limits import PERIOD_S, Arrivals, LoopWatch
-from streamser.server.telemetry import FIELDS
 from tests.server.serving import demo, dial, encode, patience, serving
 
 

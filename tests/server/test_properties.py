@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from streamser.server.telemetry import FIELDS
+from streamser.logs import FIELDS
 from tests.server.scripts import (
     CLEARED,
     EMPTY,

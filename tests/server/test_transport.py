@@ -10,10 +10,10 @@ import time
 import pytest
 from websockets.protocol import Protocol
 
+from streamser.logs import FIELDS
 from streamser.server.app import EmotionServer
 from streamser.server.limits import MessagePace
 from streamser.server.stream import LiveStream
-from streamser.server.telemetry import FIELDS
 from streamser.server.transport import ClientSocket
 from tests.server.serving import Narrow, demo, dial, encode, patience, serving
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Mapping
@@ -12,8 +11,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
-from streamser.audio.source import usable
-from streamser.errors import ConfigError
+from streamser.audio.source import decode_base64, usable
+from streamser.errors import AudioError, ConfigError
 from streamser.events import PROTOCOL, AnyEvent, AudioFormat, ErrorBody, Event, Stamp, encode_event
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.emitter import client_error
@@ -270,10 +269,9 @@ class RealtimeDialect:
         match message:
             case AppendMessage(audio=audio):
                 try:
-                    data = base64.b64decode(audio, validate=True)
-                except ValueError:
-                    fault = "audio is not valid base64"
-                    return [_refuse("invalid_audio", fault, message.event_id, "audio")]
+                    data = decode_base64(audio)
+                except AudioError as error:
+                    return [_refuse(error.code, str(error), message.event_id, "audio")]
                 self._heard = self._heard or bool(data)
                 return [Append(data)] if data else []
             case CommitMessage(event_id=event_id):

@@ -8,7 +8,6 @@ as long as may be, is a phrase: an utterance of ours. Each is told as an
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -16,8 +15,8 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from streamser import events
-from streamser.audio.source import usable
-from streamser.errors import ConfigError
+from streamser.audio.source import decode_base64, usable
+from streamser.errors import AudioError, ConfigError
 from streamser.events import AudioFormat, Event, WordTiming
 from streamser.pipeline.build import endpointer_settings
 from streamser.pipeline.emitter import client_error
@@ -110,10 +109,9 @@ class OrukDialect:
                 return [self._configure(session)]
             case _Append(audio=audio):
                 try:
-                    return self._hear(base64.b64decode(audio, validate=True))
-                except ValueError:
-                    wrong = "audio is not valid base64"
-                    return [Refuse(client_error("invalid_audio", wrong, param="audio"))]
+                    return self._hear(decode_base64(audio))
+                except AudioError as error:
+                    return [Refuse(client_error(error.code, str(error), param="audio"))]
         if not self._heard:
             nothing = "there is no sound to commit"
             return [Refuse(client_error("input_audio_buffer_commit_empty", nothing))]

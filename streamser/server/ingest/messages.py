@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, TypeVar
 
 import msgspec
 
-from streamser.audio.source import SENT_MAX_RATE, SENT_MIN_RATE
+from streamser.audio.source import SENT_MAX_RATE, SENT_MIN_RATE, decode_base64
+from streamser.errors import AudioError
 
 _SAMPLE_BYTES: Final = 2
 _LATEST_S: Final = 1e11
@@ -77,9 +77,9 @@ def read_json(message: str | bytes | msgspec.Raw, decoder: msgspec.json.Decoder[
 def read_sound(text: str) -> bytes:
     """Read samples in base64; raises ``UnusableError``."""
     try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError:
-        raise UnusableError("invalid_base64", "its sound is not base64") from None
+        data = decode_base64(text)
+    except AudioError as error:
+        raise UnusableError(error.code, str(error)) from None
     if not data:
         raise UnusableError("no_sound", "there is no sound in it")
     if len(data) % _SAMPLE_BYTES:

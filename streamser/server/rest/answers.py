@@ -16,7 +16,7 @@ from streamser.export.subtitles import to_srt, to_vtt
 from streamser.server.rest.exchange import RefusedUpload
 from streamser.server.rest.form import MODELS, TranscriptionOrder
 from streamser.server.rest.transcription import Heard
-from streamser.taxonomy import DIMENSIONS, UNSURE
+from streamser.taxonomy import DIMENSIONS, LEAD, UNSURE, weighted_mean
 
 Body: TypeAlias = dict[str, Any]
 
@@ -24,8 +24,6 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream; charset=utf-8"
 _TEXT: Final = "text/plain; charset=utf-8"
 _VTT: Final = "text/vtt; charset=utf-8"
-_LEAD: Final = 0.1
-"""How far ahead of all others a category is that gives a whole file its name."""
 
 
 def word_transcription(
@@ -144,17 +142,13 @@ def summarise(utterances: Sequence[UtteranceRecord]) -> Body | None:
         name: _mean([(getattr(emotion.dimensions, name), length) for emotion, length in read])
         for name in DIMENSIONS
     }
-    category = first if scores[first] - scores[second] >= _LEAD else UNSURE
+    category = first if scores[first] - scores[second] >= LEAD else UNSURE
     return {"category": category, "scores": scores, "dimensions": dimensions}
 
 
 def _mean(weighted: Sequence[tuple[float | None, float]]) -> float | None:
-    """Return the mean of the values that are known, by their weights; ``None`` without any."""
-    known = [(value, weight) for value, weight in weighted if value is not None]
-    if not known:
-        return None
-    total = sum(weight for _, weight in known)
-    return round(sum(value * weight for value, weight in known) / total, 4)
+    mean = weighted_mean(weighted)
+    return None if mean is None else round(mean, 4)
 
 
 def _verbose(heard: Heard, order: TranscriptionOrder, models: ModelNames) -> Body:

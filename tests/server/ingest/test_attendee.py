@@ -65,7 +65,7 @@ def test_what_is_no_sound_asks_for_nothing() -> None:
         (b"{}", "binary_message"),
         ("{}", "invalid_value"),
         ('{"trigger": "realtime_audio.per_participant"}', "invalid_value"),
-        (word(chunk="!not base64!"), "invalid_base64"),
+        (word(chunk="!not base64!"), "invalid_audio"),
         (word(chunk=""), "no_sound"),
         (word(chunk="AAAA"), "odd_bytes"),
         (word(chunk=7), "invalid_value"),

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from streamser.logs import FIELDS
 from streamser.server.app import EmotionServer
 from streamser.server.stream import LiveStream
-from streamser.server.telemetry import FIELDS
 from tests.server.guarding import BOTH, LISTEN, SEND
 from tests.server.ingest.bots import Piece, attendee, pieces, presence, recall, send, together
 from tests.server.serving import (

@@ -67,7 +67,7 @@ def test_what_comes_without_a_bot_goes_by_its_recording() -> None:
         ('{"event": "audio_separate_raw.data", "data": {"data": {}}}', "no_participant"),
         (word(participant={"name": "Ann"}), "no_participant"),
         (word(participant={"id": 1.5, "name": "Ann"}), "no_participant"),
-        (word(buffer="="), "invalid_base64"),
+        (word(buffer="="), "invalid_audio"),
         (word(buffer=None), "no_sound"),
         (word(buffer="AAAA"), "odd_bytes"),
         (word(timestamp=None), "invalid_time"),

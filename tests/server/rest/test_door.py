@@ -20,10 +20,10 @@ import pytest
 from streamser.audio.clip import SAMPLE_RATE
 from streamser.errors import ModelError
 from streamser.export.replay import Playlist
+from streamser.logs import FIELDS as LOGGED
 from streamser.server.app import EmotionServer
 from streamser.server.replay import ReplayServer
 from streamser.server.rest.transcription import UploadedSound
-from streamser.server.telemetry import FIELDS as LOGGED
 from streamser.taxonomy import CATEGORIES, UNSURE
 from tests.audio.sounds import encode
 from tests.scripted_whisper import build_scripted_whisper

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamser.cli.analyze import CsvRows, Tables
+from streamser.cli.files.analyze import CsvRows, Tables
 from streamser.events import SpeakersChanged
 from streamser.export.utterances import read_utterance
 from tests.cli.samples import ENVELOPE, created, emotion, failed, said

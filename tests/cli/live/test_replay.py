@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from streamser.cli.live_view import render
-from streamser.cli.replay import play_here
-from streamser.cli.view_state import Level, PlaybackView, ViewState
+from streamser.cli.live.live_view import render
+from streamser.cli.live.replay import play_here
+from streamser.cli.live.view_state import Level, PlaybackView, ViewState
 from streamser.events import EmotionCompleted, Event, MeetingUpdated, MoodUpdated
 from streamser.export.replay import Playback, Playlist, read_playlist
 from streamser.server.meetings.meeting import MeetingMood

@@ -27,7 +27,7 @@ from streamser.cli.console import (
     mute,
     signed,
 )
-from streamser.cli.sinks import Sink
+from streamser.cli.live.sinks import Sink
 from streamser.errors import StreamserError
 from streamser.events import ErrorRaised, Event, SessionClosed, SessionCreated
 from streamser.export.utterances import Utterance, read_utterance

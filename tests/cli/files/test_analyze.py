@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.analyze import CSV_COLUMNS
+from streamser.cli.files.analyze import CSV_COLUMNS
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,

@@ -24,8 +24,8 @@ from rich.table import Table
 from rich.text import Text
 
 from streamser.cli.console import clock
-from streamser.cli.sinks import Shown, advice_of
-from streamser.cli.view_state import FLOOR_DB, Level, Played, Speech, ViewState, hear, update
+from streamser.cli.live.sinks import Shown, advice_of
+from streamser.cli.live.view_state import FLOOR_DB, Level, Played, Speech, ViewState, hear, update
 from streamser.events import EmotionBody, EmotionProvisional, ErrorRaised, Event
 from streamser.export.utterances import Utterance, likeliest
 from streamser.taxonomy import DIMENSIONS

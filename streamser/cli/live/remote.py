@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 import msgspec
 
 from streamser.cli.console import tell, warn
+from streamser.cli.live.sinks import advice_of
 from streamser.cli.options import Common
-from streamser.cli.sinks import advice_of
 from streamser.client.wire import ServerError, page_url, plan_route, redacted, shift_times
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import EmotionCompleted, SessionClosed, SessionEvent, TranscriptionFailed

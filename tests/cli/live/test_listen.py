@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.listen import show
+from streamser.cli.live.listen import show
 from streamser.client.wire import ServerError
 from streamser.events import (
     EmotionCompleted,
@@ -85,7 +85,7 @@ def test_a_signal_flushes_the_open_utterance_and_ends_well(name: str) -> None:
 
 STUBBORN = """
 import signal
-from streamser.cli.follow import follow
+from streamser.cli.live.follow import follow
 class Source:
     def stop(self):
         print("asked", flush=True)
@@ -160,7 +160,7 @@ import sys, threading
 from pathlib import Path
 import streamser.pipeline.analyzer as analyzer
 from streamser.audio.file import FileSource
-from streamser.cli.listen import Outputs, listen_to
+from streamser.cli.live.listen import Outputs, listen_to
 from streamser.settings import Settings
 def build(settings, tell, part):
     if part == "words":

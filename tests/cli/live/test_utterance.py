@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 import pytest
 
-from streamser.cli.follow import Summary, Tally, summary_lines
-from streamser.cli.sinks import advice_of
+from streamser.cli.live.follow import Summary, Tally, summary_lines
+from streamser.cli.live.sinks import advice_of
 from streamser.events import Event, Overload, SessionClosed
 from streamser.export.utterances import Utterance, likeliest, read_utterance
 from streamser.taxonomy import CATEGORIES

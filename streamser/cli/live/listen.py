@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from streamser.cli.console import complain, for_json, leaving_at_once, tell, warn
-from streamser.cli.export import ExportFiles, ExportSink, read_targets
+from streamser.cli.files.export import ExportFiles, ExportSink, read_targets
+from streamser.cli.live.sinks import (
+    JsonLines,
+    PlainLines,
+    PluggedSinks,
+    RecordSink,
+    ReportSink,
+    Sink,
+    SinkNames,
+    plugged_sinks,
+)
 from streamser.cli.options import (
     Common,
     Enrolled,
@@ -26,22 +36,12 @@ from streamser.cli.options import (
     speakers_flag,
     takes_settings,
 )
-from streamser.cli.sinks import (
-    JsonLines,
-    PlainLines,
-    PluggedSinks,
-    RecordSink,
-    ReportSink,
-    Sink,
-    SinkNames,
-    plugged_sinks,
-)
 from streamser.errors import ConfigError
 from streamser.text import read_name
 
 if TYPE_CHECKING:
     from streamser.audio.source import AudioSource
-    from streamser.cli.follow import Streaming
+    from streamser.cli.live.follow import Streaming
     from streamser.settings import Settings
     from streamser.speech.speakers import Voice
 
@@ -130,7 +130,7 @@ def listen(
     stored without --record, --export or --report (or by a plug-in of --sink), and no sound
     without --record.
     """
-    from streamser.cli.remote import check_remote
+    from streamser.cli.live.remote import check_remote
 
     texts = {
         "--device": device,
@@ -180,7 +180,7 @@ def listen(
                 source, settings, as_json=as_json, speaker=speaker, kept=kept, enrolled=enrolled
             )
             return
-        from streamser.cli.remote import Remote
+        from streamser.cli.live.remote import Remote
 
         remote = Remote(
             server,
@@ -236,7 +236,7 @@ def show(
     kept: Outputs | None = None,
 ) -> None:
     """Do what ``listen_to`` does, with whatever analyses the sound."""
-    from streamser.cli.follow import follow, summary_lines
+    from streamser.cli.live.follow import follow, summary_lines
 
     kept = kept or Outputs()
     keeping: list[RecordSink | ExportSink | PluggedSinks | ReportSink] = []
@@ -296,7 +296,7 @@ def _sink(source: AudioSource, *, as_json: bool) -> Sink:
     if as_json:
         return JsonLines(for_json(sys.stdout))
     if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-        from streamser.cli.live_view import LiveScreen
+        from streamser.cli.live.live_view import LiveScreen
 
         return LiveScreen(source.name)
     return PlainLines(sys.stdout)

@@ -68,7 +68,7 @@ def demo(
         _serve_page(settings, recording)
         return
     from streamser.audio.file import FileSource
-    from streamser.cli.listen import listen_to
+    from streamser.cli.live.listen import listen_to
 
     source = FileSource(recording, paced=True)
     if play:
@@ -83,7 +83,7 @@ def demo(
 
 def _listen_aloud(source: AudioSource, settings: Settings, *, as_json: bool) -> None:
     from streamser.audio.output import Audible, open_output
-    from streamser.cli.listen import listen_to
+    from streamser.cli.live.listen import listen_to
 
     audible = Audible(source, open_output(source.rate, source.channels))
     listen_to(audible, settings, as_json=as_json)

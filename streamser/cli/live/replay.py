@@ -26,7 +26,7 @@ from streamser.cli.console import (
     tell,
     warn,
 )
-from streamser.cli.sinks import Shown, advise, plain_line
+from streamser.cli.live.sinks import Shown, advise, plain_line
 from streamser.errors import ConfigError
 from streamser.events import Event
 from streamser.text import read_name, visible
@@ -34,7 +34,7 @@ from streamser.text import read_name, visible
 if TYPE_CHECKING:
     import asyncio
 
-    from streamser.cli.view_state import PlaybackView, ViewState
+    from streamser.cli.live.view_state import PlaybackView, ViewState
     from streamser.export.replay import Playback, Playlist
     from streamser.server.replay import ReplayServer
     from streamser.settings import Settings
@@ -97,7 +97,7 @@ def replay(
 
 
 def _play_in_terminal(settings: Settings, score: Playlist, speed: float, source: str) -> None:
-    from streamser.cli.view_state import PlaybackView
+    from streamser.cli.live.view_state import PlaybackView
     from streamser.export.replay import Playback
 
     playback = Playback(score, speed)
@@ -161,7 +161,7 @@ class PlainStage:
 def open_stage(source: str) -> Stage:
     """Take the terminal, if stdout is one that can be drawn on; else write plain lines."""
     if sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
-        from streamser.cli.live_view import LiveScreen
+        from streamser.cli.live.live_view import LiveScreen
 
         return LiveScreen(source)
     return PlainStage(sys.stdout)

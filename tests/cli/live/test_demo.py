@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamser.cli import demo
+from streamser.cli.live import demo
 from tests.audio.test_output import Output
 from tests.cli.running import run
 from tests.cli.sounds import spoken, write

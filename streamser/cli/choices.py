@@ -1,7 +1,12 @@
-"""``streamser models``: public models and plug-ins that one setting brings, and their files."""
+"""What there is to choose from, and what is chosen: ``streamser models``, ``streamser config``.
+
+Public models and plug-ins that one setting brings, and their files; settings and presets.
+"""
 
 from __future__ import annotations
 
+import itertools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,19 +15,28 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from streamser.cli.console import print_json, tell, warn
+from streamser.cli.options import Common, takes_settings
 from streamser.errors import ConfigError
 from streamser.text import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from streamser.emotion.hub_models.registry import HubModel
     from streamser.plugins import Kind, Plugin
+    from streamser.settings_loader import EffectiveSettings
 
 _WIDTH = 130
+_ROOMY = 110
+_TIGHT = 70
 
-app = typer.Typer(help="List public emotion models, download and check them.")
+models_app = typer.Typer(help="List public emotion models, download and check them.")
+config_app = typer.Typer(
+    help="Show settings and presets.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
-@app.callback(invoke_without_command=True)
+@models_app.callback(invoke_without_command=True)
 def models(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="A list of models as JSON.")] = False,
@@ -43,7 +57,7 @@ def models(
             warn(row["fault"])
 
 
-@app.command()
+@models_app.command()
 def pull(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME...", help="Models, also with + between.")
@@ -63,7 +77,7 @@ def pull(
         typer.echo(fetch(ready, force=force))
 
 
-@app.command()
+@models_app.command()
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Model, or several with +.")],
     manifest: Annotated[
@@ -195,3 +209,79 @@ def _overruled(plugin: Plugin) -> str:
         EMOTION_MODELS: comes_with_us(plugin.name),
     }
     return next(overruled(plugin.kind, plugin.name)) if ours.get(plugin.kind) else ""
+
+
+@config_app.command("show")
+@takes_settings
+def show(
+    common: Common,
+    as_json: Annotated[bool, typer.Option("--json", help="A list of settings as JSON.")] = False,
+) -> None:
+    """Print every setting in force and where its value comes from.
+
+    Later wins: default, preset or file (--config), environment (STREAMSER_ASR_ENGINE), flag.
+    """
+    effective = common.explain()
+    if as_json:
+        names = ("key", "value", "origin", "description")
+        rows = [dict(zip(names, row, strict=True)) for row in effective.rows()]
+        print_json(rows)
+    else:
+        _print_settings(effective)
+
+
+@config_app.command("presets")
+def presets() -> None:
+    """List the presets for --config, each with what it is for."""
+    from streamser.settings_loader import preset_names
+
+    names = preset_names()
+    width = max(map(len, names), default=0)
+    for name in names:
+        typer.echo(f"{name:<{width}}  {_purpose(name)}")
+
+
+def _print_settings(effective: EffectiveSettings) -> None:
+    """Print a table, or plain lines where its columns would be a few letters wide."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if console.width >= _TIGHT:
+        _tabulate_settings(effective, console)
+        return
+    for key, value, origin, _ in effective.rows():
+        typer.echo(f"{key} = {_written(value)}  ({origin})")
+
+
+def _tabulate_settings(effective: EffectiveSettings, console: Console) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("key", "value", "origin"):
+        table.add_column(name, no_wrap=name == "key", overflow="fold")
+    roomy = console.width >= _ROOMY
+    if roomy:
+        table.add_column("what it is", overflow="fold", style="dim")
+    for key, value, origin, description in effective.rows():
+        style = "" if origin == "default" else "bold"
+        cells: list[Text | str] = [key, Text(_written(value), style), Text(origin, style)]
+        table.add_row(*cells, *([Text(description)] if roomy else []))
+    console.print(table)
+
+
+def _written(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _purpose(preset: str) -> str:
+    """Return the first sentence of the comment at the head of a preset."""
+    from streamser.settings_loader import preset_path
+
+    lines = preset_path(preset).read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    whole = " ".join(line.lstrip("# ") for line in comment)
+    return re.split(r"(?<=\.) ", whole)[0]

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 from typer.testing import CliRunner, Result
 
+from streamser.cli.live.remote import Remote, Totals
 from streamser.cli.main import app
-from streamser.cli.remote import Remote, Totals
 from streamser.events import (
     Cleared,
     EmotionCompleted,

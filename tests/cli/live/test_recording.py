@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from streamser.cli.sinks import RecordSink
+from streamser.cli.live.sinks import RecordSink
 from tests.export.script import Script
 
 if sys.platform == "win32":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamser.cli.live_view import category_text, gauge, level_meter, number, probability_bar
+from streamser.cli.live.live_view import category_text, gauge, level_meter, number, probability_bar
 
 
 @pytest.mark.parametrize(

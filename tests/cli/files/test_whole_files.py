@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from streamser.cli.batch import find_tasks
+from streamser.cli.files.batch import find_tasks
 from streamser.errors import ConfigError, StreamserError
 from tests.cli.running import refuses, run
 from tests.cli.sounds import spoken, write

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Protocol, TextIO
 import msgspec
 import typer
 
-from streamser.cli.batch import (
+from streamser.cli.console import as_utf8, clock, complain, for_json, leaving_at_once, signed, tell
+from streamser.cli.files.batch import (
     Manner,
     analyse_files,
     find_readable,
@@ -24,8 +25,8 @@ from streamser.cli.batch import (
     name_once,
     watching,
 )
-from streamser.cli.console import as_utf8, clock, complain, for_json, leaving_at_once, signed, tell
-from streamser.cli.export import ExportAs, ExportFiles, FileExports, exporting_files
+from streamser.cli.files.export import ExportAs, ExportFiles, FileExports, exporting_files
+from streamser.cli.live.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.cli.options import (
     Common,
     Enrolled,
@@ -36,7 +37,6 @@ from streamser.cli.options import (
     speakers_flag,
     takes_settings,
 )
-from streamser.cli.sinks import PluggedSinks, SinkNames, plugged_sinks
 from streamser.errors import ConfigError, StreamserError
 from streamser.events import (
     ErrorRaised,
@@ -56,7 +56,7 @@ from streamser.text import printable, visible
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from streamser.cli.batch import FileItem
+    from streamser.cli.files.batch import FileItem
 
 CSV_COLUMNS = (
     "file",
@@ -478,7 +478,7 @@ def _cells(spoken: Utterance, named: Sequence[str]) -> list[Text | str]:
     """Return the cells of an utterance, with the dimensions that are named."""
     from rich.text import Text
 
-    from streamser.cli.live_view import category_text
+    from streamser.cli.live.live_view import category_text
 
     span: list[Text | str] = [clock(spoken.start_ms), clock(spoken.end_ms)]
     emotion = spoken.emotion

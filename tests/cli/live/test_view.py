@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from streamser.cli.live_view import LiveScreen, render, render_utterance
-from streamser.cli.sinks import PlainLines
-from streamser.cli.view_state import Level, ViewState, hear, update
+from streamser.cli.live.live_view import LiveScreen, render, render_utterance
+from streamser.cli.live.sinks import PlainLines
+from streamser.cli.live.view_state import Level, ViewState, hear, update
 from streamser.events import (
     Committed,
     EmotionCompleted,

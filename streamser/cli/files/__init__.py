@@ -1,0 +1,1 @@
+"""Files that are analysed, and those that a session leaves."""

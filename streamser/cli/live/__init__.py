@@ -1,0 +1,1 @@
+"""Sessions as they happen, or are played again: their sound, their sinks, what a terminal shows."""
