@@ -69,7 +69,7 @@ def connect(
     """Ask a deployment, with the rules for when it is away."""
     url = where if isinstance(where, str) else where.url
     link = RemoteLink(url)
-    return RemoteModel(link, local or RulesModel(), expected, WITHIN_S, clock or Clock())
+    return RemoteModel(link, local or RulesModel(), expected, WITHIN_S, now=clock or Clock())
 
 
 def looked_for(model: RemoteModel) -> None:
