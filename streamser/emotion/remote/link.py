@@ -22,6 +22,7 @@ from streamser.errors import ConfigError, first_line
 from streamser.text import printable
 
 _OK: Final = 200
+_TOO_LARGE: Final = 413
 _REFUSED: Final = (401, 403)
 _SAID: Final = 200
 """Characters of what an address says of itself that are worth telling."""
@@ -30,6 +31,10 @@ _LONGEST_TOKEN: Final = 4096
 
 class RemoteAwayError(Exception):
     """Say why there is no answer: nobody there, too late, or no good one."""
+
+
+class TooLargeError(RemoteAwayError):
+    """Say that a question was too large for whoever passes it on; smaller ones may not be."""
 
 
 class RemoteLink:
@@ -138,6 +143,8 @@ class RemoteLink:
             self._drop()
         if len(data) > MOST_ANSWERED:
             raise RemoteAwayError(f"it answers with more than {MOST_ANSWERED} bytes")
+        if response.status == _TOO_LARGE:
+            raise TooLargeError(_refusal(response, data))
         if response.status != _OK:
             raise RemoteAwayError(_refusal(response, data))
         return data

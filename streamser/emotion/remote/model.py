@@ -24,7 +24,7 @@ from streamser.emotion.model import (
     SpeakerModel,
     plain_reading,
 )
-from streamser.emotion.remote.link import RemoteAwayError, RemoteLink
+from streamser.emotion.remote.link import RemoteAwayError, RemoteLink, TooLargeError
 from streamser.emotion.remote.wire import (
     MOST_BYTES,
     MOST_CLIPS,
@@ -97,6 +97,7 @@ class RemoteModel:
         self._pause_s = _FIRST_PAUSE_S
         self._again_at = 0.0
         self._there_since = -math.inf
+        self._most_bytes = MOST_BYTES
         self._looking: Future[bytes] | None = None
         self._looked_for = 0
         self._looked_at = 0.0
@@ -148,11 +149,22 @@ class RemoteModel:
             self._do_without(why)
             return None
         question = to_bytes(ask_about(batch))
-        if len(question) > MOST_BYTES:
+        if len(question) > self._most_bytes:
             return None
         began = self._now()
         try:
             readings = self._readings(self._link.wait_for(question, self._within_s), len(batch))
+        except TooLargeError as error:
+            # That of a proxy: what is smaller is read there all the same.
+            self._most_bytes = len(question) - 1
+            logger.warning(
+                "emotion.remote %s: %s; what is as large is read by %s here, until whoever passes"
+                " it on takes more",
+                self.url,
+                error,
+                self._local.name,
+            )
+            return None
         # Whatever it answers, the batch is read.
         except (RemoteAwayError, ModelError) as error:
             self._do_without(str(error))
@@ -226,7 +238,7 @@ class RemoteModel:
             if now < self._again_at:
                 return
             question = to_bytes(ask_about(batch))
-            if len(question) > MOST_BYTES:
+            if len(question) > self._most_bytes:
                 return
             try:
                 self._looking = self._link.begin(question, self._within_s)

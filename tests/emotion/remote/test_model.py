@@ -30,6 +30,7 @@ from streamser.emotion.remote.wire import (
     AskedClips,
     ModelCard,
     ReadClips,
+    ask_about,
     from_bytes,
     to_bytes,
 )
@@ -438,3 +439,19 @@ def test_a_name_that_cannot_be_printed_is_none(there: Deployment) -> None:
     there.does = lambda body: (200, to_bytes(ModelCard(WIRE, "big\x1b[2J", ("audio",))))
     with pytest.raises(ModelError, match="of no name that can be printed"):
         connect(there)
+
+
+def test_a_proxy_that_takes_less_costs_only_what_is_too_large(
+    there: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Read here, with one line; the other end is not given up, and not asked that much again."""
+    model = connect(there)
+    most = len(to_bytes(ask_about([CLIP])))
+    there.does = lambda body: (413, b"") if body and len(body) > most else there.well(body)
+    assert readers(model, 2) == ["rules"] * 2
+    assert readers(model) == ["big"]
+    asked = there.asked
+    assert readers(model, 3) == ["rules"] * 3
+    assert there.asked == asked
+    (line,) = caplog.messages
+    assert "it answers 413: Request Entity Too Large; what is as large is read by rules" in line
