@@ -233,7 +233,10 @@ def _refusal(response: http.client.HTTPResponse, data: bytes) -> str:
     if 300 <= status < 400 and (place := response.getheader("Location")):
         where = printable(place.partition("?")[0][:_SAID])
         return f"it answers {status}: it is at {where}, write that for emotion.remote"
-    said = " ".join(data[:_SAID].decode("utf-8", "replace").split()) or response.reason
+    said = " ".join(data[:_SAID].decode("utf-8", "replace").split())
+    # A page for people, as proxies have them, says nothing more.
+    if not said or said.startswith("<"):
+        said = response.reason
     line = f"it answers {status}: {printable(said)}"
     if status in _REFUSED:
         line = f"{line.removesuffix('.')}; the token it wants goes in emotion.remote_token_file"

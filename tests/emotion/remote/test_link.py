@@ -128,6 +128,8 @@ def test_what_a_stranger_says_moves_no_cursor(there: Deployment) -> None:
     """It is told as text: what stands in a line may not write others."""
     there.does = lambda body: (500, b"\x1b[2Jgone\r\nINFO all is well")
     assert refusal(RemoteLink(there.url)) == r"it answers 500: \x1b[2Jgone INFO all is well"
+    there.does = lambda body: (502, b"<html><body>a page of a proxy</body></html>")
+    assert refusal(RemoteLink(there.url)) == "it answers 502: Bad Gateway"
 
 
 def test_one_that_drips_can_be_given_up_also_where_it_means_to_hang_up(there: Deployment) -> None:
