@@ -99,7 +99,7 @@ class RemoteModel:
         self._there_since = -math.inf
         self._most_bytes = MOST_BYTES
         self._looking: Future[bytes] | None = None
-        self._looked_for = 0
+        self._looked_for = self._looked_bytes = 0
         self._looked_at = 0.0
         self._asks: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         # What cannot run at all is better known at the start than when the other end is lost.
@@ -243,6 +243,7 @@ class RemoteModel:
             try:
                 self._looking = self._link.begin(question, self._within_s)
                 self._looked_at, self._looked_for = now, len(batch)
+                self._looked_bytes = len(question)
             except RemoteAwayError as away:
                 self._lose(str(away))
             return
@@ -254,6 +255,9 @@ class RemoteModel:
         try:
             self._readings(looking.result(), self._looked_for)
             self.away, self._there_since = None, now
+        except TooLargeError:
+            # The next smaller one says more.
+            self._most_bytes = self._looked_bytes - 1
         except (RemoteAwayError, ModelError) as error:
             self._lose(str(error))
 

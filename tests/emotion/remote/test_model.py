@@ -24,6 +24,7 @@ from streamser.emotion.remote.model import RemoteFound, RemoteModel
 from streamser.emotion.remote.serving import segments_of
 from streamser.emotion.remote.wire import (
     MOST_ANSWERED,
+    MOST_BYTES,
     MOST_CLIPS,
     WIRE,
     AskedClip,
@@ -445,7 +446,8 @@ def test_a_proxy_that_takes_less_costs_only_what_is_too_large(
     there: Deployment, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Read here, with one line; the other end is not given up, and not asked that much again."""
-    model = connect(there)
+    clock = Clock()
+    model = connect(there, clock=clock)
     most = len(to_bytes(ask_about([CLIP])))
     there.does = lambda body: (413, b"") if body and len(body) > most else there.well(body)
     assert readers(model, 2) == ["rules"] * 2
@@ -453,5 +455,13 @@ def test_a_proxy_that_takes_less_costs_only_what_is_too_large(
     asked = there.asked
     assert readers(model, 3) == ["rules"] * 3
     assert there.asked == asked
+    model._most_bytes = MOST_BYTES
+    model._lose("a loss")
+    clock.at += 60.0
+    for clips in (3, 1):
+        assert readers(model, clips) == ["rules"] * clips
+        looked_for(model)
+        readers(model, clips)
+    assert readers(model) == ["big"], "a probe that was too large tells nothing against it"
     (line,) = caplog.messages
     assert "it answers 413: Request Entity Too Large; what is as large is read by rules" in line
