@@ -174,6 +174,13 @@ class EmotionSettings(Section, frozen=True):
         float,
         Meta(gt=0, le=30, description="Longest that an answer from there is waited for."),
     ] = 2.0
+    remote_ca: Annotated[
+        str | None,
+        Meta(description="PEM file of who signs certificates there; none: whom the system trusts."),
+    ] = None
+    remote_token_file: Annotated[
+        str | None, Meta(description="File with a token that is shown there; none: none is.")
+    ] = None
 
 
 class MoodSettings(Section, frozen=True):

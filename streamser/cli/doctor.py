@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from streamser.audio.microphone import InputDevice
     from streamser.audio.source import AudioSource, Frames, Gap
+    from streamser.emotion.model import EmotionModel, Prediction
     from streamser.events import ModelNames
 
 NOTHING_FOUND = (
@@ -117,6 +118,7 @@ def run_checks() -> Iterator[Check]:
         ("emotion", "compact", _emotion),
         ("emotion", "rules", _emotion),
         ("emotion", "emotion.model", _chosen_emotion),
+        ("emotion", "emotion.remote", _remote_emotion),
         ("plugins", "plug-ins", _plugins),
         ("speed", _TRIAL, _speed),
     ]
@@ -318,23 +320,48 @@ def _chosen_emotion(group: str, name: str) -> Iterator[Check]:
     settings = load_settings()
     # Where nothing else is set up there is nothing to load, which may take a while.
     if settings.emotion.model not in model_names():
-        yield _try_emotion(group, settings)
+        here = msgspec.structs.replace(settings.emotion, remote=None)
+        yield _try_emotion(group, msgspec.structs.replace(settings, emotion=here))
+
+
+def _remote_emotion(group: str, name: str) -> Iterator[Check]:
+    from streamser.emotion.remote.model import connect_remote
+    from streamser.emotion.rules import RulesModel
+
+    emotion = load_settings().emotion
+    if emotion.remote is None:
+        return
+    model = connect_remote(emotion, RulesModel())
+    begun = time.perf_counter()
+    reading = _read_buzz(model)
+    took_ms = 1000 * (time.perf_counter() - begun)
+    if model.away is None:
+        said = f"{reading.model} reads {', '.join(reading.modalities)}, {took_ms:.0f} ms"
+        yield Check(group=group, name=name, status="works", found=f"{said}, at {model.url}")
+    else:
+        advice = f"until it answers {emotion.model} reads here"
+        found = f"{model.url} is away ({model.away})"
+        yield Check(group=group, name=name, status="absent", found=found, advice=advice)
 
 
 def _try_emotion(group: str, settings: Settings) -> Check:
-    import numpy as np
-
-    from streamser.emotion.model import Segment
     from streamser.pipeline.build import build_model
 
     model = build_model(settings, lambda line: None)
-    # A buzz with the pitch of a voice, falling as in a statement.
+    found = f"reads {', '.join(_read_buzz(model).modalities) or 'nothing'}"
+    return Check(group=group, name=model.name, status="works", found=found)
+
+
+def _read_buzz(model: EmotionModel) -> Prediction:
+    """Read a buzz with the pitch of a voice, falling as in a statement."""
+    import numpy as np
+
+    from streamser.emotion.model import Segment
+
     pitch = np.linspace(150, 100, 16_000) / 16_000
     buzz = (0.2 * (2 * (np.cumsum(pitch) % 1) - 1)).astype(np.float32)
     (features,) = model.extract([Segment(samples=buzz, text="it works wonderfully")])
-    reading = model.new_speaker().predict(features)
-    found = f"reads {', '.join(reading.modalities) or 'nothing'}"
-    return Check(group=group, name=model.name, status="works", found=found)
+    return model.new_speaker().predict(features)
 
 
 def _plugins(group: str, name: str) -> Iterator[Check]:

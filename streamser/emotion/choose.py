@@ -18,19 +18,21 @@ _BUNDLED = Path(__file__).parents[1] / "assets" / "models"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
-def choose_model(settings: EmotionSettings, *, offline: bool = False) -> EmotionModel:
+def choose_model(
+    settings: EmotionSettings, *, offline: bool = False, before: bool = False
+) -> EmotionModel:
     """Load the emotion model that the settings ask for; with ``remote``, one that asks there too.
 
     Raises ``ConfigError`` for a name that no model has and an address that is none, ``ModelError``
     for a checkpoint that cannot be had or used, also where torch is not installed, and where
-    something else is at the address.
+    something else is at the address, unless these models were loaded here ``before``.
     """
     local = _choose_local(settings, offline)
     if settings.remote is None:
         return local
     from streamser.emotion.remote.model import connect_remote
 
-    return connect_remote(settings, local)
+    return connect_remote(settings, local, before=before)
 
 
 def _choose_local(settings: EmotionSettings, offline: bool) -> EmotionModel:

@@ -49,13 +49,15 @@ class Segment(msgspec.Struct, frozen=True, eq=False):
     With a ``place``, a model may keep what it has worked out for the next clip of the same
     utterance; what it finds does not depend on what is kept. ``certainty`` is how sure the
     recogniser is of the words, in [0, 1], ``None`` where it does not say: a model may let them
-    count less.
+    count less. ``waited_s`` is how long somebody has waited for the answer before it was asked
+    for; 0 where nobody does.
     """
 
     samples: Samples
     text: str | None
     place: Place | None = None
     certainty: float | None = None
+    waited_s: float = 0.0
 
 
 Features = Any

@@ -29,6 +29,7 @@ _LEAVE_S = 2.0
 class WorkerLink:
     """Start a worker process, and speak with it; for the event loop's thread.
 
+    ``before``: others have loaded the models of these settings.
     ``on_message`` gets what it says, ``on_end`` is called once when it is gone, however that came.
     A program that uses it must be one that can be imported without running anything, as
     ``multiprocessing`` demands of those who spawn.
@@ -40,6 +41,8 @@ class WorkerLink:
         number: int,
         on_message: Callable[[WorkerLink, FromWorker], None],
         on_end: Callable[[WorkerLink], None],
+        *,
+        before: bool,
     ) -> None:
         self.number = number
         self.hosted: Hosted | None = None
@@ -63,7 +66,7 @@ class WorkerLink:
         all_logged = isinstance(sys.stderr, JsonStream)
         self._process = context.Process(
             target=host_sessions,
-            args=(theirs, settings, self._board, log, all_logged),
+            args=(theirs, settings, self._board, before, log, all_logged),
             name=f"streamser-worker-{number}",
             daemon=True,
         )

@@ -159,7 +159,8 @@ class WorkerProcesses:
     async def _spawn(self) -> None:
         numbers = {link.number for link in self._links}
         number = next(number for number in range(self._size + 1) if number not in numbers)
-        link = WorkerLink(self._settings, number, self._on_message, self._on_end)
+        before = self._first is not None and self._first.done()
+        link = WorkerLink(self._settings, number, self._on_message, self._on_end, before=before)
         self._links.append(link)
         self._emptied.clear()
         await link.connect()

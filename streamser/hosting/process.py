@@ -67,11 +67,13 @@ def host_sessions(
     link: socket.socket,
     settings: Settings,
     board: ActivityBoard,
+    before: bool,
     log: socket.socket,
     all_logged: bool,
 ) -> None:
     """Load the models, say so, and host sessions until the other end is closed.
 
+    ``before``: others have loaded the same, and sessions may wait for them.
     For the main thread of a child process. Signals that end a program well are left to the
     parent: it still has finals to tell. It writes ``log``, too, with ``all_logged`` all that is
     written to stderr here.
@@ -83,7 +85,7 @@ def host_sessions(
     batches: list[BatchReport] = []
     try:
         make_vad = build_vads(settings)
-        workers = _hire(settings, board, partial(_say, link), batches.append)
+        workers = _hire(settings, board, partial(_say, link), batches.append, before)
         hosted = Hosted(make_vad().name, workers.wait())
     except StreamserError as error:
         link.sendall(frame(NotLoaded(error.code, str(error), isinstance(error, ConfigError))))
@@ -268,10 +270,15 @@ def _hire(
     board: ActivityBoard,
     say: Callable[[str], None],
     watch: Callable[[BatchReport], None],
+    before: bool,
 ) -> WorkerPair:
+    built: set[ModelKind] = {"words", "emotion"} if before else set()
+
     def worker(kind: ModelKind) -> InferenceWorker:
         def build() -> Runner:
-            return WatchedEngine(build_engine(settings, say, kind), kind, board)
+            engine = build_engine(settings, say, kind, before=kind in built)
+            built.add(kind)
+            return WatchedEngine(engine, kind, board)
 
         return InferenceWorker(build, settings.worker, watch)
 

@@ -93,6 +93,7 @@ class Analyzer:
         self._lock = threading.Lock()
         self._telling = threading.Lock()
         self._told: set[str] = set()
+        self._built: set[Part] = set()
         self._workers: WorkerPair | None = None
         self._make_vad: Callable[[], Vad] | None = None
 
@@ -285,7 +286,9 @@ class Analyzer:
         return WorkerPair(worker(partial(self._build_part, "emotion")), words)
 
     def _build_part(self, part: Part) -> Runner:
-        return build_engine(self.settings, self._tell_once, part)
+        engine = build_engine(self.settings, self._tell_once, part, before=part in self._built)
+        self._built.add(part)
+        return engine
 
     def _tell_once(self, line: str) -> None:
         """Tell what loading has to say: others load the same, and so do those who come after."""

@@ -72,23 +72,41 @@ def build_vads(settings: Settings) -> Callable[[], Vad]:
     return load_silero().stream
 
 
-def build_model(settings: Settings, tell: Callable[[str], None]) -> EmotionModel:
-    """Load the emotion model, and tell of it where that takes its time."""
+def build_model(
+    settings: Settings, tell: Callable[[str], None], *, before: bool = False
+) -> EmotionModel:
+    """Load the emotion model, and tell of it where that takes its time.
+
+    Raises ``ConfigError`` where one elsewhere may be waited for longer than a batch may take.
+    """
     from streamser.emotion.choose import choose_model, loads_slowly
 
-    if loads_slowly(settings.emotion.model):
-        tell(f"loading {settings.emotion.model} …")
-    model = choose_model(settings.emotion, offline=settings.offline)
+    emotion, deadline_s = settings.emotion, settings.worker.deadline_s
+    if emotion.remote is not None and 0 < deadline_s <= emotion.remote_s:
+        raise ConfigError(
+            f"emotion.remote_s is {emotion.remote_s:g}, and the model here is to read within"
+            f" worker.deadline_s ({deadline_s:g}) what is not answered by then: make that longer."
+        )
+    if loads_slowly(emotion.model):
+        tell(f"loading {emotion.model} …")
+    model = choose_model(emotion, offline=settings.offline, before=before)
     # Who reads, and from where, is known only once it was asked.
     if (standing := getattr(model, "standing", None)) is not None:
         tell(f"{standing}.")
     return model
 
 
-def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "all") -> Engine:
+def build_engine(
+    settings: Settings,
+    tell: Callable[[str], None],
+    part: Part = "all",
+    *,
+    before: bool = False,
+) -> Engine:
     """Load a part of the models and warm them up: recogniser; emotion model and embedder.
 
-    Raises ``ConfigError`` where the embedder is none.
+    Loaded ``before``, they are done without what has changed elsewhere meanwhile. Raises
+    ``ConfigError`` where the embedder is none.
     """
     from streamser.speech.choose import choose_transcriber
 
@@ -96,7 +114,7 @@ def build_engine(settings: Settings, tell: Callable[[str], None], part: Part = "
     if part != "words":
         # First: it may be misspelt, and the others take their time.
         embedder = _build_embedder(settings.speakers)
-        model = build_model(settings, tell)
+        model = build_model(settings, tell, before=before)
     if part != "emotion":
         transcriber = choose_transcriber(settings.asr, tell, offline=settings.offline)
     engine = Engine(transcriber, model, embedder, load_segmentation)

@@ -221,7 +221,13 @@ class Engine:
         try:
             found = self.model.extract(
                 [
-                    Segment(request.heard, request.text, request.place, request.certainty)
+                    Segment(
+                        request.heard,
+                        request.text,
+                        request.place,
+                        request.certainty,
+                        request.waited_s,
+                    )
                     for request in requests
                 ]
             )

@@ -39,7 +39,8 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     ``certainty`` is how sure the recogniser is of the ``text``, as in ``Transcript.confidence``.
     With ``embed`` what the voices sound like is asked for, too, with ``tempo`` how fast the whole
     clip is spoken. A ``part`` is of an utterance that is over: nothing is kept for it, which would
-    take the place of what is kept for one that goes on. The rest is as in ``WordsRequest``.
+    take the place of what is kept for one that goes on. ``waited_s`` is how long a final that
+    somebody waits for was in a queue. The rest is as in ``WordsRequest``.
     """
 
     id: int
@@ -54,6 +55,7 @@ class EmotionRequest(msgspec.Struct, frozen=True, eq=False):
     embed: bool = False
     part: bool = False
     tempo: bool = False
+    waited_s: float = 0.0
 
     @property
     def heard_from(self) -> int:

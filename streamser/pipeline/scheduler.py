@@ -69,6 +69,14 @@ class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
         """Return the session that asks."""
         return self.request.clip.session_id
 
+    def as_waited(self, now: float) -> Request:
+        """Return the request; where somebody waits with it, with how long that has been."""
+        request = self.request
+        unhurried = request.droppable or request.background or not request.refusable
+        if unhurried or not isinstance(request, EmotionRequest):
+            return request
+        return replace(request, waited_s=now - self.since)
+
 
 class QueueLoad(msgspec.Struct, frozen=True):
     """Count waiting requests by kind; ``oldest_s`` is how long the first of them has waited.

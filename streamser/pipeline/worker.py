@@ -202,7 +202,7 @@ class WorkerThread:
 
     def _run(self, engine: Runner, batch: list[QueuedRequest]) -> None:
         now, began, before = self._timing.now(), time.perf_counter(), engine.spent
-        outcomes = engine.run([entry.request for entry in batch])
+        outcomes = engine.run([entry.as_waited(now) for entry in batch])
         took = time.perf_counter() - began
         if batch[0].request.droppable:
             self._queue.rest_from(self._timing.now() - now)

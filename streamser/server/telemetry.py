@@ -209,6 +209,12 @@ class Metrics:
         self._utterances = Counter(
             "streamser_utterances", "Utterances by outcome.", ["outcome"], registry=registry
         )
+        self._readings = Counter(
+            "streamser_readings",
+            "Utterances that were read, by model.",
+            ["model"],
+            registry=registry,
+        )
         self._drops = Counter(
             "streamser_drops",
             "Given up to keep pace: partials (readings), audio_ms, deltas (events to slow readers),"
@@ -379,6 +385,7 @@ class Metrics:
                 self._first_reading(lag)
             case EmotionCompleted(item_id=item_id, lag_ms=lag):
                 self._utterances.labels("read").inc()
+                self._readings.labels(event.emotion.model).inc()
                 if lag is not None:
                     self._stages.labels("speech_end_to_emotion").observe(lag / 1000)
                 if not self._was_early(event.session_id, item_id):

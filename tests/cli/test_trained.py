@@ -18,6 +18,7 @@ from streamser.export.tables import TEMPO
 from tests.cli.running import events_of, refuses, run
 from tests.cli.sounds import spoken, write
 from tests.emotion.fused.checkpoints import SPOILT, TINY, tiny_checkpoint
+from tests.emotion.remote.deployment import deployed
 from tools.protocol_doc.codes import FUSED_EVIDENCE
 from tools.protocol_doc.document import protocol_document
 
@@ -188,6 +189,30 @@ def test_the_doctor_tries_the_model_that_is_set_up(
     broken = emotions()["emotion.model"]
     assert broken.status == "broken"
     assert "lacks config.json" in broken.found
+
+
+def test_the_doctor_asks_a_model_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that reads, one that is away, and what is no address: a line each that says so."""
+    from streamser.cli.doctor import Check, run_checks
+
+    for name in ("_torch", "_cuda", "_portaudio", "_vad", "_recognisers", "_speed"):
+        monkeypatch.setattr(f"streamser.cli.doctor.{name}", lambda group, name: iter(()))
+
+    def told(url: str) -> Check:
+        monkeypatch.setenv("STREAMSER_EMOTION_REMOTE", url)
+        return next(check for check in run_checks() if check.name == "emotion.remote")
+
+    with deployed() as there:
+        well = told(there.url)
+        there.does = lambda body: there.well(body) if body is None else (500, b"out of memory")
+        broken = told(there.url)
+    away = told("http://127.0.0.1:9/")
+    assert (well.status, broken.status, away.status) == ("works", "absent", "absent")
+    assert well.found.startswith("big reads audio, ")
+    assert "is away (it answers 500: out of memory)" in broken.found
+    assert away.found == "http://127.0.0.1:9/ is away (Connection refused)"
+    assert away.advice == "until it answers compact reads here"
+    assert told("gpu:8000").status == "broken"
 
 
 def test_the_protocol_document_explains_the_evidence_of_trained_models() -> None:

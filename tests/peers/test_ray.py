@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,55 +19,16 @@ from tests.cli.running import DEMO
 from tests.emotion.fused.checkpoints import tiny_checkpoint
 from tests.emotion.remote.deployment import finals
 from tests.emotion.voices import speak
-from tests.peers.peer import ROOT, Peer
+from tests.peers.peer import Peer
+from tools.bench.ray_deployment import deployed_in_ray
 
-RAY = Peer("ray", "ray_deployment.py")
+RAY = Peer("ray", "")
 pytestmark = [*RAY.marks, pytest.mark.timeout(300)]
 CLIPS = [
     Segment(speak(120.0), "leave me alone"),
     Segment(speak(200.0), None),
     Segment(np.zeros(0, np.float32), "what a wonderful surprise"),
 ]
-
-
-def free_port() -> int:
-    """Find a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-    return port
-
-
-@contextmanager
-def ray_serving(folder: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Deploy in a Ray of its own, which leaves nothing at home; give the address."""
-    port = free_port()
-    child = subprocess.Popen(
-        [RAY.python, RAY.script, str(port), *options],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(folder)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert child.stdout is not None
-    assert child.stderr is not None
-    told: list[str] = []
-    # Nobody reads it otherwise, and it would wait.
-    reading = threading.Thread(target=told.extend, args=(child.stderr,), daemon=True)
-    reading.start()
-    try:
-        if not any(line == "ready\n" for line in child.stdout):
-            pytest.fail(f"Ray did not come up: {''.join(told)[-2000:]}")
-        yield f"http://127.0.0.1:{port}/", child
-        assert child.stdin is not None
-        if child.poll() is None:
-            child.stdin.close()
-            assert child.wait(60) == 0
-    finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +60,8 @@ def test_a_model_in_ray_reads_as_it_does_here_and_its_death_costs_no_utterance(
 ) -> None:
     """Alone, for many at once, and in a recording; with Ray killed the model here goes on."""
     expected = readings(here, CLIPS)
-    options = (f"model={checkpoint}", "device=cpu", "max_batch=8", "wait_ms=20", "cpus=0.5")
-    with ray_serving(tmp_path, *options) as (url, child):
+    options = ("device=cpu", "max_batch=8", "wait_ms=20", "cpus=0.5", "replicas=2")
+    with deployed_in_ray(RAY.python, tmp_path, f"model={checkpoint}", *options) as (url, child):
         model = choose_model(EmotionSettings(model="rules", remote=url, remote_s=20))
         assert (model.name, model.modalities) == ("tiny", ("audio", "text"))
         found = readings(model, CLIPS)

@@ -79,11 +79,13 @@ class Listening(LoudnessModel):
 
     def __init__(self) -> None:
         self.texts: list[tuple[str | None, float | None]] = []
+        self.waits: list[float] = []
         self.places: list[Place | None] = []
         self.forgotten: list[str] = []
 
     def extract(self, batch: Sequence[Segment]) -> list[float]:
         self.texts += [(item.text, item.certainty) for item in batch]
+        self.waits += [item.waited_s for item in batch]
         self.places += [item.place for item in batch]
         return super().extract(batch)
 
@@ -159,10 +161,15 @@ def test_requests_for_a_model_that_is_not_there_fail() -> None:
 
 
 def test_words_reach_the_emotion_model_and_the_window_is_the_end_of_the_clip() -> None:
-    """The model reads at most the window, is told where it lies, and gets all the words."""
+    """The model reads at most the window, is told where it lies, and gets all the words.
+
+    And how long somebody has waited for that.
+    """
     model = Listening()
-    (outcome,) = Engine(None, model).run([request(1, text="word0 word1", certainty=0.7)])
+    asked = replace(request(1, text="word0 word1", certainty=0.7), waited_s=2.5)
+    (outcome,) = Engine(None, model).run([asked])
     assert model.texts == [("word0 word1", 0.7)]
+    assert model.waits == [2.5]
     assert model.places == [Place("a", 1, 8192)]
     assert isinstance(outcome, Observed)
     expected = np.sqrt(np.mean(request(1).clip.samples[8192:] ** 2))

@@ -131,3 +131,17 @@ def test_a_withdrawn_request_is_not_run() -> None:
     assert len(queue) == 3
     queue.withdraw("a")
     assert [(t.session_id, t.request.id) for t in queue.pop(9)] == [("b", 1)]
+
+
+def test_a_final_says_how_long_somebody_has_waited_for_it() -> None:
+    """A model may spare them more of it. Nobody waits for partials, nor with files."""
+
+    def waited(queued: QueuedRequest) -> float:
+        request = queued.as_waited(10.0)
+        assert isinstance(request, EmotionRequest)
+        return request.waited_s
+
+    assert waited(entry(1, since=7.5)) == 2.5
+    assert waited(entry(1, since=7.5, droppable=True)) == 0.0
+    assert waited(entry(1, since=7.5, background=True)) == 0.0
+    assert waited(entry(1, since=7.5, refusable=False)) == 0.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
@@ -22,7 +24,7 @@ from streamser.emotion.model import (
     SpeakerModel,
     plain_reading,
 )
-from streamser.emotion.remote.link import RemoteAwayError, RemoteLink
+from streamser.emotion.remote.link import RemoteAwayError, RemoteLink, TooLargeError
 from streamser.emotion.remote.wire import (
     MOST_BYTES,
     MOST_CLIPS,
@@ -40,25 +42,37 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
+_STEADY_S: Final = 60.0
+"""One that is lost after it has read for so long was well; sooner, it has never been."""
+_KEPT_SHARE: Final = 0.5
+"""Of the time that finals waited: one that took as much is who they waited for."""
+_REMEMBERED: Final = 256
 
 
 class RemoteFound(msgspec.Struct, frozen=True, eq=False):
-    """Hold what was found in a clip: a reading from elsewhere, or ``features`` found here."""
+    """Hold what was found in a clip: a reading from elsewhere, or ``features`` found here.
+
+    ``reader`` is how the local model is called where it judges; none: by its name.
+    """
 
     reading: Prediction | None
     features: Features = None
+    reader: str | None = None
 
 
 class RemoteModel:
     """Ask a model elsewhere, and the ``local`` one where it does not answer ``within_s``.
 
-    Each reading says who made it. While the other end is away nobody waits for it: it is looked
-    for beside the work, after 1 s, 2 s and so on to 30 s, by whoever is asked something then.
+    Each reading says who made it. While the other end is away nobody waits for it: it is asked
+    about what is read here meanwhile, after 1 s, 2 s and so on to 30 s, and reads again once
+    that is answered well and in time. Pauses go on growing where it is lost again soon, so that
+    one that is now well and now not is seldom waited for. It is away, too, while finals of people
+    who speak wait longer than ``within_s`` since it takes so long.
     A batch that is too large to be sent is read here.
     ``expected`` is the name of the model there; without it the first that is found is.
 
-    Raises ``ModelError`` where another model is there, or something else; where nothing is
-    there, the local model reads until there is.
+    Raises ``ModelError`` where another model is there, or something else, unless they were
+    loaded here ``before``; where nothing is there, the local model reads until there is.
     """
 
     def __init__(
@@ -67,6 +81,8 @@ class RemoteModel:
         local: EmotionModel,
         expected: str | None,
         within_s: float,
+        *,
+        before: bool = False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._link = link
@@ -74,12 +90,18 @@ class RemoteModel:
         self._expected = expected
         self._within_s = within_s
         self._now = now
-        self._is_there = False
+        self.url = link.url
+        self.away: str | None = "nobody was asked yet"
+        """Why the other end does not read now; ``None`` while it does."""
         self._is_told = False
         self._pause_s = _FIRST_PAUSE_S
         self._again_at = 0.0
+        self._there_since = -math.inf
+        self._most_bytes = MOST_BYTES
         self._looking: Future[bytes] | None = None
+        self._looked_for = self._looked_bytes = 0
         self._looked_at = 0.0
+        self._asks: deque[tuple[float, float]] = deque(maxlen=_REMEMBERED)
         # What cannot run at all is better known at the start than when the other end is lost.
         local.extract([Segment(np.zeros(SAMPLE_RATE, np.float32), None)])
         modalities: tuple[str, ...] = ("audio", "text")
@@ -89,9 +111,12 @@ class RemoteModel:
                 each for each in modalities if each in (*card.modalities, *local.modalities)
             )
             self.standing = f"emotion.remote: {card.model} reads, at {link.url}"
-        except RemoteAwayError as away:
+        except (RemoteAwayError, ModelError) as away:
+            # A model that reads is not to be lost over one that might read better.
+            if isinstance(away, ModelError) and not before:
+                raise
             self._lose(str(away))
-            self.standing = self._told_away(str(away))
+            self.standing = self._told_away()
             self._is_told = True
         self.modalities = modalities
         self.name = self._expected or local.name
@@ -100,7 +125,9 @@ class RemoteModel:
         """Have clips read elsewhere, float32 [n] at 16 kHz, n >= 0; or measured here."""
         readings = self._ask(batch)
         if readings is None:
-            return [RemoteFound(None, each) for each in self._local.extract(batch)]
+            # Two of one name are told apart by where they are.
+            reader = f"{self._local.name} (here)" if self._expected == self._local.name else None
+            return [RemoteFound(None, each, reader) for each in self._local.extract(batch)]
         return [RemoteFound(each) for each in readings]
 
     def forget(self, session_id: str) -> None:
@@ -112,27 +139,59 @@ class RemoteModel:
         return RemoteSpeaker(self._local.new_speaker(), self._local.name)
 
     def _ask(self, batch: Sequence[Segment]) -> list[Prediction] | None:
-        self._look()
-        if not self._is_there or not 0 < len(batch) <= MOST_CLIPS:
+        if not 0 < len(batch) <= MOST_CLIPS:
+            return None
+        if self.away is not None:
+            self._look(batch)
+        if self.away is not None:
+            return None
+        if (why := self._too_slow(batch)) is not None:
+            self._do_without(why)
             return None
         question = to_bytes(ask_about(batch))
-        if len(question) > MOST_BYTES:
+        if len(question) > self._most_bytes:
             return None
+        began = self._now()
         try:
-            answer = self._link.wait_for(question, self._within_s)
-            readings = self._readings(answer, len(batch))
+            readings = self._readings(self._link.wait_for(question, self._within_s), len(batch))
+        except TooLargeError as error:
+            # That of a proxy: what is smaller is read there all the same.
+            self._most_bytes = len(question) - 1
+            logger.warning(
+                "emotion.remote %s: %s; what is as large is read by %s here, until whoever passes"
+                " it on takes more",
+                self.url,
+                error,
+                self._local.name,
+            )
+            return None
         # Whatever it answers, the batch is read.
         except (RemoteAwayError, ModelError) as error:
-            self._lose(str(error))
-            if not self._is_told:
-                self._is_told = True
-                logger.warning("%s", self._told_away(str(error)))
+            self._do_without(str(error))
             return None
-        self._pause_s = _FIRST_PAUSE_S
+        self._asks.append((began, self._now()))
         if self._is_told:
             self._is_told = False
             logger.warning("emotion.remote: %s reads again", self._expected)
         return readings
+
+    def _do_without(self, why: str) -> None:
+        self._lose(why)
+        if not self._is_told:
+            self._is_told = True
+            logger.warning("%s", self._told_away())
+
+    def _too_slow(self, batch: Sequence[Segment]) -> str | None:
+        """Say so where people wait for it; others on this thread may keep them waiting, too."""
+        now = self._now()
+        waited_s = max(each.waited_s for each in batch)
+        if waited_s <= self._within_s:
+            return None
+        since = now - waited_s
+        taken_s = sum(max(0.0, ended - max(began, since)) for began, ended in self._asks)
+        if taken_s < _KEPT_SHARE * waited_s:
+            return None
+        return f"it does not keep pace, utterances wait {waited_s:.1f} s for it"
 
     def _readings(self, answer: bytes, clips: int) -> list[Prediction]:
         told = from_bytes(answer, ReadClips)
@@ -152,8 +211,7 @@ class RemoteModel:
                 " there (docs/remote-models.md)."
             ) from None
         self._check(card.wire, card.model)
-        self._expected = card.model
-        self._is_there = True
+        self.away = None
         return card
 
     def _check(self, wire: int, model: str) -> None:
@@ -163,22 +221,29 @@ class RemoteModel:
                 f"emotion.remote {url} speaks version {wire}, and {WIRE} is spoken here: install"
                 " the same version of streamser at both ends."
             )
+        # It stands in events and lines.
+        if not model.isprintable():
+            raise ModelError(f"emotion.remote {url} has a model of no name that can be printed.")
         if self._expected not in (None, model):
             raise ModelError(
                 f"emotion.remote {url} has the model {model!r}, and {self._expected!r} is asked"
                 " for: deploy that one, or change emotion.remote_model."
             )
+        self._expected = model
 
-    def _look(self) -> None:
-        """See whether the other end is there again, without waiting for it."""
-        if self._is_there:
-            return
+    def _look(self, batch: Sequence[Segment]) -> None:
+        """See whether the other end is there again, by this batch, without waiting for it."""
         now, looking = self._now(), self._looking
         if looking is None:
             if now < self._again_at:
                 return
+            question = to_bytes(ask_about(batch))
+            if len(question) > self._most_bytes:
+                return
             try:
-                self._looking, self._looked_at = self._link.begin(None, self._within_s), now
+                self._looking = self._link.begin(question, self._within_s)
+                self._looked_at, self._looked_for = now, len(batch)
+                self._looked_bytes = len(question)
             except RemoteAwayError as away:
                 self._lose(str(away))
             return
@@ -188,19 +253,27 @@ class RemoteModel:
             return
         self._looking = None
         try:
-            self._accept(looking.result())
+            self._readings(looking.result(), self._looked_for)
+            self.away, self._there_since = None, now
+        except TooLargeError:
+            # The next smaller one says more.
+            self._most_bytes = self._looked_bytes - 1
         except (RemoteAwayError, ModelError) as error:
             self._lose(str(error))
 
     def _lose(self, why: str) -> None:
         logger.debug("emotion.remote %s: %s", self._link.url, why)
-        self._is_there = False
-        self._again_at = self._now() + self._pause_s
+        now = self._now()
+        if self.away is None and now - self._there_since >= _STEADY_S:
+            self._pause_s = _FIRST_PAUSE_S
+        self.away = why.removesuffix(".")
+        self._asks.clear()
+        self._again_at = now + self._pause_s
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
-    def _told_away(self, why: str) -> str:
+    def _told_away(self) -> str:
         return (
-            f"emotion.remote {self._link.url} is away ({why.removesuffix('.')}): {self._local.name}"
+            f"emotion.remote {self._link.url} is away ({self.away}): {self._local.name}"
             " reads here until it answers"
         )
 
@@ -221,7 +294,7 @@ class RemoteSpeaker:
         """Return the reading; of features, what the local model makes of them."""
         if found.reading is not None:
             return found.reading
-        return replace(self._local.predict(found.features), model=self._name)
+        return replace(self._local.predict(found.features), model=found.reader or self._name)
 
     def adapt(self, found: RemoteFound) -> None:
         """Let the local model learn of an utterance that it measured itself."""
@@ -255,11 +328,13 @@ class RemoteSpeaker:
         self._has_learnt = False
 
 
-def connect_remote(settings: EmotionSettings, local: EmotionModel) -> RemoteModel:
+def connect_remote(
+    settings: EmotionSettings, local: EmotionModel, *, before: bool = False
+) -> RemoteModel:
     """Ask the model at ``settings.remote``, and the ``local`` one while it is away.
 
     Raises ``ConfigError`` for what is no address; see ``RemoteModel`` for the rest.
     """
     assert settings.remote is not None, "there is an address to ask"
-    link = RemoteLink(settings.remote)
-    return RemoteModel(link, local, settings.remote_model, settings.remote_s)
+    link = RemoteLink(settings.remote, settings.remote_ca, settings.remote_token_file)
+    return RemoteModel(link, local, settings.remote_model, settings.remote_s, before=before)

@@ -61,6 +61,23 @@ class ReadingService:
         self._speaker = speaker
         self.card = ModelCard(WIRE, model.name, tuple(model.modalities))
 
+    def try_out(self) -> None:
+        """Read faint noise; raises what the model raises where it cannot read any more."""
+        noise = np.random.default_rng(0).uniform(-0.01, 0.01, SAMPLE_RATE).astype(np.float32)
+        self.read([Segment(noise, None)])
+
+    def read_each(self, segments: Sequence[Segment]) -> list[tuple[Prediction, float] | Exception]:
+        """Read clips of whoever asks; where they cannot be read together, one after the other.
+
+        Each has a reading, or what the model has raised: nobody's clip spoils those of others.
+        """
+        try:
+            return list(self.read(segments))
+        except Exception as error:
+            if len(segments) == 1:
+                return [error]
+            return [found for each in segments for found in self.read_each([each])]
+
     def read(self, segments: Sequence[Segment]) -> list[tuple[Prediction, float]]:
         """Read clips, float32 [n] at 16 kHz; a reading of each and the ms that all of them took.
 
@@ -130,6 +147,7 @@ def app(asked: dict[str, Any]) -> Application:
 
         def __init__(self) -> None:
             self._device = ThreadPoolExecutor(1, "streamser-device")
+            self._is_doubtful = False
             self._service = self._device.submit(_load, options).result()
 
         async def __call__(self, request: Request) -> Response:
@@ -145,18 +163,29 @@ def app(asked: dict[str, Any]) -> Application:
                 segments = segments_of(await request.body())
             except ModelError as error:
                 return PlainTextResponse(str(error), 400)
-            try:
-                read = await asyncio.gather(*(self.read_one(each) for each in segments))
-            # Who asks has a model of his own: he is told, and the replica stays.
-            except Exception as error:
-                return PlainTextResponse(describe(error), 500)
-            return Response(self._service.answer(read), media_type=kind)
+            read = await asyncio.gather(*(self.read_one(each) for each in segments))
+            if (
+                fault := next((each for each in read if isinstance(each, Exception)), None)
+            ) is None:
+                return Response(self._service.answer(read), media_type=kind)
+            # Who asks has a model of his own: he is told, and the replica stays if it can read.
+            self._is_doubtful = True
+            return PlainTextResponse(describe(fault), 500)
+
+        async def check_health(self) -> None:
+            """Raise where the model cannot read any more; Ray then makes another replica."""
+            if self._is_doubtful:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._device, self._service.try_out)
+                self._is_doubtful = False
 
         @serve.batch(max_batch_size=options.max_batch, batch_wait_timeout_s=options.wait_ms / 1000)
-        async def read_one(self, segments: list[Segment]) -> list[tuple[Prediction, float]]:
+        async def read_one(
+            self, segments: list[Segment]
+        ) -> list[tuple[Prediction, float] | Exception]:
             """Read clips of whoever asks; called with one, Ray makes batches of them."""
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._device, self._service.read, segments)
+            return await loop.run_in_executor(self._device, self._service.read_each, segments)
 
     deployment = serve.deployment(
         EmotionReader,

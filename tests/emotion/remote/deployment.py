@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -48,22 +49,28 @@ class Always:
 
 
 class Deployment:
-    """Answer at a port of this machine; ``does`` may be replaced while it runs."""
+    """Answer at a port of this machine; ``does`` may be replaced while it runs.
 
-    def __init__(self, model: EmotionModel) -> None:
+    ``headers`` go with each answer; with a ``token``, it is asked for.
+    """
+
+    def __init__(self, model: EmotionModel, tls: ssl.SSLContext | None = None) -> None:
         self._service = ReadingService(model)
+        self._tls = tls
+        self.headers: dict[str, str] = {}
+        self.token: str | None = None
         self.does: Answer = self.well
         self.asked = 0
         """How many questions came, those for the card among them."""
         self.over = threading.Event()
-        self._open: list[socket.socket] = []
+        self.connections: list[socket.socket] = []
         self.port = 0
         self.start()
 
     @property
     def url(self) -> str:
         """Say where it is."""
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http{'' if self._tls is None else 's'}://127.0.0.1:{self.port}/"
 
     def start(self) -> None:
         """Be there; at the same port as before."""
@@ -73,6 +80,8 @@ class Deployment:
             deployment = here
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -80,16 +89,16 @@ class Deployment:
         """Die, with all connections."""
         self._server.shutdown()
         self._server.server_close()
-        for each in self._open:
+        for each in self.connections:
             try:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
-        self._open.clear()
+        self.connections.clear()
 
     def note(self, connection: socket.socket) -> None:
         """Keep a connection, to cut it in the end."""
-        self._open.append(connection)
+        self.connections.append(connection)
 
     def well(self, body: bytes | None) -> tuple[int, bytes]:
         """Answer as one should."""
@@ -119,11 +128,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes | None) -> None:
         self.deployment.asked += 1
-        status, data = self.deployment.does(body)
+        status, data = 401, b"who are you"
+        if self.deployment.token in (None, self._token()):
+            status, data = self.deployment.does(body)
         self.send_response(status)
+        for name, value in self.deployment.headers.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _token(self) -> str:
+        return str(self.headers.get("Authorization")).removeprefix("Bearer ")
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
@@ -131,14 +147,20 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except ConnectionError:
+        except OSError:
             self.close_connection = True
+
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
 
 
 @contextmanager
-def deployed(model: EmotionModel | None = None) -> Iterator[Deployment]:
+def deployed(
+    model: EmotionModel | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[Deployment]:
     """Deploy a model, such as ``Always``, and let it die in the end."""
-    deployment = Deployment(PredictorModel(Always()) if model is None else model)
+    deployment = Deployment(PredictorModel(Always()) if model is None else model, tls)
     try:
         yield deployment
     finally:

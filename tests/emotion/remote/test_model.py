@@ -24,12 +24,14 @@ from streamser.emotion.remote.model import RemoteFound, RemoteModel
 from streamser.emotion.remote.serving import segments_of
 from streamser.emotion.remote.wire import (
     MOST_ANSWERED,
+    MOST_BYTES,
     MOST_CLIPS,
     WIRE,
     AskedClip,
     AskedClips,
     ModelCard,
     ReadClips,
+    ask_about,
     from_bytes,
     to_bytes,
 )
@@ -69,7 +71,7 @@ def connect(
     """Ask a deployment, with the rules for when it is away."""
     url = where if isinstance(where, str) else where.url
     link = RemoteLink(url)
-    return RemoteModel(link, local or RulesModel(), expected, WITHIN_S, clock or Clock())
+    return RemoteModel(link, local or RulesModel(), expected, WITHIN_S, now=clock or Clock())
 
 
 def looked_for(model: RemoteModel) -> None:
@@ -177,7 +179,7 @@ def test_one_that_answers_byte_by_byte_is_too_late(there: Deployment) -> None:
 
     def drip(body: bytes | None) -> tuple[int, bytes]:
         for place in range(len(dripping)):
-            there._open[-1].send(dripping[place : place + 1])
+            there.connections[-1].send(dripping[place : place + 1])
             if there.over.wait(WITHIN_S / 10):
                 break
         return 200, b""
@@ -339,3 +341,127 @@ def test_a_model_that_learns_its_speakers_is_not_deployed() -> None:
         deployed(RulesModel()),
     ):
         pass
+
+
+def test_one_whose_card_comes_but_no_answer_is_waited_for_once(there: Deployment) -> None:
+    """It is looked for with what is read here meanwhile: a card alone says nothing of answers."""
+    clock = Clock()
+    model = connect(there, clock=clock)
+    there.does = lambda body: there.well(body) if body is None else there.never(body)
+    assert readers(model) == ["rules"]
+    waits = 0
+
+    def count(body: bytes | None, within_s: float) -> bytes:
+        nonlocal waits
+        waits += 1
+        return b""
+
+    model._link.wait_for = count  # type: ignore[method-assign]
+    for _ in range(4):
+        clock.at += 60.0
+        assert readers(model) == ["rules"]
+        looked_for(model)
+        assert readers(model) == ["rules"]
+    assert waits == 0
+
+
+def test_one_that_is_now_well_and_now_not_is_asked_seldom(there: Deployment) -> None:
+    """Pauses go on growing where it is lost again soon; after a minute of good answers they do not.
+
+    So what people wait for it, and the lines about it, have an end.
+    """
+    clock = Clock()
+    model = connect(there, clock=clock)
+    clock.at += 100.0
+    pauses = []
+    for steady_s in (0.0, 1.0, 1.0, 70.0):
+        clock.at += steady_s
+        there.does = lambda body: (503, b"busy")
+        assert readers(model) == ["rules"]
+        pauses.append(model._again_at - clock.at)
+        there.does = there.well
+        clock.at = model._again_at
+        readers(model)
+        looked_for(model)
+        assert readers(model) == ["big"]
+    assert pauses == [1, 2, 4, 1]
+
+
+def test_one_that_does_not_keep_pace_is_done_without(
+    there: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each answer in time, and people wait longer and longer: the model here is quicker."""
+    clock = Clock()
+    model = connect(there, clock=clock)
+
+    def slow(body: bytes | None) -> tuple[int, bytes]:
+        clock.at += 0.9 * WITHIN_S
+        return there.well(body)
+
+    there.does = slow
+
+    def reader(waited_s: float) -> str | None:
+        (found,) = model.extract([replace(CLIP, waited_s=waited_s)])
+        return model.new_speaker().predict(found).model
+
+    assert [reader(0.0), reader(0.4), reader(0.9)] == ["big", "big", "rules"]
+    (line,) = caplog.messages
+    assert "is away (it does not keep pace, utterances wait 0.9 s for it)" in line
+
+
+def test_who_waits_for_others_is_no_reason_to_do_without_it(there: Deployment) -> None:
+    """What else is done on this thread is not its fault, and nobody's who has just begun."""
+    clock = Clock()
+    model = connect(there, clock=clock)
+    for _ in range(3):
+        clock.at += 5.0
+        (found,) = model.extract([replace(CLIP, waited_s=5.0)])
+        assert found.reading is not None
+
+
+def test_two_of_one_name_are_told_apart(there: Deployment) -> None:
+    """The same checkpoint may be here, too: a reading still says where it was made."""
+    model = connect(there, PredictorModel(Always()))
+    assert readers(model) == ["big"]
+    there.stop()
+    assert readers(model) == ["big (here)"]
+
+
+def test_models_that_are_loaded_again_do_without_what_has_changed_there(there: Deployment) -> None:
+    """Streams wait for them: at the start another model is refused, and now it is away."""
+    link = RemoteLink(there.url)
+    model = RemoteModel(link, RulesModel(), "paper", WITHIN_S, before=True, now=Clock())
+    assert "has the model 'big', and 'paper' is asked for" in model.standing
+    assert readers(model) == ["rules"]
+
+
+def test_a_name_that_cannot_be_printed_is_none(there: Deployment) -> None:
+    """It would stand in events, lines and on terminals."""
+    there.does = lambda body: (200, to_bytes(ModelCard(WIRE, "big\x1b[2J", ("audio",))))
+    with pytest.raises(ModelError, match="of no name that can be printed"):
+        connect(there)
+
+
+def test_a_proxy_that_takes_less_costs_only_what_is_too_large(
+    there: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Read here, with one line; the other end is not given up, and not asked that much again."""
+    clock = Clock()
+    model = connect(there, clock=clock)
+    most = len(to_bytes(ask_about([CLIP])))
+    there.does = lambda body: (413, b"") if body and len(body) > most else there.well(body)
+    assert readers(model, 2) == ["rules"] * 2
+    assert readers(model) == ["big"]
+    asked = there.asked
+    assert readers(model, 3) == ["rules"] * 3
+    assert there.asked == asked
+    model._most_bytes = MOST_BYTES
+    model._lose("a loss")
+    clock.at += 60.0
+    for clips in (3, 1):
+        assert readers(model, clips) == ["rules"] * clips
+        looked_for(model)
+        readers(model, clips)
+    assert readers(model) == ["big"], "a probe that was too large tells nothing against it"
+    (line,) = caplog.messages
+    assert "it answers 413: Request Entity Too Large; what is as large is read by rules" in line

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import multiprocessing
+import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +15,32 @@ import soundfile
 from msgspec.structs import replace
 
 from streamser.emotion.choose import choose_model
-from streamser.emotion.model import Segment
-from streamser.emotion.remote.serving import DeployOptions, read_options
+from streamser.emotion.model import Prediction, PredictorModel, Segment
+from streamser.emotion.remote.serving import DeployOptions, ReadingService, read_options
+from streamser.emotion.remote.wire import WIRE, ModelCard, to_bytes
 from streamser.errors import ConfigError
-from streamser.settings import (
-    EmotionSettings,
-)
+from streamser.pipeline.build import build_model
+from streamser.settings import EmotionSettings, Settings, WorkerSettings
 from tests.cli.running import DEMO, run
-from tests.emotion.remote.deployment import deployed, finals
+from tests.emotion.remote.deployment import Always, deployed, finals
 from tests.emotion.voices import speak
+from tests.server.serving import (
+    EMOTION,
+    Told,
+    check_stream,
+    demo,
+    dial,
+    encode,
+    finals_of,
+    patience,
+    serving,
+)
 
 NOWHERE = "http://127.0.0.1:9/"
 FIRST_BYTES = 4 * 3 * 16_000
 """Fewer than the first utterance has, and more than whatever is asked before it is over."""
+SOUND = encode(demo())
+HALF = len(SOUND) // 2 // 2 * 2
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +142,59 @@ def test_what_cannot_be_deployed_is_one_line(asked: dict[str, str], said: str) -
     with pytest.raises(ConfigError, match=said) as refused:
         read_options(asked)
     assert "write model=NAME, and of device, precision" in str(refused.value)
+
+
+def test_one_may_not_be_waited_for_as_long_as_a_batch_may_take() -> None:
+    """Models would be taken for stuck, and lost with the utterances, before the one here reads."""
+    slow = EmotionSettings(model="rules", remote=NOWHERE, remote_s=5.0)
+    settings = Settings(emotion=slow, worker=WorkerSettings(deadline_s=5.0))
+    with pytest.raises(ConfigError, match=r"within worker\.deadline_s \(5\)"):
+        build_model(settings, lambda line: None)
+
+
+def test_one_clip_that_cannot_be_read_spoils_no_other() -> None:
+    """Those who ask at the same time are strangers to each other."""
+
+    class Picky(Always):
+        def predict(self, segments: Sequence[Segment]) -> list[Prediction]:
+            if any(each.text == "bad" for each in segments):
+                raise ValueError("a bad one")
+            return super().predict(segments)
+
+    service = ReadingService(PredictorModel(Picky()))
+    silence = np.zeros(1600, np.float32)
+    read = service.read_each([Segment(silence, text) for text in ("one", "bad", "two")])
+    assert [isinstance(each, ValueError) for each in read] == [False, True, False]
+
+
+def test_worker_processes_go_on_with_the_model_here() -> None:
+    """Those that begin anew find another model there, which is no reason not to begin.
+
+    All finals come, once; events and figures say who has read them.
+    """
+
+    async def scene() -> tuple[list[list[Told]], str]:
+        flags = {"worker.processes": 2, "emotion.model": "rules", "emotion.remote": there.url}
+        async with serving(flags) as server, dial(server) as one, dial(server) as other:
+            for wire in (one, other):
+                await wire.sound(SOUND[:HALF])
+            told = [await wire.until(EMOTION) for wire in (one, other)]
+            there.does = lambda body: (200, to_bytes(ModelCard(WIRE, "another", ("audio",))))
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGKILL)
+            for wire, heard in zip((one, other), told, strict=True):
+                await wire.sound(SOUND[HALF:])
+                heard += await wire.finish()
+            return told, server.metrics.render().decode()
+
+    with deployed() as there:
+        told, figures = asyncio.run(patience(scene()))
+    readers = []
+    for heard in told:
+        check_stream(heard)
+        finals = finals_of(heard)
+        assert len(finals) == 4
+        readers += [each["emotion"]["model"] for each in finals]
+    assert set(readers) == {"big", "rules"}
+    for name in ("big", "rules"):
+        assert f'streamser_readings_total{{model="{name}"}} {readers.count(name)}.0' in figures
