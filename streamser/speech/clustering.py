@@ -27,6 +27,8 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 
 _NEVER: Final = -np.inf
 _LEARNT: Final = ("mean", "directions", "spread", "lively")
+_PAIRS: Final = 128
+"""Pairs that are compared at a time."""
 _REFINED: Final = 5
 """Rounds of moving single pieces of evidence between clusters; most need two."""
 _UNMOVED: Final = 0.13
@@ -107,8 +109,12 @@ class VoiceSpace(msgspec.Struct, frozen=True, eq=False):
 
         Less what is the same for any partition of the same points.
         """
-        grown = 1.0 + np.asarray(weight, np.float64)[..., None] * self.spread
-        found: Numbers = 0.5 * (total**2 * self.spread / grown - np.log(grown)).sum(axis=-1)
+        grown = np.multiply.outer(weight, self.spread)
+        grown += 1.0
+        squares = total * total
+        squares /= grown
+        quadratic = squares @ self.spread
+        found: Numbers = 0.5 * (quadratic - np.log(grown, out=grown).sum(axis=-1))
         return found
 
 
@@ -127,10 +133,6 @@ class Evidence(msgspec.Struct, frozen=True, eq=False):
             self.weight + other.weight, self.total + other.total, self.lively + other.lively
         )
 
-    def moved(self, offset: Numbers) -> Evidence:
-        """Return the same evidence where the middle of all people is elsewhere, [d]."""
-        return Evidence(self.weight, self.total - self.weight * offset, self.lively)
-
 
 class _GroupSums(msgspec.Struct, eq=False):
     """Keep evidence of many voices in arrays: [...], [..., d] and [...]."""
@@ -139,9 +141,35 @@ class _GroupSums(msgspec.Struct, eq=False):
     total: Numbers
     lively: Numbers
 
+    @property
+    def mood(self) -> Numbers:
+        """Return how lively each is in the mean."""
+        found: Numbers = self.lively / np.maximum(self.weight, 1e-9)
+        return found
+
+    def at(self, chosen: int | npt.NDArray[np.int64]) -> _GroupSums:
+        """Return those that are chosen, in that order."""
+        return _GroupSums(self.weight[chosen], self.total[chosen], self.lively[chosen])
+
     def pairs(self) -> _GroupSums:
         """Return the same with an axis more, so that each meets all of another."""
         return _GroupSums(self.weight[:, None], self.total[:, None], self.lively[:, None])
+
+    def summed(self, labels: npt.NDArray[np.int64], clusters: int) -> _GroupSums:
+        """Return the sums of those that have a label each, by label."""
+        sums = _GroupSums(
+            np.zeros(clusters), np.zeros((clusters, self.total.shape[1])), np.zeros(clusters)
+        )
+        np.add.at(sums.weight, labels, self.weight)
+        np.add.at(sums.total, labels, self.total)
+        np.add.at(sums.lively, labels, self.lively)
+        return sums
+
+    def join(self, one: int, two: int) -> None:
+        """Let one have what the other has."""
+        self.weight[one] += self.weight[two]
+        self.total[one] += self.total[two]
+        self.lively[one] += self.lively[two]
 
     def gains(self, space: VoiceSpace, others: _GroupSums) -> Numbers:
         """Return how much likelier, in nats, it is that both are one speaker's than two's.
@@ -149,14 +177,32 @@ class _GroupSums(msgspec.Struct, eq=False):
         Shapes broadcast; nothing weighs nothing. However much was heard in one mood, it says
         little of how somebody sounds in another: 1 / weight never falls below what moods leave.
         """
-        one = self.lively / np.maximum(self.weight, 1e-9)
-        two = others.lively / np.maximum(others.weight, 1e-9)
-        left = space.moods + space.excited * np.abs(one - two)
-        own, theirs = 1.0 / (1.0 + left * self.weight), 1.0 / (1.0 + left * others.weight)
-        mine, yours = self.total * own[..., None], others.total * theirs[..., None]
-        own, theirs = own * self.weight, theirs * others.weight
-        found: Numbers = space.likelihood(own + theirs, mine + yours)
-        return found - space.likelihood(own, mine) - space.likelihood(theirs, yours)
+        left = np.abs(self.mood - others.mood)
+        left *= space.excited
+        left += space.moods
+        weights = np.empty((3, *left.shape))
+        totals = np.empty((*weights.shape, len(space.spread)))
+        for number, each in enumerate((self, others)):
+            known = left * each.weight
+            known += 1.0
+            np.divide(each.weight, known, out=weights[number])
+            np.divide(each.total, known[..., None], out=totals[number])
+        np.add(weights[0], weights[1], out=weights[2])
+        np.add(totals[0], totals[1], out=totals[2])
+        mine, yours, both = space.likelihood(weights, totals)
+        found: Numbers = both - mine - yours
+        return found
+
+    def gains_of_pairs(self, space: VoiceSpace) -> Numbers:
+        """Return the gains of each with each other, [n, n], and 0 for one with itself."""
+        count = len(self.weight)
+        found = np.zeros((count, count))
+        firsts, seconds = np.triu_indices(count, 1)
+        # So many at a time stay in the cache.
+        for start in range(0, len(firsts), _PAIRS):
+            one, two = firsts[start : start + _PAIRS], seconds[start : start + _PAIRS]
+            found[one, two] = found[two, one] = self.at(one).gains(space, self.at(two))
+        return found
 
 
 @cache
@@ -229,18 +275,22 @@ def cluster(
     evidence: Sequence[Evidence],
     telling: Telling,
     known: Sequence[int | None] | None = None,
+    middle: Numbers | None = None,
 ) -> list[int]:
     """Say which pieces of evidence are one speaker's; a number a piece, in no order.
 
     Two are joined, likeliest first, while that is likelier by ``telling.link`` than that they are
     two people; and on, while there are more than ``telling.most``. ``known`` is a number for
     whose speaker is known: the same are joined first, and different ones never are. Then single
-    pieces whose speaker is not known move to where they fit better.
+    pieces whose speaker is not known move to where they fit better. ``middle`` [d] is where the
+    middle of all people lies here, 0 unless it is told.
     """
     owners = list(known) if known is not None else [None] * len(evidence)
-    labels = _joined_known(owners)
-    labels = _joined(space, evidence, labels, owners, telling)
-    return _refined(space, evidence, labels, owners)
+    alone = _gathered(evidence)
+    if middle is not None:
+        alone.total -= alone.weight[:, None] * middle
+    labels = _joined(space, alone, _joined_known(owners), owners, telling)
+    return _refined(space, alone, labels, owners)
 
 
 def offset(space: VoiceSpace, evidence: Sequence[Evidence], labels: Sequence[int]) -> Numbers:
@@ -267,99 +317,76 @@ def _joined_known(owners: Sequence[int | None]) -> npt.NDArray[np.int64]:
     return np.array(labels, np.int64)
 
 
+def _gathered(evidence: Sequence[Evidence]) -> _GroupSums:
+    return _GroupSums(
+        np.array([each.weight for each in evidence]),
+        np.stack([each.total for each in evidence]),
+        np.array([each.lively for each in evidence]),
+    )
+
+
 def _joined(
     space: VoiceSpace,
-    evidence: Sequence[Evidence],
+    alone: _GroupSums,
     labels: npt.NDArray[np.int64],
     owners: Sequence[int | None],
     telling: Telling,
 ) -> npt.NDArray[np.int64]:
-    labels = labels.copy()
-    sums = _summed(evidence, labels, len(labels))
-    alive = np.zeros(len(labels), bool)
+    count = len(labels)
+    alive = np.zeros(count, bool)
     alive[labels] = True
     taken = np.array([owner is not None for owner in owners])
     pieces, brief = (0.0, 0.0) if telling.exactly else (telling.pieces, telling.brief)
-    gains = sums.pairs().gains(space, sums)
-    likeness = pieces * _likeness(space, evidence, labels, gains)
-
-    def doubt(weight: npt.ArrayLike) -> Numbers:
-        return brief / np.maximum(np.minimum(weight, sums.weight), 1e-9)
-
-    gains += likeness + doubt(sums.weight[:, None])
+    likeness = alone.gains_of_pairs(space)
+    sums, gains = alone.summed(labels, count), likeness
+    if not alive.all():
+        shares = (labels[:, None] == np.arange(count)) * alone.weight[:, None]
+        shares /= np.maximum(shares.sum(axis=0), 1e-9)
+        # The mean gains, by weight, of pairs of single pieces between clusters.
+        likeness = shares.T @ likeness @ shares
+        gains = sums.gains_of_pairs(space)
+    likeness = pieces * likeness
+    lesser = np.minimum(sums.weight[:, None], sums.weight)
+    gains = gains + likeness + brief / np.maximum(lesser, 1e-9)
     gains[taken[:, None] & taken] = _NEVER
     gains[~alive], gains[:, ~alive] = _NEVER, _NEVER
     np.fill_diagonal(gains, _NEVER)
-    while (count := int(alive.sum())) > 1:
-        one, two = sorted(np.unravel_index(int(gains.argmax()), gains.shape))
+    for left in range(int(alive.sum()), 1, -1):
+        one, two = sorted(divmod(int(gains.argmax()), count))
         best = gains[one, two]
-        if best == _NEVER or (best < telling.threshold and count <= telling.most):
+        if best == _NEVER or (best < telling.threshold and left <= telling.most):
             break
         share = sums.weight[one] / (sums.weight[one] + sums.weight[two])
         likeness[one] = share * likeness[one] + (1 - share) * likeness[two]
         likeness[:, one] = likeness[one]
-        sums.weight[one] += sums.weight[two]
-        sums.total[one] += sums.total[two]
-        sums.lively[one] += sums.lively[two]
+        sums.join(one, two)
         labels[labels == two] = one
         alive[two] = False
         taken[one] |= taken[two]
-        joined = _GroupSums(sums.weight[one], sums.total[one], sums.lively[one])
-        fresh = joined.gains(space, sums) + likeness[one] + doubt(joined.weight)
-        fresh[~alive] = _NEVER
-        fresh[one] = _NEVER
-        if taken[one]:
-            fresh[taken] = _NEVER
-        gains[one], gains[:, one] = fresh, fresh
-        gains[two], gains[:, two] = _NEVER, _NEVER
+        gains[[one, two]], gains[:, [one, two]] = _NEVER, _NEVER
+        open_to = alive & ~taken if taken[one] else alive.copy()
+        open_to[one] = False
+        rest = np.flatnonzero(open_to)
+        fresh = sums.at(one).gains(space, sums.at(rest)) + likeness[one, rest]
+        fresh += brief / np.minimum(sums.weight[one], sums.weight[rest])
+        gains[one, rest] = gains[rest, one] = fresh
     return labels
-
-
-def _likeness(
-    space: VoiceSpace,
-    evidence: Sequence[Evidence],
-    labels: npt.NDArray[np.int64],
-    gains: Numbers,
-) -> Numbers:
-    """Return the mean gains, by weight, of pairs of single pieces between clusters, [n, n]."""
-    each_of = np.arange(len(evidence))
-    if (labels == each_of).all():
-        return gains.copy()
-    alone = _summed(evidence, each_of, len(evidence))
-    shares = (labels[:, None] == each_of) * alone.weight[:, None]
-    shares /= np.maximum(shares.sum(axis=0), 1e-9)
-    found: Numbers = shares.T @ alone.pairs().gains(space, alone) @ shares
-    return found
-
-
-def _summed(
-    evidence: Sequence[Evidence], labels: npt.NDArray[np.int64], clusters: int
-) -> _GroupSums:
-    sums = _GroupSums(
-        np.zeros(clusters), np.zeros((clusters, len(evidence[0].total))), np.zeros(clusters)
-    )
-    for label, each in zip(labels, evidence, strict=True):
-        sums.weight[label] += each.weight
-        sums.total[label] += each.total
-        sums.lively[label] += each.lively
-    return sums
 
 
 def _refined(
     space: VoiceSpace,
-    evidence: Sequence[Evidence],
+    alone: _GroupSums,
     labels: npt.NDArray[np.int64],
     owners: Sequence[int | None],
 ) -> list[int]:
     """Move single pieces between clusters; a cluster never becomes empty."""
     names, numbered = np.unique(labels, return_inverse=True)
     free = np.array([owner is None for owner in owners])
-    each_of = np.arange(len(evidence))
-    alone = _summed(evidence, each_of, len(evidence))
+    each_of = np.arange(len(owners))
     pieces = alone.pairs()
     for _ in range(_REFINED):
         member = numbered[:, None] == np.arange(len(names))
-        sums = _summed(evidence, numbered, len(names))
+        sums = alone.summed(numbered, len(names))
         # What each cluster has without the piece itself, [pieces, clusters].
         rest = _GroupSums(
             np.maximum(sums.weight - member * pieces.weight, 0.0),

@@ -365,8 +365,7 @@ class Diariser:
         if not told:
             return
         for _ in range(2):
-            here = [each.moved(self._offset) for each in known]
-            labels = cluster(self._space, here, self.telling, owners)
+            labels = cluster(self._space, known, self.telling, owners, self._offset)
             self._offset = offset(self._space, known, labels)
         speakers = self._matched(labels, owners, [*(None for _ in anchors), *told])
         for stretch, label in zip(told, labels[len(anchors) :], strict=True):

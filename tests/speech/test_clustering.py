@@ -31,6 +31,17 @@ def test_evidence_adds_up_in_any_order() -> None:
         assert [found.index(label) for label in found] == [0, 1, 0, 3, 1]
 
 
+def test_where_the_middle_of_all_people_lies_makes_no_difference_once_it_is_told() -> None:
+    """Ten pieces of three people whom a room moves far away are told apart as without the room."""
+    said = [SPACE.points(voices(person, 3)) for person in (0, 1, 2, 0, 1, 2, 0, 0, 1, 2)]
+    room = 2.0 * SPACE.points(voices(9, 1))[0][:-1]
+    moved = [SPACE.evidence(points + np.append(room, 0.0)) for points in said]
+    here = cluster(SPACE, [SPACE.evidence(points) for points in said], Telling())
+    assert len(set(here)) == 3
+    assert cluster(SPACE, moved, Telling(), middle=room) == here
+    assert cluster(SPACE, moved, Telling()) != here
+
+
 def test_whose_speaker_is_known_stays_theirs() -> None:
     """Two whom somebody told apart are never joined, and what is theirs is, however unlike."""
     same = [SPACE.evidence(SPACE.points(voices(0, 3))) for _ in range(2)]
