@@ -161,24 +161,30 @@ class PredictorModel:
         return _Unmoved()
 
 
-class _Unmoved:
-    """Take predictions as they are."""
+class StatelessSpeaker:
+    """Be that half of a speaker model which learns, where nothing is to be learnt."""
 
-    def predict(self, prediction: Prediction) -> Prediction:
-        return prediction
-
-    def adapt(self, prediction: Prediction) -> None:
-        pass
+    def adapt(self, features: object) -> None:
+        """Learn nothing: what a voice usually sounds like is not asked for."""
 
     def snapshot(self) -> bytes:
+        """Return nothing."""
         return b""
 
     def restore(self, state: bytes) -> None:
+        """Take nothing; raises ``ModelError`` for anything else."""
         if state:
             raise ModelError(DAMAGED_STATE)
 
     def reset(self) -> None:
-        pass
+        """Forget nothing: there is no state."""
+
+
+class _Unmoved(StatelessSpeaker):
+    """Take predictions as they are."""
+
+    def predict(self, prediction: Prediction) -> Prediction:
+        return prediction
 
 
 T = TypeVar("T")

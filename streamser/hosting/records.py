@@ -182,8 +182,8 @@ class SessionHandle(Protocol):
         ...
 
 
-class SessionHost(Protocol):
-    """Host sessions, wherever; for the event loop's thread."""
+class HostReport(Protocol):
+    """Say how those do who host sessions."""
 
     @property
     def stats(self) -> WorkerStats:
@@ -207,6 +207,10 @@ class SessionHost(Protocol):
     def kept_bytes(self) -> int:
         """Return how much sound is kept for sessions that may have to go on elsewhere."""
         ...
+
+
+class SessionHost(HostReport, Protocol):
+    """Host sessions, wherever; for the event loop's thread."""
 
     async def start(self) -> Hosted:
         """Load the models; raises ``ModelError`` or ``ConfigError`` where they cannot be had."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import (
     CollectorRegistry,
@@ -37,10 +37,9 @@ from streamser.events import (
     TranscriptionCompleted,
     TranscriptionFailed,
 )
-from streamser.hosting.records import WorkerLoad
+from streamser.hosting.records import HostReport
 from streamser.logs import FIELDS
-from streamser.pipeline.scheduler import QueueLoad
-from streamser.pipeline.worker import BatchReport, WorkerStats
+from streamser.pipeline.worker import BatchReport
 
 SORRY: Final = "the server has met a fault of its own; the connection ends, begin a new stream"
 """What a client is told, whatever it was."""
@@ -138,33 +137,6 @@ class LogThrottle:
         left_out = self.admit(kind)
         if left_out is not None:
             log_info(what, **fields, left_out=left_out or None)
-
-
-class Device(Protocol):
-    """Say how the workers do."""
-
-    @property
-    def stats(self) -> WorkerStats:
-        """Return what has been done so far."""
-        ...
-
-    @property
-    def is_ready(self) -> bool:
-        """Return whether the models are loaded."""
-        ...
-
-    def load(self) -> QueueLoad:
-        """Return what waits now."""
-        ...
-
-    def workers(self) -> list[WorkerLoad]:
-        """Return how each worker process does, if there are any."""
-        ...
-
-    @property
-    def kept_bytes(self) -> int:
-        """Return how much sound is kept for streams that may have to go on elsewhere."""
-        ...
 
 
 class Metrics:
@@ -287,7 +259,7 @@ class Metrics:
         self._busy_s = self._audio_s = 0.0
         self._early: dict[str, set[str]] = {}
 
-    def watch(self, device: Device) -> None:
+    def watch(self, device: HostReport) -> None:
         """Tell of the workers, and the real-time factor, when asked."""
         self.registry.register(_DeviceCollector(device, self._real_time_factor))
 
@@ -420,7 +392,7 @@ class Metrics:
 class _DeviceCollector(Collector):
     """Ask the workers only when somebody asks us."""
 
-    def __init__(self, device: Device, factor: Callable[[], float]) -> None:
+    def __init__(self, device: HostReport, factor: Callable[[], float]) -> None:
         self._device = device
         self._factor = factor
 

@@ -28,7 +28,7 @@ from streamser.emotion.fused import running
 from streamser.emotion.fused.checkpoint import Checkpoint, load_checkpoint
 from streamser.emotion.fused.config import HeadsConfig
 from streamser.emotion.fused.interfaces import AcousticEncoder
-from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
+from streamser.emotion.model import Prediction, Segment, StatelessSpeaker
 from streamser.errors import ModelError, first_line
 from streamser.machine import (
     KeptChoices,
@@ -150,7 +150,7 @@ class FusedEmotionModel:
         ][: len(batch)]
 
 
-class FusedSpeaker:
+class FusedSpeaker(StatelessSpeaker):
     """Read features as the calibration of their modalities says; learns nothing."""
 
     def __init__(self, heads: HeadsConfig, calibrations: Mapping[str, Calibration]) -> None:
@@ -187,21 +187,6 @@ class FusedSpeaker:
             modalities=modalities,
             evidence=_evidence(features, calibration) if judged else {},
         )
-
-    def adapt(self, features: FusedFeatures) -> None:
-        """Learn nothing: what a voice usually sounds like is not asked for."""
-
-    def snapshot(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-    def restore(self, state: bytes) -> None:
-        """Take nothing; raises ``ModelError`` for anything else."""
-        if state:
-            raise ModelError(DAMAGED_STATE)
-
-    def reset(self) -> None:
-        """Forget nothing: there is no state."""
 
     def _dimensions(self, features: FusedFeatures, calibration: Calibration) -> Dimensions:
         names = self._heads.dimensions

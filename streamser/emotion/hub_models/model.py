@@ -14,7 +14,7 @@ from streamser.emotion.calibration import entropy
 from streamser.emotion.hub_models.labels import HubPart
 from streamser.emotion.hub_models.registry import HubModel, locate, named
 from streamser.emotion.hub_models.torch_models import Given, HubReader
-from streamser.emotion.model import DAMAGED_STATE, Prediction, Segment
+from streamser.emotion.model import Prediction, Segment, StatelessSpeaker
 from streamser.errors import ModelError
 from streamser.settings import EmotionSettings
 from streamser.taxonomy import CATEGORIES, DIMENSIONS, UNSURE, Dimensions
@@ -137,7 +137,7 @@ def _of(reader: HubReader, batch: Sequence[Segment]) -> list[Given]:
     return [spoken.samples for spoken in batch]
 
 
-class HubSpeaker:
+class HubSpeaker(StatelessSpeaker):
     """Join what the models said; learns nothing."""
 
     def predict(self, features: HubFeatures) -> Prediction:
@@ -154,21 +154,6 @@ class HubSpeaker:
             modalities=tuple(name for name in ("audio", "text") if name in used),
             evidence=_evidence(joined),
         )
-
-    def adapt(self, features: HubFeatures) -> None:
-        """Learn nothing: what a voice usually sounds like is not asked for."""
-
-    def snapshot(self) -> bytes:
-        """Return nothing."""
-        return b""
-
-    def restore(self, state: bytes) -> None:
-        """Take nothing; raises ``ModelError`` for anything else."""
-        if state:
-            raise ModelError(DAMAGED_STATE)
-
-    def reset(self) -> None:
-        """Forget nothing: there is no state."""
 
 
 def _evidence(joined: Joined) -> dict[str, float]:
