@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from streamser.cluster.records import StreamState, ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 
-__all__ = ["Outbox", "Post"]
+__all__ = ["Hold", "Outbox", "Post"]
 
 _PASSING = 2000
 """Partials and the like that may wait: a second of a busy server."""
@@ -33,6 +34,14 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     voice: SessionSnapshot | None = None
 
 
+class Hold(asyncio.Event):
+    """Hold an event back until it is written, or need not be; ``void`` if it is not to be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.void = False
+
+
 class Outbox:
     """Hold posts in their order, until they are written.
 
@@ -48,6 +57,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._posts)
+
+    @property
+    def newest(self) -> int:
+        """Return the cursor of the newest; 0 where nothing waits."""
+        return self._posts[-1].event.cursor if self._posts else 0
 
     def put(self, post: Post) -> None:
         """Add the newest."""
@@ -82,6 +96,27 @@ class Outbox:
         self._posts.extendleft(reversed(again))
         while len(self._posts) - self._passing > self._most:
             self._drop_oldest()
+
+    def restate(self, posts: Iterable[Post]) -> None:
+        """Let what waits of some posts be told as they are now."""
+        now = {(post.event.meeting, post.event.cursor): post.event for post in posts}
+        self._posts = deque(
+            msgspec.structs.replace(post, event=now[place])
+            if (place := (post.event.meeting, post.event.cursor)) in now
+            else post
+            for post in self._posts
+        )
+
+    def leave_out(self, posts: Collection[Post]) -> None:
+        """Leave out some that are never to be told."""
+        self._posts = deque(
+            post for post in self._posts if not any(post is other for other in posts)
+        )
+        self._passing = sum(not post.event.stays for post in self._posts)
+
+    def waiting_of(self, meeting: str) -> set[int]:
+        """Return the cursors of what waits of a meeting."""
+        return {post.event.cursor for post in self._posts if post.event.meeting == meeting}
 
     def _drop_oldest(self) -> None:
         oldest = self._posts.popleft()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from streamser.cluster.member import ClusterMember
 from streamser.cluster.outbox import Post
+from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
-from streamser.cluster.store import ClusterStore, Feed, StoreAway
+from streamser.cluster.store import ClusterStore, Feed, Heard
 from streamser.settings import ClusterSettings
 
 FINAL = Post(event=ToldEvent(cursor=1, meeting="m", at_ms=0, line=b"{}", stays=True))
@@ -32,10 +33,14 @@ class Store:
             self.late = False
             raise StoreAway("nobody answers")
 
-    async def beat(self, state: NodeState) -> float | None:
+    async def beat(self, state: NodeState) -> Heard:
         """Note a sign of life."""
         await self._note("beat")
-        return None
+        return Heard()
+
+    async def orphans(self, meetings: Sequence[str]) -> list[str]:
+        """Have a server for each meeting."""
+        return []
 
     async def hold(self, meetings: Sequence[str]) -> list[str]:
         """Say which are elsewhere."""
@@ -105,13 +110,24 @@ class Server:
         """Keep nothing."""
         return ()
 
+    def known_up_to(self, meeting: str) -> int:
+        """Know nothing."""
+        return 0
+
+    def closings(self, meeting: str) -> Sequence[Post]:
+        """Know of no sessions."""
+        return ()
+
     def on_past(self, meeting: str, past: MeetingPast) -> None:
+        """Learn nothing."""
+
+    def on_home(self, meeting: str, past: MeetingPast) -> None:
         """Learn nothing."""
 
     def on_told(self, told: ToldEvent) -> None:
         """Hear nothing."""
 
-    def on_taken(self, meeting: str) -> None:
+    def on_lost(self, meeting: str, past: MeetingPast, untold: Collection[int]) -> None:
         """Let go of a meeting."""
         self.gone.append(meeting)
 
@@ -178,7 +194,7 @@ def test_who_comes_while_redis_is_away_does_not_wait_for_it() -> None:
     async def scene(member: ClusterMember, store: Store, server: Server) -> None:
         store.away = True
         assert await member.place("m") is None
-        member._lost_at -= 60.0
+        member._reach._lost_at -= 60.0
         store.asked.clear()
         assert await member.place("n") is None
         assert await member.stream_state("s") is None

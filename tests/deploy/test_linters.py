@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from streamser.cluster.outbox import Post
+from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import NodeState, StreamState, ToldEvent
-from streamser.cluster.store import ClusterStore, StoreAway
+from streamser.cluster.store import ClusterStore
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
 from tests.deploy.dockerfile import ROOT
@@ -166,7 +167,7 @@ async def use(url: str) -> None:
         assert [node.name for node in await store.nodes()] == ["a"]
         await store.ask_to_leave("a", 5)
         assert await store.claim("m") is None
-        assert await store.home_of("m") == "a"
+        assert await store._redis.hget("streamser:homes", "m") == b"a"
         async with store.feed() as feed:
             await feed.follow("m")
             assert await feed.next(5.0) == "m"
