@@ -314,7 +314,7 @@ class ClusterMember:
             again: list[Post] = []
             for meeting in own:
                 if all_lost:
-                    newest[meeting] = await self._restore(meeting, newest[meeting])
+                    newest[meeting] = await self._restore(meeting)
                 # Where it has nothing somebody may have told it to forget.
                 if newest[meeting]:
                     again += self._node.kept(meeting, newest[meeting])
@@ -322,20 +322,20 @@ class ClusterMember:
             self._outbox.put_again(again)
         self._filled.set()
 
-    async def _restore(self, meeting: str, newest: int) -> int:
+    async def _restore(self, meeting: str) -> int:
         """Write anew what Redis had of a meeting, and has no more; return its last cursor."""
-        waiting = self._outbox.waiting_of(meeting)
-        kept = {post.event.cursor: post for post in self._node.kept(meeting, 0)}
-        kept = {cursor: post for cursor, post in kept.items() if cursor not in waiting}
         there = await self._store.past(meeting)
-        found = {told.cursor: Post(event=told) for told in there.told}
-        if any(there.lost_up_to < cursor < newest and cursor not in found for cursor in kept) or (
-            kept and not newest
-        ):
-            both = found | kept
-            await self._store.restore(meeting, [both[cursor] for cursor in sorted(both)])
-            return max(both)
-        return newest
+        waiting, last = self._outbox.places(), there.told[-1].cursor if there.told else 0
+        lines = {told.line for told in there.told}
+        kept = self._node.kept(meeting, 0)
+        lacks = [p for p in kept if p.place not in waiting and p.event.line not in lines]
+        cursors = [post.event.cursor for post in lacks]
+        if any(there.lost_up_to < cursor and (cursor < last or not last) for cursor in cursors):
+            again = [*map(_post_of, there.told), *lacks]
+            again.sort(key=lambda post: post.event.cursor)
+            if await self._store.restore(meeting, again, last):
+                return again[-1].event.cursor
+        return last
 
     async def _end_orphans(self) -> None:
         """Let all know that sessions are over whose server is gone, of meetings followed here."""
@@ -469,6 +469,10 @@ class ClusterMember:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _post_of(told: ToldEvent) -> Post:
+    return Post(event=told)
 
 
 def _is_of(post: Post | None, meeting: str) -> bool:

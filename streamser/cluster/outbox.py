@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable
 from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
@@ -13,6 +14,8 @@ from streamser.cluster.records import StreamState, ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 
 __all__ = ["Hold", "Outbox", "Post"]
+
+Place: TypeAlias = tuple[str, int, bytes]
 
 _PASSING = 2000
 """Partials and the like that may wait: a second of a busy server."""
@@ -32,6 +35,13 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     state: StreamState | None = None
     speaker: str | None = None
     voice: SessionSnapshot | None = None
+
+    @property
+    def place(self) -> Place:
+        """Return what tells it apart: two servers may have given one cursor, to two events."""
+        event = self.event
+        kind_and_id = b",".join(event.line.split(b",", 2)[:2])
+        return event.meeting, event.cursor, kind_and_id
 
 
 class Hold(asyncio.Event):
@@ -91,32 +101,29 @@ class Outbox:
 
     def put_again(self, posts: Iterable[Post]) -> None:
         """Put posts before all others that were written once, and are lost there; in order."""
-        waiting = {(post.event.meeting, post.event.cursor) for post in self._posts}
-        again = [p for p in posts if (p.event.meeting, p.event.cursor) not in waiting]
+        waiting = self.places()
+        again = [post for post in posts if post.place not in waiting]
         self._posts.extendleft(reversed(again))
         while len(self._posts) - self._passing > self._most:
             self._drop_oldest()
 
     def restate(self, posts: Iterable[Post]) -> None:
         """Let what waits of some posts be told as they are now."""
-        now = {(post.event.meeting, post.event.cursor): post.event for post in posts}
+        now = {post.place: post.event for post in posts}
         self._posts = deque(
-            msgspec.structs.replace(post, event=now[place])
-            if (place := (post.event.meeting, post.event.cursor)) in now
-            else post
+            msgspec.structs.replace(post, event=now.get(post.place, post.event))
             for post in self._posts
         )
 
     def leave_out(self, posts: Collection[Post]) -> None:
         """Leave out some that are never to be told."""
-        self._posts = deque(
-            post for post in self._posts if not any(post is other for other in posts)
-        )
+        out = {post.place for post in posts}
+        self._posts = deque(post for post in self._posts if post.place not in out)
         self._passing = sum(not post.event.stays for post in self._posts)
 
-    def waiting_of(self, meeting: str) -> set[int]:
-        """Return the cursors of what waits of a meeting."""
-        return {post.event.cursor for post in self._posts if post.event.meeting == meeting}
+    def places(self) -> set[Place]:
+        """Return where what waits is to be."""
+        return {post.place for post in self._posts}
 
     def _drop_oldest(self) -> None:
         oldest = self._posts.popleft()

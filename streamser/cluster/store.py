@@ -225,14 +225,31 @@ class ClusterStore:
             )
         return bool(told)
 
-    async def restore(self, meeting: str, posts: Sequence[Post]) -> None:
-        """Write anew all that is to be kept of a meeting of which Redis has lost some."""
+    async def restore(self, meeting: str, posts: Sequence[Post], seen: int) -> bool:
+        """Write anew all that is to be kept of a meeting of which Redis has lost some.
+
+        Returns whether that was done: not where by now there is more than up to cursor ``seen``.
+        """
+        from redis.exceptions import WatchError
+
+        key = self._key("events", meeting)
         with reaching():
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.delete(self._key("events", meeting))
+                await pipe.watch(key)
+                if _newest(await pipe.xrevrange(key, count=1)) != seen:
+                    return False
+                pipe.multi()
+                pipe.delete(key)
+                cursor = 0
                 for post in posts:
-                    self._keep(pipe, post)
-                await pipe.execute()
+                    cursor = max(cursor + 1, post.event.cursor)
+                    event = msgspec.structs.replace(post.event, cursor=cursor)
+                    self._keep(pipe, msgspec.structs.replace(post, event=event))
+                try:
+                    await pipe.execute()
+                except WatchError:
+                    return False
+        return True
 
     async def forget(self, meeting: str) -> bool:
         """Delete what is kept of a meeting; return whether there was anything."""
@@ -272,8 +289,7 @@ class ClusterStore:
                 for meeting in meetings:
                     pipe.xrevrange(self._key("events", meeting), count=1)
                 newest = await pipe.execute(raise_on_error=False)
-        cursors = (int(last[0][0].split(b"-")[0]) if last else 0 for last in map(_usable, newest))
-        return dict(zip(meetings, cursors, strict=True))
+        return dict(zip(meetings, map(_newest, map(_usable, newest)), strict=True))
 
     async def stream_state(self, stream: str) -> StreamState | None:
         """Return what is known of a stream by its name."""
@@ -349,10 +365,8 @@ class ClusterStore:
         there = await self._redis.xrange(key, min=number, max=number)
         if there and there[0][1][b"e"] == event.line:
             return
-        newest = await self._redis.xrevrange(key, count=1)
         # It may be gone by now, and with it what was later.
-        last = int(newest[0][0].split(b"-")[0]) if newest else 0
-        cursor = max(event.cursor, last + 1)
+        cursor = max(event.cursor, _newest(await self._redis.xrevrange(key, count=1)) + 1)
         late = msgspec.structs.replace(event, cursor=cursor)
         fields: dict[Any, Any] = {"e": event.line, "m": event.at_ms}
         await self._redis.xadd(key, fields, id=f"{cursor}-0")
@@ -407,6 +421,10 @@ def _client(url: str) -> Redis:
         raise ConfigError(
             "cluster.redis: this is no address: write it like redis://HOST:6379/0."
         ) from None
+
+
+def _newest(last: Any) -> int:
+    return int(last[0][0].split(b"-")[0]) if last else 0
 
 
 def _commands(post: Post) -> int:
