@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -49,6 +50,7 @@ _BY_WORD: Final = {
     "NOREPLICAS": "it has too few replicas to take anything: see min-replicas-to-write",
     "BUSY": "somebody's script keeps it busy: SCRIPT KILL ends that",
     "WRONGTYPE": "a key of cluster.prefix holds what is not ours: take another prefix",
+    "already authenticated": "it wants a password: see cluster.redis",
     "Authentication required": "it wants a password: see cluster.redis",
     "max number of clients": _BY_KIND["MaxConnectionsError"],
 }
@@ -75,9 +77,10 @@ def reason_of(error: BaseException) -> str:
     """Return in our words why Redis cannot be worked with."""
     said = str(error)
     for word, why in _BY_WORD.items():
-        if said.startswith(word) or (" " in word and word in said):
+        if re.search(rf"\b{word}\b", said):
             return why
-    if isinstance(error, socket.gaierror) or isinstance(error.__cause__, socket.gaierror):
+    if isinstance(error, socket.gaierror) or said.startswith("Error -"):
+        # The numbers of what becomes of names are below 0, and those of connections above.
         return _NO_NAME
     for kind in type(error).__mro__:
         if kind.__name__ in _BY_KIND:
@@ -95,7 +98,9 @@ def reaching() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        raise StoreAway(reason_of(error), f"{type(error).__name__}: {error}") from error
+        # Of a pipeline it says what it was to do, and so of whom: that is in no log.
+        said = re.sub(r"(?s)^Command # \d+ \(.*\) of pipeline caused error: ", "", str(error))
+        raise StoreAway(reason_of(error), f"{type(error).__name__}: {said}") from error
 
 
 class Reach:

@@ -153,3 +153,23 @@ def test_a_session_is_told_to_be_over_once() -> None:
 
 def _fields(told: ToldEvent) -> dict[str, Any]:
     return {name: getattr(told, name) for name in told.__struct_fields__}
+
+
+def test_voices_told_apart_at_two_servers_are_not_taken_for_one() -> None:
+    """What the new session calls ``speaker 1`` is nobody whom the old one has called so."""
+    home, other = hub(), hub(3.0)
+    wire = Wire(home)
+    Talk(home, "a", meeting="m").utter(60.0, "i1", "angry", speaker="speaker 1")
+    other.learn_past("m", wire.kept(), 70.0)
+    other.take_over("m", 70.0)
+    Talk(other, "b", meeting="m", began=71.0).utter(80.0, "j1", "sad", speaker="speaker 1")
+    blind = hub(3.0)
+    Talk(blind, "b", meeting="m", began=71.0).utter(80.0, "j1", "sad", speaker="speaker 1")
+    blind.learn_between("m", wire.kept(), 90.0)
+    for each in (other, blind):
+        snapshot = Ear(each, Interest(meeting="m")).snapshot
+        (state,) = snapshot.meetings
+        moods = {s.speaker: s.mood.category for s in state.speakers if s.mood is not None}
+        assert moods == {"speaker 1": "angry", "speaker 1 (stream 2)": "sad"}
+        finals = [(final.session_id, final.speaker) for final in snapshot.finals]
+        assert finals == [("a", "speaker 1"), ("b", "speaker 1")]
