@@ -236,8 +236,12 @@ class ClusterMember:
             if was_away is not None or heard.unknown:
                 await self._heal(all_lost=heard.unknown)
             if was_away is not None:
-                # One that answers but takes nothing is as good as away.
+                # One that answers but takes nothing, or tells nothing, is as good as away.
                 await self._write()
+                async with self._store.feed() as feed:
+                    await feed.follow("")
+                    if await feed.next(1.0) is None:
+                        raise StoreAway("it does not answer in time")
             else:
                 await self._end_orphans()
             if time.monotonic() - self._listed_at < _LISTED_S:

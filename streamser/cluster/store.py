@@ -385,11 +385,13 @@ class Feed:
 
     async def follow(self, meeting: str) -> None:
         """Receive what is told of a meeting from now on: once ``next`` has said so."""
-        await self._listening.subscribe(f"{self._prefix}:live:{meeting}")
+        with reaching():
+            await self._listening.subscribe(f"{self._prefix}:live:{meeting}")
 
     async def unfollow(self, meeting: str) -> None:
         """Receive it no more."""
-        await self._listening.unsubscribe(f"{self._prefix}:live:{meeting}")
+        with reaching():
+            await self._listening.unsubscribe(f"{self._prefix}:live:{meeting}")
 
     async def next(self, within_s: float) -> ToldEvent | str | None:
         """Return the next event, the name of a meeting that is followed now, or nothing."""
@@ -408,13 +410,21 @@ class Feed:
 def _client(url: str) -> Redis:
     try:
         from redis.asyncio import Redis
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+        from redis.exceptions import ConnectionError as Unconnected
     except ImportError:
         raise ConfigError(
             "cluster.redis needs what is not installed: run pip install 'streamser[cluster]'."
         ) from None
     try:
         return Redis.from_url(
-            url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=None
+            url,
+            socket_timeout=_ANSWER_S,
+            socket_connect_timeout=_ANSWER_S,
+            # A connection that was idle may have been closed meanwhile: another is made.
+            retry=Retry(NoBackoff(), 1, supported_errors=(Unconnected,)),
+            retry_on_error=[Unconnected],
         )
     except ValueError:
         # Its words may hold the password.

@@ -160,11 +160,17 @@ class PretendedStore:
 
 
 class _Silent:
+    def __init__(self) -> None:
+        self._told = False
+
     async def follow(self, meeting: str) -> None:
         pass
 
-    async def next(self, within_s: float) -> None:
-        await asyncio.Event().wait()
+    async def next(self, within_s: float) -> str:
+        if self._told:
+            await asyncio.Event().wait()
+        self._told = True
+        return ""
 
 
 class PretendedNode:

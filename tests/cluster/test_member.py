@@ -94,11 +94,17 @@ class Store:
 
 
 class _Silent:
+    def __init__(self) -> None:
+        self._told = False
+
     async def follow(self, meeting: str) -> None:
         pass
 
-    async def next(self, within_s: float) -> None:
-        await asyncio.Event().wait()
+    async def next(self, within_s: float) -> str:
+        if self._told:
+            await asyncio.Event().wait()
+        self._told = True
+        return ""
 
 
 class Server:

@@ -72,8 +72,14 @@ async def _may_not_write(scene: Scene) -> None:
     await scene.do("ACL", "SETUSER", "default", "-xadd")
 
 
-async def _may_not_listen(scene: Scene) -> None:
+async def _may_not_claim(scene: Scene) -> None:
     await scene.do("ACL", "SETUSER", "default", "-eval", "-evalsha")
+
+
+async def _may_not_listen(scene: Scene) -> None:
+    await scene.do("ACL", "SETUSER", "default", "-subscribe")
+    # As its feed finds, which is another connection.
+    scene.member._reach.lose(StoreAway("its user may not do this: docs/cluster.md has an ACL"))
 
 
 async def _may_all(scene: Scene) -> None:
@@ -122,7 +128,8 @@ STATES: dict[str, tuple[Step, Step, str]] = {
     "OOM": (_is_full, _has_room, "maxmemory"),
     "READONLY": (_is_a_replica, _is_a_primary, "replica"),
     "NOPERM": (_may_not_write, _may_all, "ACL"),
-    "NOPERM for scripts": (_may_not_listen, _may_all, "ACL"),
+    "NOPERM for scripts": (_may_not_claim, _may_all, "ACL"),
+    "NOPERM for listening": (_may_not_listen, _may_all, "ACL"),
     "MISCONF": (_cannot_save, _can_save, "disk"),
     "BUSY": (_is_busy, _is_done, "script"),
     "too slow": (_stands_still, _goes_on, "does not answer in time"),
@@ -234,3 +241,30 @@ def test_a_name_that_nobody_knows_is_said_to_be_one() -> None:
         "nothing is known by the name of its host",
         "it does not answer in time",
     )
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(60)
+def test_connections_that_were_closed_while_nobody_used_them_are_no_outage(tmp_path: Path) -> None:
+    """Of an idle time that Redis has, or of what is between: another connection is made."""
+    port = str(free_port())
+    redis = Child(["redis-server", "--port", port, "--save", ""], tmp_path / "redis.log")
+    redis.start()
+
+    async def run() -> None:
+        scene = Scene(tmp_path, redis, f"redis://127.0.0.1:{port}/0")
+        member = scene.member
+        try:
+            while member.away is not None:
+                await member._beat()
+            await asyncio.gather(*(scene.store.claim(f"m{n}") for n in range(5)))
+            other = ClusterStore(ClusterSettings(redis=f"redis://127.0.0.1:{port}/0"), "b")
+            await other._redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.gather(*(scene.store.claim(f"m{n}") for n in range(5)))
+            await other.close()
+        finally:
+            await scene.store.close()
+            await scene.root.aclose()
+            await redis.kill()
+
+    asyncio.run(asyncio.wait_for(run(), 40))
