@@ -150,6 +150,7 @@ class ClusterMember:
             await asyncio.wait({leaving}, timeout=PATIENCE_S)
         claimed = await self._reach.ask(self._claim, meeting)
         if claimed is not None and claimed[0] is not None:
+            self._unwanted.discard(meeting)
             return claimed[0]
         past = None
         if claimed is not None:
@@ -242,6 +243,9 @@ class ClusterMember:
                     await feed.follow("")
                     if await feed.next(1.0) is None:
                         raise StoreAway("it does not answer in time")
+            elif heard.unknown:
+                # So are the others, until they say that they live.
+                self._reach.there_at = time.monotonic()
             else:
                 await self._end_orphans()
             if time.monotonic() - self._listed_at < _LISTED_S:

@@ -1,6 +1,6 @@
 """What is in Redis, under which keys, and how it is asked for: the edge where Redis is.
 
-Every call takes one round trip. All raise ``StoreAway`` where Redis cannot be reached, or does
+A call takes a round trip, or two. All raise ``StoreAway`` where Redis cannot be reached, or does
 not do as it is told.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import PubSub
 
-__all__ = ["ClusterStore", "Feed", "Heard"]
+__all__ = ["ClusterStore", "Feed", "Pulse"]
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +59,11 @@ for at = 4, #ARGV do
 end
 return lost
 """
+# Where all is lost nobody is known to live, this server as little as others.
 _ORPHANS: Final = """
 local found = {}
-for at = 2, #ARGV do
+if redis.call('EXISTS', ARGV[1] .. ARGV[2]) == 0 then return found end
+for at = 3, #ARGV do
   local home = redis.call('HGET', KEYS[1], ARGV[at])
   if not home or redis.call('EXISTS', ARGV[1] .. home) == 0 then found[#found + 1] = ARGV[at] end
 end
@@ -97,7 +99,7 @@ return redis.call('HDEL', KEYS[1], ARGV[1])
 """
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Pulse(msgspec.Struct, frozen=True):
     """Hold what Redis says to a sign of life: within how many seconds to leave, if at all.
 
     ``unknown``: it did not know this server any more. It has lost everything, or this one stood
@@ -134,7 +136,7 @@ class ClusterStore:
 
     # Servers
 
-    async def beat(self, state: NodeState) -> Heard:
+    async def beat(self, state: NodeState) -> Pulse:
         """Say that this server lives; return what is asked of it, and whether it was unknown."""
         ttl_ms = round(self._settings.ttl_s * 1000)
         with reaching():
@@ -147,15 +149,14 @@ class ClusterStore:
             leave_s = None if asked is None else float(asked)
         except ValueError:
             leave_s = None
-        return Heard(leave_s=leave_s, unknown=bool(added))
+        return Pulse(leave_s=leave_s, unknown=bool(added))
 
     async def leave(self) -> None:
-        """Say that this server is gone."""
+        """Say that this server is gone, and its meetings are nobody's."""
+        keys = [self._key("homes"), self._key("nodes")]
         with reaching():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.delete(self._key("node", self._node), self._key("drain", self._node))
-                pipe.srem(self._key("nodes"), self._node)
-                await pipe.execute()
+            await self._redis.delete(self._key("node", self._node), self._key("drain", self._node))
+            await self._prune(keys=keys, args=[self._node])
 
     async def nodes(self) -> list[NodeState]:
         """Return all servers that live, by their names; forget those that do not."""
@@ -201,7 +202,7 @@ class ClusterStore:
 
     async def orphans(self, meetings: Sequence[str]) -> list[str]:
         """Return those of some meetings that no server has which lives."""
-        args = [self._key("node", ""), *meetings]
+        args = [self._key("node", ""), self._node, *meetings]
         with reaching():
             found = await self._orphans(keys=[self._key("homes")], args=args)
         return [meeting.decode() for meeting in found]

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from streamser.cluster.outbox import Post
 from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
-from streamser.cluster.store import Feed, Heard
+from streamser.cluster.store import Feed, Pulse
 
 __all__ = ["Kept", "PretendedNode", "PretendedStore"]
 
@@ -58,13 +58,13 @@ class PretendedStore:
         home = self.kept.homes.get(meeting)
         return home if home in self.kept.alive else None
 
-    async def beat(self, state: NodeState) -> Heard:
+    async def beat(self, state: NodeState) -> Pulse:
         """Live."""
         await self._reach()
         unknown = self.name not in self.kept.known
         self.kept.known.add(self.name)
         self.kept.alive.add(self.name)
-        return Heard(unknown=unknown)
+        return Pulse(unknown=unknown)
 
     async def claim(self, meeting: str) -> NodeState | None:
         """Take a meeting, unless another has it."""
@@ -93,7 +93,8 @@ class PretendedStore:
     async def orphans(self, meetings: Sequence[str]) -> list[str]:
         """Return those that nobody has."""
         await self._reach()
-        return [meeting for meeting in meetings if self._has(meeting) is None]
+        known = self.name in self.kept.alive
+        return [meeting for meeting in meetings if known and self._has(meeting) is None]
 
     async def end_session(self, post: Post) -> bool:
         """End a session, once."""

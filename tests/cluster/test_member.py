@@ -15,7 +15,7 @@ from streamser.cluster.member import ClusterMember
 from streamser.cluster.outbox import Post
 from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
-from streamser.cluster.store import ClusterStore, Feed, Heard
+from streamser.cluster.store import ClusterStore, Feed, Pulse
 from streamser.settings import ClusterSettings
 from tests.cluster.pretended import Kept, PretendedNode, PretendedStore
 
@@ -38,10 +38,10 @@ class Store:
             self.late = False
             raise StoreAway("nobody answers")
 
-    async def beat(self, state: NodeState) -> Heard:
+    async def beat(self, state: NodeState) -> Pulse:
         """Note a sign of life."""
         await self._note("beat")
-        return Heard()
+        return Pulse()
 
     async def orphans(self, meetings: Sequence[str]) -> list[str]:
         """Have a server for each meeting."""
@@ -430,5 +430,28 @@ def test_sessions_of_a_dead_server_are_ended_by_who_listens_once() -> None:
         # It stood still, and finds that its meeting is not its own any more.
         await a._beat()
         assert of_a.lost == ["m"]
+
+    asyncio.run(scene())
+
+
+def test_where_redis_has_lost_all_nobody_is_taken_for_dead_at_once() -> None:
+    """Each has to say anew that it lives, and who listens may be the first."""
+
+    async def scene() -> None:
+        kept, ((a, of_a), (b, of_b)) = pair()
+        for member in (a, b):
+            await member._beat()
+        await a.place("m")
+        b._followed["m"] += 1
+        of_b.gone = [of_b.tell("m")]
+        b._reach.there_at -= 60.0
+        kept.lose_all()
+        await b._beat()
+        await b._beat()
+        await a._beat()
+        b._reach.there_at -= 60.0
+        await b._beat()
+        assert lines_of(kept) == []
+        assert (a.has("m"), of_a.lost) == (True, [])
 
     asyncio.run(scene())

@@ -160,6 +160,9 @@ def test_the_end_of_a_session_is_told_once_of_whoever_says_it(url: str) -> None:
         assert await store.orphans(["m"]) == []
         assert not await store.end_session(ending)
         await store._redis.delete("streamser:node:b")
+        # One that nobody knows knows of nobody.
+        assert await store.orphans(["m", "n"]) == []
+        await store.beat(NodeState(name="a", address="ws://a"))
         assert await store.orphans(["m", "n"]) == ["m", "n"]
         async with store.feed() as feed:
             await feed.follow("m")
@@ -205,6 +208,8 @@ def test_meetings_of_servers_that_are_gone_are_forgotten_with_them(url: str) -> 
         assert await store._redis.hgetall("streamser:homes") == {b"n": b"a"}
         assert (await other.beat(NodeState(name="b", address="ws://b"))).unknown
         await other.close()
+        await store.leave()
+        assert await store._redis.hgetall("streamser:homes") == {}
 
     with_store(url, scene)
 
