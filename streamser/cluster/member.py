@@ -232,17 +232,11 @@ class ClusterMember:
         was_away = self.away
         try:
             heard = await self._store.beat(self._node.state())
-            await self._hold()
-            await self._learn()
+            await self._learn(await self._hold())
             if was_away is not None or heard.unknown:
                 await self._heal(all_lost=heard.unknown)
             if was_away is not None:
-                # One that answers but takes nothing, or tells nothing, is as good as away.
-                await self._write()
-                async with self._store.feed() as feed:
-                    await feed.follow("")
-                    if await feed.next(1.0) is None:
-                        raise StoreAway("it does not answer in time")
+                await self._try_out()
             elif heard.unknown:
                 # So are the others, until they say that they live.
                 self._reach.there_at = time.monotonic()
@@ -251,10 +245,7 @@ class ClusterMember:
             if time.monotonic() - self._listed_at < _LISTED_S:
                 nodes = await self._store.nodes()
                 self.others = [node for node in nodes if node.name != self.name]
-            while self._unlearnt:
-                # They came meanwhile, and nothing is written before their past is known.
-                await self._hold()
-                await self._learn()
+            await self._learn_all()
         except StoreAway as error:
             self._reach.lose(error)
             return
@@ -264,8 +255,19 @@ class ClusterMember:
             self._drained = True
             self._node.on_drain(heard.leave_s)
 
-    async def _hold(self) -> None:
+    async def _try_out(self) -> None:
+        """See whether Redis does what it is for; one that answers alone is as good as away."""
+        async with self._store.feed() as feed:
+            await feed.follow("")
+            if await feed.next(1.0) is None:
+                raise StoreAway("it does not answer in time")
+        await self._learn_all()
+        await self._write()
+
+    async def _hold(self) -> list[str]:
         """Keep the meetings that are here; let go of those that are elsewhere.
+
+        Returns those that are taken, and whose past is still to be learnt.
 
         That happens to a server that stood still until it counted as gone, or where two have
         taken one meeting while Redis was away: who is there goes on at the other.
@@ -274,13 +276,15 @@ class ClusterMember:
             sure = self._last_cursor
             own = sorted(self._own - self._unlearnt.keys())
             lost = await self._store.hold(own) if own else []
+            taken: list[str] = []
             for meeting in list(self._unlearnt):
-                if await self._store.claim(meeting) is not None:
-                    lost.append(meeting)
+                home = await self._store.claim(meeting)
+                (taken if home is None else lost).append(meeting)
             for meeting in lost:
                 if meeting in self._own:
                     await self._lose_meeting(meeting)
             self._held_at, self._sure_cursor = time.monotonic(), sure
+            return taken
 
     async def _lose_meeting(self, meeting: str) -> None:
         logger.error("cluster: a meeting that was here is at another server now")
@@ -303,10 +307,15 @@ class ClusterMember:
             each[2].set()
         self._node.on_lost(meeting, past, {cursor for _, cursor, _ in held})
 
-    async def _learn(self) -> None:
+    async def _learn_all(self) -> None:
+        """Learn of those that came meanwhile: before that nothing of them is to be written."""
+        while self._unlearnt:
+            await self._learn(await self._hold())
+
+    async def _learn(self, meetings: list[str]) -> None:
         """Learn what was told before of meetings that were taken while Redis was away."""
-        for meeting, known in list(self._unlearnt.items()):
-            past = await self._store.past(meeting, known)
+        for meeting in meetings:
+            past = await self._store.past(meeting, self._unlearnt.get(meeting, 0))
             if self._unlearnt.pop(meeting, None) is None:
                 continue
             self._node.on_home(meeting, past)
