@@ -229,7 +229,7 @@ class ClusterMember:
             await self._beat()
 
     async def _beat(self) -> None:
-        was_away = self.away
+        was_away, waiting = self.away, len(self._outbox)
         try:
             heard = await self._store.beat(self._node.state())
             await self._learn(await self._hold())
@@ -250,7 +250,7 @@ class ClusterMember:
             self._reach.lose(error)
             return
         if was_away is not None:
-            self._reach.find(len(self._outbox))
+            self._reach.find(waiting)
         if heard.leave_s is not None and not self._drained:
             self._drained = True
             self._node.on_drain(heard.leave_s)

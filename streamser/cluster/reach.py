@@ -117,13 +117,16 @@ class Reach:
         self.pause_s = _RETRY_S
         self._on_lost = on_lost
         self._said: dict[str, float] = {}
+        self._spoken = True
 
     def find(self, waiting: int) -> None:
-        """Note that it is there; ``waiting`` events are to be written."""
+        """Note that it is there; ``waiting`` events had waited for it."""
         self.away = None
         self.there_at = time.monotonic()
         self.there.set()
-        logger.info("cluster: Redis is there; %d events to write", waiting)
+        if self._spoken:
+            logger.info("cluster: Redis is there; %d events had waited", waiting)
+        self._spoken = False
 
     def lose(self, error: StoreAway) -> None:
         """Note that it is not; each reason is logged once a minute."""
@@ -135,6 +138,7 @@ class Reach:
         self._said = {why: at for why, at in self._said.items() if now - at < _SAID_S}
         if error.why not in self._said:
             self._said[error.why] = now
+            self._spoken = True
             logger.error("cluster: Redis is away: %s", error)
         self.away = error.why
         self.there.clear()
