@@ -314,14 +314,20 @@ class ClusterMember:
 
     async def _learn(self, meetings: list[str]) -> None:
         """Learn what was told before of meetings that were taken while Redis was away."""
-        for meeting in meetings:
-            past = await self._store.past(meeting, self._unlearnt.get(meeting, 0))
-            if self._unlearnt.pop(meeting, None) is None:
-                continue
-            self._node.on_home(meeting, past)
-            self._outbox.restate(self._node.kept(meeting, 0))
-            if meeting in self._unwanted:
-                self.release(meeting)
+        learnt: list[Post] = []
+        try:
+            for meeting in meetings:
+                past = await self._store.past(meeting, self._unlearnt.get(meeting, 0))
+                if self._unlearnt.pop(meeting, None) is None:
+                    continue
+                self._node.on_home(meeting, past)
+                learnt += self._node.kept(meeting, 0)
+                if meeting in self._unwanted:
+                    self.release(meeting)
+        finally:
+            if learnt:
+                # It is later on its meeting's clock.
+                self._outbox.restate(learnt)
 
     async def _heal(self, *, all_lost: bool) -> None:
         """Write again what Redis has lost, or never got, of the meetings that are here."""
@@ -348,7 +354,7 @@ class ClusterMember:
         lacks = [p for p in kept if p.place not in waiting and p.event.line not in lines]
         cursors = [post.event.cursor for post in lacks]
         if any(there.lost_up_to < cursor and (cursor < last or not last) for cursor in cursors):
-            again = [*map(_post_of, there.told), *lacks]
+            again = [*(Post(event=told) for told in there.told), *lacks]
             again.sort(key=lambda post: post.event.cursor)
             if await self._store.restore(meeting, again, last):
                 return again[-1].event.cursor
@@ -486,10 +492,6 @@ class ClusterMember:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _post_of(told: ToldEvent) -> Post:
-    return Post(event=told)
 
 
 def _is_of(post: Post | None, meeting: str) -> bool:
