@@ -351,8 +351,9 @@ class ClusterSettings(Section, frozen=True):
         Meta(description="How other servers reach this one: ws://HOST:8377 or wss://."),
     ] = None
     node: Annotated[
-        str, Meta(max_length=64, description="Name of this server; else that of its machine.")
-    ] = ""
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(description="Name of this server; else that of its machine."),
+    ] = None
     prefix: Annotated[
         str, Meta(min_length=1, max_length=64, description="With what keys in Redis begin.")
     ] = "streamser"

@@ -142,7 +142,8 @@ def named(name: str, living: Sequence[NodeState]) -> NodeState:
 
 def _ask(common: Common, redis: str | None, ask: Callable[[ClusterStore], Awaitable[T]]) -> T:
     """Ask the Redis of a cluster something; raises ``StreamserError`` where it is away."""
-    from streamser.cluster.store import ClusterStore, StoreAway
+    from streamser.cluster.reach import StoreAway
+    from streamser.cluster.store import ClusterStore
 
     settings = common.load({"cluster.redis": redis}).cluster
     if settings.redis is None:

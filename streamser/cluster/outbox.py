@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
+from typing import TypeAlias
 
 import msgspec
 
 from streamser.cluster.records import StreamState, ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 
-__all__ = ["Outbox", "Post"]
+__all__ = ["Hold", "Outbox", "Post"]
+
+Place: TypeAlias = tuple[str, int, bytes]
 
 _PASSING = 2000
 """Partials and the like that may wait: a second of a busy server."""
@@ -32,6 +36,21 @@ class Post(msgspec.Struct, frozen=True, kw_only=True):
     speaker: str | None = None
     voice: SessionSnapshot | None = None
 
+    @property
+    def place(self) -> Place:
+        """Return what tells it apart: two servers may have given one cursor, to two events."""
+        event = self.event
+        kind_and_id = b",".join(event.line.split(b",", 2)[:2])
+        return event.meeting, event.cursor, kind_and_id
+
+
+class Hold(asyncio.Event):
+    """Hold an event back until it is written, or need not be; ``void`` if it is not to be told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.void = False
+
 
 class Outbox:
     """Hold posts in their order, until they are written.
@@ -48,6 +67,11 @@ class Outbox:
 
     def __len__(self) -> int:
         return len(self._posts)
+
+    @property
+    def newest(self) -> int:
+        """Return the cursor of the newest; 0 where nothing waits."""
+        return self._posts[-1].event.cursor if self._posts else 0
 
     def put(self, post: Post) -> None:
         """Add the newest."""
@@ -77,11 +101,29 @@ class Outbox:
 
     def put_again(self, posts: Iterable[Post]) -> None:
         """Put posts before all others that were written once, and are lost there; in order."""
-        waiting = {(post.event.meeting, post.event.cursor) for post in self._posts}
-        again = [p for p in posts if (p.event.meeting, p.event.cursor) not in waiting]
+        waiting = self.places()
+        again = [post for post in posts if post.place not in waiting]
         self._posts.extendleft(reversed(again))
         while len(self._posts) - self._passing > self._most:
             self._drop_oldest()
+
+    def restate(self, posts: Iterable[Post]) -> None:
+        """Let what waits of some posts be told as they are now."""
+        now = {post.place: post.event for post in posts}
+        self._posts = deque(
+            msgspec.structs.replace(post, event=now.get(post.place, post.event))
+            for post in self._posts
+        )
+
+    def leave_out(self, posts: Collection[Post]) -> None:
+        """Leave out some that are never to be told."""
+        out = {post.place for post in posts}
+        self._posts = deque(post for post in self._posts if post.place not in out)
+        self._passing = sum(not post.event.stays for post in self._posts)
+
+    def places(self) -> set[Place]:
+        """Return where what waits is to be."""
+        return {post.place for post in self._posts}
 
     def _drop_oldest(self) -> None:
         oldest = self._posts.popleft()

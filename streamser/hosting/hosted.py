@@ -88,6 +88,8 @@ class HostedSession:
         self._at = at
         self._config = config
         self._session = session
+        self._resumable = session if isinstance(session, ResumableSession) else None
+        """The session, where another could go on from it, or it can go on from another."""
         self._workers = workers
         self._changed = changed
         self._loop = asyncio.get_running_loop()
@@ -117,8 +119,8 @@ class HostedSession:
     def resume(self, past: Resumption) -> None:
         """Go on where another was."""
         self._workers.enter(self.session_id)
-        session = self._session
-        assert isinstance(session, ResumableSession), "only such can take another's place"
+        session = self._resumable
+        assert session is not None, "only such can take another's place"
         self._applied = past.point.boundary.inputs
         try:
             session.resume(past)
@@ -135,8 +137,8 @@ class HostedSession:
         """Give the session something."""
         if self._left or self._runner.closed:
             return
-        if isinstance(self._session, ResumableSession) and not isinstance(item, Push):
-            self._session.inputs += 1
+        if self._resumable is not None and not isinstance(item, Push):
+            self._resumable.inputs += 1
         try:
             self._follow(item)
         except RefusedError as refused:
@@ -144,8 +146,8 @@ class HostedSession:
         except Exception as error:
             self._fail(error)
         self._applied += 1
-        if isinstance(self._session, ResumableSession):
-            self._session.inputs = self._applied
+        if self._resumable is not None:
+            self._resumable.inputs = self._applied
         self._after()
 
     def snapshot(self) -> SessionSnapshot | None:
@@ -224,8 +226,8 @@ class HostedSession:
             case Flush():
                 self._do(session.flush)
             case EndReplay():
-                assert isinstance(session, ResumableSession), "only such are given all again"
-                self._do(session.end_replay)
+                assert self._resumable is not None, "only such are given all again"
+                self._do(self._resumable.end_replay)
 
     def _do(self, step: Callable[[], list[Output]]) -> None:
         self._add(self._runner.dispatch(step()))
@@ -281,11 +283,10 @@ class HostedSession:
         self._after()
 
     def _point(self) -> RestartPoint | None:
-        session = self._session
-        if not isinstance(session, ResumableSession):
+        if self._resumable is None:
             return None
         try:
-            return session.restart_point()
+            return self._resumable.restart_point()
         except Exception as error:
             logger.error("no point to go on from", exc_info=error)
             return None

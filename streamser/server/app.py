@@ -52,6 +52,7 @@ from streamser.server.ingest.connection import NAMELESS, BotRegistry
 from streamser.server.limits import FULL, Admission, Refusal, shared_file, short_of_files
 from streamser.server.meetings.hub import Hub, Subscription
 from streamser.server.meetings.rooms import LiveMeeting
+from streamser.server.meetings.shared import SharedHub
 from streamser.server.outgoing import EncodedEvent, short_of_history
 from streamser.server.recorder import Retention, retention_html, shared_by_redis
 from streamser.server.rest.door import UploadDoor
@@ -107,23 +108,22 @@ class EmotionServer:
         self._admission = Admission(own)
         self._admission.shares = self._tokens.owners > 1
         # Milliseconds of this century: more than a server before this one has ever counted.
-        self._hub = hub = Hub(
-            own.replay_events,
-            own.meeting_keep_s,
-            settings.mood.time_constant_s,
-            int(time.time() * 1000),
-        )
+        first = int(time.time() * 1000)
+        bounds = (own.replay_events, own.meeting_keep_s, settings.mood.time_constant_s, first)
+        self._hub: Hub
         self._kept: list[Retention] = []
         self.leave_asked = asyncio.Event()
         """Set once the cluster has asked this server to leave, within ``leave_s``."""
         self.leave_s: float | None = None
         self._cluster: ClusterNode | None = None
         if settings.cluster.redis is not None:
-            hub.join_cluster(time.time() - time.monotonic())
-            self._cluster = ClusterNode(settings, hub, self._admission, self._on_leave_asked)
+            self._hub = shared = SharedHub(*bounds, time.time() - time.monotonic())
+            self._cluster = ClusterNode(settings, shared, self._admission, self._on_leave_asked)
             self._kept.append(shared_by_redis(settings.cluster.keep_s))
             self.metrics.registry.register(ClusterCollector(self._cluster.figures))
-        follow_server(self.metrics, self._admission, hub, self._is_whole)
+        else:
+            self._hub = Hub(*bounds)
+        follow_server(self.metrics, self._admission, self._hub, self._is_whole)
         self._handshake = make_handshake(settings, self._tokens, self._admission)
         self._sessions: SessionRegistry | None = None
         self._bots: BotRegistry | None = None
@@ -333,8 +333,8 @@ class EmotionServer:
         here = list(self._hub.live_meetings(time.monotonic()))
         return here if self._cluster is None else here + self._cluster.meetings_elsewhere()
 
-    def _cluster_away(self) -> bool:
-        return self._cluster is not None and self._cluster.member.away is not None
+    def _cluster_away(self) -> str | None:
+        return None if self._cluster is None else self._cluster.member.away
 
     def _is_whole(self) -> bool:
         return all(is_whole() for is_whole in self._wholes)

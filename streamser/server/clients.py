@@ -346,7 +346,12 @@ class ListenerConnection:
 
     async def run(self, hub: Hub, interest: Interest, after: int | None) -> Ending:
         """Serve until the listener is gone; the socket stays to be closed."""
-        subscription = Subscription(interest, lambda encoded: queue.enqueue(encoded), self.fail)
+        subscription = Subscription(
+            interest,
+            lambda encoded: queue.enqueue(encoded),
+            self.fail,
+            lambda: self.end(Ending(1001, "there is a past to be told: come again")),
+        )
         snapshot, missed = hub.subscribe(subscription, after, self._now())
         queue = SendQueue(self._socket, self._most, _encode_overload, self._on_drops)
         queue.enqueue(EncodedEvent("", 0, 0, False, (encode_snapshot(snapshot),)))

@@ -7,7 +7,7 @@ import socket as sockets
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import msgspec
@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from streamser import events
 from streamser.cluster.member import ClusterMember
-from streamser.cluster.outbox import Post
+from streamser.cluster.outbox import Hold, Post
 from streamser.cluster.records import (
     MeetingPast,
     NodeState,
@@ -28,8 +28,8 @@ from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.handshake import IngestGrant, SendGrant
 from streamser.server.limits import Admission
-from streamser.server.meetings.hub import Hub
 from streamser.server.meetings.rooms import LiveMeeting
+from streamser.server.meetings.shared import SharedHub
 from streamser.server.telemetry import log_fault
 from streamser.settings import Settings
 
@@ -42,6 +42,7 @@ __all__ = [
     "SharedStream",
 ]
 
+_SESSIONS = ("session.created", "session.updated", "streamser.session.closed")
 _SLACK_MS = 150
 """An utterance is cut anew within so much of where it was cut before."""
 
@@ -150,7 +151,7 @@ class ClusterNode:
     def __init__(
         self,
         settings: Settings,
-        hub: Hub,
+        hub: SharedHub,
         admission: Admission,
         on_drain: Callable[[float], None],
     ) -> None:
@@ -190,13 +191,10 @@ class ClusterNode:
         meeting = grant.meeting
         state = None
         if meeting is not None:
-            known = self.member.has(meeting)
             home = await self.member.place(meeting)
             if home is not None:
                 self._carried += 1
                 return Arrival(home)
-            if not known and self._hub.take_over(meeting, time.monotonic()):
-                self._taken_over += 1
         if grant.secret is not None:
             state = await self.member.stream_state(name_of_stream(grant.secret))
         return Arrival(None, state)
@@ -219,6 +217,10 @@ class ClusterNode:
     def share(self, session_id: str, stream: SharedStream) -> None:
         """Let others know of a stream, as far as they need to."""
         self._streams[session_id] = stream
+
+    def unshare(self, session_id: str) -> None:
+        """Let them know no more of a stream that is over."""
+        self._streams.pop(session_id, None)
 
     # Listeners
 
@@ -244,7 +246,7 @@ class ClusterNode:
 
     def on_hub_told(
         self, told: ToldEvent, event: events.Event | events.ListenerEvent
-    ) -> asyncio.Event | None:
+    ) -> Hold | None:
         """Let the others have an event; return what is set once they have it.
 
         Nobody is told of a final before: where this server dies, either nobody knows of it, and
@@ -260,7 +262,6 @@ class ClusterNode:
                     self.member.post(Post(event=told, session=event.session_id))
                 return None
             case events.SessionClosed():
-                self._streams.pop(event.session_id, None)
                 if told.meeting:
                     self.member.post(Post(event=told, session=event.session_id, ends=True))
                     # The hub counts it after it has told of it.
@@ -317,19 +318,42 @@ class ClusterNode:
         )
 
     def kept(self, meeting: str, after: int) -> Sequence[Post]:
-        """Return what is kept of a meeting that is here."""
-        return [Post(event=told) for told in self._hub.kept_of(meeting, after)]
+        """Return what is kept of a meeting that is here, with the sessions that it introduces."""
+        return [
+            Post(
+                event=told,
+                session=kept.encoded.session_id if kept.kind in _SESSIONS else None,
+                ends=kept.encoded.ends,
+            )
+            for kept, told in self._hub.kept_of(meeting, after)
+        ]
+
+    def known_up_to(self, meeting: str) -> int:
+        """Return the last cursor of a meeting that is known here."""
+        return self._hub.known_up_to(meeting)
+
+    def closings(self, meeting: str) -> Sequence[Post]:
+        """Return what ends the sessions of a meeting whose server is gone."""
+        ended = self._hub.closings(meeting, time.monotonic())
+        return [Post(event=told, session=session, ends=True) for session, told in ended]
 
     def on_past(self, meeting: str, past: MeetingPast) -> None:
         """Take in what was told of a meeting elsewhere."""
         self._hub.learn_past(meeting, past, time.monotonic())
 
+    def on_home(self, meeting: str, past: MeetingPast) -> None:
+        """Take in what was told of a meeting that is here now; its sessions elsewhere are over."""
+        now = time.monotonic()
+        self._hub.learn_between(meeting, past, now)
+        self._taken_over += self._hub.take_over(meeting, now)
+
     def on_told(self, told: ToldEvent) -> None:
         """Take in what is told of a meeting elsewhere."""
         self._hub.relay(told, time.monotonic())
 
-    def on_taken(self, meeting: str) -> None:
-        """Send those who speak to where their meeting is."""
+    def on_lost(self, meeting: str, past: MeetingPast, untold: Collection[int]) -> None:
+        """Send those who speak to where their meeting is, and tell who listens what was told."""
+        self._hub.learn_between(meeting, past, time.monotonic(), untold)
         self.on_meeting_taken(meeting)
 
     def on_drain(self, within_s: float) -> None:

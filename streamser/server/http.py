@@ -317,7 +317,7 @@ class Routes:
     ``handshake`` says whose requests are answered; health is told to everybody, the metrics, which
     tell how much is going on, to those who may listen or read them, and the ``meetings`` that are
     held to those who may listen, each of a bound token its own. ``is_whole`` says whether all was
-    kept so far that is to be, ``cluster_away`` whether other servers hear nothing of this one;
+    kept so far that is to be, ``cluster_away`` why other servers hear nothing of this one;
     ``statement`` is what the page says of the server before the consent
     (HTML). ``others`` is asked for what is nowhere here.
     """
@@ -330,7 +330,7 @@ class Routes:
         statement: str,
         meetings: Callable[[], Sequence[LiveMeeting]],
         is_whole: Callable[[], bool] = lambda: True,
-        cluster_away: Callable[[], bool] = lambda: False,
+        cluster_away: Callable[[], str | None] = lambda: None,
         others: Callable[[ConnectRequest], Response | Refusal | None] = lambda _: None,
     ) -> None:
         self._is_whole = is_whole
@@ -397,11 +397,10 @@ class Routes:
             if hindered:
                 return respond(503, _TEXT, f"{why}\n".encode(), retry_s=5)
         # No reason to send clients elsewhere: who is there is heard and answered.
-        known = (
-            (not self._is_whole(), b"export_incomplete\n"),
-            (self._cluster_away(), b"redis_away\n"),
-        )
-        return respond(200, _TEXT, b"ready\n" + b"".join(word for holds, word in known if holds))
+        known = "ready\n" if self._is_whole() else "ready\nexport_incomplete\n"
+        if (away := self._cluster_away()) is not None:
+            known += f"redis_away: {away}\n"
+        return respond(200, _TEXT, known.encode())
 
 
 def refuse(refusal: Refusal) -> Response:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from streamser.cluster.outbox import Hold
 from streamser.events import (
     EmotionCompleted,
     EmotionDelta,
@@ -76,7 +77,7 @@ class EncodedEvent(msgspec.Struct, frozen=True):
     bodies: tuple[bytes, ...]
     stamp: bytes = b"}"
     ends: bool = False
-    held_by: asyncio.Event | None = None
+    held_by: Hold | None = None
 
     @property
     def line(self) -> bytes:
@@ -221,6 +222,8 @@ class SendQueue:
                     if (held_by := self._backlog.held_by) is not None:
                         await held_by.wait()
                     bodies = self._backlog.dequeue()
+                    if held_by is not None and held_by.void:
+                        continue
                     self._sent += 1
                     for body in bodies:
                         await self._connection.send(body, text=True)
@@ -295,7 +298,7 @@ class Backlog:
         return fits
 
     @property
-    def held_by(self) -> asyncio.Event | None:
+    def held_by(self) -> Hold | None:
         """Return what the first event waits for."""
         return self._waiting[0].held_by if self._waiting else None
 

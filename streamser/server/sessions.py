@@ -405,5 +405,7 @@ class SessionRegistry:
             session.expiry.cancel()
         self._sessions.discard(session)
         self._free_place(session)
+        if self._cluster is not None:
+            self._cluster.unshare(session.stream.session_id)
         if session.connection is None:
             session.log("closed", reason=session.reason)

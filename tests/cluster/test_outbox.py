@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from streamser.cluster.outbox import Outbox, Post
 from streamser.cluster.records import ToldEvent
 
@@ -74,3 +76,25 @@ def test_what_is_written_takes_nothing_else_along() -> None:
     outbox.written(under_way)
     # Written twice does no harm; not at all does.
     assert cursors(outbox) == [1, 3]
+
+
+def test_what_waits_is_told_as_it_is_now() -> None:
+    """Its meeting's clock has been put right; another event of the same place stays as it is."""
+    outbox = Outbox(10)
+    outbox.put(post(1))
+    outbox.put(post(2))
+    later = msgspec.structs.replace(post(1).event, at_ms=9000)
+    other = msgspec.structs.replace(post(2).event, at_ms=9000, line=b'{"type":"other"}')
+    outbox.restate([Post(event=later), Post(event=other)])
+    assert [each.event.at_ms for each in outbox.batch(9)] == [9000, 0]
+
+
+def test_what_is_to_be_told_to_nobody_is_left_out() -> None:
+    """Also if it has been stated anew meanwhile."""
+    outbox = Outbox(10)
+    for cursor in (1, 2, 3):
+        outbox.put(post(cursor))
+    outbox.restate([post(2)])
+    outbox.leave_out([post(2)])
+    assert cursors(outbox) == [1, 3]
+    assert outbox.newest == 3

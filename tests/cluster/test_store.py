@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from streamser.cluster.outbox import Post
+from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
 from streamser.cluster.store import ClusterStore
 from streamser.pipeline.session_config import SessionSnapshot
@@ -106,7 +107,7 @@ def test_a_server_is_told_which_of_its_meetings_another_has(url: str) -> None:
         await other.claim("odd: * name")
         await store.claim("n")
         assert await store.hold(["m", "n", "odd: * name"]) == []
-        assert await store.home_of("odd: * name") == "a"
+        assert await store._redis.hget("streamser:homes", "odd: * name") == b"a"
         await store.beat(NodeState(name="a", address="ws://a"))
         assert await other.hold(["m", "x"]) == ["m"]
         await other.beat(NodeState(name="b", address="ws://b"))
@@ -121,11 +122,11 @@ def test_a_server_that_is_asked_to_leave_knows_for_how_long(url: str) -> None:
 
     async def scene(store: ClusterStore) -> None:
         state = NodeState(name="a", address="ws://a")
-        assert await store.beat(state) is None
+        assert (await store.beat(state)).leave_s is None
         await store.ask_to_leave("a", 3.5)
-        assert await store.beat(state) == 3.5
+        assert (await store.beat(state)).leave_s == 3.5
         await store._redis.set("streamser:drain:a", "soon")
-        assert await store.beat(state) is None
+        assert (await store.beat(state)).leave_s is None
 
     with_store(url, scene)
 
@@ -142,5 +143,85 @@ def test_a_meeting_can_be_forgotten_at_once(url: str) -> None:
         assert await store.past("m") == MeetingPast()
         assert len((await store.past("n")).told) == 1
         assert not await store.forget("m")
+
+    with_store(url, scene)
+
+
+def test_the_end_of_a_session_is_told_once_of_whoever_says_it(url: str) -> None:
+    """Not while its server lives, and that one has the meeting no more when it comes back."""
+
+    async def scene(store: ClusterStore) -> None:
+        other = ClusterStore(ClusterSettings(redis=url), "b")
+        state = NodeState(name="b", address="ws://b")
+        await other.beat(state)
+        await other.claim("m")
+        await other.write([msgspec.structs.replace(told(5), session="s")])
+        ending = msgspec.structs.replace(told(9), session="s", ends=True)
+        assert await store.orphans(["m"]) == []
+        assert not await store.end_session(ending)
+        await store._redis.delete("streamser:node:b")
+        # One that nobody knows knows of nobody.
+        assert await store.orphans(["m", "n"]) == []
+        await store.beat(NodeState(name="a", address="ws://a"))
+        assert await store.orphans(["m", "n"]) == ["m", "n"]
+        async with store.feed() as feed:
+            await feed.follow("m")
+            assert await feed.next(5.0) == "m"
+            assert await store.end_session(ending)
+            assert await feed.next(5.0) == ending.event
+        late = msgspec.structs.replace(told(12), session="s", ends=True)
+        assert not await store.end_session(late)
+        past = await store.past("m")
+        assert ([each.cursor for each in past.told], past.sessions) == ([5, 9], ())
+        await other.beat(state)
+        assert await other.hold(["m"]) == ["m"]
+        # Taken anew it is like any.
+        assert await other.claim("m") is None
+        assert await other.hold(["m"]) == []
+        await other.close()
+
+    with_store(url, scene)
+
+
+def test_what_redis_has_lost_is_restored_unless_somebody_writes_meanwhile(url: str) -> None:
+    """All of it, in order; the rest of what is kept of the meeting stays."""
+
+    async def scene(store: ClusterStore) -> None:
+        await store.write([told(9)])
+        assert not await store.restore("m", [told(5), told(6)], seen=8)
+        assert await store.restore("m", [told(5), told(6), told(6), told(9)], seen=9)
+        assert [each.cursor for each in (await store.past("m")).told] == [5, 6, 7, 9]
+
+    with_store(url, scene)
+
+
+def test_meetings_of_servers_that_are_gone_are_forgotten_with_them(url: str) -> None:
+    """Else what nobody has taken over would be listed for ever."""
+
+    async def scene(store: ClusterStore) -> None:
+        other = ClusterStore(ClusterSettings(redis=url), "b")
+        await other.beat(NodeState(name="b", address="ws://b"))
+        await other.claim("m")
+        await store.claim("n")
+        await store._redis.delete("streamser:node:b")
+        assert await store.nodes() == []
+        assert await store._redis.hgetall("streamser:homes") == {b"n": b"a"}
+        assert (await other.beat(NodeState(name="b", address="ws://b"))).unknown
+        await other.close()
+        await store.leave()
+        assert await store._redis.hgetall("streamser:homes") == {}
+
+    with_store(url, scene)
+
+
+def test_the_log_says_why_and_not_of_whom(url: str) -> None:
+    """What was to be written is in no log."""
+
+    async def scene(store: ClusterStore) -> None:
+        await store._redis.config_set("maxmemory", "1")
+        with pytest.raises(StoreAway, match="maxmemory") as caught:
+            await store.beat(NodeState(name="a", address="ws://secret"))
+        assert "secret" not in str(caught.value)
+        assert "streamser:" not in str(caught.value)
 
     with_store(url, scene)

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from streamser.cluster.outbox import Post
+from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import NodeState, StreamState, ToldEvent
-from streamser.cluster.store import ClusterStore, StoreAway
+from streamser.cluster.store import ClusterStore
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
 from tests.deploy.dockerfile import ROOT
@@ -166,7 +167,7 @@ async def use(url: str) -> None:
         assert [node.name for node in await store.nodes()] == ["a"]
         await store.ask_to_leave("a", 5)
         assert await store.claim("m") is None
-        assert await store.home_of("m") == "a"
+        assert await store._redis.hget("streamser:homes", "m") == b"a"
         async with store.feed() as feed:
             await feed.follow("m")
             assert await feed.next(5.0) == "m"
@@ -192,6 +193,11 @@ async def use(url: str) -> None:
         assert await store.stream_state("s") == StreamState(told_ms=1)
         last = msgspec.structs.replace(told, cursor=9)
         await store.write([Post(event=last, session="s", ends=True)])
+        assert await store.hold(["m"]) == []
+        assert await store.restore("m", [Post(event=told), Post(event=last)], seen=9)
+        assert await store.orphans(["m", "n"]) == ["n"]
+        gone = msgspec.structs.replace(told, meeting="n")
+        assert await store.end_session(Post(event=gone, session="t", ends=True))
         await store.release("m")
         await store.leave()
     finally:
@@ -199,7 +205,7 @@ async def use(url: str) -> None:
     raw: Any = Redis.from_url(url)
     try:
         # `past` goes on without it, and would not know what is lost.
-        assert (await raw.xinfo_stream("streamser:events:m"))["length"] == 3
+        assert (await raw.xinfo_stream("streamser:events:m"))["length"] == 2
         for command in (("FLUSHALL",), ("CONFIG", "GET", "*"), ("GET", "other"), ("KEYS", "*")):
             with pytest.raises(NoPermissionError):
                 await raw.execute_command(*command)

@@ -15,7 +15,7 @@ from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.app import EmotionServer
 from streamser.server.cluster import Repeats
 from streamser.server.dialects.commands import Interest
-from streamser.server.meetings.hub import Hub
+from streamser.server.meetings.shared import SharedHub
 from streamser.taxonomy import Dimensions
 from tests.server.meetings.test_hub import Ear, Talk
 from tests.server.serving import server_settings
@@ -23,17 +23,15 @@ from tests.server.serving import server_settings
 CENTURY_S = 1_700_000_000.0
 
 
-def hub(first: float = 0.0) -> Hub:
-    """Make the hub of a server that began at a time."""
-    made = Hub(1000, 600.0, 30.0, round((CENTURY_S + first) * 1000) - 1)
-    made.join_cluster(CENTURY_S)
-    return made
+def hub(first: float = 0.0, ahead: float = 0.0) -> SharedHub:
+    """Make the hub of a server that began at a time, by a clock that may be ahead."""
+    return SharedHub(1000, 600.0, 30.0, round((CENTURY_S + first) * 1000) - 1, CENTURY_S + ahead)
 
 
 class Wire:
     """Keep what a hub tells the cluster."""
 
-    def __init__(self, home: Hub) -> None:
+    def __init__(self, home: SharedHub) -> None:
         self.told: list[ToldEvent] = []
         home.on_told = self.note
 
@@ -230,8 +228,7 @@ def test_who_speaks_here_stays_though_a_meeting_is_told_of_elsewhere() -> None:
 
 def test_a_meetings_clock_does_not_go_back_at_a_server_whose_own_is_behind() -> None:
     """By two seconds here; and what is told has later places, too."""
-    home, other = hub(2.0), hub(0.0)
-    home.join_cluster(CENTURY_S + 2.0)
+    home, other = hub(2.0, 2.0), hub(0.0)
     wire = Wire(home)
     Talk(home, "a", meeting="m", speaker="Ann").utter(10.0, "i1")
     other.learn_past("m", wire.kept(), 10.1)

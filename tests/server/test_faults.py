@@ -169,6 +169,22 @@ def test_a_stream_that_cannot_begin_leaves_nothing_behind(monkeypatch: pytest.Mo
     asyncio.run(patience(scene()))
 
 
+def test_a_stream_that_cannot_begin_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of several servers knows of it no more than before, and gives its meeting back."""
+
+    async def scene() -> None:
+        flags = {"cluster.redis": "redis://127.0.0.1:1/0", "cluster.address": "ws://127.0.0.1:1"}
+        async with serving(flags) as server:
+            node = server._cluster
+            assert node is not None
+            monkeypatch.setattr(LiveStream, "open", broken)
+            await fault(server)
+            monkeypatch.undo()
+            assert (node._streams, node._attending) == ({}, {})
+
+    asyncio.run(patience(scene()))
+
+
 def test_a_client_of_deepgram_is_told_in_its_own_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """As far as its protocol has any; the close code says the rest."""
     monkeypatch.setattr(DeepgramDialect, "receive", broken)

@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from streamser.cluster.outbox import Hold
 from streamser.events import Overload
 from streamser.server.outgoing import EncodedEvent, SendQueue
 from tests.server.serving import patience
@@ -120,3 +122,22 @@ def test_what_is_left_out_is_told_of_behind_what_is_sent_again() -> None:
 
     asyncio.run(patience(scene()))
     assert [(each.kind, each.seq) for each in words] == [("deltas", 59)]
+
+
+def test_what_is_held_and_then_to_be_told_to_nobody_is_not_sent() -> None:
+    """Another server has the meeting by then; what comes after it is sent."""
+
+    async def scene() -> int:
+        line = Line()
+        out = queue(line)
+        holds = [Hold(), Hold()]
+        for event, hold in zip(letters(2), holds, strict=True):
+            out.enqueue(replace(event, held_by=hold))
+        holds[0].void = True
+        for hold in holds:
+            hold.set()
+        await out.drain()
+        await out.close()
+        return len(line.sent)
+
+    assert asyncio.run(patience(scene())) == 1

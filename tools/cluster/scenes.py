@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from streamser.audio.clip import SAMPLE_RATE, Samples
+from streamser.cluster.records import NodeState
 from streamser.cluster.store import ClusterStore
 from streamser.settings import ClusterSettings
 from tools.cluster.rig import TTL_S, Node, Rig
@@ -245,11 +246,16 @@ async def home_of(rig: Rig, meeting: str) -> Node:
     """Return the server that has a meeting."""
     store = ClusterStore(ClusterSettings(redis=rig.redis_url), "")
     try:
-        name = await store.home_of(meeting)
-        address = next(node.address for node in await store.nodes() if node.name == name)
+        async with asyncio.timeout(10.0):
+            while not (found := [n for n in await store.nodes() if meeting in _meetings_of(n)]):
+                await asyncio.sleep(0.05)
     finally:
         await store.close()
-    return next(node for node in rig.nodes if node.url == address)
+    return next(node for node in rig.nodes if node.url == found[0].address)
+
+
+def _meetings_of(node: NodeState) -> list[str]:
+    return [name for name, _, _ in node.meetings]
 
 
 async def _streams_of(rig: Rig, meeting: str) -> list[int]:

@@ -5,7 +5,6 @@ What was finished is remembered longer, for whoever comes late.
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,11 +12,11 @@ from heapq import merge
 from itertools import islice
 from typing import TypeAlias
 
-import msgspec
 from msgspec.structs import replace
 
 from streamser import events
-from streamser.cluster.records import MeetingPast, ToldEvent
+from streamser.cluster.outbox import Hold
+from streamser.cluster.records import ToldEvent
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.dialects.commands import Interest
 from streamser.server.meetings.finished import FairLog
@@ -42,14 +41,15 @@ _IDLE_ROOMS = 256
 _LOOSE = 10 * FINALS
 """Finished utterances that are remembered of all sessions without a meeting: fair shares."""
 
-OnTold: TypeAlias = Callable[[ToldEvent, events.Event | events.ListenerEvent], asyncio.Event | None]
-_Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
+OnTold: TypeAlias = Callable[[ToldEvent, events.Event | events.ListenerEvent], Hold | None]
+Echo: TypeAlias = events.Marker | events.Cleared | events.SessionUpdated | events.SessionResumed
 
 
 class Subscription:
     """Receive what fits an interest; ``deliver`` is called with each event, in order.
 
-    ``fail`` is called with what ``deliver`` raised, and nothing is delivered after that.
+    ``fail`` is called with what ``deliver`` raised, and nothing is delivered after that. ``renew``
+    is called where something is learnt that came before what was delivered.
     """
 
     def __init__(
@@ -57,12 +57,14 @@ class Subscription:
         interest: Interest,
         deliver: Callable[[EncodedEvent], None],
         fail: Callable[[Exception], None] = lambda error: None,
+        renew: Callable[[], None] = lambda: None,
     ) -> None:
         self.interest = interest
         self.deliver = deliver
         self.fail = fail
+        self.renew = renew
         self.after = 0
-        """What another server has told up to this cursor is known: it may be learnt here late."""
+        """What was told up to this cursor is known: of what is learnt late only newer is told."""
 
 
 class Hub:
@@ -84,7 +86,6 @@ class Hub:
         playback: float | None = None,
     ) -> None:
         self.on_told: OnTold | None = None
-        self._century_s: float | None = None
         self._most = keep
         self._meeting_keep_s = meeting_keep_s
         self._mood_seconds = mood_seconds
@@ -143,101 +144,6 @@ class Hub:
                 self._forget_idle()
         return encoded
 
-    # What other servers of a cluster tell
-
-    def join_cluster(self, century_s: float) -> None:
-        """Let cursors go on with the time, so that those of several servers follow each other.
-
-        ``century_s`` is what is to be added to ``now`` for the seconds of this century.
-        """
-        self._century_s = century_s
-
-    def learn_past(self, meeting: str, past: MeetingPast, now: float) -> None:
-        """Take in what was told of a meeting elsewhere, as if it had been told here."""
-        for line in past.sessions:
-            self._introduce(meeting, line, past, now)
-        for told in past.told:
-            self.relay(told, now)
-        if (room := self._rooms.get(meeting)) is not None:
-            room.lost_up_to = max(room.lost_up_to, past.lost_up_to)
-            for speaker, voice in past.voices.items():
-                if speaker not in room.voices:
-                    room.keep_voice(speaker, voice)
-
-    def relay(self, told: ToldEvent, now: float) -> None:
-        """Pass on what another server tells of a meeting, to those who listen to that one."""
-        room = self._rooms.get(told.meeting)
-        if room is not None and told.cursor <= room.newest:
-            return
-        try:
-            event = events.decode_event(told.line)
-        except msgspec.DecodeError:
-            # Of a newer server.
-            return
-        live = self._live.get(event.session_id) if isinstance(event, events.Event) else None
-        if live is not None and not live.elsewhere:
-            # Where two have a meeting, the other says of those here that they have left.
-            return
-        room = room or self._room_elsewhere(told)
-        # It may have been here until everybody had left.
-        room.elsewhere = not room.here
-        room.newest, room.reached_ms = told.cursor, max(room.reached_ms, told.at_ms)
-        self._cursor = max(self._cursor, told.cursor)
-        if isinstance(event, events.Event):
-            self._follow_elsewhere(event, room, told, now)
-        encoded = encode_stamped(event, told.cursor, told.meeting, told.at_ms)
-        kept = kept_event(told.cursor, told.meeting, event, encoded, told.at_ms, elsewhere=True)
-        self._pass_on(kept, event)
-
-    def take_over(self, meeting: str, now: float) -> bool:
-        """Go on with a meeting whose server is gone: the sessions that it had are over.
-
-        Returns whether it had any.
-        """
-        had_some = False
-        if (room := self._rooms.get(meeting)) is not None:
-            room.elsewhere = False
-            # That server's clock may have been ahead; a meeting's never goes back.
-            room.began = min(room.began, now - room.reached_ms / 1000)
-        for session_id, live in list(self._live.items()):
-            if live.elsewhere and live.info.meeting == meeting:
-                had_some = True
-                self.publish(live.closing(session_id), now)
-        return had_some
-
-    def kept_of(self, meeting: str, after: int) -> list[ToldEvent]:
-        """Return what is kept of a meeting and stays, past a cursor, in order."""
-        return [
-            ToldEvent(
-                cursor=kept.cursor,
-                meeting=meeting,
-                at_ms=kept.at_ms,
-                line=kept.encoded.line,
-                stays=True,
-            )
-            for kept in merge(self._kept, self._echoes, key=_cursor)
-            if kept.meeting == meeting and kept.cursor > after and kept.stays
-        ]
-
-    def has_people(self, meeting: str) -> bool:
-        """Return whether anybody is in a meeting, wherever."""
-        room = self._rooms.get(meeting)
-        return room is not None and room.left is None
-
-    def forget_elsewhere(self, meeting: str) -> None:
-        """Forget a meeting that is elsewhere, and to which nobody listens here any more."""
-        room = self._rooms.get(meeting)
-        if room is None or not room.elsewhere:
-            return
-        del self._rooms[meeting]
-        for session_id in [each for each, live in self._live.items() if live.room is room]:
-            del self._live[session_id]
-        for among in (self._kept, self._echoes):
-            left = [kept for kept in among if kept.meeting != meeting]
-            among.clear()
-            among.extend(left)
-        self._size = sum(kept.encoded.size for kept in (*self._kept, *self._echoes))
-
     def tidy(self, now: float) -> None:
         """Forget meetings that everybody has left long ago."""
         for name, room in list(self._rooms.items()):
@@ -274,7 +180,9 @@ class Hub:
         and asks for all that is still kept: then nothing counts as lost.
         """
         interest = subscription.interest
-        subscription.after = 0 if after is None or interest.session is not None else after
+        room = self._rooms.get(interest.meeting or "")
+        seen = 0 if after is None or interest.session is not None else after
+        subscription.after = max(seen, 0 if room is None else room.newest)
         missed = [] if after is None else self._since(interest, after)
         snapshot = events.Snapshot(
             event_id=f"event_snapshot_{self._cursor}",
@@ -295,56 +203,8 @@ class Hub:
         """Deliver no more."""
         self._subscriptions.discard(subscription)
 
-    def _room_elsewhere(self, told: ToldEvent) -> MeetingRoom:
-        assert self._century_s is not None, "there are other servers in a cluster alone"
-        began = (told.cursor - told.at_ms) / 1000 - self._century_s
-        room = self._rooms[told.meeting] = MeetingRoom(told.meeting, began, self._mood_seconds)
-        room.elsewhere = True
-        return room
-
-    def _introduce(self, meeting: str, line: bytes, past: MeetingPast, now: float) -> None:
-        """Know a session elsewhere, of whose beginning nothing is kept."""
-        try:
-            event = events.decode_event(line)
-        except msgspec.DecodeError:
-            return
-        first = past.told[0] if past.told else None
-        if not isinstance(event, events.SessionCreated | events.SessionUpdated) or first is None:
-            return
-        if event.session_id not in self._live:
-            room = self._rooms.get(meeting) or self._room_elsewhere(first)
-            created = events.SessionCreated(
-                event_id=event.event_id,
-                session_id=event.session_id,
-                seq=event.seq,
-                session=event.session,
-            )
-            self._follow_elsewhere(created, room, first, now)
-
-    def _follow_elsewhere(
-        self, event: events.Event, room: MeetingRoom, told: ToldEvent, now: float
-    ) -> None:
-        if isinstance(event, events.SessionCreated) and event.session_id not in self._live:
-            self._live[event.session_id] = LiveSession(
-                event.session, 0, room.began, room, elsewhere=True
-            )
-            room.enter(here=False)
-        live = self._live.get(event.session_id)
-        if live is not None:
-            live.seq = event.seq
-            live.count(event)
-            if isinstance(event, events.SessionUpdated):
-                live.info = event.session
-        speaker = None if live is None else live.info.speaker
-        room.finals.take(event, told.meeting, speaker, told.at_ms, told.cursor)
-        room.mood.take(event, told.at_ms)
-        if isinstance(event, events.SessionClosed) and live is not None:
-            del self._live[event.session_id]
-            room.leave(now, here=not live.elsewhere)
-
     def _advance(self, now: float) -> None:
-        if self._century_s is not None:
-            self._cursor = max(self._cursor, round((now + self._century_s) * 1000) - 1)
+        """Let cursors go on with the time, where they are to."""
 
     def _room(self, event: events.SessionCreated, now: float) -> MeetingRoom | None:
         name = event.session.meeting
@@ -352,7 +212,7 @@ class Hub:
             return None
         if name not in self._rooms:
             self._rooms[name] = MeetingRoom(name, now, self._mood_seconds)
-        self._rooms[name].elsewhere = False
+        self._rooms[name].come_here(now)
         self._rooms[name].enter(here=True)
         return self._rooms[name]
 
@@ -390,10 +250,11 @@ class Hub:
         return encoded
 
     def _pass_on(self, kept: KeptEvent, event: events.Event | events.ListenerEvent) -> None:
-        self._keep(kept, self._echoes if isinstance(event, _Echo) else self._kept)
+        self._keep(kept, self._echoes if isinstance(event, Echo) else self._kept)
         for subscription in list(self._subscriptions):
             known = kept.elsewhere and kept.cursor <= subscription.after
             if not known and kept.is_for(subscription.interest):
+                subscription.after = max(subscription.after, kept.cursor)
                 self._deliver(subscription, kept.encoded)
 
     def _deliver(self, subscription: Subscription, encoded: EncodedEvent) -> None:
@@ -408,7 +269,7 @@ class Hub:
     def _keep(self, kept: KeptEvent, among: deque[KeptEvent]) -> None:
         if among and among[-1].cursor > kept.cursor:
             # What comes from elsewhere comes later.
-            among.insert(bisect_right(among, kept.cursor, key=_cursor), kept)
+            among.insert(bisect_right(among, kept.cursor, key=cursor_of), kept)
         else:
             among.append(kept)
         self._size += kept.encoded.size
@@ -439,21 +300,23 @@ class Hub:
                     ]
                 )
                 continue
-            later = islice(kept, bisect_right(kept, after, key=_cursor), None)
+            later = islice(kept, bisect_right(kept, after, key=cursor_of), None)
             found.append([each for each in later if meeting is None or each.meeting == meeting])
-        return list(merge(*found, key=_cursor)) if found[1] else found[0]
+        return list(merge(*found, key=cursor_of)) if found[1] else found[0]
 
     def _lost_since(self, interest: Interest, after: int) -> bool:
         if interest.session is None:
-            room = self._rooms.get(interest.meeting or "")
-            shared = room is not None and self._century_s is not None
-            lost_up_to = room.lost_up_to if shared and room is not None else self._lost_up_to
+            lost_up_to = self._lost_up_to_of(interest.meeting)
             return not lost_up_to <= after <= self._cursor
         of_it = (kept for kept in self._kept if kept.encoded.session_id == interest.session)
         if (first := next(of_it, None)) is not None:
             return first.encoded.seq > after + 1
         live = self._live.get(interest.session)
         return live is not None and live.seq > after
+
+    def _lost_up_to_of(self, meeting: str | None) -> int:
+        """Return the last cursor of which something is kept no more."""
+        return self._lost_up_to
 
     def _sessions_of(self, interest: Interest) -> Iterator[events.SessionState]:
         for session_id, live in self._live.items():
@@ -489,5 +352,6 @@ class Hub:
         return tuple(islice(chosen, FINALS))[::-1]
 
 
-def _cursor(kept: KeptEvent) -> int:
+def cursor_of(kept: KeptEvent) -> int:
+    """Return the place of an event, to sort by."""
     return kept.cursor

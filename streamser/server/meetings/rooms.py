@@ -51,6 +51,12 @@ class MeetingRoom:
         self._inside += 1
         self.here += here
 
+    def come_here(self, now: float) -> None:
+        """Be at this server from now on; the clock does not go back, if another's was ahead."""
+        if self.elsewhere:
+            self.elsewhere = False
+            self.began = min(self.began, now - self.reached_ms / 1000)
+
     def leave(self, now: float, *, here: bool) -> None:
         """Count a session no more."""
         self._inside -= 1

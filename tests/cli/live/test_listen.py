@@ -162,7 +162,7 @@ import streamser.pipeline.analyzer as analyzer
 from streamser.audio.file import FileSource
 from streamser.cli.live.listen import Outputs, listen_to
 from streamser.settings import Settings
-def build(settings, tell, part):
+def build(settings, tell, part, before):
     if part == "words":
         tell("loading Whisper tiny.en …")
     threading.Event().wait()

@@ -39,7 +39,12 @@ class Talk:
     """Publish the events of one session, numbered."""
 
     def __init__(
-        self, hub: Hub, session_id: str, meeting: str | None = None, speaker: str | None = None
+        self,
+        hub: Hub,
+        session_id: str,
+        meeting: str | None = None,
+        speaker: str | None = None,
+        began: float = 0.0,
     ) -> None:
         self.hub, self.session_id, self.seq = hub, session_id, 0
         self.info = SessionInfo(
@@ -50,7 +55,7 @@ class Talk:
             meeting=meeting,
             speaker=speaker,
         )
-        self.tell(SessionCreated, 0.0, session=self.info)
+        self.tell(SessionCreated, began, session=self.info)
 
     def tell(self, kind: type[Event], now: float, **fields: Any) -> None:
         """Publish an event at a time in seconds."""
