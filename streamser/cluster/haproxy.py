@@ -95,6 +95,8 @@ frontend streamser
     bind {bind}{tls}
     # Servers alone may say so, to each other.
     http-request del-header {CARRIED}
+    # For whom it is, at the end of what is there: servers believe it by server.proxies.
+    option forwardfor
     http-request set-var(txn.place) url_param(meeting),url_dec(1)
     http-request set-var(txn.place) req.hdr(X-Streamser-Meeting) if !{{ var(txn.place) -m found }}
     http-request set-var(txn.place) url_param(stream) if !{{ var(txn.place) -m found }}
