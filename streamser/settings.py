@@ -280,6 +280,13 @@ class ServerSettings(Section, frozen=True):
     insecure: Annotated[
         bool, Meta(description="Serve other machines without tokens or TLS all the same.")
     ] = False
+    proxies: Annotated[
+        str,
+        Meta(
+            description="Proxies that are believed whom they bring (X-Forwarded-For): addresses,"
+            " networks, with commas between."
+        ),
+    ] = ""
     max_sessions: Annotated[int, Meta(ge=1, description="Streams at the same time.")] = 64
     token_share: Annotated[
         float, Meta(gt=0, le=1, description="Share of streams and listeners one of several has.")
@@ -349,6 +356,13 @@ class ClusterSettings(Section, frozen=True):
     address: Annotated[
         str | None,
         Meta(description="How other servers reach this one: ws://HOST:8377 or wss://."),
+    ] = None
+    tls_ca: Annotated[
+        str | None,
+        Meta(
+            description="Whose certificates of other servers (wss://) are believed, a PEM file;"
+            " none: those that the machine believes."
+        ),
     ] = None
     node: Annotated[
         Annotated[str, Meta(min_length=1, max_length=64)] | None,

@@ -16,6 +16,7 @@ import msgspec
 from streamser.cluster.outbox import Post
 from streamser.cluster.reach import StoreAway, reaching, reason_of
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
+from streamser.cluster.tunnel import trusting
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
@@ -419,7 +420,7 @@ def _client(url: str) -> Redis:
             "cluster.redis needs what is not installed: run pip install 'streamser[cluster]'."
         ) from None
     try:
-        return Redis.from_url(
+        redis = Redis.from_url(
             url,
             socket_timeout=_ANSWER_S,
             socket_connect_timeout=_ANSWER_S,
@@ -432,6 +433,10 @@ def _client(url: str) -> Redis:
         raise ConfigError(
             "cluster.redis: this is no address: write it like redis://HOST:6379/0."
         ) from None
+    if (ca := redis.connection_pool.connection_kwargs.get("ssl_ca_certs")) is not None:
+        # Else Redis would seem to be away.
+        trusting(ca, "cluster.redis, ssl_ca_certs")
+    return redis
 
 
 def _newest(last: Any) -> int:

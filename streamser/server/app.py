@@ -309,6 +309,7 @@ class EmotionServer:
         if self._bots is not None:
             self._bots.disconnect(lambda _: False, Ending(1001, "the server is going away"))
         if self._cluster is not None:
+            self._cluster.way.leaving.set()
             # Before the port is closed: clients that come back find what was told.
             await self._cluster.member.stop()
         if self._sessions is not None:
@@ -385,7 +386,8 @@ class EmotionServer:
                 await self._serve_here(socket, decision, arrival)
                 return
             log_info("carried", to=arrival.home.name, meeting=decision.meeting)
-            code, why = await carry(socket, arrival.home.address, node.member.name)
+            client = socket.client_address or (socket.remote_address or (None,))[0]
+            code, why = await carry(socket, arrival.home.address, node.way, client)
             await close_socket(socket, Ending(code, why))
 
     async def _serve_here(

@@ -24,6 +24,7 @@ from streamser.cluster.records import (
     ToldEvent,
     name_of_stream,
 )
+from streamser.cluster.tunnel import Way, trusting
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.handshake import IngestGrant, SendGrant
@@ -171,6 +172,9 @@ class ClusterNode:
         self._taken_over = 0
         self._carried = 0
         name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
+        tls = None if own.tls_ca is None else trusting(own.tls_ca)
+        self.way = Way(name, tls, asyncio.Event())
+        """How streams are carried on; they end once its ``leaving`` is set."""
         self.member = ClusterMember(own, name, self)
         hub.on_told = self.on_hub_told
 

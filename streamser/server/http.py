@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from streamser.cluster.tunnel import FORWARDED
 from streamser.errors import ConfigError, StreamserError
 from streamser.server.clients import (
     CLOSE_S,
@@ -32,6 +33,7 @@ from streamser.server.clients import (
     send_apology,
     turn_away,
 )
+from streamser.server.connections import ConnectionTable, Proxies
 from streamser.server.dialects.openai_realtime import protocol_json
 from streamser.server.dialects.oruk import ORUK
 from streamser.server.handshake import (
@@ -69,7 +71,7 @@ from streamser.server.telemetry import (
     log_loss,
     peer_of,
 )
-from streamser.server.transport import ClientSocket, ConnectionTable, open_sockets
+from streamser.server.transport import ClientSocket, open_sockets
 from streamser.settings import ServerSettings
 
 # At DEBUG the library writes every header and message: tokens, and what people say; at INFO
@@ -130,7 +132,7 @@ class Port:
         self._ping_s = ping_s
         self._pong_s = pong_s
         self._servers: list[Server] = []
-        self._table = ConnectionTable(connection_bounds(own))
+        self._table = ConnectionTable(connection_bounds(own), Proxies(own.proxies))
         self._throttle = LogThrottle(time.monotonic)
         self._watch = LoopWatch()
         self._watching: asyncio.Task[None] | None = None
@@ -240,6 +242,7 @@ class Port:
             return refuse(Refusal(500, 1011, "internal_error", SORRY))
 
     def _answer(self, socket: ClientSocket, given: Request) -> Response | None:
+        socket.identify(given.headers.get_all(FORWARDED))
         method = socket.method
         if method not in ("GET", "HEAD"):
             return unreadable(method)
@@ -267,6 +270,9 @@ class Port:
         if request.path == "/v1/listen":
             # Deepgram's client dies of a ping while it waits to send; it has KeepAlive instead.
             socket.ping_interval = None
+        else:
+            # Through the door at once: many of one proxy's clients may come in the same turn.
+            socket.settle()
         # A browser shows a page no status: its socket is opened, and closed with the reason.
         socket.decision = decision
         return None
@@ -276,10 +282,8 @@ class Port:
         try:
             match socket.decision:
                 case Refusal() as refusal:
-                    # It has never been through the door.
                     await turn_away(socket, refusal)
                 case SendGrant() | ListenGrant() | IngestGrant() as decision:
-                    socket.settle()
                     await self._attend(socket, decision)
         except ConnectionClosed:
             return

@@ -228,11 +228,15 @@ def _busy(code: str, message: str, retry_s: int = _RETRY_S) -> Refusal:
 
 
 class ConnectionBounds(msgspec.Struct, frozen=True):
-    """Say how many connections may be open, and wait at the door in all and from an address."""
+    """Say how many connections may be open, and wait at the door in all and from an address.
+
+    Those that proxies have ``brought`` without having said for whom are not among these.
+    """
 
     open: int = 4096
     waiting: int = 128
     waiting_of_one: int = 32
+    brought: int = 2048
 
 
 def connection_bounds(own: ServerSettings) -> ConnectionBounds:
@@ -243,7 +247,7 @@ def connection_bounds(own: ServerSettings) -> ConnectionBounds:
     there = max(16, min(room, most))
     # Those who wait must never fill the house: somebody would have to wait for their time-out.
     return ConnectionBounds(
-        there, min(bounds.waiting, there // 2), min(bounds.waiting_of_one, there // 4)
+        there, min(bounds.waiting, there // 2), min(bounds.waiting_of_one, there // 4), there // 2
     )
 
 

@@ -73,7 +73,10 @@ def log_fault(error: BaseException, **fields: _Field) -> None:
 
 
 def peer_of(connection: Any) -> str | None:
-    """Return the other side of a connection as ``host:port``."""
+    """Return the other side of a connection as ``host:port``; behind a proxy the client's host."""
+    client: str | None = getattr(connection, "client_address", None)
+    if client is not None:
+        return client
     address = connection.remote_address
     if not isinstance(address, tuple) or len(address) < 2:
         return None

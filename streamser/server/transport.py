@@ -8,8 +8,8 @@ import errno
 import os
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
@@ -18,8 +18,9 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import Event, State
 from websockets.typing import Data
 
+from streamser.server.connections import ConnectionTable, ends_of
 from streamser.server.handshake import Decision
-from streamser.server.limits import Arrivals, ConnectionBounds, MessagePace, Refusal
+from streamser.server.limits import Arrivals, MessagePace, Refusal
 from streamser.server.telemetry import LogThrottle, peer_of
 
 _BACKLOG: Final = 100
@@ -41,93 +42,6 @@ _PONG: Final = 0x80 | Opcode.PONG
 """How a pong of a server begins."""
 _TURNS_TO_ASK: Final = 3
 """Turns of the loop until a socket that is read again has told what waits in it, also by TLS."""
-
-
-def ends_of(theirs: Any, ours: Any) -> Hashable:
-    """Return what a connection is known by: the addresses of both its ends, as sockets have them.
-
-    One address of theirs may have a connection to each of ours at the same time.
-    """
-    return tuple(end[:2] if isinstance(end, tuple) else None for end in (theirs, ours))
-
-
-class ConnectionTable:
-    """Count connections from the moment they are accepted; pure.
-
-    Who comes is let in as long as there is room. Where too many wait at the door, the one that has
-    waited longest is shown out: who means it is through in milliseconds, and so is who leaves.
-    """
-
-    def __init__(self, bounds: ConnectionBounds) -> None:
-        self.bounds = bounds
-        self._waiting: dict[Hashable, tuple[str, Callable[[], None]]] = {}
-        self._of_one: Counter[str] = Counter()
-        self._inside: dict[Hashable, tuple[str, Callable[[], None]]] = {}
-
-    @property
-    def open(self) -> int:
-        """Return how many connections there are."""
-        return len(self._waiting) + len(self._inside)
-
-    @property
-    def waiting(self) -> int:
-        """Return how many of them are still at the door."""
-        return len(self._waiting)
-
-    def enter(self, ends: Hashable, address: str, disconnect: Callable[[], None]) -> bool:
-        """Take a connection to the door, or return that there is no room for it.
-
-        ``disconnect`` is called where its place is needed for somebody else.
-        """
-        bounds = self.bounds
-        if self.open >= bounds.open:
-            return False
-        oldest: Hashable | None = None
-        if self._of_one[address] >= bounds.waiting_of_one:
-            oldest = next(each for each, (of, _) in self._waiting.items() if of == address)
-        elif len(self._waiting) >= bounds.waiting:
-            oldest = next(iter(self._waiting))
-        if oldest is not None:
-            shown = self._forget(oldest)
-            if shown is not None:
-                # It is open until it is closed.
-                self._inside[oldest] = shown
-                shown[1]()
-        self._put_at_door(ends, address, disconnect)
-        return True
-
-    def settle(self, ends: Hashable) -> None:
-        """Note that a connection is through the door."""
-        if (known := self._forget(ends)) is not None:
-            self._inside[ends] = known
-
-    def start_closing(self, ends: Hashable) -> None:
-        """Note that a connection is about to be closed, and stands at the door again.
-
-        Who never says goodbye would hold a place, and there is no bound for those who leave.
-        """
-        known = self._inside.pop(ends, None)
-        if known is not None:
-            self._put_at_door(ends, *known)
-
-    def leave(self, ends: Hashable) -> None:
-        """Note that a connection is closed."""
-        self._forget(ends)
-        self._inside.pop(ends, None)
-
-    def _put_at_door(self, ends: Hashable, address: str, disconnect: Callable[[], None]) -> None:
-        self._waiting[ends] = (address, disconnect)
-        self._of_one[address] += 1
-
-    def _forget(self, ends: Hashable) -> tuple[str, Callable[[], None]] | None:
-        known = self._waiting.pop(ends, None)
-        if known is None:
-            return None
-        address, _ = known
-        self._of_one[address] -= 1
-        if not self._of_one[address]:
-            del self._of_one[address]
-        return known
 
 
 class ListeningSocket(socket.socket):
@@ -252,6 +166,8 @@ class ClientSocket(ServerConnection):
 
     decision: Decision | None = None
     connections: ConnectionTable
+    client_address: str | None = None
+    """For whom a proxy has brought it, if one has."""
     throttle: LogThrottle
     arrivals: Arrivals
     frames: MessagePace
@@ -362,6 +278,11 @@ class ClientSocket(ServerConnection):
                 yield message
         except ConnectionClosedOK:
             return
+
+    def identify(self, forwarded: Sequence[str]) -> None:
+        """Note for whom it is where a proxy has brought it, as its headers say."""
+        if (address := self.remote_address) is not None:
+            self.client_address = self.connections.identify(self._ends, address[0], forwarded)
 
     def settle(self) -> None:
         """Note that the other side is through the door."""

@@ -13,8 +13,10 @@ from streamser.cluster.outbox import Post
 from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
 from streamser.cluster.store import ClusterStore
+from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
+from tests.certificates import self_signed
 from tools.cluster.rig import Child, free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
@@ -63,6 +65,28 @@ async def _answers(store: ClusterStore) -> bool:
         if type(error).__name__ in ("ConnectionError", "BusyLoadingError"):
             return False
         raise
+
+
+def test_redis_speaks_tls_with_a_certificate_of_its_own(tmp_path: Path) -> None:
+    """Its file stands in the address; one that cannot be read is told before anything begins."""
+    cert, key = self_signed(tmp_path)
+    port = str(free_port())
+    tls = ("--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+    command = ["redis-server", "--port", "0", "--tls-port", port, "--save", "", *tls]
+    redis = Child(command, tmp_path / "redis.log")
+    redis.start()
+
+    async def scene(store: ClusterStore) -> None:
+        await store.beat(NodeState(name="a", address="ws://a"))
+        assert [node.name for node in await store.nodes()] == ["a"]
+
+    try:
+        with_store(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={cert}", scene)
+    finally:
+        asyncio.run(redis.kill())
+    lacking = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={tmp_path}/none.pem"
+    with pytest.raises(ConfigError, match=r"cluster\.redis, ssl_ca_certs .*: No such file"):
+        ClusterStore(ClusterSettings(redis=lacking), "a")
 
 
 def test_what_cannot_be_read_harms_nothing_else(url: str) -> None:

@@ -136,6 +136,8 @@ def test_the_services_fit_together(compose: dict[str, Any]) -> None:
     assert proxy["profiles"] == ["proxy"], "alone it is not started"
     assert set(proxy["depends_on"]) == {"streamser"}
     assert proxy["environment"]["STREAMSER_UPSTREAM"] == f"streamser:{PORT}"
+    place = proxy["networks"]["default"]["ipv4_address"]
+    assert server["environment"] == {"STREAMSER_SERVER_PROXIES": place}
 
 
 def test_the_proxies_lead_to_the_port_of_the_server(compose: dict[str, Any]) -> None:

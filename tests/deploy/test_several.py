@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -140,12 +141,20 @@ def test_the_services_of_several_servers_fit_together() -> None:
     compose = read(COMPOSE)
     services = compose["services"]
     assert set(services) == {"a", "b", "redis", "haproxy"}
+    places = {
+        name: service["networks"]["default"]["ipv4_address"]
+        for name, service in services.items()
+        if "networks" in service
+    }
+    (net,) = compose["networks"]["default"]["ipam"]["config"]
+    assert all(ip_address(place) in ip_network(net["subnet"]) for place in places.values())
     for name in ("a", "b"):
         server = services[name]
         check_command(server["command"])
         own = {
             "STREAMSER_CLUSTER_NODE": name,
             "STREAMSER_CLUSTER_ADDRESS": f"ws://{name}:{PORT}",
+            "STREAMSER_SERVER_PROXIES": ",".join(places[each] for each in ("haproxy", "a", "b")),
         }
         assert server["environment"] == own
         assert set(own) | {"STREAMSER_CLUSTER_REDIS"} <= SETTINGS

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from streamser.server.connections import ConnectionTable
 from streamser.server.limits import ConnectionBounds, connection_bounds, short_of_files
-from streamser.server.transport import ConnectionTable, ListeningSocket, open_sockets
+from streamser.server.transport import ListeningSocket, open_sockets
 from streamser.settings import ServerSettings
 
 resource = pytest.importorskip("resource")

@@ -15,10 +15,11 @@ from typing import Any, Final
 import h11
 from websockets.http11 import Response
 
+from streamser.cluster.tunnel import FORWARDED
+from streamser.server.connections import ConnectionTable, ends_of
 from streamser.server.handshake import ConnectRequest
 from streamser.server.limits import Refusal
 from streamser.server.telemetry import peer_of
-from streamser.server.transport import ConnectionTable, ends_of
 
 _WRITERS: Final = frozenset(b"PDOCT")
 """How POST, PUT, PATCH, DELETE, OPTIONS, CONNECT and TRACE begin."""
@@ -38,6 +39,7 @@ _IGNORED_BYTES: Final = 32 << 20
 """What is read so of somebody unknown: a client that sends a file first hears of its token then."""
 _UNREAD_S: Final = 30.0
 """How long an answer may wait for somebody who does not read it."""
+_FORWARDED: Final = FORWARDED.lower().encode()
 _ONCE: Final = (b"host", b"origin", b"authorization", b"content-type")
 
 
@@ -115,7 +117,11 @@ class RequestHead:
         self._fields: dict[bytes, str] = {}
         self.ambiguous = False
         """Whether what may stand there once stands there twice."""
+        self.forwarded: list[str] = []
+        """For whom proxies say that they bring it, in order."""
         for name, value in head.headers:
+            if name == _FORWARDED:
+                self.forwarded.append(value.decode("ascii", "replace"))
             self.ambiguous |= name in _ONCE and name in self._fields
             # As the library of the websockets has them.
             self._fields[name] = value.decode("ascii", "surrogateescape")
@@ -165,11 +171,13 @@ class Exchange(asyncio.Protocol):
         self._complete = self._answered = False
         self.head: RequestHead | None = None
         """``None`` where what has come is no request; ``fault`` says why."""
+        self.client_address: str | None = None
+        """For whom a proxy has brought it, if one has."""
         self.fault: RefusedUpload | None = None
 
     @property
     def peer(self) -> str | None:
-        """Return the other side as ``host:port``."""
+        """Return the other side as ``peer_of`` does."""
         return peer_of(self)
 
     @property
@@ -331,6 +339,11 @@ class Exchange(asyncio.Protocol):
             if self._expiry is not None:
                 self._expiry.cancel()
             self.head = head
+            address = self.remote_address
+            if head is not None and address:
+                self.client_address = self._connections.identify(
+                    self._ends, address[0], head.forwarded
+                )
             self._task = self._loop.create_task(self._serve(self))
 
     def _give_up_head(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -237,6 +238,20 @@ def test_what_comes_behind_a_request_is_not_read_as_another(stage: Stage) -> Non
     answer = stage.play(request(stage.server, once + once))
     assert answer.status == 200
     assert answer.body.count(b"usage") == 1
+
+
+def test_a_file_that_a_proxy_brings_is_its_clients(caplog: pytest.LogCaptureFixture) -> None:
+    """The last who is no proxy, whatever stands before; in the log, and at the door."""
+    caplog.set_level(logging.INFO)
+    told = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9, 127.0.0.1"}
+
+    async def scene() -> None:
+        async with serving({"server.proxies": "127.0.0.1"}) as server:
+            assert (await post(server, form(b"sound"), headers=told)).status == 400
+            assert (await post(server, form(wav(0.5)), headers=told)).status == 200
+
+    asyncio.run(patience(scene()))
+    assert caplog.text.count("peer=203.0.113.9 ") == caplog.text.count("peer=") > 1
 
 
 def test_it_is_spoken_over_tls(tmp_path: Path) -> None:
