@@ -87,6 +87,39 @@ class FrameProtocol(asyncio.Protocol, Generic[_M]):
             self._transport.abort()
 
 
+class FrameSender:
+    """Send messages from any thread: straight away until a loop has the socket, by it from then on.
+
+    Two that write to one socket would mix their frames where it takes only a part at once.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+        self._lock = threading.Lock()
+        self._by_loop: Callable[[msgspec.Struct], None] | None = None
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Send a message; waits only while no loop has the socket."""
+        with self._lock:
+            if self._by_loop is None:
+                self._link.sendall(frame(message))
+            else:
+                self._by_loop(message)
+
+    def hand_over(self, loop: asyncio.AbstractEventLoop, protocol: FrameProtocol[Any]) -> None:
+        """Let a loop do it, whose ``protocol`` is about to get the socket."""
+        with self._lock:
+            self._by_loop = lambda message: _schedule(loop, protocol, message)
+
+
+def _schedule(
+    loop: asyncio.AbstractEventLoop, protocol: FrameProtocol[Any], message: msgspec.Struct
+) -> None:
+    # A loop that is over has nobody left to tell.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(protocol.send, message)
+
+
 _ROOM: Final = 16 * 1024
 ModelKind = Literal["words", "emotion"]
 Activity = Literal[ModelKind, "hearing"]

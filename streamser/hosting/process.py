@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing import parent_process
 from typing import Final
 
@@ -24,6 +23,7 @@ from streamser.errors import ConfigError, ModelError, StreamserError
 from streamser.hosting.channel import (
     ActivityBoard,
     FrameProtocol,
+    FrameSender,
     InHand,
     ModelKind,
     frame,
@@ -85,7 +85,10 @@ def host_sessions(
     batches: list[BatchReport] = []
     try:
         make_vad = build_vads(settings)
-        workers = _hire(settings, board, partial(_say, link), batches.append, before)
+        sender = FrameSender(link)
+        workers = _hire(
+            settings, board, lambda line: sender.send(Said(line)), batches.append, before
+        )
         hosted = Hosted(make_vad().name, workers.wait())
     except StreamserError as error:
         link.sendall(frame(NotLoaded(error.code, str(error), isinstance(error, ConfigError))))
@@ -97,7 +100,7 @@ def host_sessions(
         return
     link.sendall(frame(hosted))
     try:
-        asyncio.run(_SessionWorker(make_vad, workers, batches, board).run(link))
+        asyncio.run(_SessionWorker(make_vad, workers, batches, board).run(link, sender))
     except Exception as error:
         logger.critical("a worker has ended by a fault of its own", exc_info=error)
         os._exit(FAULTY)
@@ -124,9 +127,10 @@ class _SessionWorker:
         self._link: FrameProtocol[ToWorker] = FrameProtocol(ToWorker, self._on_message, self._end)
         self._over = asyncio.Event()
 
-    async def run(self, link: socket.socket) -> None:
+    async def run(self, link: socket.socket, sender: FrameSender) -> None:
         """Serve until the other end is gone, or says so."""
         self._loop = asyncio.get_running_loop()
+        sender.hand_over(self._loop, self._link)
         await self._loop.create_connection(lambda: self._link, sock=link)
         telling = self._loop.create_task(self._tell_load())
         await self._over.wait()
@@ -284,10 +288,6 @@ def _hire(
 
     words = worker("words") if settings.asr.engine != "none" else None
     return WorkerPair(worker("emotion"), words)
-
-
-def _say(link: socket.socket, line: str) -> None:
-    link.sendall(frame(Said(line)))
 
 
 def _leave_signals_to_parent() -> None:
