@@ -196,8 +196,10 @@ class DeepgramDialect:
                 return self._pass(event)
             case events.ErrorRaised(error=error):
                 return [{"type": "Error", "variant": error.code, "description": error.message}]
-            case events.SessionClosed():
-                return [self._metadata(event.audio_ms)]
+            case events.SessionClosed(audio_ms=length):
+                # Of a busy server the end may be told when all the sound has come.
+                silent = self._silent_until is not None and length >= self._silent_until
+                return [*([self._ended()] if silent else []), self._metadata(length)]
         return []
 
     def _attributed(
@@ -223,8 +225,10 @@ class DeepgramDialect:
             finalized, self._finalized = self._finalized, False
             at, flags = marker.audio_ms, {"is_final": True, "from_finalize": True}
             return [] if finalized else [self._results(at, at, _alternative(""), **flags)]
-        ended = {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": self._last_word_end}
-        return [ended] if marker.id == self._silent_mark else []
+        return [self._ended()] if marker.id == self._silent_mark else []
+
+    def _ended(self) -> Body:
+        return {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": self._last_word_end}
 
     def _final(self, item_id: str, start_ms: int, end_ms: int, said: Body, **more: Any) -> Body:
         reason = self._reasons.pop(item_id, "pause")

@@ -465,6 +465,18 @@ def test_utterance_end_comes_after_so_much_silence() -> None:
     assert end == {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": 2.5}
 
 
+@pytest.mark.parametrize(("end_ms", "silent"), [(64_000, True), (64_001, False)])
+def test_utterance_end_comes_at_the_close_where_no_sound_came_after(
+    end_ms: int, silent: bool
+) -> None:
+    """A busy server tells late where speech has stopped; less silence than asked for is no end."""
+    speaker = dialect(utterance_end_ms="1000")
+    speaker.receive(bytes(32_000 * 65))
+    found = told(speaker, started(), stopped(end_ms=end_ms), said("yes"), closed())
+    ended = ["UtteranceEnd"] if silent else []
+    assert [each["type"] for each in found] == ["Results", *ended, "Metadata"]
+
+
 def test_who_speaks_again_in_time_has_not_ended() -> None:
     """Neither before the silence is long enough nor while its mark is on the way."""
     speaker = dialect(utterance_end_ms="1000")
@@ -534,7 +546,7 @@ def test_no_type_is_told_that_they_do_not_know() -> None:
         for event in events
         for message in told(speaker, cast(Event, decode_event(encode_event(event))))
     ]
-    assert kinds == ["SpeechStarted", "Results", "Results", "Results", "Results", "Metadata"]
+    assert kinds == ["SpeechStarted", *["Results"] * 4, "UtteranceEnd", "Metadata"]
     assert set(kinds) <= KNOWN
 
 
