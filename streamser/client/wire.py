@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 import msgspec
 
+from streamser.certificates import trusting
 from streamser.errors import StreamserError
 from streamser.events import (
     AnyEvent,
@@ -240,18 +241,12 @@ def _check_proxy(url: str, proxy: str) -> None:
 
 def _trust(ca: str | Path) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=str(ca))
-    except ssl.SSLError:
-        # It is an OSError whose words name a line of OpenSSL.
-        why = "it holds no certificate"
-    except OSError as fault:
-        why = fault.strerror or str(fault)
-    except ValueError:
-        why = "this is no name of a file"
-    raise ServerError(
-        f"{ca}: {why}; give a PEM file with the server's certificate, or that of who signed it",
-        code="invalid_certificate",
-    )
+        return trusting(ca)
+    except ValueError as why:
+        raise ServerError(
+            f"{ca}: {why}; give a PEM file with the server's certificate, or that of who signed it",
+            code="invalid_certificate",
+        ) from None
 
 
 class SoundFormat(msgspec.Struct, frozen=True):

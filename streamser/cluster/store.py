@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from streamser.certificates import trusted
 from streamser.cluster.outbox import Post
 from streamser.cluster.reach import StoreAway, reaching, reason_of
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
-from streamser.cluster.tunnel import trusting
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.settings import ClusterSettings
@@ -435,7 +435,7 @@ def _client(url: str) -> Redis:
         ) from None
     if (ca := redis.connection_pool.connection_kwargs.get("ssl_ca_certs")) is not None:
         # Else Redis would seem to be away.
-        trusting(ca, "cluster.redis, ssl_ca_certs")
+        trusted(ca, "cluster.redis, ssl_ca_certs")
     return redis
 
 

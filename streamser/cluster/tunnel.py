@@ -13,13 +13,13 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from streamser.errors import ConfigError, describe
+from streamser.errors import describe
 
 if TYPE_CHECKING:
     from websockets.asyncio.connection import Connection
     from websockets.asyncio.server import ServerConnection
 
-__all__ = ["CARRIED", "FORWARDED", "Ended", "Way", "carry", "trusting"]
+__all__ = ["CARRIED", "FORWARDED", "Ended", "Way", "carry"]
 
 logger = logging.getLogger(__name__)
 
@@ -57,26 +57,6 @@ class Way(msgspec.Struct, frozen=True, eq=False):
     node: str
     tls: ssl.SSLContext | None
     leaving: asyncio.Event
-
-
-def trusting(ca: str, setting: str = "cluster.tls_ca") -> ssl.SSLContext:
-    """Return what believes the certificates of a file alone, which a setting names.
-
-    Raises ``ConfigError`` for a file that has none.
-    """
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except ssl.SSLError:
-        # It is an OSError whose words name a line of OpenSSL.
-        why = "it holds no certificate"
-    except OSError as fault:
-        why = fault.strerror or str(fault)
-    except ValueError:
-        why = "this is no name of a file"
-    raise ConfigError(
-        f"{setting} {ca}: {why}; give a PEM file with the certificates to believe, or that of who"
-        " signed them."
-    )
 
 
 async def carry(socket: ServerConnection, address: str, way: Way, client: str | None) -> Ended:

@@ -15,6 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from streamser import events
+from streamser.certificates import trusted
 from streamser.cluster.member import ClusterMember
 from streamser.cluster.outbox import Hold, Post
 from streamser.cluster.records import (
@@ -24,7 +25,7 @@ from streamser.cluster.records import (
     ToldEvent,
     name_of_stream,
 )
-from streamser.cluster.tunnel import Way, trusting
+from streamser.cluster.tunnel import Way
 from streamser.errors import ConfigError
 from streamser.pipeline.session_config import SessionSnapshot
 from streamser.server.handshake import IngestGrant, SendGrant
@@ -172,7 +173,7 @@ class ClusterNode:
         self._taken_over = 0
         self._carried = 0
         name = f"{own.node or sockets.gethostname()}-{uuid.uuid4().hex[:6]}"
-        tls = None if own.tls_ca is None else trusting(own.tls_ca)
+        tls = None if own.tls_ca is None else trusted(own.tls_ca, "cluster.tls_ca")
         self.way = Way(name, tls, asyncio.Event())
         """How streams are carried on; they end once its ``leaving`` is set."""
         self.member = ClusterMember(own, name, self)

@@ -15,7 +15,7 @@ from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, ToldEvent
 from streamser.cluster.store import Feed, Pulse
 
-__all__ = ["Kept", "PretendedNode", "PretendedStore"]
+__all__ = ["Kept", "PretendedNode", "PretendedStore", "SilentFeed"]
 
 
 class Kept:
@@ -150,7 +150,7 @@ class PretendedStore:
     @asynccontextmanager
     async def feed(self) -> AsyncIterator[Feed]:
         """Tell nothing."""
-        yield cast(Feed, _Silent())
+        yield cast(Feed, SilentFeed())
 
     async def leave(self) -> None:
         """Be no more."""
@@ -160,14 +160,17 @@ class PretendedStore:
         """Be closed."""
 
 
-class _Silent:
+class SilentFeed:
+    """Tell nothing, but that it is there."""
+
     def __init__(self) -> None:
         self._told = False
 
     async def follow(self, meeting: str) -> None:
-        pass
+        """Follow nothing."""
 
     async def next(self, within_s: float) -> str:
+        """Say once that the channel is there."""
         if self._told:
             await asyncio.Event().wait()
         self._told = True

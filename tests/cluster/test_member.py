@@ -17,7 +17,7 @@ from streamser.cluster.reach import StoreAway
 from streamser.cluster.records import MeetingPast, NodeState, StreamState, ToldEvent
 from streamser.cluster.store import ClusterStore, Feed, Pulse
 from streamser.settings import ClusterSettings
-from tests.cluster.pretended import Kept, PretendedNode, PretendedStore
+from tests.cluster.pretended import Kept, PretendedNode, PretendedStore, SilentFeed
 
 FINAL = Post(event=ToldEvent(cursor=1, meeting="m", at_ms=0, line=b"{}", stays=True))
 
@@ -84,27 +84,13 @@ class Store:
     @asynccontextmanager
     async def feed(self) -> AsyncIterator[Feed]:
         """Tell nothing."""
-        yield cast(Feed, _Silent())
+        yield cast(Feed, SilentFeed())
 
     async def leave(self) -> None:
         """Be left."""
 
     async def close(self) -> None:
         """Be closed."""
-
-
-class _Silent:
-    def __init__(self) -> None:
-        self._told = False
-
-    async def follow(self, meeting: str) -> None:
-        pass
-
-    async def next(self, within_s: float) -> str:
-        if self._told:
-            await asyncio.Event().wait()
-        self._told = True
-        return ""
 
 
 class Server:

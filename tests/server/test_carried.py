@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from streamser.certificates import trusted
 from streamser.cluster.records import NodeState
-from streamser.cluster.tunnel import CARRIED, trusting
+from streamser.cluster.tunnel import CARRIED
 from streamser.errors import ConfigError
 from streamser.server.app import EmotionServer
 from streamser.server.cluster import Arrival
@@ -185,4 +186,4 @@ def test_certificates_that_cannot_be_read_are_told_at_once(tmp_path: Path) -> No
         ("a\0b", "this is no name of a file"),
     ):
         with pytest.raises(ConfigError, match=f"^cluster.tls_ca .*: {why}; give a PEM file"):
-            trusting(file)
+            trusted(file, "cluster.tls_ca")

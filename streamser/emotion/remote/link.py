@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from streamser.certificates import trusted
 from streamser.emotion.remote.wire import MOST_ANSWERED
 from streamser.errors import ConfigError, first_line
 from streamser.text import printable
@@ -56,7 +57,11 @@ class RemoteLink:
         secure = self._place.scheme == "https"
         if ca is not None and not secure:
             raise ConfigError("emotion.remote_ca is for https://: write that, or leave it out.")
-        self._trust = _trust(ca) if secure else None
+        self._trust: ssl.SSLContext | None = None
+        if secure:
+            self._trust = (
+                ssl.create_default_context() if ca is None else trusted(ca, "emotion.remote_ca")
+            )
         self._headers = {"Content-Type": "application/msgpack"}
         if token_file is not None:
             self._headers["Authorization"] = f"Bearer {_read_token(token_file)}"
@@ -190,20 +195,6 @@ def _read_url(url: str) -> SplitResult:
             " https://."
         )
     return place
-
-
-def _trust(ca: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca)
-    except ssl.SSLError:
-        # It is an OSError whose words name a line of OpenSSL.
-        why = "there is no certificate in it"
-    except (OSError, ValueError) as error:
-        why = _reason(error)
-    raise ConfigError(
-        f"emotion.remote_ca {ca}: {why}; name a PEM file with the certificate of who signed that"
-        " of emotion.remote."
-    )
 
 
 def _read_token(path: str) -> str:

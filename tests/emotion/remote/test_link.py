@@ -99,7 +99,7 @@ def test_what_is_no_certificate_is_refused(text: str | None, tmp_path: Path) -> 
     file = tmp_path / "ca.pem"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(ConfigError, match=r"emotion\.remote_ca .*name a PEM file"):
+    with pytest.raises(ConfigError, match=r"emotion\.remote_ca .*give a PEM file"):
         RemoteLink("https://gpu/", ca=str(file))
     with pytest.raises(ConfigError, match=r"emotion\.remote_ca is for https://"):
         RemoteLink("http://gpu/", ca=str(file))
