@@ -154,9 +154,8 @@ def _ask(common: Common, redis: str | None, ask: Callable[[ClusterStore], Awaita
         try:
             return await ask(store)
         except StoreAway as away:
-            why = f"{away}".rstrip(".")
-            told = f"Redis is away: {why}. See that it runs, and that --redis is its address."
-            raise StreamserError(told, code="redis_away") from None
+            why = away.why.replace("cluster.redis", "--redis")
+            raise StreamserError(f"Redis is away: {why}.", code="redis_away") from None
         finally:
             await store.close()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 from streamser.cluster.node import LocalNode
 from streamser.cluster.outbox import Hold, Outbox, Post
-from streamser.cluster.reach import PATIENCE_S, Reach, StoreAway
+from streamser.cluster.reach import NO_ANSWER, PATIENCE_S, Reach, StoreAway
 from streamser.cluster.records import NodeState, StreamState, ToldEvent
 from streamser.cluster.store import ClusterStore, Feed
 from streamser.settings import ClusterSettings
@@ -29,8 +30,8 @@ _WAITING: Final = 20_000
 """Events that may wait for Redis: of a busy server, an hour's finals."""
 _AT_ONCE: Final = 256
 """Events that are written in one round trip."""
-_LISTED_S: Final = 60.0
-"""Others' meetings are asked for as long as somebody has asked for them so lately."""
+_LISTED_S: Final = 5.0
+"""Others' meetings are asked for so often; at the next beat, once somebody has asked."""
 
 
 class ClusterMember:
@@ -64,7 +65,7 @@ class ClusterMember:
         self._known: dict[str, asyncio.Event] = {}
         self._feed: Feed | None = None
         self._newest: dict[str, int] = {}
-        self._listed_at = -_LISTED_S
+        self._listed_at = -math.inf
         self._drained = False
         self._written = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,8 +217,8 @@ class ClusterMember:
         return False
 
     def list_others(self) -> list[NodeState]:
-        """Return the other servers as they were a moment ago, and ask for them from now on."""
-        self._listed_at = time.monotonic()
+        """Return the other servers as they were some seconds ago, and ask for them anew."""
+        self._listed_at = -math.inf
         return self.others
 
     # The tasks
@@ -242,7 +243,8 @@ class ClusterMember:
                 self._reach.there_at = time.monotonic()
             else:
                 await self._end_orphans()
-            if time.monotonic() - self._listed_at < _LISTED_S:
+            if time.monotonic() - self._listed_at > _LISTED_S:
+                self._listed_at = time.monotonic()
                 nodes = await self._store.nodes()
                 self.others = [node for node in nodes if node.name != self.name]
             await self._learn_all()
@@ -260,7 +262,7 @@ class ClusterMember:
         async with self._store.feed() as feed:
             await feed.follow("")
             if await feed.next(1.0) is None:
-                raise StoreAway("it does not answer in time")
+                raise StoreAway(NO_ANSWER)
         await self._learn_all()
         await self._write()
 

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, ParamSpec, TypeVar
 
-__all__ = ["PATIENCE_S", "Reach", "StoreAway", "reaching", "reason_of"]
+__all__ = ["NO_ANSWER", "PATIENCE_S", "Reach", "StoreAway", "reaching", "reason_of"]
 
 logger = logging.getLogger(__name__)
 
+NO_ANSWER: Final = "it does not answer in time: see that cluster.redis is its address"
 PATIENCE_S: Final = 1.5
 """How long a newcomer waits for what Redis has to say."""
 _RETRY_S: Final = 0.25
@@ -36,7 +37,7 @@ _BY_KIND: Final = {
     "OutOfMemoryError": "it is full: raise its maxmemory",
     "ReadOnlyError": "it is a replica: cluster.redis must be the address of the primary",
     "MaxConnectionsError": "it takes no more connections: raise its maxclients",
-    "TimeoutError": "it does not answer in time",
+    "TimeoutError": NO_ANSWER,
 }
 _BY_WORD: Final = {
     "LOADING": _BY_KIND["BusyLoadingError"],
@@ -54,8 +55,8 @@ _BY_WORD: Final = {
     "Authentication required": "it wants a password: see cluster.redis",
     "max number of clients": _BY_KIND["MaxConnectionsError"],
 }
-_NO_NAME: Final = "nothing is known by the name of its host"
-_NOBODY: Final = "nobody answers at its address"
+_NO_NAME: Final = "nothing is known by the name of its host: see cluster.redis"
+_NOBODY: Final = "nobody answers at its address: see that it runs, and cluster.redis"
 
 
 T = TypeVar("T")
@@ -174,5 +175,5 @@ class Reach:
         except StoreAway as error:
             self.lose(error)
         except TimeoutError:
-            self.lose(StoreAway("it does not answer in time"))
+            self.lose(StoreAway(NO_ANSWER))
         return None

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -420,6 +421,10 @@ def _client(url: str) -> Redis:
             "cluster.redis needs what is not installed: run pip install 'streamser[cluster]'."
         ) from None
     try:
+        place = urlsplit(url)
+        if place.scheme != "unix" and place.path.strip("/"):
+            # Else what is no number would be the first of its databases.
+            int(place.path.strip("/"))
         redis = Redis.from_url(
             url,
             socket_timeout=_ANSWER_S,

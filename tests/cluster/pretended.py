@@ -66,6 +66,11 @@ class PretendedStore:
         self.kept.alive.add(self.name)
         return Pulse(unknown=unknown)
 
+    async def nodes(self) -> list[NodeState]:
+        """Return all who live."""
+        await self._reach()
+        return [NodeState(name=name, address="ws://x") for name in sorted(self.kept.alive)]
+
     async def claim(self, meeting: str) -> NodeState | None:
         """Take a meeting, unless another has it."""
         await self._reach()

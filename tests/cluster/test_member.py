@@ -43,6 +43,10 @@ class Store:
         await self._note("beat")
         return Pulse()
 
+    async def nodes(self) -> list[NodeState]:
+        """Know of nobody else."""
+        return []
+
     async def orphans(self, meetings: Sequence[str]) -> list[str]:
         """Have a server for each meeting."""
         return []
@@ -391,6 +395,22 @@ def test_one_that_answers_but_takes_nothing_stays_away() -> None:
         await a._beat()
         assert a.away is None
         assert lines_of(kept) == ["a 1"]
+
+    asyncio.run(scene())
+
+
+def test_other_servers_are_known_before_anybody_asks_for_them() -> None:
+    """Who asks first is told of their meetings, and of what has come since at the next beat."""
+
+    async def scene() -> None:
+        kept, ((a, _), (b, _)) = pair()
+        for member in (b, a):
+            await member._beat()
+        kept.alive.add("c")
+        await a._beat()
+        assert [node.name for node in a.list_others()] == ["b"]
+        await a._beat()
+        assert [node.name for node in a.list_others()] == ["b", "c"]
 
     asyncio.run(scene())
 
