@@ -155,6 +155,28 @@ const SCENARIOS = {
     return { opened: await page.evaluate("opened") };
   },
 
+  /** Watch a meeting while its server dies; hand out what was told once `task.rows` are there. */
+  async elsewhere(page) {
+    await page.check("input[value=watch]", { force: true });
+    await page.fill("#meeting", task.meeting);
+    await page.click("#enter");
+    await waitUntil(page, IS_LIVE);
+    await waitUntil(page, "document.querySelectorAll('#rows .row').length > 2", 30_000);
+    const people = await page.$$eval("#people .name", (found) => found.map((x) => x.textContent));
+    await ask("kill");
+    await waitUntil(page, `document.querySelectorAll('#rows .row').length >= ${task.rows}`, 60_000);
+    await ask("spoken");
+    await page.waitForTimeout(1000);
+    await page.click("#export > button");
+    const [download] = await Promise.all([
+      page.waitForEvent("download"),
+      page.click("[data-format=jsonl]"),
+    ]);
+    await download.saveAs(join(task.folder, "export.jsonl"));
+    const rows = await page.evaluate(readRows);
+    return { people, rows, states: await page.evaluate("states") };
+  },
+
   /** Choose one of the meetings that are held, while somebody speaks in it. */
   async held(page) {
     await page.fill("#meeting", "board");
