@@ -11,7 +11,7 @@ import typer
 
 from streamser.cli.console import tell
 from streamser.errors import ConfigError
-from tools.cluster.chaos import Chaos, run_chaos
+from tools.cluster.chaos import Chaos, Standstill, run_chaos, run_standstill
 from tools.cluster.measures import (
     a_server_joins,
     listeners_elsewhere,
@@ -57,6 +57,19 @@ def chaos(
         seconds=seconds, meetings=meetings, nodes=nodes, kill_s=kill, cut_s=cut, seed=seed
     )
     _see([("chaos", lambda: run_chaos(given, tell))], json)
+
+
+@app.command()
+def standstill(
+    seconds: Annotated[float, typer.Option("--seconds", min=30)] = 90.0,
+    meetings: Annotated[int, typer.Option("--meetings", min=1)] = 4,
+    longest: Annotated[float, typer.Option("--longest", min=0.5, help="Of each, s.")] = 5.0,
+    seed: Annotated[int, typer.Option("--seed")] = 1,
+    json: Annotated[Path | None, typer.Option("--json", help="Keep what was seen.")] = None,
+) -> None:
+    """Let Redis stand still or lose all, and servers stand still, while people speak."""
+    given = Standstill(seconds=seconds, meetings=meetings, longest_s=longest, seed=seed)
+    _see([("standstill", lambda: run_standstill(given, tell))], json)
 
 
 def _see(scenes: Sequence[tuple[str, Scene]], json: Path | None) -> None:

@@ -1,19 +1,20 @@
-"""Ten minutes in which servers are killed, and connections are cut and stall."""
+"""Minutes in which servers die or stand still, connections are cut, and Redis is lost."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import time
 from collections.abc import Callable
 
 import msgspec
 
-from tools.cluster.rig import TTL_S, Rig, free_port
+from tools.cluster.rig import TTL_S, Child, Node, Rig, free_port
 from tools.cluster.scenes import Witnessed, expected, talk
 from tools.cluster.witness import Listener, Speaker, faults_of, until
 
-__all__ = ["Chaos", "ChaosProxy", "run_chaos"]
+__all__ = ["Chaos", "ChaosProxy", "Standstill", "run_chaos", "run_standstill"]
 
 _BYTES = 16_384
 
@@ -136,3 +137,72 @@ async def run_chaos(chaos: Chaos, tell: Callable[[str], None]) -> Witnessed:
             "sessions": float(sum(len(each.offsets) for each in speakers)),
         }
     return Witnessed(scene="chaos", wrong=tuple(wrong), figures=figures)
+
+
+class Standstill(msgspec.Struct, frozen=True, kw_only=True):
+    """Say how long, with how many meetings at two servers; ``longest_s`` is that of each deed."""
+
+    seconds: float = 90.0
+    meetings: int = 4
+    longest_s: float = 5.0
+    seed: int = 1
+
+
+async def run_standstill(given: Standstill, tell: Callable[[str], None]) -> Witnessed:
+    """Let Redis stand still or lose all, and servers stand still, but none die.
+
+    Speakers, listeners through the proxy and those at one server must be told everything once.
+    """
+    chance = random.Random(given.seed)
+    sound = talk(given.seconds)
+    deeds = 0
+    async with Rig(2) as rig:
+        places = await expected(rig, sound)
+        names = [f"m{number}" for number in range(given.meetings)]
+        speakers = [Speaker(rig.url, name, f"speaker of {name}", sound, 1.0) for name in names]
+        listeners = [
+            [Listener(url, name) for url in (rig.url, *(node.url for node in rig.nodes))]
+            for name in names
+        ]
+        every = [each for several in listeners for each in several]
+        listening = [asyncio.create_task(each.listen()) for each in every]
+        await asyncio.sleep(1.0)
+        speaking = [asyncio.create_task(each.speak()) for each in speakers]
+        until_s = time.monotonic() + given.seconds - 3 * given.longest_s
+        while time.monotonic() < until_s:
+            await asyncio.sleep(chance.uniform(4.0, 9.0))
+            what, seconds = chance.choice(_DEEDS), chance.uniform(0.4, given.longest_s)
+            tell(f"{what}, {seconds:.1f} s")
+            await _do(rig, what, chance.choice(rig.nodes), seconds)
+            deeds += 1
+        await asyncio.gather(*speaking)
+        await until(lambda: all(len(each.finals) >= len(places) for each in every), 12.0)
+        for task in listening:
+            task.cancel()
+        wrong: list[str] = []
+        for speaker, several in zip(speakers, listeners, strict=True):
+            wrong += faults_of(speaker.finals, places, speaker.name)
+            for number, listener in enumerate(several):
+                wrong += faults_of(
+                    listener.of(speaker), places, f"listener {number} of {speaker.name}"
+                )
+    figures = {"finals": float(len(places) * len(speakers)), "deeds": float(deeds)}
+    return Witnessed(scene="standstill", wrong=tuple(wrong), figures=figures)
+
+
+_DEEDS = ("Redis stands still", "Redis is lost", "a server stands still", "both stand still")
+
+
+async def _do(rig: Rig, what: str, node: Node, seconds: float) -> None:
+    if what == "Redis is lost":
+        await rig.redis.kill()
+        await asyncio.sleep(seconds)
+        rig.redis.start()
+        return
+    still: list[Child] = [node] if what == "a server stands still" else [rig.redis]
+    still += [node] if what == "both stand still" else []
+    for child in still:
+        child.signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    for child in still:
+        child.signal(signal.SIGCONT)
